@@ -1,0 +1,137 @@
+"""The files that stages hand to each other: seeds (`ID.npz`) and masks (`ID.png`, palette, 255 = ignore).
+
+A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 0..255 meaning 0..1, and `size` (H, W)
+of the picture. Both kinds are written whole or not at all.
+"""
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.images import DAMAGED_PICTURE
+from utils.errors import UserError
+from utils.files import atomic_path
+
+SEED_STRIDE = 4
+IGNORE = 255
+
+# What numpy and zipfile raise for archives whose bytes are wrong.
+DAMAGED_ARCHIVE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """Activation maps of one picture.
+
+    Attributes:
+        classes: (K,) class indices, 0 is the first foreground class.
+        maps: (K, h, w) float32 in 0..1 with h = ceil(H / 4), w = ceil(W / 4).
+        size: (H, W) of the picture.
+    """
+
+    classes: np.ndarray
+    maps: np.ndarray
+    size: tuple[int, int]
+
+
+def seed_size(height: int, width: int) -> tuple[int, int]:
+    """Height and width of a seed's maps for a picture of that size."""
+    return -(-height // SEED_STRIDE), -(-width // SEED_STRIDE)
+
+
+def write_seed(path: str | Path, seed: Seed) -> None:
+    """Write a seed file; maps are rounded to 1/255.
+
+    Raises:
+        ValueError: the maps are not (K, h, w) at stride 4.
+    """
+    if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
+        raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of a picture {seed.size}")
+    maps = np.clip(np.rint(seed.maps * 255), 0, 255).astype(np.uint8)
+    arrays = {"classes": np.asarray(seed.classes, np.int64), "maps": maps, "size": np.asarray(seed.size, np.int64)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read_seed(path: str | Path) -> Seed:
+    """Read a seed file.
+
+    Raises:
+        UserError: missing, damaged, or not a seed file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            height, width = file["size"].tolist()
+            classes, maps = file["classes"], file["maps"]
+    except FileNotFoundError as error:
+        raise UserError(
+            f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
+        ) from error
+    except DAMAGED_ARCHIVE as error:
+        raise UserError(_damaged_seed(path, str(error))) from error
+    expected = (*classes.shape, *seed_size(height, width))
+    if maps.dtype != np.uint8 or maps.shape != expected:
+        raise UserError(_damaged_seed(path, f"expected uint8 maps {expected}, found {maps.dtype} {maps.shape}"))
+    return Seed(classes, maps.astype(np.float32) / 255, (height, width))
+
+
+def _damaged_seed(path: str | Path, reason: str) -> str:
+    return f"seed file {path} is damaged or of another kind ({reason}); delete it and run the seeds stage again"
+
+
+def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
+    """Write an (H, W) mask of class values 0..255 as palette PNG.
+
+    Args:
+        palette: (N, 3) colours of the first N values, in 0..255; the others have VOC's.
+
+    Raises:
+        ValueError: values outside 0..255.
+    """
+    values = np.asarray(mask)
+    if values.size and not 0 <= values.min() <= values.max() <= 255:
+        raise ValueError(f"mask values must be in 0..255, found {values.min()}..{values.max()}")
+    image = Image.fromarray(values.astype(np.uint8))
+    colours = voc_palette().copy()  # all 256, because a short palette makes a PNG of fewer bits, which loses the 255
+    if palette is not None:
+        colours[: len(palette)] = palette
+    image.putpalette(colours.tobytes())
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """Read a palette or grey mask as (H, W) uint8 class values.
+
+    Raises:
+        UserError: missing, damaged, or a colour picture, whose pixels are colours and not classes.
+    """
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L", "1"):
+                raise UserError(
+                    f"mask {path} is a picture of mode {image.mode}; expected one channel of class values: "
+                    "save it as palette or grey PNG"
+                )
+            image.load()
+            return np.array(image, dtype=np.uint8)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
+    except DAMAGED_PICTURE as error:
+        raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
+
+
+@lru_cache
+def voc_palette() -> np.ndarray:
+    """(256, 3) uint8: the colours of the VOC devkit, class c's bits spread over the high bits of R, G and B."""
+    values = np.arange(256)
+    colours = np.zeros((256, 3), np.int64)
+    for bit in range(8):
+        for channel in range(3):
+            colours[:, channel] |= ((values >> (3 * bit + channel)) & 1) << (7 - bit)
+    return colours.astype(np.uint8)

@@ -1,0 +1,185 @@
+"""What every dataset is: an `Index` of records, and the torch datasets that read them.
+
+A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; reading pictures is the same for all. Masks
+are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import Dataset, Sampler
+
+from data.artifacts import read_mask
+from data.images import read_image
+from utils.errors import UserError
+from utils.files import digest
+
+MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture.
+
+    Attributes:
+        name: unique in the index, usable as a relative path without suffix.
+        image: the picture's file.
+        labels: indices into `Index.class_names`, sorted; background has none.
+        mask: the truth, only where it was asked for.
+    """
+
+    name: str
+    image: Path
+    labels: tuple[int, ...]
+    mask: Path | None = None
+
+
+@dataclass(frozen=True)
+class Index:
+    """The pictures of one list, and the names of the C foreground classes; class c has value c + 1 in masks."""
+
+    class_names: tuple[str, ...]
+    records: tuple[Record, ...]
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def fingerprint(self) -> str:
+        """Changes with the classes, the names, the labels or a picture file's size."""
+        rows = [(record.name, record.labels, _size(record.image)) for record in self.records]
+        return digest([self.class_names, rows])
+
+    def label_counts(self) -> dict[str, int]:
+        """Pictures by class name."""
+        labels = np.array([label for record in self.records for label in record.labels], np.int64)
+        counts = np.bincount(labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+
+def check_index(index: Index, what: str) -> Index:
+    """The index itself, if it has pictures with unique names and classes that a mask can hold.
+
+    Raises:
+        UserError: it has not; the message names `what`.
+    """
+    if len(index.class_names) > MAX_CLASSES:
+        raise UserError(f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}")
+    if not index.records:
+        raise UserError(f"{what} has no pictures; give a list with at least one name")
+    seen: set[str] = set()
+    for record in index.records:
+        if record.name in seen:
+            raise UserError(f"{what} names '{record.name}' twice; each picture may be listed once")
+        seen.add(record.name)
+    return index
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name that a file gave is a relative path that stays in its folder."""
+    parts = name.replace("\\", "/").split("/")
+    return not (name == "" or "\0" in name or ".." in parts or Path(name).is_absolute() or Path(name).drive)
+
+
+class TrainingPictures(Dataset):
+    """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
+
+    Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
+    Items: `image` (3, S, S) float, `labels` (C,) float, `name`, and `mask` (S, S) int64 where there is a mask folder.
+    """
+
+    def __init__(
+        self, index: Index, transform: Callable[..., dict[str, torch.Tensor]], mask_folder: Path | None = None
+    ):
+        self.index, self.transform, self.mask_folder = index, transform, mask_folder
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
+        position, seed = draw
+        record = self.index.records[position]
+        image = read_image(record.image)
+        mask = None
+        if self.mask_folder is not None:
+            mask = Image.fromarray(_read_mask_of(record, self.mask_folder / f"{record.name}.png", image))
+        item = self.transform(image, mask, np.random.default_rng(seed))
+        return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
+
+
+class WholePictures(Dataset):
+    """Whole pictures as uint8 for stages that walk a list once.
+
+    Items: `image` (3, H, W) uint8, `labels` (C,) float, `name`, and `mask` (H, W) int64 if the index has masks.
+    """
+
+    def __init__(self, index: Index):
+        self.index = index
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        record = self.index.records[position]
+        image = read_image(record.image)
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+        labels = label_vector(record.labels, len(self.index.class_names))
+        item = {"image": pixels, "labels": labels, "name": record.name}
+        if record.mask is not None:
+            item["mask"] = torch.from_numpy(_read_mask_of(record, record.mask, image).astype(np.int64))
+        return item
+
+
+class TrainingSampler(Sampler[tuple[int, int]]):
+    """Draws `(position, seed)`: a new order each epoch, both from one seed, starting anywhere.
+
+    Every epoch holds `length // batch_size` whole batches, or one short batch where the data has fewer pictures.
+    """
+
+    def __init__(self, length: int, batch_size: int, seed: int):
+        self.length, self.seed = length, seed
+        self.batch_size = min(batch_size, length)
+        self.steps_per_epoch = length // self.batch_size
+        self.epoch, self.first_step = 0, 0
+
+    def start(self, epoch: int, step: int = 0) -> None:
+        """The next iteration is that epoch's, without its first `step` batches."""
+        self.epoch, self.first_step = epoch, step
+
+    def __len__(self) -> int:
+        return (self.steps_per_epoch - self.first_step) * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        random = np.random.default_rng([self.seed, self.epoch])
+        order = random.permutation(self.length)
+        seeds = random.integers(2**63, size=self.length)
+        for place in range(self.first_step * self.batch_size, self.steps_per_epoch * self.batch_size):
+            yield int(order[place]), int(seeds[place])
+
+
+def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
+    """(C,) float, 1 for each class that the picture has."""
+    vector = torch.zeros(num_classes)
+    vector[list(labels)] = 1.0
+    return vector
+
+
+def _read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
+    mask = read_mask(path)
+    if mask.shape != image.size[::-1]:
+        raise UserError(
+            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {record.image} has "
+            f"{image.width} x {image.height}; a mask must fit its picture, seen the right way up: make it again"
+        )
+    return mask
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise UserError(f"picture {path} does not exist, though it is listed; check data.root and the list") from error

@@ -1,0 +1,191 @@
+"""The demo dataset: generated pictures in VOC layout, whose classes have a telling part and a context they are seen with.
+
+    index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
+
+A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
+telling part of an object lights up (under-activation), and so does the context (over-activation). The dataset is written
+once under `root`; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.artifacts import write_mask
+from data.dataset import Index
+from data.shapes_art import DRAWINGS, background, make_frame, paint
+from data.voc import open_voc
+from utils.errors import UserError
+from utils.files import atomic_path, write_json, write_text
+
+SHAPES_CLASSES = tuple(drawing.name for drawing in DRAWINGS)
+SHAPES_CONTEXTS = tuple(drawing.context_name for drawing in DRAWINGS)
+
+VERSION = 1  # raise it when the pictures change: datasets of an older version are written anew
+SEED = 2024
+MARKER = "shapes.json"
+LISTS = ("train", "val")
+
+ASPECTS = (1.0, 1.0, 4 / 3, 3 / 4, 5 / 4)  # width : height, drawn evenly
+TWO_OBJECTS = 0.25  # share of pictures
+CONTEXT_WITH_CLASS = 0.92  # share of objects that stand in their context
+STRAY_CONTEXT = 0.04  # share of pictures with the context of a class that they do not show
+LEAST_VISIBLE = 0.03  # share of the picture that each object must show
+JPEG_QUALITY = 92
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture and all that is known about it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8, class c has value c + 1.
+        context: (H, W) uint8, visible context of class c has value c + 1; never where the mask has an object.
+        labels: the classes shown, sorted.
+        objects: class of each object, and whether it stands in its context.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    context: np.ndarray
+    labels: tuple[int, ...]
+    objects: tuple[tuple[int, bool], ...]
+
+
+def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: int, masks: bool = False) -> Index:
+    """Index of a list of the demo dataset, which is generated first where it is missing, unfinished or of other numbers.
+
+    Args:
+        root: where it lies or shall lie; must be empty or hold an earlier demo dataset.
+        list_name: `train` or `val`.
+        train, val: number of pictures of the two lists.
+        size: long side in pixels.
+        masks: also give the truth's paths (evaluation only).
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    root = Path(root)
+    wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size,
+              "complete": True}  # fmt: skip
+    if _read_marker(root) != wanted or not _has_files(root, train, val, masks):
+        generate(root, train, val, size)
+        write_json(root / MARKER, wanted)
+    return open_voc(root, list_name, masks=masks)
+
+
+def generate(root: Path, train: int, val: int, size: int) -> None:
+    """Write pictures, masks, lists and labels. The folder is marked as unfinished first, so that nobody trusts half of it."""
+    write_json(root / MARKER, {"generator": "ibbnet shapes", "complete": False})
+    names = {list_name: _names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)}
+    kept = {name for list_of_names in names.values() for name in list_of_names}
+    for folder in ("JPEGImages", "SegmentationClass"):
+        for path in (root / folder).glob("*_*.*"):
+            if path.stem not in kept:
+                path.unlink()
+    rows = [["image", *SHAPES_CLASSES]]
+    for split, (list_name, list_of_names) in enumerate(names.items()):
+        for name, scene in zip(list_of_names, scenes(split, len(list_of_names), size), strict=True):
+            with atomic_path(root / "JPEGImages" / f"{name}.jpg") as temporary:
+                Image.fromarray(scene.image).save(temporary, format="JPEG", quality=JPEG_QUALITY)
+            write_mask(root / "SegmentationClass" / f"{name}.png", scene.mask)
+            rows.append([name, *(int(label in scene.labels) for label in range(len(SHAPES_CLASSES)))])
+        write_text(root / "ImageSets" / "Segmentation" / f"{list_name}.txt", "\n".join(list_of_names) + "\n")
+    table = io.StringIO()
+    csv.writer(table, lineterminator="\n").writerows(rows)
+    write_text(root / "image_labels.csv", table.getvalue())
+
+
+def scenes(split: int, count: int, size: int) -> Iterator[Scene]:
+    """The pictures of list `split` (0 train, 1 val) in order; classes take turns, so that few pictures show them all."""
+    for number in range(count):
+        random = np.random.default_rng([SEED, split, number])
+        yield draw_scene(number % len(DRAWINGS), size, random)
+
+
+def draw_scene(label: int, size: int, random: np.random.Generator) -> Scene:
+    """A picture with an object of that class, and in a quarter of them another object, most often of another class."""
+    while True:
+        scene = _try_scene(label, size, random)
+        areas = [np.count_nonzero(scene.mask == value + 1) for value, _ in scene.objects]
+        if min(areas) >= LEAST_VISIBLE * scene.mask.size:
+            return scene
+
+
+def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
+    aspect = float(random.choice(ASPECTS))
+    width, height = (size, round(size / aspect)) if aspect >= 1 else (round(size * aspect), size)
+    canvas = background(height, width, random)
+    labels = [label]
+    if random.random() < TWO_OBJECTS:
+        labels.append(int(random.integers(len(DRAWINGS))))
+    short = min(height, width)
+    if len(labels) == 1:
+        places = [(random.uniform(0.4, 0.6) * width, random.uniform(0.38, 0.55) * height)]
+        scales = [random.uniform(0.28, 0.42) * short]
+    else:  # side by side along the longer way, or one above the other
+        scales = [random.uniform(0.22, 0.28) * short for _ in labels]
+        near, far = random.uniform(0.25, 0.3), random.uniform(0.7, 0.76)
+        cross = random.uniform(0.4, 0.56, 2)
+        places = ([(near * width, cross[0] * height), (far * width, cross[1] * height)] if width >= height else
+                  [(cross[0] * width, near * height), (cross[1] * width, far * height)])  # fmt: skip
+        order = random.permutation(2)
+        places = [places[position] for position in order]
+
+    context = np.zeros((height, width), np.uint8)
+    if random.random() < STRAY_CONTEXT:
+        stray = int(random.choice([value for value in range(len(DRAWINGS)) if value not in labels]))
+        frame = _place(stray, height, width, (random.uniform(0, width), random.uniform(0, height)), 0.25 * short, random)
+        context[paint(canvas, DRAWINGS[stray].draw_context(frame)) >= 0.5] = stray + 1
+    frames, objects = [], []
+    for value, place, scale in zip(labels, places, scales, strict=True):
+        frame = _place(value, height, width, place, scale, random)
+        in_context = bool(random.random() < CONTEXT_WITH_CLASS)
+        if in_context:
+            context[paint(canvas, DRAWINGS[value].draw_context(frame)) >= 0.5] = value + 1
+        frames.append(frame)
+        objects.append((value, in_context))
+    mask = np.zeros((height, width), np.uint8)
+    for value, frame in zip(labels, frames, strict=True):
+        mask[paint(canvas, DRAWINGS[value].draw(frame)) >= 0.5] = value + 1
+    context[mask > 0] = 0
+    canvas += 0.012 * random.standard_normal(canvas.shape, dtype=np.float32)  # sensor noise
+    image = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
+    return Scene(image, mask, context, tuple(sorted(set(labels))), tuple(objects))
+
+
+def _place(label, height, width, centre, scale, random):
+    lean = DRAWINGS[label].lean
+    return make_frame(height, width, centre, scale, random.uniform(-lean, lean), bool(random.random() < 0.5), 0.07, random)
+
+
+def _names(list_name: str, count: int) -> list[str]:
+    return [f"{list_name}_{number:04d}" for number in range(1, count + 1)]
+
+
+def _read_marker(root: Path) -> dict | None:
+    """The marker of an earlier generation; None where there is nothing yet."""
+    try:
+        return json.loads((root / MARKER).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if root.is_dir() and any(root.iterdir()):
+            raise UserError(f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo pictures "
+                            "would be mixed with what is there; set data.root to a new folder, or data.kind to voc") from None  # fmt: skip
+        return None
+    except json.JSONDecodeError:
+        return None
+
+
+def _has_files(root: Path, train: int, val: int, masks: bool) -> bool:
+    folders = [("JPEGImages", ".jpg")] + ([("SegmentationClass", ".png")] if masks else [])
+    names = _names("train", train) + _names("val", val)
+    files = [root / folder / f"{name}{suffix}" for folder, suffix in folders for name in names]
+    files += [root / "image_labels.csv"] + [root / "ImageSets" / "Segmentation" / f"{name}.txt" for name in LISTS]
+    return all(path.is_file() for path in files)

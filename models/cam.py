@@ -1,0 +1,113 @@
+"""Reading a classifier: class activation maps and the gradients of earlier stages, over scales and flip (docs/method.md 0, 1).
+
+    evidence = gather_evidence(classifier, image, classes, scales=(1.0, 0.5), flip=True, gradient_stages=(2, 3), ...)
+    evidence.cam, evidence.gradients, evidence.features
+
+Letters: x0 the picture, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of a
+picture live on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from models.classifier import Classifier
+
+MAP_STRIDE = 8  # half the backbones' output stride: what scales above 1 add is not lost
+SMALLEST_SIDE = 32  # pixels; a picture scaled below this has no stage maps worth reading
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a classifier says of one picture, before any fusion; h x w is the grid of `map_size`.
+
+    Attributes:
+        cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
+        gradients: (S, K, h, w) the same sum of `sum_channels ReLU(d y_k / d F_l)`, one row a gradient stage; S may be 0.
+        features: (D, h, w) stage maps averaged over scales and flips, or None if none were asked for.
+        logits: (C,) the mean logits over scales and flips.
+    """
+
+    cam: Tensor
+    gradients: Tensor
+    features: list[Tensor]
+    logits: Tensor
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """n(.): each (h, w) map of (..., h, w) divided by its own maximum; a map that is 0 everywhere stays 0."""
+    return maps / maps.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def map_size(height: int, width: int) -> tuple[int, int]:
+    """The grid (h, w) of a picture's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
+    return math.ceil(height / MAP_STRIDE), math.ceil(width / MAP_STRIDE)
+
+
+def gather_evidence(
+    classifier: Classifier,
+    image: Tensor,
+    classes: Sequence[int],
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = True,
+    gradient_stages: Sequence[int] = (),
+    feature_stages: Sequence[int] = (),
+) -> Evidence:
+    """One reading of a picture at all scales; a picture and its mirror image go through the network as one batch.
+
+    The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward pass only,
+    and without gradient stages nothing is recorded at all.
+
+    Args:
+        classifier: in evaluation mode.
+        image: (3, H, W) float, normalised, on the classifier's device.
+        classes: the K classes to read.
+        scales: factors of the picture's size.
+        flip: also read the mirror image.
+        gradient_stages: indices of stages whose gradients are wanted (GFM).
+        feature_stages: indices of stages whose maps are wanted (PRM).
+    """
+    size = map_size(*image.shape[-2:])
+    grad_from = min(gradient_stages) if gradient_stages else None
+    cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
+    gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
+    features: list[Tensor] = []
+    logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
+    for scale in scales:
+        batch = _views(image, scale, flip)
+        with torch.set_grad_enabled(grad_from is not None):
+            stages = classifier.backbone.stages(batch, grad_from)
+            views_logits = classifier.logits(stages[-1])
+        with torch.no_grad():
+            cam += _to_grid(classifier.activation(stages[-1])[:, list(classes)], size)
+            logits += views_logits.mean(dim=0) / len(scales)
+            maps = [_to_grid(stages[number], size) / (len(scales) * len(batch)) for number in feature_stages]
+            features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
+        for k, class_index in enumerate(classes if gradient_stages else ()):
+            last_class = k == len(classes) - 1
+            wanted = [stages[number] for number in gradient_stages]
+            for s, gradient in enumerate(torch.autograd.grad(views_logits[:, class_index].sum(), wanted, retain_graph=not last_class)):
+                gradients[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+    return Evidence(cam, gradients, features, logits.detach())
+
+
+def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
+    """The picture at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
+    batch = image[None]
+    if scale != 1:
+        size = [max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[-2:]]
+        batch = interpolate(batch, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+    if flip:
+        batch = torch.cat([batch, batch.flip(-1)])
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (1 or 2, C, h, w) of a picture and its mirror image -> their sum on the grid (C, *size)."""
+    total = views[0] + views[1].flip(-1) if len(views) == 2 else views[0]
+    return interpolate(total[None].float(), size, mode="bilinear", align_corners=False)[0]

@@ -1,0 +1,56 @@
+"""The classifier whose maps everything starts from: backbone -> global average -> linear head w_k, logit y_k."""
+
+import torchvision
+from torch import Tensor, nn
+
+from models.backbone import COMPACT, Backbone, build_backbone, lite0_imagenet_state
+
+
+class Classifier(nn.Module):
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`)."""
+
+    def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False):
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=bias)
+
+    @property
+    def num_classes(self) -> int:
+        return self.classifier.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pictures -> logits y (B, C)."""
+        return self.logits(self.backbone(x))
+
+    def cams(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pictures -> (B, C, h, w) class activation maps, ReLU(w_k . F_L), not normalised."""
+        return self.activation(self.backbone(x))
+
+    def logits(self, last: Tensor) -> Tensor:
+        """The last stage F_L (B, D, h, w) -> logits (B, C)."""
+        return self.classifier(last.mean(dim=(2, 3), keepdim=True)).flatten(1)
+
+    def activation(self, last: Tensor) -> Tensor:
+        """The last stage F_L (B, D, h, w) -> (B, C, h, w); a head's bias is no evidence of a place and is left out."""
+        return nn.functional.conv2d(last, self.classifier.weight).relu()
+
+
+def build_classifier(backbone: str, num_classes: int, weights: str = "imagenet") -> Classifier:
+    """A classifier with a fresh head.
+
+    Args:
+        backbone: a name that `models.backbone.build_backbone` knows.
+        num_classes: C, foreground classes.
+        weights: of the backbone: `imagenet`, `none` or a path.
+    """
+    return Classifier(build_backbone(backbone, weights), num_classes).eval()
+
+
+def build_imagenet_classifier() -> tuple[Classifier, tuple[str, ...]]:
+    """The packaged EfficientNet-Lite0 with its 1,000 ImageNet classes and their names: maps without any training."""
+    state = lite0_imagenet_state()
+    classifier = Classifier(build_backbone(COMPACT, "imagenet"), state["classifier.bias"].numel(), bias=True)
+    classifier.classifier.weight.data.copy_(state["classifier.weight"][:, :, None, None])
+    classifier.classifier.bias.data.copy_(state["classifier.bias"])
+    names = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    return classifier.eval(), tuple(names)

@@ -1,0 +1,211 @@
+"""The method: Grad Fusion (GFM), Partial Reactivation (PRM) and Iterative Background Blur (IBB), docs/method.md 1-3.
+
+    method = IterativeBackgroundBlur(scales=(1.0, 0.5, 1.5), iterations=3)
+    maps = method(classifier, image, classes)          # (K, h, w) in 0..1
+    rounds = method.trace(classifier, image, classes)  # the same with every step on the way
+
+Against *under-activation*: GFM adds what the gradients of earlier stages still see of the body, PRM what looks like the sure
+object. Against *over-activation*: PRM takes away what looks like the sure background, and IBB reads the picture again with
+its background blurred, so that context which only co-occurs is gone.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from models.cam import Evidence, gather_evidence, normalise_maps
+from models.classifier import Classifier
+
+BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Every step for one picture; all maps (K, h, w) in 0..1.
+
+    Attributes:
+        cam: C, of the picture itself.
+        gfm: G of the picture itself; equals `cam` where GFM is off.
+        prm: A of the picture itself; equals `gfm` where PRM is off.
+        ibb: the result; equals `prm` where IBB is off.
+        rounds: A^s of each round, the first is that of the picture itself.
+        blurred: x_1 .. x_T, the (3, H, W) pictures that the rounds after the first have read.
+        logits: (C,) the classifier's, of the picture itself.
+    """
+
+    cam: Tensor
+    gfm: Tensor
+    prm: Tensor
+    ibb: Tensor
+    rounds: list[Tensor]
+    blurred: list[Tensor]
+    logits: Tensor
+
+
+class IterativeBackgroundBlur:
+    """Maps of the classes that a picture is known to contain.
+
+    Args:
+        scales, flip: what the picture itself is read at.
+        gfm: fuse gradients of earlier stages.
+        gfm_min_stride: the stages fused are all of this stride or more but the last.
+        prm: reactivate by likeness to prototypes.
+        prm_stages: positions of the stages whose maps are compared, from the end as in a Python index.
+        prm_hi, prm_lo: sure object above `hi`, sure background below `lo`.
+        prm_rounds: how often the maps so far choose new prototypes.
+        iterations: T, rounds with a blurred background; 0 is the plain pass.
+        tau: the map value from which a pixel is kept fully sharp.
+        sigma: the blur's standard deviation, as a share of the picture's long side.
+        blur_scales: what the blurred pictures are read at; fewer than `scales`, since they only correct.
+    """
+
+    def __init__(
+        self,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = True,
+        *,
+        gfm: bool = True,
+        gfm_min_stride: int = 8,
+        prm: bool = True,
+        prm_stages: Sequence[int] = (-3, -2),
+        prm_hi: float = 0.4,
+        prm_lo: float = 0.2,
+        prm_rounds: int = 1,
+        iterations: int = 3,
+        tau: float = 0.3,
+        sigma: float = 1 / 30,
+        blur_scales: Sequence[float] = (1.0,),
+    ):
+        self.scales, self.flip = tuple(scales), flip
+        self.gfm, self.gfm_min_stride = gfm, gfm_min_stride
+        self.prm, self.prm_stages, self.prm_hi, self.prm_lo, self.prm_rounds = prm, tuple(prm_stages), prm_hi, prm_lo, prm_rounds
+        self.iterations, self.tau, self.sigma, self.blur_scales = iterations, tau, sigma, tuple(blur_scales)
+
+    def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
+        """Maps A of one picture.
+
+        Args:
+            classifier: in evaluation mode.
+            image: (3, H, W) float, normalised, on the classifier's device.
+            classes: the K classes that it contains.
+
+        Returns:
+            (K, h, w) float32 in 0..1 on the grid of `models.cam.map_size`.
+        """
+        return self.trace(classifier, image, classes).ibb
+
+    def trace(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Trace:
+        """As calling it, with every step on the way."""
+        evidence = self._read(classifier, image, classes, self.scales)
+        cam = normalise_maps(evidence.cam)
+        fused = self._fuse(evidence)
+        rounds = [self._reactivate(fused, evidence.features)]
+        blurred: list[Tensor] = []
+        fusions = [fused]
+        for _ in range(self.iterations if classes else 0):
+            blurred.append(blur_background(image, torch.stack(rounds).mean(dim=0), self.tau, self.sigma))
+            again = self._read(classifier, blurred[-1], classes, self.blur_scales)
+            fusions.append(self._fuse(again))
+            rounds.append(self._reactivate(fusions[-1], again.features))
+        result = rounds[0]
+        if blurred:
+            # The rounds agree on what is object; likeness is judged on the sharp picture's features.
+            result = self._reactivate(normalise_maps(torch.stack(rounds).mean(dim=0)), evidence.features)
+        return Trace(cam, fused, rounds[0], result, rounds, blurred, evidence.logits)
+
+    def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
+        backbone = classifier.backbone
+        last = len(backbone.strides) - 1
+        fused = [number for number, stride in enumerate(backbone.strides) if stride >= self.gfm_min_stride and number < last]
+        compared = sorted({max(0, last + 1 + position) for position in self.prm_stages})
+        return gather_evidence(
+            classifier, image, classes, scales=scales, flip=self.flip,
+            gradient_stages=fused if self.gfm else (), feature_stages=compared if self.prm else (),
+        )  # fmt: skip
+
+    def _fuse(self, evidence: Evidence) -> Tensor:
+        cam = normalise_maps(evidence.cam)
+        return fuse_gradients(cam, evidence.gradients) if len(evidence.gradients) else cam
+
+    def _reactivate(self, maps: Tensor, features: list[Tensor]) -> Tensor:
+        if not features or not len(maps):
+            return maps
+        unit = unit_features(features)
+        reactivated = maps
+        for _ in range(self.prm_rounds):
+            reactivated = normalise_maps(reactivated + reactivate(reactivated, unit, self.prm_hi, self.prm_lo))
+        return reactivated
+
+
+def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
+    """GFM: G_k = n(C_k + mean_l S_l,k) with S_l,k = n(sum over channels of ReLU(d y_k / d F_l)).
+
+    Args:
+        cam: C, (K, h, w) in 0..1.
+        gradients: (S, K, h, w), the sums over channels, not normalised; S at least 1.
+    """
+    return normalise_maps(cam + normalise_maps(gradients).mean(dim=0))
+
+
+def unit_features(features: Sequence[Tensor]) -> Tensor:
+    """f: stage maps [(D_l, h, w)], each centred over the picture and of unit length per cell, together of unit length.
+
+    A cell that does not differ from the picture's mean (a picture of one colour) is 0 and like nothing.
+    """
+    units = [normalize(stage - stage.mean(dim=(1, 2), keepdim=True), dim=0) for stage in features]
+    return torch.cat(units) / len(units) ** 0.5
+
+
+def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
+    """PRM: R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))).
+
+    Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f over
+    cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
+
+    Args:
+        maps: G, (K, h, w) in 0..1.
+        unit: f, (D, h, w), as `unit_features` gives it.
+
+    Returns:
+        (K, h, w) in 0..1; 0 for a class that wins nowhere.
+    """
+    best, winner = maps.max(dim=0)
+    wins = winner == torch.arange(len(maps), device=maps.device)[:, None, None]
+    weights = maps * (wins & (maps > hi))
+    lowest = torch.quantile(best.flatten(), BACKGROUND_SHARE)
+    background = (best < lo) | (best <= lowest)
+    cells = unit.flatten(1)
+    objects = normalize(weights.flatten(1) @ cells.T, dim=1)
+    ground = normalize(background.flatten().float() @ cells.T, dim=0)
+    likeness = (objects - ground) @ cells
+    found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
+    return normalise_maps((likeness.relu() * found).unflatten(1, maps.shape[1:]))
+
+
+def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:
+    """IBB: x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0) with M_t = clip(max_k maps_k / tau, 0, 1).
+
+    Args:
+        image: x0, (3, H, W).
+        maps: (K, h, w) in 0..1, the mean over the rounds so far; K at least 1.
+        tau: map value from which a pixel is kept.
+        sigma: standard deviation of the blur as a share of the long side.
+    """
+    keep = (maps.amax(dim=0) / tau).clamp(0, 1)
+    keep = interpolate(keep[None, None], image.shape[-2:], mode="bilinear", align_corners=False)[0]
+    return keep * image + (1 - keep) * gaussian_blur(image, sigma * max(image.shape[-2:]))
+
+
+def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
+    """A (C, H, W) picture blurred by a Gaussian of `sigma` pixels cut off at 3 sigma; edges are repeated outwards."""
+    radius = max(1, round(3 * sigma))
+    offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    channels = image[:, None]
+    channels = torch.nn.functional.pad(channels, (radius, radius, radius, radius), mode="replicate")
+    channels = torch.nn.functional.conv2d(channels, kernel.view(1, 1, 1, -1))
+    return torch.nn.functional.conv2d(channels, kernel.view(1, 1, -1, 1))[:, 0]

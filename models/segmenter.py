@@ -1,0 +1,92 @@
+"""The segmentation network: torchvision's DeepLabV3 head on a stage of any backbone (Chen et al., 2017)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+
+from models.backbone import Backbone, build_backbone
+
+ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
+LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
+
+
+class Segmenter(nn.Module):
+    """Backbone -> DeepLabV3 head.
+
+    Args:
+        backbone: any.
+        num_classes: values, background included.
+        stage: position of the stage that the head reads, as a Python index; the last, or one before a wide 1x1 layer.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1):
+        super().__init__()
+        self.backbone, self.stage = backbone, stage
+        self.head = DeepLabHead(backbone.channels[stage], num_classes, ATROUS_RATES)
+        # The pooled branch is 1x1: its batch norm has no variance in a batch of one, and little to say in small ones.
+        self.head[0].convs[-1][2] = nn.Identity()
+
+    @property
+    def num_classes(self) -> int:
+        return self.head[-1].out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised pictures -> logits (B, num_classes, ceil(H / 16), ceil(W / 16))."""
+        return self.head(self.backbone.stages(x)[self.stage])
+
+
+def build_segmenter(backbone: str, num_classes: int, weights: str = "imagenet", stage: int = -1) -> Segmenter:
+    """A segmentation network with a fresh head; `num_classes` counts the background."""
+    return Segmenter(build_backbone(backbone, weights), num_classes, stage).eval()
+
+
+def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
+    """Cross-entropy at `LOGIT_STRIDE`.
+
+    Args:
+        logits: (B, C, h, w) of any size.
+        mask: (B, H, W) int64.
+
+    Returns:
+        The mean over the cells whose mask is not ignored; 0 where all are.
+    """
+    target = mask[:, LOGIT_STRIDE // 2 :: LOGIT_STRIDE, LOGIT_STRIDE // 2 :: LOGIT_STRIDE]
+    logits = interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
+    total = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
+    return total / (target != ignore_index).sum().clamp_min(1)
+
+
+@torch.no_grad()
+def class_probabilities(segmenter: Segmenter, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]) -> Tensor:
+    """Softmax averaged over scales and mirror image.
+
+    Args:
+        segmenter: in evaluation mode.
+        image: (3, H, W) normalised.
+        size: of the result.
+
+    Returns:
+        (num_classes, *size) float32, sums to 1 over the classes.
+    """
+    cells = [-(-side // LOGIT_STRIDE) for side in size]
+    total = image.new_zeros((segmenter.num_classes, *cells), dtype=torch.float32)
+    for scale in scales:
+        scaled = image[None]
+        if scale != 1:
+            sides = [max(32, round(side * scale)) for side in image.shape[-2:]]
+            scaled = interpolate(scaled, sides, mode="bilinear", align_corners=False, antialias=scale < 1)
+        views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
+        logits = segmenter(views.contiguous(memory_format=torch.channels_last)).float()
+        logits = torch.cat([logits[:1], logits[1:].flip(-1)])
+        total += interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1).mean(dim=0)
+    return interpolate(total[None] / len(scales), size, mode="bilinear", align_corners=False)[0]
+
+
+def restrict_to(probabilities: Tensor, classes: Sequence[int]) -> Tensor:
+    """Probabilities (C + 1, H, W) with every class but the background and the given ones set to 0."""
+    allowed = torch.zeros(len(probabilities), dtype=torch.bool, device=probabilities.device)
+    allowed[[0, *(index + 1 for index in classes)]] = True
+    return probabilities * allowed[:, None, None]

@@ -1,0 +1,1 @@
+"""The pipeline: what each stage reads and writes, tying `data` and `models` together."""

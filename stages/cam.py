@@ -1,0 +1,55 @@
+"""Stage `cam`: train the classifier on image-level labels."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from data.dataset import Index, TrainingPictures, TrainingSampler
+from data.index import open_index
+from data.transforms import RandomCrop
+from models.classifier import build_classifier
+from stages.networks import save_network
+from utils.config import Config
+from utils.engine import Schedule, choose_compute, train_network
+from utils.errors import UserError
+from utils.run import Run
+
+FILE = "classifier.pth"
+
+
+def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
+    """Train on `data.train_list`, write `classifier.pth`, return the last epoch's losses."""
+    index = open_index(cfg.data, cfg.data.train_list)
+    check_labels(index, cfg.data.train_list)
+    compute = choose_compute(cfg)
+    torch.manual_seed(cfg.seed)
+    classifier = build_classifier(cfg.model.backbone, len(index.class_names), cfg.model.weights)
+    classifier.backbone.freeze(cfg.cam.frozen_stride)
+    compute.network(classifier)
+    crop = RandomCrop(
+        cfg.cam.crop_size, classifier.backbone.mean, classifier.backbone.std,
+        resize_long=cfg.cam.resize_long, color_jitter=cfg.cam.color_jitter,
+    )  # fmt: skip
+    schedule = Schedule(
+        cfg.cam.epochs, cfg.cam.lr, cfg.cam.lr * cfg.cam.lr_head_factor,
+        cfg.cam.momentum, cfg.cam.weight_decay, cfg.cam.poly_power,
+    )  # fmt: skip
+    sampler = TrainingSampler(len(index), cfg.cam.batch_size, cfg.seed)
+    figures = train_network(
+        run, "cam", classifier, classifier.classifier, classification_losses, TrainingPictures(index, crop), sampler,
+        schedule, compute, cfg.workers, cfg.seed,
+    )  # fmt: skip
+    save_network(run.path(FILE), "classifier", classifier, index.class_names, cfg, figures)
+    return {"pictures": len(index), **figures}
+
+
+def classification_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+    """Multi-label soft margin loss on the picture's logits, the mean over classes and pictures."""
+    return {"classification": nn.functional.multilabel_soft_margin_loss(network(batch["image"]), batch["labels"])}
+
+
+def check_labels(index: Index, list_name: str) -> None:
+    """A list to train on must have at least one picture of some class."""
+    if not any(record.labels for record in index.records):
+        raise UserError(f"no picture of list '{list_name}' has a label; image-level labels are what training learns from")

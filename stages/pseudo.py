@@ -1,0 +1,74 @@
+"""Stage `pseudo`: seeds -> pseudo masks."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.artifacts import IGNORE, read_seed, write_mask
+from data.dataset import Index
+from data.images import read_image
+from models.pseudo import pseudo_mask, upsample
+from models.refine import refine
+from stages.lists import seed_index
+from stages.seeds import FOLDER as SEEDS
+from utils.config import Config, PseudoConfig
+from utils.engine import progress
+from utils.run import Run
+
+FOLDER = "pseudo"
+
+
+def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
+    index = seed_index(cfg)
+    folder = run.fresh_folder(FOLDER)
+    missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.png").is_file()]
+    masks = _Masks(index, missing, run.path(SEEDS), cfg.pseudo)
+    loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
+    background = ignored = pixels = 0
+    for name, mask in progress(loader, len(missing), "pseudo"):
+        write_mask(folder / f"{name}.png", mask)
+        background += int((mask == 0).sum())
+        ignored += int((mask == IGNORE).sum())
+        pixels += mask.size
+    shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
+    return {"pictures": len(index), "written": len(missing), **shares}
+
+
+def pseudo_complete(cfg: Config, run: Run) -> bool:
+    """Whether every picture of the list has its mask."""
+    return all(run.path(FOLDER, f"{record.name}.png").is_file() for record in seed_index(cfg).records)
+
+
+def refiner(settings: PseudoConfig, image: np.ndarray) -> Any:
+    """The refinement of one (H, W, 3) uint8 picture as a function of its probabilities, or None."""
+    if settings.refine == "none":
+        return None
+    pixels = torch.from_numpy(image).permute(2, 0, 1)
+    return partial(refine, settings.refine, pixels, par_iterations=settings.par_iterations, crf_iterations=settings.crf_iterations)
+
+
+class _Masks(Dataset):
+    """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
+
+    def __init__(self, index: Index, positions: list[int], seeds: Any, settings: PseudoConfig):
+        self.index, self.positions, self.seeds, self.settings = index, positions, seeds, settings
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, number: int) -> tuple[str, np.ndarray]:
+        record = self.index.records[self.positions[number]]
+        seed = read_seed(self.seeds / f"{record.name}.npz")
+        maps = upsample(torch.from_numpy(seed.maps), seed.size)
+        refinement = None
+        if self.settings.refine != "none" and len(seed.classes):
+            refinement = refiner(self.settings, np.array(read_image(record.image)))
+        mask = pseudo_mask(
+            maps, torch.from_numpy(seed.classes), background=self.settings.background, threshold=self.settings.threshold,
+            power=self.settings.power, ignore_band=self.settings.ignore_band, refiner=refinement,
+        )  # fmt: skip
+        return record.name, np.asarray(mask, dtype=np.uint8)

@@ -1,0 +1,97 @@
+"""Stage `seeds`: the method's maps for every picture of the seed list, as files."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+from torch.utils.data import DataLoader, Subset
+
+from data.artifacts import Seed, seed_size, write_seed
+from data.dataset import Index, WholePictures
+from data.transforms import normalise
+from models.ibb import IterativeBackgroundBlur
+from stages.cam import FILE as CLASSIFIER
+from stages.lists import seed_index
+from stages.networks import load_classifier
+from utils.config import Config
+from utils.engine import Compute, choose_compute, progress
+from utils.run import Run
+
+FOLDER = "seeds"
+
+
+def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `seeds/ID.npz` for the seed list; files that are there already are kept."""
+    index = seed_index(cfg)
+    compute = choose_compute(cfg)
+    classifier = load_classifier(run.path(CLASSIFIER))
+    compute.network(classifier)
+    method = build_method(cfg)
+    folder = run.fresh_folder(FOLDER)
+    missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.npz").is_file()]
+    for item in whole_pictures(index, missing, cfg.workers, "seeds"):
+        classes = item["labels"].nonzero().flatten().tolist()
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        with compute.autocast():
+            maps = method(classifier, image, classes)
+        write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
+    return {"pictures": len(index), "written": len(missing)}
+
+
+def seeds_complete(cfg: Config, run: Run) -> bool:
+    """Whether every picture of the list has its file."""
+    return all(run.path(FOLDER, f"{record.name}.npz").is_file() for record in seed_index(cfg).records)
+
+
+def build_method(cfg: Config) -> IterativeBackgroundBlur:
+    """The method with the settings of the sections `cam`, `gfm`, `prm` and `ibb`."""
+    return IterativeBackgroundBlur(
+        cfg.cam.scales,
+        cfg.cam.flip,
+        gfm=cfg.gfm.enabled,
+        gfm_min_stride=cfg.gfm.min_stride,
+        prm=cfg.prm.enabled,
+        prm_stages=cfg.prm.stages,
+        prm_hi=cfg.prm.hi,
+        prm_lo=cfg.prm.lo,
+        prm_rounds=cfg.prm.rounds,
+        iterations=cfg.ibb.iterations if cfg.ibb.enabled else 0,
+        tau=cfg.ibb.tau,
+        sigma=cfg.ibb.sigma,
+        blur_scales=cfg.ibb.scales,
+    )
+
+
+def whole_pictures(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
+    """Items of `WholePictures` at those positions, read ahead by loader processes, with a progress bar."""
+    loader = DataLoader(Subset(WholePictures(index), list(positions)), batch_size=None, num_workers=min(workers, len(positions)))
+    yield from progress(loader, len(positions), title)
+
+
+def prepare(image: Tensor, classifier: torch.nn.Module, compute: Compute, max_side: int) -> Tensor:
+    """(3, H, W) uint8 -> normalised float on the device, made smaller if its long side is above `max_side` (0: never)."""
+    backbone = classifier.backbone
+    image = normalise(image.to(compute.device, non_blocking=True), backbone.mean, backbone.std)
+    longest = max(image.shape[-2:])
+    if max_side and longest > max_side:
+        size = [max(1, round(side * max_side / longest)) for side in image.shape[-2:]]
+        image = interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return image
+
+
+def to_seed(maps: Tensor, classes: Sequence[int], size: Sequence[int]) -> Seed:
+    """Maps (K, h, w) of a picture of `size` (H, W) as what a seed file holds."""
+    height, width = size
+    target = seed_size(height, width)
+    resized = interpolate(maps[None], target, mode="bilinear", align_corners=False)[0] if len(maps) else maps.new_zeros((0, *target))
+    return Seed(torch.as_tensor(classes, dtype=torch.int64).numpy(), resized.cpu().numpy(), (int(height), int(width)))
+
+
+def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
+    """Classes whose probability is above the threshold, and always the most likely one."""
+    probabilities = logits.sigmoid()
+    return sorted({int(probabilities.argmax()), *(probabilities > threshold).nonzero().flatten().tolist()})
+
+

@@ -1,0 +1,39 @@
+"""Train IBBNet: pictures and image-level labels in, a segmentation network out.
+
+    python train.py --config config.yaml                                  the demo, on generated pictures
+    python train.py --config config.yaml --preset voc12 --set data.root=/data/VOC2012
+    python train.py --config config.yaml --stages seeds,pseudo --set gfm.enabled=false --run runs/no_gfm
+
+Every stage writes into the run folder. The same command again does only what is missing or stale, and goes on where a
+stopped run was. The network trained last is put into checkpoints/best_model.pth.
+"""
+
+import argparse
+import sys
+
+from stages.pipeline import STAGES
+from utils.config import load_config
+from utils.errors import run_script
+from utils.run import Run, run_stages
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)")
+    parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as cam.epochs=3; may be repeated")
+    parser.add_argument("--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in STAGES)}")
+    parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    overrides = args.set + ([f"run={args.run}"] if args.run else [])
+    cfg = load_config(args.config, args.preset, overrides)
+    run = Run(cfg, sys.argv)
+    run_stages(STAGES, cfg, run, [name.strip() for name in args.stages.split(",") if name.strip()])
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

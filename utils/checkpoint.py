@@ -1,0 +1,76 @@
+"""Checkpoints that describe themselves: what kind of network, which classes, which backbone, which settings.
+
+A file holds plain values and tensors only and is read with `weights_only=True`, so opening one never runs code.
+"""
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from utils.errors import UserError
+from utils.files import atomic_path
+
+FORMAT = "ibbnet"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained network and all that is needed to use it.
+
+    Attributes:
+        kind: `classifier` (CAM network) or `segmenter`.
+        class_names: the C foreground classes; background is not among them.
+        backbone: a name that `models.backbone.build_backbone` knows.
+        config: the run's settings, as `utils.config.to_dict` gives them.
+        state: the network's `state_dict`.
+        figures: what was measured in training, by name.
+        normalisation: mean and deviation of RGB in 0..1 that the backbone was trained with.
+    """
+
+    kind: Literal["classifier", "segmenter"]
+    class_names: tuple[str, ...]
+    backbone: str
+    config: dict[str, Any]
+    state: dict[str, torch.Tensor]
+    figures: dict[str, float]
+    normalisation: dict[str, list[float]]
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, whole or not at all; tensors go to the CPU."""
+    content = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
+    content["class_names"] = list(checkpoint.class_names)
+    content["state"] = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()}
+    with atomic_path(path) as temporary:
+        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        UserError: no such file, not a checkpoint, one of another program or of a newer version.
+    """
+    content = load_tensors(path)
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth")
+    if content["version"] > VERSION:
+        raise UserError(f"{path} was written by a newer IBBNet (checkpoint version {content['version']}, known: {VERSION}); update this project")
+    fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
+    return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
+
+
+def load_tensors(path: str | Path) -> Any:
+    """Whatever plain values and tensors a `.pth` file holds, on the CPU, without running code from it."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} cannot be read as weights ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
+                        "the file is damaged, or holds more than plain tensors, which is refused") from error  # fmt: skip

@@ -1,0 +1,221 @@
+"""The training loop that all trained stages share: poly schedule, mixed precision, and resuming in the middle of an epoch."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from utils.checkpoint import load_tensors
+from utils.config import Config
+from utils.errors import UserError
+from utils.files import atomic_path
+from utils.run import Run
+
+SAVE_EVERY = 60.0  # seconds between resumable states
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how tensors are computed: device, mixed precision, memory format."""
+
+    device: torch.device
+    precision: str = "off"
+    channels_last: bool = True
+    compile: bool = False
+
+    def autocast(self) -> Any:
+        """The context of a forward pass."""
+        if self.precision == "off":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def image(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) on the device, in the memory format; the copy from pinned memory does not block."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return image.to(self.device, non_blocking=True).contiguous(memory_format=layout)
+
+    def network(self, network: nn.Module) -> nn.Module:
+        """The network on the device, in the memory format, not compiled."""
+        return network.to(self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format)
+
+
+def choose_compute(cfg: Config) -> Compute:
+    """The device that the settings and the machine give.
+
+    Raises:
+        UserError: a device that is not here.
+    """
+    name = cfg.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto") from error
+    if device.type == "cpu" and cfg.precision == "fp16":
+        raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
+    return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
+
+
+class ResumableSampler(Protocol):
+    """A sampler that can start an epoch anywhere (data.dataset.TrainingSampler)."""
+
+    batch_size: int
+    steps_per_epoch: int
+
+    def start(self, epoch: int, step: int = 0) -> None: ...
+
+    def __iter__(self) -> Iterator: ...
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """SGD with the poly schedule: lr * (1 - step / steps) ** power."""
+
+    epochs: int
+    lr: float
+    head_lr: float
+    momentum: float
+    weight_decay: float
+    poly_power: float
+
+
+def train_network(
+    run: Run,
+    stage: str,
+    network: nn.Module,
+    head: nn.Module,
+    losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
+    dataset: Dataset,
+    sampler: ResumableSampler,
+    schedule: Schedule,
+    compute: Compute,
+    workers: int,
+    seed: int,
+) -> dict[str, float]:
+    """Train `network` in place.
+
+    Args:
+        run, stage: where progress is logged and the resumable state `STAGE.last.pth` is kept.
+        network: on the device; parameters without `requires_grad` are left alone.
+        head: the part of it with its own learning rate.
+        losses: (network, batch on the device) -> named scalar losses; their sum is descended.
+        dataset, sampler: batches of dictionaries; the sampler gives the dataset's indices.
+        workers: loader processes.
+        seed: of dropout and the like; the sampler has its own.
+
+    Returns:
+        The mean of each loss, and of their sum `loss`, over the last epoch.
+    """
+    torch.manual_seed(seed)
+    head_ids = {id(parameter) for parameter in head.parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in head_ids], "lr": schedule.lr},
+        {"params": [p for p in trained if id(p) in head_ids], "lr": schedule.head_lr},
+    ]
+    optimizer = torch.optim.SGD([g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    steps = schedule.epochs * sampler.steps_per_epoch
+    poly = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power)
+    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
+    state = _State(run.path(f"{stage}.last.pth"), run.fingerprint, network, optimizer, poly, scaler)
+    step = state.load()
+    if step:
+        run.log(f"{stage:9} resumed at step {step} of {steps}")
+
+    loader = DataLoader(
+        dataset,
+        batch_size=sampler.batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=compute.device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
+    forward = torch.compile(network) if compute.compile else network
+    network.train()
+    totals: dict[str, Tensor] = {}
+    means: dict[str, float] = {}
+    for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
+        sampler.start(epoch, step % sampler.steps_per_epoch)
+        totals, counted, started = {}, 0, time.perf_counter()
+        bar = progress(loader, sampler.steps_per_epoch, f"{stage} epoch {epoch + 1}/{schedule.epochs}", step % sampler.steps_per_epoch)
+        for batch in bar:
+            batch = {name: _to_device(value, compute) for name, value in batch.items()}
+            with compute.autocast():
+                terms = losses(forward, batch)
+            loss = torch.stack(list(terms.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            poly.step()
+            step, counted = step + 1, counted + 1
+            for name, value in {**terms, "loss": loss}.items():  # summed on the device: reading a value here would wait for it
+                totals[name] = totals.get(name, 0) + value.detach()
+            state.save_if_due(step)
+        means = {name: float(value) / counted for name, value in totals.items()}
+        if not means["loss"] < float("inf"):
+            raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
+                            f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
+        rate = counted * sampler.batch_size / (time.perf_counter() - started)
+        run.record(stage, epoch=epoch + 1, step=step, pictures_per_second=round(rate, 2), **means)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
+        run.log(f"{stage:9} epoch {epoch + 1}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
+        state.save(step)
+    network.eval()
+    return means
+
+
+class _State:
+    """Everything that training needs to go on as if it had not stopped."""
+
+    def __init__(self, path: Path, fingerprint: str, network: nn.Module, optimizer: Any, poly: Any, scaler: Any):
+        self.path, self.fingerprint = path, fingerprint
+        self.parts = {"network": network, "optimizer": optimizer, "poly": poly, "scaler": scaler}
+        self.saved_at = time.monotonic()
+
+    def load(self) -> int:
+        """Restore and return the number of steps done; 0 if there is nothing of this fingerprint."""
+        if not self.path.is_file():
+            return 0
+        try:
+            content = load_tensors(self.path)
+        except UserError:
+            return 0  # a state is only a short cut
+        if content.get("fingerprint") != self.fingerprint:
+            return 0
+        for name, part in self.parts.items():
+            part.load_state_dict(content[name])
+        torch.set_rng_state(content["random"])
+        return content["step"]
+
+    def save_if_due(self, step: int) -> None:
+        if time.monotonic() - self.saved_at > SAVE_EVERY:
+            self.save(step)
+
+    def save(self, step: int) -> None:
+        with atomic_path(self.path) as temporary:
+            states = {name: part.state_dict() for name, part in self.parts.items()}
+            states["poly"].pop("lr_lambdas", None)  # a function, the same each time
+            torch.save({"fingerprint": self.fingerprint, "step": step, "random": torch.get_rng_state(), **states}, temporary)
+        self.saved_at = time.monotonic()
+
+
+def progress(iterable: Iterable, total: int, title: str, initial: int = 0) -> tqdm:
+    """A bar with rate and time left, silent where the output is not a terminal."""
+    return tqdm(iterable, total=total, initial=initial, desc=title, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False)
+
+
+def _to_device(value: Any, compute: Compute) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return compute.image(value) if value.ndim == 4 else value.to(compute.device, non_blocking=True)

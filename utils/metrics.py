@@ -1,0 +1,127 @@
+"""Figures of segmentation: a streaming confusion matrix, and the same for every background threshold at once.
+
+Values: 0 is background, 1..C the classes, 255 in the truth is skipped, 255 in a prediction counts as background.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+IGNORE = 255
+
+
+class ConfusionMatrix:
+    """Counts of (truth, prediction) pairs in int64.
+
+    Args:
+        num_classes: values, background included (21 for VOC).
+    """
+
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        self.ignored_predictions = 0
+        self.n_images = 0
+
+    def update(self, target: Tensor, prediction: Tensor) -> None:
+        """Add one picture or batch.
+
+        Args:
+            target: integer tensor of any shape, values 0..num_classes-1 or 255.
+            prediction: the same shape and values.
+
+        Raises:
+            ValueError: other shapes or values.
+        """
+        target, prediction = torch.as_tensor(target), torch.as_tensor(prediction)
+        if target.shape != prediction.shape:
+            raise ValueError(f"truth of shape {tuple(target.shape)} and prediction of shape {tuple(prediction.shape)} differ")
+        valid = target != IGNORE
+        target, prediction = target[valid].long(), prediction[valid].long()
+        unsure = prediction == IGNORE
+        self.ignored_predictions += int(unsure.sum())
+        prediction = prediction.masked_fill(unsure, 0)
+        for name, values in (("truth", target), ("prediction", prediction)):
+            if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.num_classes:
+                found = sorted(set(values.unique().tolist()) - set(range(self.num_classes)))
+                raise ValueError(f"values {found[:5]} in the {name}; expected 0..{self.num_classes - 1} or {IGNORE}")
+        pairs = torch.bincount(target * self.num_classes + prediction, minlength=self.num_classes**2)
+        self.counts += pairs.view(self.num_classes, self.num_classes).cpu()
+        self.n_images += 1
+
+    def iou(self) -> Tensor:
+        """(num_classes,) float64 TP / (TP + FP + FN); NaN for a class that is in neither truth nor predictions."""
+        return iou_of(self.counts)
+
+    def miou(self) -> float:
+        """The mean IoU over the classes that are in the truth, background included; NaN before any pixel."""
+        return miou_of(self.counts)
+
+    def over_activation(self) -> float:
+        """The share of background pixels that were given a class."""
+        return float(self.counts[0, 1:].sum() / self.counts[0].sum())
+
+    def under_activation(self) -> float:
+        """The share of object pixels that were given background."""
+        return float(self.counts[1:, 0].sum() / self.counts[1:].sum())
+
+
+class ThresholdSweep:
+    """Confusion matrices of the same maps at many background thresholds, in one pass.
+
+    A pixel is of its winning class where that class's value is *above* the threshold, else background.
+
+    Args:
+        num_classes: values, background included.
+        thresholds: ascending.
+    """
+
+    def __init__(self, num_classes: int, thresholds: Sequence[float]):
+        self.num_classes = num_classes
+        self.thresholds = torch.as_tensor(thresholds, dtype=torch.float64)
+        # One bin more than thresholds: the bin is the number of thresholds that the pixel's value is above.
+        self.bins = torch.zeros(num_classes, num_classes, len(thresholds) + 1, dtype=torch.int64)
+        self.n_images = 0
+
+    def update(self, target: Tensor, value: Tensor, winner: Tensor) -> None:
+        """Add one picture.
+
+        Args:
+            target: (H, W) truth, 255 skipped.
+            value: (H, W) float, the winning class's map.
+            winner: (H, W) the winning class's mask value, 1..num_classes-1.
+        """
+        valid = target != IGNORE
+        target, winner = target[valid].long(), winner[valid].long()
+        above = torch.searchsorted(self.thresholds, value[valid].double(), side="left")
+        cell = (target * self.num_classes + winner) * self.bins.shape[2] + above
+        self.bins += torch.bincount(cell, minlength=self.bins.numel()).view(self.bins.shape).cpu()
+        self.n_images += 1
+
+    def at(self, number: int) -> ConfusionMatrix:
+        """The confusion matrix at threshold `number` of the list."""
+        matrix = ConfusionMatrix(self.num_classes)
+        matrix.counts = self.bins[:, :, number + 1 :].sum(dim=2)
+        matrix.counts[:, 0] += self.bins[:, :, : number + 1].sum(dim=(1, 2))
+        matrix.n_images = self.n_images
+        return matrix
+
+    def nearest(self, threshold: float) -> int:
+        """The number of the listed threshold that is nearest."""
+        return int((self.thresholds - threshold).abs().argmin())
+
+    def curve(self) -> list[float]:
+        """mIoU at each threshold."""
+        return [self.at(number).miou() for number in range(len(self.thresholds))]
+
+
+def iou_of(counts: Tensor) -> Tensor:
+    """(C, C) confusion counts -> (C,) IoU, NaN where a class is in neither rows nor columns."""
+    hits = counts.diag().double()
+    return hits / (counts.sum(dim=0) + counts.sum(dim=1) - counts.diag()).double()
+
+
+def miou_of(counts: Tensor) -> float:
+    """(C, C) confusion counts, truth in rows -> the mean IoU over the classes in the truth."""
+    return float(iou_of(counts)[counts.sum(dim=1) > 0].mean())

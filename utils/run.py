@@ -1,0 +1,235 @@
+"""A run folder and the stages that fill it.
+
+    runs/NAME/config.yaml   the resolved configuration
+    runs/NAME/run.json      versions, commit, device, command
+    runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
+    runs/NAME/log.txt, metrics.jsonl
+
+A stage's fingerprint covers the settings that it reads, its input data and its upstream stages' fingerprints. A stage whose
+fingerprint is recorded and whose output is there is up to date; the others are run, in order.
+"""
+
+import json
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from utils.config import Config, to_dict, to_yaml
+from utils.errors import UserError
+from utils.files import atomic_path, digest, write_json, write_text
+
+
+class Run:
+    """One run folder: its files, its log, and what is known of its stages."""
+
+    def __init__(self, cfg: Config, command: Sequence[str] = ()):
+        """Make or reopen the folder `cfg.run`, and write `config.yaml` and `run.json`.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        self.folder = Path(cfg.run)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_text(self.folder / "config.yaml", to_yaml(cfg))
+        except OSError as error:
+            raise UserError(f"the run folder {self.folder} cannot be written: {error}; choose another with --run") from error
+        write_json(self.folder / "run.json", _describe(cfg, command))
+        self.stages: dict[str, dict[str, Any]] = self._read_stages()
+        self.fingerprint = ""  # of the stage that is running
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    def log(self, message: str) -> None:
+        """Print a line and append it to `log.txt`."""
+        print(message, flush=True)
+        with self.path("log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
+
+    def record(self, stage: str, **values: float) -> None:
+        """Append one line of named numbers to `metrics.jsonl`."""
+        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"stage": stage, **values}) + "\n")
+
+    def finish(self, stage: str, **entry: Any) -> None:
+        """Note a stage as done, with its fingerprint, time and result."""
+        self.stages[stage] = {"fingerprint": self.fingerprint, "finished": time.time(), **entry}
+        write_json(self.path("stages.json"), self.stages)
+
+    def fresh_folder(self, name: str) -> Path:
+        """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
+        folder, marker = self.path(name), self.path(name, ".fingerprint")
+        if not marker.is_file() or marker.read_text(encoding="utf-8") != self.fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)
+            write_text(marker, self.fingerprint)
+        return folder
+
+    def _read_stages(self) -> dict[str, dict[str, Any]]:
+        path = self.path("stages.json")
+        if not path.is_file():
+            return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read ({error}); delete it to run all stages of this folder again") from error
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the pipeline.
+
+    Attributes:
+        name: as in `--stages`.
+        title: what it does, for people.
+        run: does the work; returns the figures to note and show.
+        reads: the settings that it depends on, sections or dotted keys.
+        upstream: stages whose output it reads.
+        inputs: anything that JSON can hold which stands for the data that it reads.
+        complete: whether its output is all there.
+        skip: the reason why it has nothing to do under these settings; None if it has. Its input then passes on.
+        writes_checkpoint: the name of the network that it trains, for `checkpoints/best_model.pth`.
+    """
+
+    name: str
+    title: str
+    run: Callable[[Config, Run], dict[str, Any]]
+    reads: tuple[str, ...]
+    upstream: tuple[str, ...] = ()
+    inputs: Callable[[Config], Any] = field(default=lambda cfg: None)
+    complete: Callable[[Config, Run], bool] = field(default=lambda cfg, run: True)
+    skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
+    writes_checkpoint: str | None = None
+
+
+def run_stages(stages: Sequence[Stage], cfg: Config, run: Run, only: Sequence[str] = ()) -> None:
+    """Run what is missing or stale, in order, and say so per stage.
+
+    Args:
+        stages: the whole pipeline.
+        only: names to restrict it to; the others keep what they have made so far.
+
+    Raises:
+        UserError: an unknown name in `only`, or a stage that needs one that has not run.
+    """
+    names = [stage.name for stage in stages]
+    for name in only:
+        if name not in names:
+            raise UserError(f"--stages: there is no stage '{name}'; known: {', '.join(names)}")
+    fingerprints: dict[str, str] = {}
+    for stage in stages:
+        reason = stage.skip(cfg)
+        passed_on = digest([fingerprints[name] for name in stage.upstream])
+        if reason is not None:
+            fingerprints[stage.name] = passed_on
+            if not only or stage.name in only:
+                run.log(f"{stage.name:9} skipped: {reason}")
+            continue
+        if only and stage.name not in only:
+            # What it made stands for it, be it stale: the stages asked for work on what is there.
+            fingerprints[stage.name] = run.stages.get(stage.name, {}).get("fingerprint", "")
+            continue
+        for name in stage.upstream:
+            if not fingerprints[name]:
+                raise UserError(f"stage '{stage.name}' needs stage '{name}', which has not run in {run.folder}; add it: "
+                                f"--stages {name},{stage.name}")  # fmt: skip
+        run.fingerprint = fingerprints[stage.name] = digest([stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), passed_on])
+        if run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint and stage.complete(cfg, run):
+            run.log(f"{stage.name:9} up to date")
+        else:
+            _run_stage(stage, cfg, run)
+    _publish(stages, cfg, run)
+
+
+def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
+    run.log(f"{stage.name:9} {stage.title}")
+    _reset_peak_memory()
+    started = time.perf_counter()
+    result = stage.run(cfg, run)
+    seconds = time.perf_counter() - started
+    memory = _peak_memory()
+    run.finish(stage.name, seconds=round(seconds, 1), peak_memory_mb={name: round(size / 2**20) for name, size in memory.items()}, result=result)
+    figures = ", ".join(f"{name} {_short(value)}" for name, value in result.items() if isinstance(value, int | float | str))
+    sizes = ", ".join(f"{name} {size / 2**30:.1f} GB" for name, size in memory.items())
+    run.log(f"{stage.name:9} done in {_duration(seconds)} (peak {sizes}){': ' + figures if figures else ''}")
+    if stage.writes_checkpoint:
+        _publish([stage], cfg, run)
+
+
+def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
+    """Put the network that was trained last where evaluate.py and infer.py look for it."""
+    trained = [stage for stage in stages if stage.writes_checkpoint and stage.name in run.stages]
+    if not trained:
+        return
+    latest = max(trained, key=lambda stage: run.stages[stage.name]["finished"])
+    source = run.path(str(latest.writes_checkpoint))
+    if source.is_file():
+        with atomic_path(cfg.checkpoint) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def _settings(cfg: Config, keys: tuple[str, ...]) -> dict[str, Any]:
+    values = {}
+    for key in keys:
+        value: Any = to_dict(cfg)
+        for part in key.split("."):
+            value = value[part]
+        values[key] = value
+    return values
+
+
+def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
+    commit = ""
+    if shutil.which("git"):
+        asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        commit = asked.stdout.strip()
+    return {
+        "command": list(command),
+        "started": datetime.now().isoformat(timespec="seconds"),
+        "seed": cfg.seed,
+        "commit": commit,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "platform": platform.platform(),
+    }
+
+
+def _reset_peak_memory() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
+    except OSError:
+        pass  # elsewhere the peak is the process's so far
+
+
+def _peak_memory() -> dict[str, int]:
+    """Bytes: `memory` of this process, and `cuda` where there is one."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                peak = int(line.split()[1]) * 1024
+    return {"memory": peak} | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
+
+
+def _short(value: float | str) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
