@@ -19,10 +19,22 @@ from utils.run import Run, run_stages
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)")
-    parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as cam.epochs=3; may be repeated")
-    parser.add_argument("--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in STAGES)}")
+    parser.add_argument(
+        "--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)"
+    )
+    parser.add_argument(
+        "--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, such as cam.epochs=3; may be repeated",
+    )
+    parser.add_argument(
+        "--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in STAGES)}"
+    )
     parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
     return parser.parse_args()
 

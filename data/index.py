@@ -20,9 +20,14 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False) -> Ind
         return open_voc(settings.root, list_name, settings.labels, settings.classes, masks)
     if settings.kind == "coco":
         from data.coco import open_coco
+
         return open_coco(settings.root, list_name, masks)
     if settings.kind == "folder":
         from data.folder import open_folder
+
         return open_folder(settings.root, list_name, settings.labels, settings.classes, masks)
     from data.shapes import open_shapes
-    return open_shapes(settings.root, list_name, settings.shapes_train, settings.shapes_val, settings.shapes_size, masks)
+
+    return open_shapes(
+        settings.root, list_name, settings.shapes_train, settings.shapes_val, settings.shapes_size, masks
+    )

@@ -11,7 +11,11 @@ def _let_torchvision_load() -> None:
     PyPI's torchvision is compiled for CUDA. Beside a CPU-only torch its library cannot be opened, and `import torchvision`
     (which timm needs) then fails because `nms` and `qnms` are unknown. Nothing in this project calls either.
     """
-    if importlib.util.find_spec("torchvision") is None or torch.version.cuda is not None or torch.version.hip is not None:
+    if (
+        importlib.util.find_spec("torchvision") is None
+        or torch.version.cuda is not None
+        or torch.version.hip is not None
+    ):
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):

@@ -131,7 +131,13 @@ class EfficientNetLite0(Backbone):
     def __init__(self):
         super().__init__()
         net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=OUTPUT_STRIDE, num_classes=0)
-        self.conv_stem, self.bn1, self.blocks, self.conv_head, self.bn2 = net.conv_stem, net.bn1, net.blocks, net.conv_head, net.bn2
+        self.conv_stem, self.bn1, self.blocks, self.conv_head, self.bn2 = (
+            net.conv_stem,
+            net.bn1,
+            net.blocks,
+            net.conv_head,
+            net.bn2,
+        )
 
     def chain(self) -> list[Callable[[Tensor], Tensor]]:
         groups = self.blocks
@@ -180,7 +186,9 @@ class TimmBackbone(Backbone):
 
     def frozen_parts(self, stride: int) -> list[nn.Module]:
         if stride:
-            warnings.warn("frozen_stride has no effect on timm/ backbones, whose stages are not separate modules", stacklevel=2)
+            warnings.warn(
+                "frozen_stride has no effect on timm/ backbones, whose stages are not separate modules", stacklevel=2
+            )
         return []
 
 
@@ -209,6 +217,21 @@ def build_backbone(name: str, weights: str = "imagenet") -> Backbone:
     if weights not in ("imagenet", "none"):
         load_state(backbone, load_tensors(weights), weights, ignore=("fc.", "classifier."))
     return backbone.eval()
+
+
+def stage_number(backbone: Backbone, position: int, setting: str) -> int:
+    """The number 0..L-1 of a stage whose position is given as a Python index.
+
+    Raises:
+        UserError: there is no such stage; the message names `setting`.
+    """
+    count = len(backbone.strides)
+    if not -count <= position < count:
+        raise UserError(
+            f"{setting}: there is no stage {position}; the backbone has {count} of strides {', '.join(map(str, backbone.strides))}, "
+            f"so give {-count}..{count - 1}"
+        )
+    return position % count
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], where: str, ignore: tuple[str, ...] = ()) -> None:

@@ -28,7 +28,7 @@ class Evidence:
     Attributes:
         cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
         gradients: (S, K, h, w) the same sum of `sum_channels ReLU(d y_k / d F_l)`, one row a gradient stage; S may be 0.
-        features: (D, h, w) stage maps averaged over scales and flips, or None if none were asked for.
+        features: a (D_l, h, w) map for each feature stage, averaged over scales and flips.
         logits: (C,) the mean logits over scales and flips.
     """
 
@@ -73,7 +73,7 @@ def gather_evidence(
         feature_stages: indices of stages whose maps are wanted (PRM).
     """
     size = map_size(*image.shape[-2:])
-    grad_from = min(gradient_stages) if gradient_stages else None
+    grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
     gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
     features: list[Tensor] = []
@@ -84,14 +84,17 @@ def gather_evidence(
             stages = classifier.backbone.stages(batch, grad_from)
             views_logits = classifier.logits(stages[-1])
         with torch.no_grad():
-            cam += _to_grid(classifier.activation(stages[-1])[:, list(classes)], size)
+            if classes:
+                cam += _to_grid(classifier.activation(stages[-1])[:, list(classes)], size)
             logits += views_logits.mean(dim=0) / len(scales)
             maps = [_to_grid(stages[number], size) / (len(scales) * len(batch)) for number in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         for k, class_index in enumerate(classes if gradient_stages else ()):
             last_class = k == len(classes) - 1
             wanted = [stages[number] for number in gradient_stages]
-            for s, gradient in enumerate(torch.autograd.grad(views_logits[:, class_index].sum(), wanted, retain_graph=not last_class)):
+            for s, gradient in enumerate(
+                torch.autograd.grad(views_logits[:, class_index].sum(), wanted, retain_graph=not last_class)
+            ):
                 gradients[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
     return Evidence(cam, gradients, features, logits.detach())
 

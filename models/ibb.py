@@ -16,10 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
+from models.backbone import stage_number
 from models.cam import Evidence, gather_evidence, normalise_maps
 from models.classifier import Classifier
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
+ROUNDING = 1e-5  # share of a stage's values below which a difference is that of float32 sums
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class IterativeBackgroundBlur:
         gfm: fuse gradients of earlier stages.
         gfm_min_stride: the stages fused are all of this stride or more but the last.
         prm: reactivate by likeness to prototypes.
-        prm_stages: positions of the stages whose maps are compared, from the end as in a Python index.
+        prm_stages: positions of the stages whose maps are compared, as Python indices.
         prm_hi, prm_lo: sure object above `hi`, sure background below `lo`.
         prm_rounds: how often the maps so far choose new prototypes.
         iterations: T, rounds with a blurred background; 0 is the plain pass.
@@ -81,7 +83,13 @@ class IterativeBackgroundBlur:
     ):
         self.scales, self.flip = tuple(scales), flip
         self.gfm, self.gfm_min_stride = gfm, gfm_min_stride
-        self.prm, self.prm_stages, self.prm_hi, self.prm_lo, self.prm_rounds = prm, tuple(prm_stages), prm_hi, prm_lo, prm_rounds
+        self.prm, self.prm_stages, self.prm_hi, self.prm_lo, self.prm_rounds = (
+            prm,
+            tuple(prm_stages),
+            prm_hi,
+            prm_lo,
+            prm_rounds,
+        )
         self.iterations, self.tau, self.sigma, self.blur_scales = iterations, tau, sigma, tuple(blur_scales)
 
     def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
@@ -119,8 +127,10 @@ class IterativeBackgroundBlur:
     def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
         backbone = classifier.backbone
         last = len(backbone.strides) - 1
-        fused = [number for number, stride in enumerate(backbone.strides) if stride >= self.gfm_min_stride and number < last]
-        compared = sorted({max(0, last + 1 + position) for position in self.prm_stages})
+        fused = [
+            number for number, stride in enumerate(backbone.strides) if stride >= self.gfm_min_stride and number < last
+        ]
+        compared = sorted({stage_number(backbone, position, "prm.stages") for position in self.prm_stages})
         return gather_evidence(
             classifier, image, classes, scales=scales, flip=self.flip,
             gradient_stages=fused if self.gfm else (), feature_stages=compared if self.prm else (),
@@ -155,7 +165,11 @@ def unit_features(features: Sequence[Tensor]) -> Tensor:
 
     A cell that does not differ from the picture's mean (a picture of one colour) is 0 and like nothing.
     """
-    units = [normalize(stage - stage.mean(dim=(1, 2), keepdim=True), dim=0) for stage in features]
+    units = []
+    for stage in features:
+        deviation = stage - stage.mean(dim=(1, 2), keepdim=True)
+        differs = deviation.norm(dim=0) > ROUNDING * stage.norm(dim=0).max()  # else its direction is chance
+        units.append(normalize(deviation * differs, dim=0))
     return torch.cat(units) / len(units) ** 0.5
 
 

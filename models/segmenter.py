@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from models.backbone import Backbone, build_backbone
+from models.backbone import Backbone, build_backbone, stage_number
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
@@ -24,7 +24,7 @@ class Segmenter(nn.Module):
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1):
         super().__init__()
-        self.backbone, self.stage = backbone, stage
+        self.backbone, self.stage = backbone, stage_number(backbone, stage, "segment.stage")
         self.head = DeepLabHead(backbone.channels[stage], num_classes, ATROUS_RATES)
         # The pooled branch is 1x1: its batch norm has no variance in a batch of one, and little to say in small ones.
         self.head[0].convs[-1][2] = nn.Identity()
@@ -60,7 +60,9 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> 
 
 
 @torch.no_grad()
-def class_probabilities(segmenter: Segmenter, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]) -> Tensor:
+def class_probabilities(
+    segmenter: Segmenter, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
+) -> Tensor:
     """Softmax averaged over scales and mirror image.
 
     Args:

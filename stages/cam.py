@@ -52,4 +52,6 @@ def classification_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str
 def check_labels(index: Index, list_name: str) -> None:
     """A list to train on must have at least one picture of some class."""
     if not any(record.labels for record in index.records):
-        raise UserError(f"no picture of list '{list_name}' has a label; image-level labels are what training learns from")
+        raise UserError(
+            f"no picture of list '{list_name}' has a label; image-level labels are what training learns from"
+        )

@@ -52,7 +52,9 @@ def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, 
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
-        raise UserError(f"{path}: the weights do not fit a {checkpoint.kind} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}") from error
+        raise UserError(
+            f"{path}: the weights do not fit a {checkpoint.kind} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}"
+        ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval(), checkpoint, cfg
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from models.pseudo import pseudo_mask, upsample
+from models.refine import refine
 from torch.utils.data import DataLoader, Dataset
 
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
-from models.pseudo import pseudo_mask, upsample
-from models.refine import refine
 from stages.lists import seed_index
 from stages.seeds import FOLDER as SEEDS
 from utils.config import Config, PseudoConfig
@@ -48,7 +48,9 @@ def refiner(settings: PseudoConfig, image: np.ndarray) -> Any:
     if settings.refine == "none":
         return None
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    return partial(refine, settings.refine, pixels, par_iterations=settings.par_iterations, crf_iterations=settings.crf_iterations)
+    return partial(
+        refine, settings.refine, pixels, par_iterations=settings.par_iterations, crf_iterations=settings.crf_iterations
+    )
 
 
 class _Masks(Dataset):

@@ -66,7 +66,9 @@ def build_method(cfg: Config) -> IterativeBackgroundBlur:
 
 def whole_pictures(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
     """Items of `WholePictures` at those positions, read ahead by loader processes, with a progress bar."""
-    loader = DataLoader(Subset(WholePictures(index), list(positions)), batch_size=None, num_workers=min(workers, len(positions)))
+    loader = DataLoader(
+        Subset(WholePictures(index), list(positions)), batch_size=None, num_workers=min(workers, len(positions))
+    )
     yield from progress(loader, len(positions), title)
 
 
@@ -85,7 +87,11 @@ def to_seed(maps: Tensor, classes: Sequence[int], size: Sequence[int]) -> Seed:
     """Maps (K, h, w) of a picture of `size` (H, W) as what a seed file holds."""
     height, width = size
     target = seed_size(height, width)
-    resized = interpolate(maps[None], target, mode="bilinear", align_corners=False)[0] if len(maps) else maps.new_zeros((0, *target))
+    resized = (
+        interpolate(maps[None], target, mode="bilinear", align_corners=False)[0]
+        if len(maps)
+        else maps.new_zeros((0, *target))
+    )
     return Seed(torch.as_tensor(classes, dtype=torch.int64).numpy(), resized.cpu().numpy(), (int(height), int(width)))
 
 
@@ -93,5 +99,3 @@ def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
     """Classes whose probability is above the threshold, and always the most likely one."""
     probabilities = logits.sigmoid()
     return sorted({int(probabilities.argmax()), *(probabilities > threshold).nonzero().flatten().tolist()})
-
-

@@ -57,9 +57,16 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     content = load_tensors(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth")
-    if content["version"] > VERSION:
-        raise UserError(f"{path} was written by a newer IBBNet (checkpoint version {content['version']}, known: {VERSION}); update this project")
+        raise UserError(
+            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"
+        )
+    if content.get("version", 0) > VERSION:
+        raise UserError(
+            f"{path} was written by a newer IBBNet (checkpoint version {content['version']}, known: {VERSION}); update this project"
+        )
+    missing = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
+    if missing:
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
     return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
 
@@ -68,7 +75,9 @@ def load_tensors(path: str | Path) -> Any:
     """Whatever plain values and tensors a `.pth` file holds, on the CPU, without running code from it."""
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file")
+        raise UserError(
+            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
+        )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:

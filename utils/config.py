@@ -7,10 +7,13 @@ presets, named blocks of overrides. `--set` beats the preset, the preset beats t
 Unknown keys, wrong types and values out of range are `UserError`s that name the key, the line and the nearest known key.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -76,7 +79,7 @@ class PrmConfig:
     """Partial Reactivation Module (models/ibb.py)."""
 
     enabled: bool = True
-    stages: tuple[int, ...] = (-3, -2)
+    stages: tuple[int, ...] = (-2, -1)
     hi: float = 0.4
     lo: float = 0.2
     rounds: int = 2
@@ -165,7 +168,7 @@ class ReportConfig:
 class Config:
     """Everything; one field a section of `config.yaml`."""
 
-    run: str = "runs/demo"
+    run: str = "runs/voc12"
     checkpoint: str = "checkpoints/best_model.pth"
     seed: int = 0
     device: str = "auto"
@@ -188,6 +191,7 @@ class Config:
 
 # Bounds that a type cannot say: key -> (lowest, highest), both allowed; None is open.
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
+    "seed": (0, 2**63 - 1),
     "workers": (0, None),
     "data.shapes_train": (1, None),
     "data.shapes_val": (1, None),
@@ -198,6 +202,10 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "cam.resize_long": (32, None),
     "cam.color_jitter": (0, 1),
     "cam.lr": (0, None),
+    "cam.lr_head_factor": (0, None),
+    "cam.momentum": (0, 1),
+    "cam.weight_decay": (0, None),
+    "cam.poly_power": (0, None),
     "cam.scales": (0.1, 8),
     "cam.frozen_stride": (0, 64),
     "gfm.min_stride": (1, 64),
@@ -221,6 +229,10 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "segment.scale_range": (0.1, 8),
     "segment.color_jitter": (0, 1),
     "segment.lr": (0, None),
+    "segment.lr_head_factor": (0, None),
+    "segment.momentum": (0, 1),
+    "segment.weight_decay": (0, None),
+    "segment.poly_power": (0, None),
     "segment.scales": (0.1, 8),
     "segment.frozen_stride": (0, 64),
     "segment.max_side": (0, None),
@@ -228,7 +240,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-def load_config(path: str | Path | None, preset: str | None = None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration file.
 
     Args:
@@ -244,28 +256,34 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: l
         document, lines = _read_yaml(Path(path))
         presets = document.pop("presets", None) or {}
         named = document.pop("preset", None)
-        values |= _flatten(document, lambda key: f"{path}, line {lines[key]}")
-        preset = preset or named
+
+        def where(key: str) -> str:
+            return f"{path}, line {lines[key]}" if key in lines else str(path)  # merged keys (`<<`) have no line
+
+        if not isinstance(presets, dict):
+            raise UserError(f"{where('presets')}: 'presets' must hold named blocks of settings, found {presets!r}")
+        values |= _flatten(document, where)
+        preset = preset if preset is not None else named
         if preset is not None:
+            preset = str(preset)
             if preset not in presets:
-                raise UserError(f"{path}: there is no preset '{preset}'{_nearest(str(preset), presets)}; known: {', '.join(presets)}")
-            values |= _flatten(presets[preset] or {}, lambda key: f"{path}, line {lines[f'presets.{preset}.{key}']}")
+                raise UserError(
+                    f"{path}: there is no preset '{preset}'{_nearest(str(preset), presets)}; known: {', '.join(presets)}"
+                )
+            values |= _flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")))
     elif preset is not None:
         raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in")
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals:
-            raise UserError(f"--set {override}: expected key.sub=value, for example --set cam.epochs=3")
-        try:
-            values[key.strip()] = (yaml.safe_load(text), f"--set {override}")
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {override}: the value is not valid YAML") from error
-    return _build(values)
+    return _build(values | _parse_overrides(overrides))
 
 
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """The configuration that `to_dict` wrote, for example inside a checkpoint; unknown keys are errors that name `where`."""
     return _build(_flatten(nested, lambda key: where))
+
+
+def override(cfg: Config, overrides: Sequence[str]) -> Config:
+    """A configuration with `key.sub=value` strings on top."""
+    return _build(_flatten(to_dict(cfg), lambda key: key) | _parse_overrides(overrides))
 
 
 def to_dict(cfg: Any) -> dict[str, Any]:
@@ -290,6 +308,19 @@ def known_keys(section: type = Config, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
+def _parse_overrides(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
+    values: dict[str, tuple[Any, str]] = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
+        try:
+            values[key.strip()] = (yaml.safe_load(value), f"--set {text}")
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {text}: the value is not valid YAML") from error
+    return values
+
+
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     """The document and the line of every dotted key in it."""
     try:
@@ -312,7 +343,9 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
             for key, value in mapping.value:
                 dotted = f"{prefix}{key.value}"
                 if dotted in lines:
-                    raise UserError(f"{path}, line {key.start_mark.line + 1}: '{dotted}' was already set in line {lines[dotted]}")
+                    raise UserError(
+                        f"{path}, line {key.start_mark.line + 1}: '{dotted}' was already set in line {lines[dotted]}"
+                    )
                 lines[dotted] = key.start_mark.line + 1
                 walk(value, dotted + ".")
 
@@ -320,11 +353,15 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return document, lines
 
 
-def _flatten(nested: dict[str, Any], where: typing.Callable[[str], str], prefix: str = "") -> dict[str, tuple[Any, str]]:
+def _flatten(
+    nested: dict[str, Any], where: typing.Callable[[str], str], prefix: str = ""
+) -> dict[str, tuple[Any, str]]:
     """Nested mappings as dotted keys; a mapping is opened only where it names a section."""
     if not isinstance(nested, dict):
         raise UserError(f"{where(prefix.rstrip('.'))}: expected 'key: value' lines, found {nested!r}")
-    sections = {f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(typing.get_type_hints(Config)[f.name])}
+    sections = {
+        f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(typing.get_type_hints(Config)[f.name])
+    }
     flat: dict[str, tuple[Any, str]] = {}
     for name, value in nested.items():
         key = f"{prefix}{name}"
@@ -363,9 +400,13 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
         if low > high:
             raise UserError(f"{where[key]}: '{key}' is a range, smallest first, found [{low}, {high}]")
     if cfg.prm.lo > cfg.prm.hi:
-        said = where.get("prm.lo") or where.get("prm.hi")
+        said = " and ".join(dict.fromkeys(where[key] for key in ("prm.lo", "prm.hi") if key in where))
         raise UserError(f"{said}: 'prm.lo' ({cfg.prm.lo}) must not be above 'prm.hi' ({cfg.prm.hi})")
-    for key, scales in (("cam.scales", cfg.cam.scales), ("ibb.scales", cfg.ibb.scales), ("segment.scales", cfg.segment.scales)):
+    for key, scales in (
+        ("cam.scales", cfg.cam.scales),
+        ("ibb.scales", cfg.ibb.scales),
+        ("segment.scales", cfg.segment.scales),
+    ):
         if not scales:
             raise UserError(f"{where[key]}: '{key}' needs at least one scale, for example [1.0]")
 
@@ -383,17 +424,17 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         if value is False and "off" in arguments:  # YAML reads a bare off as False
             value = "off"
         if value not in arguments:
-            raise UserError(f"{where}: '{key}' must be one of {', '.join(arguments)}, found {value!r}{_nearest(str(value), arguments)}")
+            raise UserError(
+                f"{where}: '{key}' must be one of {', '.join(arguments)}, found {value!r}{_nearest(str(value), arguments)}"
+            )
         return value
     if origin is types.UnionType:
         raise TypeError(f"union types are not supported in the configuration: {key}")
     if annotation is float:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
-            try:
+            with contextlib.suppress(ValueError):
                 value = float(value)
-            except ValueError:
-                pass
-        if isinstance(value, int | float) and not isinstance(value, bool) and value == value:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):

@@ -44,7 +44,9 @@ class Compute:
 
     def network(self, network: nn.Module) -> nn.Module:
         """The network on the device, in the memory format, not compiled."""
-        return network.to(self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format)
+        return network.to(
+            self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format
+        )
 
 
 def choose_compute(cfg: Config) -> Compute:
@@ -60,7 +62,9 @@ def choose_compute(cfg: Config) -> Compute:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto") from error
+        raise UserError(
+            f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto"
+        ) from error
     if device.type == "cpu" and cfg.precision == "fp16":
         raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
     return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
@@ -123,12 +127,14 @@ def train_network(
         {"params": [p for p in trained if id(p) not in head_ids], "lr": schedule.lr},
         {"params": [p for p in trained if id(p) in head_ids], "lr": schedule.head_lr},
     ]
-    optimizer = torch.optim.SGD([g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay)
+    optimizer = torch.optim.SGD(
+        [g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay
+    )
     steps = schedule.epochs * sampler.steps_per_epoch
     poly = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power)
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
-    state = _State(run.path(f"{stage}.last.pth"), run.fingerprint, network, optimizer, poly, scaler)
-    step = state.load()
+    state = _State(run.path(f"{stage}.last.pth"), run.fingerprint, compute.device, network, optimizer, poly, scaler)
+    step, totals = state.load()
     if step:
         run.log(f"{stage:9} resumed at step {step} of {steps}")
 
@@ -139,15 +145,22 @@ def train_network(
         num_workers=workers,
         pin_memory=compute.device.type == "cuda",
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
     )
     forward = torch.compile(network) if compute.compile else network
     network.train()
-    totals: dict[str, Tensor] = {}
-    means: dict[str, float] = {}
     for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
-        sampler.start(epoch, step % sampler.steps_per_epoch)
-        totals, counted, started = {}, 0, time.perf_counter()
-        bar = progress(loader, sampler.steps_per_epoch, f"{stage} epoch {epoch + 1}/{schedule.epochs}", step % sampler.steps_per_epoch)
+        first = step % sampler.steps_per_epoch
+        sampler.start(epoch, first)
+        if not first:
+            totals = {}
+        started = time.perf_counter()
+        bar = progress(
+            loader,
+            sampler.steps_per_epoch,
+            f"{stage} epoch {epoch + 1}/{schedule.epochs}",
+            first,
+        )
         for batch in bar:
             batch = {name: _to_device(value, compute) for name, value in batch.items()}
             with compute.autocast():
@@ -158,61 +171,89 @@ def train_network(
             scaler.step(optimizer)
             scaler.update()
             poly.step()
-            step, counted = step + 1, counted + 1
-            for name, value in {**terms, "loss": loss}.items():  # summed on the device: reading a value here would wait for it
+            step += 1
+            # Summed on the device: reading a value here would wait for it.
+            for name, value in (terms | {"loss": loss}).items():
                 totals[name] = totals.get(name, 0) + value.detach()
-            state.save_if_due(step)
-        means = {name: float(value) / counted for name, value in totals.items()}
+            if step % sampler.steps_per_epoch:  # the end of an epoch is saved below, once it is known to be sound
+                state.save_if_due(step, totals)
+        means = _means(totals, sampler.steps_per_epoch)
         if not means["loss"] < float("inf"):
             raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
                             f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
-        rate = counted * sampler.batch_size / (time.perf_counter() - started)
+        rate = (sampler.steps_per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
         run.record(stage, epoch=epoch + 1, step=step, pictures_per_second=round(rate, 2), **means)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
         run.log(f"{stage:9} epoch {epoch + 1}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
-        state.save(step)
+        state.save(step, totals)
     network.eval()
-    return means
+    return _means(totals, sampler.steps_per_epoch)
+
+
+def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
+    return {name: float(value) / steps for name, value in totals.items()}
 
 
 class _State:
     """Everything that training needs to go on as if it had not stopped."""
 
-    def __init__(self, path: Path, fingerprint: str, network: nn.Module, optimizer: Any, poly: Any, scaler: Any):
-        self.path, self.fingerprint = path, fingerprint
+    def __init__(
+        self,
+        path: Path,
+        fingerprint: str,
+        device: torch.device,
+        network: nn.Module,
+        optimizer: Any,
+        poly: Any,
+        scaler: Any,
+    ):
+        self.path, self.fingerprint, self.device = path, fingerprint, device
         self.parts = {"network": network, "optimizer": optimizer, "poly": poly, "scaler": scaler}
         self.saved_at = time.monotonic()
 
-    def load(self) -> int:
-        """Restore and return the number of steps done; 0 if there is nothing of this fingerprint."""
+    def load(self) -> tuple[int, dict[str, Tensor]]:
+        """Restore; the number of steps done and the epoch's sums of losses: 0 and none without a state of this fingerprint."""
         if not self.path.is_file():
-            return 0
+            return 0, {}
         try:
             content = load_tensors(self.path)
         except UserError:
-            return 0  # a state is only a short cut
-        if content.get("fingerprint") != self.fingerprint:
-            return 0
+            return 0, {}  # a state is only a short cut
+        expected = {"fingerprint", "step", "totals", "random", *self.parts}
+        if not isinstance(content, dict) or not expected <= set(content) or content["fingerprint"] != self.fingerprint:
+            return 0, {}
         for name, part in self.parts.items():
             part.load_state_dict(content[name])
-        torch.set_rng_state(content["random"])
-        return content["step"]
+        torch.set_rng_state(content["random"]["cpu"])
+        if "cuda" in content["random"] and self.device.type == "cuda":
+            torch.cuda.set_rng_state(content["random"]["cuda"], self.device)
+        return content["step"], {name: total.to(self.device) for name, total in content["totals"].items()}
 
-    def save_if_due(self, step: int) -> None:
+    def save_if_due(self, step: int, totals: dict[str, Tensor]) -> None:
         if time.monotonic() - self.saved_at > SAVE_EVERY:
-            self.save(step)
+            self.save(step, totals)
 
-    def save(self, step: int) -> None:
+    def save(self, step: int, totals: dict[str, Tensor]) -> None:
+        random = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
+        content = {"fingerprint": self.fingerprint, "step": step, "totals": totals, "random": random}
         with atomic_path(self.path) as temporary:
-            states = {name: part.state_dict() for name, part in self.parts.items()}
-            states["poly"].pop("lr_lambdas", None)  # a function, the same each time
-            torch.save({"fingerprint": self.fingerprint, "step": step, "random": torch.get_rng_state(), **states}, temporary)
+            torch.save(content | {name: part.state_dict() for name, part in self.parts.items()}, temporary)
         self.saved_at = time.monotonic()
 
 
 def progress(iterable: Iterable, total: int, title: str, initial: int = 0) -> tqdm:
     """A bar with rate and time left, silent where the output is not a terminal."""
-    return tqdm(iterable, total=total, initial=initial, desc=title, disable=not sys.stderr.isatty(), dynamic_ncols=True, leave=False)
+    return tqdm(
+        iterable,
+        total=total,
+        initial=initial,
+        desc=title,
+        disable=not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        leave=False,
+    )
 
 
 def _to_device(value: Any, compute: Compute) -> Any:

@@ -28,7 +28,7 @@ class ConfusionMatrix:
         """Add one picture or batch.
 
         Args:
-            target: integer tensor of any shape, values 0..num_classes-1 or 255.
+            target: integers of any shape, values 0..num_classes-1 or 255; (B, H, W) is a batch of B pictures.
             prediction: the same shape and values.
 
         Raises:
@@ -36,19 +36,20 @@ class ConfusionMatrix:
         """
         target, prediction = torch.as_tensor(target), torch.as_tensor(prediction)
         if target.shape != prediction.shape:
-            raise ValueError(f"truth of shape {tuple(target.shape)} and prediction of shape {tuple(prediction.shape)} differ")
+            raise ValueError(
+                f"truth of shape {tuple(target.shape)} and prediction of shape {tuple(prediction.shape)} differ"
+            )
+        pictures = len(target) if target.ndim == 3 else 1
         valid = target != IGNORE
         target, prediction = target[valid].long(), prediction[valid].long()
         unsure = prediction == IGNORE
         self.ignored_predictions += int(unsure.sum())
         prediction = prediction.masked_fill(unsure, 0)
-        for name, values in (("truth", target), ("prediction", prediction)):
-            if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < self.num_classes:
-                found = sorted(set(values.unique().tolist()) - set(range(self.num_classes)))
-                raise ValueError(f"values {found[:5]} in the {name}; expected 0..{self.num_classes - 1} or {IGNORE}")
+        _check_values(target, "truth", self.num_classes)
+        _check_values(prediction, "prediction", self.num_classes)
         pairs = torch.bincount(target * self.num_classes + prediction, minlength=self.num_classes**2)
         self.counts += pairs.view(self.num_classes, self.num_classes).cpu()
-        self.n_images += 1
+        self.n_images += pictures
 
     def iou(self) -> Tensor:
         """(num_classes,) float64 TP / (TP + FP + FN); NaN for a class that is in neither truth nor predictions."""
@@ -90,11 +91,17 @@ class ThresholdSweep:
         Args:
             target: (H, W) truth, 255 skipped.
             value: (H, W) float, the winning class's map.
-            winner: (H, W) the winning class's mask value, 1..num_classes-1.
+            winner: (H, W) the winning class's mask value, 1..num_classes-1, or 0 where there is no class at all.
+
+        Raises:
+            ValueError: other values.
         """
         valid = target != IGNORE
         target, winner = target[valid].long(), winner[valid].long()
-        above = torch.searchsorted(self.thresholds, value[valid].double(), side="left")
+        _check_values(target, "truth", self.num_classes)
+        _check_values(winner, "prediction", self.num_classes)
+        # Compared in the map's own precision, as `value > threshold` is: a map of 51 / 255 is not above 0.2.
+        above = torch.searchsorted(self.thresholds.to(value), value[valid], side="left")
         cell = (target * self.num_classes + winner) * self.bins.shape[2] + above
         self.bins += torch.bincount(cell, minlength=self.bins.numel()).view(self.bins.shape).cpu()
         self.n_images += 1
@@ -114,6 +121,12 @@ class ThresholdSweep:
     def curve(self) -> list[float]:
         """mIoU at each threshold."""
         return [self.at(number).miou() for number in range(len(self.thresholds))]
+
+
+def _check_values(values: Tensor, name: str, num_classes: int) -> None:
+    if values.numel() and not 0 <= int(values.min()) <= int(values.max()) < num_classes:
+        found = sorted(set(values.unique().tolist()) - set(range(num_classes)))
+        raise ValueError(f"values {found[:5]} in the {name}; expected 0..{num_classes - 1} or {IGNORE}")
 
 
 def iou_of(counts: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ A stage's fingerprint covers the settings that it reads, its input data and its 
 fingerprint is recorded and whose output is there is up to date; the others are run, in order.
 """
 
+import contextlib
+import filecmp
 import json
 import platform
 import resource
@@ -43,7 +45,9 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.yaml", to_yaml(cfg))
         except OSError as error:
-            raise UserError(f"the run folder {self.folder} cannot be written: {error}; choose another with --run") from error
+            raise UserError(
+                f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
+            ) from error
         write_json(self.folder / "run.json", _describe(cfg, command))
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
         self.fingerprint = ""  # of the stage that is running
@@ -64,9 +68,10 @@ class Run:
             file.write(json.dumps({"stage": stage, **values}) + "\n")
 
     def finish(self, stage: str, **entry: Any) -> None:
-        """Note a stage as done, with its fingerprint, time and result."""
+        """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes."""
         self.stages[stage] = {"fingerprint": self.fingerprint, "finished": time.time(), **entry}
         write_json(self.path("stages.json"), self.stages)
+        self.path(f"{stage}.last.pth").unlink(missing_ok=True)
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
@@ -81,9 +86,14 @@ class Run:
         if not path.is_file():
             return {}
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            stages = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
+                raise ValueError("expected an object with one entry a stage")
+            return stages
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read ({error}); delete it to run all stages of this folder again") from error
+            raise UserError(
+                f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -127,24 +137,30 @@ def run_stages(stages: Sequence[Stage], cfg: Config, run: Run, only: Sequence[st
     for name in only:
         if name not in names:
             raise UserError(f"--stages: there is no stage '{name}'; known: {', '.join(names)}")
-    fingerprints: dict[str, str] = {}
+    fingerprints: dict[str, str] = {}  # "" for a stage that has never run
+    source: dict[str, str] = {}  # a skipped stage passes on the output of another
     for stage in stages:
+        asked = not only or stage.name in only
+        missing = [source[name] for name in stage.upstream if not fingerprints[name]]
         reason = stage.skip(cfg)
-        passed_on = digest([fingerprints[name] for name in stage.upstream])
         if reason is not None:
-            fingerprints[stage.name] = passed_on
-            if not only or stage.name in only:
+            source[stage.name] = source[stage.upstream[0]] if stage.upstream else stage.name
+            fingerprints[stage.name] = "" if missing else digest([fingerprints[name] for name in stage.upstream])
+            if asked:
                 run.log(f"{stage.name:9} skipped: {reason}")
             continue
-        if only and stage.name not in only:
+        source[stage.name] = stage.name
+        if not asked:
             # What it made stands for it, be it stale: the stages asked for work on what is there.
             fingerprints[stage.name] = run.stages.get(stage.name, {}).get("fingerprint", "")
             continue
-        for name in stage.upstream:
-            if not fingerprints[name]:
-                raise UserError(f"stage '{stage.name}' needs stage '{name}', which has not run in {run.folder}; add it: "
-                                f"--stages {name},{stage.name}")  # fmt: skip
-        run.fingerprint = fingerprints[stage.name] = digest([stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), passed_on])
+        if missing:
+            raise UserError(f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
+                            f"--stages {missing[0]},{stage.name}")  # fmt: skip
+        inputs = [fingerprints[name] for name in stage.upstream]
+        run.fingerprint = fingerprints[stage.name] = digest(
+            [stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), inputs]
+        )
         if run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint and stage.complete(cfg, run):
             run.log(f"{stage.name:9} up to date")
         else:
@@ -159,8 +175,15 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
     result = stage.run(cfg, run)
     seconds = time.perf_counter() - started
     memory = _peak_memory()
-    run.finish(stage.name, seconds=round(seconds, 1), peak_memory_mb={name: round(size / 2**20) for name, size in memory.items()}, result=result)
-    figures = ", ".join(f"{name} {_short(value)}" for name, value in result.items() if isinstance(value, int | float | str))
+    run.finish(
+        stage.name,
+        seconds=round(seconds, 1),
+        peak_memory_mb={name: round(size / 2**20) for name, size in memory.items()},
+        result=result,
+    )
+    figures = ", ".join(
+        f"{name} {_short(value)}" for name, value in result.items() if isinstance(value, int | float | str)
+    )
     sizes = ", ".join(f"{name} {size / 2**30:.1f} GB" for name, size in memory.items())
     run.log(f"{stage.name:9} done in {_duration(seconds)} (peak {sizes}){': ' + figures if figures else ''}")
     if stage.writes_checkpoint:
@@ -174,7 +197,8 @@ def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
         return
     latest = max(trained, key=lambda stage: run.stages[stage.name]["finished"])
     source = run.path(str(latest.writes_checkpoint))
-    if source.is_file():
+    published = Path(cfg.checkpoint)
+    if source.is_file() and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
         with atomic_path(cfg.checkpoint) as temporary:
             shutil.copyfile(source, temporary)
 
@@ -192,7 +216,13 @@ def _settings(cfg: Config, keys: tuple[str, ...]) -> dict[str, Any]:
 def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
     commit = ""
     if shutil.which("git"):
-        asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        asked = subprocess.run(
+            ["git", "describe", "--always", "--dirty"],
+            capture_output=True,
+            text=True,
+            cwd=Path(__file__).parent,
+            check=False,
+        )
         commit = asked.stdout.strip()
     return {
         "command": list(command),
@@ -201,7 +231,9 @@ def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
         "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "platform": platform.platform(),
     }
 
@@ -209,10 +241,8 @@ def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
 def _reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak counts from here
-    except OSError:
-        pass  # elsewhere the peak is the process's so far
+    with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is the process's so far
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _peak_memory() -> dict[str, int]:

@@ -1,0 +1,50 @@
+"""What the benchmarks share: generated photographs of VOC's size, and pairs of timings."""
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.dataset import Index, Record
+
+VOC_SIZE = (500, 375)
+
+
+def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
+    """Pictures of smooth noise, as hard to decode as photographs, with one or two labels each."""
+    random = np.random.default_rng(0)
+    records = []
+    for number in range(count):
+        coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        picture = np.asarray(Image.fromarray(coarse).resize(VOC_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
+        picture = np.clip(picture + random.integers(-12, 13, picture.shape), 0, 255).astype(np.uint8)
+        path = folder / f"{number:04d}.jpg"
+        Image.fromarray(picture).save(path, quality=92)
+        labels = random.choice(num_classes, size=1 + number % 2, replace=False)
+        records.append(Record(path.stem, path, tuple(sorted(int(label) for label in labels))))
+    return Index(tuple(f"class {number}" for number in range(num_classes)), tuple(records))
+
+
+def scratch_folder() -> tempfile.TemporaryDirectory:
+    return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
+
+
+def compare(ours: Callable[[], None], bare: Callable[[], None], pairs: int) -> tuple[float, float, float]:
+    """Run both by turns after a warm-up of each; median seconds of ours and bare, and the median of the pairs' ratios."""
+    ours(), bare()
+    times = [(_timed(ours), _timed(bare)) for _ in range(pairs)]
+    return (
+        statistics.median(first for first, _ in times),
+        statistics.median(second for _, second in times),
+        statistics.median(first / second for first, second in times),
+    )
+
+
+def _timed(work: Callable[[], None]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

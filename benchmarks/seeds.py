@@ -1,0 +1,75 @@
+"""The seeds stage against the bare network: python -m benchmarks.seeds
+
+Ours: read and decode a picture, CAM, GFM and PRM at the scales of preset voc12_compact, write the seed file. Bare: the same
+forward and backward passes on tensors of the same shapes, nothing else. Target: at most 1.3 times.
+"""
+
+from pathlib import Path
+
+import torch
+
+from benchmarks.common import compare, generated_index, scratch_folder
+from data.artifacts import write_seed
+from models.classifier import build_classifier
+from stages.seeds import build_method, prepare, to_seed, whole_pictures
+from utils.config import Config, load_config
+from utils.engine import choose_compute
+
+PICTURES, PAIRS = 12, 5
+
+
+def main() -> None:
+    for settings in (["ibb.iterations=0", "prm.enabled=false"], ["ibb.iterations=0"], []):
+        cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
+        ours, bare, ratio = measure(cfg)
+        print(
+            f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {PICTURES} pictures: ratio {ratio:.2f}"
+        )
+
+
+def measure(cfg: Config) -> tuple[float, float, float]:
+    """Median seconds of ours and of the bare passes, and the ratio."""
+    with scratch_folder() as name:
+        folder = Path(name)
+        index = generated_index(folder, PICTURES)
+        compute = choose_compute(cfg)
+        classifier = compute.network(build_classifier("efficientnet_lite0", 20, "imagenet")).requires_grad_(False)
+        method = build_method(cfg)
+        last = len(classifier.backbone.strides) - 1
+        stages = [
+            n for n, stride in enumerate(classifier.backbone.strides) if stride >= cfg.gfm.min_stride and n < last
+        ]
+        images = [
+            prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+            for item in whole_pictures(index, range(PICTURES), 0, "")
+        ]
+        shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.cam.scales]
+        shapes += [
+            [max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.ibb.scales
+        ] * cfg.ibb.iterations
+        views = 2 if cfg.cam.flip else 1
+        batches = [compute.image(torch.randn(views, 3, *shape)) for shape in shapes]
+
+        def ours() -> None:
+            for item in whole_pictures(index, range(PICTURES), cfg.workers, ""):
+                classes = item["labels"].nonzero().flatten().tolist()
+                maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds.max_side), classes)
+                write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
+
+        def bare() -> None:
+            for record in index.records:
+                for batch in batches:
+                    features = classifier.backbone.stages(batch, min(stages))
+                    logits = classifier.logits(features[-1])
+                    for label in record.labels:
+                        torch.autograd.grad(
+                            logits[:, label].sum(),
+                            [features[n] for n in stages],
+                            retain_graph=label != record.labels[-1],
+                        )
+
+        return compare(ours, bare, PAIRS)
+
+
+if __name__ == "__main__":
+    main()

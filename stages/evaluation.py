@@ -1,0 +1,238 @@
+"""Measuring what stages made against the truth: seed folders, mask folders, networks.
+
+All return a `Measurement`, which prints as a table and goes into JSON. The only code that asks a dataset for masks.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from models.pseudo import upsample
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from data.artifacts import IGNORE, read_mask, read_seed
+from data.dataset import Index, Record
+from utils.engine import progress
+from utils.errors import UserError
+from utils.metrics import ConfusionMatrix, ThresholdSweep
+
+HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Figures of one set of masks or seeds.
+
+    Attributes:
+        evaluated: what was measured: kind, path, list, labels given or predicted, backbone, scales and the like.
+        matrix: counts at the configured threshold (seeds) or of the masks.
+        class_names: foreground classes.
+        threshold: the configured one; None for masks.
+        curve: (threshold, mIoU) pairs; empty for masks.
+        best: counts at the best threshold; the same as `matrix` for masks.
+        threshold_best: where the curve is highest; None for masks.
+    """
+
+    evaluated: dict[str, Any]
+    matrix: ConfusionMatrix
+    class_names: tuple[str, ...]
+    best: ConfusionMatrix
+    threshold: float | None = None
+    threshold_best: float | None = None
+    curve: list[tuple[float, float]] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        """What `--json` writes; shares and IoU in 0..1, null where a class is in neither truth nor prediction."""
+        names = ("background", *self.class_names)
+        return {
+            "miou": self.matrix.miou(),
+            "threshold": self.threshold,
+            "miou_best": self.best.miou(),
+            "threshold_best": self.threshold_best,
+            "over_activation": self.matrix.over_activation(),
+            "under_activation": self.matrix.under_activation(),
+            "over_activation_best": self.best.over_activation(),
+            "under_activation_best": self.best.under_activation(),
+            "per_class": {name: row for name, row in zip(names, self._rows(), strict=True)},
+            "n_images": self.matrix.n_images,
+            "ignored_predictions": self.matrix.ignored_predictions,
+            "curve": self.curve,
+            "evaluated": self.evaluated,
+        }
+
+    def table(self) -> str:
+        """The figures for people, in per cent."""
+        lines = [f"{name}: {value}" for name, value in self.evaluated.items() if value not in ("", None)]
+        lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}"]
+        for name, row in zip(("background", *self.class_names), self._rows(), strict=True):
+            if row["iou"] is not None:
+                lines.append(
+                    f"{name:24}"
+                    + "".join(f"{_percent(row[key]):>8}" for key in ("iou", "over_activation", "under_activation"))
+                )
+        at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
+        lines += ["", f"mIoU {_percent(self.matrix.miou())}{at}, over-activation {_percent(self.matrix.over_activation())}, "
+                  f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} pictures)"]  # fmt: skip
+        if self.threshold_best is not None:
+            lines.append(f"mIoU {_percent(self.best.miou())} at the best threshold {self.threshold_best:g}, over-activation "
+                         f"{_percent(self.best.over_activation())}, under-activation {_percent(self.best.under_activation())}")  # fmt: skip
+            lines.append(
+                "curve: "
+                + "  ".join(
+                    f"{threshold:g}: {_percent(miou)}"
+                    for threshold, miou in self.curve[:: max(1, len(self.curve) // 12)]
+                )
+            )
+        if self.matrix.ignored_predictions:
+            lines.append(f"{self.matrix.ignored_predictions} pixels marked 255 in the masks were counted as background")
+        return "\n".join(lines)
+
+    def _rows(self) -> list[dict[str, float | None]]:
+        """Per class: IoU; over-activation, the share of background pixels given it; under-activation, the share of its pixels lost to background."""
+        counts, iou = self.matrix.counts.double(), self.matrix.iou()
+        rows = []
+        for value in range(len(counts)):
+            over = counts[0, value] / counts[0].sum() if value else counts[0, 1:].sum() / counts[0].sum()
+            under = counts[value, 0] / counts[value].sum() if value else counts[1:, 0].sum() / counts[1:].sum()
+            rows.append(
+                {"iou": _finite(iou[value]), "over_activation": _finite(over), "under_activation": _finite(under)}
+            )
+        return rows
+
+
+def measure_seeds(
+    index: Index, folder: Path, threshold: float, count: int, workers: int, **evaluated: Any
+) -> Measurement:
+    """Sweep the background threshold over the seed files of `folder`.
+
+    Args:
+        index: opened with masks.
+        threshold: the configured one, which gets its own figures.
+        count: thresholds from 0 to `HIGHEST_THRESHOLD`, evenly.
+
+    Raises:
+        UserError: a seed file or the truth is missing, or their sizes differ.
+    """
+    check_truth(index)
+    swept = np.linspace(0, HIGHEST_THRESHOLD, count).round(6)
+    thresholds = np.unique(np.append(swept, threshold))
+    values = len(index.class_names) + 1
+    sweep = ThresholdSweep(values, thresholds)
+    for target, value, winner in _read_all(
+        index, _SeedReader(folder, len(index.class_names)), workers, "measure seeds"
+    ):
+        sweep.update(target, value, winner)
+    curve = [(float(t), m) for t, m in zip(thresholds, sweep.curve(), strict=True)]
+    in_range = [(t, m) for t, m in curve if t <= HIGHEST_THRESHOLD]
+    threshold_best = max(in_range, key=lambda point: point[1])[0]
+    return Measurement(
+        {"kind": "seeds", "path": str(folder), **evaluated}, sweep.at(sweep.nearest(threshold)), index.class_names,
+        sweep.at(sweep.nearest(threshold_best)), threshold, threshold_best, in_range,
+    )  # fmt: skip
+
+
+def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -> Measurement:
+    """Measure the mask files of `folder`.
+
+    Raises:
+        UserError: a mask or the truth is missing, their sizes differ, or a value is of no class.
+    """
+    check_truth(index)
+    matrix = ConfusionMatrix(len(index.class_names) + 1)
+    for target, prediction in _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "measure masks"):
+        matrix.update(target, prediction)
+    return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
+
+
+def has_truth(index: Index) -> bool:
+    """Whether the list's masks are there (judged by the first)."""
+    return bool(index.records) and index.records[0].mask is not None and index.records[0].mask.is_file()
+
+
+def check_truth(index: Index) -> None:
+    """A `UserError` if the truth of the list is not there."""
+    if not has_truth(index):
+        where = index.records[0].mask or index.records[0].image
+        raise UserError(
+            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each picture of the list"
+        )
+
+
+class _SeedReader:
+    """Record -> (truth, winning map, winning mask value)."""
+
+    def __init__(self, folder: Path, num_classes: int):
+        self.folder, self.num_classes = folder, num_classes
+
+    def __call__(self, record: Record) -> tuple[Tensor, Tensor, Tensor]:
+        path = self.folder / f"{record.name}.npz"
+        seed, target = read_seed(path), _truth(record)
+        _check_size(path, seed.size, target)
+        if not len(seed.classes):
+            return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
+        if seed.classes.max() >= self.num_classes:
+            raise UserError(
+                f"seed file {path} has class {int(seed.classes.max())}; the data has classes 0..{self.num_classes - 1}"
+            )
+        value, winner = upsample(torch.from_numpy(seed.maps), seed.size).max(dim=0)
+        return target, value, torch.from_numpy(seed.classes)[winner] + 1
+
+
+class _MaskReader:
+    """Record -> (truth, mask)."""
+
+    def __init__(self, folder: Path, num_classes: int):
+        self.folder, self.num_classes = folder, num_classes
+
+    def __call__(self, record: Record) -> tuple[Tensor, Tensor]:
+        path = self.folder / f"{record.name}.png"
+        mask, target = read_mask(path), _truth(record)
+        _check_size(path, mask.shape, target)
+        strange = np.setdiff1d(mask, [*range(self.num_classes + 1), IGNORE])
+        if len(strange):
+            raise UserError(f"mask {path} has value {strange[0]}; expected 0..{self.num_classes} or {IGNORE}")
+        return target, torch.from_numpy(mask)
+
+
+class _Rows(Dataset):
+    def __init__(self, index: Index, reader: Any):
+        self.index, self.reader = index, reader
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> Any:
+        return self.reader(self.index.records[position])
+
+
+def _read_all(index: Index, reader: Any, workers: int, title: str) -> Any:
+    # In this process unless there is work for several: starting one costs more than a hundred small files.
+    loader = DataLoader(_Rows(index, reader), batch_size=None, num_workers=workers if len(index) > 500 else 0)
+    return progress(loader, len(index), title)
+
+
+def _truth(record: Record) -> Tensor:
+    if record.mask is None:
+        raise UserError(f"picture '{record.name}' has no truth; evaluation needs a mask for each picture of the list")
+    return torch.from_numpy(read_mask(record.mask))
+
+
+def _check_size(path: Path, size: Sequence[int], target: Tensor) -> None:
+    if tuple(size) != tuple(target.shape):
+        raise UserError(
+            f"{path} is {size[0]} x {size[1]} (height x width), its truth {target.shape[0]} x {target.shape[1]}; they must be of one picture"
+        )
+
+
+def _finite(value: Tensor) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"

@@ -1,0 +1,129 @@
+"""From networks to files that can be measured: the method's ladder of seeds, and a segmentation network's masks."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from data.artifacts import write_mask, write_seed
+from data.dataset import Index
+from models.classifier import Classifier
+from models.segmenter import Segmenter, class_probabilities, restrict_to
+from stages.evaluation import Measurement, measure_masks, measure_seeds
+from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
+from utils.config import Config
+from utils.engine import choose_compute
+
+RUNGS = ("cam", "gfm", "prm", "ibb")  # each step of the method with given labels; the last is the seed
+GIVEN, PREDICTED = "given", "predicted"
+
+
+def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config) -> int:
+    """Write `RUNG/ID.npz` for each step with given labels, and `predicted/ID.npz`, the seed of the predicted classes.
+
+    One pass gives all steps: each equals the result of a run with the later modules switched off.
+
+    Returns:
+        How many pictures were read; those whose files are there already are not.
+    """
+    compute = choose_compute(cfg)
+    compute.network(classifier)
+    method = build_method(cfg)
+    missing = [
+        number
+        for number, record in enumerate(index.records)
+        if not (folder / PREDICTED / f"{record.name}.npz").is_file()
+    ]
+    for item in whole_pictures(index, missing, cfg.workers, "ladder"):
+        classes = item["labels"].nonzero().flatten().tolist()
+        size = item["image"].shape[-2:]
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        with compute.autocast():
+            trace = method.trace(classifier, image, classes)
+            predicted = predicted_classes(trace.logits, cfg.seeds.class_threshold)
+            maps = trace.ibb if predicted == classes else method(classifier, image, predicted)
+        for rung in RUNGS:
+            write_seed(folder / rung / f"{item['name']}.npz", to_seed(getattr(trace, rung), classes, size))
+        write_seed(folder / PREDICTED / f"{item['name']}.npz", to_seed(maps, predicted, size))
+    return len(missing)
+
+
+def ladder_complete(index: Index, folder: Path) -> bool:
+    """Whether every picture has all its steps; the predicted one is written last."""
+    return all((folder / PREDICTED / f"{record.name}.npz").is_file() for record in index.records)
+
+
+def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config) -> int:
+    """Write `given/ID.png` (limited to the given labels) and `predicted/ID.png`.
+
+    Returns:
+        How many pictures were read; those whose files are there already are not.
+    """
+    compute = choose_compute(cfg)
+    compute.network(segmenter)
+    missing = [
+        number
+        for number, record in enumerate(index.records)
+        if not (folder / PREDICTED / f"{record.name}.png").is_file()
+    ]
+    for item in whole_pictures(index, missing, cfg.workers, "predict"):
+        image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
+        size = tuple(item["image"].shape[-2:])
+        with compute.autocast(), torch.no_grad():
+            probabilities = class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size)
+        given = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
+        write_mask(folder / GIVEN / f"{item['name']}.png", given.argmax(dim=0).cpu().numpy())
+        write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy())
+    return len(missing)
+
+
+def measure_ladder(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:
+    """Every rung of `write_ladder`'s files, the predicted one last."""
+
+    def measure(name: str, labels: str) -> Measurement:
+        return measure_seeds(
+            index, folder / name, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers,
+            labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, **said,
+        )  # fmt: skip
+
+    return {name: measure(name, GIVEN) for name in RUNGS} | {PREDICTED: measure(PREDICTED, PREDICTED)}
+
+
+def measure_predictions(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:
+    """`write_predictions`' files: with the network's own classes, and limited to the given labels."""
+    return {
+        name: measure_masks(
+            index,
+            folder / name,
+            cfg.workers,
+            labels=name,
+            scales=list(cfg.segment.scales),
+            flip=cfg.segment.flip,
+            crf="none",
+            **said,
+        )
+        for name in (PREDICTED, GIVEN)
+    }
+
+
+def measure_network(
+    network: Classifier | Segmenter, index: Index, folder: Path, cfg: Config, **said: Any
+) -> dict[str, Measurement]:
+    """Run a network over a list and measure it, with predicted classes (first) and limited to the given labels.
+
+    Args:
+        index: opened with masks.
+        folder: where its files go.
+        said: what else to state of the measurement.
+    """
+    if isinstance(network, Classifier):
+        write_ladder(network, index, folder, cfg)
+        rungs = measure_ladder(index, folder, cfg, **said)
+        return {
+            "seeds, predicted labels": rungs[PREDICTED],
+            "seeds, given labels": rungs["ibb"],
+            "CAM, given labels": rungs["cam"],
+        }
+    write_predictions(network, index, folder, cfg)
+    masks = measure_predictions(index, folder, cfg, **said)
+    return {f"segmentation, {name} labels": measurement for name, measurement in masks.items()}

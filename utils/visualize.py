@@ -1,0 +1,330 @@
+"""Drawing: masks and heat maps over pictures, legends, contact sheets, and HTML pages that open without a network.
+
+Knows arrays only: pictures are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the colour
+of value v in row v.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image, ImageDraw, ImageFont
+
+from utils.files import write_text
+
+IGNORE = 255
+OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the picture's long side
+HATCH_LIGHT, HATCH_DARK = 200, 80  # the two greys of what is ignored
+HEAT = ((0, 0, 8), (60, 10, 112), (140, 38, 110), (214, 70, 68), (250, 142, 8), (246, 215, 70), (252, 255, 200))
+INK, PAPER, FAINT = (32, 33, 36), (255, 255, 255), (110, 112, 118)  # of sheets and legends
+MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
+
+Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of a contact sheet, with a line of text and colour swatches below it."""
+
+    image: np.ndarray
+    caption: str = ""
+    swatches: Sequence[Swatch] = ()
+
+
+@dataclass(frozen=True)
+class Label:
+    """A line of a card: a colour, a name, and what is known of it (`score 0.93`, `12.5 %`)."""
+
+    name: str
+    colour: tuple[int, int, int]
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Card:
+    """One entry of a page: a picture, what is on it, and links `(text, path relative to the page)`.
+
+    The first link is also the picture's own.
+    """
+
+    title: str
+    image: np.ndarray | None = None
+    labels: Sequence[Label] = ()
+    links: Sequence[tuple[str, str]] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page; cells are text or numbers, numbers are set right."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str | float]]
+    note: str = ""
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.5) -> np.ndarray:
+    """The picture with every class tinted in its colour and outlined in it; 255 is hatched in grey.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8, 0 is left as it is.
+        palette: (N, 3) uint8 with a row for each value below 255 that occurs.
+        opacity: of the tint, 0..1; outlines have twice as much, up to 1. At 0 the picture is unchanged.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        ValueError: a mask of another size.
+    """
+    if mask.shape != image.shape[:2]:
+        raise ValueError(f"a mask {mask.shape} does not fit a picture {image.shape[:2]}")
+    width = max(1, round(max(mask.shape) * OUTLINE_PER_SIDE))
+    colours = _colours(mask, palette, 2 * width)
+    alpha = np.where(mask == 0, 0.0, opacity).astype(np.float32)
+    alpha[_outlines(mask, width)] = min(1.0, 2 * opacity)
+    blended = image + alpha[..., None] * (colours.astype(np.float32) - image)
+    return np.rint(blended).astype(np.uint8)
+
+
+def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.ndarray:
+    """The picture in grey under a map's colours, dark for 0 and bright for 1.
+
+    Args:
+        image: (H, W, 3) uint8.
+        map_: (h, w) float of any size; values outside 0..1 are clipped.
+        opacity: of the colours, 0..1.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width = image.shape[:2]
+    values = Image.fromarray(np.clip(map_, 0, 1).astype(np.float32))
+    values = np.asarray(values.resize((width, height), Image.Resampling.BILINEAR))
+    stops = np.linspace(0, 1, len(HEAT))
+    colours = np.stack([np.interp(values, stops, channel) for channel in np.array(HEAT, np.float64).T], axis=-1)
+    grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
+    return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+
+
+def fit(image: np.ndarray, max_side: int, nearest: bool = False) -> np.ndarray:
+    """A picture, or with `nearest` a mask, made smaller so that its long side is at most `max_side`; never larger."""
+    height, width = image.shape[:2]
+    factor = max_side / max(height, width)
+    if factor >= 1:
+        return image
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    method = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(image).resize(size, method))
+
+
+def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Image.Image:
+    """Names beside their colours, in as many lines as `width` pixels ask for; letters are `size` pixels high."""
+    lines = _wrap(swatches, width, size)
+    height = round(size * 1.6)
+    picture = Image.new("RGB", (width, max(1, len(lines) * height)), PAPER)
+    for number, line in enumerate(lines):
+        _draw_swatches(picture, (0, number * height), line, width, size)
+    return picture
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Tile]], columns: Sequence[str] = (), title: str = "", tile: int = 260, size: int = 15
+) -> Image.Image:
+    """Rows of pictures on one sheet, each with its caption and colours.
+
+    Args:
+        rows: tiles from left to right; rows may be of different length. At most `MAX_ROWS` are drawn, and the rest counted.
+        columns: titles above the columns.
+        title: above everything.
+        tile: the side of the square that a picture is made to fit, in pixels; smaller ones are not enlarged by more than 2.
+        size: the height of letters in pixels.
+    """
+    gap, line = size, round(size * 1.5)
+    shown = rows[:MAX_ROWS]
+    pictures = [[_scaled(cell.image, tile) for cell in row] for row in shown]
+    captions = [_caption_lines(row, tile, size) for row in shown]
+    heights = [
+        max((picture.height for picture in row), default=0) + line * max((len(lines) for lines in below), default=0)
+        for row, below in zip(pictures, captions, strict=True)
+    ]
+    width = gap + max([len(row) for row in shown] + [len(columns), 1]) * (tile + gap)
+    head = gap + (2 * line if title else 0) + (line if columns else 0)
+    left_out = f"and {len(rows) - len(shown)} rows more" if len(rows) > len(shown) else ""
+    sheet = Image.new("RGB", (width, head + sum(height + gap for height in heights) + (line if left_out else 0)), PAPER)
+    if title:
+        _draw_text(sheet, (gap, gap), title, width - 2 * gap, round(size * 1.3), INK)
+    for column, text in enumerate(columns):
+        _draw_text(sheet, (gap + column * (tile + gap), head - line), text, tile, size, FAINT)
+    top = head
+    for row, below, height in zip(pictures, captions, heights, strict=True):
+        for column, (picture, lines) in enumerate(zip(row, below, strict=True)):
+            left = gap + column * (tile + gap)
+            sheet.paste(picture, (left, top))
+            for number, content in enumerate(lines):
+                place = (left, top + picture.height + 3 + number * line)
+                if isinstance(content, str):
+                    _draw_text(sheet, place, content, tile, size, INK)
+                else:
+                    _draw_swatches(sheet, place, content, tile, size)
+        top += height + gap
+    if left_out:
+        _draw_text(sheet, (gap, top), left_out, width, size, FAINT)
+    return sheet
+
+
+def write_page(
+    path: str | Path,
+    title: str,
+    intro: Sequence[str] = (),
+    cards: Sequence[Card] = (),
+    tables: Sequence[Table] = (),
+    *,
+    card_width: int = 240,
+    thumbnail: int = 360,
+) -> None:
+    """Write one HTML file with its pictures inside; it refers to nothing else but through the cards' links.
+
+    Args:
+        path: the file.
+        title: its heading.
+        intro: paragraphs below it.
+        cards: a grid of pictures, each made to fit `thumbnail` pixels.
+        tables: below the grid.
+        card_width: the least width of a card in CSS pixels; the grid has as many columns as fit.
+        thumbnail: the long side of a card's picture in pixels.
+    """
+    shown = [
+        {
+            "title": card.title,
+            "image": data_uri(fit(card.image, thumbnail)) if card.image is not None else "",
+            "width": card.image.shape[1] if card.image is not None else 0,
+            "height": card.image.shape[0] if card.image is not None else 0,
+            "labels": [{"name": label.name, "colour": _css(label.colour), "detail": label.detail} for label in card.labels],
+            "links": [{"text": text, "href": quote(os.fsencode(target))} for text, target in card.links],
+            "note": card.note,
+        }
+        for card in cards
+    ]
+    write_text(path, _template("gallery.html").render(
+        title=title, intro=intro, cards=shown, tables=tables, card_width=card_width,
+    ))  # fmt: skip
+
+
+def data_uri(image: np.ndarray, quality: int = 82) -> str:
+    """A picture as a JPEG inside an address, for pages that must be one file."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _colours(mask: np.ndarray, palette: np.ndarray, period: int) -> np.ndarray:
+    """(H, W, 3) uint8: each pixel's colour, with diagonal stripes where it is ignored."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    colours = table[mask]
+    ignored = mask == IGNORE
+    if ignored.any():
+        rows, columns = np.nonzero(ignored)
+        stripes = ((rows + columns) // period) % 2 == 0
+        colours[ignored] = np.where(stripes, HATCH_LIGHT, HATCH_DARK)[:, None]
+    return colours
+
+
+def _outlines(mask: np.ndarray, width: int) -> np.ndarray:
+    """(H, W) bool: pixels of a class with another value at most `width` pixels away along a row or column."""
+    edge = np.zeros(mask.shape, bool)
+    for distance in range(1, width + 1):
+        for ahead, behind in (
+            (np.s_[distance:, :], np.s_[:-distance, :]),
+            (np.s_[:, distance:], np.s_[:, :-distance]),
+        ):
+            differs = mask[ahead] != mask[behind]
+            edge[ahead] |= differs
+            edge[behind] |= differs
+    return edge & (mask != 0) & (mask != IGNORE)
+
+
+def _scaled(image: np.ndarray, side: int) -> Image.Image:
+    """The picture fit into a square; a small one is enlarged, at most twofold."""
+    height, width = image.shape[:2]
+    factor = min(side / max(height, width), 2.0)
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return Image.fromarray(image).resize(size, Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC)
+
+
+def _caption_lines(row: Sequence[Tile], width: int, size: int) -> list[list[str | list[Swatch]]]:
+    """What stands below each tile: its caption, then its swatches in lines."""
+    return [([cell.caption] if cell.caption else []) + _wrap(cell.swatches, width, size) for cell in row]
+
+
+def _wrap(swatches: Sequence[Swatch], width: int, size: int) -> list[list[Swatch]]:
+    """Swatches in lines of at most `width` pixels."""
+    lines: list[list[Swatch]] = []
+    used = 0.0
+    for swatch in swatches:
+        needed = _swatch_width(swatch[0], size)
+        if not lines or used + needed > width:
+            lines.append([])
+            used = 0.0
+        lines[-1].append(swatch)
+        used += needed
+    return lines
+
+
+def _swatch_width(name: str, size: int) -> float:
+    return 1.3 * size + _font(size).getlength(name) + size
+
+
+def _draw_swatches(picture: Image.Image, place: tuple[int, int], swatches: list[Swatch], width: int, size: int) -> None:
+    draw = ImageDraw.Draw(picture)
+    left, top = place
+    for name, colour in swatches:
+        box = (left, top + size * 0.2, left + size * 0.9, top + size * 1.1)
+        draw.rectangle(box, fill=tuple(int(value) for value in colour), outline=INK)
+        room = round(place[0] + width - left - 1.3 * size)
+        _draw_text(picture, (round(left + 1.3 * size), top), name, room, size, INK)
+        left += round(_swatch_width(name, size))
+
+
+def _draw_text(
+    picture: Image.Image, place: tuple[int, int], text: str, width: int, size: int, colour: tuple[int, int, int]
+) -> None:
+    """One line of text; what does not fit into `width` pixels ends in an ellipsis."""
+    font = _font(size)
+    text = printable(text)
+    if font.getlength(text) > width:
+        while text and font.getlength(text + "…") > width:
+            text = text[:-1]
+        text += "…"
+    ImageDraw.Draw(picture).text(place, text, fill=colour, font=font)
+
+
+def printable(text: str) -> str:
+    """The text without what cannot be written in UTF-8 (file names may hold any bytes) and without line breaks."""
+    return " ".join(text.encode("utf-8", "replace").decode("utf-8").splitlines())
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+@cache
+def _template(name: str) -> object:
+    folder = Path(__file__).parent / "templates"
+    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    return environment.get_template(name)
+
+
+def _css(colour: Sequence[int]) -> str:
+    return "#" + "".join(f"{int(value):02x}" for value in colour)
