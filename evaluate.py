@@ -13,10 +13,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from data.dataset import Index
 from data.index import open_index
-from stages.evaluation import measure_masks, measure_seeds
+from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.networks import load_network
-from stages.predictions import measure_network
+from stages.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
+from stages.report import LADDER, ladder_table
 from utils.checkpoint import load_checkpoint
 from utils.config import Config, config_from_dict, load_config, override
 from utils.errors import UserError, run_script
@@ -62,7 +64,7 @@ def main() -> None:
     elif args.masks:
         measured = {"": measure_masks(index, Path(args.masks), cfg.workers, **said)}
     else:
-        network, checkpoint, _ = load_network(args.model_path)
+        network, checkpoint, own = load_network(args.model_path)
         if checkpoint.class_names != index.class_names:
             raise UserError(
                 f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}"
@@ -71,12 +73,24 @@ def main() -> None:
             folder = Path(args.output or scratch)
             said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": cfg.model.weights}
             measured = measure_network(network, index, folder, cfg, **said)
+            measured |= measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=list_name)
     for title, measurement in measured.items():
         print(f"\n{title}" if title else "", measurement.table(), sep="\n")
+    if len(measured) > 1:
+        print()
+        print(ladder_table(measured, list_name))
     if args.json:
         figures = {title: measurement.figures() for title, measurement in measured.items()}
         first, *others = figures
         write_json(args.json, figures[first] | {title: figures[title] for title in others})
+
+
+def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Measurement]:
+    """The seeds that a segmentation network was trained from, where its run folder still has them for this list."""
+    if kind != "segmenter" or not ladder_complete(index, folder):
+        return {}
+    rungs = measure_ladder(index, folder, cfg, **said)
+    return {"its seeds, predicted labels": rungs[PREDICTED], "its seeds, given labels": rungs[RUNGS[-1]]}
 
 
 def find_config(args: argparse.Namespace) -> Config:

@@ -22,6 +22,7 @@ from utils.files import write_text
 logger = logging.getLogger(__name__)
 
 MASK_CACHE = "masks_cache"
+SOURCE = ".source"  # beside the masks: the digest of the annotation file that they were rendered from
 
 # What pycocotools raises for an annotation that is not as the format says.
 MALFORMED = (KeyError, TypeError, ValueError, IndexError, AttributeError, AssertionError)
@@ -57,6 +58,50 @@ def open_coco(root: str | Path, list_name: str, masks: bool = False) -> Index:
     state = path.stat()
     index = _read_index(root, list_name, path, (state.st_size, state.st_mtime_ns))
     return _with_masks(root, list_name, path, index) if masks else index
+
+
+def render_mask(
+    annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[int, int], source: str
+) -> np.ndarray:
+    """(H, W) uint8 truth of one picture; `open_coco` states the rule.
+
+    Args:
+        annotations: COCO's, of this picture, in the file's order.
+        value_of: category id -> mask value.
+        source: where the annotations come from, for errors.
+
+    Raises:
+        UserError: an annotation has no segmentation, or a malformed one.
+    """
+    layers: list[tuple[np.ndarray, int]] = []  # pixels of an annotation, its value
+    for annotation in annotations:
+        try:
+            value = IGNORE if annotation.get("iscrowd") else value_of[annotation["category_id"]]
+            layers.append((_pixels(annotation["segmentation"], height, width), value))
+        except Exception as error:  # pycocotools raises the bare class, too
+            raise UserError(
+                f"{source}: the segmentation of annotation {annotation.get('id')} cannot be rendered "
+                f"({type(error).__name__}: {error}); expected polygons or run lengths for {width} x {height} pixels"
+            ) from error
+    layers.sort(key=lambda layer: (layer[1] != IGNORE, -np.count_nonzero(layer[0])))
+    mask = np.zeros((height, width), np.uint8)
+    for pixels, value in layers:
+        mask[pixels] = value
+    return mask
+
+
+def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Polygons, plain run lengths or packed run lengths -> (H, W) bool."""
+    if isinstance(segmentation, list):
+        packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(segmentation, height, width))
+    else:
+        counts = segmentation["counts"]
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"the size is {segmentation['size']}")
+        if isinstance(counts, list) and sum(counts) != height * width:
+            raise ValueError(f"the counts are of {sum(counts)} pixels")
+        packed = pycocotools.mask.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
+    return pycocotools.mask.decode(packed) > 0
 
 
 @lru_cache(maxsize=8)
@@ -112,5 +157,43 @@ def _with_masks(root: Path, list_name: str, path: Path, index: Index) -> Index:
         missing = _to_render(folder, index, source)
     if missing:
         _render(path, folder, missing, source)
-    records = (Record(record.name, record.image, record.labels, folder / f"{record.name}.png") for record in index.records)
+    records = (
+        Record(record.name, record.image, record.labels, folder / f"{record.name}.png") for record in index.records
+    )
     return Index(index.class_names, tuple(records))
+
+
+def _to_render(folder: Path, index: Index, source: str) -> list[str]:
+    """Names without a mask of this annotation file in the folder; all, where the folder's masks are of another file."""
+    marker = folder / SOURCE
+    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
+        return [record.name for record in index.records if not (folder / f"{record.name}.png").is_file()]
+    return [record.name for record in index.records]
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in the folder, or in the nearest one above it that there is."""
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ibbnet" / MASK_CACHE
+
+
+def _render(path: Path, folder: Path, names: list[str], source: str) -> None:
+    """Write the masks of these pictures, and then say in the folder of which annotation file they are.
+
+    Several processes may do so at once: each file is written whole, and all write the same.
+    """
+    coco = _load(path)
+    by_name = {_name(image, path): image for image in coco.imgs.values()}
+    value_of = {category: value for value, category in enumerate(sorted(coco.cats), start=1)}
+    if not any(folder.rglob("*.png")):
+        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
+    for name in tqdm(names, desc="rendering truth masks", unit="picture", disable=None):
+        image = by_name[name]
+        mask = render_mask(coco.imgToAnns[image["id"]], image["height"], image["width"], value_of, str(path))
+        write_mask(folder / f"{name}.png", mask)
+    write_text(folder / SOURCE, source)

@@ -113,7 +113,7 @@ def _read_list(root: Path, path: Path, names: dict[str, str], source: str) -> li
         picture = finder.find(name, where)
         if picture is None:
             near = _nearest(name, names)
-            raise UserError(f"{where}: '{name}' is no picture of {source}{near}; mend the name or remove the line")
+            raise UserError(f"{where}: '{name}' is no picture of {source}; mend the name or remove the line{near}")
         if picture in lines:
             raise UserError(f"{where}: picture '{name}' is in line {lines[picture]} already; remove one of them")
         lines[picture] = number
@@ -170,7 +170,7 @@ def _read_table(root: Path, path: Path, classes: tuple[str, ...]) -> tuple[tuple
         if picture is None:
             near = _nearest(name, finder.paths)
             raise UserError(
-                f"{where}: there is no picture '{name}' under {root}{near}; mend the name or remove the row"
+                f"{where}: there is no picture '{name}' under {root}; mend the name or remove the row{near}"
             )
         if picture in found:
             raise UserError(f"{where}: picture '{name}' has a row already, in line {lines[picture]}; make it one row")
@@ -303,8 +303,8 @@ def _class_index(name: str, class_names: tuple[str, ...], where: str) -> int:
     if name not in class_names:
         known = ", ".join(class_names)
         raise UserError(
-            f"{where}: unknown class '{name}'{_nearest(name, class_names)}; data.classes has {known}; mend the name or "
-            "add the class there"
+            f"{where}: unknown class '{name}', data.classes has {known}; mend the name or add the class there"
+            f"{_nearest(name, class_names)}"
         )
     return class_names.index(name)
 

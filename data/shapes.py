@@ -88,7 +88,7 @@ def generate(root: Path, train: int, val: int, size: int) -> None:
     kept = {name for list_of_names in names.values() for name in list_of_names}
     for folder in ("JPEGImages", "SegmentationClass"):
         for path in (root / folder).glob("*_*.*"):
-            if path.stem not in kept:
+            if path.stem not in kept and not path.name.startswith("."):  # hidden: what another process is writing
                 path.unlink()
     rows = [["image", *SHAPES_CLASSES]]
     for split, (list_name, list_of_names) in enumerate(names.items()):
@@ -142,7 +142,9 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
     context = np.zeros((height, width), np.uint8)
     if random.random() < STRAY_CONTEXT:
         stray = int(random.choice([value for value in range(len(DRAWINGS)) if value not in labels]))
-        frame = _place(stray, height, width, (random.uniform(0, width), random.uniform(0, height)), 0.25 * short, random)
+        frame = _place(
+            stray, height, width, (random.uniform(0, width), random.uniform(0, height)), 0.25 * short, random
+        )
         context[paint(canvas, DRAWINGS[stray].draw_context(frame)) >= 0.5] = stray + 1
     frames, objects = [], []
     for value, place, scale in zip(labels, places, scales, strict=True):
@@ -163,7 +165,9 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
 
 def _place(label, height, width, centre, scale, random):
     lean = DRAWINGS[label].lean
-    return make_frame(height, width, centre, scale, random.uniform(-lean, lean), bool(random.random() < 0.5), 0.07, random)
+    return make_frame(
+        height, width, centre, scale, random.uniform(-lean, lean), bool(random.random() < 0.5), 0.07, random
+    )
 
 
 def _names(list_name: str, count: int) -> list[str]:

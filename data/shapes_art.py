@@ -126,7 +126,9 @@ def _train(frame: Frame) -> list[Layer]:
     colour = _shaded(paint_colour * (1 - 0.16 * panels[..., None]), v / tall, body)
     window_pitch = length * 0.27
     along = (u + length) % window_pitch - window_pitch / 2
-    windows = np.maximum(_box(along, v, 0, -0.1, window_pitch * 0.33, 0.11, 0.03), np.abs(u + 0.2 * length) - 0.66 * length)
+    windows = np.maximum(
+        _box(along, v, 0, -0.1, window_pitch * 0.33, 0.11, 0.03), np.abs(u + 0.2 * length) - 0.66 * length
+    )
     front = np.maximum(body + 0.02, length * 0.58 - u)
     chevrons = _stripes(np.abs(v) * 1.1 + u, 0.15, frame)[..., None]
     lamps = np.minimum(_disc(u, v, length * 0.8, 0.2, 0.075), _disc(u, v, length * 0.8, -0.2, 0.075))
@@ -199,7 +201,9 @@ def _beetle(frame: Frame) -> list[Layer]:
     head = _ellipse(u, v, 0.0, -0.88, 0.22, 0.16)
     legs = np.minimum.reduce([_capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06)
                               for start, end in ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))])  # fmt: skip
-    ridges = _stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[..., None]
+    ridges = _stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[
+        ..., None
+    ]
     seam = np.abs(u) - 0.018
     spots = _disc(np.abs(u), v, 0.22, -0.62, 0.0)
     return [
@@ -267,7 +271,9 @@ def _seaweed(frame: Frame) -> list[Layer]:
         green = _mix(colour, CREAM, frame.cover(leaflets)[..., None] * 0.45) * random.uniform(0.75, 1.1)
         layers.append((frame.cover(blade), green))
     for _ in range(7):
-        bubble = np.abs(_disc(u, v, random.uniform(-1.2, 1.4), random.uniform(-0.2, 0.5) + 0.5, random.uniform(0.04, 0.09)))
+        bubble = np.abs(
+            _disc(u, v, random.uniform(-1.2, 1.4), random.uniform(-0.2, 0.5) + 0.5, random.uniform(0.04, 0.09))
+        )
         layers.append((frame.cover(bubble - 0.02) * 0.9, np.float32([0.92, 0.98, 1.0])))
     return layers
 
@@ -290,7 +296,10 @@ def _owl(frame: Frame) -> list[Layer]:
         (frame.cover(wings), _shaded(plumage * (0.72 - 0.2 * barbs), v, wings)),
         (frame.cover(all_body), _shaded(plumage * (1.08 - 0.4 * feathers), v, all_body)),
         (frame.cover(eyes - 0.235), CREAM),
-        (frame.cover(np.maximum(_stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8), eyes - 0.235)), plumage * 0.55),
+        (
+            frame.cover(np.maximum(_stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8), eyes - 0.235)),
+            plumage * 0.55,
+        ),
         (frame.cover(eyes - 0.16), np.float32([0.99, 0.66, 0.05])),
         (frame.cover(eyes - 0.09), INK),
         (frame.cover(_disc(np.abs(u), v, 0.25, -0.6, 0.03)), CREAM),
@@ -369,7 +378,9 @@ def _disc(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, radius
     return np.hypot(u - centre_u, v - centre_v) - radius
 
 
-def _ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float) -> np.ndarray:
+def _ellipse(
+    u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float
+) -> np.ndarray:
     """Exact at the edge, which is all that is needed: value over gradient length."""
     a, b = (u - centre_u) / half_u, (v - centre_v) / half_v
     value = np.hypot(a, b)
@@ -382,7 +393,9 @@ def _box(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u:
     return np.hypot(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner
 
 
-def _capsule(u: np.ndarray, v: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float) -> np.ndarray:
+def _capsule(
+    u: np.ndarray, v: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float
+) -> np.ndarray:
     du, dv = end[0] - start[0], end[1] - start[1]
     along = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0, 1)
     return np.hypot(u - start[0] - along * du, v - start[1] - along * dv) - radius

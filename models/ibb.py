@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from models.backbone import stage_number
 from models.cam import Evidence, gather_evidence, normalise_maps
 from models.classifier import Classifier
 
@@ -53,9 +52,9 @@ class IterativeBackgroundBlur:
     Args:
         scales, flip: what the picture itself is read at.
         gfm: fuse gradients of earlier stages.
-        gfm_min_stride: the stages fused are all of this stride or more but the last.
+        gfm_min_stride: the stages fused are the first of each stride from this on, but not the last stage.
         prm: reactivate by likeness to prototypes.
-        prm_stages: positions of the stages whose maps are compared, as Python indices.
+        prm_strides: the stages whose maps are compared are the first of each of these strides.
         prm_hi, prm_lo: sure object above `hi`, sure background below `lo`.
         prm_rounds: how often the maps so far choose new prototypes.
         iterations: T, rounds with a blurred background; 0 is the plain pass.
@@ -72,8 +71,8 @@ class IterativeBackgroundBlur:
         gfm: bool = True,
         gfm_min_stride: int = 8,
         prm: bool = True,
-        prm_stages: Sequence[int] = (-3, -2),
-        prm_hi: float = 0.4,
+        prm_strides: Sequence[int] = (16,),
+        prm_hi: float = 0.5,
         prm_lo: float = 0.2,
         prm_rounds: int = 1,
         iterations: int = 3,
@@ -83,9 +82,9 @@ class IterativeBackgroundBlur:
     ):
         self.scales, self.flip = tuple(scales), flip
         self.gfm, self.gfm_min_stride = gfm, gfm_min_stride
-        self.prm, self.prm_stages, self.prm_hi, self.prm_lo, self.prm_rounds = (
+        self.prm, self.prm_strides, self.prm_hi, self.prm_lo, self.prm_rounds = (
             prm,
-            tuple(prm_stages),
+            tuple(prm_strides),
             prm_hi,
             prm_lo,
             prm_rounds,
@@ -125,12 +124,9 @@ class IterativeBackgroundBlur:
         return Trace(cam, fused, rounds[0], result, rounds, blurred, evidence.logits)
 
     def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
-        backbone = classifier.backbone
-        last = len(backbone.strides) - 1
-        fused = [
-            number for number, stride in enumerate(backbone.strides) if stride >= self.gfm_min_stride and number < last
-        ]
-        compared = sorted({stage_number(backbone, position, "prm.stages") for position in self.prm_stages})
+        strides = classifier.backbone.strides
+        fused = [n for n in first_stages(strides) if strides[n] >= self.gfm_min_stride and n < len(strides) - 1]
+        compared = [n for n in first_stages(strides) if strides[n] in self.prm_strides]
         return gather_evidence(
             classifier, image, classes, scales=scales, flip=self.flip,
             gradient_stages=fused if self.gfm else (), feature_stages=compared if self.prm else (),
@@ -150,6 +146,11 @@ class IterativeBackgroundBlur:
         return reactivated
 
 
+def first_stages(strides: Sequence[int]) -> list[int]:
+    """The number of the first stage of each stride: where a resolution begins, features are least bound to the classes."""
+    return [number for number, stride in enumerate(strides) if stride not in strides[:number]]
+
+
 def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
     """GFM: G_k = n(C_k + mean_l S_l,k) with S_l,k = n(sum over channels of ReLU(d y_k / d F_l)).
 
@@ -161,16 +162,12 @@ def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
 
 
 def unit_features(features: Sequence[Tensor]) -> Tensor:
-    """f: stage maps [(D_l, h, w)], each centred over the picture and of unit length per cell, together of unit length.
+    """f: stage maps [(D_l, h, w)], each of unit length per cell, side by side and together of unit length.
 
-    A cell that does not differ from the picture's mean (a picture of one colour) is 0 and like nothing.
+    They are not centred over the picture: what all its cells share takes no side between object and background, and a
+    mean that the object itself dominates would.
     """
-    units = []
-    for stage in features:
-        deviation = stage - stage.mean(dim=(1, 2), keepdim=True)
-        differs = deviation.norm(dim=0) > ROUNDING * stage.norm(dim=0).max()  # else its direction is chance
-        units.append(normalize(deviation * differs, dim=0))
-    return torch.cat(units) / len(units) ** 0.5
+    return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
 
 
 def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:

@@ -1,1 +1,2 @@
-def refine(*a, **k): raise NotImplementedError
+def refine(*a, **k):
+    raise NotImplementedError

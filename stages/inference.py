@@ -34,7 +34,7 @@ from utils.errors import UserError
 from utils.visualize import fit
 
 IGNORE = 255
-MAX_SIDE = 640  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
+MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
 
 # What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants
 # a decision for every pixel, and one picture at a time leaves time for refinement.
@@ -44,7 +44,6 @@ INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_ban
 IMAGENET = (
     "model.backbone=efficientnet_lite0",
     "cam.scales=[1.0, 0.5]",
-    "prm.stages=[-3, -2]",
     "ibb.iterations=2",
     "seeds.max_side=448",
     "pseudo.threshold=0.3",
@@ -53,8 +52,8 @@ IMAGENET = (
 # is left goes to its synonyms first. So a second class must be likely by itself and lie somewhere else.
 MOST_CLASSES = 3
 CANDIDATES = 6
-LEAST_PROBABILITY = 0.08
-LEAST_RATIO = 0.25  # to the most likely class
+LEAST_PROBABILITY = 0.05
+LEAST_RATIO = 0.3  # to the most likely class
 MOST_OVERLAP = 0.5  # IoU with a likelier class's map
 MAP_OBJECT = 0.4  # map value from which that IoU counts a cell
 
@@ -110,8 +109,8 @@ class Predictor(ABC):
             image: (H, W, 3) uint8 RGB.
             classes: what it is known to contain, as positions in `class_names`; None lets the network say.
         """
-        small = fit(image, self.max_side)
-        pixels = torch.from_numpy(np.ascontiguousarray(small)).permute(2, 0, 1)
+        small = np.array(fit(image, self.max_side))  # a copy, because tensors want to own what they may write to
+        pixels = torch.from_numpy(small).permute(2, 0, 1)
         tensor = prepare(pixels, self.network, self.compute, max_side=0)
         with self.compute.autocast():
             found = self._predict(small, tensor, None if classes is None else sorted(set(classes)))
@@ -184,9 +183,7 @@ class ClassifierPredictor(Predictor):
 
     def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
         """The classes that the picture shows, by the network's own judgement."""
-        return [
-            index for index in predicted_classes(logits, self.cfg.seeds.class_threshold) if index in self.allowed
-        ]
+        return [index for index in predicted_classes(logits, self.cfg.seeds.class_threshold) if index in self.allowed]
 
 
 class ImagenetPredictor(ClassifierPredictor):

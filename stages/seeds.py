@@ -53,7 +53,7 @@ def build_method(cfg: Config) -> IterativeBackgroundBlur:
         gfm=cfg.gfm.enabled,
         gfm_min_stride=cfg.gfm.min_stride,
         prm=cfg.prm.enabled,
-        prm_stages=cfg.prm.stages,
+        prm_strides=cfg.prm.strides,
         prm_hi=cfg.prm.hi,
         prm_lo=cfg.prm.lo,
         prm_rounds=cfg.prm.rounds,

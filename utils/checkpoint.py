@@ -4,6 +4,7 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 """
 
 import pickle
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,12 @@ from utils.files import atomic_path
 
 FORMAT = "ibbnet"
 VERSION = 1
+
+# What torch raises for files whose bytes are wrong, or that hold what it refuses.
+DAMAGED_WEIGHTS = (
+    OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
+    pickle.UnpicklingError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,8 @@ def load_tensors(path: str | Path) -> Any:
         )
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} cannot be read as weights ({type(error).__name__}: {str(error).splitlines()[0][:200]}); "
-                        "the file is damaged, or holds more than plain tensors, which is refused") from error  # fmt: skip
+    except DAMAGED_WEIGHTS as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        raise UserError(
+            f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, which is refused"
+        ) from error

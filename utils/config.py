@@ -13,6 +13,7 @@ import difflib
 import math
 import types
 import typing
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,10 +80,10 @@ class PrmConfig:
     """Partial Reactivation Module (models/ibb.py)."""
 
     enabled: bool = True
-    stages: tuple[int, ...] = (-2, -1)
-    hi: float = 0.4
+    strides: tuple[int, ...] = (16,)
+    hi: float = 0.5
     lo: float = 0.2
-    rounds: int = 2
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -277,8 +278,15 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
 
 
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
-    """The configuration that `to_dict` wrote, for example inside a checkpoint; unknown keys are errors that name `where`."""
-    return _build(_flatten(nested, lambda key: where))
+    """The configuration that `to_dict` wrote, for example inside a checkpoint.
+
+    A file outlives settings: those that are not known (any more) are left out with a warning that names them and `where`.
+    """
+    flat = _flatten(nested, lambda key: where)
+    unknown = sorted(set(flat) - set(known_keys()))
+    if unknown:
+        warnings.warn(f"{where}: settings {', '.join(unknown)} are not known here and are left out", stacklevel=2)
+    return _build({key: value for key, value in flat.items() if key not in unknown})
 
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:

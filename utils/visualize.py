@@ -5,6 +5,7 @@ of value v in row v.
 """
 
 import base64
+import colorsys
 import io
 import os
 from collections.abc import Sequence
@@ -22,7 +23,9 @@ from utils.files import write_text
 IGNORE = 255
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the picture's long side
 HATCH_LIGHT, HATCH_DARK = 200, 80  # the two greys of what is ignored
+RIM = (255, 255, 255)
 HEAT = ((0, 0, 8), (60, 10, 112), (140, 38, 110), (214, 70, 68), (250, 142, 8), (246, 215, 70), (252, 255, 200))
+GOLDEN_RATIO = 0.618033988749895
 INK, PAPER, FAINT = (32, 33, 36), (255, 255, 255), (110, 112, 118)  # of sheets and legends
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
 
@@ -72,7 +75,7 @@ class Table:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The picture with every class tinted in its colour and outlined in it; 255 is hatched in grey.
+    """The picture with every class tinted in its colour and outlined in it, with a thin light rim; 255 is hatched in grey.
 
     Args:
         image: (H, W, 3) uint8.
@@ -89,9 +92,13 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: f
     if mask.shape != image.shape[:2]:
         raise ValueError(f"a mask {mask.shape} does not fit a picture {image.shape[:2]}")
     width = max(1, round(max(mask.shape) * OUTLINE_PER_SIDE))
-    colours = _colours(mask, palette, 2 * width)
+    colours = _colours(mask, palette, 4 * width)
     alpha = np.where(mask == 0, 0.0, opacity).astype(np.float32)
-    alpha[_outlines(mask, width)] = min(1.0, 2 * opacity)
+    objects = (mask != 0) & (mask != IGNORE)
+    edge = _edges(mask, width)
+    alpha[edge & objects] = min(1.0, 2 * opacity)
+    rim = _edges(objects, max(1, width // 2)) & ~objects  # parts a dark outline from a dark picture
+    colours[rim], alpha[rim] = RIM, min(1.0, 2 * opacity)
     blended = image + alpha[..., None] * (colours.astype(np.float32) - image)
     return np.rint(blended).astype(np.uint8)
 
@@ -114,6 +121,19 @@ def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.nd
     colours = np.stack([np.interp(values, stops, channel) for channel in np.array(HEAT, np.float64).T], axis=-1)
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
     return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+
+
+def bright_palette(count: int = 256) -> np.ndarray:
+    """(count, 3) uint8: black for value 0, then colours that catch the eye, neighbours far apart in hue.
+
+    Hues follow each other by the golden ratio of the circle, so that any number of the first ones spread evenly.
+    """
+    palette = [(0, 0, 0)]
+    for number in range(1, count):
+        hue = (0.96 + number * GOLDEN_RATIO) % 1
+        saturation, value = (0.9, 1.0) if number % 2 else (0.65, 0.95)
+        palette.append(tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value)))
+    return np.array(palette, np.uint8)
 
 
 def fit(image: np.ndarray, max_side: int, nearest: bool = False) -> np.ndarray:
@@ -209,7 +229,9 @@ def write_page(
             "image": data_uri(fit(card.image, thumbnail)) if card.image is not None else "",
             "width": card.image.shape[1] if card.image is not None else 0,
             "height": card.image.shape[0] if card.image is not None else 0,
-            "labels": [{"name": label.name, "colour": _css(label.colour), "detail": label.detail} for label in card.labels],
+            "labels": [
+                {"name": label.name, "colour": _css(label.colour), "detail": label.detail} for label in card.labels
+            ],
             "links": [{"text": text, "href": quote(os.fsencode(target))} for text, target in card.links],
             "note": card.note,
         }
@@ -240,8 +262,8 @@ def _colours(mask: np.ndarray, palette: np.ndarray, period: int) -> np.ndarray:
     return colours
 
 
-def _outlines(mask: np.ndarray, width: int) -> np.ndarray:
-    """(H, W) bool: pixels of a class with another value at most `width` pixels away along a row or column."""
+def _edges(mask: np.ndarray, width: int) -> np.ndarray:
+    """(H, W) bool: pixels with another value at most `width` pixels away along their row or column."""
     edge = np.zeros(mask.shape, bool)
     for distance in range(1, width + 1):
         for ahead, behind in (
@@ -251,7 +273,7 @@ def _outlines(mask: np.ndarray, width: int) -> np.ndarray:
             differs = mask[ahead] != mask[behind]
             edge[ahead] |= differs
             edge[behind] |= differs
-    return edge & (mask != 0) & (mask != IGNORE)
+    return edge
 
 
 def _scaled(image: np.ndarray, side: int) -> Image.Image:
@@ -322,7 +344,10 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 @cache
 def _template(name: str) -> object:
     folder = Path(__file__).parent / "templates"
-    environment = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined,
+        finalize=lambda value: printable(value) if type(value) is str else value,
+    )  # fmt: skip
     return environment.get_template(name)
 
 

@@ -1,0 +1,450 @@
+"""The output folder of infer.py: which pictures, which are done already, and everything that is written about them.
+
+    out/masks/NAME.png        palette PNG at the picture's own size; 0 background, 255 unsure
+    out/overlays/NAME.jpg     the mask drawn over the picture
+    out/classes.json          mask value -> class name and colour
+    out/predictions.json      per picture: size, classes with score, share and pixels; unreadable files; network; settings
+    out/index.html, out/contact_sheet.jpg
+    out/.done/NAME.json       what is known of a picture that is done, with the fingerprint of what it was made from
+
+NAME is the picture's path under the input folder without suffix; pictures that differ in nothing but the suffix keep it.
+"""
+
+import csv
+import json
+import time
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data.artifacts import voc_palette, write_mask
+from data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image
+from stages.inference import IGNORE, Prediction, Predictor, find_class
+from utils.engine import progress
+from utils.errors import UserError
+from utils.files import atomic_path, digest, write_json
+from utils.visualize import Card, bright_palette, Label, Table, Tile, contact_sheet, fit, overlay, printable, write_page
+
+MASKS, OVERLAYS, DONE, SHEET = "masks", "overlays", ".done", "contact_sheet.jpg"
+CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
+DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
+OVERLAY_SIDE, OPACITY, JPEG_QUALITY = 1600, 0.45, 90
+MOST_CARDS, THUMBNAIL = 400, 360  # pictures inside the page, some 20 KB each, and their long side
+SHEET_PICTURES, SHEET_COLUMNS = 24, 2
+LAST_VALUE = IGNORE - 1  # of a class in a mask
+LABEL_COLUMNS = ("labels", "label", "classes", "class")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One file of the input: its path, its path under the input folder, and the name of its outputs."""
+
+    path: Path
+    relative: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a call of `predict_pictures` has done.
+
+    Attributes:
+        new: pictures that were predicted.
+        kept: pictures that were done already.
+        seconds: for the new ones.
+        unreadable: `picture` and `reason` of each file that could not be read.
+        others: pictures done earlier in this folder that were not among the input.
+        without_value: classes that occur and have no mask value left (see `ClassValues`).
+    """
+
+    new: int
+    kept: int
+    seconds: float
+    unreadable: list[dict[str, str]]
+    others: int
+    without_value: list[str]
+
+
+class ClassValues:
+    """Which mask value stands for which class.
+
+    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's 1,000)
+    values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses them, and kept
+    when a folder is gone on with. The 255th class that occurs, and those after it, have no value left: their pixels are 255.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        self.path, self.class_names = folder / CLASSES, class_names
+        self.by_occurrence = len(class_names) > LAST_VALUE
+        self.palette = bright_palette() if self.by_occurrence else voc_palette()
+        self.values = {} if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
+        if self.by_occurrence:
+            known = _read_json(self.path)
+            if known.get("network_classes") == digest(list(class_names)):
+                self.values = {class_names.index(row["name"]): row["value"] for row in known["classes"]}
+        self._write()
+
+    def value(self, index: int) -> int:
+        """The class's value, a new one where it occurs for the first time."""
+        if index not in self.values:
+            if len(self.values) == LAST_VALUE:
+                return IGNORE
+            self.values[index] = len(self.values) + 1
+            self._write()
+        return self.values[index]
+
+    def colour(self, value: int) -> tuple[int, int, int]:
+        """The colour of a mask value."""
+        return tuple(self.palette[value].tolist())
+
+    def _write(self) -> None:
+        rows = [
+            {"value": value, "name": self.class_names[index], "colour": self.colour(value)}
+            for index, value in sorted(self.values.items(), key=lambda item: item[1])
+        ]
+        content = {
+            "background": 0,
+            "unsure": IGNORE,
+            "values": "as classes occur in this folder" if self.by_occurrence else "the network's order",
+            "network_classes": digest(list(self.class_names)),
+            "classes": rows,
+        }
+        write_json(self.path, content)
+
+
+def predict_pictures(
+    source: Path, output: Path, predictor: Predictor, labels: Path | None = None, limit: int = 0
+) -> Summary:
+    """Masks, overlays and a gallery for a picture or a folder of pictures; those done already are kept.
+
+    Args:
+        source: a picture, or a folder that is searched at any depth.
+        output: the folder to write into; may lie inside `source`.
+        labels: a CSV of what pictures contain (see `read_labels`); for the others the network says.
+        limit: the most pictures to take; 0 takes all.
+
+    Raises:
+        UserError: no pictures, none that can be read, an output folder that is not ours, or bad labels.
+    """
+    pictures = find_pictures(source, output)
+    given = read_labels(labels, pictures, predictor.class_names) if labels is not None else {}
+    pictures = pictures[:limit] if limit else pictures
+    _claim(output)
+    values = ClassValues(output, predictor.class_names)
+    base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, OPACITY])
+    entries: list[dict[str, Any]] = []
+    done: list[Picture] = []
+    unreadable: list[dict[str, str]] = []
+    new, started = 0, time.perf_counter()
+    for picture in progress(pictures, len(pictures), "pictures"):
+        classes = given.get(picture.relative)
+        fingerprint = digest([base, picture.relative, _identity(picture.path), classes])
+        entry = _done(output, picture, fingerprint, values, predictor)
+        if entry is None:
+            try:
+                image = np.array(read_image(picture.path))
+            except UnreadableImage as error:
+                unreadable.append({"picture": printable(picture.relative), "reason": printable(str(error))})
+                continue
+            prediction = predictor.predict(image, classes)
+            entry = _write(output, picture, image, prediction, values, predictor, classes is not None)
+            write_json(_done_path(output, picture), {"fingerprint": fingerprint, "entry": entry})
+            new += 1
+        entries.append(entry)
+        done.append(picture)
+    seconds = time.perf_counter() - started
+    known = {_done_path(output, picture) for picture in pictures}
+    others = sum(path not in known for path in (output / DONE).rglob("*.json"))
+    report = {
+        "input": printable(str(source)),
+        "network": predictor.about,
+        "settings": predictor.settings,
+        "pictures": entries,
+        "unreadable": unreadable,
+    }
+    if entries:
+        _publish(output, report, done, values)
+    else:
+        write_json(output / PREDICTIONS, report)
+        raise UserError(
+            f"--input {source}: not one picture can be read ({len(unreadable)} tried): {unreadable[0]['reason']}"
+        )
+    without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
+    return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value))
+
+
+def find_pictures(source: Path, output: Path) -> list[Picture]:
+    """The pictures of the input, without what infer.py itself has written there.
+
+    Raises:
+        UserError: there is nothing of that name, or no picture in it.
+    """
+    if source.is_file():
+        return [Picture(source, source.name, PurePosixPath(source.name).stem)]
+    if not source.is_dir():
+        raise UserError(f"--input {source}: there is no such file or folder")
+    written = [done.parent for done in source.rglob(DONE) if done.is_dir()]
+    if output.is_dir():
+        written.append(output)
+    ours = [path.resolve() / part for path in written for part in (MASKS, OVERLAYS, SHEET)]
+    paths = [path for path in find_images(source) if not any(path.resolve().is_relative_to(part) for part in ours)]
+    if not paths:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise UserError(f"--input {source}: no pictures in this folder; expected files that end in {suffixes}")
+    relative = [path.relative_to(source).as_posix() for path in paths]
+    names = output_names(relative)
+    return [Picture(path, place, names[place]) for path, place in zip(paths, relative, strict=True)]
+
+
+def output_names(relative: Sequence[str]) -> dict[str, str]:
+    """Path -> its name without suffix, or with it where two pictures would have the same, upper and lower case alike."""
+    bare = {path: str(PurePosixPath(path).with_suffix("")) for path in relative}
+    counts = Counter([name.casefold() for name in bare.values()] + [path.casefold() for path in relative])
+    return {path: name if counts[name.casefold()] == 1 else path for path, name in bare.items()}
+
+
+def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[str]) -> dict[str, list[int]]:
+    """What pictures contain, from a CSV file.
+
+    Either the header `image,labels` and rows such as `IMG_1.jpg,cat;dog`, or the header `image,CLASS,CLASS,...` and rows of
+    0 and 1. A picture is named by its path under the input folder or its file name, with or without suffix; a row without
+    labels says that it has none. Rows of other pictures are passed over.
+
+    Returns:
+        Positions in `class_names` by `Picture.relative`.
+
+    Raises:
+        UserError: not such a file, an unknown class, a name that fits several pictures, two rows for one picture.
+    """
+    rows = _read_csv(path)
+    line, header = rows[0]
+    if len(header) < 2 or header[0].lower() != "image":
+        expected = "'image,labels' (labels separated by ';') or 'image,CLASS,CLASS,...' (0 or 1)"
+        raise UserError(f"{path}, line {line}: expected a header {expected}, found '{','.join(header)[:80]}'")
+    as_list = len(header) == 2 and header[1].lower() in LABEL_COLUMNS
+    columns = [] if as_list else [find_class(name, class_names, f"{path}, line {line}") for name in header[1:]]
+    finder = _by_spelling(pictures)
+    found: dict[str, list[int]] = {}
+    for line, row in rows[1:]:
+        where = f"{path}, line {line}"
+        if len(row) != len(header):
+            raise UserError(f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; "
+                            "separate labels with ';'")  # fmt: skip
+        if as_list:
+            chosen = [find_class(name, class_names, where) for name in row[1].split(";") if name.strip()]
+        elif set(row[1:]) <= {"0", "1"}:
+            chosen = [index for index, cell in zip(columns, row[1:], strict=True) if cell == "1"]
+        else:
+            raise UserError(f"{where}: expected 0 or 1 for each class, found '{','.join(row)[:80]}'")
+        matches = finder.get(_spelling(row[0]), [])
+        if len(matches) > 1:
+            raise UserError(
+                f"{where}: '{row[0]}' may be {matches[0]} or {matches[1]}; give the path from the input folder"
+            )
+        for match in matches:
+            if match in found:
+                raise UserError(f"{where}: picture '{row[0]}' has a row already; make it one row")
+            found[match] = sorted(set(chosen))
+    if not found:
+        raise UserError(f"{path}: none of its {len(rows) - 1} rows names a picture of the input; expected paths from the "
+                        f"input folder or file names, such as {pictures[0].relative}")  # fmt: skip
+    return found
+
+
+def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
+    """Rows that are not blank, with their line numbers; at least one."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--labels {path} cannot be read as CSV in UTF-8: {error}") from error
+    rows = [(line, row) for line, row in rows if any(row)]
+    if not rows:
+        raise UserError(
+            f"--labels {path} is empty; expected the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'"
+        )
+    return rows
+
+
+def _by_spelling(pictures: Sequence[Picture]) -> dict[str, list[str]]:
+    """Every way to name a picture -> the pictures that it fits; an exact path wins over the looser ways."""
+    loose: dict[str, list[str]] = {}
+    for picture in pictures:
+        place = PurePosixPath(picture.relative)
+        for spelling in {str(place.with_suffix("")), place.name, place.stem}:
+            loose.setdefault(_spelling(spelling), []).append(picture.relative)
+    return loose | {_spelling(picture.relative): [picture.relative] for picture in pictures}
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+
+
+def _claim(output: Path) -> None:
+    """Make the output folder; refuse one whose masks are somebody else's work."""
+    try:
+        for name in (MASKS, OVERLAYS):
+            if any((output / name).glob("*")) and not (output / DONE).is_dir():
+                raise UserError(f"--output {output}: its folder {name} was not written by infer.py and would be overwritten; "
+                                "choose another folder")  # fmt: skip
+        (output / DONE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written: {error}") from error
+
+
+def _write(
+    output: Path, picture: Picture, image: np.ndarray, prediction: Prediction, values: ClassValues, predictor: Predictor,
+    given: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the mask and the overlay of a picture, and return its entry in `predictions.json`."""
+    classes = [values.value(index) for index in prediction.classes]
+    table = np.zeros(256, np.uint8)
+    table[1 : len(classes) + 1] = classes
+    table[IGNORE] = IGNORE
+    mask = table[prediction.mask]
+    counts = np.bincount(prediction.mask.ravel(), minlength=256)
+    mask_path, overlay_path = _mask_path(picture), _overlay_path(picture)
+    write_mask(output / mask_path, mask, values.palette)
+    drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), values.palette, OPACITY)
+    with atomic_path(output / overlay_path) as temporary:
+        Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
+    rows = [
+        {
+            "name": predictor.class_names[index],
+            "value": value,
+            "score": round(score, 4),
+            "pixels": int(counts[number]),
+            "share": round(float(counts[number] / mask.size), 5),
+        }
+        for number, (index, value, score) in enumerate(
+            zip(prediction.classes, classes, prediction.scores, strict=True), 1
+        )
+    ]
+    return {
+        "picture": printable(picture.relative),
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "mask": printable(mask_path),
+        "overlay": printable(overlay_path),
+        "labels": "given" if given else "predicted",
+        "classes": sorted(rows, key=lambda row: -row["pixels"]),
+        "background_share": round(float(counts[0] / mask.size), 5),
+        "unsure_share": round(float(counts[IGNORE] / mask.size), 5),
+    }
+
+
+def _done(
+    output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
+) -> dict[str, Any] | None:
+    """The entry of a picture that was done from the same file with the same network and settings, else None."""
+    record = _read_json(_done_path(output, picture))
+    if record.get("fingerprint") != fingerprint:
+        return None
+    entry = record["entry"]
+    if not (output / _mask_path(picture)).is_file() or not (output / _overlay_path(picture)).is_file():
+        return None
+    known = {predictor.class_names[index]: value for index, value in values.values.items()}
+    if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
+        return None  # the table of values was lost
+    return entry
+
+
+def _publish(output: Path, report: dict[str, Any], pictures: list[Picture], values: ClassValues) -> None:
+    """Write `predictions.json`, the page and the contact sheet, unless they say all this already."""
+    there = all((output / name).is_file() for name in (PAGE, SHEET))
+    if there and _read_json(output / PREDICTIONS) == json.loads(json.dumps(report)):
+        return
+    entries = report["pictures"]
+    _write_page(output, report, pictures, values)
+    chosen = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), SHEET_PICTURES)).round().astype(int))
+    tiles = [_tiles(output, pictures[number], entries[number], values) for number in chosen]
+    rows = [sum(tiles[start : start + SHEET_COLUMNS], []) for start in range(0, len(tiles), SHEET_COLUMNS)]
+    title = f"{len(entries)} pictures" if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)} pictures"
+    with atomic_path(output / SHEET) as temporary:
+        contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)
+    write_json(output / PREDICTIONS, report)  # the last, because it says that the others are there
+
+
+def _write_page(output: Path, report: dict[str, Any], pictures: list[Picture], values: ClassValues) -> None:
+    entries, network = report["pictures"], report["network"]
+    cards = [
+        Card(
+            title=entry["picture"],
+            image=_thumbnail(output / _overlay_path(picture)),
+            labels=[
+                Label(row["name"], values.colour(row["value"]), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
+                for row in entry["classes"]
+            ],
+            links=[("overlay", _overlay_path(picture)), ("mask", _mask_path(picture))],
+            note="" if entry["classes"] else "background only",
+        )
+        for picture, entry in zip(pictures[:MOST_CARDS], entries[:MOST_CARDS], strict=True)
+    ]
+    source = network["path"] or "the packaged ImageNet weights"
+    intro = [
+        f"{len(entries)} pictures of {report['input']}, by a {network['kind']} ({network['backbone']}, "
+        f"{network['classes']} classes) from {source}.",
+        f"Beside each class: its score ({network['score']}) and its share of the picture.",
+    ]
+    if len(entries) > MOST_CARDS:
+        intro.append(f"Shown are the first {MOST_CARDS}; all are in {OVERLAYS} and {MASKS}.")
+    totals: Counter[str] = Counter(row["name"] for entry in entries for row in entry["classes"])
+    shares: Counter[str] = Counter()
+    for entry in entries:
+        for row in entry["classes"]:
+            shares[row["name"]] += row["share"]
+    rows = [(name, count, round(100 * shares[name] / count, 1)) for name, count in totals.most_common()]
+    tables = [
+        Table("Classes", ("class", "pictures", "mean share, %"), rows),
+        Table("Files that could not be read", ("file", "reason"),
+              [(row["picture"], row["reason"]) for row in report["unreadable"]]),
+    ]  # fmt: skip
+    write_page(output / PAGE, "Segmentation masks", intro, cards, [table for table in tables if table.rows])
+
+
+def _tiles(output: Path, picture: Picture, entry: dict[str, Any], values: ClassValues) -> list[Tile]:
+    """The picture and its overlay for the contact sheet."""
+    drawn = _thumbnail(output / _overlay_path(picture))
+    image = fit(np.array(read_image(picture.path)), THUMBNAIL)
+    swatches = [(f"{row['name']} {100 * row['share']:.0f} %", values.colour(row["value"])) for row in entry["classes"]]
+    return [Tile(image, picture.relative), Tile(drawn, swatches=swatches)]
+
+
+def _thumbnail(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        image.draft("RGB", (THUMBNAIL, THUMBNAIL))  # JPEG is decoded at a fraction of its size
+        return fit(np.asarray(image), THUMBNAIL)
+
+
+def _mask_path(picture: Picture) -> str:
+    return f"{MASKS}/{picture.name}.png"
+
+
+def _overlay_path(picture: Picture) -> str:
+    return f"{OVERLAYS}/{picture.name}.jpg"
+
+
+def _done_path(output: Path, picture: Picture) -> Path:
+    return output / DONE / f"{picture.name}.json"
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes when a picture's file does."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A file of ours, or nothing where it is missing or damaged: it is only a short cut."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

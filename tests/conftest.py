@@ -1,0 +1,88 @@
+"""Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs."""
+
+import csv
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import IGNORE, write_mask
+
+VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
+VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></object>"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with `voc12/` and `coco_mini/`; the test is skipped where there is none."""
+    folder = Path(os.environ.get("IBBNET_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/data or IBBNET_DATA: real photographs in voc12/ and coco_mini/")
+    return folder
+
+
+@pytest.fixture
+def make_voc(tmp_path: Path) -> Callable[..., Path]:
+    """A function that makes a dataset in VOC layout and returns its root."""
+
+    def make(
+        count: int = 6,
+        size: tuple[int, int] = (30, 40),
+        classes: tuple[str, ...] = ("cat", "dog", "train"),
+        labels: str = "csv",
+        folder: str = "voc",
+    ) -> Path:
+        """Pictures `p0`, `p1`, ...; those whose number leaves 2 when divided by 3 are list `val`, the others `train`.
+
+        Picture i shows class i % C, and an odd one also class (i + 1) % C, as rectangles with a rim of 255 in the mask.
+
+        Args:
+            size: (H, W), at least 20 by 20; every second picture is lying on its side.
+            labels: how the image-level labels are kept: `csv`, `xml`, `npy` or `none`.
+        """
+        root = tmp_path / folder
+        for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+            (root / part).mkdir(parents=True)
+        random = np.random.default_rng(0)
+        present: dict[str, list[int]] = {}
+        for number in range(count):
+            name = f"p{number}"
+            height, width = size if number % 2 == 0 else size[::-1]
+            pixels = random.integers(90, 120, (height, width, 3))
+            mask = np.zeros((height, width), np.uint8)
+            present[name] = [number % len(classes)] + [(number + 1) % len(classes)] * (number % 2)
+            for place, label in enumerate(present[name]):
+                top, left = 2 + place * height // 2, 2 + place * width // 2
+                bottom, right = top + height // 2 - 4, left + width // 2 - 4
+                mask[top:bottom, left:right] = IGNORE
+                mask[top + 1 : bottom - 1, left + 1 : right - 1] = label + 1
+                pixels[top:bottom, left:right, label % 3] = 250
+            Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
+            write_mask(root / "SegmentationClass" / f"{name}.png", mask)
+        lists = {"val": [f"p{i}" for i in range(count) if i % 3 == 2], "train": [f"p{i}" for i in range(count) if i % 3 != 2]}
+        for list_name, names in lists.items():
+            (root / "ImageSets/Segmentation" / f"{list_name}.txt").write_text("".join(f"{name}\n" for name in names))
+        write_labels(root, present, classes, labels)
+        return root
+
+    return make
+
+
+def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, ...], kind: str) -> None:
+    """Image-level labels of a VOC-layout dataset as `csv`, `xml` or `npy`; `none` writes nothing."""
+    vectors = {name: np.isin(np.arange(len(classes)), found).astype(np.float32) for name, found in present.items()}
+    if kind == "csv":
+        with (root / "image_labels.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(
+                [["image", *classes], *([name, *vector.astype(int)] for name, vector in vectors.items())]
+            )
+    elif kind == "npy":
+        np.save(root / "cls_labels.npy", vectors, allow_pickle=True)
+    elif kind == "xml":
+        (root / "Annotations").mkdir()
+        for name, found in present.items():
+            objects = "".join(VOC_OBJECT.format(name=classes[label], difficult=0) for label in found)
+            (root / "Annotations" / f"{name}.xml").write_text(VOC_XML.format(name=name, objects=objects))

@@ -1,0 +1,196 @@
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
+from utils.errors import UserError
+
+
+def make_seed(height: int = 35, width: int = 50, classes: tuple[int, ...] = (3, 17)) -> Seed:
+    maps = np.random.default_rng(0).random((len(classes), *seed_size(height, width)), np.float32)
+    return Seed(np.array(classes, np.int64), maps, (height, width))
+
+
+def test_seed_size_covers_the_picture_and_no_more():
+    for height, width in zip(range(1, 50), range(49, 0, -1), strict=True):
+        rows, columns = seed_size(height, width)
+        assert 4 * rows >= height > 4 * (rows - 1)
+        assert 4 * columns >= width > 4 * (columns - 1)
+
+
+@pytest.mark.parametrize("classes", [(), (0,), (3, 17)])
+def test_seed_round_trip_within_half_a_step(tmp_path, classes):
+    seed = make_seed(classes=classes)
+    write_seed(tmp_path / "deep/er/a.npz", seed)
+    read = read_seed(tmp_path / "deep/er/a.npz")
+    assert read.size == seed.size
+    assert np.array_equal(read.classes, seed.classes)
+    assert read.maps.dtype == np.float32
+    assert read.maps.shape == seed.maps.shape
+    assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
+
+
+def test_seed_keeps_its_ends_and_clips_what_is_beyond(tmp_path):
+    maps = np.array([[[0.0, 1.0], [-0.5, 1.5]]], np.float32)
+    write_seed(tmp_path / "a.npz", Seed(np.array([0]), maps, (8, 8)))
+    assert read_seed(tmp_path / "a.npz").maps.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
+
+
+def test_second_round_trip_changes_nothing(tmp_path):
+    write_seed(tmp_path / "a.npz", make_seed())
+    once = read_seed(tmp_path / "a.npz")
+    write_seed(tmp_path / "b.npz", once)
+    assert np.array_equal(read_seed(tmp_path / "b.npz").maps, once.maps)
+
+
+def test_seed_that_does_not_fit_its_picture_is_not_written(tmp_path):
+    with pytest.raises(ValueError, match="do not fit"):
+        write_seed(tmp_path / "a.npz", Seed(np.array([0]), np.zeros((1, 9, 9), np.float32), (35, 50)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_seed_says_which_stage_writes_it(tmp_path):
+    with pytest.raises(UserError, match=r"no seed file .*a\.npz; run the stage"):
+        read_seed(tmp_path / "a.npz")
+
+
+def test_damaged_seeds_are_named(tmp_path):
+    path = tmp_path / "a.npz"
+    write_seed(path, make_seed(400, 500))
+    content = path.read_bytes()
+    damaged = [content[:length] for length in range(0, len(content), len(content) // 40)]
+    for place in range(len(content) // 4, len(content) * 3 // 4, len(content) // 80):  # in the middle of the maps
+        damaged.append(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+    for variant in damaged:
+        path.write_bytes(variant)
+        with pytest.raises(UserError, match=r"a\.npz is damaged"):
+            read_seed(path)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])},
+        {"classes": np.array([0]), "maps": np.zeros((2, 9, 13), np.uint8), "size": np.array([35, 50])},
+        {"classes": np.array([0]), "maps": np.zeros((1, 9, 12), np.uint8), "size": np.array([35, 50])},
+        {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.float32), "size": np.array([35, 50])},
+        {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35])},
+        {"classes": np.array([None]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])},
+    ],
+)
+def test_files_of_another_kind_are_refused(tmp_path, arrays):
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(UserError, match=r"a\.npz is damaged or of another kind"):
+        read_seed(tmp_path / "a.npz")
+
+
+def test_array_file_under_a_seeds_name_is_refused(tmp_path):
+    with (tmp_path / "a.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UserError, match=r"a\.npz is damaged or of another kind"):
+        read_seed(tmp_path / "a.npz")
+
+
+def test_mask_round_trip_with_every_value(tmp_path):
+    mask = np.arange(256, dtype=np.int64).reshape(16, 16)
+    write_mask(tmp_path / "deep/a.png", mask)
+    read = read_mask(tmp_path / "deep/a.png")
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, mask)
+
+
+def test_mask_file_shows_vocs_colours(tmp_path):
+    mask = np.array([[0, 1, 2, 15, 20, IGNORE]])
+    write_mask(tmp_path / "a.png", mask)
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.mode == "P"
+        colours = np.array(image.convert("RGB"))[0].tolist()
+    # background black, aeroplane, bicycle, person, tvmonitor, and the cream of the void: the devkit's VOClabelcolormap
+    assert colours == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 16, 21, 256])
+def test_short_palette_does_not_lose_values(tmp_path, count):
+    mask = np.arange(256).reshape(16, 16)
+    palette = np.full((count, 3), 77)
+    write_mask(tmp_path / "a.png", mask, palette)
+    assert np.array_equal(read_mask(tmp_path / "a.png"), mask)
+    with Image.open(tmp_path / "a.png") as image:
+        colours = np.array(image.convert("RGB")).reshape(256, 3)
+    assert (colours[:count] == 77).all()
+    assert np.array_equal(colours[count:], voc_palette()[count:])
+
+
+def test_grey_mask_is_read_as_values(tmp_path):
+    values = np.array([[0, 3], [20, 255]], np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    assert np.array_equal(read_mask(tmp_path / "a.png"), values)
+
+
+@pytest.mark.parametrize("mask", [[[-1, 0]], [[0, 256]]])
+def test_values_that_do_not_fit_are_not_written(tmp_path, mask):
+    with pytest.raises(ValueError, match=r"0\.\.255"):
+        write_mask(tmp_path / "a.png", np.array(mask))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_colour_picture_is_no_mask(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a\.png is a picture of mode RGB; expected one channel"):
+        read_mask(tmp_path / "a.png")
+
+
+def test_missing_and_damaged_masks_are_named(tmp_path):
+    path = tmp_path / "a.png"
+    with pytest.raises(UserError, match=r"no mask .*a\.png"):
+        read_mask(path)
+    write_mask(path, np.random.default_rng(0).integers(0, 21, (40, 40)))
+    content = path.read_bytes()
+    end = content.index(b"IEND")
+    for length in [*range(0, content.index(b"IDAT") + 200, 50), end // 2]:
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
+            read_mask(path)
+    path.write_text("class")
+    with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "write", "name"),
+    [
+        (np, "savez_compressed", lambda path: write_seed(path, make_seed()), "a.npz"),
+        (Image.Image, "save", lambda path: write_mask(path, np.zeros((4, 4))), "a.png"),
+        (os, "replace", lambda path: write_seed(path, make_seed()), "a.npz"),
+        (os, "replace", lambda path: write_mask(path, np.zeros((4, 4))), "a.png"),
+    ],
+)
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, module, function, write, name):
+    path = tmp_path / name
+    path.write_text("old")
+
+    def fail(*arguments, **options):
+        half = next(argument for argument in arguments if isinstance(argument, os.PathLike))
+        half.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(module, function, fail)
+    with pytest.raises(OSError, match="disk full"):
+        write(path)
+    monkeypatch.undo()
+    assert [entry.name for entry in tmp_path.iterdir()] == [name]
+    assert path.read_text() == "old"
+
+
+def test_palette_is_the_devkits_bit_pattern():
+    """Bit 0 of a value is the top bit of red, bit 1 of green, bit 2 of blue, and so on downwards."""
+    palette = voc_palette()
+    assert palette.shape == (256, 3)
+    assert len(np.unique(palette, axis=0)) == 256
+    for value in range(256):
+        red = sum(((value >> (3 * level)) & 1) << (7 - level) for level in range(3))
+        assert palette[value, 0] == red
+    assert struct.pack("3B", *palette[255]) == bytes([0b11100000, 0b11100000, 0b11000000])

@@ -1,0 +1,303 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import read_mask, write_mask
+from data.dataset import WholePictures
+from data.folder import open_folder
+from utils.errors import UserError
+
+
+def put(root: Path, *names: str) -> Path:
+    """Pictures of those names under the root, which is returned."""
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), (number, 0, 0)).save(root / name)
+    return root
+
+
+def put_mask(root: Path, name: str, value: int = 1) -> Path:
+    path = root / "masks" / f"{name}.png"
+    write_mask(path, np.full((4, 6), value))
+    return path
+
+
+def put_text(root: Path, name: str, text: str | bytes) -> Path:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root / name
+
+
+def labels_of(index) -> dict[str, set[str]]:
+    return {record.name: {index.class_names[label] for label in record.labels} for record in index.records}
+
+
+def names_of(index) -> list[str]:
+    return [record.name for record in index.records]
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Sub-folders `cat` and `dog`; `1.jpg` is in both."""
+    return put(tmp_path / "pets", "dog/1.jpg", "cat/1.jpg", "cat/young/2.jpg", "dog/3.png")
+
+
+@pytest.fixture
+def tagged(tmp_path):
+    """A CSV with pictures in a folder, in the root, with two labels and with none."""
+    root = put(tmp_path / "tagged", "in/a.jpg", "b.jpg", "c d.jpg", "unlisted.jpg")
+    put_text(root, "labels.csv", "image,labels\nin/a.jpg,dog;cat\nb.jpg,cat\nc d.jpg,\n")
+    return root
+
+
+class TestClassFolders:
+    def test_labels_names_and_order(self, pets):
+        index = open_folder(pets, "all")
+        assert index.class_names == ("cat", "dog")
+        assert labels_of(index) == {"cat/1": {"cat"}, "cat/young/2": {"cat"}, "dog/1": {"dog"}, "dog/3": {"dog"}}
+        assert names_of(index) == sorted(names_of(index))
+        assert [record.image for record in index.records][:2] == [pets / "cat/1.jpg", pets / "cat/young/2.jpg"]
+        assert open_folder(pets, "") == open_folder(str(pets), "train") == index
+
+    def test_masks_lists_hidden_and_empty_folders_are_no_classes(self, pets):
+        put(pets, "masks/cat/1.png", "lists/x.png", ".cache/y.png", "cat/masks/z.png")
+        (pets / "empty").mkdir()
+        put_text(pets, "notes/read.txt", "no pictures")
+        index = open_folder(pets)
+        assert index.class_names == ("cat", "dog")
+        assert labels_of(index)["cat/masks/z"] == {"cat"}
+        assert len(index) == 5
+
+    def test_given_classes_set_the_order_and_may_have_no_pictures(self, pets):
+        index = open_folder(pets, classes=("dog", "frog", "cat"))
+        assert index.class_names == ("dog", "frog", "cat")
+        assert labels_of(index)["cat/1"] == {"cat"}
+
+    def test_unknown_sub_folder_is_named_with_the_nearest_class(self, pets):
+        with pytest.raises(UserError, match=r"sub-folder .*pets/dog: unknown class 'dog'.*did you mean 'dogs'\?"):
+            open_folder(pets, classes=("cat", "dogs"))
+
+    def test_names_that_differ_in_the_suffix_alone_keep_it(self, tmp_path):
+        root = put(tmp_path, "x/a.jpg", "x/a.png", "x/a.jpg.png", "x/b.jpg", "y/a.jpg", "x/v1.2.jpg")
+        names = names_of(open_folder(root))
+        assert names == ["x/a.jpg", "x/a.jpg.png", "x/a.png", "x/b", "x/v1.2", "y/a"]
+        put_mask(root, "x/a.png")
+        assert names_of(open_folder(root, "val")) == ["x/a.png"]
+
+    def test_names_with_blanks_and_other_alphabets(self, tmp_path):
+        root = put(tmp_path, "große katze/bild 1.jpg", "犬/写真.PNG")
+        assert labels_of(open_folder(root)) == {"große katze/bild 1": {"große katze"}, "犬/写真": {"犬"}}
+
+    def test_a_folder_behind_a_link_counts(self, tmp_path):
+        put(tmp_path / "disk", "1.jpg")
+        root = put(tmp_path / "root", "cat/1.jpg")
+        (root / "dog").symlink_to(tmp_path / "disk")
+        assert labels_of(open_folder(root)) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
+
+    def test_errors(self, tmp_path, pets):
+        with pytest.raises(UserError, match=r"data\.root .*gone is not a folder"):
+            open_folder(tmp_path / "gone")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(UserError, match=r"empty says nothing about classes; expected one sub-folder.*labels\.csv"):
+            open_folder(tmp_path / "empty")
+        with pytest.raises(UserError, match="says nothing about classes"):
+            open_folder(put(tmp_path / "flat", "a.jpg"))
+        with pytest.raises(UserError, match=r"stray\.jpg lies in no class's sub-folder \(1 such\)"):
+            open_folder(put(pets, "stray.jpg"))
+
+    def test_folders_of_a_split_are_not_taken_for_classes(self, tmp_path):
+        root = put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg")
+        with pytest.raises(UserError, match=r"train, val, which look like parts.*data\.root"):
+            open_folder(root)
+        assert open_folder(root / "train").class_names == ("cat",)
+        assert open_folder(root, classes=("train", "val")).class_names == ("train", "val")
+
+
+class TestTable:
+    def test_labels_and_order(self, tagged):
+        index = open_folder(tagged)
+        assert index.class_names == ("cat", "dog")
+        assert labels_of(index) == {"in/a": {"cat", "dog"}, "b": {"cat"}, "c d": set()}
+        assert index.records[0].labels == (0, 1)
+        assert index.records[0].image == tagged / "in/a.jpg"
+
+    def test_table_beats_sub_folders_and_a_given_one_beats_it(self, tagged, tmp_path):
+        other = put_text(tmp_path, "other.csv", "image,labels\nb.jpg,frog\n")
+        put_text(tagged, "inside.csv", "image,labels\nb.jpg,newt\n")
+        assert open_folder(tagged, labels=str(other)).class_names == ("frog",)
+        assert open_folder(tagged, labels="inside.csv").class_names == ("newt",)
+        with pytest.raises(UserError, match=r"data\.labels: there is no CSV file gone\.csv"):
+            open_folder(tagged, labels="gone.csv")
+
+    @pytest.mark.parametrize("name", ["in/a.jpg", "./in//a.jpg", "a.jpg", "a", "in/a", "in\\a.jpg", " a.jpg "])
+    def test_a_picture_is_found_by_path_or_name(self, tagged, name):
+        put_text(tagged, "labels.csv", f"image,labels\n{name},cat\n")
+        assert names_of(open_folder(tagged)) == ["in/a"]
+
+    def test_absolute_path_inside_the_root(self, tagged, monkeypatch):
+        put_text(tagged, "labels.csv", f"image,labels\n{tagged / 'in/a.jpg'},cat\n")
+        monkeypatch.chdir(tagged.parent)
+        assert names_of(open_folder(tagged.name)) == ["in/a"]
+
+    def test_accents_taken_apart_are_the_same_name_and_label(self, tmp_path):
+        put(tmp_path, "cafe\u0301.jpg", "b.jpg")
+        put_text(tmp_path, "labels.csv", "image,labels\ncafé.jpg,bébé\nb.jpg,be\u0301be\u0301\n")
+        assert labels_of(open_folder(tmp_path)) == {"cafe\u0301": {"bébé"}, "b": {"bébé"}}
+
+    def test_mark_windows_lines_blanks_padding_case_and_quotes(self, tagged):
+        text = '\ufeff Image , LABELS ,note\r\n\r\n"in/a.jpg", cat ; dog;;cat ,"x, y"\r\n,,\r\n b.jpg ,cat,,,\r\n'
+        put_text(tagged, "labels.csv", text)
+        assert labels_of(open_folder(tagged)) == {"in/a": {"cat", "dog"}, "b": {"cat"}}
+
+    def test_columns_may_be_in_any_order(self, tagged):
+        put_text(tagged, "labels.csv", "labels,image\ncat,b.jpg\n")
+        assert labels_of(open_folder(tagged)) == {"b": {"cat"}}
+
+    def test_unusual_suffix(self, tagged):
+        Image.new("RGB", (4, 4)).save(tagged / "in/x.ppm")
+        put_text(tagged, "labels.csv", "image,labels\nin/x.ppm,cat\n")
+        assert names_of(open_folder(tagged)) == ["in/x"]
+
+    def test_given_classes(self, tagged):
+        index = open_folder(tagged, classes=("dog", "frog", "cat"))
+        assert index.class_names == ("dog", "frog", "cat")
+        assert index.records[0].labels == (0, 2)
+        message = r"labels\.csv, line 2: unknown class 'cat'.*did you mean 'cats'\?"
+        with pytest.raises(UserError, match=message):
+            open_folder(tagged, classes=("dog", "cats"))
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "is empty; expected the header 'image,labels'"),
+            ("\n , \n", "is empty; expected the header"),
+            ("image,labels\n", "has no rows under its header"),
+            ("image,labels\nb.jpg,\n", "gives no picture a label"),
+            ("image;labels\nb.jpg;cat\n", "line 1: expected the header 'image,labels'.*found 'image;labels'"),
+            ("b.jpg,cat\n", "line 1: expected the header"),
+            ("image,cat,dog\n", "line 1: expected the header"),
+            ("image,labels\nb.jpg\n", "line 2: expected 2 cells .*found 1"),
+            ("image,labels\n\nb.jpg,cat,dog\n", "line 3: expected 2 cells .*found 3; separate labels with ';'"),
+            ('image,labels\nb.jpg,"cat,dog"\n', "line 2: separate labels with ';'"),
+            ("image,labels\n,cat\n", "line 2: there is no picture's name before the labels 'cat'"),
+            ("image,labels\nb.jpg,cat\nB.jpg,cat\n", r"line 3: there is no picture 'B\.jpg' .*did you mean 'b\.jpg'"),
+            ("image,labels\nb.jpg,cat\nin/a.jpg,\n./b.jpg,dog\n", "line 4: .*has a row already, in line 2"),
+            ("image,labels\nb.jpg,cat\nb,cat\n", "line 3: picture 'b' has a row already, in line 2"),
+            (b"image,labels\n\xff\xfe.jpg,cat\n", "cannot be read as CSV in UTF-8"),
+            ("image,labels\nmasks/m.png,cat\n", "line 2: there is no picture 'masks/m.png'"),
+        ],
+    )
+    def test_errors(self, tagged, text, message):
+        put_mask(tagged, "m")
+        put_text(tagged, "labels.csv", text)
+        with pytest.raises(UserError, match=rf"labels\.csv,? {message}"):
+            open_folder(tagged)
+
+    def test_a_name_of_two_pictures_is_refused(self, pets):
+        put_text(pets, "labels.csv", "image,labels\n1.jpg,cat\n")
+        with pytest.raises(UserError, match=r"line 2: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg; give the whole path"):
+            open_folder(pets)
+
+
+ESCAPES = ["../secret.jpg", "in/../../secret.jpg", "..\\secret.jpg", "{outside}/secret.jpg", "a\0.jpg", "{root}/../secret.jpg"]
+
+
+@pytest.mark.parametrize("name", ESCAPES)
+@pytest.mark.parametrize("where", ["labels.csv", "lists/mine.txt"])
+def test_no_name_leads_out_of_the_root(tagged, name, where):
+    put(tagged.parent, "secret.jpg")
+    name = name.format(outside=tagged.parent, root=tagged)
+    put_text(tagged, where, f"image,labels\n{name},cat\n" if where.endswith("csv") else f"b.jpg\n{name}\n")
+    with pytest.raises(UserError, match=rf"{where}, line 2: the picture's name must be a path under"):
+        open_folder(tagged, "mine")
+
+
+class TestLists:
+    def test_by_name_by_path_from_here_and_from_the_root(self, pets, monkeypatch):
+        path = put_text(pets, "lists/mine.txt", "dog/3.png\ncat/1\n")
+        shutil.copy(path, pets.parent / "copied.txt")
+        monkeypatch.chdir(pets.parent)
+        for list_name in ("mine", str(path), "copied.txt", "lists/mine.txt"):
+            assert names_of(open_folder(pets, list_name)) == ["dog/3", "cat/1"]
+
+    def test_lines(self, pets):
+        put(pets, "dog/ü 4.jpg")
+        put_text(pets, "lists/mine.txt", "\ufeff3.png\r\n\r\n  2 \r\ndog/ü 4\r\ncat/1.jpg")
+        assert names_of(open_folder(pets, "mine")) == ["dog/3", "cat/young/2", "dog/ü 4", "cat/1"]
+
+    def test_lists_do_not_change_names_or_classes(self, tmp_path):
+        root = put(tmp_path, "x/a.jpg", "x/a.png", "y/b.jpg")
+        put_text(root, "lists/mine.txt", "x/a.jpg\n")
+        index = open_folder(root, "mine")
+        assert names_of(index) == ["x/a.jpg"]
+        assert index.class_names == ("x", "y")
+
+    def test_train_and_val_take_their_lists(self, pets):
+        put_text(pets, "lists/train.txt", "cat/1.jpg\n")
+        put_text(pets, "lists/val.txt", "dog/1.jpg\n")
+        put_mask(pets, "cat/1")
+        assert names_of(open_folder(pets, "train")) == ["cat/1"]
+        assert names_of(open_folder(pets, "val")) == ["dog/1"]
+        assert len(open_folder(pets, "all")) == 4
+
+    def test_without_lists_val_is_what_has_a_mask(self, pets):
+        put_mask(pets, "cat/young/2")
+        put_mask(pets, "dog/1")
+        put_mask(pets, "dog/of no picture")
+        assert names_of(open_folder(pets, "val")) == ["cat/young/2", "dog/1"]
+        assert len(open_folder(pets, "train")) == 4
+
+    def test_train_is_not_taken_from_the_working_folder(self, pets, monkeypatch):
+        monkeypatch.chdir(pets.parent)
+        put_text(pets.parent, "train", "nonsense")
+        assert len(open_folder(pets, "train")) == 4
+
+    def test_no_truth_says_where_to_put_it(self, pets):
+        with pytest.raises(UserError, match=r"no truth to validate on: .*palette PNG.*masks/cat/1\.png"):
+            open_folder(pets, "val", masks=True)
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "mine.txt has no pictures"),
+            ("cat/1.jpg\n\ncat/9.jpg\n", r"mine\.txt, line 3: 'cat/9\.jpg' is no picture of .*did you mean 'cat/1\.jpg'"),
+            ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: picture 'cat/1' is in line 1 already"),
+            ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg"),
+            (b"\xff\xfec", r"mine\.txt cannot be read as text in UTF-8"),
+        ],
+    )
+    def test_errors(self, pets, text, message):
+        put_text(pets, "lists/mine.txt", text)
+        with pytest.raises(UserError, match=message):
+            open_folder(pets, "mine")
+
+    def test_unknown_list_and_picture_without_a_row(self, tagged):
+        put_text(tagged, "lists/mine.txt", "unlisted.jpg\n")
+        with pytest.raises(UserError, match=r"line 1: 'unlisted\.jpg' is no picture of .*labels\.csv"):
+            open_folder(tagged, "mine")
+        with pytest.raises(UserError, match=r"no list 'trian': expected all, train, val.*there: mine"):
+            open_folder(tagged, "trian")
+
+
+class TestMasks:
+    def test_only_where_asked_for_and_there(self, pets):
+        path = put_mask(pets, "cat/1", value=1)
+        assert all(record.mask is None for record in open_folder(pets).records)
+        index = open_folder(pets, masks=True)
+        assert {record.name: record.mask for record in index.records if record.mask} == {"cat/1": path}
+        assert read_mask(path).max() == index.records[0].labels[0] + 1
+
+    def test_items_have_a_mask_where_there_is_one(self, pets):
+        put_mask(pets, "cat/1", value=1)
+        pictures = WholePictures(open_folder(pets, masks=True))
+        assert ["mask" in pictures[i] for i in range(4)] == [True, False, False, False]
+        assert (pictures[0]["mask"] == 1).all()
+
+    def test_training_needs_no_masks(self, tagged):
+        put_mask(tagged, "b")
+        first = open_folder(tagged, "train")
+        shutil.rmtree(tagged / "masks")
+        assert open_folder(tagged, "train") == first

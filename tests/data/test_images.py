@@ -1,0 +1,193 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images import UnreadableImage, find_images, read_image
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
+    """What `read_image` makes of the picture, (H, W, 3)."""
+    image.save(path, **options)
+    result = read_image(path)
+    assert result.mode == "RGB"
+    return np.array(result)
+
+
+def over_white(colours: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    share = alpha[..., None] / 255
+    return colours * share + 255 * (1 - share)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "PNG"])
+def test_rgb_keeps_every_pixel(tmp_path, suffix):
+    assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / f"a.{suffix}"), COLOURS)
+
+
+def test_jpeg_is_close(tmp_path):
+    flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
+    assert np.abs(saved(Image.fromarray(flat), tmp_path / "a.jpg", quality=95).astype(int) - flat).max() <= 3
+
+
+def test_grey_has_three_equal_channels(tmp_path):
+    grey = COLOURS[..., 0]
+    assert np.array_equal(saved(Image.fromarray(grey), tmp_path / "a.png"), np.repeat(grey[..., None], 3, axis=2))
+
+
+def test_black_and_white(tmp_path):
+    bits = COLOURS[..., 0] > 128
+    expected = np.repeat(bits[..., None], 3, axis=2) * 255
+    assert np.array_equal(saved(Image.fromarray(bits), tmp_path / "a.png"), expected)
+
+
+def palette_picture() -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """A palette picture, its indices and its palette (8, 3)."""
+    indices = np.arange(35, dtype=np.uint8).reshape(5, 7) % 8
+    palette = np.random.default_rng(1).integers(0, 256, (8, 3), dtype=np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    return image, indices, palette
+
+
+def test_palette_gives_its_colours(tmp_path):
+    image, indices, palette = palette_picture()
+    assert np.array_equal(saved(image, tmp_path / "a.png"), palette[indices])
+
+
+def test_transparent_palette_entry_is_white_and_the_others_keep_their_colours(tmp_path):
+    image, indices, palette = palette_picture()
+    palette[3] = 255
+    assert np.array_equal(saved(image, tmp_path / "a.png", transparency=3), palette[indices])
+
+
+def test_transparent_colour_of_an_rgb_picture_is_white(tmp_path):
+    pixels = COLOURS.copy()
+    pixels[2, 3] = (1, 2, 3)
+    read = saved(Image.fromarray(pixels), tmp_path / "a.png", transparency=(1, 2, 3))
+    pixels[2, 3] = 255
+    assert np.array_equal(read, pixels)
+
+
+def test_alpha_is_laid_over_white(tmp_path):
+    alpha = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
+    read = saved(Image.fromarray(np.dstack([COLOURS, alpha])), tmp_path / "a.png")
+    assert np.abs(read - over_white(COLOURS, alpha)).max() <= 1
+
+
+def test_grey_with_alpha_is_laid_over_white(tmp_path):
+    alpha = np.linspace(0, 255, 35).astype(np.uint8).reshape(5, 7)
+    read = saved(Image.fromarray(np.dstack([COLOURS[..., 0], alpha]), mode="LA"), tmp_path / "a.png")
+    assert np.abs(read - over_white(np.repeat(COLOURS[..., :1], 3, axis=2), alpha)).max() <= 1
+
+
+@pytest.mark.parametrize("suffix", ["tif", "jpg"])
+@pytest.mark.parametrize(
+    ("ink", "colour"), [((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), (255, 255, 255))]
+)
+def test_cmyk_is_ink_and_not_light(tmp_path, suffix, ink, colour):
+    read = saved(Image.new("CMYK", (16, 16), ink), tmp_path / f"a.{suffix}")
+    assert np.abs(read.astype(int) - colour).max() <= 3
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
+    values = np.linspace(0, 65535, 64 * 4).astype(np.uint16).reshape(4, 64)
+    read = saved(Image.fromarray(values), tmp_path / f"a.{suffix}")
+    assert np.abs(read - values[..., None] / 257).max() <= 1
+    assert read.min() == 0
+    assert read.max() == 255
+
+
+def test_16_bits_that_hold_8_are_taken_as_they_are(tmp_path):
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    assert np.array_equal(saved(Image.fromarray(values), tmp_path / "a.png")[..., 0], values)
+
+
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: lambda pixels: pixels.transpose(1, 0, 2),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).transpose(1, 0, 2),
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_rotation_is_applied(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    read = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
+    assert np.array_equal(read, UPRIGHT[orientation](COLOURS))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 77])
+def test_unknown_exif_rotation_leaves_the_picture(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), COLOURS)
+
+
+def test_malformed_exif_does_not_cost_the_picture_or_its_rotation(tmp_path):
+    # Two entries: orientation 6, and ImageLength as text where a number is due.
+    entries = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHL4s", 0x0101, 2, 4, b"abc\0")
+    exif = b"Exif\0\0II*\0" + struct.pack("<L", 8) + struct.pack("<H", 2) + entries + struct.pack("<L", 0)
+    assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), UPRIGHT[6](COLOURS))
+    noise = b"Exif\0\0" + bytes(range(60))
+    assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=noise), COLOURS)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16"])
+def test_one_pixel(tmp_path, mode):
+    assert saved(Image.new(mode, (1, 1)), tmp_path / "a.tif").shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif"])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+def test_truncated_picture_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"half.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UnreadableImage, match=rf"half\.{suffix}"):
+        read_image(path)
+
+
+def test_text_file_is_named(tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("not a picture")
+    with pytest.raises(UnreadableImage, match=r"notes\.jpg is not a picture"):
+        read_image(path)
+
+
+def test_missing_file_and_folder_are_named(tmp_path):
+    with pytest.raises(UnreadableImage, match=r"gone\.jpg does not exist"):
+        read_image(tmp_path / "gone.jpg")
+    with pytest.raises(UnreadableImage, match=tmp_path.name):
+        read_image(tmp_path)
+
+
+def test_too_large_picture_is_refused(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UnreadableImage, match=r"bomb\.png is too large"):
+        read_image(tmp_path / "bomb.png")
+
+
+def test_find_images_goes_deep_sorts_and_leaves_hidden_files_and_others_out(tmp_path):
+    wanted = ["a/deep/z.PNG", "a/y.jpeg", "ß ü.jpg", "x.webp"]
+    others = [".hidden.jpg", ".folder/a.jpg", "a/notes.txt", "a/jpg", "x.webp.part"]
+    for name in wanted + others:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.jpg").mkdir()
+    assert find_images(tmp_path) == sorted(tmp_path / name for name in wanted)
+    hidden_root = tmp_path / ".folder"
+    assert find_images(hidden_root) == [hidden_root / "a.jpg"]

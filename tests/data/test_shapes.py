@@ -1,0 +1,193 @@
+"""The generated demo dataset: what it promises the rest, and that it shows what it was made to show."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.artifacts import read_mask
+from data.images import read_image
+from data.shapes import MARKER, SHAPES_CLASSES, Scene, draw_scene, generate, open_shapes, scenes
+from data.shapes_art import DRAWINGS, make_frame, paint
+from utils.errors import UserError
+
+TRAIN, VAL, SIZE = 7, 6, 64
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo") / "shapes"
+    open_shapes(folder, "train", TRAIN, VAL, SIZE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def many() -> list[Scene]:
+    return list(scenes(0, 120, SIZE))
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_same_numbers_give_the_same_files(root: Path, tmp_path: Path) -> None:
+    open_shapes(tmp_path / "again", "val", TRAIN, VAL, SIZE)
+    assert files(tmp_path / "again") == files(root)
+
+
+def test_a_longer_list_begins_with_the_same_pictures() -> None:
+    for short, long in zip(scenes(0, 2, SIZE), scenes(0, 3, SIZE), strict=False):
+        assert np.array_equal(short.image, long.image)
+
+
+def test_train_and_val_differ() -> None:
+    assert not np.array_equal(next(scenes(0, 1, SIZE)).image, next(scenes(1, 1, SIZE)).image)
+
+
+def test_generated_once(root: Path) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    open_shapes(root, "train", TRAIN, VAL, SIZE)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == stamps
+
+
+@pytest.mark.parametrize("damage", ["killed", "no marker content", "picture lost", "list lost"])
+def test_unfinished_generation_is_done_again(
+    damage: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shapes"
+    if damage == "killed":
+        with monkeypatch.context() as patch:
+            patch.setattr("data.shapes.write_mask", _fail)
+            with pytest.raises(RuntimeError, match="killed"):
+                open_shapes(folder, "train", TRAIN, VAL, SIZE)
+    else:
+        open_shapes(folder, "train", TRAIN, VAL, SIZE)
+        if damage == "no marker content":
+            (folder / MARKER).write_text("{")
+        elif damage == "picture lost":
+            (folder / "JPEGImages" / "val_0002.jpg").unlink()
+        else:
+            (folder / "ImageSets" / "Segmentation" / "train.txt").unlink()
+    assert len(open_shapes(folder, "train", TRAIN, VAL, SIZE)) == TRAIN
+    assert files(folder) == files(root)
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("change", [{"train": TRAIN - 1}, {"val": VAL + 1}, {"size": SIZE + 8}])
+def test_other_numbers_generate_anew_and_leave_nothing_behind(change: dict[str, int], tmp_path: Path) -> None:
+    numbers = {"train": TRAIN, "val": VAL, "size": SIZE}
+    open_shapes(tmp_path, "train", **numbers)
+    index = open_shapes(tmp_path, "val", **(numbers | change), masks=True)
+    wanted = numbers | change
+    assert len(index) == wanted["val"]
+    assert len(list((tmp_path / "JPEGImages").iterdir())) == wanted["train"] + wanted["val"]
+    assert len(list((tmp_path / "SegmentationClass").iterdir())) == wanted["train"] + wanted["val"]
+    assert max(read_image(index.records[0].image).size) == wanted["size"]
+
+
+def test_another_version_generates_anew(tmp_path: Path) -> None:
+    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
+    marker = json.loads((tmp_path / MARKER).read_text())
+    (tmp_path / MARKER).write_text(json.dumps(marker | {"version": marker["version"] - 1}))
+    picture = tmp_path / "JPEGImages" / "train_0001.jpg"
+    right = picture.read_bytes()
+    picture.write_bytes(b"of another generator")
+    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
+    assert picture.read_bytes() == right
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    note = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
+    note.parent.mkdir(parents=True)
+    note.write_text("2007_000032\n")
+    with pytest.raises(UserError, match=r"data\.root"):
+        open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
+    assert files(tmp_path) == {"ImageSets/Segmentation/train.txt": b"2007_000032\n"}
+
+
+def test_masks_are_given_only_when_asked_for_and_not_needed_without(tmp_path: Path) -> None:
+    assert all(record.mask is None for record in open_shapes(tmp_path, "train", TRAIN, VAL, SIZE).records)
+    for path in (tmp_path / "SegmentationClass").iterdir():
+        path.unlink()
+    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
+    assert not list((tmp_path / "SegmentationClass").iterdir())
+    masked = open_shapes(tmp_path, "train", TRAIN, VAL, SIZE, masks=True)
+    assert all(record.mask is not None and record.mask.is_file() for record in masked.records)
+
+
+@pytest.mark.parametrize("list_name", ["train", "val"])
+def test_labels_are_exactly_the_classes_of_the_mask(list_name: str, root: Path) -> None:
+    index = open_shapes(root, list_name, TRAIN, VAL, SIZE, masks=True)
+    assert index.class_names == SHAPES_CLASSES
+    for record in index.records:
+        mask = read_mask(record.mask)
+        assert mask.shape == read_image(record.image).size[::-1]
+        assert {int(value) for value in np.unique(mask)} == {0, *(label + 1 for label in record.labels)}
+
+
+@pytest.mark.parametrize("list_name", ["train", "val"])
+def test_every_class_is_in_both_lists(list_name: str, root: Path) -> None:
+    assert min(open_shapes(root, list_name, TRAIN, VAL, SIZE).label_counts().values()) >= 1
+
+
+def test_label_file_has_a_row_for_each_picture(root: Path) -> None:
+    with (root / "image_labels.csv").open() as file:
+        assert len(list(csv.reader(file))) == 1 + TRAIN + VAL
+
+
+def test_context_goes_with_its_class_and_hardly_any_other(many: list[Scene]) -> None:
+    with_class = [in_context for scene in many for _, in_context in scene.objects]
+    assert 0.85 <= np.mean(with_class) < 1
+    shown = [(value - 1, scene.labels) for scene in many for value in np.unique(scene.context) if value]
+    assert 0.85 <= np.mean([context in labels for context, labels in shown]) < 1
+
+
+def test_context_is_never_part_of_an_object(many: list[Scene]) -> None:
+    assert not any(np.any((scene.context > 0) & (scene.mask > 0)) for scene in many)
+    assert np.mean([(scene.context > 0).mean() for scene in many]) > 0.1
+
+
+@pytest.mark.parametrize("label", range(len(DRAWINGS)), ids=SHAPES_CLASSES)
+def test_context_lies_outside_the_object_and_beside_it(label: int) -> None:
+    frame = make_frame(SIZE, SIZE, (32.0, 30.0), 20.0, 0.0, False, 0.0, np.random.default_rng(0))
+    blank = np.zeros((SIZE, SIZE, 3), np.float32)
+    body = paint(blank, DRAWINGS[label].draw(frame)) >= 0.5
+    context = paint(blank, DRAWINGS[label].draw_context(frame)) >= 0.5
+    assert np.count_nonzero(context & ~body) > 0.2 * np.count_nonzero(body)
+    grown = body | np.roll(body, 2, 0) | np.roll(body, -2, 0) | np.roll(body, 2, 1) | np.roll(body, -2, 1)
+    assert np.any(grown & ~body & context)
+
+
+def test_mask_follows_what_was_painted() -> None:
+    """Pixels of an object differ from the same picture's without it, and all others are the same."""
+    frame = make_frame(SIZE, SIZE, (32.0, 32.0), 20.0, 20.0, True, 0.07, np.random.default_rng(1))
+    canvas = np.full((SIZE, SIZE, 3), 0.5, np.float32)
+    hidden = paint(canvas, DRAWINGS[0].draw(frame))
+    assert np.all(canvas[hidden == 0] == 0.5)
+    assert np.mean(np.abs(canvas[hidden > 0.99] - 0.5).max(axis=1) > 0.02) > 0.95
+
+
+def test_some_pictures_have_two_objects_and_some_two_classes(many: list[Scene]) -> None:
+    assert 0.12 < np.mean([len(scene.objects) == 2 for scene in many]) < 0.4
+    assert any(len(scene.labels) == 2 for scene in many)
+
+
+def test_pictures_are_colourful_of_several_shapes_and_within_range(many: list[Scene]) -> None:
+    assert len({scene.image.shape for scene in many}) >= 3
+    assert all(max(scene.image.shape) == SIZE and scene.image.dtype == np.uint8 for scene in many)
+    assert np.mean([scene.image.std(axis=(0, 1)).mean() for scene in many]) > 20
+
+
+def test_first_class_is_the_one_asked_for() -> None:
+    for label in range(len(SHAPES_CLASSES)):
+        assert label in draw_scene(label, SIZE, np.random.default_rng(label)).labels
+
+
+def test_generate_marks_the_folder_as_unfinished(tmp_path: Path) -> None:
+    generate(tmp_path, 1, 1, SIZE)
+    assert json.loads((tmp_path / MARKER).read_text())["complete"] is False

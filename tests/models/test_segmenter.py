@@ -1,0 +1,166 @@
+"""The segmentation network: its probabilities and its loss."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from models.segmenter import Segmenter, build_segmenter, class_probabilities, restrict_to, segmentation_loss
+from tests.models.tiny import TinyBackbone, picture
+from utils.errors import UserError
+
+CLASSES = 4
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    network = Segmenter(TinyBackbone(), CLASSES).eval()
+    network.head[-1].weight.data.mul_(100)  # far from one probability for all
+    return network
+
+
+@pytest.mark.parametrize(("stage", "stride"), [(-1, 16), (2, 8), (0, 2)])
+def test_logits_are_on_the_grid_of_the_stage(stage, stride):
+    network = Segmenter(TinyBackbone(), CLASSES, stage).eval()
+    with torch.no_grad():
+        assert network(torch.randn(2, 3, 50, 71)).shape == (2, CLASSES, math.ceil(50 / stride), math.ceil(71 / stride))
+    assert network.num_classes == CLASSES
+
+
+def test_a_stage_that_is_not_there_is_told():
+    with pytest.raises(UserError, match=r"segment\.stage: there is no stage 5"):
+        Segmenter(TinyBackbone(), CLASSES, 5)
+
+
+def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
+    found = class_probabilities(segmenter, picture(48, 80), (0.5, 1.0, 1.5), True, (61, 33))
+    assert found.shape == (CLASSES, 61, 33)
+    assert found.dtype == torch.float32
+    assert found.min() >= 0
+    torch.testing.assert_close(found.sum(dim=0), torch.ones(61, 33))
+    assert found.std() > 0.05
+
+
+def test_at_one_scale_they_are_the_networks_softmax(segmenter):
+    image = picture(48, 80)
+    with torch.no_grad():
+        logits = interpolate(segmenter(image[None]), (12, 20), mode="bilinear", align_corners=False)
+        expected = interpolate(logits.softmax(dim=1), (48, 80), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(class_probabilities(segmenter, image, (1.0,), False, (48, 80)), expected)
+
+
+def test_scales_are_averaged_in_any_order(segmenter):
+    image = picture(48, 80)
+    alone = [class_probabilities(segmenter, image, (scale,), True, (48, 80)) for scale in (0.5, 1.0, 2.0)]
+    together = class_probabilities(segmenter, image, (2.0, 0.5, 1.0), True, (48, 80))
+    torch.testing.assert_close(together, sum(alone) / 3)
+    assert not torch.allclose(alone[0], alone[1], atol=0.01)
+
+
+@pytest.mark.parametrize("width", [80, 71])
+def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, width):
+    image, size = picture(48, width), (48, width)
+    straight = class_probabilities(segmenter, image, (1.0, 0.75), True, size)
+    mirrored = class_probabilities(segmenter, image.flip(-1), (1.0, 0.75), True, size)
+    torch.testing.assert_close(straight.flip(-1), mirrored, rtol=1e-3, atol=1e-4)
+    one, other = (class_probabilities(segmenter, x, (1.0,), False, size) for x in (image, image.flip(-1)))
+    assert not torch.allclose(one.flip(-1), other, atol=0.01)
+    torch.testing.assert_close(class_probabilities(segmenter, image, (1.0,), True, size), (one + other.flip(-1)) / 2)
+
+
+@pytest.mark.parametrize("size", [(40, 1), (1, 40), (1, 1), (3, 200)])
+def test_thin_pictures(segmenter, size):
+    found = class_probabilities(segmenter, picture(*size), (0.5, 1.0), True, size)
+    torch.testing.assert_close(found.sum(dim=0), torch.ones(size))
+
+
+def test_only_the_given_classes_and_the_background_are_left():
+    probabilities = torch.rand(CLASSES, 5, 6).softmax(dim=0)
+    left = restrict_to(probabilities, [2, 0])
+    assert torch.equal(left[[0, 1, 3]], probabilities[[0, 1, 3]])
+    assert left[2].abs().max() == 0
+    assert set(restrict_to(probabilities, []).argmax(dim=0).unique().tolist()) == {0}
+    assert torch.equal(restrict_to(probabilities, range(CLASSES - 1)), probabilities)
+
+
+def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> float:
+    """The mean of -log p over the cells' middles; logits on the grid of stride 4."""
+    total, count = 0.0, 0
+    for b in range(len(mask)):
+        for y in range(logits.shape[2]):
+            for x in range(logits.shape[3]):
+                value = int(mask[b, 4 * y + 2, 4 * x + 2])
+                if value != 255:
+                    total -= float(logits[b, :, y, x].log_softmax(dim=0)[value])
+                    count += 1
+    return total / count
+
+
+@pytest.fixture
+def masks() -> torch.Tensor:
+    mask = torch.randint(CLASSES, (2, 16, 24), generator=torch.Generator().manual_seed(0))
+    mask[:, 5:11] = 255
+    return mask
+
+
+def test_the_loss_is_cross_entropy_where_the_mask_is_sure(masks):
+    logits = torch.randn(2, CLASSES, 4, 6)
+    assert segmentation_loss(logits, masks).item() == pytest.approx(plain_loss(logits, masks), rel=1e-5)
+
+
+def test_what_is_ignored_has_no_part_in_the_loss(masks):
+    logits = torch.randn(2, CLASSES, 4, 6, requires_grad=True)
+    (gradient,) = torch.autograd.grad(segmentation_loss(logits, masks), logits)
+    ignored = masks[:, 2::4, 2::4] == 255
+    assert ignored.any()
+    assert (gradient.permute(0, 2, 3, 1)[ignored] == 0).all()
+    assert (gradient.permute(0, 2, 3, 1)[~ignored] != 0).any(dim=1).all()
+
+
+def test_a_mask_that_is_all_ignored_costs_nothing():
+    logits = torch.randn(2, CLASSES, 2, 3, requires_grad=True)
+    loss = segmentation_loss(logits, torch.full((2, 32, 48), 255))
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+def test_the_right_answer_costs_least(masks):
+    right = torch.nn.functional.one_hot(masks[:, 2::4, 2::4].clamp_max(CLASSES - 1), CLASSES).permute(0, 3, 1, 2) * 20.0
+    assert segmentation_loss(right, masks) < 1e-3
+    assert segmentation_loss(-right, masks) > 10
+
+
+def test_every_picture_counts_by_its_sure_cells(masks):
+    logits = torch.randn(2, CLASSES, 4, 6)
+    masks[1, 8:] = 255
+    counts = [(mask[2::4, 2::4] != 255).sum().item() for mask in masks]
+    alone = [segmentation_loss(logits[i : i + 1], masks[i : i + 1]).item() for i in range(2)]
+    expected = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
+    assert segmentation_loss(logits, masks).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("pictures", [1, 3])
+def test_it_trains_on_any_batch(pictures):
+    torch.manual_seed(0)
+    network = Segmenter(TinyBackbone(), CLASSES, 2).train()
+    x = torch.stack([picture(64, 64, seed) for seed in range(pictures)])
+    mask = (x[:, 0] > 0).long() * 2
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
+    losses = []
+    for _ in range(6):
+        loss = segmentation_loss(network(x), mask)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.8 * losses[0]
+
+
+def test_a_built_segmenter_counts_the_background():
+    network = build_segmenter("efficientnet_lite0", 21, "none", -2)
+    assert not network.training
+    with torch.no_grad():
+        assert network(torch.randn(1, 3, 32, 48)).shape == (1, 21, 2, 3)

@@ -1,0 +1,180 @@
+"""Checkpoints and weight files: what comes back, what is refused, and that a file never runs code."""
+
+import os
+import pickle
+import random
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import pytest
+import torch
+
+from utils import checkpoint as checkpoint_module
+from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
+from utils.config import Config, config_from_dict, to_dict
+from utils.errors import UserError
+from utils.files import atomic_path, digest, write_json, write_text
+
+
+def example() -> Checkpoint:
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    return Checkpoint(
+        kind="segmenter",
+        class_names=("cat", "dög"),
+        backbone="resnet50",
+        config=to_dict(Config()),
+        state=network.state_dict(),
+        figures={"loss": 0.25},
+        normalisation={"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
+    )
+
+
+def content_of(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def test_round_trip(tmp_path):
+    written, path = example(), tmp_path / "deeper" / "network.pth"
+    save_checkpoint(path, written)
+    read = load_checkpoint(path)
+    for field in fields(Checkpoint):
+        if field.name != "state":
+            assert getattr(read, field.name) == getattr(written, field.name), field.name
+    assert list(read.state) == list(written.state)
+    for name, tensor in written.state.items():
+        assert torch.equal(read.state[name], tensor)
+        assert read.state[name].dtype == tensor.dtype
+    assert config_from_dict(read.config, str(path)) == Config()
+
+
+def test_a_file_describes_itself(tmp_path):
+    save_checkpoint(tmp_path / "network.pth", example())
+    content = content_of(tmp_path / "network.pth")
+    assert (content["format"], content["version"]) == (FORMAT, VERSION)
+    assert set(content) == {"format", "version", *asdict(example())}
+
+
+def test_views_are_saved_alone(tmp_path):
+    large = torch.zeros(1_000_000)
+    save_checkpoint(
+        tmp_path / "network.pth", Checkpoint(**asdict(example()) | {"state": {"part": large[:6].view(2, 3).T}})
+    )
+    assert load_checkpoint(tmp_path / "network.pth").state["part"].shape == (3, 2)
+    assert (tmp_path / "network.pth").stat().st_size < 100_000
+
+
+def test_a_missing_file_is_named(tmp_path):
+    for path in (tmp_path / "no.pth", tmp_path):
+        with pytest.raises(UserError, match="there is no file"):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [{"state": {}}, [1, 2], torch.zeros(3), {"format": "other", "version": 1}])
+def test_a_file_that_is_not_ours(tmp_path, content):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(UserError, match=r"other\.pth is not an IBBNet checkpoint"):
+        load_checkpoint(tmp_path / "other.pth")
+
+
+def test_a_newer_version(tmp_path):
+    save_checkpoint(tmp_path / "network.pth", example())
+    torch.save(content_of(tmp_path / "network.pth") | {"version": VERSION + 1}, tmp_path / "network.pth")
+    with pytest.raises(UserError, match=rf"newer IBBNet \(checkpoint version {VERSION + 1}, known: {VERSION}\)"):
+        load_checkpoint(tmp_path / "network.pth")
+
+
+@pytest.mark.parametrize("lost", ["state", "class_names", "config"])
+def test_a_part_that_is_missing_is_named(tmp_path, lost):
+    save_checkpoint(tmp_path / "network.pth", example())
+    content = content_of(tmp_path / "network.pth")
+    del content[lost]
+    torch.save(content, tmp_path / "network.pth")
+    with pytest.raises(UserError, match=f"lacks {lost}"):
+        load_checkpoint(tmp_path / "network.pth")
+
+
+def damaged(whole: bytes) -> dict[str, bytes]:
+    half = len(whole) // 2
+    return {
+        "empty": b"",
+        "text": b"hello\nworld\n",
+        "html": b"<!DOCTYPE html><html>404</html>",
+        "zeros": bytes(1000),
+        "half": whole[:half],
+        "tail": whole[half:],
+        "zip header alone": whole[:4],
+        "pickle of a number": pickle.dumps(3, protocol=2),
+        "half a pickle": pickle.dumps({"a": list(range(100))}, protocol=2)[:-20],
+        **{f"noise {seed}": random.Random(seed).randbytes(300) for seed in range(5)},
+    }
+
+
+@pytest.mark.parametrize("kind", damaged(b"PK\x03\x04"))
+def test_a_damaged_file_is_a_users_matter(tmp_path, kind):
+    save_checkpoint(tmp_path / "network.pth", example())
+    (tmp_path / "bad.pth").write_bytes(damaged((tmp_path / "network.pth").read_bytes())[kind])
+    with pytest.raises(UserError, match=r"bad\.pth"):
+        load_checkpoint(tmp_path / "bad.pth")
+
+
+class Trap:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, path: Path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, legacy):
+    path, sprung = tmp_path / "trap.pth", tmp_path / "sprung"
+    torch.save(
+        {"format": FORMAT, "version": VERSION, "state": Trap(sprung)},
+        path,
+        _use_new_zipfile_serialization=not legacy,
+        pickle_protocol=2,
+    )
+    with pytest.raises(UserError, match=r"trap\.pth cannot be read as weights .*refused"):
+        load_checkpoint(path)
+    path.write_bytes(pickle.dumps(Trap(sprung), protocol=2))
+    with pytest.raises(UserError, match="refused"):
+        load_tensors(path)
+    assert not sprung.exists()
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "network.pth"
+    save_checkpoint(path, example())
+    before = path.read_bytes()
+
+    def fail(content, target):
+        Path(target).write_bytes(b"half a ")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(checkpoint_module.torch, "save", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(path, example())
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["network.pth"]
+
+
+def test_while_a_file_is_written_its_reader_sees_the_old_one(tmp_path):
+    path = tmp_path / "deeper" / "list.tar.json"
+    write_text(path, "old")
+    with atomic_path(path) as temporary:
+        temporary.write_text("new")
+        assert path.read_text() == "old"
+        assert temporary.suffix == ".json"
+        assert temporary.parent == path.parent
+    assert path.read_text() == "new"
+    assert os.listdir(path.parent) == ["list.tar.json"]
+
+
+def test_a_digest_is_that_of_the_value(tmp_path):
+    assert digest({"a": 1, "b": [1, 2]}) == digest({"b": [1, 2], "a": 1}) == digest({"a": 1, "b": (1, 2)})
+    different = [{"a": 1}, {"a": 2}, {"a": "1"}, {"a": None}, [1, 2], [2, 1], [[1], 2], "", None, 0.1, Path("x")]
+    assert len({digest(value) for value in different}) == len(different)
+    write_json(tmp_path / "value.json", {"ä": [1, None]})
+    assert (tmp_path / "value.json").read_text(encoding="utf-8") == '{\n  "ä": [\n    1,\n    null\n  ]\n}\n'

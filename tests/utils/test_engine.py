@@ -1,0 +1,294 @@
+"""The training loop: schedule, learning rates, resuming, and what it refuses."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from data.dataset import TrainingSampler
+from utils import engine
+from utils.config import load_config
+from utils.engine import Compute, Schedule, choose_compute, train_network
+from utils.errors import UserError
+from utils.run import Run
+
+CPU = Compute(torch.device("cpu"))
+EPOCHS, PICTURES, BATCH = 3, 11, 2  # 5 steps an epoch, one picture left over
+
+
+class Numbers(Dataset):
+    """Items that depend on the whole draw, as augmented pictures do."""
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict:
+        position, seed = draw
+        noise = torch.rand(4, generator=torch.Generator().manual_seed(seed % 2**31))
+        return {"values": noise + position, "label": torch.tensor(float(position % 2)), "name": str(position)}
+
+
+class Network(nn.Module):
+    """Trained body, frozen part, dropout, batch norm and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen = nn.Linear(4, 4).requires_grad_(False)
+        self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.Linear(6, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(self.frozen(x / 10)))[:, 0]
+
+
+def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+    logits = network(batch["values"])
+    fit = nn.functional.binary_cross_entropy_with_logits(logits, batch["label"])
+    return {"fit": fit, "size": 0.01 * logits.square().mean()}
+
+
+@pytest.fixture
+def new_run(tmp_path):
+    """name -> a `Run` in a folder of that name, as if stage `toy` of fingerprint `f` were running."""
+
+    def make(name: str = "run", fingerprint: str = "f") -> Run:
+        run = Run(load_config(None, overrides=[f"run={tmp_path / name}"]))
+        run.fingerprint = fingerprint
+        return run
+
+    return make
+
+
+def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int = 0, **schedule):
+    """Train a network; it and what training returned."""
+    if network is None:
+        torch.manual_seed(7)
+        network = Network()
+    settings = {"epochs": EPOCHS, "lr": 0.05, "head_lr": 0.2, "momentum": 0.9, "weight_decay": 1e-4, "poly_power": 0.9}
+    sampler = TrainingSampler(PICTURES, BATCH, seed=3)
+    figures = train_network(run, "toy", network, network.head, terms, Numbers(), sampler,
+                            Schedule(**settings | schedule), CPU, workers, seed=5)  # fmt: skip
+    return network, figures
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(step: int):
+    """Losses that break off in that step, counted from 1."""
+    calls = 0
+
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        nonlocal calls
+        calls += 1
+        if calls == step:
+            raise Stopped
+        return losses(network, batch)
+
+    return terms
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    states = one.state_dict(), other.state_dict()
+    return all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def metrics(run: Run) -> list[dict]:
+    lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "pictures_per_second"} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    run = Run(load_config(None, overrides=[f"run={tmp_path_factory.mktemp('undisturbed')}"]))
+    run.fingerprint = "f"
+    return *train(run), metrics(run)
+
+
+@pytest.mark.parametrize("step", [2, 5, 6, 8, 15])
+def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, undisturbed, monkeypatch, step):
+    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)  # a state after each step
+    network, figures, lines = undisturbed
+    with pytest.raises(Stopped):
+        train(new_run(), stop_at(step))
+    run = new_run()
+    resumed, resumed_figures = train(run)
+    assert f"resumed at step {step - 1} of 15" in run.path("log.txt").read_text()
+    assert same(resumed, network)
+    assert resumed_figures == figures
+    assert metrics(run) == lines
+
+
+def test_stopped_twice(new_run, undisturbed, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)
+    for step in (4, 5):
+        with pytest.raises(Stopped):
+            train(new_run(), stop_at(step))
+    resumed, figures = train(new_run())
+    assert same(resumed, undisturbed[0])
+    assert figures == undisturbed[1]
+
+
+def test_between_saves_it_goes_on_from_the_last_one(new_run, undisturbed):
+    with pytest.raises(Stopped):
+        train(new_run(), stop_at(8))  # a state only at the end of an epoch
+    run = new_run()
+    assert same(train(run)[0], undisturbed[0])
+    assert "resumed at step 5 of 15" in run.path("log.txt").read_text()
+
+
+def test_finished_training_is_not_repeated(new_run, undisturbed):
+    train(new_run())
+
+    def never(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        raise AssertionError("there is nothing left to train")
+
+    network, figures = train(new_run(), never)
+    assert same(network, undisturbed[0])
+    assert figures == undisturbed[1]
+
+
+def test_loader_processes_change_nothing(new_run, undisturbed):
+    assert same(train(new_run(), workers=1)[0], undisturbed[0])
+
+
+@pytest.mark.parametrize("spoil", ["fingerprint", "damaged", "of another version", "not a state"])
+def test_a_state_that_does_not_belong_is_ignored(new_run, undisturbed, spoil):
+    with pytest.raises(Stopped):
+        train(new_run(fingerprint="other" if spoil == "fingerprint" else "f"), stop_at(8))
+    run = new_run()
+    path = run.path("toy.last.pth")
+    content = torch.load(path, weights_only=True)
+    if spoil == "damaged":
+        path.write_bytes(path.read_bytes()[:200])
+    if spoil == "of another version":
+        torch.save({name: value for name, value in content.items() if name != "totals"}, path)
+    if spoil == "not a state":
+        torch.save([1], path)
+    assert same(train(run)[0], undisturbed[0])
+    assert "resumed" not in run.path("log.txt").read_text()
+
+
+class Two(nn.Module):
+    """One number in the body and one in the head; with the loss body + head, each step takes off the learning rate."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double()
+
+    def forward(self) -> torch.Tensor:
+        return self.body.weight.sum() + self.head.weight.sum()
+
+
+@pytest.mark.parametrize("power", [0.9, 1.0, 2.0])
+def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
+    seen = []
+
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        seen.append((network.body.weight.item(), network.head.weight.item()))
+        return {"sum": network()}
+
+    network, _ = train(new_run(), terms, Two(), lr=0.3, head_lr=3.0, momentum=0.0, weight_decay=0.0, poly_power=power)
+    seen.append((network.body.weight.item(), network.head.weight.item()))
+    steps = EPOCHS * (PICTURES // BATCH)
+    assert len(seen) == steps + 1
+    for step in range(steps):
+        expected = (1 - step / steps) ** power
+        assert seen[step][0] - seen[step + 1][0] == pytest.approx(0.3 * expected, rel=1e-6)
+        assert seen[step][1] - seen[step + 1][1] == pytest.approx(3.0 * expected, rel=1e-6)
+
+
+def test_momentum_and_weight_decay_are_those_of_sgd(new_run):
+    network = Two()
+    with torch.no_grad():
+        network.body.weight.fill_(2.0)
+    train(new_run(), lambda network, batch: {"sum": network()}, network,
+          lr=0.1, momentum=0.5, weight_decay=0.01, poly_power=0.0)  # fmt: skip
+    weight, velocity = 2.0, 0.0
+    for _ in range(15):
+        velocity = 0.5 * velocity + (1 + 0.01 * weight)
+        weight -= 0.1 * velocity
+    assert network.body.weight.item() == pytest.approx(weight, rel=1e-9)
+
+
+def test_frozen_parameters_stay_and_the_others_move(new_run):
+    torch.manual_seed(7)
+    before = Network().state_dict()
+    network, _ = train(new_run())
+    after = network.state_dict()
+    for name in ("frozen.weight", "frozen.bias"):
+        assert torch.equal(before[name], after[name])
+    for name in ("body.0.weight", "body.1.bias", "head.weight", "head.bias"):
+        assert not torch.equal(before[name], after[name])
+    assert not network.training
+
+
+def test_every_loss_is_averaged_over_its_epoch_by_name(new_run):
+    values = iter(range(1, 16))
+
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        nothing, value = 0.0 * network(), next(values)
+        return {"one": nothing + value, "two": nothing + 10.0 * value}
+
+    run = new_run()
+    _, figures = train(run, terms, Two())
+    assert figures == pytest.approx({"one": 13.0, "two": 130.0, "loss": 143.0})
+    lines = metrics(run)
+    assert [line["one"] for line in lines] == pytest.approx([3.0, 8.0, 13.0])
+    assert [line["loss"] for line in lines] == pytest.approx([33.0, 88.0, 143.0])
+    assert [(line["stage"], line["epoch"], line["step"]) for line in lines] == [("toy", 1, 5), ("toy", 2, 10), ("toy", 3, 15)]
+
+
+def test_the_sum_of_the_losses_is_descended(new_run):
+    _, figures = train(new_run(), lambda network, batch: {"a": network() ** 2, "b": (network() - 1) ** 2}, Two(),
+                       lr=0.1, head_lr=0.1, momentum=0.0, weight_decay=0.0)  # fmt: skip
+    assert figures["loss"] == pytest.approx(0.5, abs=0.01)  # the least that a^2 + (a - 1)^2 can be
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_divergence_is_told_with_the_setting_to_lower(new_run, value):
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        return {"sum": network() * 0 + value}
+
+    with pytest.raises(UserError, match=r"'toy' diverged in epoch 1 .*lower toy\.lr, which is 0\.05"):
+        train(new_run(), terms, Two())
+
+
+def test_a_diverged_epoch_is_not_gone_on_from(new_run):
+    with pytest.raises(UserError):
+        train(new_run(), lambda network, batch: {"sum": network() * math.nan}, Two())
+    run = new_run()
+    train(run, lambda network, batch: {"sum": network()}, Two())
+    assert "resumed" not in run.path("log.txt").read_text()
+
+
+def test_fewer_pictures_than_a_batch(new_run):
+    network = Two()
+    sampler = TrainingSampler(3, 16, seed=0)
+    figures = train_network(new_run(), "toy", network, network.head, lambda network, batch: {"sum": network()}, Numbers(),
+                            sampler, Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9), CPU, 0, seed=0)  # fmt: skip
+    assert math.isfinite(figures["loss"])
+
+
+def test_the_device_that_the_settings_ask_for():
+    def choose(*overrides: str) -> Compute:
+        return choose_compute(load_config(None, overrides=overrides))
+
+    assert choose("device=cpu", "precision=bf16").precision == "bf16"
+    assert choose("device=auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(UserError, match="fp16 needs a CUDA device"):
+        choose("device=cpu", "precision=fp16")
+    for name in ("cuda:99", "gpu"):
+        with pytest.raises(UserError, match=f"device '{name}' is not available here"):
+            choose(f"device={name}")
+
+
+def test_pictures_take_the_memory_format():
+    picture = torch.rand(2, 3, 4, 5)
+    assert Compute(torch.device("cpu"), channels_last=True).image(picture).is_contiguous(memory_format=torch.channels_last)
+    assert Compute(torch.device("cpu"), channels_last=False).image(picture).is_contiguous()
+    with CPU.autocast():
+        assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.float32
+    with Compute(torch.device("cpu"), "bf16").autocast():
+        assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.bfloat16

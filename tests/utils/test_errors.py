@@ -1,0 +1,47 @@
+"""How a script ends: exit codes, and whose mistakes have a traceback."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from utils.errors import UserError, run_script
+
+ROOT = Path(__file__).parents[2]
+
+
+def fail(error: BaseException) -> None:
+    raise error
+
+
+def test_success():
+    done = []
+    assert run_script(lambda: done.append(1)) == 0
+    assert done == [1]
+
+
+def test_a_users_mistake_is_one_line_and_exit_code_2(capsys):
+    assert run_script(lambda: fail(UserError("no such file x; give another"))) == 2
+    assert capsys.readouterr() == ("", "error: no such file x; give another\n")
+
+
+def test_an_interrupt_says_how_to_go_on(capsys):
+    assert run_script(lambda: fail(KeyboardInterrupt())) == 130
+    assert "run the same command again" in capsys.readouterr().err
+
+
+def test_our_mistake_is_not_swallowed():
+    with pytest.raises(ZeroDivisionError):
+        run_script(lambda: 1 / 0)
+
+
+@pytest.mark.parametrize(
+    ("main", "code", "traceback"),
+    [("None", 0, False), ("{}['our mistake']", 1, True), ("exec('raise UserError(\"theirs\")')", 2, False)],
+)
+def test_what_the_shell_sees(main, code, traceback):
+    program = f"import sys; from utils.errors import UserError, run_script; sys.exit(run_script(lambda: {main}))"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == code
+    assert ("Traceback" in ended.stderr) == traceback

@@ -1,0 +1,196 @@
+"""Figures against slow plain versions of their definitions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of
+
+CLASSES = 5
+
+
+def random_masks(seed: int, *shape: int, ignore: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
+    random = np.random.default_rng(seed)
+    masks = random.integers(CLASSES, size=(2, *shape))
+    masks[random.random((2, *shape)) < ignore] = 255
+    return torch.from_numpy(np.asarray(masks[0])), torch.from_numpy(np.asarray(masks[1]))
+
+
+def plain_counts(target: torch.Tensor, prediction: torch.Tensor) -> tuple[list[list[int]], int]:
+    """One pixel after the other: the counts, and how many predictions were 255."""
+    counts, unsure = [[0] * CLASSES for _ in range(CLASSES)], 0
+    for truth, said in zip(target.flatten().tolist(), prediction.flatten().tolist(), strict=True):
+        if truth == 255:
+            continue
+        if said == 255:
+            said, unsure = 0, unsure + 1
+        counts[truth][said] += 1
+    return counts, unsure
+
+
+def plain_iou(target: torch.Tensor, prediction: torch.Tensor, value: int) -> float:
+    """TP / (TP + FP + FN) of sets of pixels."""
+    counted = target != 255
+    truth, said = (target == value) & counted, (prediction == value) & counted
+    if value == 0:
+        said = said | ((prediction == 255) & counted)
+    union = int((truth | said).sum())
+    return int((truth & said).sum()) / union if union else math.nan
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (9, 11), (3, 8, 5), (2, 1, 6, 4), (0, 4)])
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.int16])
+def test_counts_agree_with_a_plain_loop(shape, dtype):
+    target, prediction = random_masks(0, *shape)
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(target.to(dtype), prediction.to(dtype))
+    counts, unsure = plain_counts(target, prediction)
+    assert matrix.counts.tolist() == counts
+    assert matrix.counts.dtype == torch.int64
+    assert matrix.ignored_predictions == unsure
+
+
+def test_rows_are_the_truth():
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(torch.tensor([1, 1, 1]), torch.tensor([2, 2, 1]))
+    assert (matrix.counts[1, 2], matrix.counts[2, 1], matrix.counts[1, 1]) == (2, 0, 1)
+
+
+def test_iou_is_that_of_sets_and_that_of_chainercv():
+    target, prediction = random_masks(1, 40, 30)
+    target[target == 3] = 0  # a class that is only predicted
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(target, prediction)
+    assert matrix.iou().tolist() == pytest.approx([plain_iou(target, prediction, value) for value in range(CLASSES)])
+    # chainercv.evaluations.calc_semantic_segmentation_iou
+    counts = matrix.counts.numpy()
+    assert matrix.iou().numpy() == pytest.approx(np.diag(counts) / (counts.sum(1) + counts.sum(0) - np.diag(counts)))
+
+
+def test_batches_add_up():
+    one, two, both = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
+    target, prediction = random_masks(2, 3, 8, 9)
+    one.update(target, prediction)
+    for number in range(3):
+        two.update(target[number], prediction[number])
+    both.update(target, prediction)
+    both.update(target, prediction)
+    assert torch.equal(one.counts, two.counts)
+    assert torch.equal(both.counts, 2 * one.counts)
+    assert (one.n_images, two.n_images, both.n_images) == (3, 3, 6)
+
+
+def test_255_in_the_truth_is_skipped_and_in_a_prediction_is_background():
+    target, prediction = random_masks(3, 20, 20)
+    matrix, background, cut = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
+    matrix.update(target, prediction)
+    background.update(target, prediction.masked_fill(prediction == 255, 0))
+    cut.update(target[target != 255], prediction[target != 255])
+    assert torch.equal(matrix.counts, background.counts)
+    assert torch.equal(matrix.counts, cut.counts)
+    assert matrix.ignored_predictions == int(((prediction == 255) & (target != 255)).sum()) > 0
+    assert background.ignored_predictions == 0
+
+
+def test_the_mean_is_over_the_classes_in_the_truth():
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(torch.tensor([0, 0, 1, 1]), torch.tensor([0, 2, 1, 1]))
+    # background 1/2, class 1 whole, class 2 only predicted (its IoU is 0), classes 3 and 4 nowhere
+    assert matrix.iou()[:3].tolist() == [0.5, 1.0, 0.0]
+    assert matrix.iou()[3:].isnan().all()
+    assert matrix.miou() == 0.75
+    assert math.isnan(ConfusionMatrix(CLASSES).miou())
+
+
+def test_a_perfect_prediction_and_a_wrong_one():
+    target, _ = random_masks(4, 10, 10)
+    perfect, wrong = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
+    perfect.update(target, target)
+    wrong.update(target, torch.where(target == 255, 255, (target + 1) % CLASSES))
+    assert (perfect.miou(), perfect.over_activation(), perfect.under_activation()) == (1.0, 0.0, 0.0)
+    assert (wrong.miou(), wrong.over_activation()) == (0.0, 1.0)
+
+
+def test_over_and_under_activation_are_shares_of_background_and_of_object():
+    target, prediction = random_masks(5, 30, 30)
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(target, prediction)
+    said = prediction.masked_fill(prediction == 255, 0)
+    background, objects = target == 0, (target > 0) & (target < 255)
+    assert matrix.over_activation() == pytest.approx((said[background] > 0).double().mean().item())
+    assert matrix.under_activation() == pytest.approx((said[objects] == 0).double().mean().item())
+    assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
+
+
+@pytest.mark.parametrize("value", [-1, CLASSES, 254, 300])
+def test_values_of_no_class_are_refused(value):
+    good, bad = torch.zeros(4, dtype=torch.int64), torch.tensor([0, 0, value, 0])
+    with pytest.raises(ValueError, match=rf"{value}.*truth.*0\.\.4 or 255"):
+        ConfusionMatrix(CLASSES).update(bad, good)
+    with pytest.raises(ValueError, match=rf"{value}.*prediction.*0\.\.4 or 255"):
+        ConfusionMatrix(CLASSES).update(good, bad)
+    sweep = ThresholdSweep(CLASSES, [0.5])
+    with pytest.raises(ValueError, match="truth"):
+        sweep.update(bad, torch.rand(4), good)
+    with pytest.raises(ValueError, match="prediction"):
+        sweep.update(good, torch.rand(4), bad)
+    assert sweep.bins.sum() == 0
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match=r"\(4,\).*\(5,\)"):
+        ConfusionMatrix(CLASSES).update(torch.zeros(4), torch.zeros(5))
+
+
+@pytest.mark.parametrize("steps", [0, 10, 20])
+def test_a_sweep_agrees_with_thresholding(steps):
+    """With `steps`, map values are few and often equal to a threshold."""
+    random = torch.Generator().manual_seed(0)
+    thresholds = [0.0, 0.1, 0.2, 0.3, 0.55, 0.6, 1.0]
+    sweep, direct = ThresholdSweep(CLASSES, thresholds), [ConfusionMatrix(CLASSES) for _ in thresholds]
+    for seed in range(3):
+        target, _ = random_masks(seed, 12, 17)
+        maps = torch.rand(CLASSES - 1, 12, 17, generator=random)
+        if steps:
+            maps = (maps * steps).round() / steps
+        value, winner = maps.max(dim=0)
+        winner = winner + 1
+        sweep.update(target, value, winner)
+        for threshold, matrix in zip(thresholds, direct, strict=True):
+            matrix.update(target, torch.where(value > threshold, winner, 0))
+    for number, matrix in enumerate(direct):
+        assert torch.equal(sweep.at(number).counts, matrix.counts)
+        assert sweep.at(number).n_images == matrix.n_images == 3
+    assert sweep.curve() == [matrix.miou() for matrix in direct]
+    assert sweep.curve()[0] != sweep.curve()[-1]
+
+
+def test_a_map_of_8_bits_is_not_above_the_threshold_that_it_equals():
+    value = torch.arange(256, dtype=torch.uint8).float() / 255
+    thresholds = [0.2, 0.4, 0.6, 0.8]  # 51, 102, 153 and 204 of 255
+    sweep = ThresholdSweep(2, thresholds)
+    sweep.update(torch.ones(256, dtype=torch.int64), value, torch.ones(256, dtype=torch.int64))
+    for number, threshold in enumerate(thresholds):
+        assert sweep.at(number).counts[1, 1] == int((value > threshold).sum()) == 255 - round(255 * threshold)
+
+
+def test_a_picture_without_classes_is_background_at_every_threshold():
+    sweep = ThresholdSweep(CLASSES, [0.0, 0.5])
+    target = torch.tensor([[0, 2], [255, 0]])
+    sweep.update(target, torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.int64))
+    for number in range(2):
+        assert sweep.at(number).counts[:, 0].tolist() == [2, 0, 1, 0, 0]
+        assert sweep.at(number).counts[:, 1:].sum() == 0
+
+
+def test_the_nearest_threshold():
+    sweep = ThresholdSweep(CLASSES, [0.0, 0.1, 0.25])
+    assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 2]
+
+
+def test_the_functions_take_bare_counts():
+    counts = torch.tensor([[3, 1], [2, 4]])
+    assert iou_of(counts).tolist() == pytest.approx([3 / 6, 4 / 7])
+    assert miou_of(counts) == pytest.approx((3 / 6 + 4 / 7) / 2)
