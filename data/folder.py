@@ -254,7 +254,10 @@ class _Finder:
 
 
 def _pictures_on_disk(root: Path) -> list[str]:
-    paths = (path.relative_to(root).as_posix() for path in find_images(root))
+    """All pictures but masks, as paths under the root, sorted; a folder in the root may be a link to one elsewhere."""
+    linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir() and not path.name.startswith(".")]
+    images = {image for folder in (root, *linked) for image in find_images(folder)}
+    paths = (path.relative_to(root).as_posix() for path in sorted(images))
     return [path for path in paths if not _is_reserved(path)]
 
 

@@ -1,12 +1,55 @@
-def upsample(maps, size):
-    import torch
+"""Seeds -> masks: a background score, the highest wins, and a band of pixels too close to call (docs/method.md 4)."""
 
-    return (
-        torch.nn.functional.interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
-        if len(maps)
-        else maps.new_zeros((0, *size))
-    )
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+IGNORE = 255
 
 
-def pseudo_mask(*a, **k):
-    raise NotImplementedError
+def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (K, h, w) at picture size (K, H, W), bilinear; the one way that maps go to pixels."""
+    if not len(maps):
+        return maps.new_zeros((0, *size))
+    return interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def pseudo_mask(
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    background: Literal["threshold", "power"] = "threshold",
+    threshold: float = 0.25,
+    power: float = 4.0,
+    ignore_band: float = 0.0,
+    refiner: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """The mask of one picture.
+
+    Args:
+        maps: (K, H, W) in 0..1 at picture size.
+        classes: (K,) class indices, 0 is the first foreground class.
+        background: the background's score is `threshold` everywhere, or (1 - max_k A_k) ^ `power`.
+        ignore_band: pixels where the background's score and the highest map differ by less are 255; 0 marks none.
+        refiner: turns the scores, normalised to sum 1 over background and classes, (K + 1, H, W), into refined ones.
+
+    Returns:
+        (H, W) uint8: 0 background, class c is c + 1, 255 too close to call. Without classes all background.
+    """
+    if not len(maps):
+        return torch.zeros(maps.shape[1:], dtype=torch.uint8, device=maps.device)
+    highest = maps.amax(dim=0, keepdim=True)
+    ground = torch.full_like(highest, threshold) if background == "threshold" else (1 - highest) ** power
+    scores = torch.cat([ground, maps])
+    if refiner is not None:
+        # Dividing by the sum keeps each pixel's order, so that a refinement of no iterations changes nothing.
+        scores = refiner(scores / scores.sum(dim=0, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny))
+    values = torch.cat([classes.new_zeros(1), classes + 1]).to(torch.uint8)
+    mask = values[scores.argmax(dim=0)]
+    if ignore_band:
+        unsure = (scores[1:].amax(dim=0) - scores[0]).abs() < ignore_band
+        mask = mask.masked_fill(unsure, IGNORE)
+    return mask

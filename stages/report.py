@@ -1,8 +1,16 @@
 """Stages `ladder` and `report`: what each module adds, measured on the validation list."""
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from data.artifacts import IGNORE, read_mask, read_seed, voc_palette
+from data.dataset import Index
+from data.images import read_image
 from data.index import open_index
+from models.pseudo import pseudo_mask, upsample
 from stages.cam import FILE as CLASSIFIER
 from stages.evaluation import Measurement, has_truth
 from stages.networks import load_classifier, load_network
@@ -17,10 +25,12 @@ from stages.predictions import (
 )
 from stages.segment import FILE as SEGMENTER
 from utils.config import Config
-from utils.files import write_json, write_text
+from utils.files import atomic_path, write_json, write_text
 from utils.run import Run
+from utils.visualize import Card, Table, Tile, contact_sheet, overlay, write_page
 
 LADDER, PREDICTIONS, FILE = "ladder", "predictions", "report.json"
+EXAMPLES = 12  # pictures drawn, spread evenly over the list
 TITLES = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
 
 
@@ -48,7 +58,10 @@ def ladder_is_complete(cfg: Config, run: Run) -> bool:
 
 
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
-    """Measure the ladder and the segmentation network beside it, write `report.json` and `report.txt`, print the table."""
+    """Measure the ladder and the segmentation network beside it, print the table.
+
+    Writes `report.txt` (the table), `report.jpg` (examples), `report.html` (both) and `report.json` (every figure).
+    """
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     said = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
     seeds = measure_ladder(index, run.path(LADDER), cfg, **said)
@@ -64,10 +77,72 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     if masks:
         rows["segmentation, predicted labels"] = masks[PREDICTED]
     table = ladder_table(rows, cfg.data.val_list)
-    write_json(run.path(FILE), {title: row.figures() for title, row in rows.items()})
     write_text(run.path("report.txt"), table + "\n")
+    draw_report(run, index, rows, cfg)
+    write_json(run.path(FILE), {title: row.figures() for title, row in rows.items()})
     run.log(table)
     return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
+
+
+def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
+    """Draw examples of what was measured: picture, truth, and each method's mask beside it."""
+    first, last = rows[TITLES["cam"]], rows[TITLES["ibb"]]
+    examples = [index.records[round(place)] for place in np.linspace(0, len(index) - 1, min(EXAMPLES, len(index)))]
+    sheet_rows = []
+    for record in examples:
+        image = np.array(read_image(record.image))
+        masks = {
+            "truth": read_mask(record.mask),
+            "CAM": _mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
+            "seed (GFM, PRM, IBB)": _mask_at(run.path(LADDER, "ibb", f"{record.name}.npz"), last.threshold_best),
+        }
+        predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")
+        if predicted.is_file():
+            masks["segmentation"] = read_mask(predicted)
+        names = ", ".join(index.class_names[label] for label in record.labels)
+        tiles = [Tile(image, names)]
+        for title, mask in masks.items():
+            found = [int(value) for value in np.unique(mask) if 0 < value < IGNORE]
+            swatches = [(index.class_names[value - 1], voc_palette()[value]) for value in found]
+            tiles.append(Tile(overlay(image, mask, voc_palette()), title, swatches))
+        sheet_rows.append(tiles)
+    with atomic_path(run.path("report.jpg")) as temporary:
+        contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)
+    columns = ("", "mIoU", "over-activation", "under-activation", "best threshold", "mIoU at the set threshold")
+    cells = [
+        (title, f"{100 * row.best.miou():.1f}", f"{100 * row.best.over_activation():.1f} %", f"{100 * row.best.under_activation():.1f} %",
+         *(("", "") if row.threshold_best is None else (f"{row.threshold_best:.2f}", f"{100 * row.matrix.miou():.1f}")))
+        for title, row in rows.items()
+    ]  # fmt: skip
+    intro = (f"List {cfg.data.val_list}, {len(index)} pictures; {cfg.model.backbone}, {cfg.model.weights} weights. Over-activation is the share "
+             "of background pixels given a class, under-activation the share of object pixels given background.",)  # fmt: skip
+    sheet = np.array(read_image(run.path("report.jpg")))
+    card = Card("examples", sheet, note="masks at each method's best threshold")
+    page_title = f"IBBNet: {run.folder.name}"
+    write_page(
+        run.path("report.html"),
+        page_title,
+        intro,
+        [card],
+        [Table("Ladder", columns, cells)],
+        card_width=900,
+        thumbnail=2600,
+    )
+
+
+def _mask_at(path: Path, threshold: float | None) -> np.ndarray:
+    """The mask of a seed file at a threshold."""
+    seed = read_seed(path)
+    maps = upsample(torch.from_numpy(seed.maps), seed.size)
+    mask = pseudo_mask(
+        maps,
+        torch.from_numpy(seed.classes),
+        background="threshold",
+        threshold=threshold or 0.0,
+        power=1.0,
+        ignore_band=0.0,
+    )
+    return np.asarray(mask, dtype=np.uint8)
 
 
 def ladder_table(rows: dict[str, Measurement], list_name: str) -> str:

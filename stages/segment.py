@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from data.dataset import TrainingPictures, TrainingSampler
 from data.transforms import RandomCrop
 from models.segmenter import build_segmenter, segmentation_loss
+from stages.cam import FILE as CLASSIFIER
 from stages.lists import seed_index
-from stages.networks import save_network
+from stages.networks import load_classifier, save_network
 from stages.pseudo import FOLDER as PSEUDO
 from utils.config import Config
 from utils.engine import Schedule, choose_compute, train_network
@@ -25,6 +26,8 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     compute = choose_compute(cfg)
     torch.manual_seed(cfg.seed)
     segmenter = build_segmenter(cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage)
+    if settings.from_classifier:
+        segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
     segmenter.backbone.freeze(settings.frozen_stride)
     compute.network(segmenter)
     crop = RandomCrop(

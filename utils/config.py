@@ -141,6 +141,7 @@ class SegmentConfig:
     """Stage `segment`: DeepLabV3 trained on the pseudo masks."""
 
     stage: int = -1
+    from_classifier: bool = False
     epochs: int = 30
     batch_size: int = 16
     crop_size: int = 512

@@ -232,7 +232,7 @@ def write_page(
             "labels": [
                 {"name": label.name, "colour": _css(label.colour), "detail": label.detail} for label in card.labels
             ],
-            "links": [{"text": text, "href": quote(os.fsencode(target))} for text, target in card.links],
+            "links": [{"text": text, "href": _address(target)} for text, target in card.links],
             "note": card.note,
         }
         for card in cards
@@ -349,6 +349,11 @@ def _template(name: str) -> object:
         finalize=lambda value: printable(value) if type(value) is str else value,
     )  # fmt: skip
     return environment.get_template(name)
+
+
+def _address(target: str) -> str:
+    """A relative path as a link; whatever characters it has, it stays a path and never leads to another host."""
+    return quote(os.fsencode(target.lstrip("/")))
 
 
 def _css(colour: Sequence[int]) -> str:

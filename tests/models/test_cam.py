@@ -99,7 +99,9 @@ def test_a_scale_reads_the_picture_at_that_size(monkeypatch):
     monkeypatch.setattr(
         classifier.backbone,
         "stages",
-        lambda x, grad_from=None, original=classifier.backbone.stages: seen.append(tuple(x.shape)) or original(x, grad_from),
+        lambda x, grad_from=None, original=classifier.backbone.stages: (
+            seen.append(tuple(x.shape)) or original(x, grad_from)
+        ),
     )
     gather_evidence(classifier, picture(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
     gather_evidence(classifier, picture(64, 100), CLASSES, flip=False)

@@ -29,7 +29,9 @@ def random_features(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def method(**options) -> IterativeBackgroundBlur:
     """With two stages fused and all modules on, unless said otherwise."""
-    return IterativeBackgroundBlur(**{"scales": (1.0, 0.5), "gfm_min_stride": 8, "prm_hi": 0.5, "iterations": 2} | options)
+    return IterativeBackgroundBlur(
+        **{"scales": (1.0, 0.5), "gfm_min_stride": 8, "prm_hi": 0.5, "iterations": 2} | options
+    )
 
 
 def plain_method(**options) -> IterativeBackgroundBlur:
@@ -409,5 +411,7 @@ def test_a_stage_that_is_not_there_is_told():
 
     with pytest.raises(UserError, match=r"prm\.stages: there is no stage -6"):
         method(prm_stages=(-6,))(tiny_classifier(), picture(), CLASSES)
-    positive, negative = (method(prm_stages=stages)(tiny_classifier(), picture(), CLASSES) for stages in ((2, 4), (-3, -1)))
+    positive, negative = (
+        method(prm_stages=stages)(tiny_classifier(), picture(), CLASSES) for stages in ((2, 4), (-3, -1))
+    )
     assert torch.equal(positive, negative)

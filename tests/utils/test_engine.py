@@ -237,7 +237,11 @@ def test_every_loss_is_averaged_over_its_epoch_by_name(new_run):
     lines = metrics(run)
     assert [line["one"] for line in lines] == pytest.approx([3.0, 8.0, 13.0])
     assert [line["loss"] for line in lines] == pytest.approx([33.0, 88.0, 143.0])
-    assert [(line["stage"], line["epoch"], line["step"]) for line in lines] == [("toy", 1, 5), ("toy", 2, 10), ("toy", 3, 15)]
+    assert [(line["stage"], line["epoch"], line["step"]) for line in lines] == [
+        ("toy", 1, 5),
+        ("toy", 2, 10),
+        ("toy", 3, 15),
+    ]
 
 
 def test_the_sum_of_the_losses_is_descended(new_run):
@@ -286,7 +290,9 @@ def test_the_device_that_the_settings_ask_for():
 
 def test_pictures_take_the_memory_format():
     picture = torch.rand(2, 3, 4, 5)
-    assert Compute(torch.device("cpu"), channels_last=True).image(picture).is_contiguous(memory_format=torch.channels_last)
+    assert (
+        Compute(torch.device("cpu"), channels_last=True).image(picture).is_contiguous(memory_format=torch.channels_last)
+    )
     assert Compute(torch.device("cpu"), channels_last=False).image(picture).is_contiguous()
     with CPU.autocast():
         assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.float32

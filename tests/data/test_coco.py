@@ -1,0 +1,290 @@
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+import data.coco
+from data.artifacts import IGNORE, read_mask
+from data.coco import open_coco
+from data.dataset import WholePictures
+from utils.errors import UserError
+
+HEIGHT, WIDTH = 20, 30
+CATEGORIES = {90: "toothbrush", 1: "person", 3: "car"}  # ids with gaps, not in order
+PERSON, CAR, TOOTHBRUSH = 1, 2, 3  # mask values: sorted by id
+
+
+def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
+    """A rectangle as polygon."""
+    return [[left, top, right, top, right, bottom, left, bottom]]
+
+
+def run_lengths(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
+    """A rectangle as plain run lengths down the columns, as COCO keeps crowds."""
+    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
+    pixels[top:bottom, left:right] = 1
+    flat = pixels.ravel(order="F")
+    borders = np.flatnonzero(np.diff(flat)) + 1
+    edges = [0, *([0] if flat[0] else []), *borders.tolist(), flat.size]
+    return {"size": [HEIGHT, WIDTH], "counts": np.diff(edges).tolist()}
+
+
+def make_coco(root: Path, annotations: dict[str, list[tuple]], name: str = "val2017") -> Path:
+    """COCO layout: per picture (category id, is a crowd, segmentation); ids of pictures count from 1."""
+    images, rows = [], []
+    for number, (stem, found) in enumerate(annotations.items(), start=1):
+        path = root / name / f"{stem}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (WIDTH, HEIGHT), (number, 0, 0)).save(path)
+        images.append({"id": number, "file_name": path.name, "height": HEIGHT, "width": WIDTH})
+        for category, crowd, segmentation in found:
+            rows.append(
+                {"id": len(rows) + 1, "image_id": number, "category_id": category, "iscrowd": crowd, "area": 1.0}
+                | {"segmentation": segmentation, "bbox": [0, 0, 1, 1]}
+            )
+    categories = [{"id": number, "name": category} for number, category in CATEGORIES.items()]
+    write_document(root, {"images": images[::-1], "annotations": rows, "categories": categories}, name)
+    return root
+
+
+def write_document(root: Path, document: Any, name: str = "val2017") -> Path:
+    path = root / "annotations" / f"instances_{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def document_of(root: Path) -> dict[str, Any]:
+    return json.loads((root / "annotations/instances_val2017.json").read_text())
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    """Pictures with two objects, a crowd and an object, a crowd alone, and nothing."""
+    return make_coco(
+        tmp_path / "coco",
+        {
+            "a": [(90, 0, box(2, 2, 6, 6)), (1, 0, box(0, 0, 20, 15)), (90, 0, box(8, 8, 10, 10))],
+            "b": [(3, 0, box(5, 5, 10, 10)), (1, 1, run_lengths(0, 0, 30, 8))],
+            "c": [(1, 1, run_lengths(3, 3, 9, 9))],
+            "d": [],
+        },
+    )
+
+
+def test_ids_become_contiguous_and_labels_leave_crowds_out(root):
+    index = open_coco(root, "val2017")
+    assert index.class_names == ("person", "car", "toothbrush")
+    assert {record.name: record.labels for record in index.records} == {"a": (0, 2), "b": (1,), "c": (), "d": ()}
+    assert all(record.mask is None for record in index.records)
+    assert index.records[0].image == root / "val2017/a.jpg"
+
+
+def test_nothing_is_rendered_or_printed_without_masks(root, capfd):
+    open_coco(root, "val2017")
+    assert not (root / "masks_cache").exists()
+    open_coco(root, "val2017", masks=True)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_smaller_objects_lie_on_larger_ones_and_objects_on_crowds(root):
+    index = open_coco(root, "val2017", masks=True)
+    assert [record.mask for record in index.records] == [root / f"masks_cache/val2017/{name}.png" for name in "abcd"]
+    masks = {record.name: read_mask(record.mask) for record in index.records}
+    expected = {name: np.zeros((HEIGHT, WIDTH), np.uint8) for name in "abcd"}
+    expected["a"][0:15, 0:20] = PERSON
+    expected["a"][2:6, 2:6] = TOOTHBRUSH  # listed before the larger person, and yet on top
+    expected["a"][8:10, 8:10] = TOOTHBRUSH
+    expected["b"][0:8, 0:30] = IGNORE
+    expected["b"][5:10, 5:10] = CAR
+    expected["c"][3:9, 3:9] = IGNORE
+    for name in "abcd":
+        assert np.array_equal(masks[name], expected[name]), name
+
+
+def test_masks_fit_the_items(root):
+    item = WholePictures(open_coco(root, "val2017", masks=True))[1]
+    assert item["mask"].shape == item["image"].shape[1:]
+    assert item["labels"].tolist() == [0, 1, 0]
+
+
+def test_masks_that_are_there_are_not_rendered_again(root):
+    index = open_coco(root, "val2017", masks=True)
+    times = [record.mask.stat().st_mtime_ns for record in index.records]
+    index.records[1].mask.unlink()
+    again = open_coco(root, "val2017", masks=True)
+    assert again == index
+    now = [record.mask.stat().st_mtime_ns for record in again.records]
+    assert [now[i] == times[i] for i in range(4)] == [True, False, True, True]
+
+
+def test_rendering_that_was_cut_off_goes_on(root, monkeypatch):
+    write, written = data.coco.write_mask, []
+
+    def cut_off(path, mask):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path.stem)
+        write(path, mask)
+
+    monkeypatch.setattr(data.coco, "write_mask", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        open_coco(root, "val2017", masks=True)
+    monkeypatch.setattr(data.coco, "write_mask", lambda path, mask: (written.append(path.stem), write(path, mask)))
+    open_coco(root, "val2017", masks=True)
+    assert sorted(written) == ["a", "b", "c", "d"]
+
+
+def test_masks_of_other_annotations_are_rendered_again(root):
+    open_coco(root, "val2017", masks=True)
+    document = document_of(root)
+    document["annotations"][0]["category_id"] = 3
+    write_document(root, document)
+    index = open_coco(root, "val2017", masks=True)
+    assert index.records[0].labels == (0, 1, 2)
+    assert read_mask(index.records[0].mask)[3, 3] == CAR
+
+
+def test_root_that_cannot_be_written_uses_the_users_cache_and_says_so(root, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not Path(path).is_relative_to(root) and access(path, mode))
+    index = open_coco(root, "val2017", masks=True)
+    assert not (root / "masks_cache").exists()
+    for record in index.records:
+        assert record.mask.is_relative_to(tmp_path / "cache/ibbnet")
+        assert read_mask(record.mask).shape == (HEIGHT, WIDTH)
+    assert "cannot be written" in caplog.text
+
+
+def test_masks_in_a_root_that_cannot_be_written_are_used(root, monkeypatch):
+    index = open_coco(root, "val2017", masks=True)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert open_coco(root, "val2017", masks=True) == index
+
+
+def test_pictures_in_folders_keep_them_in_their_names(tmp_path):
+    make_coco(tmp_path, {"a": [(1, 0, box(0, 0, 4, 4))]})
+    (tmp_path / "val2017/camera 1").mkdir()
+    (tmp_path / "val2017/a.jpg").rename(tmp_path / "val2017/camera 1/a.jpg")
+    document = document_of(tmp_path)
+    document["images"][0]["file_name"] = "camera 1/a.jpg"
+    write_document(tmp_path, document)
+    record = open_coco(tmp_path, "val2017", masks=True).records[0]
+    assert record.name == "camera 1/a"
+    assert record.mask.is_file()
+
+
+def test_layout_errors(root, tmp_path):
+    with pytest.raises(UserError, match=r"no annotation file .*instances_val2014\.json.*lists there: val2017"):
+        open_coco(root, "val2014")
+    with pytest.raises(UserError, match="lists there: none"):
+        open_coco(tmp_path, "val2017")
+    (root / "val2017/b.jpg").unlink()
+    (root / "val2017/c.jpg").unlink()
+    with pytest.raises(UserError, match=r"2 of 4 pictures .* do not exist, first .*b\.jpg"):
+        open_coco(root, "val2017")
+    shutil.rmtree(root / "val2017")
+    with pytest.raises(UserError, match="4 of 4 pictures"):
+        open_coco(root, "val2017")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        "{",
+        "[]",
+        "\ufeffnonsense",
+        {"images": [{"id": 1}], "categories": [], "annotations": []},
+        {"images": [], "categories": [{"name": "person"}], "annotations": []},
+        {"images": 3},
+    ],
+)
+def test_other_files_are_refused(tmp_path, document):
+    write_document(tmp_path, document)
+    with pytest.raises(UserError, match=r"instances_val2017\.json is not an instances file of COCO"):
+        open_coco(tmp_path, "val2017")
+
+
+def test_file_without_pictures_and_unknown_category(root):
+    document = document_of(root)
+    write_document(root, document | {"images": [], "annotations": []})
+    with pytest.raises(UserError, match="has no pictures"):
+        open_coco(root, "val2017")
+    document["annotations"][0]["category_id"] = 2
+    write_document(root, document)
+    with pytest.raises(UserError, match="not an instances file"):
+        open_coco(root, "val2017")
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", ""])
+def test_no_picture_leads_out_of_its_folder(root, name):
+    document = document_of(root)
+    document["images"][0]["file_name"] = name
+    write_document(root, document)
+    with pytest.raises(UserError, match="leads out of the folder"):
+        open_coco(root, "val2017")
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [],
+        [[]],
+        None,
+        [[1, 1, 2, 2]],
+        {"size": [HEIGHT, WIDTH + 1], "counts": [HEIGHT * (WIDTH + 1)]},
+        {"size": [HEIGHT, WIDTH], "counts": [10, 20]},
+        {"size": [HEIGHT, WIDTH], "counts": "nonsense"},
+    ],
+)
+def test_malformed_segmentation_is_named(root, segmentation):
+    document = document_of(root)
+    document["annotations"][1]["segmentation"] = segmentation
+    write_document(root, document)
+    assert len(open_coco(root, "val2017")) == 4
+    with pytest.raises(UserError, match=r"segmentation of annotation 2 cannot be rendered.*30 x 20"):
+        open_coco(root, "val2017", masks=True)
+
+
+@pytest.mark.parametrize("list_name", ["train2017", "val2017"])
+def test_real_masks_agree_with_the_rule_pixel_by_pixel(shared_data, tmp_path, list_name):
+    for part in ("annotations", list_name):
+        (tmp_path / part).symlink_to(shared_data / "coco_mini" / part)
+    index = open_coco(tmp_path, list_name, masks=True)
+    assert len(index.class_names) == 80
+    assert (index.class_names[0], index.class_names[79]) == ("person", "toothbrush")
+    coco = COCO(str(tmp_path / "annotations" / f"instances_{list_name}.json"))
+    crowded = {row["image_id"] for row in coco.anns.values() if row["iscrowd"]}
+    by_name = {Path(image["file_name"]).stem: number for number, image in coco.imgs.items()}
+    for record in [record for record in index.records if by_name[record.name] in crowded] + list(index.records[:8]):
+        annotations = coco.imgToAnns[by_name[record.name]]
+        mask = read_mask(record.mask)
+        smallest = np.full(mask.shape, np.inf)
+        expected = np.zeros(mask.shape, int)
+        for row in annotations:
+            pixels = coco.annToMask(row) > 0
+            size = np.inf if row["iscrowd"] else pixels.sum()
+            value = IGNORE if row["iscrowd"] else 1 + sorted(coco.cats).index(row["category_id"])
+            on_top = pixels & (size <= smallest) & ~((size == np.inf) & (smallest < np.inf))
+            expected[on_top], smallest[on_top] = value, size
+        assert np.array_equal(mask, expected), record.name
+        present = {1 + label for label in record.labels}
+        assert set(np.unique(mask)) - {0, IGNORE} <= present
+
+
+def test_helper_run_lengths_are_pycocotools():
+    """The fixture's own encoder, checked against the library."""
+    for rectangle in ((0, 0, 30, 8), (3, 3, 9, 9)):
+        left, top, right, bottom = rectangle
+        packed = pycocotools.mask.frPyObjects(run_lengths(*rectangle), HEIGHT, WIDTH)
+        expected = np.zeros((HEIGHT, WIDTH), np.uint8)
+        expected[top:bottom, left:right] = 1
+        assert np.array_equal(pycocotools.mask.decode(packed), expected)

@@ -1,0 +1,366 @@
+"""The scripts as a person runs them: one tiny run from pictures and labels to a measured network, and the rules between rooms."""
+
+import ast
+import contextlib
+import importlib
+import io
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.artifacts import read_mask, read_seed
+from data.shapes import generate
+from utils.errors import run_script
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = ("train", "evaluate", "infer")
+REWRITTEN = {"config.yaml", "run.json", "log.txt"}  # what a run says of itself each time
+
+SETTINGS = """
+run: {folder}/run
+checkpoint: {folder}/best_model.pth
+device: cpu
+workers: 0
+data: {{kind: voc, root: {folder}/voc, train_list: train, val_list: val}}
+model: {{backbone: efficientnet_lite0, weights: none}}
+cam: {{epochs: 1, batch_size: 4, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0, 0.5]}}
+prm: {{stages: [-3, -2]}}
+ibb: {{iterations: 1}}
+pseudo: {{background: threshold, threshold: 0.4, refine: none}}
+segment: {{stage: -2, epochs: 1, batch_size: 4, crop_size: 32, scales: [1.0]}}
+report: {{thresholds: 4}}
+"""
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    def stages(self, end: str) -> list[str]:
+        """Names of the stages with a line that goes on with `end`."""
+        return [line.split()[0] for line in self.out.splitlines() if line[10:].startswith(end) and line[:1].isalpha()]
+
+
+def call(script: str, *arguments: str | Path) -> Ended:
+    """Run a script's `main` in this process, which saves the seconds that importing torch takes."""
+    main = importlib.import_module(script).main
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [f"{script}.py", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = run_script(main)
+            except SystemExit as ended:
+                code = ended.code
+    finally:
+        sys.argv = before
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class Project:
+    """A folder with data, settings and a finished run."""
+
+    folder: Path
+    first: Ended | None = None
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def train(self, *arguments: str) -> Ended:
+        return call("train", "--config", self.folder / "settings.yaml", *arguments)
+
+    def evaluate(self, *arguments: str | Path) -> tuple[Ended, dict]:
+        json_path = self.folder / "figures.json"
+        ended = call("evaluate", "--config", self.folder / "settings.yaml", "--json", json_path, *arguments)
+        return ended, json.loads(json_path.read_text())
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+        return Project(folder)
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file but what is rewritten each time, with its time and size."""
+        found = {path.relative_to(self.folder): path.stat() for path in self.folder.rglob("*") if path.is_file()}
+        return {
+            str(path): (about.st_mtime_ns, about.st_size) for path, about in found.items() if path.name not in REWRITTEN
+        }
+
+
+def new_project(folder: Path) -> Project:
+    generate(folder / "voc", train=6, val=3, size=64)
+    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Project:
+    """Run once; tests that change something work on a copy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    project = new_project(tmp_path_factory.mktemp("project"))
+    project.first = project.train()
+    yield project
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Project:
+    return finished.copy(tmp_path)
+
+
+def names(project: Project, list_name: str) -> list[str]:
+    return (project.folder / "voc" / "ImageSets" / "Segmentation" / f"{list_name}.txt").read_text().split()
+
+
+# Training
+
+
+def test_training_runs_from_pictures_and_labels_to_a_report(finished):
+    assert finished.first.code == 0, finished.first.err
+    assert finished.first.stages("done") == ["cam", "seeds", "pseudo", "segment", "ladder", "report"]
+    assert finished.first.stages("skipped") == ["ibb", "affinity"]
+    for name in names(finished, "train"):
+        seed, mask = (
+            read_seed(finished.run / "seeds" / f"{name}.npz"),
+            read_mask(finished.run / "pseudo" / f"{name}.png"),
+        )
+        assert mask.shape == seed.size
+        assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
+    assert (finished.folder / "best_model.pth").read_bytes() == (finished.run / "segmenter.pth").read_bytes()
+    stages = json.loads((finished.run / "stages.json").read_text())
+    assert set(stages) == {"cam", "seeds", "pseudo", "segment", "ladder", "report"}
+    assert stages["seeds"]["result"] == {"pictures": 6, "written": 6}
+    lines = [json.loads(line) for line in (finished.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stage"] for line in lines] == ["cam", "segment"]
+
+
+def test_the_same_command_again_changes_nothing(project):
+    project.train()  # the copy lies in another folder, which no stage depends on
+    before = project.files()
+    again = project.train()
+    assert again.code == 0
+    assert again.stages("up to date") == ["cam", "seeds", "pseudo", "segment", "ladder", "report"]
+    assert again.stages("done") == []
+    assert project.files() == before
+
+
+def test_a_copied_run_is_up_to_date(project):
+    assert project.train().stages("done") == []
+
+
+def test_another_threshold_redoes_masks_and_what_follows(project):
+    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds", "run/ladder"))}
+    again = project.train("--set", "pseudo.threshold=0.2")
+    assert again.code == 0, again.err
+    assert again.stages("up to date") == ["cam", "seeds", "ladder"]
+    assert again.stages("done") == ["pseudo", "segment", "report"]
+    after = project.files()
+    assert {path: after[path] for path in before} == before
+
+
+def test_only_the_stages_asked_for(project):
+    again = project.train("--set", "pseudo.threshold=0.2", "--stages", "pseudo")
+    assert again.stages("done") == ["pseudo"]
+    assert again.stages("up to date") == []
+
+
+def test_without_masks_training_runs_to_the_end(tmp_path):
+    project = new_project(tmp_path)
+    shutil.rmtree(tmp_path / "voc" / "SegmentationClass")
+    ended = project.train("--set", "prm.enabled=false", "--set", "ibb.enabled=false")
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == ["cam", "seeds", "pseudo", "segment"]
+    assert ended.stages("skipped: list 'val' has no masks") == ["ladder", "report"]
+    assert (tmp_path / "best_model.pth").is_file()
+
+
+def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, monkeypatch):
+    import stages.seeds
+
+    record = json.loads((project.run / "stages.json").read_text())
+    del record["seeds"]
+    (project.run / "stages.json").write_text(json.dumps(record))
+    shutil.rmtree(project.run / "seeds")
+    written = []
+
+    def write_two(path: Path, seed, write=stages.seeds.write_seed) -> None:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, seed)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages.seeds, "write_seed", write_two)
+        assert project.train().code == 130
+    assert len(list((project.run / "seeds").glob("*.npz"))) == 2
+    again = project.train()
+    assert again.stages("done") == ["seeds"]
+    assert "pictures 6, written 4" in again.out
+    for name in names(finished, "train"):
+        one, other = (read_seed(folder / "seeds" / f"{name}.npz") for folder in (project.run, finished.run))
+        assert np.array_equal(one.maps, other.maps)
+        assert np.array_equal(one.classes, other.classes)
+
+
+# Evaluation
+
+KEYS = {
+    "miou", "threshold", "miou_best", "threshold_best", "over_activation", "under_activation", "over_activation_best",
+    "under_activation_best", "per_class", "n_images", "ignored_predictions", "curve", "evaluated",
+}  # fmt: skip
+
+
+def test_a_network_is_measured_with_given_and_predicted_labels(finished):
+    ended, figures = finished.evaluate("--model_path", finished.folder / "best_model.pth")
+    assert ended.code == 0, ended.err
+    assert set(figures) >= KEYS
+    assert figures["n_images"] == 3
+    assert (figures["evaluated"]["backbone"], figures["evaluated"]["list"]) == ("efficientnet_lite0", "val")
+    given = figures["segmentation, given labels"]
+    assert set(given) >= KEYS
+    report = json.loads((finished.run / "report.json").read_text())
+    assert given["miou"] == report["segmentation, given labels"]["miou"]
+    assert f"mIoU {100 * figures['miou']:.1f}" in ended.out
+
+
+def test_a_checkpoint_knows_its_data(finished):
+    json_path = finished.folder / "own.json"
+    ended = call("evaluate", "--model_path", finished.run / "classifier.pth", "--json", json_path)
+    assert ended.code == 0, ended.err
+    figures = json.loads(json_path.read_text())
+    report = json.loads((finished.run / "report.json").read_text())
+    assert figures["seeds, given labels"]["miou"] == report["+ IBB (the seed)"]["miou"]
+    assert figures["CAM, given labels"]["miou"] == report["CAM"]["miou"]
+    assert figures["miou"] == report["seed, predicted labels"]["miou"]
+
+
+def test_seeds_are_measured_at_every_threshold(finished):
+    ended, figures = finished.evaluate("--seeds", finished.run / "ladder" / "ibb")
+    assert ended.code == 0, ended.err
+    assert set(figures) == KEYS
+    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert figures["threshold"] == 0.4
+    assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
+    assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]
+    report = json.loads((finished.run / "report.json").read_text())
+    assert figures["curve"] == report["+ IBB (the seed)"]["curve"]
+
+
+def test_the_truth_measured_against_itself_is_perfect(finished):
+    ended, figures = finished.evaluate("--masks", finished.folder / "voc" / "SegmentationClass", "--split", "train")
+    assert ended.code == 0, ended.err
+    assert set(figures) == KEYS
+    assert (figures["miou"], figures["over_activation"], figures["under_activation"]) == (1.0, 0.0, 0.0)
+    assert (figures["n_images"], figures["threshold"], figures["curve"]) == (6, None, [])
+    assert figures["per_class"]["background"]["iou"] == 1.0
+
+
+def test_pseudo_masks_are_the_seeds_at_the_threshold(finished):
+    masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
+    seeds = finished.evaluate("--seeds", finished.run / "seeds", "--split", "train")[1]
+    assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
+    assert masks["over_activation"] == pytest.approx(seeds["over_activation"], abs=1e-9)
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_is_there(script):
+    ended = call(script, "--help")
+    assert ended.code == 0
+    assert "--set" in ended.out
+    assert f"python {script}.py" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "expected"),
+    [
+        ("train", ["--set", "cam.epoch=3"], "did you mean 'cam.epochs'?"),
+        ("train", ["--preset", "voc21"], "did you mean 'voc12'?"),
+        ("train", ["--config", "nowhere.yaml"], "nowhere.yaml"),
+        ("train", ["--stages", "seed"], "there is no stage 'seed'"),
+        ("train", ["--preset", "voc12", "--set", "data.root=nowhere"], "nowhere"),
+        ("evaluate", ["--model_path", "nowhere.pth"], "nowhere.pth"),
+        ("evaluate", ["--seeds", "nowhere", "--set", "cam.epoch=3"], "did you mean 'cam.epochs'?"),
+        ("evaluate", ["--preset", "voc12", "--set", "data.root=nowhere", "--masks", "nowhere"], "nowhere"),
+        ("infer", ["--input", "nowhere"], "nowhere"),
+    ],
+)
+def test_a_users_mistake_ends_with_2_and_one_line(script, arguments, expected, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    ended = call(script, *arguments)
+    assert ended.code == 2
+    assert ended.err.startswith("error: ")
+    assert expected in ended.err
+    assert len(ended.err.splitlines()) == 1
+
+
+def test_folders_that_do_not_fit_are_a_users_matter(finished, tmp_path):
+    config = ["--config", finished.folder / "settings.yaml"]
+    missing = call("evaluate", *config, "--masks", tmp_path)
+    assert (missing.code, "there is no mask" in missing.err) == (2, True)
+    other = call("evaluate", *config, "--seeds", finished.run / "seeds")  # of the training list
+    assert (other.code, "there is no seed file" in other.err) == (2, True)
+    no_list = call("evaluate", *config, "--set", "data.val_list=", "--masks", tmp_path)
+    assert (no_list.code, "--split val" in no_list.err) == (2, True)
+    classes = call("evaluate", *config, "--set", "data.classes=[cat]", "--model_path", finished.run / "segmenter.pth")
+    assert classes.code == 2
+
+
+def test_from_the_shell_there_is_no_traceback():
+    ended = subprocess.run([sys.executable, "train.py", "--set", "cam.epoch=3"],
+                           cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: --set cam.epoch=3: unknown setting 'cam.epoch'")
+
+
+# Rooms
+
+MAY_NOT_IMPORT = {
+    "data": {"models", "stages", *SCRIPTS},
+    "models": {"data", "stages", *SCRIPTS},
+    "utils": {"data", "models", "stages", *SCRIPTS},
+    "stages": set(SCRIPTS),
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The first names of all that a file imports, at any depth."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by a relative name"
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("room", MAY_NOT_IMPORT)
+def test_rooms_keep_apart(room):
+    files = sorted((ROOT / room).glob("*.py"))
+    assert files
+    for path in files:
+        assert not imported(path) & MAY_NOT_IMPORT[room], path
+
+
+def test_scripts_are_short():
+    for script in SCRIPTS:
+        tree = ast.parse((ROOT / f"{script}.py").read_text(encoding="utf-8"))
+        (main,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main")
+        assert main.end_lineno - main.lineno < 45

@@ -1,0 +1,223 @@
+"""Drawing and pages: what is coloured and what is left alone, sizes, and pages that are safe and whole by themselves."""
+
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from utils.visualize import (
+    IGNORE,
+    MAX_ROWS,
+    RIM,
+    Card,
+    Label,
+    Table,
+    Tile,
+    bright_palette,
+    contact_sheet,
+    data_uri,
+    fit,
+    heatmap,
+    legend,
+    overlay,
+    write_page,
+)
+
+PALETTE = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 220)], np.uint8)
+
+
+@pytest.fixture
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def mask() -> np.ndarray:
+    """Class 1 left above, class 2 right of it, touching; an ignored corner."""
+    mask = np.zeros((60, 80), np.uint8)
+    mask[10:30, 10:30], mask[10:30, 30:60], mask[45:, 60:] = 1, 2, IGNORE
+    return mask
+
+
+class TestOverlay:
+    def test_without_opacity_is_the_picture(self, image, mask):
+        assert np.array_equal(overlay(image, mask, PALETTE, 0), image)
+
+    def test_leaves_the_background_alone_but_for_the_rim(self, image, mask):
+        drawn = overlay(image, mask, PALETTE, 0.5)
+        differs = (drawn != image).any(axis=-1) & (mask == 0)
+        assert (drawn[differs] == RIM).all()
+        far = np.ones_like(mask, bool)
+        far[8:32, 8:62] = False
+        assert not (differs & far).any()
+
+    def test_tints_the_inside_by_the_opacity(self, image, mask):
+        drawn = overlay(image, mask, PALETTE, 0.25)
+        inside = np.s_[15:25, 15:25]
+        expected = 0.75 * image[inside] + 0.25 * PALETTE[1]
+        assert np.abs(drawn[inside] - expected).max() <= 0.5 + 1e-3
+
+    def test_outlines_each_class_in_its_own_colour(self, image, mask):
+        drawn = overlay(image, mask, PALETTE, 0.5)
+        assert (drawn[15:25, 29] == PALETTE[1]).all()  # where two classes touch, both have an outline
+        assert (drawn[15:25, 30] == PALETTE[2]).all()
+        assert (drawn[10, 12:58] == PALETTE[mask[10, 12:58]]).all()
+
+    def test_draws_what_is_ignored_in_greys(self, mask):
+        drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
+        assert (drawn == drawn[:, :1]).all()
+        assert len(np.unique(drawn)) == 2
+
+    def test_commutes_with_mirroring(self, image, mask):
+        mask = np.where(mask == IGNORE, 0, mask)  # hatching has a direction
+        mirrored = overlay(image[:, ::-1], mask[:, ::-1], PALETTE)
+        assert np.array_equal(mirrored[:, ::-1], overlay(image, mask, PALETTE))
+
+    def test_does_not_change_its_input(self, image, mask):
+        before = image.copy(), mask.copy()
+        overlay(image, mask, PALETTE)
+        assert np.array_equal(before[0], image)
+        assert np.array_equal(before[1], mask)
+
+    def test_refuses_a_mask_of_another_size(self, image, mask):
+        with pytest.raises(ValueError, match="does not fit"):
+            overlay(image, mask[:-1], PALETTE)
+
+    @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2)])
+    def test_takes_the_smallest_pictures(self, size):
+        assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
+
+
+class TestHeatmap:
+    def test_is_brighter_where_the_map_is_higher(self):
+        ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)
+        drawn = heatmap(np.full((4, 64, 3), 100, np.uint8), ramp).astype(int).sum(axis=-1)
+        assert (np.diff(drawn[0]) >= -3).all()
+        assert drawn[0, -1] > drawn[0, 0] + 200
+
+    def test_takes_a_map_of_any_size_and_range(self, image):
+        drawn = heatmap(image, np.array([[-1.0, 2.0]], np.float32))
+        assert drawn.shape == image.shape
+        assert drawn.dtype == np.uint8
+
+    def test_without_opacity_is_the_picture_in_grey(self, image):
+        drawn = heatmap(image, np.ones((3, 3)), opacity=0)
+        assert (drawn == drawn[..., :1]).all()
+
+
+def test_fit_bounds_the_long_side_and_never_enlarges(image):
+    assert fit(image, 100) is image
+    assert fit(image, 40).shape == (30, 40, 3)
+    assert fit(image[:1], 8).shape == (1, 8, 3)
+
+
+def test_fit_of_a_mask_keeps_its_values(mask):
+    assert set(np.unique(fit(mask, 37, nearest=True))) <= {0, 1, 2, IGNORE}
+
+
+def test_bright_colours_differ():
+    palette = bright_palette()
+    assert palette.shape == (256, 3)
+    assert len(np.unique(palette, axis=0)) == 256
+    first = palette[:8].astype(int)
+    distances = np.abs(first[:, None] - first[None]).sum(axis=-1)[~np.eye(8, dtype=bool)]
+    assert distances.min() > 60
+
+
+class TestSheets:
+    def test_legend_shows_every_colour_in_the_width(self):
+        swatches = [(f"class number {n}", tuple(int(v) for v in bright_palette()[n])) for n in range(1, 12)]
+        picture = legend(swatches, width=300)
+        found = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3)}
+        assert picture.width == 300
+        assert {colour for _, colour in swatches} <= found
+
+    def test_a_name_wider_than_the_legend_is_cut(self):
+        assert legend([("x" * 500, (1, 2, 3))], width=120).width == 120
+
+    def test_sheet_holds_its_pictures(self):
+        red, blue = np.full((40, 60, 3), (250, 0, 0), np.uint8), np.full((500, 300, 3), (0, 0, 250), np.uint8)
+        sheet = contact_sheet([[Tile(red, "a"), Tile(blue, "b" * 300, [("sky", (0, 200, 0))])], [Tile(red)]], tile=100)
+        pixels = np.asarray(sheet).reshape(-1, 3)
+        assert (pixels == (250, 0, 0)).all(axis=1).sum() > 2 * 60 * 90
+        assert (pixels == (0, 0, 250)).all(axis=1).sum() == pytest.approx(60 * 100, rel=0.05)
+        assert (pixels == (0, 200, 0)).all(axis=1).any()
+        assert sheet.width < 2 * 100 + 100
+
+    def test_sheet_is_bounded(self):
+        rows = [[Tile(np.zeros((90, 90, 3), np.uint8))]] * (MAX_ROWS + 5)
+        sheet = contact_sheet(rows, ["picture"], "many", tile=20)
+        assert sheet.height < (MAX_ROWS + 3) * 40
+
+    def test_empty_sheet_is_a_picture(self):
+        assert contact_sheet([]).width > 0
+
+    def test_names_that_are_not_text_are_drawn(self):
+        contact_sheet([[Tile(np.zeros((9, 9, 3), np.uint8), os_name)] for os_name in ("a\udcff.jpg", "two\nlines")])
+
+
+class Page(HTMLParser):
+    """Every tag and every address of a page, and its text."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.tags, self.addresses, self.links, self.text = [], [], [], ""
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        self.links += [value for name, value in attrs if name == "href"]
+
+    def handle_data(self, data):
+        self.text += data
+
+
+class TestPage:
+    @pytest.fixture
+    def page(self, tmp_path, image) -> Page:
+        nasty = "<script>alert('x')</script>&\"'.jpg"
+        cards = [
+            Card(nasty, image, [Label(nasty, (1, 2, 3), "0.5 <i>")], [("mask", f"masks/{nasty}.png")], nasty),
+            Card("plain", None),
+        ]
+        tables = [Table(nasty, [nasty, "n"], [[nasty, 1.5]], nasty)]
+        write_page(tmp_path / "page.html", nasty, [nasty], cards, tables)
+        return Page(tmp_path / "page.html")
+
+    def test_names_are_escaped(self, page):
+        assert "script" not in page.tags
+        assert "i" not in page.tags
+        assert page.text.count("<script>alert('x')</script>") == 8
+
+    def test_links_lead_to_the_files(self, page):
+        assert [unquote(link) for link in page.links[:1]] == ["masks/<script>alert('x')</script>&\"'.jpg.png"]
+
+    def test_nothing_is_loaded_from_elsewhere(self, page):
+        assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses if address not in page.links)
+        assert not any(":" in link.split("/")[0] or link.startswith("/") for link in page.links)
+        assert "url(" not in page.source
+        assert "@import" not in page.source
+        assert not {"script", "link", "iframe"} & set(page.tags)
+
+    def test_no_name_becomes_an_address_of_another_kind(self, tmp_path):
+        write_page(tmp_path / "page.html", "t", cards=[Card("c", links=[("x", "javascript:alert(1)"), ("y", "//host/x")])])
+        javascript, host = Page(tmp_path / "page.html").links
+        assert ":" not in javascript
+        assert not host.startswith("//")
+
+    def test_names_of_any_bytes_can_be_written(self, tmp_path):
+        write_page(tmp_path / "page.html", "t", cards=[Card("a\udcff", links=[("mask", "masks/a\udcff.png")])])
+        assert Page(tmp_path / "page.html").links == ["masks/a%FF.png"]
+
+    def test_thumbnails_are_bounded(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
+        write_page(tmp_path / "page.html", "t", cards=[Card("c", noise)], thumbnail=100)
+        assert (tmp_path / "page.html").stat().st_size < 30_000
+
+
+def test_data_uri_is_a_picture(image):
+    assert data_uri(image).startswith("data:image/jpeg;base64,/9j/")
