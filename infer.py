@@ -27,9 +27,17 @@ SHOWN = 5  # unreadable files on the screen; predictions.json has all
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", required=True, type=Path, metavar="PATH", help="a picture, or a folder (searched at any depth)")
-    parser.add_argument("--output", default="out", type=Path, metavar="FOLDER", help="where everything goes (default: out)")
-    parser.add_argument("--model_path", metavar="FILE", help=f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it is there)")
+    parser.add_argument(
+        "--input", required=True, type=Path, metavar="PATH", help="a picture, or a folder (searched at any depth)"
+    )
+    parser.add_argument(
+        "--output", default="out", type=Path, metavar="FOLDER", help="where everything goes (default: out)"
+    )
+    parser.add_argument(
+        "--model_path",
+        metavar="FILE",
+        help=f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it is there)",
+    )
     parser.add_argument(
         "--labels", type=Path, metavar="CSV",
         help="what pictures contain: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... "
@@ -39,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
-    parser.add_argument("--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)")
+    parser.add_argument(
+        "--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from data.artifacts import write_mask
 from data.dataset import Index
-from data.shapes_art import DRAWINGS, background, make_frame, paint
+from data.shapes_art import DRAWINGS, Frame, background, make_frame, paint
 from data.voc import open_voc
 from utils.errors import UserError
 from utils.files import atomic_path, write_json, write_text
@@ -163,7 +163,9 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
     return Scene(image, mask, context, tuple(sorted(set(labels))), tuple(objects))
 
 
-def _place(label, height, width, centre, scale, random):
+def _place(
+    label: int, height: int, width: int, centre: tuple[float, float], scale: float, random: np.random.Generator
+) -> Frame:
     lean = DRAWINGS[label].lean
     return make_frame(
         height, width, centre, scale, random.uniform(-lean, lean), bool(random.random() < 0.5), 0.07, random

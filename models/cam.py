@@ -89,12 +89,12 @@ def gather_evidence(
             logits += views_logits.mean(dim=0) / len(scales)
             maps = [_to_grid(stages[number], size) / (len(scales) * len(batch)) for number in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
-        for k, class_index in enumerate(classes if gradient_stages else ()):
-            last_class = k == len(classes) - 1
-            wanted = [stages[number] for number in gradient_stages]
-            for s, gradient in enumerate(
-                torch.autograd.grad(views_logits[:, class_index].sum(), wanted, retain_graph=not last_class)
-            ):
+        wanted = [stages[number] for number in gradient_stages]
+        for k, class_index in enumerate(classes if wanted else ()):
+            with torch.enable_grad():
+                total = views_logits[:, class_index].sum()
+            found = torch.autograd.grad(total, wanted, retain_graph=k < len(classes) - 1)
+            for s, gradient in enumerate(found):
                 gradients[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
     return Evidence(cam, gradients, features, logits.detach())
 

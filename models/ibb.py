@@ -18,8 +18,10 @@ from torch.nn.functional import interpolate, normalize
 
 from models.cam import Evidence, gather_evidence, normalise_maps
 from models.classifier import Classifier
+from utils.errors import UserError
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
+LEAST_LIKENESS = 1e-4  # a smaller difference of cosines is rounding, which n would blow up
 ROUNDING = 1e-5  # share of a stage's values below which a difference is that of float32 sums
 
 
@@ -127,6 +129,10 @@ class IterativeBackgroundBlur:
         strides = classifier.backbone.strides
         fused = [n for n in first_stages(strides) if strides[n] >= self.gfm_min_stride and n < len(strides) - 1]
         compared = [n for n in first_stages(strides) if strides[n] in self.prm_strides]
+        if self.prm and len(compared) < len(self.prm_strides):
+            raise UserError(
+                f"prm.strides {list(self.prm_strides)}: the backbone has stages of strides {sorted(set(strides))}; choose from these"
+            )
         return gather_evidence(
             classifier, image, classes, scales=scales, flip=self.flip,
             gradient_stages=fused if self.gfm else (), feature_stages=compared if self.prm else (),
@@ -193,7 +199,7 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     ground = normalize(background.flatten().float() @ cells.T, dim=0)
     likeness = (objects - ground) @ cells
     found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
-    return normalise_maps((likeness.relu() * found).unflatten(1, maps.shape[1:]))
+    return normalise_maps((likeness.relu() * (found & (likeness > LEAST_LIKENESS))).unflatten(1, maps.shape[1:]))
 
 
 def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:

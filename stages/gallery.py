@@ -105,7 +105,7 @@ class ClassValues:
 
     def _write(self) -> None:
         rows = [
-            {"value": value, "name": self.class_names[index], "colour": self.colour(value)}
+            {"value": value, "name": self.class_names[index], "colour": list(self.colour(value))}
             for index, value in sorted(self.values.items(), key=lambda item: item[1])
         ]
         content = {
@@ -115,7 +115,8 @@ class ClassValues:
             "network_classes": digest(list(self.class_names)),
             "classes": rows,
         }
-        write_json(self.path, content)
+        if _read_json(self.path) != content:
+            write_json(self.path, content)
 
 
 def predict_pictures(

@@ -62,7 +62,10 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
                 pixels[top:bottom, left:right, label % 3] = 250
             Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
             write_mask(root / "SegmentationClass" / f"{name}.png", mask)
-        lists = {"val": [f"p{i}" for i in range(count) if i % 3 == 2], "train": [f"p{i}" for i in range(count) if i % 3 != 2]}
+        lists = {
+            "val": [f"p{i}" for i in range(count) if i % 3 == 2],
+            "train": [f"p{i}" for i in range(count) if i % 3 != 2],
+        }
         for list_name, names in lists.items():
             (root / "ImageSets/Segmentation" / f"{list_name}.txt").write_text("".join(f"{name}\n" for name in names))
         write_labels(root, present, classes, labels)

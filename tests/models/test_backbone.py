@@ -325,7 +325,7 @@ def test_a_state_of_other_shapes_is_told():
 
 def test_the_position_of_a_stage_is_a_python_index():
     backbone = TinyBackbone()
-    assert [stage_number(backbone, position, "prm.stages") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
+    assert [stage_number(backbone, position, "segment.stage") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
     for position in (-6, 5):
-        with pytest.raises(UserError, match=rf"prm\.stages: there is no stage {position}; .*give -5\.\.4"):
-            stage_number(backbone, position, "prm.stages")
+        with pytest.raises(UserError, match=rf"segment\.stage: there is no stage {position}; .*give -5\.\.4"):
+            stage_number(backbone, position, "segment.stage")

@@ -77,7 +77,7 @@ def test_the_second_run_does_nothing_and_says_so(toys, capsys):
     ("change", "redone"),
     [
         ("cam.lr=0.2", "abcd"),
-        ("prm.hi=0.5", "bcd"),
+        ("prm.hi=0.6", "bcd"),
         ("pseudo.threshold=0.3", "cd"),
         ("seed=1", "d"),
         ("cam.epochs=1", ""),
@@ -106,10 +106,10 @@ def test_missing_output_is_made_again(toys):
 def test_only_some_stages(toys, capsys):
     assert toys(only=("a", "b")) == ["a", "b"]
     assert toys(only=("b",)) == []
-    assert toys("prm.hi=0.5", only=("b",)) == ["b"]
-    assert toys("prm.hi=0.5", "cam.lr=0.2", only=("b",)) == []  # works on the a that is there, be it stale
+    assert toys("prm.hi=0.6", only=("b",)) == ["b"]
+    assert toys("prm.hi=0.6", "cam.lr=0.2", only=("b",)) == []  # works on the a that is there, be it stale
     capsys.readouterr()
-    assert toys("prm.hi=0.5", "cam.lr=0.2") == ["a", "b", "c", "d"]
+    assert toys("prm.hi=0.6", "cam.lr=0.2") == ["a", "b", "c", "d"]
     toys("seed=9", only=("d",))
     assert "c " not in capsys.readouterr().out.splitlines()[-1]
 
@@ -135,8 +135,8 @@ def test_a_skipped_stage_passes_its_input_on(toys, capsys):
     assert "c         skipped: the report is off" in capsys.readouterr().out
     assert toys("report.enabled=false") == []
     assert toys("report.enabled=false", "pseudo.threshold=0.3") == []
-    assert toys("report.enabled=false", "prm.hi=0.5") == ["b", "d"]
-    assert toys("prm.hi=0.5") == ["c", "d"]  # no longer skipped: what follows reads another input
+    assert toys("report.enabled=false", "prm.hi=0.6") == ["b", "d"]
+    assert toys("prm.hi=0.6") == ["c", "d"]  # no longer skipped: what follows reads another input
 
 
 def test_only_behind_a_skipped_stage(toys):
@@ -158,9 +158,9 @@ def test_a_stage_that_fails_when_redone_is_not_up_to_date_afterwards(toys):
     toys()
     toys.fails = "b"
     with pytest.raises(RuntimeError, match="b broke"):
-        toys("prm.hi=0.5")
+        toys("prm.hi=0.6")
     toys.fails = ""
-    assert toys("prm.hi=0.5") == ["b", "c", "d"]
+    assert toys("prm.hi=0.6") == ["b", "c", "d"]
 
 
 def test_the_record_of_a_stage(toys):

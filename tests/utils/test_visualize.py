@@ -197,14 +197,18 @@ class TestPage:
         assert [unquote(link) for link in page.links[:1]] == ["masks/<script>alert('x')</script>&\"'.jpg.png"]
 
     def test_nothing_is_loaded_from_elsewhere(self, page):
-        assert all(address.startswith("data:image/jpeg;base64,") for address in page.addresses if address not in page.links)
+        assert all(
+            address.startswith("data:image/jpeg;base64,") for address in page.addresses if address not in page.links
+        )
         assert not any(":" in link.split("/")[0] or link.startswith("/") for link in page.links)
         assert "url(" not in page.source
         assert "@import" not in page.source
         assert not {"script", "link", "iframe"} & set(page.tags)
 
     def test_no_name_becomes_an_address_of_another_kind(self, tmp_path):
-        write_page(tmp_path / "page.html", "t", cards=[Card("c", links=[("x", "javascript:alert(1)"), ("y", "//host/x")])])
+        write_page(
+            tmp_path / "page.html", "t", cards=[Card("c", links=[("x", "javascript:alert(1)"), ("y", "//host/x")])]
+        )
         javascript, host = Page(tmp_path / "page.html").links
         assert ":" not in javascript
         assert not host.startswith("//")

@@ -1,0 +1,217 @@
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+import data.dataset
+from data.artifacts import read_mask, write_mask
+from data.dataset import (
+    MAX_CLASSES,
+    Index,
+    Record,
+    TrainingPictures,
+    TrainingSampler,
+    WholePictures,
+    check_index,
+    is_inside,
+    label_vector,
+)
+from data.images import UnreadableImage
+from data.transforms import RandomCrop
+from data.voc import open_voc
+from utils.errors import UserError
+
+CROP = RandomCrop(crop_size=32, mean=(0.5,) * 3, std=(0.5,) * 3, scale_range=(0.5, 2.0))
+
+
+def index_of(*labels: tuple[int, ...], classes: int = 3) -> Index:
+    """Records `r0`, `r1`, ... with those labels; there are no files."""
+    records = tuple(Record(f"r{i}", f"r{i}.jpg", present) for i, present in enumerate(labels))
+    return Index(tuple(f"class {i}" for i in range(classes)), records)
+
+
+class TestIndex:
+    def test_label_counts(self):
+        assert index_of((0,), (0, 2), ()).label_counts() == {"class 0": 2, "class 1": 0, "class 2": 1}
+        assert index_of((), ()).label_counts() == {"class 0": 0, "class 1": 0, "class 2": 0}
+
+    def test_label_vector(self):
+        assert label_vector((0, 2), 4).tolist() == [1, 0, 1, 0]
+        assert label_vector((), 2).tolist() == [0, 0]
+        assert label_vector((), 2).dtype == torch.float32
+
+    def test_check_refuses_no_pictures_duplicates_and_too_many_classes(self):
+        good = index_of((0,), (1,))
+        assert check_index(good, "the list") is good
+        with pytest.raises(UserError, match="the list has no pictures"):
+            check_index(index_of(), "the list")
+        with pytest.raises(UserError, match="the list names 'r0' twice"):
+            check_index(dataclasses.replace(good, records=(*good.records, good.records[0])), "the list")
+        assert len(check_index(index_of((), classes=MAX_CLASSES), "the list").class_names) == 254
+        with pytest.raises(UserError, match="the list has 255 classes; .* at most 254"):
+            check_index(index_of((), classes=MAX_CLASSES + 1), "the list")
+
+    def test_fingerprint_names_a_missing_picture(self, tmp_path):
+        index = Index(("cat",), (Record("a", tmp_path / "a.jpg", (0,)),))
+        with pytest.raises(UserError, match=r"a\.jpg does not exist, though it is listed"):
+            index.fingerprint()
+
+    @pytest.mark.parametrize("name", ["a.jpg", "a/b.jpg", "a..b/..c", "ü ß.png", "./a"])
+    def test_inside(self, name):
+        assert is_inside(name)
+
+    @pytest.mark.parametrize("name", ["", "..", "../a", "a/../../b", "a/..", "..\\a", "/a", "a\0b"])
+    def test_not_inside(self, name):
+        assert not is_inside(name)
+
+
+class TestTrainingPictures:
+    def test_items(self, make_voc):
+        root = make_voc(6)
+        index = open_voc(root, "train")
+        item = TrainingPictures(index, CROP)[1, 5]
+        assert set(item) == {"image", "labels", "name"}
+        assert item["name"] == "p1"
+        assert item["labels"].tolist() == [0, 1, 1]
+        assert item["image"].shape == (3, 32, 32)
+        assert item["image"].dtype == torch.float32
+
+    def test_a_draw_is_the_same_wherever_it_is_made(self, make_voc):
+        index = open_voc(make_voc(6), "train")
+        one, other = TrainingPictures(index, CROP), TrainingPictures(index, CROP)
+        other[0, 1]
+        assert torch.equal(one[1, 5]["image"], other[1, 5]["image"])
+        assert not torch.equal(one[1, 5]["image"], one[1, 6]["image"])
+
+    def test_batches(self, make_voc):
+        index = open_voc(make_voc(6), "train")
+        loader = DataLoader(TrainingPictures(index, CROP), batch_size=2, sampler=TrainingSampler(len(index), 2, seed=0))
+        batches = list(loader)
+        assert sorted(name for batch in batches for name in batch["name"]) == ["p0", "p1", "p3", "p4"]
+        assert [batch["labels"].shape for batch in batches] == [(2, 3)] * 2
+
+    def test_truth_is_never_read(self, make_voc, monkeypatch):
+        """The same items with the truth there, even asked for, and with the folder removed."""
+        root = make_voc(6)
+        pictures = TrainingPictures(open_voc(root, "train"), CROP)
+        asked_for = TrainingPictures(open_voc(root, "train", masks=True), CROP)
+        with_truth = [pictures[i, 3] for i in range(len(pictures))]
+        shutil.rmtree(root / "SegmentationClass")
+
+        def refuse(path):
+            raise AssertionError(f"{path} was read")
+
+        monkeypatch.setattr(data.dataset, "read_mask", refuse)
+        fresh = TrainingPictures(open_voc(root, "train"), CROP)
+        for i, expected in enumerate(with_truth):
+            for item in (fresh[i, 3], asked_for[i, 3]):
+                assert set(item) == {"image", "labels", "name"}
+                assert torch.equal(item["image"], expected["image"])
+
+    def test_masks_come_from_the_given_folder_and_not_from_the_truth(self, make_voc, tmp_path):
+        root = make_voc(6)
+        index = open_voc(root, "train", masks=True)
+        for record in index.records:
+            shape = read_mask(record.mask).shape
+            write_mask(tmp_path / "pseudo" / f"{record.name}.png", np.full(shape, 9))
+        item = TrainingPictures(index, CROP, tmp_path / "pseudo")[0, 4]
+        assert set(item["mask"].unique().tolist()) <= {9, 255}
+        assert 9 in item["mask"]
+
+    def test_missing_mask_and_mask_of_another_size_are_named(self, make_voc, tmp_path):
+        pictures = TrainingPictures(open_voc(make_voc(6), "train"), CROP, tmp_path)
+        with pytest.raises(UserError, match=r"no mask .*p0\.png"):
+            pictures[0, 0]
+        write_mask(tmp_path / "p0.png", np.zeros((40, 30)))
+        with pytest.raises(UserError, match=r"mask .*p0\.png has 30 x 40 pixels, its picture .*p0\.jpg has 40 x 30"):
+            pictures[0, 0]
+
+    def test_damaged_picture_is_named(self, make_voc):
+        root = make_voc(6)
+        path = root / "JPEGImages/p0.jpg"
+        path.write_bytes(path.read_bytes()[:300])
+        with pytest.raises(UnreadableImage, match=r"p0\.jpg"):
+            TrainingPictures(open_voc(root, "train"), CROP)[0, 0]
+
+
+class TestWholePictures:
+    def test_items(self, make_voc):
+        root = make_voc(6)
+        pictures = WholePictures(open_voc(root, "val"))
+        assert [pictures[i]["image"].shape for i in range(2)] == [(3, 30, 40), (3, 40, 30)]
+        assert pictures[0]["image"].dtype == torch.uint8
+        assert set(pictures[0]) == {"image", "labels", "name"}
+
+    def test_masks_where_the_index_has_them(self, make_voc):
+        root = make_voc(6)
+        for item in WholePictures(open_voc(root, "val", masks=True)):
+            assert item["mask"].dtype == torch.int64
+            assert item["mask"].shape == item["image"].shape[1:]
+            values = set(item["mask"].unique().tolist()) - {0, 255}
+            assert values == {i + 1 for i in item["labels"].nonzero().flatten().tolist()}
+
+    def test_truth_of_another_size_is_named(self, make_voc):
+        root = make_voc(6)
+        write_mask(root / "SegmentationClass/p2.png", np.zeros((30, 41)))
+        with pytest.raises(UserError, match=r"p2\.png has 41 x 30 pixels"):
+            WholePictures(open_voc(root, "val", masks=True))[0]
+
+
+class TestTrainingSampler:
+    @pytest.mark.parametrize(("length", "batch_size"), [(12, 4), (13, 4), (7, 7), (3, 8), (1, 1), (50, 1)])
+    def test_epochs_are_permutations_less_the_last_short_batch(self, length, batch_size):
+        sampler = TrainingSampler(length, batch_size, seed=3)
+        batch = min(batch_size, length)
+        orders = []
+        for epoch in range(4):
+            sampler.start(epoch)
+            positions = [position for position, _ in sampler]
+            assert len(positions) == len(sampler) == length // batch * batch
+            assert len(set(positions)) == len(positions)
+            assert set(positions) <= set(range(length))
+            orders.append(positions)
+        if length > 6:
+            assert len({tuple(order) for order in orders}) == 4
+
+    def test_every_picture_comes_up_though_batches_are_whole(self):
+        sampler = TrainingSampler(13, 4, seed=0)
+        seen: set[int] = set()
+        for epoch in range(8):
+            sampler.start(epoch)
+            seen |= {position for position, _ in sampler}
+        assert seen == set(range(13))
+
+    @pytest.mark.parametrize("step", [0, 1, 2, 3])
+    def test_starting_at_a_step_gives_the_tail_of_the_same_order(self, step):
+        whole, tail = TrainingSampler(13, 4, seed=5), TrainingSampler(13, 4, seed=5)
+        whole.start(2)
+        tail.start(2, step)
+        expected = list(whole)[4 * step :]
+        assert list(tail) == expected
+        assert len(tail) == len(expected)
+
+    def test_equal_seeds_give_equal_draws_and_others_others(self):
+        assert list(TrainingSampler(20, 4, seed=1)) == list(TrainingSampler(20, 4, seed=1))
+        assert list(TrainingSampler(20, 4, seed=1)) != list(TrainingSampler(20, 4, seed=2))
+
+    def test_going_over_it_twice_without_a_start_repeats_the_epoch(self):
+        sampler = TrainingSampler(20, 4, seed=1)
+        sampler.start(3)
+        assert list(sampler) == list(sampler)
+
+    def test_augmentation_seeds_differ_between_pictures_and_epochs(self):
+        sampler = TrainingSampler(20, 4, seed=1)
+        seeds = []
+        for epoch in range(3):
+            sampler.start(epoch)
+            seeds += [seed for _, seed in sampler]
+        assert len(set(seeds)) == 60
+        assert all(0 <= seed < 2**63 for seed in seeds)
+
+    def test_fewer_pictures_than_a_batch_are_one_short_batch(self):
+        sampler = TrainingSampler(3, 16, seed=0)
+        assert (sampler.batch_size, sampler.steps_per_epoch) == (3, 1)
+        assert sorted(position for position, _ in sampler) == [0, 1, 2]

@@ -1,0 +1,175 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.transforms import IGNORE, RandomCrop, normalise
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# With these, the image comes out as its values divided by 255.
+PLAIN = RandomCrop(crop_size=48, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+
+def coordinates(height: int, width: int) -> tuple[Image.Image, Image.Image, Image.Image]:
+    """A picture whose red is the column, green the row and blue 200; and masks of the column and of the row."""
+    rows, columns = np.mgrid[:height, :width].astype(np.uint8)
+    pixels = np.dstack([columns, rows, np.full_like(rows, 200)])
+    return Image.fromarray(pixels), Image.fromarray(columns), Image.fromarray(rows)
+
+
+def draws(count: int):
+    return [np.random.default_rng([7, number]) for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"crop_size": 150},
+        {"scale_range": (0.5, 2.0)},
+        {"resize_long": (40, 200)},
+        {"scale_range": (0.5, 2.0), "crop_size": 150, "max_side": 60},
+    ],
+)
+def test_the_mask_follows_the_image(options):
+    crop = dataclasses.replace(PLAIN, **options)
+    image, columns, rows = coordinates(80, 120)
+    for seed in range(20):
+        across = crop(image, columns, np.random.default_rng(seed))
+        down = crop(image, rows, np.random.default_rng(seed))
+        red, green, blue = across["image"] * 255
+        covered = across["mask"] != IGNORE
+        assert torch.equal(covered, blue > 0)
+        # A pixel of the smaller picture covers several of the original: the mask has one of them, the image their mean.
+        factor = max(1.0, 120 / (across["mask"].shape[1] if options.get("crop_size") else 48))
+        assert (red - across["mask"])[covered].abs().max() <= 1.5 * factor
+        assert (green - down["mask"])[covered].abs().max() <= 1.5 * factor
+
+
+def test_without_resizing_every_pixel_is_the_pictures_own():
+    image, columns, rows = coordinates(80, 120)
+    for seed in range(10):
+        across, down = (PLAIN(image, mask, np.random.default_rng(seed)) for mask in (columns, rows))
+        assert torch.equal((across["image"][0] * 255).round().long(), across["mask"])
+        assert torch.equal((down["image"][1] * 255).round().long(), down["mask"])
+        steps = across["mask"].diff(dim=1)
+        assert (steps == steps[0, 0]).all()
+        assert abs(int(steps[0, 0])) == 1
+
+
+def test_the_same_generator_gives_the_same_crop_and_another_another():
+    crop = dataclasses.replace(PLAIN, scale_range=(0.5, 2.0), color_jitter=0.3)
+    image, columns, _ = coordinates(80, 120)
+    first, again, other = (crop(image, columns, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    assert torch.equal(first["image"], again["image"])
+    assert torch.equal(first["mask"], again["mask"])
+    assert not torch.equal(first["mask"], other["mask"])
+
+
+def test_a_mask_does_not_change_the_image():
+    crop = dataclasses.replace(PLAIN, scale_range=(0.5, 2.0), color_jitter=0.3)
+    image, columns, _ = coordinates(80, 120)
+    alone = crop(image, None, np.random.default_rng(3))
+    assert set(alone) == {"image"}
+    assert torch.equal(alone["image"], crop(image, columns, np.random.default_rng(3))["image"])
+
+
+@pytest.mark.parametrize("size", [(10, 12), (200, 12), (10, 200), (48, 48), (1, 1)])
+def test_padding_is_the_mean_colour_and_ignore(size):
+    crop = RandomCrop(crop_size=48, mean=MEAN, std=STD)
+    height, width = size
+    image = Image.new("RGB", (width, height), (255, 255, 255))
+    mask = Image.new("L", (width, height), 5)
+    for random in draws(5):
+        item = crop(image, mask, random)
+        assert item["image"].shape == (3, 48, 48)
+        assert item["mask"].shape == (48, 48)
+        assert item["mask"].dtype == torch.int64
+        covered = item["mask"] == 5
+        assert covered.sum() == min(height, 48) * min(width, 48)
+        assert (item["mask"][~covered] == IGNORE).all()
+        assert (item["image"][:, ~covered] == 0).all()
+        assert (item["image"][:, covered] > 1).all()
+
+
+def test_every_place_and_both_directions_come_up():
+    image, columns, _ = coordinates(50, 52)
+    masks = [PLAIN(image, columns, random)["mask"][0] for random in draws(200)]
+    forward = [int(row[0]) for row in masks if row[0] < row[-1]]
+    backward = [int(row[-1]) for row in masks if row[0] > row[-1]]
+    assert set(forward) == set(backward) == {0, 1, 2, 3, 4}
+    assert 70 <= len(forward) <= 130
+    small = Image.new("L", (44, 48), 1)
+    starts = {int((PLAIN(small.convert("RGB"), small, random)["mask"][0] == 1).int().argmax()) for random in draws(100)}
+    assert starts == {0, 1, 2, 3, 4}
+
+
+def sizes(crop: RandomCrop, height: int, width: int, count: int = 300) -> np.ndarray:
+    """(count, 2) heights and widths of the resized picture, seen whole in a crop that is larger."""
+    mask = Image.new("L", (width, height), 1)
+    image = Image.new("RGB", (width, height))
+    covered = [crop(image, mask, random)["mask"] == 1 for random in draws(count)]
+    return np.array([(int(area.any(1).sum()), int(area.any(0).sum())) for area in covered])
+
+
+def test_scale_is_even_in_its_logarithm_and_keeps_the_shape():
+    found = sizes(dataclasses.replace(PLAIN, crop_size=96, scale_range=(0.5, 2.0)), 20, 40)
+    assert np.abs(found[:, 0] - found[:, 1] / 2).max() <= 1
+    widths = found[:, 1]
+    assert 20 <= widths.min() <= 22
+    assert 77 <= widths.max() <= 80
+    assert 0.4 < (widths < 40).mean() < 0.6  # an even factor would give a third
+
+
+def test_long_side_takes_every_value_of_its_range():
+    crop = dataclasses.replace(PLAIN, crop_size=64, resize_long=(30, 34), scale_range=(9.0, 9.0))
+    assert set(sizes(crop, 20, 40)[:, 1]) == set(sizes(crop, 40, 20)[:, 0]) == {30, 31, 32, 33, 34}
+    assert set(sizes(crop, 20, 40)[:, 0]) <= {15, 16, 17}
+
+
+def test_max_side_brings_large_pictures_down_and_leaves_small_ones():
+    crop = dataclasses.replace(PLAIN, crop_size=64, max_side=30)
+    assert sizes(crop, 60, 45, count=3).tolist() == [[30, 22]] * 3
+    assert sizes(crop, 12, 20, count=3).tolist() == [[12, 20]] * 3
+
+
+def test_a_very_long_picture_keeps_at_least_one_pixel():
+    found = sizes(dataclasses.replace(PLAIN, resize_long=(32, 32)), 1, 1000, count=2)
+    assert found.tolist() == [[1, 32]] * 2
+
+
+def test_jitter_changes_colours_and_not_places():
+    image, columns, _ = coordinates(80, 120)
+    jittered = dataclasses.replace(PLAIN, color_jitter=0.4)
+    changed = 0
+    for seed in range(10):
+        plain, other = (crop(image, columns, np.random.default_rng(seed)) for crop in (PLAIN, jittered))
+        assert torch.equal(plain["mask"], other["mask"])
+        changed += not torch.equal(plain["image"], other["image"])
+    assert changed == 10
+
+
+def test_brightness_stays_in_its_range():
+    grey = Image.new("RGB", (48, 48), (100, 100, 100))  # contrast and saturation leave an even grey as it is
+    crop = dataclasses.replace(PLAIN, color_jitter=0.3)
+    values = np.array([crop(grey, None, random)["image"].mean().item() * 255 for random in draws(200)])
+    assert 69 <= values.min() <= 75
+    assert 125 <= values.max() <= 131
+
+
+def test_normalise_can_be_undone():
+    image = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
+    normal = normalise(image, MEAN, STD)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    assert torch.equal(((normal * std + mean) * 255).round().to(torch.uint8), image)
+    for one, expected in zip(image, normal, strict=True):
+        assert torch.equal(normalise(one, MEAN, STD), expected)
+
+
+def test_normalise_makes_mean_zero_and_deviation_one():
+    mean = torch.tensor(MEAN).view(3, 1, 1) * 255
+    assert normalise(mean, MEAN, STD).abs().max() < 1e-6
+    above = mean + torch.tensor(STD).view(3, 1, 1) * 255
+    assert (normalise(above, MEAN, STD) - 1).abs().max() < 1e-6

@@ -1,0 +1,195 @@
+"""Properties of the way from maps to a mask."""
+
+from functools import partial
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from models.pseudo import UNSURE, background_score, pseudo_mask, upsample
+from models.refine import par
+
+CLASSES = torch.tensor([4, 0, 11])
+
+
+def random_maps(classes: int = 3, height: int = 20, width: int = 30, seed: int = 0) -> Tensor:
+    return torch.rand(classes, height, width, generator=torch.Generator().manual_seed(seed))
+
+
+# --- Masks
+
+
+def test_mask_is_the_best_label():
+    maps = torch.tensor([[[0.9, 0.1, 0.5, 0.1]], [[0.2, 0.6, 0.4, 0.2]]])
+    mask = pseudo_mask(maps, [7, 2], background="threshold", threshold=0.3)
+    assert mask.dtype == torch.uint8
+    assert mask.tolist() == [[8, 3, 8, 0]]
+
+
+def test_threshold_zero_leaves_no_background():
+    maps = random_maps().clamp_min(1e-3)
+    assert torch.equal(pseudo_mask(maps, CLASSES, threshold=0.0), (CLASSES[maps.argmax(dim=0)] + 1).to(torch.uint8))
+
+
+def test_threshold_zero_is_background_where_all_maps_are_zero():
+    assert not pseudo_mask(torch.zeros(3, 4, 5), CLASSES, threshold=0.0).any()
+
+
+def test_threshold_one_is_all_background():
+    maps = random_maps()
+    maps[:, 0, 0] = 1
+    assert not pseudo_mask(maps, CLASSES, threshold=1.0).any()
+
+
+def test_larger_threshold_never_shrinks_the_background():
+    maps = random_maps()
+    grounds = [pseudo_mask(maps, CLASSES, threshold=threshold / 20) == 0 for threshold in range(21)]
+    for smaller, larger in pairwise(grounds):
+        assert (smaller <= larger).all()
+    assert grounds[10].float().mean().item() == pytest.approx(0.5**3, abs=0.05)  # three even draws all below 1/2
+
+
+def test_power_is_its_formula_and_larger_shrinks_the_background():
+    maps = random_maps()
+    torch.testing.assert_close(background_score(maps, "power", 0.9, 3.0), (1 - maps.max(dim=0).values) ** 3)
+    grounds = [pseudo_mask(maps, CLASSES, background="power", power=power) == 0 for power in (0.5, 1, 2, 4, 8)]
+    for larger, smaller in pairwise(grounds):
+        assert (smaller <= larger).all()
+        assert smaller.sum() < larger.sum()
+
+
+def test_power_one_is_the_threshold_one_half():
+    maps = random_maps()
+    power = pseudo_mask(maps, CLASSES, background="power", power=1.0)
+    assert torch.equal(power, pseudo_mask(maps, CLASSES, background="threshold", threshold=0.5))
+
+
+def test_single_class():
+    maps = random_maps(1)
+    mask = pseudo_mask(maps, [19], threshold=0.4)
+    assert torch.equal(mask, 20 * (maps[0] > 0.4).to(torch.uint8))
+
+
+@pytest.mark.parametrize("background", ["threshold", "power"])
+def test_no_class_is_all_background(background):
+    def never(probabilities: Tensor) -> Tensor:
+        raise AssertionError("there is nothing to refine")
+
+    mask = pseudo_mask(torch.zeros(0, 5, 7), [], background=background, ignore_band=0.3, refiner=never)
+    assert mask.shape == (5, 7)
+    assert mask.dtype == torch.uint8
+    assert not mask.any()
+
+
+def test_order_of_classes_does_not_matter():
+    maps, order = random_maps(), [2, 0, 1]
+    assert torch.equal(pseudo_mask(maps[order], CLASSES[order]), pseudo_mask(maps, CLASSES))
+
+
+def test_unknown_background_is_refused():
+    with pytest.raises(ValueError, match="threshold, power"):
+        pseudo_mask(random_maps(), CLASSES, background="otsu")
+
+
+# --- Ignore band
+
+
+@pytest.mark.parametrize("background", ["threshold", "power"])
+def test_ignore_band_is_the_margin(background):
+    maps = random_maps()
+    settings = {"background": background, "threshold": 0.6, "power": 2.0}
+    margin = (maps.max(dim=0).values - background_score(maps, **settings)).abs()
+    plain = pseudo_mask(maps, CLASSES, **settings)
+    for band in (0.0, 0.05, 0.2, 0.5):
+        mask = pseudo_mask(maps, CLASSES, ignore_band=band, **settings)
+        assert (mask == UNSURE).sum() == (margin < band).sum()
+        assert torch.equal(mask[mask != UNSURE], plain[mask != UNSURE])
+
+
+def test_no_band_ignores_nothing_even_at_the_boundary():
+    assert pseudo_mask(torch.full((1, 3, 4), 0.25), [0], threshold=0.25, ignore_band=0.0).eq(0).all()
+
+
+# --- Refiner
+
+
+@pytest.mark.parametrize("background", ["threshold", "power"])
+@pytest.mark.parametrize("band", [0.0, 0.1])
+def test_refiner_that_changes_nothing_gives_the_same_mask(background, band):
+    settings = {"background": background, "threshold": 0.55, "power": 2.0, "ignore_band": band}
+    maps = random_maps()
+    assert torch.equal(
+        pseudo_mask(maps, CLASSES, refiner=lambda p: p, **settings), pseudo_mask(maps, CLASSES, **settings)
+    )
+
+
+def test_refiner_gets_probabilities_of_the_same_best_label():
+    maps = random_maps()
+    seen = []
+    pseudo_mask(maps, CLASSES, threshold=0.6, refiner=lambda p: seen.append(p) or p)
+    (probabilities,) = seen
+    assert probabilities.shape == (4, 20, 30)
+    torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(20, 30))
+    scores = torch.cat([torch.full((1, 20, 30), 0.6), maps])
+    assert torch.equal(probabilities.argmax(dim=0), scores.argmax(dim=0))
+
+
+def test_refiner_decides():
+    """Certain probabilities, 0 and 1, are taken as they are and leave nothing unsure."""
+
+    def all_second_class(probabilities: Tensor) -> Tensor:
+        certain = torch.zeros_like(probabilities)
+        certain[2] = 1
+        return certain
+
+    mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=all_second_class)
+    assert (mask == CLASSES[1] + 1).all()
+
+
+def test_refined_mask_ends_at_the_colour_edge():
+    truth = torch.zeros(48, 64, dtype=torch.bool)
+    truth[12:36, 16:48] = True
+    image = torch.where(truth, 180, 70).to(torch.uint8).expand(3, -1, -1)
+    small = interpolate(truth[None, None].float(), (6, 8), mode="bilinear", antialias=True)[0]
+    maps = upsample(small, (48, 64))  # as blurred as a map of stride 8
+    for threshold in (0.3, 0.7):  # one too large, one too small
+        coarse = pseudo_mask(maps, [2], threshold=threshold) == 3
+        fine = pseudo_mask(maps, [2], threshold=threshold, refiner=partial(par, image)) == 3
+        assert (coarse != truth).float().mean() > 2 * (fine != truth).float().mean()
+
+
+# --- Upsampling
+
+
+@pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])
+def test_upsampled_maps_lie_where_they_were(size):
+    """A ramp over the picture, reduced to stride 4 and brought back, is the same ramp but for the rim."""
+    height, width = size
+    ramps = torch.stack([
+        ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width),
+        ((torch.arange(width) + 0.5) / width)[None].expand(height, width),
+    ])  # fmt: skip
+    cells = (-(-height // 4), -(-width // 4))
+    rows, columns = (torch.arange(cells[0]) + 0.5) / cells[0], (torch.arange(cells[1]) + 0.5) / cells[1]
+    seed = torch.stack([rows[:, None].expand(cells), columns[None].expand(cells)])  # cell centres, edge to edge
+    back = upsample(seed, size)
+    assert back.shape == (2, height, width)
+    inside = (slice(2, height - 2), slice(2, width - 2))
+    torch.testing.assert_close(back[0][inside], ramps[0][inside], atol=1e-5, rtol=0)
+    torch.testing.assert_close(back[1][inside], ramps[1][inside], atol=1e-5, rtol=0)
+
+
+def test_upsample_follows_flips_and_keeps_the_range():
+    maps = random_maps(2, 10, 15)
+    large = upsample(maps, (37, 58))
+    torch.testing.assert_close(upsample(maps.flip(1), (37, 58)), large.flip(1))
+    torch.testing.assert_close(upsample(maps.flip(2), (37, 58)), large.flip(2))
+    assert maps.min() <= large.min()
+    assert large.max() <= maps.max()
+    assert torch.equal(upsample(maps, (10, 15)), maps)
+
+
+def test_upsample_without_classes():
+    assert upsample(torch.zeros(0, 5, 7), (20, 28)).shape == (0, 20, 28)
