@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.pseudo import upsample
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
+from models.pseudo import upsample
 from utils.engine import progress
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, ThresholdSweep

@@ -29,14 +29,14 @@ from stages.inference import IGNORE, Prediction, Predictor, find_class
 from utils.engine import progress
 from utils.errors import UserError
 from utils.files import atomic_path, digest, write_json
-from utils.visualize import Card, bright_palette, Label, Table, Tile, contact_sheet, fit, overlay, printable, write_page
+from utils.visualize import Card, Label, Table, Tile, bright_palette, contact_sheet, fit, overlay, printable, write_page
 
 MASKS, OVERLAYS, DONE, SHEET = "masks", "overlays", ".done", "contact_sheet.jpg"
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
 OVERLAY_SIDE, OPACITY, JPEG_QUALITY = 1600, 0.45, 90
 MOST_CARDS, THUMBNAIL = 400, 360  # pictures inside the page, some 20 KB each, and their long side
-SHEET_PICTURES, SHEET_COLUMNS = 24, 2
+SHEET_PICTURES, SHEET_TILES = 24, 4  # two tiles a picture
 LAST_VALUE = IGNORE - 1  # of a class in a mask
 LABEL_COLUMNS = ("labels", "label", "classes", "class")
 
@@ -365,8 +365,8 @@ def _publish(output: Path, report: dict[str, Any], pictures: list[Picture], valu
     entries = report["pictures"]
     _write_page(output, report, pictures, values)
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), SHEET_PICTURES)).round().astype(int))
-    tiles = [_tiles(output, pictures[number], entries[number], values) for number in chosen]
-    rows = [sum(tiles[start : start + SHEET_COLUMNS], []) for start in range(0, len(tiles), SHEET_COLUMNS)]
+    tiles = [tile for number in chosen for tile in _tiles(output, pictures[number], entries[number], values)]
+    rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
     title = f"{len(entries)} pictures" if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)} pictures"
     with atomic_path(output / SHEET) as temporary:
         contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)

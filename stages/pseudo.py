@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from models.pseudo import pseudo_mask, upsample
-from models.refine import refine
 from torch.utils.data import DataLoader, Dataset
 
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
+from models.pseudo import pseudo_mask, upsample
+from models.refine import refine
 from stages.lists import seed_index
 from stages.seeds import FOLDER as SEEDS
 from utils.config import Config, PseudoConfig
@@ -30,10 +30,10 @@ def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
     background = ignored = pixels = 0
     for name, mask in progress(loader, len(missing), "pseudo"):
-        write_mask(folder / f"{name}.png", mask)
+        write_mask(folder / f"{name}.png", mask.numpy())
         background += int((mask == 0).sum())
         ignored += int((mask == IGNORE).sum())
-        pixels += mask.size
+        pixels += mask.numel()
     shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
     return {"pictures": len(index), "written": len(missing), **shares}
 
@@ -62,15 +62,14 @@ class _Masks(Dataset):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, number: int) -> tuple[str, np.ndarray]:
+    def __getitem__(self, number: int) -> tuple[str, torch.Tensor]:
         record = self.index.records[self.positions[number]]
         seed = read_seed(self.seeds / f"{record.name}.npz")
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
         refinement = None
         if self.settings.refine != "none" and len(seed.classes):
             refinement = refiner(self.settings, np.array(read_image(record.image)))
-        mask = pseudo_mask(
+        return record.name, pseudo_mask(
             maps, torch.from_numpy(seed.classes), background=self.settings.background, threshold=self.settings.threshold,
             power=self.settings.power, ignore_band=self.settings.ignore_band, refiner=refinement,
         )  # fmt: skip
-        return record.name, np.asarray(mask, dtype=np.uint8)

@@ -16,6 +16,8 @@ from data.coco import open_coco
 from data.dataset import WholePictures
 from utils.errors import UserError
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
+
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = {90: "toothbrush", 1: "person", 3: "car"}  # ids with gaps, not in order
 PERSON, CAR, TOOTHBRUSH = 1, 2, 3  # mask values: sorted by id

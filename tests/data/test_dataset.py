@@ -51,7 +51,7 @@ class TestIndex:
         with pytest.raises(UserError, match="the list names 'r0' twice"):
             check_index(dataclasses.replace(good, records=(*good.records, good.records[0])), "the list")
         assert len(check_index(index_of((), classes=MAX_CLASSES), "the list").class_names) == 254
-        with pytest.raises(UserError, match="the list has 255 classes; .* at most 254"):
+        with pytest.raises(UserError, match=r"the list has 255 classes; .* at most 254"):
             check_index(index_of((), classes=MAX_CLASSES + 1), "the list")
 
     def test_fingerprint_names_a_missing_picture(self, tmp_path):

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 from torch import nn
 
-from models.backbone import (
+from models.backbone import (  # timm and torchvision by way of it: it makes them load beside any torch
     IMAGENET_MEAN,
     IMAGENET_STD,
     build_backbone,
     lite0_imagenet_state,
     load_state,
     stage_number,
+    timm,
+    torchvision,
 )
 from models.classifier import build_classifier, build_imagenet_classifier
 from tests.models.tiny import TinyBackbone
@@ -120,8 +121,6 @@ def test_resnet101_is_resnet50_with_a_deeper_third_layer():
 @pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0"])
 def test_parameters_keep_the_names_of_the_published_weights(backbones, name):
     if name == "resnet50":
-        import torchvision
-
         with torch.device("meta"):
             published = torchvision.models.resnet50(weights=None).state_dict()
     else:

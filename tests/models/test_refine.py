@@ -2,14 +2,14 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from models.refine import dense_crf, neighbour_offsets, par, par_kernel, refine
+from models.refine import dense_crf, par, refine
 from utils.errors import UserError
 
 HEIGHT, WIDTH, EDGE = 40, 60, 33  # a picture whose colour changes at column 33
@@ -41,15 +41,19 @@ def intersection_over_union(prediction: Tensor, truth: Tensor) -> float:
     return ((prediction & truth).sum() / (prediction | truth).sum()).item()
 
 
+def neighbour_offsets(dilations: Sequence[int]) -> list[tuple[int, int]]:
+    """(dy, dx) of the eight neighbours at each dilation."""
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    return [(dy * dilation, dx * dilation) for dilation in dilations for dy, dx in steps]
+
+
 def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: tuple[int, ...]) -> np.ndarray:
     """The formula pixel by pixel, in double precision."""
     colours, current = image.numpy().astype(float), probabilities.numpy().astype(float)
     height, width = colours.shape[1:]
-    offsets = [
-        (dy * d, dx * d) for d in dilations for dy in (-1, 0, 1) for dx in (-1, 0, 1) if not (dy == 0 and dx == 0)
-    ]
+    offsets = neighbour_offsets(dilations)
     distances = np.array([math.hypot(*offset) for offset in offsets])
-    position = np.exp(-((distances / (0.3 * distances.std())) ** 2))
+    position = np.exp(-((distances / (0.3 * distances.std(ddof=1))) ** 2))
     position /= position.sum()
     for _ in range(iterations):
         following = np.zeros_like(current)
@@ -57,7 +61,7 @@ def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: 
             for x in range(width):
                 places = [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in offsets]
                 around = np.array([colours[:, v, u] for v, u in places])
-                deviation = np.maximum(around.std(axis=0), 1.0)
+                deviation = np.maximum(around.std(axis=0, ddof=1), 1e-4 * 255)
                 exponent = -(((around - colours[:, y, x]) / (0.3 * deviation)) ** 2).mean(axis=1)
                 colour = np.exp(exponent - exponent.max())
                 kernel = (colour / colour.sum() + 0.01 * position) / 1.01
@@ -86,7 +90,7 @@ def test_par_keeps_probabilities(labels):
 
 def test_par_agrees_with_plain_formula():
     image, probabilities = random_picture(6, 7), random_probabilities(3, 6, 7)
-    image[:, :3, :4] = 100 + image[:, :3, :4] // 64  # a nearly flat part, where the deviation's lower bound holds
+    image[:, :3, :4] = 100 + image[:, :3, :4] // 64  # a nearly flat part
     refined = par(image, probabilities, iterations=2, dilations=(1, 3))
     np.testing.assert_allclose(refined.numpy(), plain_par(image, probabilities, 2, (1, 3)), atol=1e-5)
 
@@ -178,14 +182,14 @@ def test_par_at_reduced_size_finds_the_same_edge():
     assert intersection_over_union(refined[1] > 0.5, truth) > 0.95
 
 
-def test_par_kernel_prefers_alike_colours():
-    """In a half of one colour, the neighbours across the edge get no more than the position kernel gives."""
-    image, _ = two_colours()
-    kernel = par_kernel(image.float(), (1, 2))
-    torch.testing.assert_close(kernel.sum(dim=0), torch.ones(HEIGHT, WIDTH))
-    across = torch.tensor([dx > 0 for _, dx in neighbour_offsets((1, 2))])
-    assert kernel[across, HEIGHT // 2, EDGE - 1].sum() < 0.01
-    assert kernel[~across, HEIGHT // 2, EDGE - 1].sum() > 0.99
+def test_par_takes_from_alike_colours():
+    """Beside an edge, what lies across it gets no more than the position kernel gives."""
+    image, truth = two_colours()
+    ramp = torch.arange(WIDTH).expand(HEIGHT, WIDTH) / WIDTH
+    probabilities = torch.stack([~truth * ramp, truth * ramp, 1 - ramp])
+    taken = par(image, probabilities, iterations=1, dilations=(1, 2))[:, HEIGHT // 2, EDGE - 1]
+    assert taken[0] > 0.9 * ramp[0, EDGE - 1]
+    assert taken[1] < 0.01
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -265,12 +269,14 @@ def test_crf_without_its_package_says_what_to_do(monkeypatch):
 
 def test_refine_by_name():
     image, probabilities = random_picture(20, 25), random_probabilities(2, 20, 25)
-    assert torch.equal(refine("none", image, probabilities, 3, 3), probabilities)
-    assert torch.equal(refine("par", image, probabilities, 3, 5), par(image, probabilities, 3))
-    with pytest.raises(ValueError, match="none, par, crf"):
-        refine("watershed", image, probabilities, 3, 3)
+    assert torch.equal(refine("none", image, probabilities, par_iterations=3, crf_iterations=3), probabilities)
+    assert torch.equal(
+        refine("par", image, probabilities, par_iterations=3, crf_iterations=5), par(image, probabilities, 3)
+    )
 
 
 def test_refine_crf_by_name(crf):
     image, probabilities = random_picture(20, 25), random_probabilities(2, 20, 25)
-    assert torch.equal(refine("crf", image, probabilities, 5, 3), crf(image, probabilities, 3))
+    assert torch.equal(
+        refine("crf", image, probabilities, par_iterations=5, crf_iterations=3), crf(image, probabilities, 3)
+    )
