@@ -11,7 +11,7 @@ Networks look at a picture at the size that suits them and masks come back at th
 import difflib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +131,8 @@ class SegmenterPredictor(Predictor):
         settings = self.cfg.segment
         self.max_side = settings.max_side or MAX_SIDE
         self.settings |= {
-            "segment": {"scales": list(settings.scales), "flip": settings.flip, "max_side": self.max_side}
+            "segment": {"scales": list(settings.scales), "flip": settings.flip, "max_side": self.max_side},
+            "refine": self.cfg.pseudo.refine,
         }
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
@@ -141,7 +142,7 @@ class SegmenterPredictor(Predictor):
         )
         if classes is not None or len(self.allowed) < len(self.class_names):
             probabilities = restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
-        best, values = probabilities.max(dim=0)
+        best, values = refine_occurring(probabilities, refiner(self.cfg.pseudo, image)).max(dim=0)
         occurring = [value - 1 for value in values.unique().tolist() if value]
         shown = occurring if classes is None else classes
         local = torch.zeros(len(self.class_names) + 1, dtype=torch.uint8)
@@ -149,6 +150,17 @@ class SegmenterPredictor(Predictor):
         means = {index: float(best[values == index + 1].mean()) for index in occurring}
         mask = local[values.cpu()].numpy()
         return Prediction(mask, tuple(shown), tuple(means.get(index, 0.0) for index in shown))
+
+
+def refine_occurring(probabilities: Tensor, refinement: Callable[[Tensor], Tensor] | None) -> Tensor:
+    """Probabilities (C + 1, H, W) refined among the values that win somewhere; the others would cost as much for nothing."""
+    winners = probabilities.argmax(dim=0).unique()
+    if refinement is None or len(winners) == 1:
+        return probabilities
+    among = probabilities[winners]
+    refined = torch.zeros_like(probabilities)
+    refined[winners] = refinement(among / among.sum(dim=0, keepdim=True)).to(refined)
+    return refined
 
 
 class ClassifierPredictor(Predictor):
