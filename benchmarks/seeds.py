@@ -15,7 +15,7 @@ from stages.seeds import build_method, prepare, to_seed, whole_pictures
 from utils.config import Config, load_config
 from utils.engine import choose_compute
 
-PICTURES, PAIRS = 12, 5
+PICTURES, PAIRS = 12, 3
 
 
 def main() -> None:

@@ -380,11 +380,11 @@ def _write_page(output: Path, report: dict[str, Any], pictures: list[Picture], v
             title=entry["picture"],
             image=_thumbnail(output / _overlay_path(picture)),
             labels=[
-                Label(row["name"], values.colour(row["value"]), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
+                Label(row["name"], values.colour(row["value"]), f"{row['score']:.2f} · {_percent(row['share'])}")
                 for row in entry["classes"]
             ],
             links=[("overlay", _overlay_path(picture)), ("mask", _mask_path(picture))],
-            note="" if entry["classes"] else "background only",
+            note="" if entry["classes"] else "none of the classes",
         )
         for picture, entry in zip(pictures[:MOST_CARDS], entries[:MOST_CARDS], strict=True)
     ]
@@ -414,8 +414,13 @@ def _tiles(output: Path, picture: Picture, entry: dict[str, Any], values: ClassV
     """The picture and its overlay for the contact sheet."""
     drawn = _thumbnail(output / _overlay_path(picture))
     image = fit(np.array(read_image(picture.path)), THUMBNAIL)
-    swatches = [(f"{row['name']} {100 * row['share']:.0f} %", values.colour(row["value"])) for row in entry["classes"]]
+    seen = [row for row in entry["classes"] if row["pixels"]]
+    swatches = [(f"{row['name']} {_percent(row['share'])}", values.colour(row["value"])) for row in seen]
     return [Tile(image, picture.relative), Tile(drawn, swatches=swatches)]
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def _thumbnail(path: Path) -> np.ndarray:

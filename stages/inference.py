@@ -36,6 +36,11 @@ from utils.visualize import fit
 IGNORE = 255
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
 
+LEAST_SCORE = (
+    0.2  # probability below which a trained classifier's best class is not shown: most likely it is none of them
+)
+REFINEMENT = ("refine", "par_iterations", "crf_iterations")  # what a segmenter takes of the section `pseudo`
+
 # What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants
 # a decision for every pixel, and one picture at a time leaves time for refinement.
 INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
@@ -132,7 +137,7 @@ class SegmenterPredictor(Predictor):
         self.max_side = settings.max_side or MAX_SIDE
         self.settings |= {
             "segment": {"scales": list(settings.scales), "flip": settings.flip, "max_side": self.max_side},
-            "refine": self.cfg.pseudo.refine,
+            "pseudo": {name: value for name, value in to_dict(self.cfg.pseudo).items() if name in REFINEMENT},
         }
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
@@ -194,8 +199,10 @@ class ClassifierPredictor(Predictor):
         return logits.sigmoid()
 
     def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
-        """The classes that the picture shows, by the network's own judgement."""
-        return [index for index in predicted_classes(logits, self.cfg.seeds.class_threshold) if index in self.allowed]
+        """The classes that the picture shows, by the network's own judgement; none where it holds all for unlikely."""
+        threshold = self.cfg.seeds.class_threshold
+        likely = (self.probabilities(logits) >= min(LEAST_SCORE, threshold)).tolist()
+        return [index for index in predicted_classes(logits, threshold) if index in self.allowed and likely[index]]
 
 
 class ImagenetPredictor(ClassifierPredictor):

@@ -394,6 +394,12 @@ class TestPredictors:
         assert said.settings["pseudo"]["refine"] == "none"
         assert said.max_side == 100
 
+    def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
+        predictor = load_predictor(checkpoints["classifier"])
+        assert predictor.choose(None, torch.tensor([-3.0, -2.0, -4.0])) == []
+        assert predictor.choose(None, torch.tensor([-3.0, -1.0, -4.0])) == [1]
+        assert predictor.choose(None, torch.tensor([3.0, -1.0, 4.0])) == [0, 2]
+
     @pytest.mark.parametrize("size", [(1, 1), (3, 700), (33, 31)])
     def test_any_size_of_picture(self, checkpoints, size):
         image = np.full((*size, 3), 90, np.uint8)

@@ -129,9 +129,9 @@ def test_list_by_name_by_path_from_here_and_from_the_root(make_voc, monkeypatch)
 
 def test_list_of_paths_blanks_and_windows_lines(make_voc):
     root = make_voc(6)
-    text = "\ufeff/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0  \r\np4 1\r\n"
+    text = "\ufeffp4 1\r\n/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0  \r\n"
     list_file(root, text)
-    assert [record.name for record in open_voc(root, "mine").records] == ["p3", "p1", "p0", "p4"]
+    assert [record.name for record in open_voc(root, "mine").records] == ["p4", "p3", "p1", "p0"]
 
 
 def test_png_pictures_are_found(make_voc):
