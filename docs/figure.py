@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-HEIGHT, WIDTH, GAP = 1420, 1000, 10  # pixels: at most so high, made so wide; blank lines between two rows
+HEIGHT, WIDTH, GAP = 1420, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 
 
 def main() -> None:
     sheet = Image.open(Path(sys.argv[1]) / "report.jpg").convert("L")
-    blank = (np.asarray(sheet)[:HEIGHT] > 250).all(axis=1)
+    blank = (np.asarray(sheet)[:HEIGHT] > 230).all(axis=1)
     ends = [y for y in range(GAP, len(blank)) if blank[y - GAP : y].all()]
     figure = Image.open(Path(sys.argv[1]) / "report.jpg").crop((0, 0, sheet.width, ends[-1]))
     figure.thumbnail((WIDTH, HEIGHT))
