@@ -17,7 +17,7 @@ from utils.config import load_config
 from utils.engine import Schedule, choose_compute, train_network
 from utils.run import Run
 
-STEPS, PAIRS = 8, 3
+STEPS, PAIRS = 24, 2
 
 
 def main() -> None:
