@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.config import Config, config_from_dict, known_keys, load_config, override, to_dict, to_yaml
+from utils.config import BOUNDS, Config, config_from_dict, known_keys, load_config, override, to_dict, to_yaml
 from utils.errors import UserError
 
 FILE = Path(__file__).parents[2] / "config.yaml"
@@ -224,6 +224,16 @@ def test_numbers_in_every_spelling(text, expected):
     value = load_config(None, overrides=[f"cam.weight_decay={text}"]).cam.weight_decay
     assert isinstance(value, float)
     assert value == expected
+
+
+def test_both_ends_of_a_range_are_allowed():
+    for key, (low, high) in BOUNDS.items():
+        if known_keys()[key] in (int, float) and not key.startswith("prm."):  # lo and hi bound each other
+            for end in (low, high):
+                if end is not None:
+                    section, _, name = key.rpartition(".")
+                    cfg = load_config(None, overrides=[f"{key}={end}"])
+                    assert getattr(getattr(cfg, section) if section else cfg, name) == end
 
 
 def test_lists_become_tuples_of_the_right_type():
