@@ -37,6 +37,7 @@ DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
 OVERLAY_SIDE, OPACITY, JPEG_QUALITY = 1600, 0.45, 90
 MOST_CARDS, THUMBNAIL = 400, 360  # pictures inside the page, some 20 KB each, and their long side
 SHEET_PICTURES, SHEET_TILES = 24, 4  # two tiles a picture
+NOTHING = "none of the classes"
 LAST_VALUE = IGNORE - 1  # of a class in a mask
 LABEL_COLUMNS = ("labels", "label", "classes", "class")
 
@@ -367,7 +368,8 @@ def _publish(output: Path, report: dict[str, Any], pictures: list[Picture], valu
     chosen = np.unique(np.linspace(0, len(pictures) - 1, min(len(pictures), SHEET_PICTURES)).round().astype(int))
     tiles = [tile for number in chosen for tile in _tiles(output, pictures[number], entries[number], values)]
     rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
-    title = f"{len(entries)} pictures" if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)} pictures"
+    count = len(entries) if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)}"
+    title = f"{count} pictures; beside each class its share of the picture"
     with atomic_path(output / SHEET) as temporary:
         contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)
     write_json(output / PREDICTIONS, report)  # the last, because it says that the others are there
@@ -384,7 +386,7 @@ def _write_page(output: Path, report: dict[str, Any], pictures: list[Picture], v
                 for row in entry["classes"]
             ],
             links=[("overlay", _overlay_path(picture)), ("mask", _mask_path(picture))],
-            note="" if entry["classes"] else "none of the classes",
+            note="" if entry["classes"] else NOTHING,
         )
         for picture, entry in zip(pictures[:MOST_CARDS], entries[:MOST_CARDS], strict=True)
     ]
@@ -416,7 +418,7 @@ def _tiles(output: Path, picture: Picture, entry: dict[str, Any], values: ClassV
     image = fit(np.array(read_image(picture.path)), THUMBNAIL)
     seen = [row for row in entry["classes"] if row["pixels"]]
     swatches = [(f"{row['name']} {_percent(row['share'])}", values.colour(row["value"])) for row in seen]
-    return [Tile(image, picture.relative), Tile(drawn, swatches=swatches)]
+    return [Tile(image, picture.relative), Tile(drawn, "" if swatches else NOTHING, swatches)]
 
 
 def _percent(share: float) -> str:

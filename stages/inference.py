@@ -57,7 +57,7 @@ IMAGENET = (
 # is left goes to its synonyms first. So a second class must be likely by itself and lie somewhere else.
 MOST_CLASSES = 3
 CANDIDATES = 6
-LEAST_PROBABILITY = 0.05
+LEAST_PROBABILITY = 0.075
 LEAST_RATIO = 0.3  # to the most likely class
 MOST_OVERLAP = 0.5  # IoU with a likelier class's map
 MAP_OBJECT = 0.4  # map value from which that IoU counts a cell

@@ -178,6 +178,25 @@ class TestOutput:
             predict_pictures(tmp_path / "in", tmp_path / output, Stub())
             assert [row["picture"] for row in predictions(tmp_path / output)["pictures"]] == ["a.png"]
 
+    def test_own_masks_are_no_input_even_if_asked_for(self, tmp_path):
+        save(tmp_path / "in/a.png", (20, 30), 0)
+        predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+        with pytest.raises(UserError, match="no pictures"):
+            predict_pictures(tmp_path / "out/masks", tmp_path / "out", Stub())
+
+    def test_unsure_pixels_stay_unsure(self, tmp_path):
+        class Unsure(Stub):
+            def predict(self, image, classes=None):
+                mask = np.full(image.shape[:2], IGNORE, np.uint8)
+                mask[0], mask[1] = 0, 1
+                return Prediction(mask, (2,), (0.5,))
+
+        save(tmp_path / "in/a.png", (20, 30), 0)
+        predict_pictures(tmp_path / "in", tmp_path / "out", Unsure())
+        mask = read_mask(tmp_path / "out/masks/a.png")
+        assert [np.unique(mask[row]).tolist() for row in (0, 1, 2)] == [[0], [3], [IGNORE]]
+        assert predictions(tmp_path / "out")["pictures"][0]["unsure_share"] == pytest.approx(18 / 20)
+
     def test_masks_of_others_are_not_overwritten(self, tmp_path):
         save(tmp_path / "data/images/a.png", (20, 30), 0)
         save(tmp_path / "data/masks/a.png", (20, 30), mode="L")
