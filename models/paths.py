@@ -1,0 +1,55 @@
+"""Pairs of near cells and the straight paths between them (IRN: Ahn et al., CVPR 2019, section 4.1).
+
+A boundary anywhere on the path between two cells keeps them apart; the affinity of a pair is 1 - the highest boundary on it.
+"""
+
+from functools import lru_cache, reduce
+
+import torch
+from torch import Tensor
+
+Cell = tuple[int, int]
+
+
+@lru_cache
+def pair_paths(radius: int) -> tuple[tuple[Cell, ...], ...]:
+    """The paths of all pairs within the open radius, one half of the plane, shorter paths first.
+
+    Each path is the cells (dy, dx) from the source (0, 0) to the other cell of the pair, which is its last. A cell of the
+    box between the two lies on it where its distance to the line is below 1.
+    """
+    ends = [(0, dx) for dx in range(1, radius)]
+    ends += [(dy, dx) for dy in range(1, radius) for dx in range(1 - radius, radius) if dy * dy + dx * dx < radius * radius]
+    return tuple(sorted((_path(end) for end in ends), key=len))
+
+
+def pair_offsets(radius: int) -> tuple[Cell, ...]:
+    """(dy, dx) of each pair of `pair_paths`, in its order."""
+    return tuple(path[-1] for path in pair_paths(radius))
+
+
+def path_maxima(edge: Tensor, radius: int) -> Tensor:
+    """The highest value on the path of every pair whose source has its whole neighbourhood inside the map.
+
+    Args:
+        edge: (B, h, w) boundary map, larger than the reach = radius - 1.
+
+    Returns:
+        (B, P, h - reach, w - 2 * reach); the source of element (y, x) is the cell (y, x + reach).
+    """
+    reach = radius - 1
+    height, width = edge.shape[-2] - reach, edge.shape[-1] - 2 * reach
+
+    def shifted(cell: Cell) -> Tensor:
+        dy, dx = cell
+        return edge[:, dy : dy + height, reach + dx : reach + dx + width]
+
+    return torch.stack([reduce(torch.maximum, map(shifted, path)) for path in pair_paths(radius)], dim=1)
+
+
+def _path(end: Cell) -> tuple[Cell, ...]:
+    y, x = end
+    columns = range(x + 1) if x >= 0 else range(0, x - 1, -1)
+    length = y * y + x * x
+    cells = [(dy, dx) for dy in range(y + 1) for dx in columns if (dy * x - dx * y) ** 2 < length]
+    return tuple(sorted(cells, key=lambda cell: abs(cell[0]) + abs(cell[1])))
