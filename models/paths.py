@@ -38,7 +38,7 @@ def path_maxima(edge: Tensor, radius: int) -> Tensor:
         (B, P, h - reach, w - 2 * reach); the source of element (y, x) is the cell (y, x + reach).
     """
     reach = radius - 1
-    height, width = edge.shape[-2] - reach, edge.shape[-1] - 2 * reach
+    height, width = max(0, edge.shape[-2] - reach), max(0, edge.shape[-1] - 2 * reach)
 
     def shifted(cell: Cell) -> Tensor:
         dy, dx = cell

@@ -1,0 +1,256 @@
+"""IRN: where objects end, and where their centres lie (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
+
+    network = AffinityNet(build_backbone("resnet50"))             # branches on a frozen backbone
+    maps = network(x)                                             # edge logits and displacement, at stride 4
+    losses = weighted_losses(affinity_losses(*maps, labels, 10))  # from confident seeds; their sum is the published loss
+    edge = boundary(network, image)                               # 0..1, what the random walk must not cross
+    instances = centroids(displacement(network, image))           # cells that point to the same centre
+
+Neither branch is ever shown a boundary or an instance: whether two near cells have the same class is all they learn from.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
+
+from models.backbone import Backbone
+from models.paths import pair_offsets, path_maxima
+
+STRIDE = 4  # of all maps here, as of seeds
+IGNORE = 255
+
+# As published: channels and group-norm groups of each stage in the boundary branch; channels of the first stage and of late
+# ones in the displacement branch.
+EDGE_WIDTH, EDGE_GROUPS = 32, 4
+FIRST_WIDTH, LAST_WIDTH = 64, 256
+
+EPSILON = 1e-5  # of logarithms and divisions, as published
+# Total = ((bg_pos + fg_pos) / 2 + neg) / 2 + (disp_fg + disp_bg) / 2, as published.
+LOSS_WEIGHTS = {"bg_pos": 0.25, "fg_pos": 0.25, "neg": 0.5, "disp_fg": 0.5, "disp_bg": 0.5}
+
+
+class AffinityMaps(NamedTuple):
+    """What the network gives for a batch.
+
+    Attributes:
+        edge: (B, 1, H4, W4) boundary logits, H4 = ceil(H / 4).
+        displacement: (B, 2, H4, W4) way (dy, dx) in cells from each cell to its object's centre; None without that branch.
+    """
+
+    edge: Tensor
+    displacement: Tensor | None
+
+
+class MeanShift(nn.Module):
+    """Takes the mean over the training pictures off a displacement, and in training nothing, for it is not known yet.
+
+    The losses see differences of displacements only, so a network may add any constant to all of them.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("running_mean", torch.zeros(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x if self.training else x - self.running_mean[:, None, None]
+
+
+class AffinityNet(nn.Module):
+    """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
+
+    On ResNet-50 this is the published network, widths and parameter names included. The rule for any backbone: *each* stage
+    of its chain, whatever its stride, has a 1x1 convolution with group norm, and all meet at stride 4. Coarser
+    maps are interpolated to it. Finer ones are averaged down rather than left out: they know best where a colour ends.
+    A stage has 32 channels for the boundary. For the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages coarser than 4
+    are first joined with one another at stride 8.
+
+    Pictures are padded with zeros at the right and bottom until the coarsest stride divides them, so any size will do.
+
+    Args:
+        backbone: any; it is frozen here, for good.
+        displacement: with the displacement branch; without, nothing of it exists.
+    """
+
+    def __init__(self, backbone: Backbone, displacement: bool = True):
+        super().__init__()
+        self.backbone = backbone.requires_grad_(False).eval()
+        self.has_displacement = displacement
+        stages = range(len(backbone.channels))
+        self.edge_names = [f"fc_edge{number + 1}" for number in stages]
+        for name, channels in zip(self.edge_names, backbone.channels, strict=True):
+            self.add_module(name, _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
+        self.edge_output = f"fc_edge{len(stages) + 1}"
+        self.add_module(self.edge_output, nn.Conv2d(len(stages) * EDGE_WIDTH, 1, 1))
+        if not displacement:
+            return
+        widths = [min(FIRST_WIDTH * 2**number, LAST_WIDTH) for number in stages]
+        self.displacement_names = [f"fc_dp{number + 1}" for number in stages]
+        for name, channels, width in zip(self.displacement_names, backbone.channels, widths, strict=True):
+            self.add_module(name, _branch(channels, width))
+        self.coarse = [stride > STRIDE for stride in backbone.strides]
+        joined = sum(width for width, coarse in zip(widths, self.coarse, strict=True) if coarse)
+        fine = sum(widths) - joined
+        self.displacement_join, self.displacement_output = (f"fc_dp{len(stages) + number}" for number in (1, 2))
+        self.add_module(self.displacement_join, _branch(joined, LAST_WIDTH))
+        self.mean_shift = MeanShift()
+        output = nn.Sequential(
+            *_branch(fine + LAST_WIDTH, LAST_WIDTH), nn.ReLU(), nn.Conv2d(LAST_WIDTH, 2, 1, bias=False)
+        )
+        self.add_module(self.displacement_output, output)
+
+    def train(self, mode: bool = True) -> "AffinityNet":
+        super().train(mode)
+        self.backbone.eval()  # all of it: what is not trained must not draw random numbers either
+        return self
+
+    def forward(self, x: Tensor) -> AffinityMaps:
+        """(B, 3, H, W) normalised pictures -> maps at stride 4; the displacement is shifted by its mean in evaluation only."""
+        rows, columns = cells(x)
+        features = self.features(x)
+        edge = self.edge_logits(features)[..., :rows, :columns]
+        if not self.has_displacement:
+            return AffinityMaps(edge, None)
+        return AffinityMaps(edge, self.displacement(features)[..., :rows, :columns])
+
+    @torch.no_grad()
+    def features(self, x: Tensor) -> list[Tensor]:
+        """(B, 3, H, W) -> the stages' maps of the padded picture, none finer than stride 4, without a graph."""
+        unit = max(STRIDE, *self.backbone.strides)
+        x = pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit))
+        size = cells(x)
+        maps = self.backbone.stages(x)
+        return [adaptive_avg_pool2d(m, size) if m.shape[-2] > size[0] else m for m in maps]
+
+    def edge_logits(self, features: list[Tensor]) -> Tensor:
+        """Maps of `features` -> (B, 1, h, w) at stride 4 of the padded picture."""
+        size = self._size(features, STRIDE)
+        maps = [_at(getattr(self, name)(m), size) for name, m in zip(self.edge_names, features, strict=True)]
+        return getattr(self, self.edge_output)(torch.cat(maps, dim=1))
+
+    def displacement(self, features: list[Tensor]) -> Tensor:
+        """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded picture."""
+        maps = [getattr(self, name)(m) for name, m in zip(self.displacement_names, features, strict=True)]
+        size, half = self._size(features, STRIDE), self._size(features, 2 * STRIDE)
+        joined = torch.cat([_at(m, half) for m, coarse in zip(maps, self.coarse, strict=True) if coarse], dim=1)
+        fine = [_at(m, size) for m, coarse in zip(maps, self.coarse, strict=True) if not coarse]
+        joined = _at(getattr(self, self.displacement_join)(joined), size)
+        return self.mean_shift(getattr(self, self.displacement_output)(torch.cat([*fine, joined], dim=1)))
+
+    def _size(self, features: list[Tensor], stride: int) -> tuple[int, int]:
+        """A map's size at that stride; the padded picture is whole cells of the last stage."""
+        rows, columns = features[-1].shape[-2:]
+        return rows * self.backbone.strides[-1] // stride, columns * self.backbone.strides[-1] // stride
+
+
+def cells(x: Tensor) -> tuple[int, int]:
+    """Rows and columns at stride 4 of pictures (..., H, W): a cell for each 4 x 4 pixels begun."""
+    return -(-x.shape[-2] // STRIDE), -(-x.shape[-1] // STRIDE)
+
+
+@torch.no_grad()
+def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side: int = 0) -> Tensor:
+    """The boundary map of a picture: sigmoid of the mean logit of picture and mirror image.
+
+    Args:
+        network: in evaluation mode.
+        image: (3, H, W) normalised, of any size.
+        least_side: the picture is padded with zeros to at least this height and width. Group norm takes its statistics over
+            the padding too, so this moves all values a little: published maps are padded to the crop size, 512.
+
+    Returns:
+        (ceil(H / 4), ceil(W / 4)) float32 in 0..1.
+    """
+    rows, columns = cells(image)
+    views = torch.stack([image, image.flip(-1)]) if flip else image[None]
+    logits = network.edge_logits(network.features(_pad_to(views, least_side))).float()[:, 0, :rows, :columns]
+    return torch.cat([logits[:1], logits[1:].flip(-1)]).mean(dim=0).sigmoid()
+
+
+@torch.no_grad()
+def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
+    """The displacement (2, ceil(H / 4), ceil(W / 4)) of a picture (3, H, W); arguments as of `boundary`."""
+    rows, columns = cells(image)
+    features = network.features(_pad_to(image[None], least_side))
+    return network.displacement(features).float()[0, :, :rows, :columns]
+
+
+def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:
+    """The published losses over all pairs of cells within the radius; their published weights are `weighted_losses`.
+
+    The affinity of a pair is 1 - the highest boundary on the path between its cells. A pair counts where both its cells have a
+    label and its source has its whole neighbourhood inside the map, so a map smaller than that gives 0.
+
+    Args:
+        edge_logits: (B, 1, h, w); sigmoid is the boundary.
+        displacement: (B, 2, h, w) as (dy, dx) in cells, or None.
+        labels: (B, h, w) integers of confident seeds: 0 background, > 0 a class, 255 unknown.
+        radius: of the pairs, in cells; exclusive.
+
+    Returns:
+        Float32 scalars, each a mean over the pairs that it speaks of, 0 where there are none.
+        `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of pairs of
+        different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|, pairs of a class point
+        to one centre, and `disp_bg` = |d_source - d_other|, those of background the same way; without it, neither key.
+
+    Raises:
+        ValueError: labels of another size than the maps.
+    """
+    if labels.shape != (len(edge_logits), *edge_logits.shape[-2:]):
+        raise ValueError(f"labels {tuple(labels.shape)} do not fit edge logits {tuple(edge_logits.shape)}")
+    affinity = 1 - path_maxima(edge_logits.float().sigmoid()[:, 0], radius)
+    source, other = _pairs(labels, radius)
+    known = (source != IGNORE) & (other != IGNORE)
+    same = known & (source == other)
+    pairs = {"bg_pos": same & (source == 0), "fg_pos": same & (source != 0), "neg": known & ~same}
+    counts = {name: mask.sum() for name, mask in pairs.items()}
+
+    attract, repel = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
+    losses = {
+        name: ((repel if name == "neg" else attract) * mask).sum() / (counts[name] + EPSILON)
+        for name, mask in pairs.items()
+    }
+    if displacement is None:
+        return losses
+    offsets = torch.tensor(pair_offsets(radius), device=labels.device)
+    for axis in range(2):
+        start, end = _pairs(displacement[:, axis].float(), radius)
+        difference = start - end
+        to_centre = (difference - offsets[:, axis, None, None]).abs()
+        for name, distance, kind in (("disp_fg", to_centre, "fg_pos"), ("disp_bg", difference.abs(), "bg_pos")):
+            mean = (distance * pairs[kind]).sum() / (2 * counts[kind] + EPSILON)
+            losses[name] = losses.get(name, 0) + mean
+    return losses
+
+
+def weighted_losses(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Terms of `affinity_losses` times their published weights (`LOSS_WEIGHTS`): their sum is what training descends."""
+    return {name: LOSS_WEIGHTS[name] * loss for name, loss in losses.items()}
+
+
+def _branch(channels: int, width: int, groups: int | None = None) -> nn.Sequential:
+    """1x1 convolution and group norm: groups of 8 channels, at most 16 of them, as published."""
+    return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups or min(width // 8, 16), width))
+
+
+def _at(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """A branch's map at another size, rectified there."""
+    if x.shape[-2:] != size:
+        x = interpolate(x, size, mode="bilinear", align_corners=False)
+    return relu(x)
+
+
+def _pad_to(x: Tensor, least_side: int) -> Tensor:
+    return pad(x, (0, max(0, least_side - x.shape[-1]), 0, max(0, least_side - x.shape[-2])))
+
+
+def _pairs(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:
+    """Values (B, h, w) at the sources (B, 1, h', w') and at the other cells (B, P, h', w') of the pairs of `path_maxima`."""
+    reach = radius - 1
+    height, width = max(0, x.shape[-2] - reach), max(0, x.shape[-1] - 2 * reach)
+
+    def at(dy: int, dx: int) -> Tensor:
+        return x[:, dy : dy + height, reach + dx : reach + dx + width]
+
+    return at(0, 0)[:, None], torch.stack([at(*offset) for offset in pair_offsets(radius)], dim=1)
