@@ -4,13 +4,16 @@
     maps = network(x)                                             # edge logits and displacement, at stride 4
     losses = weighted_losses(affinity_losses(*maps, labels, 10))  # from confident seeds; their sum is the published loss
     edge = boundary(network, image)                               # 0..1, what the random walk must not cross
-    instances = centroids(displacement(network, image))           # cells that point to the same centre
+    instances = centroids(displacement_field(network, image))     # cells that point to the same centre
 
 Neither branch is ever shown a boundary or an instance: whether two near cells have the same class is all they learn from.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
@@ -25,6 +28,8 @@ IGNORE = 255
 # ones in the displacement branch.
 EDGE_WIDTH, EDGE_GROUPS = 32, 4
 FIRST_WIDTH, LAST_WIDTH = 64, 256
+
+CENTROID_DOUBLINGS = 7  # 2^7 steps, more than lie between the rim of an object and its centre
 
 EPSILON = 1e-5  # of logarithms and divisions, as published
 # Total = ((bg_pos + fg_pos) / 2 + neg) / 2 + (disp_fg + disp_bg) / 2, as published.
@@ -100,6 +105,16 @@ class AffinityNet(nn.Module):
         )
         self.add_module(self.displacement_output, output)
 
+    @property
+    def displacement_branch(self) -> nn.ModuleList:
+        """The displacement's own modules, which train at a higher rate; empty without that branch."""
+        names = (
+            [*self.displacement_names, self.displacement_join, self.displacement_output]
+            if self.has_displacement
+            else []
+        )
+        return nn.ModuleList(getattr(self, name) for name in names)
+
     def train(self, mode: bool = True) -> "AffinityNet":
         super().train(mode)
         self.backbone.eval()  # all of it: what is not trained must not draw random numbers either
@@ -169,11 +184,51 @@ def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side:
 
 
 @torch.no_grad()
-def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
-    """The displacement (2, ceil(H / 4), ceil(W / 4)) of a picture (3, H, W); arguments as of `boundary`."""
+def displacement_field(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
+    """The displacement (2, ceil(H / 4), ceil(W / 4)) of a picture (3, H, W), float32; arguments as of `boundary`."""
     rows, columns = cells(image)
     features = network.features(_pad_to(image[None], least_side))
     return network.displacement(features).float()[0, :, :rows, :columns]
+
+
+@torch.no_grad()
+def fit_mean_shift(network: AffinityNet, displacements: Iterable[Tensor]) -> None:
+    """Set the mean that evaluation takes off, from training pictures, once training is over.
+
+    Args:
+        network: in evaluation mode, with a displacement branch.
+        displacements: (2, h, w) of each picture, as `displacement_field` gives them now; each counts alike. They may be
+            computed on the way: the mean is set when all have been seen. None at all changes nothing.
+    """
+    means = [field.mean(dim=(1, 2)) for field in displacements]
+    if means:
+        # What is taken off already is part of the mean of all.
+        network.mean_shift.running_mean += torch.stack(means).mean(dim=0).to(network.mean_shift.running_mean)
+
+
+def centroids(displacement: Tensor) -> Tensor:
+    """Instances from a displacement (section 5.1): cells that come to the same place when they follow it again and again.
+
+    Places at most two cells apart are one instance, and so is a chain of such.
+
+    Args:
+        displacement: (2, h, w) as (dy, dx) in cells.
+
+    Returns:
+        (h, w) int64: instances 1..N. Every cell belongs to one, background too: which cells are an object's, a mask must say.
+    """
+    height, width = displacement.shape[1:]
+    rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()
+    columns = torch.arange(width, device=displacement.device) + displacement[1].round().long()
+    place = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
+    for _ in range(CENTROID_DOUBLINGS):  # of the number of steps; where cells go round in a circle there is no last one
+        place = place[place]
+    place = place.cpu().numpy()
+    ends = np.zeros((height, width), np.uint8)
+    ends.flat[place] = 1
+    # Each end fills 2 x 2 cells, so ends up to two apart touch, if only at a corner.
+    _, instances = cv2.connectedComponents(cv2.dilate(ends, np.ones((2, 2), np.uint8)), connectivity=8)
+    return torch.from_numpy(instances.flat[place]).long().reshape(height, width).to(displacement.device)
 
 
 def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:

@@ -19,7 +19,9 @@ def pair_paths(radius: int) -> tuple[tuple[Cell, ...], ...]:
     box between the two lies on it where its distance to the line is below 1.
     """
     ends = [(0, dx) for dx in range(1, radius)]
-    ends += [(dy, dx) for dy in range(1, radius) for dx in range(1 - radius, radius) if dy * dy + dx * dx < radius * radius]
+    ends += [
+        (dy, dx) for dy in range(1, radius) for dx in range(1 - radius, radius) if dy * dy + dx * dx < radius * radius
+    ]
     return tuple(sorted((_path(end) for end in ends), key=len))
 
 
@@ -31,20 +33,43 @@ def pair_offsets(radius: int) -> tuple[Cell, ...]:
 def path_maxima(edge: Tensor, radius: int) -> Tensor:
     """The highest value on the path of every pair whose source has its whole neighbourhood inside the map.
 
+    Where several cells of a path share the highest value, the gradient is split among them.
+
     Args:
-        edge: (B, h, w) boundary map, larger than the reach = radius - 1.
+        edge: (B, h, w) boundary map.
+        radius: of the pairs, exclusive; they reach reach = radius - 1 cells far.
 
     Returns:
-        (B, P, h - reach, w - 2 * reach); the source of element (y, x) is the cell (y, x + reach).
+        (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; the source of element (y, x) is the cell
+        (y, x + reach). Empty where the map is too small to hold a neighbourhood.
     """
     reach = radius - 1
     height, width = max(0, edge.shape[-2] - reach), max(0, edge.shape[-1] - 2 * reach)
+    shifted = {
+        (dy, dx): edge[:, dy : dy + height, reach + dx : reach + dx + width]
+        for dy, dx in {cell for path in pair_paths(radius) for cell in path}
+    }
+    maxima: list[Tensor] = []
+    for part, rest in _shared_parts(radius):
+        values = [shifted[cell] for cell in rest] + ([] if part is None else [maxima[part]])
+        maxima.append(reduce(torch.maximum, values))
+    return torch.stack(maxima, dim=1)
 
-    def shifted(cell: Cell) -> Tensor:
-        dy, dx = cell
-        return edge[:, dy : dy + height, reach + dx : reach + dx + width]
 
-    return torch.stack([reduce(torch.maximum, map(shifted, path)) for path in pair_paths(radius)], dim=1)
+@lru_cache
+def _shared_parts(radius: int) -> tuple[tuple[int | None, tuple[Cell, ...]], ...]:
+    """For each path the number of the longest earlier one that lies on it, and its cells that are left.
+
+    The maximum of a part serves all paths that it lies on: 648 maxima at radius 10 where path by path takes 1,982.
+    """
+    paths = [frozenset(path) for path in pair_paths(radius)]
+    parts = []
+    for number, path in enumerate(paths):
+        earlier = [other for other in range(number) if paths[other] < path]
+        part = max(earlier, key=lambda other: len(paths[other]), default=None)
+        rest = path if part is None else path - paths[part]
+        parts.append((part, tuple(sorted(rest))))
+    return tuple(parts)
 
 
 def _path(end: Cell) -> tuple[Cell, ...]:
