@@ -16,8 +16,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from stages.gallery import Summary, predict_pictures
+from stages.exports import FORMATS, export_masks, parse_formats, said
+from stages.gallery import MAPS, Summary, predict_pictures
 from stages.inference import Predictor, load_predictor
+from stages.mask_sets import open_mask_set
 from utils.config import Config, load_config
 from utils.errors import UserError, run_script
 
@@ -44,6 +46,10 @@ def parse_args() -> argparse.Namespace:
         "with rows of 0 and 1; for pictures without a row the network says",
     )  # fmt: skip
     parser.add_argument("--classes", default="", metavar="A,B", help="find only these classes")
+    parser.add_argument(
+        "--export", default="", metavar="A,B",
+        help=f"also write the masks as {', '.join(FORMATS)} (see python -m stages.exports --help), or soft maps: {MAPS}/NAME.npz",
+    )  # fmt: skip
     parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
@@ -66,9 +72,12 @@ def main() -> None:
     allowed = [name.strip() for name in args.classes.split(",") if name.strip()]
     if args.limit < 0:
         raise UserError(f"--limit {args.limit}: expected a number of pictures, or 0 for all")
+    formats = parse_formats(args.export, (*FORMATS, MAPS)) if args.export else []
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed)
-    summary = predict_pictures(args.input, args.output, predictor, args.labels, args.limit)
+    summary = predict_pictures(args.input, args.output, predictor, args.labels, args.limit, maps=MAPS in formats)
     report(summary, predictor, args.output)
+    if masks_in := [name for name in formats if name != MAPS]:
+        print(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
 
 
 def default_checkpoint(cfg: Config) -> str:

@@ -2,6 +2,7 @@
 
     out/masks/NAME.png        palette PNG at the picture's own size; 0 background, 255 unsure
     out/overlays/NAME.jpg     the mask drawn over the picture
+    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py) whose class k has mask value k + 1
     out/classes.json          mask value -> class name and colour
     out/predictions.json      per picture: size, classes with score, share and pixels; unreadable files; network; settings
     out/index.html, out/contact_sheet.jpg
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.artifacts import voc_palette, write_mask
+from data.artifacts import Seed, voc_palette, write_mask, write_seed
 from data.images import IMAGE_SUFFIXES, UnreadableImage, find_images, read_image
 from stages.inference import IGNORE, Prediction, Predictor, find_class
 from utils.engine import progress
@@ -31,7 +32,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, digest, write_json
 from utils.visualize import Card, Label, Table, Tile, bright_palette, contact_sheet, fit, overlay, printable, write_page
 
-MASKS, OVERLAYS, DONE, SHEET = "masks", "overlays", ".done", "contact_sheet.jpg"
+MASKS, OVERLAYS, MAPS, DONE, SHEET = "masks", "overlays", "maps", ".done", "contact_sheet.jpg"
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
 OVERLAY_SIDE, OPACITY, JPEG_QUALITY = 1600, 0.45, 90
@@ -121,7 +122,7 @@ class ClassValues:
 
 
 def predict_pictures(
-    source: Path, output: Path, predictor: Predictor, labels: Path | None = None, limit: int = 0
+    source: Path, output: Path, predictor: Predictor, labels: Path | None = None, limit: int = 0, maps: bool = False
 ) -> Summary:
     """Masks, overlays and a gallery for a picture or a folder of pictures; those done already are kept.
 
@@ -130,6 +131,7 @@ def predict_pictures(
         output: the folder to write into; may lie inside `source`.
         labels: a CSV of what pictures contain (see `read_labels`); for the others the network says.
         limit: the most pictures to take; 0 takes all.
+        maps: also write soft maps; pictures that are done but for these are predicted again.
 
     Raises:
         UserError: no pictures, none that can be read, an output folder that is not ours, or bad labels.
@@ -148,13 +150,15 @@ def predict_pictures(
         classes = given.get(picture.relative)
         fingerprint = digest([base, picture.relative, _identity(picture.path), classes])
         entry = _done(output, picture, fingerprint, values, predictor)
-        if entry is None:
+        if entry is None or (maps and not (output / _maps_path(picture)).is_file()):
             try:
                 image = np.array(read_image(picture.path))
             except UnreadableImage as error:
                 unreadable.append({"picture": printable(picture.relative), "reason": printable(str(error))})
                 continue
             prediction = predictor.predict(image, classes)
+            if maps:
+                _write_maps(output / _maps_path(picture), prediction, values, image.shape[:2])
             entry = _write(output, picture, image, prediction, values, predictor, classes is not None)
             write_json(_done_path(output, picture), {"fingerprint": fingerprint, "entry": entry})
             new += 1
@@ -342,6 +346,14 @@ def _write(
     }
 
 
+def _write_maps(path: Path, prediction: Prediction, values: ClassValues, size: tuple[int, int]) -> None:
+    """The soft maps of the classes that have a mask value."""
+    found = [values.value(index) for index in prediction.classes]
+    kept = [place for place, value in enumerate(found) if value != IGNORE]
+    classes = np.array([found[place] - 1 for place in kept], np.int64)
+    write_seed(path, Seed(classes, prediction.maps[kept], size))
+
+
 def _done(
     output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
 ) -> dict[str, Any] | None:
@@ -437,6 +449,10 @@ def _mask_path(picture: Picture) -> str:
 
 def _overlay_path(picture: Picture) -> str:
     return f"{OVERLAYS}/{picture.name}.jpg"
+
+
+def _maps_path(picture: Picture) -> str:
+    return f"{MAPS}/{picture.name}.npz"
 
 
 def _done_path(output: Path, picture: Picture) -> Path:

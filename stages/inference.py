@@ -27,7 +27,7 @@ from models.pseudo import pseudo_mask, upsample
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.networks import load_network
 from stages.pseudo import refiner
-from stages.seeds import build_method, predicted_classes, prepare
+from stages.seeds import build_method, predicted_classes, prepare, to_seed
 from utils.config import Config, load_config, override, to_dict
 from utils.engine import Compute, choose_compute
 from utils.errors import UserError
@@ -71,11 +71,14 @@ class Prediction:
         mask: (H, W) uint8; value k + 1 is `classes[k]`, 0 background, 255 unsure (only where settings ask for it).
         classes: positions in the predictor's `class_names`; one may have no pixel.
         scores: the network's probability of each class, 0..1.
+        maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, what the mask was decided from, before refinement: a segmenter's
+            probabilities, a classifier's activation maps. None where nothing knows them.
     """
 
     mask: np.ndarray
     classes: tuple[int, ...]
     scores: tuple[float, ...]
+    maps: np.ndarray | None = None
 
 
 class Predictor(ABC):
@@ -119,11 +122,16 @@ class Predictor(ABC):
         tensor = prepare(pixels, self.network, self.compute, max_side=0)
         with self.compute.autocast():
             found = self._predict(small, tensor, None if classes is None else sorted(set(classes)))
-        return Prediction(resize_mask(found.mask, image.shape[:2]), found.classes, found.scores)
+        size = image.shape[:2]
+        maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
+        return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 
     @abstractmethod
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        """As `predict`, for a picture of at most `max_side`, which `tensor` (3, h, w) holds normalised on the device."""
+        """As `predict`, for a picture of at most `max_side`, which `tensor` (3, h, w) holds normalised on the device.
+
+        Its maps (K, *, *) may be of any size.
+        """
 
 
 class SegmenterPredictor(Predictor):
@@ -154,7 +162,8 @@ class SegmenterPredictor(Predictor):
         local[[index + 1 for index in shown]] = torch.arange(1, len(shown) + 1, dtype=torch.uint8)
         means = {index: float(best[values == index + 1].mean()) for index in occurring}
         mask = local[values.cpu()].numpy()
-        return Prediction(mask, tuple(shown), tuple(means.get(index, 0.0) for index in shown))
+        maps = probabilities[[index + 1 for index in shown]].float().cpu().numpy()
+        return Prediction(mask, tuple(shown), tuple(means.get(index, 0.0) for index in shown), maps)
 
 
 def refine_occurring(probabilities: Tensor, refinement: Callable[[Tensor], Tensor] | None) -> Tensor:
@@ -185,14 +194,15 @@ class ClassifierPredictor(Predictor):
         scores = self.probabilities(logits)
         shown = self.choose(tensor, logits) if classes is None else classes
         if not shown:
-            return Prediction(np.zeros(image.shape[:2], np.uint8), (), ())
-        maps = upsample(self.method(self.network, tensor, shown).cpu(), image.shape[:2])
+            return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
+        coarse = self.method(self.network, tensor, shown).float().cpu()
+        maps = upsample(coarse, image.shape[:2])
         settings = self.cfg.pseudo
         mask = pseudo_mask(
             maps, torch.arange(len(shown)), background=settings.background, threshold=settings.threshold,
             power=settings.power, ignore_band=settings.ignore_band, refiner=refiner(settings, image),
         )  # fmt: skip
-        return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()))
+        return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(C,) logits -> (C,) probabilities, each class by itself."""

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.mask import decode
 
 import infer
-from data.artifacts import read_mask
+from data.artifacts import read_mask, read_seed, seed_size
 from data.transforms import normalise
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter, class_probabilities
@@ -204,6 +205,58 @@ class TestOutput:
         with pytest.raises(UserError, match="not written by infer"):
             predict_pictures(tmp_path / "data/images", tmp_path / "data", Stub())
         assert (tmp_path / "data/masks/a.png").read_bytes() == before
+
+
+class TestExport:
+    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+    def test_masks_in_other_formats(self, script, checkpoints, pictures, tmp_path, kind):
+        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
+        code, printed = script(*arguments, "--export", "coco,maps,yolo")
+        assert code == 0, printed
+        coco = json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))
+        assert [row["file_name"] for row in coco["images"]] == ["a.jpg", "b/c.png", "rotated.jpg"]
+        for row in coco["annotations"]:
+            name = Path(coco["images"][row["image_id"] - 1]["file_name"]).with_suffix("")
+            mask = read_mask(tmp_path / "out/masks" / f"{name}.png")
+            assert np.array_equal(decode(row["segmentation"]) > 0, mask == row["category_id"])
+        assert [path.stem for path in sorted((tmp_path / "out/yolo/labels").rglob("*.txt"))] == ["a", "c", "rotated"]
+        for entry in predictions(tmp_path / "out")["pictures"]:
+            seed = read_seed(tmp_path / "out/maps" / Path(entry["picture"]).with_suffix(".npz"))
+            assert seed.size == (entry["height"], entry["width"])
+            assert {value + 1 for value in seed.classes.tolist()} == {row["value"] for row in entry["classes"]}
+
+    def test_a_segmenters_maps_are_its_probabilities(self, script, checkpoints, pictures, tmp_path):
+        script("--input", pictures / "a.jpg", "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"],
+               "--export", "maps", "--set", "pseudo.refine=none", "--set", "segment.scales=[1.0]")  # fmt: skip
+        seed, mask = read_seed(tmp_path / "out/maps/a.npz"), read_mask(tmp_path / "out/masks/a.png")
+        cells = mask[2::4, 2::4]
+        assert seed.maps.shape[1:] == cells.shape
+        for number, maps in zip(seed.classes, seed.maps, strict=True):
+            assert maps[cells == number + 1].mean() > maps[cells != number + 1].mean()
+        assert (seed.maps.sum(axis=0) <= 1 + len(seed.maps) / 255).all()
+
+    def test_maps_asked_for_later_are_made_then(self, pictures, tmp_path):
+        stub = Stub()
+        stub.predict = lambda image, classes=None: Prediction(
+            np.zeros(image.shape[:2], np.uint8),
+            (1,),
+            (0.5,),
+            np.full((1, *seed_size(*image.shape[:2])), 0.4, np.float32),
+        )
+        predict_pictures(pictures, tmp_path / "out", stub)
+        assert predict_pictures(pictures, tmp_path / "out", stub, maps=True).new == 3
+        assert read_seed(tmp_path / "out/maps/b/c.npz").classes.tolist() == [1]
+        assert predict_pictures(pictures, tmp_path / "out", stub, maps=True).new == 0
+        assert predict_pictures(pictures, tmp_path / "out", stub).new == 0
+
+    def test_an_unknown_format_is_said_before_anything_is_done(self, script, checkpoints, pictures, tmp_path):
+        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"],
+                               "--export", "cocoa")  # fmt: skip
+        assert (code, "no format 'cocoa'; expected some of coco, coco-polygons, yolo, voc, maps" in printed) == (
+            2,
+            True,
+        )
+        assert not (tmp_path / "out").exists()
 
 
 class TestUnreadable:

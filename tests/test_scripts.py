@@ -17,6 +17,8 @@ import torch
 
 from data.artifacts import read_mask, read_seed
 from data.shapes import generate
+from stages.exports import export_masks
+from stages.mask_sets import open_mask_set
 from utils.errors import run_script
 
 ROOT = Path(__file__).parents[1]
@@ -271,6 +273,17 @@ def test_pseudo_masks_are_the_seeds_at_the_threshold(finished):
     seeds = finished.evaluate("--seeds", finished.run / "seeds", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert masks["over_activation"] == pytest.approx(seeds["over_activation"], abs=1e-9)
+
+
+def test_a_runs_masks_are_exported_with_its_classes_and_pictures(finished, tmp_path):
+    for folder, list_name in (("pseudo", "train"), ("predictions/given", "val")):
+        masks = open_mask_set(finished.run / folder)
+        assert [mask.name for mask in masks.masks] == sorted(names(finished, list_name))
+        for mask in masks.masks:
+            assert (finished.folder / "voc/JPEGImages" / mask.picture).is_file()
+    checkpoint = torch.load(finished.run / "segmenter.pth", weights_only=True)
+    assert list(masks.class_names.values()) == checkpoint["class_names"]
+    assert export_masks(masks, ["coco"], tmp_path)["coco"].pictures == 3
 
 
 # Mistakes
