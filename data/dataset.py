@@ -22,6 +22,24 @@ from utils.files import digest
 MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
 
 
+class NoTruth(UserError):
+    """There is nothing to measure against, which is no mistake where only training was asked for."""
+
+
+# What to do about a record that is not as it should be. Opening refuses the first; `data.check` gathers them, and then the
+# record is left out.
+Complain = Callable[[str], None]
+
+
+def refuse(message: str) -> None:
+    """The `Complain` of every opening but the check's.
+
+    Raises:
+        UserError: always.
+    """
+    raise UserError(message)
+
+
 @dataclass(frozen=True)
 class Record:
     """One picture.

@@ -1,25 +1,27 @@
-"""Own pictures: one sub-folder a class, or a CSV of labels; truth masks are optional.
+"""Own pictures: one sub-folder a class, or a CSV or JSON file of labels; truth masks are optional.
 
-root/cat/IMG_1.jpg, root/dog/2024/IMG_7.jpg      one sub-folder a class, or
-root/labels.csv                                  header `image,labels`, rows such as `IMG_1.jpg,cat;dog`
+root/cat/IMG_1.jpg, root/dog/2024/IMG_7.jpg      one sub-folder a class, `background` for none of them, or
+root/labels.csv                                  header `image,labels`, rows such as `IMG_1.jpg,cat;dog`, or
+root/labels.json                                 COCO's format; labels alone will do, without boxes and outlines
 root/masks/cat/IMG_1.png                         truth (0 background, class c is c + 1, 255 ignore), if there is any
 root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line
 """
 
-import csv
 import difflib
-import os
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
-from data.dataset import Index, Record, check_index, is_inside
-from data.images import find_images
+from data.coco_file import read_label_table
+from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
+from data.picture_names import LISTS, MASKS, Finder, composed, of_other_suffix, pictures_on_disk, record_names
+from data.tables import read_lines, read_rows
 from utils.errors import UserError
 
-MASKS, LISTS, LABELS = "masks", "lists", "labels.csv"
+TABLES = ("labels.csv", "labels.json")
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+Labels = dict[str, tuple[int, ...]]  # picture's path under the root -> indices of its classes
+Row = tuple[str, str, set[str]]  # where it is, for errors; the picture as it is named there; its labels
 
 
 def open_folder(
@@ -28,6 +30,9 @@ def open_folder(
     labels: str = "",
     classes: tuple[str, ...] = (),
     masks: bool = False,
+    *,
+    background: str = "",
+    complain: Complain = refuse,
 ) -> Index:
     """Index of own pictures.
 
@@ -39,26 +44,29 @@ def open_folder(
         list_name: `all` or empty takes every picture; `train` and `val` take `lists/train.txt` and `lists/val.txt`, and
             without these, `train` is every picture and `val` those that have a mask; else a name under `lists`, or a
             path (absolute, from here, or from the root) to a text file of names or relative paths, one a line.
-        labels: a CSV file (from here or from the root); empty takes `labels.csv` in the root, and without that, the
-            sub-folders that hold pictures, at any depth, are the classes. The CSV's pictures are all that there are; one
-            with an empty label cell has none of the classes.
-        classes: class names in the order of the mask values; empty takes all that are found, sorted.
+        labels: a CSV or JSON file (from here or from the root); empty takes `labels.csv` or `labels.json` in the root, and
+            without these, the sub-folders that hold pictures, at any depth, are the classes. The file's pictures are all
+            that there are; one without a label has none of the classes.
+        classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         masks: also give the truth's paths, where there is truth (evaluation only).
+        background: a label or sub-folder of this name means none of the classes.
+        complain: what to do about a record that is not as it should be.
 
     Raises:
+        NoTruth: the list is `val`, and there is neither a list of that name nor a mask.
         UserError: something is missing or malformed; the message says what and where.
     """
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"data.root {root} is not a folder; set it to the folder that holds your pictures")
-    table = _find_table(root, labels)
+    table = find_table(root, labels)
     if table is not None:
-        class_names, pictures = _read_table(root, table, tuple(classes))
+        class_names, pictures = _read_table(root, table, tuple(classes), background, complain)
     else:
-        class_names, pictures = _read_class_folders(root, tuple(classes))
-    names = _record_names(pictures)
+        class_names, pictures = _read_class_folders(root, tuple(classes), background, complain)
+    names = record_names(pictures)
 
-    chosen, what = _choose(root, list_name, names, f"{table}" if table is not None else f"{root}")
+    chosen, what = _choose(root, list_name, names, f"{table}" if table is not None else f"{root}", complain)
     records = []
     for path in chosen:
         mask = _mask_path(root, names[path]) if masks else None
@@ -67,22 +75,34 @@ def open_folder(
     return check_index(Index(class_names, tuple(records)), what)
 
 
-def _choose(root: Path, list_name: str, names: dict[str, str], source: str) -> tuple[list[str], str]:
+def find_table(root: Path, labels: str) -> Path | None:
+    """The file of labels that was asked for or lies in the root; None where sub-folders are the classes."""
+    if not labels:
+        return next((root / name for name in TABLES if (root / name).is_file()), None)
+    path = Path(labels) if Path(labels).is_file() else root / labels
+    if not path.is_file() or path.suffix.lower() not in (".csv", ".json"):
+        raise UserError(f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}")
+    return path
+
+
+def _choose(
+    root: Path, list_name: str, names: dict[str, str], source: str, complain: Complain
+) -> tuple[list[str], str]:
     """The paths of one list, and what to call it in an error."""
     if list_name in ("", "all"):
         return list(names), source
     path = _find_list(root, list_name)
     if path is not None:
-        return _read_list(root, path, names, source), f"list {path}"
+        return _read_list(root, path, names, source, complain), f"list {path}"
     if list_name == "train":
         return list(names), source
     if list_name == "val":
         chosen = [path for path, name in names.items() if _mask_path(root, name).is_file()]
         if not chosen:
-            example = next(iter(names.values()))
-            raise UserError(
+            example = _mask_path(root, next(iter(names.values()), "NAME"))
+            raise NoTruth(
                 f"there is no truth to validate on: {root} has neither {LISTS}/val.txt nor a mask of any picture; put "
-                f"palette PNG of class values under {root / MASKS}, such as {_mask_path(root, example)}"
+                f"palette PNG of class values under {root / MASKS}, such as {example}"
             )
         return chosen, f"list val of {root}"
     known = ", ".join(sorted(path.stem for path in (root / LISTS).glob("*.txt"))) or "none"
@@ -99,88 +119,99 @@ def _find_list(root: Path, list_name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_list(root: Path, path: Path, names: dict[str, str], source: str) -> list[str]:
-    finder = _Finder(root, names)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"list {path} cannot be read as text in UTF-8: {error}; save it as such") from error
+def _read_list(root: Path, path: Path, names: dict[str, str], source: str, complain: Complain) -> list[str]:
+    finder = Finder(root, names)
     lines: dict[str, int] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        name, where = line.strip(), f"{path}, line {number}"
-        if not name:
+    for number, name in read_lines(path):
+        where = f"{path}, line {number}"
+        try:
+            picture = finder.find(name, where)
+        except UserError as error:
+            complain(str(error))
             continue
-        picture = finder.find(name, where)
         if picture is None:
             near = _nearest(name, names)
-            raise UserError(f"{where}: '{name}' is no picture of {source}; mend the name or remove the line{near}")
-        if picture in lines:
-            raise UserError(f"{where}: picture '{name}' is in line {lines[picture]} already; remove one of them")
-        lines[picture] = number
+            complain(f"{where}: '{name}' is no picture of {source}; mend the name or remove the line{near}")
+        elif picture in lines:
+            complain(f"{where}: picture '{name}' is in line {lines[picture]} already; remove one of them")
+        else:
+            lines[picture] = number
     return list(lines)
 
 
-def _read_class_folders(root: Path, classes: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-    """The class names, and the labels of every picture by its path under the root."""
+def _read_class_folders(
+    root: Path, classes: tuple[str, ...], background: str, complain: Complain
+) -> tuple[tuple[str, ...], Labels]:
+    """The class names, and the labels of every picture."""
     contents: dict[str, list[str]] = {}
-    for path in _pictures_on_disk(root):
+    for path in pictures_on_disk(root):
         folder, _, rest = path.partition("/")
         contents.setdefault(folder if rest else "", []).append(path)
     stray = contents.pop("", [])
     if not contents:
         raise UserError(
             f"{root} says nothing about classes; expected one sub-folder of pictures a class (cat/, dog/, ...), or a "
-            f"file {LABELS} with the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'"
+            f"file {TABLES[0]} with the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'"
         )
     if stray:
-        raise UserError(
+        complain(
             f"picture {root / stray[0]} lies in no class's sub-folder ({len(stray)} such); move it into one, or give "
-            f"the labels of all pictures in {root / LABELS}"
+            f"the labels of all pictures in {root / TABLES[0]}"
         )
     if not classes and len(contents) > 1 and SPLIT_NAMES.issuperset(name.lower() for name in contents):
         raise UserError(
             f"the sub-folders of {root} are {', '.join(contents)}, which look like parts of a dataset and not like "
             "classes; set data.root to one of them, or, if they are classes, name them in data.classes"
         )
-    class_names = classes or tuple(sorted({_composed(folder) for folder in contents}))
-    pictures = {}
+    found = {folder: composed(folder) for folder in contents}
+    class_names = classes or tuple(sorted({name for name in found.values() if not _is_same(name, background)}))
+    if not class_names:
+        raise UserError(
+            f"{root} has the sub-folder {background} alone, which means none of the classes; add one a class"
+        )
+    pictures: Labels = {}
     for folder, paths in contents.items():
-        label = _class_index(_composed(folder), class_names, f"sub-folder {root / folder}")
-        pictures |= dict.fromkeys(paths, (label,))
+        if _is_same(found[folder], background):
+            pictures |= dict.fromkeys(paths, ())
+        elif found[folder] in class_names:
+            pictures |= dict.fromkeys(paths, (class_names.index(found[folder]),))
+        else:
+            complain(_unknown_class(found[folder], class_names, f"sub-folder {root / folder}"))
     return class_names, pictures
 
 
-def _find_table(root: Path, labels: str) -> Path | None:
-    if not labels:
-        return root / LABELS if (root / LABELS).is_file() else None
-    path = Path(labels) if Path(labels).is_file() else root / labels
-    if not path.is_file() or path.suffix.lower() != ".csv":
-        raise UserError(f"data.labels: there is no CSV file {labels}, neither here nor under {root}")
-    return path
-
-
-def _read_table(root: Path, path: Path, classes: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, tuple[int, ...]]]:
-    """The class names, and the labels of every picture by its path under the root, in the order of the rows."""
-    finder = _Finder(root, _pictures_on_disk(root))
-    lines: dict[str, int] = {}
+def _read_table(
+    root: Path, path: Path, classes: tuple[str, ...], background: str, complain: Complain
+) -> tuple[tuple[str, ...], Labels]:
+    """The class names, and the labels of every picture that the file names, in its order."""
+    finder = Finder(root, pictures_on_disk(root))
+    if path.suffix.lower() == ".json":
+        class_names, rows = _json_rows(path, background, complain)
+    else:
+        class_names, rows = (), list(_csv_rows(path, complain))
+    places: dict[str, str] = {}
     found: dict[str, set[str]] = {}
-    for line, name, labels in _table_rows(path):
-        where = f"{path}, line {line}"
-        picture = finder.find(name, where) or _of_other_suffix(root, name, where)
+    for where, name, labels in rows:
+        try:
+            picture = finder.find(name, where) or of_other_suffix(root, name, where)
+        except UserError as error:
+            complain(str(error))
+            continue
         if picture is None:
             near = _nearest(name, finder.paths)
-            raise UserError(
-                f"{where}: there is no picture '{name}' under {root}; mend the name or remove the row{near}"
-            )
+            complain(f"{where}: there is no picture '{name}' under {root}; mend the name or remove the row{near}")
+            continue
         if picture in found:
-            raise UserError(f"{where}: picture '{name}' has a row already, in line {lines[picture]}; make it one row")
+            complain(f"{where}: picture '{name}' has a row already ({places[picture]}); make it one row")
+            continue
+        labels = {label for label in labels if not _is_same(label, background)}
         for label in sorted(labels):
-            if "," in label:
-                raise UserError(f"{where}: separate labels with ';' and not with ',', found '{label}'")
-            if classes:
-                _class_index(label, classes, where)
-        lines[picture], found[picture] = line, labels
-    class_names = classes or tuple(sorted(set().union(*found.values())))
+            if "," in label and class_names == ():
+                complain(f"{where}: separate labels with ';' and not with ',', found '{label}'")
+            elif classes and label not in classes:
+                complain(_unknown_class(label, classes, where))
+        places[picture], found[picture] = where, {label for label in labels if not classes or label in classes}
+    class_names = classes or class_names or tuple(sorted(set().union(*found.values())))
     if not found:
         raise UserError(f"{path} has no rows under its header; expected rows such as 'IMG_1.jpg,cat;dog'")
     if not class_names:
@@ -190,15 +221,18 @@ def _read_table(root: Path, path: Path, classes: tuple[str, ...]) -> tuple[tuple
     }
 
 
-def _table_rows(path: Path) -> Iterator[tuple[int, str, set[str]]]:
-    """Line number, image and labels of every row that is not blank."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}; save it as such") from error
-    rows = [(line, row) for line, row in rows if any(row)]
+def _json_rows(path: Path, background: str, complain: Complain) -> tuple[tuple[str, ...], list[Row]]:
+    """The file's classes, and a row a picture."""
+    table = read_label_table(path, background, complain)
+    names = [composed(name) for name in table.class_names]
+    rows = [(f"{path}, picture '{file_name}'", file_name, {names[label] for label in labels})
+            for file_name, labels in table.pictures]  # fmt: skip
+    return tuple(names), rows
+
+
+def _csv_rows(path: Path, complain: Complain) -> Iterator[Row]:
+    """Every row under the header."""
+    rows = read_rows(path)
     if not rows:
         raise UserError(f"{path} is empty; expected the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'")
     line, header = rows[0]
@@ -209,114 +243,38 @@ def _table_rows(path: Path) -> Iterator[tuple[int, str, set[str]]]:
             f"'{','.join(header)}'"
         )
     for line, row in rows[1:]:
+        where = f"{path}, line {line}"
         while len(row) > len(columns) and not row[-1]:  # spreadsheets pad rows with empty cells
             row.pop()
         if len(row) != len(columns):
-            raise UserError(
-                f"{path}, line {line}: expected {len(columns)} cells ({','.join(header)}), found {len(row)}; separate "
+            complain(
+                f"{where}: expected {len(columns)} cells ({','.join(header)}), found {len(row)}; separate "
                 "labels with ';', and leave the cell empty, but keep its comma, where a picture has none"
             )
+            continue
         name, labels = row[columns.index("image")], row[columns.index("labels")]
         if not name:
-            raise UserError(f"{path}, line {line}: there is no picture's name before the labels '{labels}'")
-        yield line, name, {_composed(label.strip()) for label in labels.split(";") if label.strip()}
-
-
-class _Finder:
-    """Finds the picture that a person means by a path or a name, with or without suffix."""
-
-    def __init__(self, root: Path, paths: Iterable[str]):
-        self.root, self.paths = root, list(paths)
-        self.tables: list[dict[str, list[str]]] = []  # from the most exact spelling to the loosest
-        for spelling in (str, _without_suffix, os.path.basename, lambda path: _without_suffix(os.path.basename(path))):
-            table: dict[str, list[str]] = {}
-            for path in self.paths:
-                table.setdefault(_composed(spelling(path)), []).append(path)
-            self.tables.append(table)
-
-    def find(self, name: str, where: str) -> str | None:
-        """The path under the root, or None.
-
-        Raises:
-            UserError: the name leaves the root, or several pictures have it; the message begins with `where`.
-        """
-        path = _composed(_relative(self.root, name, where))
-        for spelling in (path, path.replace("\\", "/")):
-            for table in self.tables:
-                matches = table.get(spelling, [])
-                if len(matches) > 1:
-                    raise UserError(
-                        f"{where}: '{name}' may be {matches[0]} or {matches[1]}; give the whole path from {self.root}"
-                    )
-                if matches:
-                    return matches[0]
-        return None
-
-
-def _pictures_on_disk(root: Path) -> list[str]:
-    """All pictures but masks, as paths under the root, sorted; a folder in the root may be a link to one elsewhere."""
-    linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir() and not path.name.startswith(".")]
-    images = {image for folder in (root, *linked) for image in find_images(folder)}
-    paths = (path.relative_to(root).as_posix() for path in sorted(images))
-    return [path for path in paths if not _is_reserved(path)]
-
-
-def _of_other_suffix(root: Path, name: str, where: str) -> str | None:
-    """The path of a file that has no usual suffix of pictures, if that is what the name is."""
-    path = _relative(root, name, where)
-    return path if (root / path).is_file() and not _is_reserved(path) else None
-
-
-def _relative(root: Path, name: str, where: str) -> str:
-    """A name that a file gave as path under the root, with '/' and without '.'; a `UserError` if it leads elsewhere."""
-    if "\0" not in name and Path(name).is_absolute():
-        absolute = Path(os.path.normpath(name))
-        bases = [base for base in (root.absolute(), root.resolve()) if absolute.is_relative_to(base)]
-        name = str(absolute.relative_to(bases[0])) if bases else ""
-    if not is_inside(name):
-        raise UserError(f"{where}: the picture's name must be a path under {root}, found one that leads out of it")
-    return PurePath(name).as_posix()
-
-
-def _is_reserved(path: str) -> bool:
-    return "/" in path and path.partition("/")[0] in (MASKS, LISTS)
-
-
-def _record_names(paths: Iterable[str]) -> dict[str, str]:
-    """Path -> name: without suffix, except where that would give two pictures one name."""
-    paths, whole = list(paths), set()
-    while True:
-        names = {path: path if path in whole else _without_suffix(path) for path in paths}
-        counts = Counter(names.values())
-        clashing = {path for path, name in names.items() if counts[name] > 1} - whole
-        if not clashing:
-            return names
-        whole |= clashing
-
-
-def _without_suffix(path: str) -> str:
-    return path.removesuffix(PurePath(path).suffix)
+            complain(f"{where}: there is no picture's name before the labels '{labels}'")
+            continue
+        yield where, name, {composed(label.strip()) for label in labels.split(";") if label.strip()}
 
 
 def _mask_path(root: Path, name: str) -> Path:
     return root / MASKS / f"{name}.png"
 
 
-def _class_index(name: str, class_names: tuple[str, ...], where: str) -> int:
-    if name not in class_names:
-        known = ", ".join(class_names)
-        raise UserError(
-            f"{where}: unknown class '{name}', data.classes has {known}; mend the name or add the class there"
-            f"{_nearest(name, class_names)}"
-        )
-    return class_names.index(name)
+def _is_same(name: str, background: str) -> bool:
+    return name.casefold() == composed(background).casefold()
+
+
+def _unknown_class(name: str, class_names: tuple[str, ...], where: str) -> str:
+    known = ", ".join(class_names)
+    return (
+        f"{where}: unknown class '{name}', data.classes has {known}; mend the name or add the class there"
+        f"{_nearest(name, class_names)}"
+    )
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean '{close[0]}'?" if close else ""
-
-
-def _composed(text: str) -> str:
-    """One spelling for accented letters, which some systems take apart in file names."""
-    return unicodedata.normalize("NFC", text)

@@ -2,17 +2,13 @@
 places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
 """
 
-import csv
-import io
-import pickle
-import struct
 import xml.etree.ElementTree as ElementTree
+from functools import cache
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
-from data.dataset import Index, Record, check_index
+from data.dataset import Complain, Index, Record, check_index, is_inside, refuse
+from data.label_array import read_label_array
+from data.tables import read_lines, read_rows
 from utils.errors import UserError
 
 VOC_CLASSES = (
@@ -21,19 +17,31 @@ VOC_CLASSES = (
 )  # fmt: skip
 
 
+TEST = "test"  # VOC keeps its labels and masks to itself
+SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
+
+Names = dict[str, str]  # picture name -> where it was listed, for errors
+
+
 def open_voc(
-    root: str | Path, list_name: str, labels: str = "", classes: tuple[str, ...] = (), masks: bool = False
+    root: str | Path,
+    list_name: str,
+    labels: str = "",
+    classes: tuple[str, ...] = (),
+    masks: bool = False,
+    complain: Complain = refuse,
 ) -> Index:
     """Index of one list of a VOC-layout dataset.
 
     Args:
         root: the folder with `JPEGImages`.
-        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line.
+        list_name: as for `read_names`. Pictures of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
             `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
             difficult count.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
         masks: also give the truth's paths (evaluation only).
+        complain: what to do about a record that is not as it should be.
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.
@@ -41,58 +49,118 @@ def open_voc(
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
         raise UserError(f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
-                        "SegmentationClass, ImageSets/Segmentation); set data.root to it")  # fmt: skip
-    list_path = find_list(root, list_name)
-    names = read_list(list_path)
+                        "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 itself set "
+                        "data.download=true")  # fmt: skip
+    names = read_names(root, list_name, complain)
     if not names:
-        raise UserError(f"list {list_path} has no names; expected one picture name a line, such as 2007_000032")
-    label_path = _find_labels(root, labels)
-    if label_path is None:
-        class_names = tuple(classes or VOC_CLASSES)
-        label_table = {name: _labels_from_xml(root / "Annotations" / f"{name}.xml", class_names) for name in names}
-    elif label_path.suffix == ".csv":
-        label_table, class_names = _labels_from_csv(label_path, tuple(classes))
-    else:
-        class_names = tuple(classes or VOC_CLASSES)
-        label_table = _labels_from_npy(label_path, class_names)
+        raise UserError(
+            f"list '{list_name}' of {root} has no names; expected one picture name a line, such as 2007_000032"
+        )
+    label_path = _find_labels(root, labels, optional=list_name == TEST)
+    class_names = tuple(classes or VOC_CLASSES)
+    table: dict[str, list[int]] = {}
+    if label_path is not None and label_path.suffix == ".csv":
+        table, class_names = _labels_from_csv(label_path, tuple(classes), complain)
+    elif label_path is not None:
+        table = read_label_array(label_path, class_names)
 
     records = []
-    for name in names:
-        if name not in label_table:
-            raise UserError(
-                f"picture '{name}' of list {list_path} has no row in {label_path}; add one or remove it from the list"
-            )
+    for name, where in names.items():
         picture = _find_picture(root, name)
         if picture is None:
-            raise UserError(
-                f"list {list_path} names '{name}', but there is no picture {root / 'JPEGImages' / name}.jpg (or .png); "
-                "add it or remove it from the list"
+            complain(
+                f"{where}: there is no picture {root / 'JPEGImages' / name}.jpg (or .png); add it or remove the line"
             )
+            continue
+        annotation = root / "Annotations" / f"{name}.xml"
+        if label_path is None and (list_name != TEST or annotation.is_file()):
+            table[name] = _labels_from_xml(annotation, class_names, complain)
+        if name not in table and list_name != TEST:
+            complain(f"{where}: picture '{name}' has no row in {label_path}; add one or remove the line")
+            continue
         mask = root / "SegmentationClass" / f"{name}.png" if masks else None
-        records.append(Record(name, picture, tuple(sorted(label_table[name])), mask))
-    return check_index(Index(class_names, tuple(records)), f"list {list_path}")
+        if mask is not None and list_name == TEST and not mask.is_file():
+            mask = None
+        records.append(Record(name, picture, tuple(sorted(table.get(name, ()))), mask))
+    return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
 
-def find_list(root: Path, list_name: str) -> Path:
-    """The file of a list given by name or by path."""
+def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names:
+    """The pictures of a list, in its order.
+
+    Args:
+        root: the folder with `JPEGImages`.
+        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also be
+            `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and `train_aug`
+            is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
+        complain: what to do about a line that is not as it should be.
+
+    Raises:
+        UserError: there is no such list, or a line is malformed.
+    """
+    path = find_list(root, list_name)
+    if path is not None:
+        return _read_list(root, path, complain)
+    if list_name not in ("train_aug", "trainval"):
+        raise _no_list(root, list_name)
+    train, val = (read_names(root, part, complain) for part in ("train", "val"))
+    if list_name == "trainval":
+        return dict(sorted((train | val).items()))
+    folder = find_sbd_lists(root)
+    if folder is None:
+        raise UserError(
+            f"there is no list 'train_aug': put train_aug.txt into {root / 'ImageSets/Segmentation'}, or train.txt and "
+            f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true to "
+            "fetch them; data.train_list=train is VOC's own list"
+        )
+    augmented = (
+        _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain) | train
+    )
+    return {name: augmented[name] for name in sorted(augmented) if name not in val}
+
+
+def find_sbd_lists(root: Path) -> Path | None:
+    """The folder with SBD's `train.txt` and `val.txt`, if they are there."""
+    folders = (root / part for part in SBD_LISTS)
+    return next((path for path in folders if (path / "train.txt").is_file() and (path / "val.txt").is_file()), None)
+
+
+def find_list(root: Path, list_name: str) -> Path | None:
+    """The file of a list given by name or by path, if there is one."""
+    candidates = (root / "ImageSets" / "Segmentation" / f"{list_name}.txt", Path(list_name), root / list_name)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _no_list(root: Path, list_name: str) -> UserError:
     folder = root / "ImageSets" / "Segmentation"
-    for candidate in (folder / f"{list_name}.txt", Path(list_name), root / list_name):
-        if candidate.is_file():
-            return candidate
     known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-    raise UserError(
+    return UserError(
         f"there is no list '{list_name}': neither {folder / (list_name + '.txt')} nor a file of that path; "
         f"lists there: {known}"
     )
 
 
-def read_list(path: Path) -> list[str]:
-    """Names of a list file, one a line; of lines such as `/JPEGImages/ID.jpg /SegmentationClass/ID.png`, the ID."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"list {path} cannot be read: {error}") from error
-    return [Path(line.split()[0]).stem if "/" in line else line.split()[0] for line in lines if line.strip()]
+def _read_list(root: Path, path: Path, complain: Complain) -> Names:
+    """Names may have spaces; what follows a name that has none, such as the 1 of `ID 1`, is passed over."""
+    names: Names = {}
+    for number, line in read_lines(path):
+        where = f"{path}, line {number}"
+        first = line.split()[0].replace("\\", "/")
+        whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
+        name = Path(first).stem if "/" in first else first
+        if name != line and is_inside(whole) and _find_picture(root, _without_suffix(whole)) is not None:
+            name = _without_suffix(whole)
+        if not is_inside(name):
+            complain(f"{where}: '{line}' is no picture's name; expected one such as 2007_000032")
+        elif name in names:
+            complain(f"{where}: picture '{name}' is listed already ({names[name]}); remove one of the lines")
+        else:
+            names[name] = where
+    return names
+
+
+def _without_suffix(name: str) -> str:
+    return name.removesuffix(".jpg").removesuffix(".png")
 
 
 def _find_picture(root: Path, name: str) -> Path | None:
@@ -100,7 +168,7 @@ def _find_picture(root: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _find_labels(root: Path, labels: str) -> Path | None:
+def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
     """The label file that was asked for or lies in the root; None where XML files are to be read instead."""
     if labels:
         path = Path(labels) if Path(labels).is_file() else root / labels
@@ -112,7 +180,7 @@ def _find_labels(root: Path, labels: str) -> Path | None:
     for name in ("image_labels.csv", "cls_labels.npy"):
         if (root / name).is_file():
             return root / name
-    if not (root / "Annotations").is_dir():
+    if not optional and not (root / "Annotations").is_dir():
         raise UserError(
             f"{root} has no image-level labels; expected Annotations/*.xml, image_labels.csv or cls_labels.npy there, "
             "or set data.labels"
@@ -120,100 +188,60 @@ def _find_labels(root: Path, labels: str) -> Path | None:
     return None
 
 
-def _labels_from_csv(path: Path, classes: tuple[str, ...]) -> tuple[dict[str, list[int]], tuple[str, ...]]:
+def _labels_from_csv(
+    path: Path, classes: tuple[str, ...], complain: Complain
+) -> tuple[dict[str, list[int]], tuple[str, ...]]:
     """The table by picture name, and the classes that its numbers stand for: those given, else the header's."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read as CSV in UTF-8: {error}") from error
-    header = rows[0][1] if rows else []
+    rows = read_rows(path)
+    line, header = rows[0] if rows else (1, [])
     columns = tuple(header[1:])
     if not columns or header[0].lower() != "image" or "" in columns or len(set(columns)) < len(columns):
         raise UserError(
-            f"{path}, line 1: expected a header 'image,CLASS,CLASS,...' of different classes, found {header}"
+            f"{path}, line {line}: expected a header 'image,CLASS,CLASS,...' of different classes, found {','.join(header)}"
         )
     classes = classes or columns
     if set(classes) != set(columns):
         raise UserError(
-            f"{path}, line 1: the classes of the header and of data.classes must be the same; "
+            f"{path}, line {line}: the classes of the header and of data.classes must be the same; "
             f"only one of them has {', '.join(sorted(set(classes) ^ set(columns)))}"
         )
     table: dict[str, list[int]] = {}
     for line, row in rows[1:]:
-        if not any(row):
-            continue
-        if len(row) != len(header) or any(value not in ("0", "1") for value in row[1:]):
+        if len(row) != len(header) or not row[0] or any(value not in ("0", "1") for value in row[1:]):
             found = ",".join(row)[:80]
-            raise UserError(f"{path}, line {line}: expected a name and {len(columns)} values 0 or 1, found {found}")
-        if row[0] in table:
-            raise UserError(f"{path}, line {line}: picture '{row[0]}' has a row already; remove one")
-        table[row[0]] = [classes.index(name) for name, value in zip(columns, row[1:], strict=True) if value == "1"]
+            complain(f"{path}, line {line}: expected a name and {len(columns)} values 0 or 1, found {found}")
+        elif row[0] in table:
+            complain(f"{path}, line {line}: picture '{row[0]}' has a row already; remove one")
+        else:
+            table[row[0]] = [classes.index(name) for name, value in zip(columns, row[1:], strict=True) if value == "1"]
     return table, classes
 
 
-def _labels_from_xml(path: Path, class_names: tuple[str, ...]) -> list[int]:
+def _labels_from_xml(path: Path, class_names: tuple[str, ...], complain: Complain) -> list[int]:
     try:
-        tree = ElementTree.parse(path)
-    except FileNotFoundError as error:
-        raise UserError(
+        state = path.stat()
+        names = _objects_of(path, (state.st_size, state.st_mtime_ns))
+    except FileNotFoundError:
+        complain(
             f"there is no annotation {path}, though its picture is listed; add it or remove the name from the list"
-        ) from error
+        )
+        return []
     except (OSError, ValueError, ElementTree.ParseError) as error:
-        raise UserError(f"annotation {path} is not valid XML: {error}") from error
+        complain(f"annotation {path} is not valid XML ({error}); copy it again from VOC's archive")
+        return []
     present = set()
-    for element in tree.iterfind("object/name"):
-        name = (element.text or "").strip()
-        if name not in class_names:
+    for number, name in enumerate(names, start=1):
+        if name in class_names:
+            present.add(class_names.index(name))
+        else:
             known = ", ".join(class_names)
-            raise UserError(f"annotation {path}: unknown class '{name}'; known: {known} (data.classes changes them)")
-        present.add(class_names.index(name))
+            complain(
+                f"annotation {path}, object {number}: unknown class '{name}'; known: {known} (data.classes changes them)"
+            )
     return sorted(present)
 
 
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads pickled dictionaries of arrays and nothing else: any other class in the file is refused, not imported."""
-
-    ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"})
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in self.ALLOWED:
-            return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"{module}.{name} is not an array")
-
-
-# What the unpickler raises for files that are damaged, or hold something else.
-NOT_A_TABLE = (OSError, ValueError, AttributeError, TypeError, EOFError, LookupError, ImportError, MemoryError,
-               OverflowError, struct.error, pickle.UnpicklingError)  # fmt: skip
-
-
-def _labels_from_npy(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
-    """A `cls_labels.npy` of the field: a pickled dictionary of picture name -> 0/1 vector, in a 0-d object array."""
-    try:
-        content = io.BytesIO(path.read_bytes())
-        version = np.lib.format.read_magic(content)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, _, dtype = read_header(content)
-        if not dtype.hasobject:
-            raise ValueError(f"the array is of type {dtype}")
-        table = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table = table.item() if isinstance(table, np.ndarray) else table
-        vectors = {_key_to_name(key): np.asarray(vector, np.float64) for key, vector in table.items()}
-    except NOT_A_TABLE as error:
-        raise UserError(f"{path}: expected a dictionary of picture name -> 0/1 vector: {error}") from error
-    for name, vector in vectors.items():
-        if vector.shape != (len(class_names),):
-            raise UserError(
-                f"{path}: picture '{name}' has a vector of shape {vector.shape}, expected ({len(class_names)},), "
-                "one value a class; set data.classes to the classes of this file"
-            )
-    return {name: np.flatnonzero(vector > 0).tolist() for name, vector in vectors.items()}
-
-
-def _key_to_name(key: Any) -> str:
-    """IRN's tables have 2007000032 for 2007_000032."""
-    if isinstance(key, int | np.integer):
-        digits = str(int(key))
-        return f"{digits[:4]}_{digits[4:]}"
-    return str(key)
+@cache
+def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
+    """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
+    return tuple((element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name"))

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
+import re
 import types
 import typing
 import warnings
@@ -35,6 +36,9 @@ class DataConfig:
     seed_list: str = ""
     labels: str = ""
     classes: tuple[str, ...] = ()
+    background: str = "background"
+    colors: tuple[str, ...] = ()
+    download: bool = False
     shapes_train: int = 160
     shapes_val: int = 48
     shapes_size: int = 192
@@ -107,20 +111,31 @@ class SeedsConfig:
 
 @dataclass(frozen=True)
 class AffinityConfig:
-    """Stage `affinity`: IRN's confident labels, boundary network and random walk."""
+    """Stages `affinity` (IRN's confident labels and network) and `walk` (over learned or over features' affinities)."""
 
     kind: Literal["none", "learned", "features"] = "none"
     fg_threshold: float = 0.30
     bg_threshold: float = 0.05
+    refine: Literal["auto", "none", "par", "crf"] = "auto"
+    displacement: bool = False
     crop_size: int = 512
+    scale_range: tuple[float, float] = (0.5, 1.5)
+    max_side: int = 0
     batch_size: int = 32
     epochs: int = 3
     lr: float = 0.1
-    weight_decay: float = 1e-4
+    lr_displacement_factor: float = 10.0
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+    poly_power: float = 0.9
     radius: int = 10
     walk_radius: int = 5
     beta: float = 10.0
     exp_times: int = 8
+    feature_strides: tuple[int, ...] = (8, 16)
+    feature_power: float = 8.0
+    feature_steps: int = 8
+    feature_keep: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -220,6 +235,25 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "ibb.scales": (0.1, 8),
     "seeds.max_side": (0, None),
     "seeds.class_threshold": (0, 1),
+    "affinity.fg_threshold": (0, 1),
+    "affinity.bg_threshold": (0, 1),
+    "affinity.crop_size": (32, None),
+    "affinity.scale_range": (0.1, 8),
+    "affinity.max_side": (0, None),
+    "affinity.batch_size": (1, None),
+    "affinity.epochs": (1, None),
+    "affinity.lr": (0, None),
+    "affinity.lr_displacement_factor": (0, None),
+    "affinity.momentum": (0, 1),
+    "affinity.weight_decay": (0, None),
+    "affinity.poly_power": (0, None),
+    "affinity.radius": (2, 50),
+    "affinity.walk_radius": (2, 50),
+    "affinity.beta": (0, 1000),
+    "affinity.exp_times": (0, 20),
+    "affinity.feature_power": (0, 1000),
+    "affinity.feature_steps": (0, 1000),
+    "affinity.feature_keep": (0, 1),
     "pseudo.threshold": (0, 1),
     "pseudo.power": (0.1, 100),
     "pseudo.ignore_band": (0, 0.5),
@@ -404,13 +438,27 @@ def _build(values: dict[str, tuple[Any, str]]) -> Config:
 
 def _check_together(cfg: Config, where: dict[str, str]) -> None:
     """Rules that take more than one setting."""
-    pairs = (("cam.resize_long", cfg.cam.resize_long), ("segment.scale_range", cfg.segment.scale_range))
-    for key, (low, high) in pairs:
+    ranges = {
+        "cam.resize_long": cfg.cam.resize_long,
+        "affinity.scale_range": cfg.affinity.scale_range,
+        "segment.scale_range": cfg.segment.scale_range,
+    }
+    for key, (low, high) in ranges.items():
         if low > high:
             raise UserError(f"{where[key]}: '{key}' is a range, smallest first, found [{low}, {high}]")
-    if cfg.prm.lo > cfg.prm.hi:
-        said = " and ".join(dict.fromkeys(where[key] for key in ("prm.lo", "prm.hi") if key in where))
-        raise UserError(f"{said}: 'prm.lo' ({cfg.prm.lo}) must not be above 'prm.hi' ({cfg.prm.hi})")
+    ordered = (
+        ("prm.lo", cfg.prm.lo, "prm.hi", cfg.prm.hi),
+        ("affinity.bg_threshold", cfg.affinity.bg_threshold, "affinity.fg_threshold", cfg.affinity.fg_threshold),
+    )
+    for low_key, low, high_key, high in ordered:
+        if low > high:
+            said = " and ".join(dict.fromkeys(where[key] for key in (low_key, high_key) if key in where))
+            raise UserError(f"{said}: '{low_key}' ({low}) must not be above '{high_key}' ({high})")
+    for color in cfg.data.colors:
+        if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
+            raise UserError(
+                f"{where['data.colors']}: 'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'"
+            )
     for key, scales in (
         ("cam.scales", cfg.cam.scales),
         ("ibb.scales", cfg.ibb.scales),

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-import data.coco
+import data.coco_masks
 from data.artifacts import IGNORE, read_mask
 from data.coco import open_coco
 from data.dataset import WholePictures
@@ -128,7 +128,7 @@ def test_masks_that_are_there_are_not_rendered_again(root):
 
 
 def test_rendering_that_was_cut_off_goes_on(root, monkeypatch):
-    write, written = data.coco.write_mask, []
+    write, written = data.coco_masks.write_mask, []
 
     def cut_off(path, mask):
         if len(written) == 2:
@@ -136,10 +136,12 @@ def test_rendering_that_was_cut_off_goes_on(root, monkeypatch):
         written.append(path.stem)
         write(path, mask)
 
-    monkeypatch.setattr(data.coco, "write_mask", cut_off)
+    monkeypatch.setattr(data.coco_masks, "write_mask", cut_off)
     with pytest.raises(KeyboardInterrupt):
         open_coco(root, "val2017", masks=True)
-    monkeypatch.setattr(data.coco, "write_mask", lambda path, mask: (written.append(path.stem), write(path, mask)))
+    monkeypatch.setattr(
+        data.coco_masks, "write_mask", lambda path, mask: (written.append(path.stem), write(path, mask))
+    )
     open_coco(root, "val2017", masks=True)
     assert sorted(written) == ["a", "b", "c", "d"]
 
@@ -199,34 +201,34 @@ def test_layout_errors(root, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "document",
+    ("document", "message"),
     [
-        "{",
-        "[]",
-        "\ufeffnonsense",
-        {"images": [{"id": 1}], "categories": [], "annotations": []},
-        {"images": [], "categories": [{"name": "person"}], "annotations": []},
-        {"images": 3},
+        ("{", r"line 1: this is not JSON"),
+        ("\ufeffnonsense", r"line 1: this is not JSON"),
+        ("[]", "is not an instances file of COCO: it holds a list"),
+        ({"images": 3}, "is not an instances file of COCO: it has no list 'images'"),
+        ({"images": [], "annotations": []}, "it has no list 'categories'"),
+        ({"images": [], "categories": [], "annotations": []}, "has no categories"),
     ],
 )
-def test_other_files_are_refused(tmp_path, document):
+def test_other_files_are_refused(tmp_path, document, message):
     write_document(tmp_path, document)
-    with pytest.raises(UserError, match=r"instances_val2017\.json is not an instances file of COCO"):
+    with pytest.raises(UserError, match=rf"instances_val2017\.json.*{message}"):
         open_coco(tmp_path, "val2017")
 
 
-def test_file_without_pictures_and_unknown_category(root):
+def test_file_without_pictures_and_annotation_of_an_unknown_category(root):
     document = document_of(root)
     write_document(root, document | {"images": [], "annotations": []})
     with pytest.raises(UserError, match="has no pictures"):
         open_coco(root, "val2017")
     document["annotations"][0]["category_id"] = 2
     write_document(root, document)
-    with pytest.raises(UserError, match="not an instances file"):
+    with pytest.raises(UserError, match="annotation 1 is of category 2, which is not among the categories"):
         open_coco(root, "val2017")
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", ""])
+@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", "..\\a.jpg"])
 def test_no_picture_leads_out_of_its_folder(root, name):
     document = document_of(root)
     document["images"][0]["file_name"] = name

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import data.voc
 from data.artifacts import read_mask
-from data.voc import VOC_CLASSES, find_list, open_voc
+from data.voc import VOC_CLASSES, open_voc, read_names
 from tests.conftest import VOC_OBJECT, VOC_XML, write_labels
 from utils.errors import UserError
 
@@ -124,7 +125,6 @@ def test_list_by_name_by_path_from_here_and_from_the_root(make_voc, monkeypatch)
     monkeypatch.chdir(root.parent)
     for list_name in (str(path), str(elsewhere), "copied.txt", "ImageSets/Segmentation/train.txt"):
         assert labels_of(open_voc(root, list_name)) == expected
-    assert find_list(root, "train") == path
 
 
 def test_list_of_paths_blanks_and_windows_lines(make_voc):
@@ -132,6 +132,59 @@ def test_list_of_paths_blanks_and_windows_lines(make_voc):
     text = "\ufeffp4 1\r\n/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0  \r\n"
     list_file(root, text)
     assert [record.name for record in open_voc(root, "mine").records] == ["p4", "p3", "p1", "p0"]
+
+
+def test_names_with_spaces_and_other_alphabets(make_voc):
+    root = make_voc(6)
+    for old, new in (("p0", "my picture 1"), ("p1", "große 犬"), ("p3", "p3 1")):
+        for suffix, folder in ((".jpg", "JPEGImages"), (".png", "SegmentationClass")):
+            (root / folder / f"{old}{suffix}").rename(root / folder / f"{new}{suffix}")
+        table = root / "image_labels.csv"
+        table.write_text(table.read_text().replace(f"{old},", f"{new},"), encoding="utf-8")
+    list_file(root, "\ufeffmy picture 1\r\n/JPEGImages/große 犬.jpg\r\np3 1.jpg\r\np4 -1\r\n")
+    names = [record.name for record in open_voc(root, "mine").records]
+    assert names == ["my picture 1", "große 犬", "p3 1", "p4"]
+
+
+def test_trainval_and_train_aug_follow_their_rules(make_voc):
+    """The augmented list: SBD's train and val and VOC's train, without VOC's val."""
+    root = make_voc(9)
+    assert list(read_names(root, "trainval")) == [f"p{i}" for i in range(9)]
+    with pytest.raises(UserError, match=r"no list 'train_aug': put train_aug\.txt into .*SBD.*data\.download=true"):
+        open_voc(root, "train_aug")
+    list_file(root, "p0\np1\n", "train")
+    for folder in ("benchmark_RELEASE/dataset", "ImageSets/SBD"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "train.txt").write_text("p2\np7\np1\n")  # p2, p5 and p8 are VOC's val
+        (root / folder / "val.txt").write_text("p5\np3\n")
+        assert [record.name for record in open_voc(root, "train_aug").records] == ["p0", "p1", "p3", "p7"]
+        shutil.rmtree(root / folder)
+    list_file(root, "p4\n", "train_aug")
+    assert list(read_names(root, "train_aug")) == ["p4"]
+
+
+def test_list_test_needs_no_labels_and_no_masks(make_voc):
+    root = make_voc(4, labels="none")
+    list_file(root, "p0\np1\n", "test")
+    (root / "SegmentationClass/p1.png").unlink()
+    index = open_voc(root, "test", masks=True)
+    assert labels_of(index) == {"p0": (), "p1": ()}
+    assert [record.mask is not None for record in index.records] == [True, False]
+    write_labels(root, {"p0": [1]}, CLASSES, "xml")
+    assert labels_of(open_voc(root, "test", classes=CLASSES)) == {"p0": (1,), "p1": ()}
+
+
+def test_annotations_are_parsed_once_until_they_change(make_voc, monkeypatch):
+    root = make_voc(3, labels="xml")
+    parsed, parse = [], data.voc.ElementTree.parse
+    monkeypatch.setattr(data.voc.ElementTree, "parse", lambda path: (parsed.append(path.stem), parse(path))[1])
+    first = open_voc(root, "train", classes=CLASSES)
+    assert open_voc(root, "train", classes=CLASSES) == first
+    assert parsed == ["p0", "p1"]
+    objects = VOC_OBJECT.format(name="train", difficult=0) * 2
+    (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=objects))
+    assert labels_of(open_voc(root, "train", classes=CLASSES))["p0"] == (2,)
+    assert parsed == ["p0", "p1", "p0"]
 
 
 def test_png_pictures_are_found(make_voc):
@@ -178,23 +231,25 @@ def test_root_and_list_errors(make_voc, tmp_path):
     with pytest.raises(UserError, match=r"no list ''"):
         open_voc(root, "")
     list_file(root, "\n  \n")
-    with pytest.raises(UserError, match=r"mine\.txt has no names"):
+    with pytest.raises(UserError, match=r"list 'mine' of .* has no names"):
         open_voc(root, "mine")
     list_file(root, "p0\np1\np0\n")
-    with pytest.raises(UserError, match=r"mine\.txt names 'p0' twice"):
+    with pytest.raises(UserError, match=r"mine\.txt, line 3: picture 'p0' is listed already \(.*line 1\)"):
         open_voc(root, "mine")
     (root / "ImageSets/Segmentation/mine.txt").write_bytes(b"\xff\xfep0\n")
-    with pytest.raises(UserError, match=r"mine\.txt cannot be read"):
+    with pytest.raises(UserError, match=r"mine\.txt is text in UTF-16"):
         open_voc(root, "mine")
 
 
 def test_missing_rows_and_pictures_are_named(make_voc):
     root = make_voc(3)
-    list_file(root, "p0\np99\n")
-    with pytest.raises(UserError, match=r"'p99' of list .*mine\.txt has no row in .*image_labels\.csv"):
+    list_file(root, "p0\np1\n")
+    table = root / "image_labels.csv"
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if line[:2] != "p1"))
+    with pytest.raises(UserError, match=r"mine\.txt, line 2: picture 'p1' has no row in .*image_labels\.csv"):
         open_voc(root, "mine")
     (root / "JPEGImages/p0.jpg").unlink()
-    with pytest.raises(UserError, match=r"names 'p0', but there is no picture .*p0\.jpg"):
+    with pytest.raises(UserError, match=r"train\.txt, line 1: there is no picture .*p0\.jpg"):
         open_voc(root, "train")
 
 
@@ -220,8 +275,9 @@ def test_label_source_errors(make_voc):
         ("image,cat,dog\np0,1,0\n\np1,1\n", "line 4: expected a name and 2 values 0 or 1, found p1,1"),
         ("image,cat,dog\np0,1,2\n", "line 2: expected a name and 2 values 0 or 1, found p0,1,2"),
         ("image,cat\np0,1\np1,1\np0,1\n", "line 4: picture 'p0' has a row already"),
-        ("image,cat\n", "'p0' of list .* has no row"),
-        (b"image,cat\n\xff\xfe,1\n", "cannot be read as CSV"),
+        ("image,cat\n", "'p0' has no row"),
+        (b"image,cat\np0,1\n\xff\xfe,1\n", "line 3: expected text in UTF-8"),
+        (b"image,cat\np0,\0\n", "line 2: "),
     ],
 )
 def test_csv_errors(make_voc, text, message):
@@ -238,7 +294,7 @@ def test_header_and_data_classes_must_agree(make_voc):
 
 def test_xml_errors(make_voc):
     root = make_voc(3, labels="xml")
-    with pytest.raises(UserError, match=r"p1\.xml: unknown class 'dog'; known: cat, train"):
+    with pytest.raises(UserError, match=r"p1\.xml, object 1: unknown class 'dog'; known: cat, train"):
         open_voc(root, "train", classes=("cat", "train"))
     (root / "Annotations/p1.xml").write_text("<annotation><object>")
     with pytest.raises(UserError, match=r"p1\.xml is not valid XML"):

@@ -1,0 +1,177 @@
+"""Truth masks of a COCO-layout dataset: drawn from its outlines once, in parallel, and kept as palette PNG.
+
+Crowd regions are painted first, with 255, then the objects by the number of their pixels, largest first, so that no object is
+overwritten by a larger one; of equal ones the later in the file stays on top.
+"""
+
+import hashlib
+import logging
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+from filelock import FileLock
+from torch.utils.data import DataLoader, Dataset
+
+from data.artifacts import IGNORE, write_mask
+from data.coco_file import CocoFile, is_crowd, read_coco_file
+from data.dataset import Record
+from utils.engine import progress
+from utils.errors import UserError
+from utils.files import digest, write_text
+
+logger = logging.getLogger(__name__)
+
+FOLDER = "masks_cache"
+SOURCE = ".source"  # beside the masks: what they were rendered from
+RULE = 1  # raise it when the rule above changes: masks of an older one are drawn anew
+FEW = 32  # masks for which starting processes costs more than it saves
+
+
+def coco_masks(root: Path, list_name: str, path: Path, class_names: tuple[str, ...], background: str,
+               records: tuple[Record, ...]) -> Path:  # fmt: skip
+    """The folder with `NAME.png` for every record, those that are not there yet drawn.
+
+    It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes may
+    ask at once: one draws and the others wait.
+
+    Args:
+        path: the annotation file.
+        class_names: in the order of the mask values.
+        background: as for `read_coco_file`.
+
+    Raises:
+        UserError: an annotation has no outline, or a malformed one.
+    """
+    state = path.stat()
+    source = digest([RULE, class_names, background, _file_digest(path, (state.st_size, state.st_mtime_ns))])
+    folder = root / FOLDER / list_name
+    if not _to_render(folder, records, source):
+        return folder
+    if not _is_writable(folder):
+        folder = _user_cache() / source / list_name
+        logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):
+        missing = _to_render(folder, records, source)
+        if missing:
+            _render(read_coco_file(path, outlines=True, background=background), class_names, folder, missing, source)
+    return folder
+
+
+def render_mask(
+    annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[int, int], source: str
+) -> np.ndarray:
+    """(H, W) uint8 truth of one picture by the rule above.
+
+    Args:
+        annotations: COCO's, of this picture, in the file's order.
+        value_of: category id -> mask value.
+        source: where the annotations come from, for errors.
+
+    Raises:
+        UserError: an annotation has no segmentation, or a malformed one.
+    """
+    layers: list[tuple[np.ndarray, int]] = []  # pixels of an annotation, its value
+    for annotation in annotations:
+        try:
+            value = IGNORE if is_crowd(annotation) else value_of[annotation["category_id"]]
+            layers.append((_pixels(annotation["segmentation"], height, width), value))
+        except Exception as error:  # pycocotools raises the bare class, too
+            raise UserError(
+                f"{source}: the segmentation of annotation {annotation.get('id')} cannot be rendered "
+                f"({type(error).__name__}: {error}); expected polygons or run lengths for {width} x {height} pixels"
+            ) from error
+    layers.sort(key=lambda layer: (layer[1] != IGNORE, -np.count_nonzero(layer[0])))
+    mask = np.zeros((height, width), np.uint8)
+    for pixels, value in layers:
+        mask[pixels] = value
+    return mask
+
+
+def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
+    """Polygons, plain run lengths or packed run lengths -> (H, W) bool."""
+    if isinstance(segmentation, list):
+        polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
+        if not polygons or any(polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2 for polygon in polygons):
+            raise ValueError("a polygon is x, y of at least three points")
+        packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
+    else:
+        counts = segmentation["counts"]
+        if list(segmentation["size"]) != [height, width]:
+            raise ValueError(f"the size is {segmentation['size']}")
+        if isinstance(counts, list) and sum(counts) != height * width:
+            raise ValueError(f"the counts are of {sum(counts)} pixels")
+        packed = pycocotools.mask.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
+    return pycocotools.mask.decode(packed) > 0
+
+
+class _Rendering(Dataset):
+    """Draws and writes a mask; an item is what went wrong, or empty."""
+
+    def __init__(self, coco: CocoFile, value_of: dict[int, int], folder: Path, missing: list[Record]):
+        self.coco, self.value_of, self.folder, self.missing = coco, value_of, folder, missing
+        self.images = {_stem(image["file_name"]): number for number, image in coco.images.items()}
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def __getitem__(self, position: int) -> str:
+        name = self.missing[position].name
+        number = self.images[name]
+        image = self.coco.images[number]
+        height, width = image.get("height"), image.get("width")
+        if not all(isinstance(side, int) and side > 0 for side in (height, width)):
+            return f"{self.coco.path}: picture {number} ({image['file_name']}) has no 'height' and 'width' in pixels"
+        try:
+            annotations = [row for row in self.coco.annotations.get(number, ()) if row["category_id"] in self.value_of]
+            mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
+        except UserError as error:  # as text, because a loader process would wrap it in its traceback
+            return str(error)
+        write_mask(self.folder / f"{name}.png", mask)
+        return ""
+
+
+def _render(coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], source: str) -> None:
+    """Write the masks of these pictures, and then say in the folder what they were drawn from."""
+    value_of = {number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()}
+    if not any(folder.rglob("*.png")):
+        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
+    workers = 0 if len(missing) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    loader = DataLoader(_Rendering(coco, value_of, folder, missing), batch_size=None, num_workers=workers)
+    for problem in progress(loader, len(missing), "truth masks"):
+        if problem:
+            raise UserError(problem)
+    write_text(folder / SOURCE, source)
+
+
+def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[Record]:
+    """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
+    marker = folder / SOURCE
+    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
+        return [record for record in records if not (folder / f"{record.name}.png").is_file()]
+    return list(records)
+
+
+def _stem(file_name: str) -> str:
+    return Path(file_name).with_suffix("").as_posix()
+
+
+@lru_cache(maxsize=8)
+def _file_digest(path: Path, state: tuple[int, int]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether files can be made in the folder, or in the nearest one above it that there is."""
+    while not folder.exists():
+        folder = folder.parent
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ibbnet" / FOLDER

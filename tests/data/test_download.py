@@ -1,0 +1,127 @@
+import hashlib
+import http.server
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+import models  # noqa: F401  torchvision cannot be imported before it beside a torch for CPUs alone
+
+import data.download  # isort: skip
+from data.download import download
+from data.index import open_index
+from utils.config import DataConfig
+from utils.errors import UserError
+
+
+def pack(folder: Path, archive: Path) -> str:
+    """The folder as archive; its MD5."""
+    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name)
+    return hashlib.md5(archive.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def archives(make_voc, tmp_path, monkeypatch):
+    """Small archives in the layout of the real ones; torchvision's addresses and checksums are set to them."""
+    inside = make_voc(6, labels="xml", classes=("cat", "dog", "train"), folder="voc_archive/VOCdevkit/VOC2012")
+    sbd = tmp_path / "sbd_archive" / "benchmark_RELEASE" / "dataset"
+    sbd.mkdir(parents=True)
+    (sbd / "train.txt").write_text("p2\np3\n")
+    (sbd / "val.txt").write_text("p4\n")
+    served = tmp_path / "served"
+    served.mkdir()
+    voc = {"filename": "voc.tar", "md5": pack(inside.parents[1], served / "voc.tar")}
+    monkeypatch.setitem(data.download.DATASET_YEAR_DICT, "2012", voc)
+    monkeypatch.setattr(data.download.SBDataset, "filename", "sbd.tgz")
+    monkeypatch.setattr(data.download.SBDataset, "md5", pack(sbd.parents[1], served / "sbd.tgz"))
+    return served
+
+
+def set_addresses(address: str, monkeypatch) -> None:
+    monkeypatch.setitem(data.download.DATASET_YEAR_DICT["2012"], "url", f"{address}/voc.tar")
+    monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tgz")
+
+
+@pytest.fixture
+def server(archives, monkeypatch):
+    """The archives served on this machine; gives the paths that were asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(archives))
+
+        def log_message(self, *args):
+            if self.command == "GET":
+                asked.append(self.path)
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        set_addresses(f"http://127.0.0.1:{running.server_port}", monkeypatch)
+        yield asked
+        running.shutdown()
+
+
+@pytest.fixture
+def no_network(archives, monkeypatch):
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as closed:
+        port = closed.server_port
+    set_addresses(f"http://127.0.0.1:{port}", monkeypatch)
+
+
+def settings(root: Path) -> DataConfig:
+    return DataConfig(root=str(root), download=True, classes=("cat", "dog", "train"))
+
+
+def test_voc_and_the_augmented_list_are_fetched_once(server, tmp_path):
+    root = tmp_path / "new/VOCdevkit/VOC2012"
+    assert [record.name for record in open_index(settings(root), "train").records] == ["p0", "p1", "p3", "p4"]
+    assert "/sbd.tgz" not in server  # 1.4 GB that this list does not need
+    assert [record.name for record in open_index(settings(root), "train_aug").records] == ["p0", "p1", "p3", "p4"]
+    assert (root / "ImageSets/SBD/val.txt").read_text() == "p4\n"
+    count = len(server)
+    assert count >= 2
+    open_index(settings(root), "train_aug")
+    assert len(server) == count
+    assert not list(root.parents[1].glob(".VOC2012*"))
+
+
+def test_archives_put_there_by_hand_are_used(no_network, archives, tmp_path):
+    root = tmp_path / "new/VOCdevkit/VOC2012"
+    with pytest.raises(
+        UserError, match=r"voc\.tar cannot be downloaded .*put it at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)"
+    ):
+        download("voc", root, "train")
+    assert not root.exists()
+    (tmp_path / "new/voc.tar").write_bytes((archives / "voc.tar").read_bytes())
+    download("voc", root, "train")
+    assert (root / "JPEGImages/p0.jpg").is_file()
+    with pytest.raises(UserError, match=r"sbd\.tgz cannot be downloaded"):
+        download("voc", root, "train_aug")
+
+
+def test_a_damaged_archive_is_refused(server, archives, tmp_path):
+    (archives / "voc.tar").write_bytes(b"not what the checksum says")
+    root = tmp_path / "new/VOCdevkit/VOC2012"
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*corrupted.*MD5"):
+        download("voc", root, "train")
+    assert not root.exists()
+
+
+def test_what_is_no_voc_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"fetches PASCAL VOC 2012 only, and data\.kind is coco.*cocodataset\.org"):
+        download("coco", tmp_path, "train2017")
+    with pytest.raises(UserError, match=r"data\.root must end in it"):
+        download("voc", tmp_path / "my/voc", "train")
+    (tmp_path / "VOCdevkit/VOC2012").mkdir(parents=True)
+    with pytest.raises(UserError, match="is there but has no JPEGImages; move it away"):
+        download("voc", tmp_path / "VOCdevkit/VOC2012", "train")
+
+
+def test_torchvision_knows_the_archives():
+    """The names that are taken from torchvision are there, with checksums."""
+    assert data.download.DATASET_YEAR_DICT["2012"]["filename"] == "VOCtrainval_11-May-2012.tar"
+    assert len(data.download.DATASET_YEAR_DICT["2012"]["md5"]) == len(data.download.SBDataset.md5) == 32
