@@ -4,7 +4,7 @@
     maps = network(x)                                             # edge logits and displacement, at stride 4
     losses = weighted_losses(affinity_losses(*maps, labels, 10))  # from confident seeds; their sum is the published loss
     edge = boundary(network, image)                               # 0..1, what the random walk must not cross
-    instances = centroids(displacement_field(network, image))     # cells that point to the same centre
+    instances = centroids(displacement(network, image))           # cells that point to the same centre
 
 Neither branch is ever shown a boundary or an instance: whether two near cells have the same class is all they learn from.
 """
@@ -184,7 +184,7 @@ def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side:
 
 
 @torch.no_grad()
-def displacement_field(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
+def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
     """The displacement (2, ceil(H / 4), ceil(W / 4)) of a picture (3, H, W), float32; arguments as of `boundary`."""
     rows, columns = cells(image)
     features = network.features(_pad_to(image[None], least_side))
@@ -192,18 +192,18 @@ def displacement_field(network: AffinityNet, image: Tensor, least_side: int = 0)
 
 
 @torch.no_grad()
-def fit_mean_shift(network: AffinityNet, displacements: Iterable[Tensor]) -> None:
-    """Set the mean that evaluation takes off, from training pictures, once training is over.
+def mean_displacement(displacements: Iterable[Tensor]) -> Tensor:
+    """The mean that evaluation takes off (`mean_shift.running_mean`, set once training is over).
 
     Args:
-        network: in evaluation mode, with a displacement branch.
-        displacements: (2, h, w) of each picture, as `displacement_field` gives them now; each counts alike. They may be
-            computed on the way: the mean is set when all have been seen. None at all changes nothing.
+        displacements: (2, h, w) of each training picture, as `displacement` gives them before a mean is set; each picture
+            counts alike, whatever its size.
+
+    Returns:
+        (2,) dy and dx in cells; 0 without pictures.
     """
     means = [field.mean(dim=(1, 2)) for field in displacements]
-    if means:
-        # What is taken off already is part of the mean of all.
-        network.mean_shift.running_mean += torch.stack(means).mean(dim=0).to(network.mean_shift.running_mean)
+    return torch.stack(means).mean(dim=0) if means else torch.zeros(2)
 
 
 def centroids(displacement: Tensor) -> Tensor:

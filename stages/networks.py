@@ -1,10 +1,11 @@
 """Networks to and from self-describing checkpoints."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
+from models.affinity import AffinityNet
 from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.segmenter import Segmenter
@@ -12,11 +13,13 @@ from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.config import Config, config_from_dict, to_dict
 from utils.errors import UserError
 
+KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
+
 
 def save_network(
     path: Path,
-    kind: Literal["classifier", "segmenter"],
-    network: Classifier | Segmenter,
+    kind: Literal["classifier", "segmenter", "affinity"],
+    network: Classifier | Segmenter | AffinityNet,
     class_names: tuple[str, ...],
     cfg: Config,
     figures: dict[str, float],
@@ -36,32 +39,62 @@ def save_network(
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, Config]:
-    """The network of a checkpoint in evaluation mode, what the checkpoint says of itself, and its run's settings.
+    """The network of a checkpoint, what the checkpoint says of itself, and its run's settings.
+
+    Returns:
+        In evaluation mode; masks can be had from it, so it is no affinity network.
 
     Raises:
         UserError: not a checkpoint of ours, or its weights do not fit what it says it is.
     """
     checkpoint = load_checkpoint(path)
+    if checkpoint.kind == "affinity":
+        raise UserError(
+            f"{path} holds an affinity network, which sees boundaries and no classes; expected a segmentation network or a "
+            "classifier, such as segmenter.pth or classifier.pth of the same run"
+        )
+    return _load(path, checkpoint)
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """The network of a checkpoint that must be a classifier, in evaluation mode."""
+    return _load_kind(path, "classifier", "the classifier that stage cam writes")[0]
+
+
+def load_affinity(path: str | Path) -> AffinityNet:
+    """The network of a checkpoint that must be an affinity network, in evaluation mode; it has the branches that were saved."""
+    return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
+
+
+def load_any(path: str | Path) -> tuple[Classifier | Segmenter | AffinityNet, Checkpoint, Config]:
+    """As `load_network`, for whichever kind of network there is."""
+    return _load(path, load_checkpoint(path))
+
+
+def _load_kind(path: str | Path, kind: str, expected: str) -> tuple[Any, Checkpoint, Config]:
+    checkpoint = load_checkpoint(path)
+    if checkpoint.kind != kind:
+        raise UserError(f"{path} holds {KINDS.get(checkpoint.kind, checkpoint.kind)}, expected {expected}")
+    return _load(path, checkpoint)
+
+
+def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Config]:
     cfg = config_from_dict(checkpoint.config, str(path))
     backbone = build_backbone(checkpoint.backbone, "none")
     network: nn.Module
     if checkpoint.kind == "classifier":
         network = Classifier(backbone, len(checkpoint.class_names))
-    else:
+    elif checkpoint.kind == "affinity":
+        network = AffinityNet(backbone, any(name.startswith("fc_dp") for name in checkpoint.state))
+    elif checkpoint.kind == "segmenter":
         network = Segmenter(backbone, len(checkpoint.class_names) + 1, cfg.segment.stage)
+    else:
+        raise UserError(f"{path} holds a network of unknown kind '{checkpoint.kind}'; known: {', '.join(KINDS)}")
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: the weights do not fit a {checkpoint.kind} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}"
+            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval(), checkpoint, cfg
-
-
-def load_classifier(path: str | Path) -> Classifier:
-    """The network of a checkpoint that must be a classifier."""
-    network, checkpoint, _ = load_network(path)
-    if not isinstance(network, Classifier):
-        raise UserError(f"{path} holds a {checkpoint.kind}, expected the classifier that stage cam writes")
-    return network

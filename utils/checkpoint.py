@@ -29,7 +29,7 @@ class Checkpoint:
     """A trained network and all that is needed to use it.
 
     Attributes:
-        kind: `classifier` (CAM network) or `segmenter`.
+        kind: `classifier` (CAM network), `affinity` (boundary network) or `segmenter`.
         class_names: the C foreground classes; background is not among them.
         backbone: a name that `models.backbone.build_backbone` knows.
         config: the run's settings, as `utils.config.to_dict` gives them.
@@ -38,7 +38,7 @@ class Checkpoint:
         normalisation: mean and deviation of RGB in 0..1 that the backbone was trained with.
     """
 
-    kind: Literal["classifier", "segmenter"]
+    kind: Literal["classifier", "affinity", "segmenter"]
     class_names: tuple[str, ...]
     backbone: str
     config: dict[str, Any]
