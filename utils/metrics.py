@@ -61,11 +61,11 @@ class ConfusionMatrix:
 
     def over_activation(self) -> float:
         """The share of background pixels that were given a class."""
-        return float(self.counts[0, 1:].sum() / self.counts[0].sum())
+        return float(self.counts[0, 1:].sum().double() / self.counts[0].sum())
 
     def under_activation(self) -> float:
         """The share of object pixels that were given background."""
-        return float(self.counts[1:, 0].sum() / self.counts[1:].sum())
+        return float(self.counts[1:, 0].sum().double() / self.counts[1:].sum())
 
 
 class ThresholdSweep:

@@ -1,0 +1,99 @@
+"""Paired bootstrap: its figures are those of the confusion matrix, its intervals those of a plain loop and of theory."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from utils import bootstrap
+from utils.bootstrap import class_counts, compare_counts, figures_of
+from utils.metrics import ConfusionMatrix
+
+CLASSES = 4
+
+
+def paired(count: int, errors: tuple[float, float], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Counts (N, 3, C) of two methods on the same truth; `errors` are their mean shares of pixels that are guessed."""
+    a, b = (np.stack([class_counts(matrix) for matrix in matrices]) for matrices in confusions(count, errors, seed))
+    return a, b
+
+
+def confusions(count: int, errors: Sequence[float], seed: int = 0) -> list[np.ndarray]:
+    """A confusion matrix a picture (N, C, C) of each method."""
+    random = np.random.default_rng(seed)
+    truth = random.choice(CLASSES, size=(count, 400), p=[0.7, 0.15, 0.1, 0.05])
+    methods = []
+    for error in errors:
+        share = random.uniform(0, 2 * error, (count, 1))
+        said = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
+        pairs = [np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + said]
+        methods.append(np.stack(pairs))
+    return methods
+
+
+def test_figures_are_those_of_the_confusion_matrix():
+    (matrices,) = confusions(20, [0.2])
+    matrices[:, 3] = 0  # a class that is only predicted
+    total = ConfusionMatrix(CLASSES)
+    total.counts = torch.from_numpy(matrices.sum(axis=0))
+    found = figures_of(sum(map(class_counts, matrices)))
+    assert found["miou"] == pytest.approx(total.miou(), abs=1e-12)
+    assert found["over_activation"] == pytest.approx(total.over_activation(), abs=1e-12)
+    assert found["under_activation"] == pytest.approx(total.under_activation(), abs=1e-12)
+
+
+def test_draws_are_those_of_a_plain_loop():
+    a, b = paired(12, (0.2, 0.1))
+    found = compare_counts(a, b, draws=60, seed=3)
+    random = np.random.default_rng(3)
+    differences = []
+    for weights in random.multinomial(12, np.full(12, 1 / 12), size=60):
+        chosen = np.repeat(np.arange(12), weights)
+        totals = [figures_of(sum(method[number] for number in chosen))["miou"] for method in (a, b)]
+        differences.append(totals[1] - totals[0])
+    assert (found["miou"].low, found["miou"].high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))
+    assert found["miou"].not_better == np.mean(np.array(differences) <= 0)
+
+
+def test_the_same_masks_are_no_gain_and_a_swap_turns_the_sign():
+    a, b = paired(30, (0.2, 0.1))
+    same = compare_counts(a, a)["miou"]
+    assert (same.difference, same.low, same.high, same.is_clear, same.not_better) == (0, 0, 0, False, 1)
+    forth, back = compare_counts(a, b)["miou"], compare_counts(b, a)["miou"]
+    assert forth.difference == -back.difference > 0
+    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
+    assert forth.is_clear
+    assert back.is_clear
+
+
+def test_a_small_gain_on_few_pictures_is_no_gain_but_on_many_it_is():
+    few = compare_counts(*paired(20, (0.15, 0.14), seed=2))["miou"]
+    many = compare_counts(*paired(4000, (0.15, 0.14), seed=2))["miou"]
+    assert not few.is_clear
+    assert many.is_clear
+    assert many.difference > 0
+    assert (few.high - few.low) / (many.high - many.low) == pytest.approx((4000 / 20) ** 0.5, rel=0.35)
+
+
+def test_intervals_hold_as_often_as_they_say():
+    """Two methods of equal quality: about one interval in twenty leaves out 0."""
+    clear = [compare_counts(*paired(60, (0.15, 0.15), seed=seed), draws=300)["miou"].is_clear for seed in range(100)]
+    assert 0.0 <= np.mean(clear) <= 0.12
+
+
+def test_one_seed_one_answer_whatever_the_chunk(monkeypatch):
+    a, b = paired(15, (0.2, 0.18))
+    one = compare_counts(a, b, draws=100, seed=1)
+    assert compare_counts(a, b, draws=100, seed=1) == one
+    assert compare_counts(a, b, draws=100, seed=2) != one
+    monkeypatch.setattr(bootstrap, "CHUNK", 7)
+    assert compare_counts(a, b, draws=100, seed=1)["miou"].low == pytest.approx(one["miou"].low)
+
+
+def test_other_pictures_are_refused():
+    a, b = paired(5, (0.2, 0.2))
+    with pytest.raises(ValueError, match="same pictures"):
+        compare_counts(a, b[:4])
+    with pytest.raises(ValueError, match="same pictures"):
+        compare_counts(a, b[::-1])

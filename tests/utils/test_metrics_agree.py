@@ -1,0 +1,115 @@
+"""Our figures beside chainercv's, which the published ones come from, and torchmetrics', on random and on real masks.
+
+What the three do with a class that is not in the truth differs, and only that:
+
+* nowhere at all: chainercv gives NaN and leaves it out of the mean; so do we; torchmetrics gives 0 and leaves it out.
+* predicted but not in the truth: its IoU is 0 for all three; chainercv and torchmetrics take that 0 into the mean, we do not:
+  our mean is over the classes in the truth. On the published lists every class is in the truth, and all three agree.
+"""
+
+import numpy as np
+import pytest
+import torch
+
+import models  # noqa: F401  (lets torchvision load beside a CPU-only torch, which torchmetrics imports)
+from data.artifacts import read_mask
+from utils.metrics import ConfusionMatrix
+
+VALUES = 21
+EXACT = {"rel": 0, "abs": 1e-9}
+
+
+def chainercv_iou(predictions: list[np.ndarray], truths: list[np.ndarray]) -> np.ndarray:
+    """chainercv.evaluations.calc_semantic_segmentation_iou by its definition, ignored pixels being -1 there.
+
+    Counted class by class as sets of pixels and not by a bincount, to be independent of how we count.
+    """
+    truth, said = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
+    truth, said = truth[truth != -1], said[truth != -1]
+    hits = np.array([np.count_nonzero((truth == value) & (said == value)) for value in range(VALUES)], np.float64)
+    unions = np.array([np.count_nonzero((truth == value) | (said == value)) for value in range(VALUES)], np.float64)
+    return np.divide(hits, unions, out=np.full(VALUES, np.nan), where=unions > 0)
+
+
+def random_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
+    """(truth, prediction) of other sizes, every class in the truth, some 255 in both."""
+    random = np.random.default_rng(0)
+    pairs = []
+    for height, width in ((60, 80), (33, 71), (90, 40)):
+        truth = random.integers(VALUES, size=(height, width))
+        said = np.where(random.random(truth.shape) < 0.4, random.integers(VALUES, size=truth.shape), truth)
+        truth[random.random(truth.shape) < 0.1] = 255
+        said[random.random(truth.shape) < 0.05] = 255
+        pairs.append((truth, said))
+    return pairs
+
+
+@pytest.fixture(params=["random", "real"])
+def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
+    if request.param == "random":
+        return random_pairs()
+    folder = request.getfixturevalue("shared_data") / "voc12"
+    names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()
+    truths = [read_mask(folder / f"SegmentationClass/{name}.png").astype(np.int64) for name in names]
+    # As predictions: objects a little beside where they are, and every fourth picture's of another class.
+    return [
+        (truth, np.where((moved > 0) & (moved < 255) & (number % 4 == 0), moved % 20 + 1, moved))
+        for number, (truth, moved) in enumerate((truth, np.roll(truth, (7, -5), (0, 1))) for truth in truths)
+    ]
+
+
+def measured(pairs: list[tuple[np.ndarray, np.ndarray]]) -> ConfusionMatrix:
+    matrix = ConfusionMatrix(VALUES)
+    for truth, said in pairs:
+        matrix.update(torch.from_numpy(truth), torch.from_numpy(said))
+    return matrix
+
+
+def as_background(said: np.ndarray) -> np.ndarray:
+    return np.where(said == 255, 0, said)
+
+
+def test_chainercvs_definition(pairs):
+    matrix = measured(pairs)
+    theirs = chainercv_iou([as_background(said) for _, said in pairs], [np.where(t == 255, -1, t) for t, _ in pairs])
+    assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
+    assert matrix.miou() == pytest.approx(np.nanmean(theirs), **EXACT)
+    assert 0.1 < matrix.miou() < 0.95
+
+
+def test_chainercv_itself(pairs):
+    evaluations = pytest.importorskip("chainercv.evaluations", reason="needs chainercv (Python 3.10 or earlier)")
+    theirs = evaluations.calc_semantic_segmentation_iou(
+        evaluations.calc_semantic_segmentation_confusion(
+            [as_background(said) for _, said in pairs], [np.where(truth == 255, -1, truth) for truth, _ in pairs]
+        )
+    )
+    assert measured(pairs).iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
+
+
+def test_torchmetrics(pairs):
+    classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
+    each = classification.MulticlassJaccardIndex(VALUES, average="none", ignore_index=255)
+    for truth, said in pairs:
+        each.update(torch.from_numpy(as_background(said))[None], torch.from_numpy(truth)[None])
+    matrix = measured(pairs)
+    # It divides in single precision; its counts, divided in double, agree to the last digit.
+    assert torch.equal(each.confmat, matrix.counts)
+    hits = each.confmat.diag().double()
+    theirs = hits / (each.confmat.sum(0) + each.confmat.sum(1) - each.confmat.diag())
+    assert matrix.iou().numpy() == pytest.approx(theirs.numpy(), **EXACT)
+    assert matrix.miou() == pytest.approx(float(theirs.mean()), **EXACT)
+    assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)
+
+
+def test_what_is_done_with_classes_that_are_not_in_the_truth():
+    """Value 2 is predicted only, 3 and above nowhere."""
+    truth, said = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
+    matrix = measured([(truth, said)])
+    theirs = chainercv_iou([said], [truth])
+    assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
+    assert np.nanmean(theirs) == pytest.approx((0.5 + 1 + 0) / 3, **EXACT)
+    assert matrix.miou() == pytest.approx((0.5 + 1) / 2, **EXACT)
+    classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
+    macro = classification.MulticlassJaccardIndex(VALUES, average="macro", ignore_index=255)
+    assert float(macro(torch.from_numpy(said), torch.from_numpy(truth))) == pytest.approx(0.5, abs=1e-6)
