@@ -18,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 
-from models.backbone import Backbone
+from models.backbone import Backbone, build_backbone, load_state, open_weights
 from models.paths import pair_offsets, path_maxima
+from models.weights import Weights
 
 STRIDE = 4  # of all maps here, as of seeds
 IGNORE = 255
@@ -157,6 +158,28 @@ class AffinityNet(nn.Module):
         """A map's size at that stride; the padded picture is whole cells of the last stage."""
         rows, columns = features[-1].shape[-2:]
         return rows * self.backbone.strides[-1] // stride, columns * self.backbone.strides[-1] // stride
+
+
+def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displacement: bool = True) -> AffinityNet:
+    """An affinity network with fresh branches, or with those of its weight file.
+
+    Args:
+        backbone: a name that `models.backbone.build_backbone` knows.
+        weights: `imagenet`, `none` or a path. Of an affinity network's file (IRN's too) each branch that it has is taken.
+        displacement: with the displacement branch.
+
+    Raises:
+        UserError: as `build_backbone`; a branch of the file that does not fit.
+    """
+    loaded = open_weights(weights)
+    network = AffinityNet(build_backbone(backbone, loaded), displacement)
+    if isinstance(loaded, Weights):
+        for branch in (("fc_edge",), ("fc_dp", "mean_shift.")) if displacement else (("fc_edge",),):
+            taken = {name: tensor for name, tensor in loaded.state.items() if name.startswith(branch)}
+            if taken:
+                kept = {n: tensor for n, tensor in network.state_dict().items() if not n.startswith(branch)}
+                load_state(network, kept | taken, loaded.path)
+    return network.eval()
 
 
 def cells(x: Tensor) -> tuple[int, int]:

@@ -17,6 +17,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from models.weights import Weights, read_weights
 from utils.checkpoint import load_tensors
 from utils.errors import UserError
 
@@ -192,16 +193,27 @@ class TimmBackbone(Backbone):
         return []
 
 
-def build_backbone(name: str, weights: str = "imagenet") -> Backbone:
+def open_weights(weights: str | Weights) -> str | Weights:
+    """The setting `model.weights`: `imagenet` and `none` as they are, a path as what its file holds.
+
+    Raises:
+        UserError: as `models.weights.read_weights`.
+    """
+    return weights if isinstance(weights, Weights) or weights in ("imagenet", "none") else read_weights(weights)
+
+
+def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     """A backbone by name.
 
     Args:
         name: `resnet50`, `resnet101`, `efficientnet_lite0` or `timm/NAME`.
-        weights: `imagenet`, `none` (random), or the path of a `.pth` file with the backbone's state.
+        weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or what it
+            gave; of a whole network the backbone is taken.
 
     Raises:
-        UserError: unknown name; weights that are not there or do not fit.
+        UserError: unknown name; weights that are not there, are of another backbone or do not fit.
     """
+    weights = open_weights(weights)
     if name in ("resnet50", "resnet101"):
         backbone: Backbone = ResNet(int(name.removeprefix("resnet")))
         if weights == "imagenet":
@@ -214,8 +226,12 @@ def build_backbone(name: str, weights: str = "imagenet") -> Backbone:
         backbone = TimmBackbone(name.removeprefix("timm/"), weights == "imagenet")
     else:
         raise UserError(f"model.backbone: unknown backbone '{name}'; known: {', '.join(BACKBONES)}")
-    if weights not in ("imagenet", "none"):
-        load_state(backbone, load_tensors(weights), weights, ignore=("fc.", "classifier."))
+    if isinstance(weights, Weights):
+        if weights.backbone not in (None, name):
+            raise UserError(
+                f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of the two"
+            )
+        load_state(backbone, weights.part("backbone."), weights.path)
     return backbone.eval()
 
 

@@ -1,9 +1,12 @@
 """The classifier whose maps everything starts from: backbone -> global average -> linear head w_k, logit y_k."""
 
+from collections.abc import Sequence
+
 import torchvision
 from torch import Tensor, nn
 
-from models.backbone import COMPACT, Backbone, build_backbone, lite0_imagenet_state
+from models.backbone import COMPACT, Backbone, build_backbone, lite0_imagenet_state, open_weights
+from models.weights import Weights
 
 
 class Classifier(nn.Module):
@@ -35,15 +38,29 @@ class Classifier(nn.Module):
         return nn.functional.conv2d(last, self.classifier.weight).relu()
 
 
-def build_classifier(backbone: str, num_classes: int, weights: str = "imagenet") -> Classifier:
-    """A classifier with a fresh head.
+def build_classifier(
+    backbone: str, num_classes: int, weights: str | Weights = "imagenet", class_names: Sequence[str] | None = None
+) -> Classifier:
+    """A classifier with a fresh head, or with that of its weight file.
+
+    A file's head is taken where it is a classifier's of as many classes; where both the file and `class_names` say which classes
+    these are, they must be the same. So IRN's published file is good for VOC as it is, and a network for other
+    classes takes its backbone alone.
 
     Args:
         backbone: a name that `models.backbone.build_backbone` knows.
         num_classes: C, foreground classes.
         weights: of the backbone: `imagenet`, `none` or a path.
+        class_names: the C classes, in the order of the logits.
     """
-    return Classifier(build_backbone(backbone, weights), num_classes).eval()
+    loaded = open_weights(weights)
+    classifier = Classifier(build_backbone(backbone, loaded), num_classes)
+    if isinstance(loaded, Weights):
+        head = loaded.part("classifier.")
+        fits = {name: tensor.shape for name, tensor in head.items()} == {"weight": classifier.classifier.weight.shape}
+        if fits and (class_names is None or loaded.class_names in (None, tuple(class_names))):
+            classifier.classifier.load_state_dict(head)
+    return classifier.eval()
 
 
 def build_imagenet_classifier() -> tuple[Classifier, tuple[str, ...]]:

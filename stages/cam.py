@@ -24,7 +24,9 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     check_labels(index, cfg.data.train_list)
     compute = choose_compute(cfg)
     torch.manual_seed(cfg.seed)
-    classifier = build_classifier(cfg.model.backbone, len(index.class_names), cfg.model.weights)
+    classifier = build_classifier(
+        cfg.model.backbone, len(index.class_names), cfg.model.weights, class_names=index.class_names
+    )
     classifier.backbone.freeze(cfg.cam.frozen_stride)
     compute.network(classifier)
     crop = RandomCrop(

@@ -66,11 +66,6 @@ def load_affinity(path: str | Path) -> AffinityNet:
     return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
 
 
-def load_any(path: str | Path) -> tuple[Classifier | Segmenter | AffinityNet, Checkpoint, Config]:
-    """As `load_network`, for whichever kind of network there is."""
-    return _load(path, load_checkpoint(path))
-
-
 def _load_kind(path: str | Path, kind: str, expected: str) -> tuple[Any, Checkpoint, Config]:
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind:

@@ -62,7 +62,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     Raises:
         UserError: no such file, not a checkpoint, one of another program or of a newer version.
     """
-    content = load_tensors(path)
+    return to_checkpoint(load_tensors(path), path)
+
+
+def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
+    """What `load_tensors` gave, as a checkpoint; `path` is for messages.
+
+    Raises:
+        UserError: as `load_checkpoint`.
+    """
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"
