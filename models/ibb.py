@@ -128,14 +128,10 @@ class IterativeBackgroundBlur:
     def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
         strides = classifier.backbone.strides
         fused = [n for n in first_stages(strides) if strides[n] >= self.gfm_min_stride and n < len(strides) - 1]
-        compared = [n for n in first_stages(strides) if strides[n] in self.prm_strides]
-        if self.prm and len(compared) < len(self.prm_strides):
-            raise UserError(
-                f"prm.strides {list(self.prm_strides)}: the backbone has stages of strides {sorted(set(strides))}; choose from these"
-            )
+        compared = stages_of_strides(strides, self.prm_strides, "prm.strides") if self.prm else []
         return gather_evidence(
             classifier, image, classes, scales=scales, flip=self.flip,
-            gradient_stages=fused if self.gfm else (), feature_stages=compared if self.prm else (),
+            gradient_stages=fused if self.gfm else (), feature_stages=compared,
         )  # fmt: skip
 
     def _fuse(self, evidence: Evidence) -> Tensor:
@@ -155,6 +151,18 @@ class IterativeBackgroundBlur:
 def first_stages(strides: Sequence[int]) -> list[int]:
     """The number of the first stage of each stride: where a resolution begins, features are least bound to the classes."""
     return [number for number, stride in enumerate(strides) if stride not in strides[:number]]
+
+
+def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
+    """The number of the first stage of each wanted stride.
+
+    Raises:
+        UserError: the backbone has none of that stride; the message names `setting`.
+    """
+    if missing := set(wanted) - set(strides):
+        raise UserError(f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
+                        f"choose from {', '.join(map(str, sorted(set(strides))))}")  # fmt: skip
+    return [number for number in first_stages(strides) if strides[number] in wanted]
 
 
 def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:

@@ -1,13 +1,14 @@
-"""Seeds -> masks: a background score, the highest wins, and a band of pixels too close to call (docs/method.md 4)."""
+"""Seeds -> masks: a background score, the highest wins, and what is too close to call (docs/method.md 4, 5)."""
 
 from collections.abc import Callable
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 IGNORE = 255
+SURENESS = 0.7  # of a hard label that goes into a refinement, the rest shared by the other labels (IRN's CRF on labels)
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -53,3 +54,37 @@ def pseudo_mask(
         unsure = (scores[1:].amax(dim=0) - scores[0]).abs() < ignore_band
         mask = mask.masked_fill(unsure, IGNORE)
     return mask
+
+
+def confident_labels(
+    maps: Tensor,
+    classes: Tensor,
+    *,
+    fg_threshold: float = 0.30,
+    bg_threshold: float = 0.05,
+    refiner: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """What a seed is sure of, for the affinity network to learn from (IRN, section 4.2).
+
+    The seed is cut twice, with a high background score and with a low one, and both masks are refined: what is object even
+    in the first is sure object, what is background even in the second is sure background.
+
+    Args:
+        maps: (K, H, W) in 0..1 at picture size.
+        classes: (K,) class indices.
+        fg_threshold, bg_threshold: the background's score in the first and in the second cut.
+        refiner: turns probabilities (2, K + 1, H, W) of both cuts into refined ones.
+
+    Returns:
+        (H, W) uint8: 0 background, class c is c + 1, 255 not sure. Without classes all background.
+    """
+    if not len(maps):
+        return torch.zeros(maps.shape[1:], dtype=torch.uint8, device=maps.device)
+    ground = maps.new_tensor([fg_threshold, bg_threshold])[:, None, None, None].expand(2, 1, *maps.shape[1:])
+    cuts = torch.cat([ground, maps.expand(2, *maps.shape)], dim=1).argmax(dim=1)
+    if refiner is not None:
+        hard = nn.functional.one_hot(cuts, len(maps) + 1).movedim(-1, 1).to(maps.dtype)
+        rest = (1 - SURENESS) / len(maps)
+        cuts = refiner(rest + (SURENESS - rest) * hard).argmax(dim=1)
+    values = torch.cat([classes.new_full((1,), IGNORE), classes + 1]).to(torch.uint8)
+    return values[cuts[0]].masked_fill((cuts == 0).all(dim=0), 0)

@@ -1,8 +1,10 @@
 """Colour-aware refinement of class probabilities: PAR in plain torch, and the dense CRF where its package is installed.
 
-Both take a picture (3, H, W) uint8 and probabilities (L, H, W) that sum to 1 over the L labels, and give the same back.
+Both take a picture (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over the L labels, and give the same back.
+Several labellings of one picture (the leading axes) share what depends on the picture alone.
 """
 
+import importlib.util
 import math
 from collections.abc import Sequence
 
@@ -24,12 +26,24 @@ BILATERAL = {"sxy": 50, "srgb": 5, "compat": 10}
 
 
 def refine(kind: str, image: Tensor, probabilities: Tensor, *, par_iterations: int, crf_iterations: int) -> Tensor:
-    """The refinement named `kind`: none, par or crf."""
+    """The refinement named `kind`: none, par or crf.
+
+    Raises:
+        ValueError: another name.
+        UserError: crf, and its package is not installed.
+    """
     if kind == "par":
         return par(image, probabilities, par_iterations)
     if kind == "crf":
         return dense_crf(image, probabilities, crf_iterations)
+    if kind != "none":
+        raise ValueError(f"refinement must be none, par or crf, found '{kind}'")
     return probabilities
+
+
+def has_dense_crf() -> bool:
+    """Whether the dense CRF's package is installed."""
+    return importlib.util.find_spec("pydensecrf") is not None
 
 
 def par(
@@ -48,7 +62,7 @@ def par(
 
     Args:
         image: (3, H, W) uint8.
-        probabilities: (L, H, W), sums to 1 over L.
+        probabilities: (..., L, H, W), sums to 1 over L.
         iterations: 0 gives the probabilities back.
         max_side: it works on a picture made this small; 0 takes it as it is.
     """
@@ -58,7 +72,8 @@ def par(
     small = [max(1, round(side * min(1.0, max_side / max(size)))) for side in size] if max_side else list(size)
     picture = image.to(probabilities.device, torch.float32)[None] / 255
     picture = interpolate(picture, small, mode="bilinear", align_corners=False, antialias=True)[0]
-    values = interpolate(probabilities[None], small, mode="bilinear", align_corners=False, antialias=True)[0]
+    maps = probabilities.reshape(1, -1, *size)
+    values = interpolate(maps, small, mode="bilinear", align_corners=False, antialias=True)[0]
 
     offsets = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     differences = torch.stack([neighbour - picture for neighbour in _neighbours(picture, offsets)])
@@ -72,7 +87,7 @@ def par(
         for weight, neighbour in zip(kernel, _neighbours(values, offsets), strict=True):
             refined.addcmul_(weight, neighbour)
         values = refined
-    return interpolate(values[None], size, mode="bilinear", align_corners=False)[0]
+    return interpolate(values[None], size, mode="bilinear", align_corners=False).reshape(probabilities.shape)
 
 
 def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
@@ -87,13 +102,15 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
     except ImportError as error:
         raise UserError("pseudo.refine crf needs the package pydensecrf2: pip install -r requirements-extras.txt (it compiles, gcc "
                         "needed); or use pseudo.refine: par, which is always there") from error  # fmt: skip
-    labels, height, width = probabilities.shape
+    labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)
-    field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(probabilities.cpu().numpy())))
     field.addPairwiseGaussian(**GAUSSIAN)
     field.addPairwiseBilateral(**BILATERAL, rgbim=np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
-    refined = np.array(field.inference(iterations), dtype=np.float32).reshape(labels, height, width)
-    return torch.from_numpy(refined).to(probabilities.device)
+    refined = []
+    for labelling in probabilities.reshape(-1, labels, height, width).cpu().numpy():
+        field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(labelling)))
+        refined.append(np.array(field.inference(iterations), dtype=np.float32))
+    return torch.from_numpy(np.stack(refined)).reshape(probabilities.shape).to(probabilities.device)
 
 
 def _neighbours(maps: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:

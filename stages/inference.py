@@ -26,7 +26,7 @@ from models.classifier import Classifier, build_imagenet_classifier
 from models.pseudo import pseudo_mask, upsample
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.networks import load_network
-from stages.pseudo import refiner
+from stages.refinement import refiner
 from stages.seeds import build_method, predicted_classes, prepare, to_seed
 from utils.config import Config, load_config, override, to_dict
 from utils.engine import Compute, choose_compute
@@ -155,7 +155,9 @@ class SegmenterPredictor(Predictor):
         )
         if classes is not None or len(self.allowed) < len(self.class_names):
             probabilities = restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
-        best, values = refine_occurring(probabilities, refiner(self.cfg.pseudo, image)).max(dim=0)
+        best, values = refine_occurring(probabilities, refiner(self.cfg.pseudo.refine, self.cfg.pseudo, image)).max(
+            dim=0
+        )
         occurring = [value - 1 for value in values.unique().tolist() if value]
         shown = occurring if classes is None else classes
         local = torch.zeros(len(self.class_names) + 1, dtype=torch.uint8)
@@ -200,7 +202,7 @@ class ClassifierPredictor(Predictor):
         settings = self.cfg.pseudo
         mask = pseudo_mask(
             maps, torch.arange(len(shown)), background=settings.background, threshold=settings.threshold,
-            power=settings.power, ignore_band=settings.ignore_band, refiner=refiner(settings, image),
+            power=settings.power, ignore_band=settings.ignore_band, refiner=refiner(settings.refine, settings, image),
         )  # fmt: skip
         return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
 

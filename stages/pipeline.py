@@ -1,5 +1,7 @@
 """The table of stages, in order: what each reads, what it waits for, when it has nothing to do."""
 
+from stages.affinity import FILE as AFFINITY
+from stages.affinity import train_affinity
 from stages.cam import FILE as CLASSIFIER
 from stages.cam import train_classifier
 from stages.lists import list_fingerprint, seed_list
@@ -9,6 +11,7 @@ from stages.report import climb_ladder, ladder_is_complete, make_report, no_trut
 from stages.seeds import make_seeds, seeds_complete
 from stages.segment import FILE as SEGMENTER
 from stages.segment import train_segmenter
+from stages.walk import walk_complete, walk_seed_list
 from utils.config import Config
 from utils.run import Run, Stage
 
@@ -17,6 +20,12 @@ METHOD = ("cam.scales", "cam.flip", "gfm", "prm", "ibb", "seeds.max_side")
 CAM_TRAINING = tuple(
     f"cam.{name}" for name in ("epochs", "batch_size", "crop_size", "resize_long", "color_jitter", "lr", "lr_head_factor", "momentum",
                                "weight_decay", "poly_power", "frozen_stride")
+)  # fmt: skip
+
+AFFINITY_TRAINING = tuple(
+    f"affinity.{name}" for name in ("fg_threshold", "bg_threshold", "refine", "displacement", "crop_size", "scale_range", "max_side",
+                                    "batch_size", "epochs", "lr", "lr_displacement_factor", "momentum", "weight_decay", "poly_power",
+                                    "radius")
 )  # fmt: skip
 
 
@@ -48,13 +57,20 @@ STAGES = (
         complete=seeds_complete,
     ),
     Stage(
-        "affinity", "train the affinity network on confident seeds", _cannot_run,
-        reads=(), upstream=("seeds",),
-        skip=lambda cfg: "affinity.kind is none" if cfg.affinity.kind == "none" else _not_built(f"affinity.kind {cfg.affinity.kind}"),
+        "affinity", "train the affinity network on confident seeds", train_affinity,
+        reads=(*NETWORK, *AFFINITY_TRAINING, "pseudo.par_iterations", "pseudo.crf_iterations"), upstream=("seeds",),
+        complete=lambda cfg, run: run.path(AFFINITY).is_file(),
+        skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
+    ),
+    Stage(
+        "walk", "walk the seeds over pixel affinities", walk_seed_list,
+        reads=("cam.scales", "cam.flip", "affinity"), upstream=("affinity",),
+        complete=walk_complete,
+        skip=lambda cfg: "affinity.kind is none" if cfg.affinity.kind == "none" else None,
     ),
     Stage(
         "pseudo", "turn seeds into pseudo masks", make_pseudo_masks,
-        reads=("pseudo",), upstream=("affinity",),
+        reads=("pseudo",), upstream=("walk",),
         complete=pseudo_complete,
     ),
     Stage(

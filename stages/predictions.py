@@ -79,14 +79,16 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
 
 def measure_ladder(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:
     """Every rung of `write_ladder`'s files, the predicted one last."""
+    rungs = {name: measure_rung(index, folder / name, GIVEN, cfg, **said) for name in RUNGS}
+    return rungs | {PREDICTED: measure_rung(index, folder / PREDICTED, PREDICTED, cfg, **said)}
 
-    def measure(name: str, labels: str) -> Measurement:
-        return measure_seeds(
-            index, folder / name, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers,
-            labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, **said,
-        )  # fmt: skip
 
-    return {name: measure(name, GIVEN) for name in RUNGS} | {PREDICTED: measure(PREDICTED, PREDICTED)}
+def measure_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: Any) -> Measurement:
+    """One folder of seeds that were made with `given` or `predicted` labels."""
+    return measure_seeds(
+        index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers,
+        labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, **said,
+    )  # fmt: skip
 
 
 def measure_predictions(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:

@@ -1,6 +1,5 @@
-"""Stage `pseudo`: seeds -> pseudo masks."""
+"""Stage `pseudo`: seeds, walked ones where there is a walk -> pseudo masks."""
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,10 @@ from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
 from models.pseudo import pseudo_mask, upsample
-from models.refine import refine
 from stages.lists import seed_index
+from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
+from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
 from utils.engine import progress
 from utils.run import Run
@@ -26,7 +26,8 @@ def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     index = seed_index(cfg)
     folder = run.fresh_folder(FOLDER)
     missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.png").is_file()]
-    masks = _Masks(index, missing, run.path(SEEDS), cfg.pseudo)
+    source = SEEDS if cfg.affinity.kind == "none" else WALKED
+    masks = _Masks(index, missing, run.path(source), cfg.pseudo)
     loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
     background = ignored = pixels = 0
     for name, mask in progress(loader, len(missing), "pseudo"):
@@ -41,16 +42,6 @@ def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
 def pseudo_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its mask."""
     return all(run.path(FOLDER, f"{record.name}.png").is_file() for record in seed_index(cfg).records)
-
-
-def refiner(settings: PseudoConfig, image: np.ndarray) -> Any:
-    """The refinement of one (H, W, 3) uint8 picture as a function of its probabilities, or None."""
-    if settings.refine == "none":
-        return None
-    pixels = torch.from_numpy(image).permute(2, 0, 1)
-    return partial(
-        refine, settings.refine, pixels, par_iterations=settings.par_iterations, crf_iterations=settings.crf_iterations
-    )
 
 
 class _Masks(Dataset):
@@ -68,7 +59,7 @@ class _Masks(Dataset):
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
         refinement = None
         if self.settings.refine != "none" and len(seed.classes):
-            refinement = refiner(self.settings, np.array(read_image(record.image)))
+            refinement = refiner(self.settings.refine, self.settings, np.array(read_image(record.image)))
         return record.name, pseudo_mask(
             maps, torch.from_numpy(seed.classes), background=self.settings.background, threshold=self.settings.threshold,
             power=self.settings.power, ignore_band=self.settings.ignore_band, refiner=refinement,

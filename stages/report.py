@@ -17,19 +17,22 @@ from stages.networks import load_classifier, load_network
 from stages.predictions import (
     GIVEN,
     PREDICTED,
+    RUNGS,
     ladder_complete,
     measure_ladder,
     measure_predictions,
+    measure_rung,
     write_ladder,
     write_predictions,
 )
 from stages.segment import FILE as SEGMENTER
+from stages.walk import walk_seeds
 from utils.config import Config
 from utils.files import atomic_path, write_json, write_text
 from utils.run import Run
 from utils.visualize import Card, Table, Tile, contact_sheet, overlay, write_page
 
-LADDER, PREDICTIONS, FILE = "ladder", "predictions", "report.json"
+LADDER, WALKED_LADDER, PREDICTIONS, FILE = "ladder", "ladder_walked", "predictions", "report.json"
 EXAMPLES = 12  # pictures drawn, spread evenly over the list
 TITLES = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
 
@@ -66,6 +69,11 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     said = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
     seeds = measure_ladder(index, run.path(LADDER), cfg, **said)
     rows = {title: seeds[rung] for rung, title in TITLES.items()}
+    walked: dict[str, Measurement] = {}
+    walk_title = f"walk ({cfg.affinity.kind})"
+    if cfg.affinity.kind != "none":
+        walked = climb_walk(cfg, run, index, **said)
+        rows[f"+ {walk_title}"] = walked[GIVEN]
     masks: dict[str, Measurement] = {}
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
         segmenter, _, _ = load_network(run.path(SEGMENTER))
@@ -74,6 +82,8 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
         masks = measure_predictions(index, folder, cfg, **said)
         rows["segmentation, given labels"] = masks[GIVEN]
     rows["seed, predicted labels"] = seeds[PREDICTED]
+    if walked:
+        rows[f"{walk_title}, predicted labels"] = walked[PREDICTED]
     if masks:
         rows["segmentation, predicted labels"] = masks[PREDICTED]
     table = ladder_table(rows, cfg.data.val_list)
@@ -82,6 +92,14 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     write_json(run.path(FILE), {title: row.figures() for title, row in rows.items()})
     run.log(table)
     return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
+
+
+def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Measurement]:
+    """Walk the ladder's seeds and measure them, with given and with predicted labels."""
+    folder = run.fresh_folder(WALKED_LADDER)
+    for labels, rung in ((GIVEN, RUNGS[-1]), (PREDICTED, PREDICTED)):
+        walk_seeds(cfg, run, index, run.path(LADDER, rung), folder / labels)
+    return {labels: measure_rung(index, folder / labels, labels, cfg, **said) for labels in (GIVEN, PREDICTED)}
 
 
 def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
@@ -96,6 +114,10 @@ def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Confi
             "CAM": _mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
             "seed (GFM, PRM, IBB)": _mask_at(run.path(LADDER, "ibb", f"{record.name}.npz"), last.threshold_best),
         }
+        walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
+        walk_row = rows.get(f"+ walk ({cfg.affinity.kind})")
+        if walk_row is not None:
+            masks["seed after the walk"] = _mask_at(walked, walk_row.threshold_best)
         predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")
         if predicted.is_file():
             masks["segmentation"] = read_mask(predicted)

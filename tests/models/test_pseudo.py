@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from models.pseudo import IGNORE, pseudo_mask, upsample
+from models.pseudo import IGNORE, confident_labels, pseudo_mask, upsample
 from models.refine import par
 
 CLASSES = torch.tensor([4, 0, 11])
@@ -196,3 +196,50 @@ def test_upsample_follows_flips_and_keeps_the_range():
 
 def test_upsample_without_classes():
     assert upsample(torch.zeros(0, 5, 7), (20, 28)).shape == (0, 20, 28)
+
+
+class TestConfidentLabels:
+    def test_three_zones(self):
+        maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0]]])
+        assert confident_labels(maps, torch.tensor([4])).tolist() == [[5, 5, 255, 255, 0, 0]]
+
+    def test_the_likelier_class_is_the_sure_one(self):
+        maps = torch.tensor([[[0.5, 0.4]], [[0.4, 0.6]]])
+        assert confident_labels(maps, torch.tensor([7, 2])).tolist() == [[8, 3]]
+
+    def test_wider_thresholds_are_sure_of_less(self):
+        maps = torch.rand(2, 20, 30, generator=torch.Generator().manual_seed(0))
+        masks = [
+            confident_labels(maps, torch.tensor([0, 1]), fg_threshold=0.5 + d, bg_threshold=0.5 - d)
+            for d in (0, 0.1, 0.3)
+        ]
+        unsure = [(mask == 255).sum() for mask in masks]
+        assert unsure[0] == 0 < unsure[1] < unsure[2]
+        assert all((masks[2][masks[2] != 255] == mask[masks[2] != 255]).all() for mask in masks)
+
+    def test_without_classes_all_is_background(self):
+        assert (confident_labels(torch.zeros(0, 3, 4), torch.zeros(0, dtype=torch.int64)) == 0).all()
+
+    def test_refiner_gets_both_cuts_as_probabilities(self):
+        maps = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]])
+        seen = []
+
+        def refiner(probabilities):
+            seen.append(probabilities)
+            return probabilities
+
+        assert torch.equal(
+            confident_labels(maps, torch.tensor([0, 1]), refiner=refiner), confident_labels(maps, torch.tensor([0, 1]))
+        )
+        (both,) = seen
+        assert both.shape == (2, 3, 1, 2)
+        torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
+        torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
+
+    def test_object_only_in_the_high_cut_is_kept(self):
+        """As published: a refinement that takes an object away in the low cut alone leaves it sure."""
+
+        def refiner(probabilities):
+            return torch.stack([probabilities[0], probabilities[1].flip(0)])
+
+        assert confident_labels(torch.tensor([[[0.5]]]), torch.tensor([0]), refiner=refiner).tolist() == [[1]]

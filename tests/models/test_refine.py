@@ -280,3 +280,19 @@ def test_refine_crf_by_name(crf):
     assert torch.equal(
         refine("crf", image, probabilities, par_iterations=5, crf_iterations=3), crf(image, probabilities, 3)
     )
+
+
+@pytest.mark.parametrize("kind", ["par", "crf"])
+def test_labellings_of_one_picture_share_it(kind: str):
+    if kind == "crf":
+        pytest.importorskip("pydensecrf")
+    image = random_picture(24, 31)
+    both = torch.stack([random_probabilities(3, 24, 31, seed) for seed in (1, 2)])
+    together = refine(kind, image, both, par_iterations=4, crf_iterations=4)
+    for labelling, refined in zip(both, together, strict=True):
+        torch.testing.assert_close(refined, refine(kind, image, labelling, par_iterations=4, crf_iterations=4))
+
+
+def test_unknown_refinement_is_an_error():
+    with pytest.raises(ValueError, match="none, par or crf"):
+        refine("median", random_picture(4, 4), random_probabilities(2, 4, 4), par_iterations=1, crf_iterations=1)

@@ -1,0 +1,112 @@
+"""Stage `walk`: seeds -> seeds after a random walk, over learned or over the classifier's own affinities (`affinity.kind`)."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from data.artifacts import Seed, read_seed, write_seed
+from data.dataset import Index
+from models.affinity import AffinityNet, boundary
+from models.cam import gather_evidence, normalise_maps
+from models.classifier import Classifier
+from models.ibb import stages_of_strides, unit_features
+from models.random_walk import feature_walk, random_walk
+from stages.affinity import FILE as AFFINITY
+from stages.cam import FILE as CLASSIFIER
+from stages.lists import seed_index
+from stages.networks import load_affinity, load_classifier
+from stages.seeds import FOLDER as SEEDS
+from stages.seeds import prepare, to_seed, whole_pictures
+from utils.config import AffinityConfig, Config
+from utils.engine import Compute, choose_compute
+from utils.run import Run
+
+FOLDER = "walked"
+FEATURE_GRID = 16  # pixels a cell of the walk over features: the stages compared are no finer, and all cells meet all
+
+
+def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `walked/ID.npz`, files like seeds, for the seed list; files that are there already are kept."""
+    index = seed_index(cfg)
+    written = walk_seeds(cfg, run, index, run.path(SEEDS), run.fresh_folder(FOLDER))
+    return {"pictures": len(index), "written": written}
+
+
+def walk_complete(cfg: Config, run: Run) -> bool:
+    """Whether every picture of the list has its file."""
+    return all(run.path(FOLDER, f"{record.name}.npz").is_file() for record in seed_index(cfg).records)
+
+
+def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
+    """Walk the seeds of `source` into `target`.
+
+    Returns:
+        How many were written; those that are there already are not.
+    """
+    compute = choose_compute(cfg)
+    network = load_walker(cfg, run)
+    compute.network(network)
+    walk: Callable[[Tensor, Tensor], Tensor]
+    if isinstance(network, AffinityNet):
+        walk = partial(walk_over_boundaries, network, settings=cfg.affinity)
+    else:
+        walk = partial(walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip)
+    missing = [number for number, record in enumerate(index.records) if not (target / f"{record.name}.npz").is_file()]
+    for item in whole_pictures(index, missing, cfg.workers, "walk"):
+        seed = read_seed(source / f"{item['name']}.npz")
+        image = prepare(item["image"], network, compute, cfg.affinity.max_side)
+        write_seed(target / f"{item['name']}.npz", walked_seed(seed, image, walk, compute))
+    return len(missing)
+
+
+def load_walker(cfg: Config, run: Run) -> AffinityNet | Classifier:
+    """The network whose affinities are walked over."""
+    if cfg.affinity.kind == "learned":
+        return load_affinity(run.path(AFFINITY))
+    return load_classifier(run.path(CLASSIFIER))
+
+
+def walked_seed(seed: Seed, image: Tensor, walk: Callable[[Tensor, Tensor], Tensor], compute: Compute) -> Seed:
+    """A seed after `walk(image, maps)`, which takes and gives maps at stride 4 of `image`."""
+    if not len(seed.classes):
+        return seed
+    maps = torch.from_numpy(seed.maps).to(compute.device)
+    cells = [-(-side // 4) for side in image.shape[-2:]]
+    if list(maps.shape[1:]) != cells:
+        maps = interpolate(maps[None], cells, mode="bilinear", align_corners=False, antialias=True)[0]
+    with compute.autocast():
+        walked = walk(image, maps)
+    return to_seed(walked, seed.classes, seed.size)
+
+
+@torch.no_grad()
+def walk_over_boundaries(network: AffinityNet, image: Tensor, maps: Tensor, settings: AffinityConfig) -> Tensor:
+    """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order."""
+    edge = boundary(network, image)
+    walked = random_walk(maps, edge, radius=settings.walk_radius, beta=settings.beta, exp_times=settings.exp_times)
+    return walked / walked.amax().clamp_min(torch.finfo(walked.dtype).tiny)
+
+
+@torch.no_grad()
+def walk_over_features(
+    network: Classifier, image: Tensor, maps: Tensor, settings: AffinityConfig, scales: tuple[float, ...], flip: bool
+) -> Tensor:
+    """The walk over likeness of features; each map divided by its maximum."""
+    stages = stages_of_strides(network.backbone.strides, settings.feature_strides, "affinity.feature_strides")
+    evidence = gather_evidence(network, image, [], scales=scales, flip=flip, feature_stages=stages)
+    cells = [max(1, round(side / FEATURE_GRID)) for side in image.shape[-2:]]
+    unit = unit_features([_shrink(stage, cells) for stage in evidence.features])
+    walked = feature_walk(
+        _shrink(maps, cells), unit,
+        power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep,
+    )  # fmt: skip
+    return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+
+
+def _shrink(maps: Tensor, size: list[int]) -> Tensor:
+    return interpolate(maps[None].float(), size, mode="area")[0]

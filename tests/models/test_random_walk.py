@@ -1,0 +1,168 @@
+"""The walk agrees with a slow dense version and with the published program, and keeps what a walk must keep."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.paths import pair_paths
+from models.random_walk import TRUNCATION, chebyshev_coefficients, feature_walk, random_walk
+
+REFERENCE = Path(__file__).parents[3] / "shared" / "reference" / "random_walk.npz"
+
+
+def random_maps(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def dense_walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> Tensor:
+    """The definition, cell by cell and step by step, in float64."""
+    height, width = edge.shape
+    affinity = torch.eye(height * width, dtype=torch.float64)
+    for path in pair_paths(radius):
+        for y in range(height):
+            for x in range(width):
+                cells = [(y + dy, x + dx) for dy, dx in path]
+                if all(0 <= row < height and 0 <= column < width for row, column in cells):
+                    weight = (1 - max(float(edge[cell]) for cell in cells)) ** beta
+                    start, end = y * width + x, cells[-1][0] * width + cells[-1][1]
+                    affinity[start, end] = affinity[end, start] = weight
+    transition = affinity / affinity.sum(dim=0)
+    walked = (cams * (1 - edge)).double().flatten(1)
+    for _ in range(steps):
+        walked = walked @ transition
+    return walked.view(cams.shape)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_agrees_with_the_published_program(number: int):
+    if not REFERENCE.is_file():
+        pytest.skip("needs ../shared/reference/random_walk.npz")
+    case = {
+        name.split("_", 1)[1]: value for name, value in np.load(REFERENCE).items() if name.startswith(f"walk{number}_")
+    }
+    walked = random_walk(
+        torch.tensor(case["cam"]), torch.tensor(case["edge"]),
+        radius=int(case["radius"]), beta=float(case["beta"]), exp_times=int(case["exp_times"]),
+    )  # fmt: skip
+    torch.testing.assert_close(walked, torch.tensor(case["out"]), rtol=1e-3, atol=0)
+    assert (walked.argmax(dim=0).numpy() == case["out"].argmax(axis=0)).all()
+
+
+@pytest.mark.parametrize("size", [(7, 9), (1, 6), (6, 1), (1, 1), (2, 3), (12, 4)])
+@pytest.mark.parametrize(("radius", "beta", "exp_times"), [(5, 10.0, 8), (3, 2.0, 5), (2, 1.0, 0), (1, 10.0, 3)])
+def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: float, exp_times: int):
+    cams, edge = random_maps(2, *size), 0.8 * random_maps(*size, seed=1)
+    walked = random_walk(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
+    expected = dense_walk(cams, edge, radius, beta, 2**exp_times)
+    torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
+
+
+def test_batch_is_each_picture_by_itself():
+    cams, edges = random_maps(3, 2, 13, 17), 0.9 * random_maps(3, 13, 17, seed=1)
+    together = random_walk(cams, edges)
+    for number in range(3):
+        torch.testing.assert_close(together[number], random_walk(cams[number], edges[number]), rtol=1e-5, atol=0)
+
+
+def test_constant_map_without_boundaries_stays():
+    torch.testing.assert_close(
+        random_walk(torch.ones(1, 30, 40), torch.zeros(30, 40)), torch.ones(1, 30, 40), rtol=1e-4, atol=0
+    )
+
+
+def test_no_way_leads_through_a_closed_boundary():
+    edge = torch.zeros(20, 31)
+    edge[:, 15] = 1
+    cams = torch.zeros(1, 20, 31)
+    cams[..., :15] = 1
+    walked = random_walk(cams, edge)
+    torch.testing.assert_close(walked[..., :15], cams[..., :15], rtol=1e-4, atol=0)
+    assert walked[..., 15:].abs().max() < 1e-5
+
+
+def test_half_open_boundary_holds_up():
+    cams = torch.zeros(1, 20, 31)
+    cams[..., :15] = 1
+    beyond = []
+    for height in (0.0, 0.3, 0.6):
+        edge = torch.zeros(20, 31)
+        edge[:, 15] = height
+        beyond.append(float(random_walk(cams, edge, exp_times=5)[..., 20:].sum()))
+    assert beyond[0] > 2 * beyond[1] > 4 * beyond[2]
+
+
+def test_follows_the_mirror_and_the_classes():
+    cams, edge = random_maps(3, 14, 19), random_maps(14, 19, seed=1)
+    walked = random_walk(cams, edge)
+    torch.testing.assert_close(random_walk(cams.flip(0), edge), walked.flip(0))
+    for axis in (-1, -2):
+        torch.testing.assert_close(
+            random_walk(cams.flip(axis), edge.flip(axis)), walked.flip(axis), rtol=1e-3, atol=1e-6
+        )
+
+
+def test_no_classes_and_half_precision_input():
+    assert random_walk(torch.zeros(0, 5, 6), torch.zeros(5, 6)).shape == (0, 5, 6)
+    cams, edge = random_maps(2, 9, 11), random_maps(9, 11, seed=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = random_walk(cams, edge)
+    assert under.dtype == torch.float32
+    torch.testing.assert_close(under, random_walk(cams, edge))
+
+
+def test_inputs_are_left_alone():
+    cams, edge = random_maps(2, 9, 11), random_maps(9, 11, seed=1)
+    before = cams.clone(), edge.clone()
+    random_walk(cams, edge)
+    assert torch.equal(cams, before[0]) and torch.equal(edge, before[1])
+
+
+@pytest.mark.parametrize("power", [0, 1, 2, 7, 16, 256])
+def test_polynomial_is_the_power(power: int):
+    coefficients = chebyshev_coefficients(power)
+    x = np.linspace(-1, 1, 2001)
+    assert np.abs(np.polynomial.chebyshev.chebval(x, coefficients) - x**power).max() <= 2 * TRUNCATION
+    assert min(coefficients) >= 0 and sum(coefficients) == pytest.approx(1, abs=1e-12)
+    assert len(coefficients) <= power + 1
+
+
+def test_polynomial_is_short():
+    assert len(chebyshev_coefficients(256)) < 85 and len(chebyshev_coefficients(4096)) < 340
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_is_the_same_on_cuda():
+    cams, edge = random_maps(2, 33, 47), random_maps(33, 47, seed=1)
+    torch.testing.assert_close(
+        random_walk(cams.cuda(), edge.cuda()).cpu(), random_walk(cams, edge), rtol=1e-3, atol=1e-6
+    )
+
+
+class TestFeatureWalk:
+    def test_is_its_formula(self):
+        maps, unit = random_maps(2, 5, 7), torch.nn.functional.normalize(random_maps(6, 5, 7, seed=1) - 0.3, dim=0)
+        features, walked = unit.flatten(1), maps.flatten(1)
+        likeness = (features.T @ features).clamp_min(0) ** 4
+        for _ in range(3):
+            walked = 0.7 * walked @ (likeness / likeness.sum(dim=1, keepdim=True)).T + 0.3 * maps.flatten(1)
+        torch.testing.assert_close(feature_walk(maps, unit, power=4, steps=3, keep=0.7).flatten(1), walked)
+
+    def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch):
+        maps, unit = random_maps(2, 9, 7), torch.nn.functional.normalize(random_maps(6, 9, 7, seed=1), dim=0)
+        whole = feature_walk(maps, unit)
+        monkeypatch.setattr("models.random_walk.CHUNK", 200)
+        torch.testing.assert_close(feature_walk(maps, unit), whole)
+
+    def test_spreads_over_what_is_alike_and_no_further(self):
+        unit = torch.zeros(2, 6, 8)
+        unit[0, :, :5] = unit[1, :, 5:] = 1
+        maps = torch.zeros(1, 6, 8)
+        maps[0, 2, 2] = 1
+        walked = feature_walk(maps, unit)
+        assert (walked[..., :5] > 0).all() and (walked[..., 5:] == 0).all()
+
+    def test_cells_without_features_stay_finite(self):
+        assert feature_walk(random_maps(1, 4, 4), torch.zeros(3, 4, 4)).isfinite().all()
