@@ -1,10 +1,7 @@
 """Backbones: what they promise of their maps, their gradients and their weights."""
 
 import math
-import os
 import urllib.error
-import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +9,6 @@ import torch
 from torch import nn
 
 from models.backbone import (  # timm and torchvision by way of it: it makes them load beside any torch
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     build_backbone,
     lite0_imagenet_state,
     load_state,
@@ -22,6 +17,7 @@ from models.backbone import (  # timm and torchvision by way of it: it makes the
     torchvision,
 )
 from models.classifier import build_classifier, build_imagenet_classifier
+from tests.models.reference import load_by_formula, reference, reference_image
 from tests.models.tiny import TinyBackbone
 from utils.errors import UserError
 
@@ -46,40 +42,12 @@ def backbones():
     return get
 
 
-@pytest.fixture
-def networks() -> dict[str, np.ndarray]:
-    """Inputs and outputs of the published ResNet-50 CAM network."""
-    folder = Path(os.environ.get("IBBNET_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference")
-    if not (folder / "networks.npz").is_file():
-        pytest.skip("needs ../shared/reference or IBBNET_REFERENCE: networks.npz of the published method")
-    with np.load(folder / "networks.npz", allow_pickle=False) as file:
-        return {name: file[name] for name in file}
-
-
-def weights_by_formula(name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The reference's stand-in for weights: reproducible noise of a fitting size for each entry."""
-    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape)
-    if len(shape) == 4:
-        values = noise * math.sqrt(2 / math.prod(shape[1:]))
-    elif name.endswith("running_var"):
-        values = 1 + 0.2 * np.abs(noise)
-    elif name.endswith(".weight"):
-        values = (0.5 if "bn3" in name else 1.0) + 0.1 * noise
-    else:
-        values = 0.1 * noise
-    return torch.from_numpy(values.astype(np.float32))
-
-
-def test_resnet50_agrees_with_the_published_network(networks):
+def test_resnet50_agrees_with_the_published_network():
+    networks = reference("networks.npz")
     classifier = build_classifier("resnet50", 20, "none")
-    state = {}
-    for name, values in classifier.state_dict().items():
-        own = name.removeprefix("backbone.")
-        state[name] = values if own.endswith("num_batches_tracked") else weights_by_formula(own, tuple(values.shape))
-    classifier.load_state_dict(state)
+    load_by_formula(classifier)
     for number in (0, 1):
-        pixels = torch.from_numpy(networks[f"image{number}"]).permute(2, 0, 1) / 255
-        x = ((pixels - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1))[None]
+        x = reference_image(networks, number)[None]
         with torch.no_grad():
             logits = classifier(x)[0]
             cam = (classifier.cams(x) + classifier.cams(x.flip(-1)).flip(-1))[0]
