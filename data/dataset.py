@@ -72,6 +72,10 @@ class Index:
         rows = [(record.name, record.labels, _size(record.image)) for record in self.records]
         return digest([self.class_names, rows])
 
+    def without_truth(self) -> list[Record]:
+        """The pictures whose mask is not there; all, where the index was opened without masks."""
+        return [record for record in self.records if record.mask is None or not record.mask.is_file()]
+
     def label_counts(self) -> dict[str, int]:
         """Pictures by class name."""
         labels = np.array([label for record in self.records for label in record.labels], np.int64)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from PIL import Image
 
 from data.artifacts import write_mask
@@ -75,9 +76,17 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
     root = Path(root)
     wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size,
               "complete": True}  # fmt: skip
-    if _read_marker(root) != wanted or not _has_files(root, train, val, masks):
-        generate(root, train, val, size)
-        write_json(root / MARKER, wanted)
+
+    def is_there() -> bool:
+        return _read_marker(root) == wanted and _has_files(root, train, val, masks)
+
+    if not is_there():
+        root.absolute().parent.mkdir(parents=True, exist_ok=True)
+        # Beside the root, which must be empty. Several processes may ask at once: one generates and the others wait.
+        with FileLock(root.absolute().parent / f".{root.name}.lock"):
+            if not is_there():
+                generate(root, train, val, size)
+                write_json(root / MARKER, wanted)
     return open_voc(root, list_name, masks=masks)
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, read_mask, read_seed, voc_palette
-from data.dataset import Index
+from data.artifacts import IGNORE, read_mask, read_seed
+from data.dataset import Index, NoTruth
 from data.images import read_image
-from data.index import open_index
+from data.index import class_palette, open_index
 from models.pseudo import pseudo_mask, upsample
 from stages.cam import FILE as CLASSIFIER
-from stages.evaluation import Measurement, has_truth
+from stages.evaluation import Measurement
 from stages.networks import load_classifier, load_network
 from stages.predictions import (
     GIVEN,
@@ -43,8 +43,16 @@ def no_truth(cfg: Config) -> str | None:
         return "report.enabled is false"
     if not cfg.data.val_list:
         return "data.val_list is empty"
-    if not has_truth(open_index(cfg.data, cfg.data.val_list, masks=True)):
+    try:
+        index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    except NoTruth as reason:
+        return str(reason)
+    without = index.without_truth()
+    if len(without) == len(index):
         return f"list '{cfg.data.val_list}' has no masks to measure against"
+    if without:
+        return (f"{len(without)} of {len(index)} pictures of list '{cfg.data.val_list}' have no mask, first {without[0].image}; "
+                "add them, or make a list of the pictures that have one")  # fmt: skip
     return None
 
 
@@ -106,6 +114,7 @@ def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Confi
     """Draw examples of what was measured: picture, truth, and each method's mask beside it."""
     first, last = rows[TITLES["cam"]], rows[TITLES["ibb"]]
     examples = [index.records[round(place)] for place in np.linspace(0, len(index) - 1, min(EXAMPLES, len(index)))]
+    palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
     for record in examples:
         image = np.array(read_image(record.image))
@@ -125,8 +134,8 @@ def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Confi
         tiles = [Tile(image, names)]
         for title, mask in masks.items():
             found = [int(value) for value in np.unique(mask) if 0 < value < IGNORE]
-            swatches = [(index.class_names[value - 1], voc_palette()[value]) for value in found]
-            tiles.append(Tile(overlay(image, mask, voc_palette()), title, swatches))
+            swatches = [(index.class_names[value - 1], palette[value]) for value in found]
+            tiles.append(Tile(overlay(image, mask, palette), title, swatches))
         sheet_rows.append(tiles)
     with atomic_path(run.path("report.jpg")) as temporary:
         contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)

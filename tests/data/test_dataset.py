@@ -54,6 +54,13 @@ class TestIndex:
         with pytest.raises(UserError, match=r"the list has 255 classes; .* at most 254"):
             check_index(index_of((), classes=MAX_CLASSES + 1), "the list")
 
+    def test_without_truth(self, make_voc):
+        root = make_voc(6)
+        assert open_voc(root, "val", masks=True).without_truth() == []
+        assert len(open_voc(root, "val").without_truth()) == 2
+        (root / "SegmentationClass/p5.png").unlink()
+        assert [record.name for record in open_voc(root, "val", masks=True).without_truth()] == ["p5"]
+
     def test_fingerprint_names_a_missing_picture(self, tmp_path):
         index = Index(("cat",), (Record("a", tmp_path / "a.jpg", (0,)),))
         with pytest.raises(UserError, match=r"a\.jpg does not exist, though it is listed"):

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import multiprocessing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import data.shapes
 from data.artifacts import read_mask
 from data.images import read_image
 from data.shapes import MARKER, SHAPES_CLASSES, Scene, draw_scene, generate, open_shapes, scenes
@@ -44,6 +46,31 @@ def test_a_longer_list_begins_with_the_same_pictures() -> None:
 
 def test_train_and_val_differ() -> None:
     assert not np.array_equal(next(scenes(0, 1, SIZE)).image, next(scenes(1, 1, SIZE)).image)
+
+
+def generate_slowly(root: Path, counter: Path) -> None:
+    """What a rank does; counts how often pictures are made."""
+
+    def counted(*args) -> None:
+        with counter.open("a") as file:
+            file.write("x")
+        generate(*args)
+
+    data.shapes.generate = counted
+    open_shapes(root, "train", TRAIN, VAL, SIZE)
+
+
+def test_several_processes_at_once_generate_once(root: Path, tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    arguments = (tmp_path / "shapes", tmp_path / "counter")
+    ranks = [context.Process(target=generate_slowly, args=arguments) for _ in range(3)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(60)
+    assert [rank.exitcode for rank in ranks] == [0, 0, 0]
+    assert (tmp_path / "counter").read_text() == "x"
+    assert files(tmp_path / "shapes") == files(root)
 
 
 def test_generated_once(root: Path) -> None:
