@@ -170,11 +170,11 @@ def run_stages(stages: Sequence[Stage], cfg: Config, run: Run, only: Sequence[st
 
 def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
     run.log(f"{stage.name:9} {stage.title}")
-    _reset_peak_memory()
+    reset_peak_memory()
     started = time.perf_counter()
     result = stage.run(cfg, run)
     seconds = time.perf_counter() - started
-    memory = _peak_memory()
+    memory = peak_memory()
     run.finish(
         stage.name,
         seconds=round(seconds, 1),
@@ -238,14 +238,14 @@ def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _reset_peak_memory() -> None:
+def reset_peak_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is the process's so far
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_memory() -> dict[str, int]:
+def peak_memory() -> dict[str, int]:
     """Bytes: `memory` of this process, and `cuda` where there is one."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     status = Path("/proc/self/status")

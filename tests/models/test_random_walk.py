@@ -117,7 +117,8 @@ def test_inputs_are_left_alone():
     cams, edge = random_maps(2, 9, 11), random_maps(9, 11, seed=1)
     before = cams.clone(), edge.clone()
     random_walk(cams, edge)
-    assert torch.equal(cams, before[0]) and torch.equal(edge, before[1])
+    assert torch.equal(cams, before[0])
+    assert torch.equal(edge, before[1])
 
 
 @pytest.mark.parametrize("power", [0, 1, 2, 7, 16, 256])
@@ -125,12 +126,14 @@ def test_polynomial_is_the_power(power: int):
     coefficients = chebyshev_coefficients(power)
     x = np.linspace(-1, 1, 2001)
     assert np.abs(np.polynomial.chebyshev.chebval(x, coefficients) - x**power).max() <= 2 * TRUNCATION
-    assert min(coefficients) >= 0 and sum(coefficients) == pytest.approx(1, abs=1e-12)
+    assert min(coefficients) >= 0
+    assert sum(coefficients) == pytest.approx(1, abs=1e-12)
     assert len(coefficients) <= power + 1
 
 
 def test_polynomial_is_short():
-    assert len(chebyshev_coefficients(256)) < 85 and len(chebyshev_coefficients(4096)) < 340
+    assert len(chebyshev_coefficients(256)) < 85
+    assert len(chebyshev_coefficients(4096)) < 340
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -162,7 +165,8 @@ class TestFeatureWalk:
         maps = torch.zeros(1, 6, 8)
         maps[0, 2, 2] = 1
         walked = feature_walk(maps, unit)
-        assert (walked[..., :5] > 0).all() and (walked[..., 5:] == 0).all()
+        assert (walked[..., :5] > 0).all()
+        assert (walked[..., 5:] == 0).all()
 
     def test_cells_without_features_stay_finite(self):
         assert feature_walk(random_maps(1, 4, 4), torch.zeros(3, 4, 4)).isfinite().all()
