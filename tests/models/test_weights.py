@@ -1,0 +1,268 @@
+"""Weight files: every kind that people have gives the same network, and what does not fit says so."""
+
+import random
+from collections import OrderedDict
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.affinity import AffinityNet, build_affinity_net
+from models.backbone import build_backbone
+from models.classifier import Classifier, build_classifier
+from models.segmenter import Segmenter
+from models.weights import published_state, read_weights
+from utils.checkpoint import Checkpoint, save_checkpoint
+from utils.config import Config, to_dict
+from utils.errors import UserError
+
+LITE0 = "efficientnet_lite0"
+# What IRN's program saves beside weights: indices of paths, targets, and in an early version a batch norm's statistics.
+EXTRAS = ("path_indices0", "path_indices7", "disp_target", "ind_from", "ind_to", "fc_dp7.4.running_var",
+          "fc_dp7.4.num_batches_tracked", "resnet50.fc.weight", "resnet50.fc.bias")  # fmt: skip
+
+
+def stand_in(network: nn.Module) -> dict[str, Tensor]:
+    """A network's state with a number of its own in place of each tensor: enough to see where it goes."""
+    return {name: torch.tensor([float(number)]) for number, name in enumerate(network.state_dict())}
+
+
+@pytest.fixture(scope="module")
+def ours() -> dict[str, dict[str, Tensor]]:
+    """States of the two networks that IRN has too, under our names."""
+    with torch.device("meta"):
+        backbone = build_backbone("resnet50", "none")
+        networks = {"cam": Classifier(backbone, 20), "irn": AffinityNet(backbone)}
+    return {kind: stand_in(network) for kind, network in networks.items()}
+
+
+def saved(state: dict[str, Tensor], folder: Path) -> Path:
+    torch.save(state, folder / "weights.pth")
+    return folder / "weights.pth"
+
+
+def checkpoint_of(network: nn.Module, kind: str, class_names: tuple[str, ...], path: Path) -> Path:
+    cfg = Config()
+    cfg = replace(cfg, model=replace(cfg.model, backbone=LITE0))
+    save_checkpoint(path, Checkpoint(kind, class_names, LITE0, to_dict(cfg), network.state_dict(), {}, {}))
+    return path
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> bool:
+    return found.keys() == expected.keys() and all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def only(state: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefixes)}
+
+
+STAGES = tuple(f"stage{number}." for number in range(1, 6))
+BRANCHES = ("fc_", "mean_shift.")
+SELECTIONS = {
+    "all": ("",),
+    "torchvision's names": ("resnet50.", "classifier.", *BRANCHES),
+    "stages": (*STAGES, "classifier.", *BRANCHES),
+    "lists": ("backbone.", "newly_added.", "edge_layers.", "dp_layers."),
+    "torchvision's names and lists": ("resnet50.", "newly_added.", "edge_layers.", "dp_layers."),
+}
+
+
+@pytest.mark.parametrize("selection", SELECTIONS)
+@pytest.mark.parametrize("parallel", [False, True])
+@pytest.mark.parametrize("kind", ["cam", "irn"])
+def test_each_of_the_published_duplicates_is_enough(ours, tmp_path, kind, parallel, selection):
+    state = only(published_state(ours[kind]), *SELECTIONS[selection])
+    state |= dict.fromkeys(EXTRAS, torch.zeros(3)) if selection == "all" and kind == "irn" else {}
+    if parallel:
+        state = {f"module.{name}": tensor for name, tensor in state.items()}
+    weights = read_weights(saved(state, tmp_path))
+    assert same(weights.state, ours[kind])
+    assert (weights.backbone, weights.class_names) == ("resnet50", None)
+
+
+@pytest.mark.parametrize("kind", ["cam", "irn"])
+def test_any_mixture_of_duplicates_is_enough(ours, tmp_path, kind):
+    choose, published = random.Random(0), published_state(ours[kind])
+    by_entry: dict[float, list[str]] = {}
+    for name, tensor in published.items():
+        by_entry.setdefault(float(tensor), []).append(name)
+    assert len(by_entry) == len(ours[kind])
+    kept = [choose.choice(names) for names in by_entry.values()]
+    assert same(read_weights(saved({name: published[name] for name in kept}, tmp_path)).state, ours[kind])
+
+
+@pytest.mark.parametrize("kind", ["cam", "irn"])
+def test_where_duplicates_disagree_torchvisions_name_counts_then_the_stages(ours, tmp_path, kind):
+    published = published_state(ours[kind])
+    shuffled = dict(random.Random(0).sample(list(published.items()), len(published)))
+    wrong = {name: tensor + 1e6 for name, tensor in only(shuffled, "stage", "backbone.").items()}
+    assert same(read_weights(saved(shuffled | wrong, tmp_path)).state, ours[kind])
+    without = {n: t for n, t in shuffled.items() if not n.startswith("resnet50.")}
+    wrong = {name: tensor + 1e6 for name, tensor in only(without, "backbone.").items()}
+    assert same(read_weights(saved(without | wrong, tmp_path)).state, ours[kind])
+
+
+def test_published_names_of_single_layers(ours):
+    """Spelled out, because a mistake in the table would pass every round trip."""
+    cam, irn = published_state(ours["cam"]), published_state(ours["irn"])
+    for name, *published in (
+        ("backbone.conv1.weight", "resnet50.conv1.weight", "stage1.0.weight", "backbone.0.0.weight"),
+        ("backbone.bn1.running_var", "resnet50.bn1.running_var", "stage1.1.running_var", "backbone.0.1.running_var"),
+        ("backbone.layer1.2.bn3.bias", "resnet50.layer1.2.bn3.bias", "stage1.4.2.bn3.bias", "backbone.0.4.2.bn3.bias"),
+        ("backbone.layer2.0.downsample.1.weight", "stage2.0.0.downsample.1.weight", "backbone.1.0.0.downsample.1.weight"),
+        ("backbone.layer4.2.conv3.weight", "stage4.0.2.conv3.weight", "backbone.3.0.2.conv3.weight"),
+        ("classifier.weight", "classifier.weight", "newly_added.0.weight"),
+    ):  # fmt: skip
+        assert all(torch.equal(cam[other], ours["cam"][name]) for other in published)
+    for name, *published in (
+        ("backbone.conv1.weight", "resnet50.conv1.weight", "stage1.0.weight", "backbone.0.0.weight"),
+        ("backbone.bn1.bias", "resnet50.bn1.bias", "stage1.1.bias", "backbone.0.1.bias"),
+        ("backbone.layer1.0.conv1.weight", "stage2.0.0.conv1.weight", "backbone.1.0.0.conv1.weight"),
+        ("backbone.layer4.2.conv3.weight", "stage5.0.2.conv3.weight", "backbone.4.0.2.conv3.weight"),
+        ("fc_edge1.0.weight", "fc_edge1.0.weight", "edge_layers.0.0.weight"),
+        ("fc_edge6.bias", "fc_edge6.bias", "edge_layers.5.bias"),
+        ("fc_dp7.3.weight", "fc_dp7.3.weight", "dp_layers.6.3.weight"),
+        ("mean_shift.running_mean", "mean_shift.running_mean", "fc_dp7.4.running_mean", "dp_layers.6.4.running_mean"),
+    ):
+        assert all(torch.equal(irn[other], ours["irn"][name]) for other in published)
+    # Each of resnet50's 318 entries three times, the head and each of the branches' twice, the mean a third time.
+    assert len(cam) == 3 * 318 + 2
+    assert len(irn) == 3 * 318 + 2 * (5 * 3 + 2) + 2 * (7 * 3 + 1) + 3
+
+
+def test_duplicates_take_no_memory(ours):
+    cam = published_state(ours["cam"])
+    assert cam["stage1.0.weight"] is cam["backbone.0.0.weight"] is cam["resnet50.conv1.weight"]
+
+
+def published_file(network: nn.Module, folder: Path) -> tuple[dict[str, Tensor], Path]:
+    """IRN's file as an old torch on several GPUs wrote it: legacy format, ordered, with metadata, no counts of batches."""
+    generator = torch.Generator().manual_seed(0)
+    state = {n: t if n.endswith("tracked") else torch.rand(t.shape, generator=generator) for n, t in network.state_dict().items()}  # fmt: skip
+    published = OrderedDict(
+        (f"module.{n}", t) for n, t in published_state(state).items() if not n.endswith("num_batches_tracked")
+    )
+    published._metadata = OrderedDict({"": {"version": 1}, "module.resnet50.bn1": {"version": 2}})
+    path = folder / "published.pth"
+    torch.save(published, path, _use_new_zipfile_serialization=False)
+    return state, path
+
+
+def test_irns_classifier_file_gives_backbone_and_head(tmp_path):
+    state, path = published_file(build_classifier("resnet50", 20, "none"), tmp_path)
+    assert same(
+        build_classifier("resnet50", 20, str(path), class_names=[f"c{i}" for i in range(20)]).state_dict(), state
+    )
+    fewer = build_classifier("resnet50", 3, str(path))
+    assert fewer.num_classes == 3
+    assert torch.equal(fewer.backbone.layer4[2].conv3.weight, state["backbone.layer4.2.conv3.weight"])
+
+
+def test_irns_affinity_file_gives_the_branches_that_are_asked_for(tmp_path):
+    state, path = published_file(build_affinity_net("resnet50", "none"), tmp_path)
+    weights = read_weights(path)
+    assert same(build_affinity_net("resnet50", weights).state_dict(), state)
+    alone = build_affinity_net("resnet50", weights, displacement=False).state_dict()
+    assert same(alone, {name: state[name] for name in alone})
+    backbone = build_backbone("resnet50", weights).state_dict()
+    assert same({f"backbone.{name}": tensor for name, tensor in backbone.items()}, only(state, "backbone."))
+
+
+def test_torchvisions_file_with_its_head_gives_the_backbone(tmp_path):
+    state = build_backbone("resnet50", "none").state_dict()
+    path = saved(state | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path)
+    weights = read_weights(path)
+    assert same(weights.part("backbone."), state)
+    assert (weights.backbone, len(weights.state)) == (None, len(state))
+    assert same(build_classifier("resnet50", 1000, str(path)).backbone.state_dict(), state)
+
+
+def test_of_a_checkpoint_of_ours_the_backbone_is_taken(tmp_path):
+    torch.manual_seed(0)
+    backbone = build_backbone(LITE0, "none")
+    networks = {"classifier": Classifier(backbone, 2), "affinity": AffinityNet(backbone, False), "segmenter": Segmenter(backbone, 3)}  # fmt: skip
+    for kind, network in networks.items():
+        path = checkpoint_of(network, kind, ("cat", "dog"), tmp_path / f"{kind}.pth")
+        assert same(build_backbone(LITE0, str(path)).state_dict(), backbone.state_dict())
+    plain = saved(
+        networks["classifier"].state_dict(), tmp_path
+    )  # the state alone, as torch.save(network.state_dict()) has it
+    assert same(build_classifier(LITE0, 2, str(plain)).state_dict(), networks["classifier"].state_dict())
+
+
+def test_a_head_is_taken_where_its_classes_are_the_same(tmp_path):
+    source = Classifier(build_backbone(LITE0, "none"), 2)
+    path = str(checkpoint_of(source, "classifier", ("cat", "dog"), tmp_path / "own.pth"))
+
+    def head_is_taken(number: int, names: tuple[str, ...] | None) -> bool:
+        built = build_classifier(LITE0, number, path, class_names=names)
+        assert torch.equal(built.backbone.conv_head.weight, source.backbone.conv_head.weight)
+        return built.num_classes == 2 and torch.equal(built.classifier.weight, source.classifier.weight)
+
+    assert head_is_taken(2, ("cat", "dog"))
+    assert head_is_taken(2, None)
+    assert not head_is_taken(2, ("dog", "cat"))
+    assert not head_is_taken(3, ("cat", "dog", "train"))
+
+
+def test_branches_of_an_affinity_checkpoint_are_taken(tmp_path):
+    torch.manual_seed(0)
+    source = AffinityNet(build_backbone(LITE0, "none"), displacement=False)
+    path = str(checkpoint_of(source, "affinity", ("cat",), tmp_path / "own.pth"))
+    built = build_affinity_net(LITE0, path, displacement=True)
+    assert built.has_displacement  # fresh, for the file has none
+    assert torch.equal(built.fc_edge2[0].weight, source.fc_edge2[0].weight)
+    broken = torch.load(path, weights_only=True)
+    del broken["state"]["fc_edge3.0.weight"]
+    torch.save(broken, path)
+    with pytest.raises(UserError, match=r'own\.pth does not fit the network: Missing .*"fc_edge3\.0\.weight"'):
+        build_affinity_net(LITE0, path)
+
+
+def test_an_entry_that_is_missing_is_named(tmp_path):
+    state = published_state(build_classifier("resnet50", 20, "none").state_dict())
+    for prefix in ("resnet50.bn1.", "stage1.1.", "backbone.0.1."):
+        state = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
+    with pytest.raises(UserError, match=r'weights\.pth does not fit the network: Missing .*"bn1\.weight", "bn1\.bias"'):
+        build_backbone("resnet50", str(saved(state, tmp_path)))
+
+
+def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
+    path = str(saved(published_state(ours["cam"]), tmp_path))
+    with pytest.raises(UserError, match=rf"weights\.pth holds weights of resnet50, and model\.backbone is {LITE0}"):
+        build_backbone(LITE0, path)
+    own = checkpoint_of(Classifier(build_backbone(LITE0, "none"), 2), "classifier", ("a", "b"), tmp_path / "own.pth")
+    with pytest.raises(UserError, match=rf"own\.pth holds weights of {LITE0}, and model\.backbone is timm/resnet18"):
+        build_backbone("timm/resnet18", str(own))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "does not hold a state dictionary"),
+        ({}, "does not hold a state dictionary"),
+        ({"epoch": 3, "state_dict": {"a": 1}}, r"epoch, state_dict are no tensors; save the network's state_dict\(\) alone"),
+        ({"conv1.weight": torch.zeros(1), "epoch": 3}, "epoch is no tensor"),
+    ],
+)  # fmt: skip
+def test_what_is_no_state_is_told(tmp_path, content, message):
+    torch.save(content, tmp_path / "weights.pth")
+    with pytest.raises(UserError, match=rf"weights\.pth does not hold a state dictionary.*{message}|{message}"):
+        read_weights(tmp_path / "weights.pth")
+
+
+def test_irn_has_no_names_for_other_networks(ours):
+    with torch.device("meta"):
+        deeper = Classifier(build_backbone("resnet101", "none"), 20).state_dict()
+        segmenter = Segmenter(build_backbone("resnet50", "none"), 21).state_dict()
+        compact = AffinityNet(build_backbone(LITE0, "none")).state_dict()
+    for state in (deeper, compact):
+        with pytest.raises(
+            UserError, match=r"here\.pth is on another backbone than resnet50, .*model\.backbone=resnet50"
+        ):
+            published_state(state, "here.pth")
+    for state in (segmenter, ours["cam"] | {"classifier.bias": torch.zeros(20)}):
+        with pytest.raises(UserError, match=r"here\.pth is neither a classifier nor an affinity network"):
+            published_state(state, "here.pth")
