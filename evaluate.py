@@ -3,22 +3,29 @@
     python evaluate.py --model_path checkpoints/best_model.pth            on the data that it was trained for
     python evaluate.py --seeds runs/demo/seeds --split train              seeds, at every background threshold
     python evaluate.py --masks runs/demo/pseudo --split train --json pseudo.json
+    python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmentation: a paper's table
+    python evaluate.py --compare runs/demo/ladder/cam runs/demo/ladder/ibb     is the second better, on these pictures?
 
-Which data: that of --config (with --preset and --set), else, for a network, what its checkpoint says, else config.yaml.
+Which data: that of --config (with --preset and --set), else what the checkpoint or the run folder says, else config.yaml.
 A network is measured twice: limited to the given image-level labels, and with the classes that it predicts itself.
+Several runs to mean and deviation: python -m stages.gather --help
 """
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
+from stages.comparison import compare
 from stages.evaluation import Measurement, measure_masks, measure_seeds
+from stages.mask_sets import RUN_SETTINGS, run_of
 from stages.networks import load_network
 from stages.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
-from stages.report import LADDER, ladder_table
+from stages.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
+from stages.report import LADDER
 from utils.checkpoint import load_checkpoint
 from utils.config import Config, config_from_dict, load_config, override
 from utils.errors import UserError, run_script
@@ -35,6 +42,14 @@ def parse_args() -> argparse.Namespace:
     )
     what.add_argument("--seeds", metavar="FOLDER", help="seed files ID.npz")
     what.add_argument("--masks", metavar="FOLDER", help="mask files ID.png, 255 counts as background")
+    what.add_argument(
+        "--run", metavar="FOLDER",
+        help="a run: seeds and pseudo masks on the list they are published on (VOC: train), segmentation on val",
+    )  # fmt: skip
+    what.add_argument(
+        "--compare", nargs=2, metavar=("A", "B"),
+        help="two folders of masks or seeds, or checkpoints: the difference, with its interval over pictures",
+    )  # fmt: skip
     parser.add_argument("--config", metavar="FILE", help="settings; runs/NAME/config.yaml gives those of a run")
     parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
@@ -46,43 +61,63 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--output", metavar="FOLDER", help="keep what --model_path predicts here")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table, one line a measurement")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     cfg = find_config(args)
+    if args.compare and args.csv:
+        raise UserError("--csv is a table of measurements; a comparison goes into --json")
+    if args.compare:
+        index, said = open_list(args, cfg)
+        comparison = compare(index, *args.compare, cfg, **said)
+        print("", comparison.table(), sep="\n")
+        if args.json:
+            write_json(args.json, comparison.figures())
+        return
+    measured = measure_run(Path(args.run), cfg) if args.run else measure(args, cfg)
+    for title, measurement in measured.items():
+        print(f"\n{title}" if title else "", measurement.table(), sep="\n")
+    if len(measured) > 1:
+        print("", protocol_table(measured), sep="\n")
+    figures = {title: measurement.figures() for title, measurement in measured.items()}
+    if args.json:
+        first, *others = figures
+        write_json(args.json, figures[first] | {title: figures[title] for title in others})
+    if args.csv:
+        write_csv(args.csv, [{"measured": title or row["evaluated"]["kind"]} | row for title, row in figures.items()])
+
+
+def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, Any]]:
+    """The pictures of --split with their truth, and what to state of them."""
     list_name = {"val": cfg.data.val_list, "train": cfg.data.train_list}.get(args.split, args.split)
     if not list_name:
         raise UserError(f"--split {args.split}: the settings name no such list; give a list's name or file")
     index = open_index(cfg.data, list_name, masks=True)
-    said = {"list": list_name, "root": cfg.data.root}
+    return index, said_of_list(cfg, list_name, len(index))
+
+
+def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Measurement]:
+    """What --seeds, --masks or --model_path names, by title."""
+    index, said = open_list(args, cfg)
     if args.seeds:
-        measured = {
-            "": measure_seeds(index, Path(args.seeds), cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)
-        }
-    elif args.masks:
-        measured = {"": measure_masks(index, Path(args.masks), cfg.workers, **said)}
-    else:
-        network, checkpoint, own = load_network(args.model_path)
-        if checkpoint.class_names != index.class_names:
-            raise UserError(
-                f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}"
-            )
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(args.output or scratch)
-            said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": cfg.model.weights}
-            measured = measure_network(network, index, folder, cfg, **said)
-            measured |= measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=list_name)
-    for title, measurement in measured.items():
-        print(f"\n{title}" if title else "", measurement.table(), sep="\n")
-    if len(measured) > 1:
-        print()
-        print(ladder_table(measured, list_name))
-    if args.json:
-        figures = {title: measurement.figures() for title, measurement in measured.items()}
-        first, *others = figures
-        write_json(args.json, figures[first] | {title: figures[title] for title in others})
+        folder = Path(args.seeds)
+        said |= said_of_folder(folder)
+        return {"": measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
+    if args.masks:
+        folder = Path(args.masks)
+        return {"": measure_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))}
+    network, checkpoint, own = load_network(args.model_path)
+    if checkpoint.class_names != index.class_names:
+        raise UserError(
+            f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}"
+        )
+    said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
+    with tempfile.TemporaryDirectory() as scratch:
+        measured = measure_network(network, index, Path(args.output or scratch), cfg, **said)
+    return measured | measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=said["list"])
 
 
 def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Measurement]:
@@ -94,13 +129,14 @@ def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **s
 
 
 def find_config(args: argparse.Namespace) -> Config:
-    """The settings to measure with: a file's, or a checkpoint's own."""
-    if args.config or not args.model_path:
+    """The settings to measure with: a file's, or those of the run or the checkpoint that is measured."""
+    if args.config or args.preset:
         return load_config(args.config or DEFAULT_CONFIG, args.preset, args.set)
-    if args.preset:
-        return load_config(DEFAULT_CONFIG, args.preset, args.set)
-    own = config_from_dict(load_checkpoint(args.model_path).config, args.model_path)
-    return override(own, args.set)
+    source = Path(args.run or args.seeds or args.masks or args.model_path or args.compare[0])
+    if args.model_path or source.is_file():
+        return override(config_from_dict(load_checkpoint(source).config, str(source)), args.set)
+    run = run_of(source)
+    return load_config(run / RUN_SETTINGS if run else DEFAULT_CONFIG, overrides=args.set)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
 from models.pseudo import upsample
+from utils.bootstrap import class_counts
 from utils.engine import progress
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, ThresholdSweep
@@ -147,6 +148,32 @@ def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) ->
     for target, prediction in _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "measure masks"):
         matrix.update(target, prediction)
     return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
+
+
+def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
+    """(N, 3, C) int64 counts of the mask of each picture (`utils.bootstrap.class_counts`), background being class 0.
+
+    Raises:
+        UserError: as `measure_masks`.
+    """
+    check_truth(index)
+    values = len(index.class_names) + 1
+    rows = _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "count masks")
+    return np.stack([_counts(values, target, prediction) for target, prediction in rows])
+
+
+def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> np.ndarray:
+    """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
+    check_truth(index)
+    values = len(index.class_names) + 1
+    rows = _read_all(index, _SeedReader(folder, len(index.class_names)), workers, "count seeds")
+    return np.stack([_counts(values, target, winner * (value > threshold)) for target, value, winner in rows])
+
+
+def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
+    matrix = ConfusionMatrix(values)
+    matrix.update(target, prediction)
+    return class_counts(matrix.counts.numpy())
 
 
 def has_truth(index: Index) -> bool:

@@ -53,8 +53,11 @@ def ladder_complete(index: Index, folder: Path) -> bool:
     return all((folder / PREDICTED / f"{record.name}.npz").is_file() for record in index.records)
 
 
-def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config) -> int:
+def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> int:
     """Write `given/ID.png` (limited to the given labels) and `predicted/ID.png`.
+
+    Args:
+        given: whether to write the former, too; without labels there is nothing to write.
 
     Returns:
         How many pictures were read; those whose files are there already are not.
@@ -71,8 +74,9 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
             probabilities = class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size)
-        given = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-        write_mask(folder / GIVEN / f"{item['name']}.png", given.argmax(dim=0).cpu().numpy())
+        if given:
+            limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
+            write_mask(folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy())
         write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy())
     return len(missing)
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.artifacts import read_mask, read_seed
+from data.artifacts import read_mask, read_seed, write_mask
 from data.shapes import generate
 from stages.exports import export_masks
 from stages.mask_sets import open_mask_set
@@ -131,7 +131,7 @@ def names(project: Project, list_name: str) -> list[str]:
 def test_training_runs_from_pictures_and_labels_to_a_report(finished):
     assert finished.first.code == 0, finished.first.err
     assert finished.first.stages("done") == ["cam", "seeds", "pseudo", "segment", "ladder", "report"]
-    assert finished.first.stages("skipped") == ["ibb", "affinity"]
+    assert finished.first.stages("skipped") == ["ibb", "affinity", "walk"]
     for name in names(finished, "train"):
         seed, mask = (
             read_seed(finished.run / "seeds" / f"{name}.npz"),
@@ -273,6 +273,52 @@ def test_pseudo_masks_are_the_seeds_at_the_threshold(finished):
     seeds = finished.evaluate("--seeds", finished.run / "seeds", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert masks["over_activation"] == pytest.approx(seeds["over_activation"], abs=1e-9)
+
+
+def test_a_run_is_measured_on_the_lists_that_figures_are_published_on(finished):
+    json_path = finished.folder / "run.json"
+    ended = call("evaluate", "--run", finished.run, "--json", json_path)
+    assert ended.code == 0, ended.err
+    figures = json.loads(json_path.read_text())
+    report = json.loads((finished.run / "report.json").read_text())
+    for title in ("segmentation, given labels", "segmentation, predicted labels"):
+        assert figures[title]["miou"] == report[title]["miou"]
+        assert (figures[title]["evaluated"]["list"], figures[title]["n_images"]) == ("val", 3)
+    seeds = finished.evaluate("--seeds", finished.run / "seeds", "--split", "train")[1]
+    assert (figures["miou"], figures["evaluated"]["list"], figures["n_images"]) == (seeds["miou"], "train", 6)
+    masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
+    assert figures["pseudo masks"]["miou"] == masks["miou"]
+    assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
+    assert ended.out.count("no, the published 'train' has 1,464 pictures, this one 6") == 2
+
+
+def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
+    project.train()
+    stages = json.loads((project.run / "stages.json").read_text())
+    stages["segment"]["finished"] = stages["report"]["finished"] + 1
+    (project.run / "stages.json").write_text(json.dumps(stages))
+    for path in (project.run / "predictions").rglob("*.png"):
+        write_mask(path, np.zeros_like(read_mask(path)))
+    ended = call("evaluate", "--run", project.run, "--json", project.folder / "run.json")
+    assert ended.code == 0, ended.err
+    report = json.loads((project.run / "report.json").read_text())
+    title = "segmentation, given labels"
+    assert json.loads((project.folder / "run.json").read_text())[title]["miou"] == report[title]["miou"]
+
+
+def test_a_network_and_its_own_masks_are_not_told_apart(finished):
+    ended = call("evaluate", "--compare", finished.run / "segmenter.pth", finished.run / "predictions" / "predicted")
+    assert ended.code == 0, ended.err
+    assert "no difference can be told on these 3 pictures" in ended.out
+    assert "+0.00 .. +0.00" in ended.out
+
+
+def test_what_is_no_run_folder_or_not_finished(project):
+    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.folder)
+    assert (ended.code, "is no run folder" in ended.err) == (2, True)
+    next((project.run / "seeds").glob("*.npz")).unlink()
+    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.run)
+    assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
 
 
 def test_a_runs_masks_are_exported_with_its_classes_and_pictures(finished, tmp_path):
