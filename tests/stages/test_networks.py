@@ -1,0 +1,104 @@
+"""Networks to and from checkpoints, and what is said of a checkpoint of the wrong kind."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.affinity import AffinityNet, boundary, displacement
+from models.backbone import build_backbone
+from models.classifier import Classifier
+from models.segmenter import Segmenter
+from stages.networks import load_affinity, load_classifier, load_network, save_network
+from tests.models.tiny import picture
+from tests.test_scripts import call
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.config import Config
+from utils.errors import UserError
+
+LITE0 = "efficientnet_lite0"
+CLASSES = ("cat", "dog", "train")
+
+
+@pytest.fixture(scope="module")
+def settings() -> Config:
+    return replace(Config(), model=replace(Config().model, backbone=LITE0))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
+    """A checkpoint of each kind."""
+    torch.manual_seed(0)
+    folder, backbone = tmp_path_factory.mktemp("networks"), build_backbone(LITE0, "none")
+    networks = {"classifier": Classifier(backbone, 3), "segmenter": Segmenter(backbone, 4), "affinity": AffinityNet(backbone)}  # fmt: skip
+    for kind, network in networks.items():
+        save_network(folder / f"{kind}.pth", kind, network, CLASSES, settings, {})
+    return folder
+
+
+@pytest.mark.parametrize("with_displacement", [False, True])
+def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, settings, with_displacement):
+    network = AffinityNet(build_backbone(LITE0, "none"), with_displacement).eval()
+    if with_displacement:
+        network.mean_shift.running_mean.copy_(torch.tensor([1.5, -0.5]))
+    save_network(tmp_path / "affinity.pth", "affinity", network, CLASSES, settings, {"neg": 0.2})
+    loaded = load_affinity(tmp_path / "affinity.pth")
+    assert loaded.has_displacement == with_displacement
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
+    image = picture(40, 56)
+    assert torch.equal(boundary(loaded, image), boundary(network, image))
+    if with_displacement:
+        assert torch.equal(displacement(loaded, image), displacement(network, image))
+    checkpoint = load_checkpoint(tmp_path / "affinity.pth")
+    assert (checkpoint.kind, checkpoint.class_names, checkpoint.figures) == ("affinity", CLASSES, {"neg": 0.2})
+
+
+@pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+def test_networks_that_know_classes_come_back(folder, kind):
+    network, checkpoint, cfg = load_network(folder / f"{kind}.pth")
+    assert type(network) is {"classifier": Classifier, "segmenter": Segmenter}[kind]
+    assert (checkpoint.kind, checkpoint.class_names, cfg.model.backbone) == (kind, CLASSES, LITE0)
+    assert isinstance(load_classifier(folder / "classifier.pth"), Classifier)
+
+
+def test_a_checkpoint_of_another_kind_is_told(folder):
+    for load, kind, message in (
+        (load_classifier, "affinity", "holds an affinity network, expected the classifier that stage cam writes"),
+        (load_classifier, "segmenter", "holds a segmentation network, expected the classifier"),
+        (load_affinity, "classifier", "holds a classifier, expected the affinity network that stage affinity writes"),
+        (load_affinity, "segmenter", "holds a segmentation network, expected the affinity network"),
+        (load_network, "affinity", "holds an affinity network, which sees boundaries and no classes; expected a seg.* or a classifier"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=rf"{kind}\.pth {message}"):
+            load(folder / f"{kind}.pth")
+
+
+def test_weights_that_do_not_fit_and_kinds_that_nobody_knows(folder, tmp_path):
+    checkpoint = load_checkpoint(folder / "affinity.pth")
+    state = {name: values for name, values in checkpoint.state.items() if name != "fc_edge2.0.weight"}
+    save_checkpoint(tmp_path / "part.pth", replace(checkpoint, state=state))
+    with pytest.raises(
+        UserError, match=r"part\.pth: the weights do not fit an affinity network on .*fc_edge2\.0\.weight"
+    ):
+        load_affinity(tmp_path / "part.pth")
+    save_checkpoint(tmp_path / "other.pth", replace(checkpoint, kind="oracle"))
+    with pytest.raises(
+        UserError, match=r"other\.pth holds a network of unknown kind 'oracle'; known: classifier, segm"
+    ):
+        load_network(tmp_path / "other.pth")
+
+
+def test_scripts_say_that_an_affinity_network_makes_no_masks(folder, make_voc, tmp_path):
+    root = make_voc(3)
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "picture.png")
+    model = ("--model_path", folder / "affinity.pth")
+    said = ("error: ", "affinity.pth holds an affinity network", "expected a segmentation network or a classifier")
+    evaluated = call("evaluate", *model, "--set", f"data.root={root}")
+    inferred = call("infer", *model, "--input", tmp_path / "picture.png", "--output", tmp_path / "out")
+    for ended in (evaluated, inferred):
+        assert ended.code == 2
+        assert all(part in ended.err for part in said), ended.err
