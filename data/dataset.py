@@ -128,7 +128,7 @@ class TrainingPictures(Dataset):
         image = read_image(record.image)
         mask = None
         if self.mask_folder is not None:
-            mask = Image.fromarray(_read_mask_of(record, self.mask_folder / f"{record.name}.png", image))
+            mask = Image.fromarray(read_mask_of(record, self.mask_folder / f"{record.name}.png", image))
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
@@ -152,7 +152,7 @@ class WholePictures(Dataset):
         labels = label_vector(record.labels, len(self.index.class_names))
         item = {"image": pixels, "labels": labels, "name": record.name}
         if record.mask is not None:
-            item["mask"] = torch.from_numpy(_read_mask_of(record, record.mask, image).astype(np.int64))
+            item["mask"] = torch.from_numpy(read_mask_of(record, record.mask, image).astype(np.int64))
         return item
 
 
@@ -190,7 +190,12 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
     return vector
 
 
-def _read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
+def read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
+    """(H, W) uint8: the mask at `path`, which must have the size of the record's picture.
+
+    Raises:
+        UserError: missing, damaged, a colour picture, or of another size.
+    """
     mask = read_mask(path)
     if mask.shape != image.size[::-1]:
         raise UserError(
