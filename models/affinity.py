@@ -66,11 +66,11 @@ class MeanShift(nn.Module):
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
-    On ResNet-50 this is the published network, widths and parameter names included. The rule for any backbone: *each* stage
-    of its chain, whatever its stride, has a 1x1 convolution with group norm, and all meet at stride 4. Coarser
-    maps are interpolated to it. Finer ones are averaged down rather than left out: they know best where a colour ends.
-    A stage has 32 channels for the boundary. For the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages coarser than 4
-    are first joined with one another at stride 8.
+    On ResNet-50 this is the published network, widths and parameter names included. The rule for any backbone: *each*
+    stage of its chain, whatever its stride, has a 1x1 convolution with group norm, and all meet at stride 4. Coarser maps
+    are interpolated to it. Finer ones are averaged down rather than left out: they know best where a colour ends. A stage
+    has 32 channels for the boundary; for the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages
+    coarser than 4 are first joined with one another at stride 8.
 
     Pictures are padded with zeros at the right and bottom until the coarsest stride divides them, so any size will do.
 

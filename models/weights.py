@@ -5,8 +5,9 @@
     weights.part("classifier.")               # of a classifier's head; empty where the file has none
     torch.save(published_state(classifier.state_dict()), "res50_cam.pth")   # and back
 
-Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state of one of its
-networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, all of them also with the prefix `module.` of `nn.DataParallel`.
+Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state of
+one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, all of them also with the prefix `module.` of
+`nn.DataParallel`.
 
 IRN's networks register each layer up to three times, as a part of `resnet50`, of a stage and of a list, and so do its
 files. Any one of the three is enough here; where they disagree, the first of `CAM_NAMES` or `IRN_NAMES` counts.
@@ -21,7 +22,7 @@ from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError
 
 PUBLISHED_BACKBONE = "resnet50"
-# Parts of a ResNet in the published networks' stages; a stage's number, and a part's in it, are its position. None has no entries.
+# Parts of a ResNet in the published networks' stages; stages and their parts are numbered by position. None has no entries.
 _CAM_STAGES = (("conv1", "bn1", None, None, "layer1"), ("layer2",), ("layer3",), ("layer4",))
 _IRN_STAGES = (("conv1", "bn1", None, None), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 _IMAGENET_HEADS = ("fc.", "classifier.")  # of the 1,000 classes, which a plain backbone's file may bring along

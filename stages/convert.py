@@ -3,9 +3,9 @@
     python -m stages.convert runs/voc12/classifier.pth res50_cam.pth    a checkpoint of train.py, for IRN's program
     python -m stages.convert res50_cam.pth classifier.pth               IRN's file, for evaluate.py and infer.py
 
-The file itself says which way to go. A classifier or an affinity network on resnet50 can be exported. What is imported gets VOC's
-classes and the settings of config.yaml's published protocol. To train on from IRN's weights nothing need be converted: model.weights
-takes the file as it is.
+The file itself says which way to go. A classifier or an affinity network on resnet50 can be exported. What is imported
+gets VOC's classes and the settings of the published protocol. To train on from IRN's weights nothing need be converted:
+model.weights takes the file as it is.
 """
 
 import argparse
