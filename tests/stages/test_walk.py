@@ -1,0 +1,104 @@
+"""Stages affinity and walk, from the seeds of a finished tiny run on: what they write, redo, and survive."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import read_mask, read_seed
+from stages.networks import load_affinity
+from tests.test_scripts import Project, call, finished, names, project  # noqa: F401  (fixtures)
+
+LEARNED = (
+    "affinity.kind=learned", "affinity.refine=par", "affinity.epochs=2", "affinity.batch_size=3", "affinity.crop_size=64",
+    "affinity.radius=5", "affinity.exp_times=4",
+)  # fmt: skip
+
+
+def set_all(*settings: str) -> list[str]:
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def test_learned_walk_goes_on_from_the_seeds(project: Project):  # noqa: F811
+    ended = project.train(*set_all(*LEARNED))
+    assert ended.code == 0, ended.err
+    assert ended.stages("up to date") == ["cam", "seeds", "ladder"]
+    assert ended.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
+    for name in names(project, "train"):
+        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds", "walked"))
+        assert walked.maps.shape == seed.maps.shape
+        assert (walked.classes == seed.classes).all()
+        assert walked.maps.max() == pytest.approx(1)
+        assert not np.array_equal(walked.maps, seed.maps)
+        assert set(np.unique(read_mask(project.run / "confident" / f"{name}.png"))) <= {0, 255, *(seed.classes + 1)}
+    losses = [json.loads(line) for line in (project.run / "metrics.jsonl").read_text().splitlines()]
+    affinity = [line for line in losses if line["stage"] == "affinity"]
+    assert {"bg_pos", "fg_pos", "neg", "loss"} <= set(affinity[-1])
+    assert not load_affinity(project.run / "affinity.pth").has_displacement
+    assert "+ walk (learned)" in json.loads((project.run / "report.json").read_text())
+    again = project.train(*set_all(*LEARNED))
+    assert again.stages("done") == []
+    thresholds = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3"))
+    assert thresholds.stages("done") == ["pseudo", "segment", "report"]
+    shorter = project.train(*set_all(*LEARNED, "affinity.exp_times=2"))
+    assert shorter.stages("done") == ["walk", "pseudo", "segment", "report"]
+
+
+def test_displacement_changes_no_mask(project: Project):  # noqa: F811
+    assert project.train(*set_all(*LEARNED), "--stages", "affinity,walk").code == 0
+    name = names(project, "train")[0]
+    without = read_seed(project.run / "walked" / f"{name}.npz")
+    ended = project.train(*set_all(*LEARNED, "affinity.displacement=true"), "--stages", "affinity,walk")
+    assert ended.code == 0, ended.err
+    network = load_affinity(project.run / "affinity.pth")
+    assert network.has_displacement
+    assert network.mean_shift.running_mean.abs().sum() > 0
+    with_it = read_seed(project.run / "walked" / f"{name}.npz")
+    assert np.abs(with_it.maps - without.maps).max() < 0.02
+
+
+def test_walk_over_features_needs_no_training(project: Project):  # noqa: F811
+    ended = project.train(*set_all("affinity.kind=features"), "--stages", "affinity,walk,pseudo")
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == ["walk", "pseudo"]
+    for name in names(project, "train"):
+        walked = read_seed(project.run / "walked" / f"{name}.npz")
+        assert walked.maps.max(axis=(1, 2)) == pytest.approx(1)
+
+
+def test_unknown_stride_is_named(project: Project):  # noqa: F811
+    ended = project.train(*set_all("affinity.kind=features", "affinity.feature_strides=[8, 32]"), "--stages", "walk")
+    assert ended.code != 0
+    assert "affinity.feature_strides" in ended.err
+    assert "32" in ended.err
+
+
+def test_nothing_confident_and_one_picture(project: Project):  # noqa: F811
+    first = names(project, "train")[0]
+    (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
+    settings = (*LEARNED, "data.train_list=one", "affinity.fg_threshold=1.0", "affinity.bg_threshold=0.0", "affinity.refine=none")
+    ended = project.train(*set_all(*settings), "--stages", "cam,seeds,affinity,walk,pseudo")
+    assert ended.code == 0, ended.err
+    assert "loss" in ended.out
+    assert read_seed(project.run / "walked" / f"{first}.npz").maps.max() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("size", [(1, 70), (70, 1), (530, 90)])
+@pytest.mark.parametrize("kind", ["learned", "features"])
+def test_any_size(project: Project, size: tuple[int, int], kind: str):  # noqa: F811
+    first = names(project, "train")[0]
+    path = next((project.folder / "voc/JPEGImages").glob(f"{first}.*"))
+    pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+    ended = project.train(*set_all(*LEARNED, f"affinity.kind={kind}"), "--stages", "seeds,affinity,walk,pseudo")
+    assert ended.code == 0, ended.err
+    assert read_mask(project.run / "pseudo" / f"{first}.png").shape == size
+
+
+def test_affinity_checkpoint_is_no_model_to_predict_with(project: Project):  # noqa: F811
+    assert project.train(*set_all(*LEARNED), "--stages", "affinity").code == 0
+    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--model_path", project.run / "affinity.pth")
+    assert ended.code not in (0, None)
+    assert "affinity" in ended.err
+    assert "Traceback" not in ended.err
