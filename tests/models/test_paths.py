@@ -125,7 +125,7 @@ def test_a_wall_is_on_the_path_of_every_pair_that_it_divides():
         assert (maxima[number, :, divided] == 1).all()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 50), (50, 8), (0, 0), (30, 1)])
+@pytest.mark.parametrize("size", [(1, 1), (3, 30), (4, 50), (30, 7), (50, 8), (0, 0), (30, 1)])
 def test_a_map_too_small_for_a_neighbourhood_has_no_pairs(size):
     edge = torch.zeros(3, *size, requires_grad=True)
     maxima = path_maxima(edge, 5)
