@@ -50,7 +50,11 @@ def _read_text(path: Path) -> str:
     if content.startswith(UTF16_MARKS):
         raise UserError(f"{path} is text in UTF-16, expected UTF-8; save it as UTF-8")
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
+        wrong = content.find(0)  # in no text, but in most other files
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: expected text in UTF-8, found other bytes; save it as UTF-8") from error
+        wrong = error.start
+    if wrong >= 0:
+        line = content.count(b"\n", 0, wrong) + 1
+        raise UserError(f"{path}, line {line}: expected text in UTF-8, found other bytes; save it as UTF-8")
+    return text

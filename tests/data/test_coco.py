@@ -10,10 +10,14 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+import data.coco_file
 import data.coco_masks
 from data.artifacts import IGNORE, read_mask
 from data.coco import open_coco
+from data.coco_file import read_coco_file
 from data.dataset import WholePictures
+from data.index import open_index
+from utils.config import DataConfig
 from utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
@@ -172,6 +176,77 @@ def test_masks_in_a_root_that_cannot_be_written_are_used(root, monkeypatch):
     index = open_coco(root, "val2017", masks=True)
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     assert open_coco(root, "val2017", masks=True) == index
+
+
+def test_a_run_reads_the_annotation_file_once(root, monkeypatch):
+    read, reads = data.coco_file.json.load, []
+    monkeypatch.setattr(data.coco_file.json, "load", lambda *args, **named: (reads.append(1), read(*args, **named))[1])
+    settings = DataConfig(kind="coco", root=str(root))
+    first = open_index(settings, "val2017")
+    for _ in range(3):
+        assert open_index(settings, "val2017") == first
+    assert len(reads) == 1
+    open_index(settings, "val2017", masks=True)
+    assert len(reads) == 2  # once with the outlines, to draw them
+    open_index(settings, "val2017", masks=True)
+    assert len(reads) == 2
+    document = document_of(root)
+    document["annotations"][0]["category_id"] = 3
+    write_document(root, document)
+    assert open_index(settings, "val2017") != first
+
+
+def test_outlines_are_dropped_unless_asked_for(root):
+    path = root / "annotations/instances_val2017.json"
+    for outlines in (False, True):
+        coco = read_coco_file(path, outlines=outlines)
+        assert all(("segmentation" in row) == outlines for rows in coco.annotations.values() for row in rows)
+
+
+@pytest.mark.parametrize("few", [0, 100])
+def test_masks_are_the_same_drawn_in_parallel(root, monkeypatch, few):
+    expected = [read_mask(record.mask) for record in open_coco(root, "val2017", masks=True).records]
+    shutil.rmtree(root / "masks_cache")
+    monkeypatch.setattr(data.coco_masks, "FEW", few)
+    again = [read_mask(record.mask) for record in open_coco(root, "val2017", masks=True).records]
+    assert all(np.array_equal(one, other) for one, other in zip(expected, again, strict=True))
+
+
+def test_a_mistake_found_in_parallel_is_one_line(root, monkeypatch):
+    document = document_of(root)
+    document["annotations"][1]["segmentation"] = []
+    write_document(root, document)
+    monkeypatch.setattr(data.coco_masks, "FEW", 0)
+    with pytest.raises(UserError, match="annotation 2 cannot be rendered") as caught:
+        open_coco(root, "val2017", masks=True)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_pictures_may_lie_under_images(root):
+    first = open_coco(root, "val2017")
+    (root / "images").mkdir()
+    (root / "val2017").rename(root / "images/val2017")
+    index = open_coco(root, "val2017")
+    assert [(r.name, r.labels) for r in index.records] == [(r.name, r.labels) for r in first.records]
+    assert index.records[0].image == root / "images/val2017/a.jpg"
+
+
+def test_given_classes_set_the_order_of_labels_and_mask_values(root):
+    index = open_coco(root, "val2017", ("toothbrush", "car", "person"), masks=True)
+    assert index.records[0].labels == (0, 2)
+    mask = read_mask(index.records[0].mask)
+    assert (mask[3, 3], mask[14, 19]) == (1, 3)
+    again = read_mask(open_coco(root, "val2017", masks=True).records[0].mask)
+    assert (again[3, 3], again[14, 19]) == (TOOTHBRUSH, PERSON)
+    with pytest.raises(UserError, match="only one of them has dog, person"):
+        open_coco(root, "val2017", ("toothbrush", "car", "dog"))
+
+
+def test_background_category_is_no_class(root):
+    index = open_coco(root, "val2017", masks=True, background="Person")
+    assert index.class_names == ("car", "toothbrush")
+    assert [record.labels for record in index.records] == [(1,), (0,), (), ()]
+    assert set(np.unique(read_mask(index.records[0].mask))) == {0, 2}
 
 
 def test_pictures_in_folders_keep_them_in_their_names(tmp_path):

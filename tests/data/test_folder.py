@@ -1,12 +1,14 @@
+import json
 import shutil
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.artifacts import read_mask, write_mask
-from data.dataset import WholePictures
+from data.dataset import NoTruth, WholePictures
 from data.folder import open_folder
 from utils.errors import UserError
 
@@ -96,6 +98,17 @@ class TestClassFolders:
         root = put(tmp_path / "root", "cat/1.jpg")
         (root / "dog").symlink_to(tmp_path / "disk")
         assert labels_of(open_folder(root)) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
+
+    def test_background_folder_means_none_of_the_classes(self, pets):
+        put(pets, "Background/1.jpg", "Background/far/2.jpg")
+        index = open_folder(pets, background="background")
+        assert index.class_names == ("cat", "dog")
+        assert labels_of(index)["Background/far/2"] == set()
+        assert len(index) == 6
+        assert open_folder(pets, classes=("cat", "dog"), background="background") == index
+        assert open_folder(pets).class_names == ("Background", "cat", "dog")
+        with pytest.raises(UserError, match="has the sub-folder none alone"):
+            open_folder(put(pets.parent / "bare", "none/1.jpg"), background="none")
 
     def test_errors(self, tmp_path, pets):
         with pytest.raises(UserError, match=r"data\.root .*gone is not a folder"):
@@ -207,7 +220,6 @@ ESCAPES = [
     "in/../../secret.jpg",
     "..\\secret.jpg",
     "{outside}/secret.jpg",
-    "a\0.jpg",
     "{root}/../secret.jpg",
 ]
 
@@ -220,6 +232,44 @@ def test_no_name_leads_out_of_the_root(tagged, name, where):
     put_text(tagged, where, f"image,labels\n{name},cat\n" if where.endswith("csv") else f"b.jpg\n{name}\n")
     with pytest.raises(UserError, match=rf"{where}, line 2: the picture's name must be a path under"):
         open_folder(tagged, "mine")
+
+
+class TestJson:
+    """COCO's format, labels alone."""
+
+    DOCUMENT: ClassVar = {
+        "images": [
+            {"id": 1, "file_name": "a.jpg"},
+            {"id": 2, "file_name": "in/b.jpg"},
+            {"id": 5, "file_name": "c.jpg"},
+        ],
+        "categories": [{"id": 4, "name": "dog"}, {"id": 2, "name": "frog"}, {"id": 9, "name": "cat"}],
+        "annotations": [
+            {"image_id": 1, "category_id": 4},
+            {"image_id": 1, "category_id": 9},
+            {"image_id": 2, "category_id": 2},
+        ],
+    }
+
+    def test_labels_and_classes_by_id(self, tmp_path):
+        put(tmp_path, "deep/a.jpg", "in/b.jpg", "c.jpg", "unnamed.jpg")
+        put_text(tmp_path, "labels.json", json.dumps(self.DOCUMENT))
+        index = open_folder(tmp_path)
+        assert index.class_names == ("frog", "dog", "cat")
+        assert labels_of(index) == {"deep/a": {"dog", "cat"}, "in/b": {"frog"}, "c": set()}
+        other = open_folder(tmp_path, labels="labels.json", classes=("cat", "dog", "frog"))
+        assert labels_of(other) == labels_of(index)
+        assert other.records[0].labels == (0, 1)
+        assert open_folder(tmp_path, background="frog").class_names == ("dog", "cat")
+
+    def test_pictures_and_classes_that_are_not_there(self, tmp_path):
+        put(tmp_path, "a.jpg", "in/b.jpg")
+        put_text(tmp_path, "labels.json", json.dumps(self.DOCUMENT))
+        with pytest.raises(UserError, match=r"labels\.json, picture 'c\.jpg': there is no picture 'c\.jpg'"):
+            open_folder(tmp_path)
+        put(tmp_path, "c.jpg")
+        with pytest.raises(UserError, match=r"labels\.json, picture 'in/b\.jpg': unknown class 'frog'"):
+            open_folder(tmp_path, classes=("cat", "dog"))
 
 
 class TestLists:
@@ -263,7 +313,7 @@ class TestLists:
         assert len(open_folder(pets, "train")) == 4
 
     def test_no_truth_says_where_to_put_it(self, pets):
-        with pytest.raises(UserError, match=r"no truth to validate on: .*palette PNG.*masks/cat/1\.png"):
+        with pytest.raises(NoTruth, match=r"no truth to validate on: .*palette PNG.*masks/cat/1\.png"):
             open_folder(pets, "val", masks=True)
 
     @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ def test_label_source_errors(make_voc):
         ("image,cat\np0,1\np1,1\np0,1\n", "line 4: picture 'p0' has a row already"),
         ("image,cat\n", "'p0' has no row"),
         (b"image,cat\np0,1\n\xff\xfe,1\n", "line 3: expected text in UTF-8"),
-        (b"image,cat\np0,\0\n", "line 2: "),
+        (b"image,cat\np0,\0\n", "line 2: expected text in UTF-8"),
     ],
 )
 def test_csv_errors(make_voc, text, message):

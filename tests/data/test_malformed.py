@@ -1,0 +1,314 @@
+"""Every malformed input that we could think of: a message that names the file and the line or record, and never a traceback.
+
+Each case is also opened the way the check opens it: there the mistake is noted, and everything else is still read.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import read_mask, write_mask
+from data.dataset import WholePictures
+from data.index import open_index
+from tests.conftest import VOC_OBJECT, VOC_XML
+from utils.config import DataConfig
+from utils.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
+
+CSV_ROWS = ["a 1.jpg,cat", "ü.jpg,dog;cat", "c.jpg,"]
+
+
+def settings_of(kind: str, root: Path, **others) -> DataConfig:
+    return DataConfig(kind=kind, root=str(root), **others)
+
+
+def opened_by_the_check(settings: DataConfig, list_name: str) -> tuple[list[str], int]:
+    """The mistakes noted, and how many pictures are left."""
+    noted: list[str] = []
+    return noted, len(open_index(settings, list_name, complain=noted.append))
+
+
+# Own pictures with a CSV
+
+
+def make_csv(root: Path, text: str | bytes) -> Path:
+    for name in ("a 1.jpg", "ü.jpg", "c.jpg"):
+        root.mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6)).save(root / name)
+    (root / "labels.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    return root
+
+
+def csv_text(*rows: str, end: str = "\n") -> str:
+    return end.join(["image,labels", *(rows or CSV_ROWS), ""])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        csv_text(),
+        csv_text(end="\r\n"),
+        csv_text(end="\r"),
+        "\ufeff" + csv_text(end="\r\n"),
+        csv_text() + "\n\n  ,  \n",
+        csv_text("a 1.jpg , cat", "u\u0308.jpg, dog ; cat ;", "c.jpg,"),  # the umlaut taken apart
+        'image,labels\n"a 1.jpg","cat"\n"ü.jpg","dog;cat"\n"c.jpg",""\n',
+    ],
+)
+def test_csv_of_any_make_gives_the_same(tmp_path, text):
+    index = open_index(settings_of("folder", make_csv(tmp_path / "own", text)), "all")
+    assert {record.name: record.labels for record in index.records} == {"a 1": (0,), "ü": (0, 1), "c": ()}
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "left"),
+    [
+        ("", "labels.csv is empty", None),
+        ("image\na 1.jpg\n", r"labels.csv, line 1: expected the header 'image,labels'.*found 'image'", None),
+        ("name,class\na 1.jpg,cat\n", r"labels.csv, line 1: expected the header", None),
+        ("image;labels\na 1.jpg;cat\n", r"labels.csv, line 1: .* separated by commas", None),
+        (csv_text("a 1.jpg"), "labels.csv, line 2: expected 2 cells", None),
+        (csv_text(*CSV_ROWS, "a 1.jpg,dog"), r"labels.csv, line 5: picture 'a 1.jpg' has a row already \(.*line 2\)", 3),
+        (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no picture 'd.jpg'", 3),
+        (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no picture's name", 3),
+        (csv_text(*CSV_ROWS, "../x.jpg,dog"), r"labels.csv, line 5: .* leads out of it", 3),
+        (csv_text(*CSV_ROWS, "c.jpg,dog,cat"), r"labels.csv, line 5: expected 2 cells .* found 3", 3),
+        (csv_text('a 1.jpg,"cat,dog"', "c.jpg,cat"), r"labels.csv, line 2: separate labels with ';'", 2),
+        (csv_text().encode("utf-16"), "labels.csv is text in UTF-16, expected UTF-8", None),
+        (csv_text().encode("latin-1"), "labels.csv, line 3: expected text in UTF-8", None),
+        (b"PK\x03\x04\xff\xfe\x00 a spreadsheet", "labels.csv, line 1: expected text in UTF-8", None),
+        (csv_text("a 1.jpg,cat\0"), "labels.csv, line 2: expected text in UTF-8", None),
+    ],
+)  # fmt: skip
+def test_csv(tmp_path, text, message, left):
+    settings = settings_of("folder", make_csv(tmp_path / "own", text))
+    with pytest.raises(UserError, match=message) as caught:
+        open_index(settings, "all")
+    if left is not None:
+        noted, count = opened_by_the_check(settings, "all")
+        assert noted == [str(caught.value)]
+        assert count == left
+
+
+def test_csv_label_of_an_unknown_class(tmp_path):
+    settings = settings_of("folder", make_csv(tmp_path / "own", csv_text()), classes=("cats", "dog"))
+    with pytest.raises(UserError, match=r"labels.csv, line 2: unknown class 'cat'.*did you mean 'cats'\?"):
+        open_index(settings, "all")
+    noted, count = opened_by_the_check(settings, "all")
+    assert [text.split(":")[0].rpartition(", ")[2] for text in noted] == ["line 2", "line 3"]
+    assert count == 3
+
+
+# COCO's format
+
+
+def coco_document() -> dict:
+    return {
+        "images": [{"id": 7, "file_name": "a 1.jpg", "height": 6, "width": 8}, {"id": 9, "file_name": "ü.jpg"}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 90, "area": 4, "bbox": [0, 0, 2, 2]},
+            {"id": 2, "image_id": 9, "category_id": 3},
+        ],
+    }
+
+
+def put_coco(tmp_path: Path, document: dict | str | bytes, kind: str) -> DataConfig:
+    """The same pictures and file in COCO's layout, or in a folder of own pictures."""
+    pictures = tmp_path / ("val2017" if kind == "coco" else ".")
+    path = tmp_path / ("annotations/instances_val2017.json" if kind == "coco" else "labels.json")
+    for folder in (pictures, path.parent):
+        folder.mkdir(exist_ok=True)
+    for name in ("a 1.jpg", "ü.jpg"):
+        Image.new("RGB", (8, 6)).save(pictures / name)
+    text = document if isinstance(document, str | bytes) else json.dumps(document, ensure_ascii=False)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return settings_of(kind, tmp_path)
+
+
+@pytest.fixture(params=["coco", "folder"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_coco_labels(tmp_path, kind, mark):
+    settings = put_coco(tmp_path, mark + json.dumps(coco_document(), indent=1).replace("\n", "\r\n"), kind)
+    index = open_index(settings, "val2017" if kind == "coco" else "all")
+    assert index.class_names == ("cat", "dog")
+    assert {record.name: record.labels for record in index.records} == {"a 1": (1,), "ü": (0,)}
+
+
+def without(part: str, place: int, key: str) -> Callable[[dict], None]:
+    return lambda document: document[part][place].pop(key)
+
+
+def changed(part: str, place: int, **values) -> Callable[[dict], None]:
+    return lambda document: document[part][place].update(values)
+
+
+def added(part: str, *records) -> Callable[[dict], None]:
+    return lambda document: document[part].extend(records)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("images", 0, "id"), r"picture number 1 of the list has no whole number 'id', found \{.*a 1.jpg"),
+        (changed("images", 1, id="9"), "picture number 2 of the list has no whole number 'id'"),
+        (without("images", 0, "file_name"), r"picture number 1 of the list \(id 7\) has no 'file_name'"),
+        (changed("images", 1, id=7), "picture number 2 of the list has id 7, which another picture has already"),
+        (changed("images", 1, file_name="a 1.jpg"), "pictures 7 and 9 are the same file a 1.jpg"),
+        (changed("images", 1, file_name="../ü.jpg"), "picture 9 has a file name that leads out"),
+        (changed("images", 1, file_name="gone.jpg"), "gone.jpg"),
+        (added("images", 5), "picture number 3 of the list has no whole number 'id', found 5"),
+        (without("categories", 1, "name"), r"category number 2 of the list \(id 90\) has no 'name'"),
+        (changed("categories", 1, id=3), "category number 2 of the list has id 3, which another category has already"),
+        (changed("categories", 1, name="cat"), "categories 3 and 90 are both named 'cat'"),
+        (without("annotations", 1, "image_id"), "annotation 2 has no whole number 'image_id'"),
+        (without("annotations", 1, "category_id"), "annotation 2 has no whole number 'category_id'"),
+        (changed("annotations", 1, image_id=8), "annotation 2 is of picture 8, which is not among the images"),
+        (changed("annotations", 1, category_id=4), "annotation 2 is of category 4, which is not among the categories"),
+        (changed("annotations", 1, id=1), "annotation 1: another annotation has the id 1 already"),
+        (changed("annotations", 1, id=None, image_id=0), "annotation number 2 of the list is of picture 0"),
+        (added("annotations", [1]), r"annotation number 3 of the list is not an object, found \[1\]"),
+    ],
+)
+def test_coco_records(tmp_path, kind, change, message):
+    document = coco_document()
+    change(document)
+    settings = put_coco(tmp_path, document, kind)
+    list_name = "val2017" if kind == "coco" else "all"
+    with pytest.raises(UserError, match=message) as caught:
+        open_index(settings, list_name)
+    assert ".json" in str(caught.value)
+    noted, count = opened_by_the_check(settings, list_name)
+    assert noted[0] == str(caught.value)
+    assert count >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"\.json, line 1: this is not JSON"),
+        ('{"images": [],\n"annotations": [}', r"\.json, line 2: this is not JSON"),
+        (json.dumps(coco_document()).encode("utf-16"), r"\.json cannot be read as JSON in UTF-8"),
+        ({"images": {}, "annotations": [], "categories": []}, r"\.json is not an instances file .* no list 'images'"),
+        (coco_document() | {"categories": []}, r"\.json has no categories"),
+        ("[" * 100_000, r"\.json cannot be read as JSON"),
+    ],
+)
+def test_coco_files(tmp_path, kind, content, message):
+    settings = put_coco(tmp_path, content, kind)
+    with pytest.raises(UserError, match=message):
+        open_index(settings, "val2017" if kind == "coco" else "all")
+
+
+@pytest.mark.parametrize("empty", [{"bbox": [3, 3, 0, 2]}, {"bbox": [3, 3, 2, -1]}, {"area": 0}])
+def test_annotations_without_area_give_nothing_and_are_counted(tmp_path, kind, empty, caplog):
+    document = coco_document()
+    document["annotations"].append({"id": 3, "image_id": 7, "category_id": 3, **empty})
+    index = open_index(put_coco(tmp_path, document, kind), "val2017" if kind == "coco" else "all")
+    assert index.records[0].labels == (1,)
+    assert "1 annotations have a box without area and are left out, first 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("images", 1, "height"), r"picture 9 \(ü.jpg\) has no 'height' and 'width'"),
+        (changed("images", 1, height=0), r"picture 9 \(ü.jpg\) has no 'height' and 'width'"),
+        (without("annotations", 1, "segmentation"), r"segmentation of annotation 2 cannot be rendered"),
+        (changed("annotations", 1, segmentation=[[0, 0, 1, 1]]), "annotation 2 .* at least three points"),
+        (changed("annotations", 1, segmentation=[["a"] * 6]), "segmentation of annotation 2 cannot be rendered"),
+        (changed("annotations", 1, segmentation={"size": [6, 9], "counts": [54]}), r"annotation 2 .* size is \[6, 9\]"),
+    ],
+)
+def test_coco_outlines(tmp_path, change, message):
+    document = coco_document()
+    document["images"][1] |= {"height": 6, "width": 8}
+    for row in document["annotations"]:
+        row["segmentation"] = [[0, 0, 4, 0, 4, 4]]
+    settings = put_coco(tmp_path, document, "coco")
+    assert len(open_index(settings, "val2017", masks=True)) == 2
+    change(document)
+    put_coco(tmp_path, document, "coco")
+    with pytest.raises(UserError, match=message):
+        open_index(settings, "val2017", masks=True)
+
+
+# VOC layout
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "left"),
+    [
+        ("p0\np9\np1\n", r"mine.txt, line 2: there is no picture .*p9\.jpg", 2),
+        ("p0\n\np1\np0\n", r"mine.txt, line 4: picture 'p0' is listed already \(.*line 1\)", 2),
+        ("p0\n..\n", r"mine.txt, line 2: '\.\.' is no picture's name", 1),
+        ("", "list 'mine' of .* has no names", None),
+        (b"p0\n\xe9t\xe9\n", "mine.txt, line 2: expected text in UTF-8", None),
+        ("p0\n".encode("utf-16"), "mine.txt is text in UTF-16", None),
+    ],
+)
+def test_voc_lists(make_voc, text, message, left):
+    root = make_voc(3)
+    (root / "ImageSets/Segmentation/mine.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
+    settings = settings_of("voc", root)
+    with pytest.raises(UserError, match=message) as caught:
+        open_index(settings, "mine")
+    if left is not None:
+        assert opened_by_the_check(settings, "mine") == ([str(caught.value)], left)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (VOC_XML.format(name="p1", objects=VOC_OBJECT.format(name="cow", difficult=0)), "p1.xml, object 1: unknown class 'cow'"),
+        ("<annotation><object>", "p1.xml is not valid XML"),
+        ("", "p1.xml is not valid XML"),
+        (None, "no annotation .*p1.xml"),
+    ],
+)  # fmt: skip
+def test_voc_annotations(make_voc, content, message):
+    root = make_voc(3, labels="xml")
+    path = root / "Annotations/p1.xml"
+    path.unlink() if content is None else path.write_text(content)
+    settings = settings_of("voc", root, classes=("cat", "dog", "train"))
+    with pytest.raises(UserError, match=message) as caught:
+        open_index(settings, "train")
+    assert opened_by_the_check(settings, "train") == ([str(caught.value)], 2)
+
+
+# Masks
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: Image.new("RGB", (40, 30)).save(path), r"p2\.png is a picture of mode RGB; expected one channel"),
+        (lambda path: Image.new("RGBA", (40, 30)).save(path), r"p2\.png is a picture of mode RGBA"),
+        (lambda path: write_mask(path, np.zeros((30, 41))), r"p2\.png has 41 x 30 pixels, its picture .*40 x 30"),
+        (lambda path: path.write_bytes(path.read_bytes()[:60]), r"p2\.png cannot be decoded"),
+        (lambda path: path.write_text("no picture"), r"p2\.png cannot be decoded"),
+        (Path.unlink, r"no mask .*p2\.png"),
+    ],
+)
+def test_masks(make_voc, make, message):
+    root = make_voc(3)
+    make(root / "SegmentationClass/p2.png")
+    pictures = WholePictures(open_index(settings_of("voc", root), "val", masks=True))
+    with pytest.raises(UserError, match=message):
+        pictures[0]
+
+
+def test_grey_and_palette_masks_are_the_same(tmp_path):
+    values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    write_mask(tmp_path / "palette.png", values)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    assert np.array_equal(read_mask(tmp_path / "palette.png"), read_mask(tmp_path / "grey.png"))
