@@ -7,6 +7,7 @@ import torch
 
 from data.artifacts import write_mask, write_seed
 from data.dataset import Index
+from data.index import class_palette
 from models.classifier import Classifier
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.evaluation import Measurement, measure_masks, measure_seeds
@@ -69,6 +70,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
         for number, record in enumerate(index.records)
         if not (folder / PREDICTED / f"{record.name}.png").is_file()
     ]
+    palette = class_palette(cfg.data, index.class_names)
     for item in whole_pictures(index, missing, cfg.workers, "predict"):
         image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
         size = tuple(item["image"].shape[-2:])
@@ -76,8 +78,8 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             probabilities = class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size)
         if given:
             limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-            write_mask(folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy())
-        write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy())
+            write_mask(folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy(), palette)
+        write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy(), palette)
     return len(missing)
 
 
