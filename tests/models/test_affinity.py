@@ -411,6 +411,9 @@ def test_cells_that_go_round_in_a_circle_come_to_an_end():
 def test_still_cells_and_cells_that_leave_the_map():
     assert (centroids(torch.zeros(2, 5, 7)) == 1).all()
     assert (centroids(torch.full((2, 5, 7), 1000.0)) == 1).all()
+    apart = torch.stack([torch.zeros(1, 4), torch.tensor([[-1000.0, -1000, 1000, 1000]])])
+    assert centroids(apart).tolist() == [[1, 1, 2, 2]]  # they end at the rim: columns 0 and 3
+    assert centroids(apart.flip(0).transpose(1, 2)).tolist() == [[1], [1], [2], [2]]
     assert centroids(torch.zeros(2, 1, 1)).tolist() == [[1]]
 
 
