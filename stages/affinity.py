@@ -16,6 +16,7 @@ from models.affinity import STRIDE, AffinityNet, affinity_losses, displacement, 
 from models.backbone import build_backbone
 from models.pseudo import confident_labels, upsample
 from models.refine import has_dense_crf
+from stages.affinity_sheet import draw_affinity
 from stages.lists import seed_index
 from stages.networks import save_network
 from stages.refinement import refiner
@@ -25,12 +26,12 @@ from utils.config import Config
 from utils.engine import Compute, Schedule, choose_compute, progress, train_network
 from utils.run import Run
 
-FILE, FOLDER = "affinity.pth", "confident"
+FILE, SHEET, FOLDER = "affinity.pth", "affinity.jpg", "confident"
 MOST_SHIFT_PICTURES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
 
 
 def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
-    """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth`, return the last epoch's losses."""
+    """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
     settings = cfg.affinity
     sure = make_confident_labels(cfg, run, index)
@@ -54,6 +55,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     if settings.displacement:
         _shift(network, index, cfg, compute)
     save_network(run.path(FILE), "affinity", network, index.class_names, cfg, figures)
+    draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side)
     return {"pictures": len(index), **sure, **figures}
 
 

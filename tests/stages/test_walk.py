@@ -54,6 +54,7 @@ def test_displacement_changes_no_mask(project: Project):  # noqa: F811
     network = load_affinity(project.run / "affinity.pth")
     assert network.has_displacement
     assert network.mean_shift.running_mean.abs().sum() > 0
+    assert Image.open(project.run / "affinity.jpg").width > 1000  # five tiles a row
     with_it = read_seed(project.run / "walked" / f"{name}.npz")
     assert np.abs(with_it.maps - without.maps).max() < 0.02
 
@@ -77,7 +78,13 @@ def test_unknown_stride_is_named(project: Project):  # noqa: F811
 def test_nothing_confident_and_one_picture(project: Project):  # noqa: F811
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
-    settings = (*LEARNED, "data.train_list=one", "affinity.fg_threshold=1.0", "affinity.bg_threshold=0.0", "affinity.refine=none")
+    settings = (
+        *LEARNED,
+        "data.train_list=one",
+        "affinity.fg_threshold=1.0",
+        "affinity.bg_threshold=0.0",
+        "affinity.refine=none",
+    )
     ended = project.train(*set_all(*settings), "--stages", "cam,seeds,affinity,walk,pseudo")
     assert ended.code == 0, ended.err
     assert "loss" in ended.out
