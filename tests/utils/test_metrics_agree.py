@@ -50,7 +50,7 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
         return random_pairs()
     folder = request.getfixturevalue("shared_data") / "voc12"
     names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()
-    truths = [read_mask(folder / f"SegmentationClass/{name}.png").astype(np.int64) for name in names]
+    truths = [read_mask(folder / f"SegmentationClass/{name}.png").astype(np.int16) for name in names]
     # As predictions: objects a little beside where they are, and every fourth picture's of another class.
     return [
         (truth, np.where((moved > 0) & (moved < 255) & (number % 4 == 0), moved % 20 + 1, moved))
