@@ -403,6 +403,13 @@ def test_ends_at_most_two_cells_apart_are_one(gap, count, down):
     assert centroids(field.flip(0).transpose(1, 2) if down else field).max() == count
 
 
+def test_a_cell_is_followed_for_as_long_as_an_object_may_be():
+    one_right_one_left = torch.stack([torch.zeros(2, 120), torch.tensor([[1.0], [-1.0]]).expand(2, 120)])
+    instances = centroids(one_right_one_left)
+    assert instances.amin(dim=1).tolist() == instances.amax(dim=1).tolist()
+    assert instances[0, 0] != instances[1, 0]
+
+
 def test_cells_that_go_round_in_a_circle_come_to_an_end():
     rows, columns = torch.meshgrid(torch.arange(9.0) - 4, torch.arange(9.0) - 4, indexing="ij")
     assert centroids(torch.stack([columns, -rows])).shape == (9, 9)
