@@ -1,17 +1,19 @@
 """Checkpoints that describe themselves: what kind of network, which classes, which backbone, which settings.
 
 A file holds plain values and tensors only and is read with `weights_only=True`, so opening one never runs code.
+`python -m utils.checkpoint FILE` prints what a file is.
 """
 
 import pickle
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from utils.errors import UserError
+from utils.errors import UserError, run_script
 from utils.files import atomic_path
 
 FORMAT = "ibbnet"
@@ -100,3 +102,9 @@ def load_tensors(path: str | Path) -> Any:
         raise UserError(
             f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, which is refused"
         ) from error
+
+
+if __name__ == "__main__":
+    from utils.describe import main  # which needs this module
+
+    sys.exit(run_script(main))
