@@ -1,0 +1,185 @@
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import data.inspection
+from data.artifacts import write_mask
+from data.check import check, figures, main, report
+from data.index import open_index
+from utils.config import Config, DataConfig
+from utils.errors import UserError, run_script
+
+random = np.random.default_rng(0)
+
+
+def put(path: Path, pixels: np.ndarray | None = None) -> np.ndarray:
+    """A picture of noise, or of these pixels."""
+    pixels = random.integers(0, 256, (6, 8, 3), dtype=np.uint8) if pixels is None else pixels
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+    return pixels
+
+
+def settings(root: Path, kind: str = "folder", **others) -> Config:
+    named = {"train_list": "all", "val_list": ""} if kind == "folder" else {"train_list": "train", "val_list": "val"}
+    return Config(workers=0, data=DataConfig(kind=kind, root=str(root), **named | others))
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Two classes of two pictures each, none with a fault."""
+    for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
+        put(tmp_path / "pets" / name)
+    return tmp_path / "pets"
+
+
+def test_sound_data_has_counts_and_nothing_to_say(pets):
+    findings = check(settings(pets))
+    assert (findings.problems, findings.notes) == ([], [])
+    assert figures(findings)["lists"] == {"all": {"pictures": 4, "by_class": {"cat": 2, "dog": 2}}}
+    text = report(findings)
+    assert "list 'all': 4 pictures, 8 x 6 to 8 x 6 pixels" in text
+    assert "no problems to mend" in text
+
+
+def test_unreadable_pictures_are_problems(pets):
+    (pets / "cat/3.jpg").write_text("no picture")
+    path = pets / "dog/2.png"
+    path.write_bytes(path.read_bytes()[:60])
+    findings = check(settings(pets))
+    assert len(findings.problems) == 2
+    assert any("cat/3.jpg is not a picture" in problem for problem in findings.problems)
+    assert any("dog/2.png cannot be decoded" in problem for problem in findings.problems)
+    assert sorted(figures(findings)["unreadable"]) == [str(pets / "cat/3.jpg"), str(path)]
+
+
+def test_the_same_picture_twice_whatever_its_format(pets):
+    pixels = put(pets / "cat/3.png")
+    Image.fromarray(pixels).save(pets / "dog/same.bmp")
+    shutil.copy(pets / "cat/1.png", pets / "cat/copy.png")
+    findings = check(settings(pets))
+    assert findings.problems == []
+    assert findings.notes == [
+        f"2 files are the same picture: {pets}/cat/1.png, {pets}/cat/copy.png",
+        f"2 files are the same picture and have different labels: {pets}/cat/3.png, {pets}/dog/same.bmp",
+    ]
+    assert len(figures(findings)["duplicates"]) == 2
+
+
+def test_every_mistake_of_a_label_file_is_found(pets):
+    rows = ["cat/1.png,cat", "cat/2.png,Cat;dog", "gone.png,dog", "cat/1.png,dog", "dog/1.png,", "too,many,cells"]
+    (pets / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
+    findings = check(settings(pets))
+    assert [problem.split(":")[0] for problem in findings.problems] == [
+        f"{pets}/labels.csv, line {line}" for line in (7, 4, 5)
+    ]
+    assert findings.notes == [
+        "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
+        f"list 'all': 1 pictures have no label, first {pets}/dog/1.png",
+        "list 'all': one picture of Cat, cat, dog",
+        f"1 pictures under {pets} have no label and are not used, first dog/2.png",
+    ]
+    assert figures(findings)["lists"]["all"]["pictures"] == 3
+
+
+def test_unknown_classes_and_classes_without_pictures(pets):
+    findings = check(settings(pets, classes=("cat", "frog")))
+    assert len(findings.problems) == 1
+    assert "pets/dog: unknown class 'dog'" in findings.problems[0]
+    assert "list 'all': no picture of frog" in findings.notes
+
+
+def test_nothing_that_can_be_opened(tmp_path):
+    findings = check(settings(tmp_path / "gone"))
+    assert "is not a folder" in findings.problems[0]
+    assert findings.lists == {}
+    assert "1 problems to mend" in report(findings)
+
+
+def test_masks_of_the_validation_list(make_voc):
+    root = make_voc(18)
+    masks = root / "SegmentationClass"
+    write_mask(masks / "p2.png", np.full((30, 40), 9))  # of no class
+    write_mask(masks / "p5.png", np.zeros((30, 40)))  # of the picture lying on its side
+    Image.new("RGB", (40, 30)).save(masks / "p8.png")
+    write_mask(masks / "p11.png", np.full((40, 30), 2))  # dog, on a picture of train and cat
+    (masks / "p14.png").unlink()
+    write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training picture: nobody looks at it
+    findings = check(settings(root, "voc"))
+    assert sorted(problem.split(str(masks))[1].split(" ")[0] for problem in findings.problems) == [
+        "/p2.png",
+        "/p5.png",
+        "/p8.png",
+    ]
+    assert f"list 'val': 1 of 6 pictures have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
+    assert any(
+        "the masks of 2 pictures hold classes that are not among their labels" in note for note in findings.notes
+    )
+
+
+def test_validation_pictures_that_were_trained_on(make_voc):
+    root = make_voc(6)
+    lists = root / "ImageSets/Segmentation"
+    shutil.copy(root / "JPEGImages/p0.jpg", root / "JPEGImages/p5.jpg")
+    (lists / "val.txt").write_text("p1\np2\np5\n")
+    write_mask(root / "SegmentationClass/p5.png", np.zeros((30, 40)))
+    findings = check(settings(root, "voc"))
+    assert any(note.startswith("2 of 3 pictures of list 'val' are in list 'train' too") for note in findings.notes)
+
+
+def test_each_picture_is_read_once_and_training_masks_never(make_voc, monkeypatch):
+    root = make_voc(6)
+    read: list[str] = []
+    read_image, read_mask_of = data.inspection.read_image, data.inspection.read_mask_of
+    monkeypatch.setattr(data.inspection, "read_image", lambda path: (read.append(path.name), read_image(path))[1])
+    monkeypatch.setattr(
+        data.inspection,
+        "read_mask_of",
+        lambda record, path, image: (read.append(path.name), read_mask_of(record, path, image))[1],
+    )
+    check(settings(root, "voc", seed_list="train"))
+    assert sorted(read) == sorted([*(f"p{i}.jpg" for i in range(6)), "p2.png", "p5.png"])
+
+
+def test_reading_in_parallel_finds_the_same(pets):
+    (pets / "cat/3.jpg").write_text("no picture")
+    indexes = [open_index(settings(pets).data, "all")]
+    assert data.inspection.inspect(indexes, 2) == data.inspection.inspect(indexes, 0)
+
+
+def test_the_command(pets, tmp_path, monkeypatch, capsys):
+    (tmp_path / "settings.yaml").write_text("workers: 0\ndata: {kind: folder, train_list: all, val_list: val}\n")
+    output = tmp_path / "seen"
+    words = ["--config", tmp_path / "settings.yaml", "--set", f"data.root={pets}", "--output", output]
+    monkeypatch.setattr(sys, "argv", ["check", *map(str, words)])
+    assert run_script(main) == 0
+    out = capsys.readouterr().out
+    assert "there is no truth to validate on" in out  # a note: training needs none
+    assert (output / "report.txt").read_text() in out.split("\nsee ")[0] + "\n"
+    assert json.loads((output / "report.json").read_text())["classes"] == ["cat", "dog"]
+    assert min(Image.open(output / "contact_sheet.jpg").size) > 100
+    for number in range(12):
+        (pets / f"cat/bad {number}.jpg").touch()
+    assert run_script(main) == 2
+    captured = capsys.readouterr()
+    assert "and 2 more" in captured.out
+    assert captured.err == f"error: 12 problems to mend, listed in {output}/report.txt\n"
+    assert (output / "report.txt").read_text().count("is not a picture") == 12
+
+
+def test_real_data_is_sound(shared_data):
+    findings = check(settings(shared_data / "coco_mini", "coco", train_list="train2017", val_list=""))
+    assert findings.problems == []
+    assert len(findings.facts) == 80
+
+
+def test_a_message_of_the_check_is_the_message_of_training(pets):
+    (pets / "labels.csv").write_text("image,labels\ngone.png,cat\ncat/1.png,cat\n")
+    with pytest.raises(UserError) as caught:
+        open_index(settings(pets).data, "all")
+    assert check(settings(pets)).problems == [str(caught.value)]
