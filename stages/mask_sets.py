@@ -95,6 +95,10 @@ def _of_inference(folder: Path) -> MaskSet:
         raise UserError(
             f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"
         ) from error
+    missing = [mask for mask in masks if not mask.path.is_file()]
+    if missing:
+        raise UserError(f"{missing[0].path} is not there; run infer.py again, and if the name of picture '{missing[0].picture}' is not "
+                        "in UTF-8, which these formats cannot hold, rename it first")  # fmt: skip
     return MaskSet(names, masks)
 
 

@@ -20,9 +20,11 @@ from data.artifacts import read_mask, read_seed, seed_size
 from data.transforms import normalise
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter, class_probabilities
-from stages.gallery import ClassValues, find_pictures, output_names, predict_pictures, read_labels
+from stages.gallery import ClassValues, find_pictures, predict_pictures
 from stages.inference import IGNORE, Prediction, apart, load_predictor, resize_mask
+from stages.mask_sets import open_mask_set
 from stages.networks import save_network
+from stages.pictures import output_names, read_labels
 from utils.config import load_config
 from utils.errors import UserError, run_script
 
@@ -248,6 +250,12 @@ class TestExport:
         assert read_seed(tmp_path / "out/maps/b/c.npz").classes.tolist() == [1]
         assert predict_pictures(pictures, tmp_path / "out", stub, maps=True).new == 0
         assert predict_pictures(pictures, tmp_path / "out", stub).new == 0
+
+    def test_a_mask_that_is_gone_is_named(self, script, checkpoints, pictures, tmp_path):
+        script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+        (tmp_path / "out/masks/b/c.png").unlink()
+        with pytest.raises(UserError, match=r"masks/b/c\.png is not there; run infer\.py again"):
+            open_mask_set(tmp_path / "out")
 
     def test_an_unknown_format_is_said_before_anything_is_done(self, script, checkpoints, pictures, tmp_path):
         code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"],
