@@ -2,7 +2,8 @@
 
 Generates an annotation file of 118,000 pictures and 860,000 annotations (with outlines as long as COCO's, about 450 MB), and in
 a process of its own each: opens the list with the class `pycocotools.coco.COCO`, opens it as the stages do, opens it a second
-time, and makes the first batch of training with two loader processes. Targets: under 60 s and under 4 GB.
+time, and makes the first batch of training with two loader processes. The processor's seconds leave out what other work on the
+machine takes. Targets: under 60 s and under 4 GB.
 """
 
 import json
@@ -36,7 +37,9 @@ def main() -> None:
         ours = in_own_process("ours", root)
     for title, figures in (("pycocotools.coco.COCO", bare), ("ours", ours)):
         print(f"{title:22} " + ", ".join(f"{key} {value:.2f}" for key, value in figures.items()))
-    print(f"ratio: time {ours['load s'] / bare['load s']:.2f}, memory {ours['peak GB'] / bare['peak GB']:.2f}")
+    print(
+        f"ratio: time {ours['of the processor s'] / bare['of the processor s']:.2f}, memory {ours['peak GB'] / bare['peak GB']:.2f}"
+    )
 
 
 def generate(root: Path) -> int:
@@ -95,17 +98,21 @@ def bare(root: Path) -> dict[str, float]:
     """pycocotools' class, and nothing made of it."""
     from pycocotools.coco import COCO
 
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     COCO(str(root / "annotations" / f"instances_{LIST}.json"))
-    return {"load s": time.perf_counter() - started, "peak GB": peak()}
+    return {
+        "load s": time.perf_counter() - started,
+        "of the processor s": time.process_time() - worked,
+        "peak GB": peak(),
+    }
 
 
 def ours(root: Path) -> dict[str, float]:
     """The index of a training run and its first batch."""
     settings = DataConfig(kind="coco", root=str(root))
-    started = time.perf_counter()
+    started, worked = time.perf_counter(), time.process_time()
     index = open_index(settings, LIST)
-    loaded = time.perf_counter()
+    loaded, worked = time.perf_counter(), time.process_time() - worked
     index.fingerprint()
     fingerprinted = time.perf_counter()
     open_index(settings, LIST)
@@ -119,6 +126,7 @@ def ours(root: Path) -> dict[str, float]:
     batch = time.perf_counter()
     return {
         "load s": loaded - started,
+        "of the processor s": worked,
         "peak GB": peak(),
         "fingerprint s": fingerprinted - loaded,
         "second opening s": again - fingerprinted,
