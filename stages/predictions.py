@@ -93,7 +93,7 @@ def measure_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: A
     """One folder of seeds that were made with `given` or `predicted` labels."""
     return measure_seeds(
         index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers,
-        labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, **said,
+        labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, crf="none", **said,
     )  # fmt: skip
 
 
