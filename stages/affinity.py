@@ -12,8 +12,15 @@ from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index, TrainingPictures, TrainingSampler
 from data.images import read_image
 from data.transforms import RandomCrop
-from models.affinity import STRIDE, AffinityNet, affinity_losses, displacement, mean_displacement, weighted_losses
-from models.backbone import build_backbone
+from models.affinity import (
+    STRIDE,
+    AffinityNet,
+    affinity_losses,
+    build_affinity_net,
+    displacement,
+    mean_displacement,
+    weighted_losses,
+)
 from models.pseudo import confident_labels, upsample
 from models.refine import has_dense_crf
 from stages.affinity_sheet import draw_affinity
@@ -37,7 +44,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     sure = make_confident_labels(cfg, run, index)
     compute = choose_compute(cfg)
     torch.manual_seed(cfg.seed)
-    network = AffinityNet(build_backbone(cfg.model.backbone, cfg.model.weights), settings.displacement)
+    network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     compute.network(network)
     crop = RandomCrop(
         settings.crop_size, network.backbone.mean, network.backbone.std,
@@ -55,7 +62,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     if settings.displacement:
         _shift(network, index, cfg, compute)
     save_network(run.path(FILE), "affinity", network, index.class_names, cfg, figures)
-    draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side)
+    draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side, settings.crop_size)
     return {"pictures": len(index), **sure, **figures}
 
 
@@ -126,6 +133,7 @@ def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) ->
     def displacements() -> Any:
         for item in pictures:
             with compute.autocast():
-                yield displacement(network, prepare(item["image"], network, compute, cfg.affinity.max_side))
+                image = prepare(item["image"], network, compute, cfg.affinity.max_side)
+                yield displacement(network, image, cfg.affinity.crop_size)
 
     network.mean_shift.running_mean.copy_(mean_displacement(displacements()))

@@ -22,7 +22,7 @@ FULL_LENGTH = 20.0  # cells of displacement that are drawn in full colour
 
 
 def draw_affinity(
-    path: Path, network: AffinityNet, index: Index, labels: Path, compute: Compute, max_side: int
+    path: Path, network: AffinityNet, index: Index, labels: Path, compute: Compute, max_side: int, least_side: int
 ) -> None:
     """Write the sheet.
 
@@ -30,14 +30,14 @@ def draw_affinity(
         network: in evaluation mode.
         index: the seed list.
         labels: the folder of confident labels `ID.png`.
-        max_side: as in training.
+        max_side, least_side: what pictures are made this small, and padded to this, as for the walk.
     """
     places = np.unique(np.linspace(0, len(index) - 1, min(len(index), EXAMPLES)).round().astype(int))
     rows = []
     for place in places:
         record = index.records[place]
         image = np.array(read_image(record.image))
-        maps = read_affinity(network, image, compute, max_side)
+        maps = read_affinity(network, image, compute, max_side, least_side)
         confident = read_mask(labels / f"{record.name}.png")
         names = ", ".join(index.class_names[label] for label in record.labels)
         row = [
@@ -53,12 +53,14 @@ def draw_affinity(
         contact_sheet(rows, tile=230).save(temporary, quality=88)
 
 
-def read_affinity(network: AffinityNet, image: np.ndarray, compute: Compute, max_side: int) -> AffinityMaps:
+def read_affinity(
+    network: AffinityNet, image: np.ndarray, compute: Compute, max_side: int, least_side: int
+) -> AffinityMaps:
     """Boundary (H4, W4) in 0..1 and displacement (2, H4, W4) or None of one (H, W, 3) uint8 picture, on the CPU."""
     pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, max_side)
     with compute.autocast():
-        edge = boundary(network, pixels)
-        way = displacement(network, pixels) if network.has_displacement else None
+        edge = boundary(network, pixels, least_side=least_side)
+        way = displacement(network, pixels, least_side) if network.has_displacement else None
     return AffinityMaps(edge.float().cpu(), None if way is None else way.float().cpu())
 
 

@@ -86,10 +86,22 @@ def walked_seed(seed: Seed, image: Tensor, walk: Callable[[Tensor, Tensor], Tens
 
 @torch.no_grad()
 def walk_over_boundaries(network: AffinityNet, image: Tensor, maps: Tensor, settings: AffinityConfig) -> Tensor:
-    """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order."""
-    edge = boundary(network, image)
+    """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order.
+
+    With `walk_background` above 0 the background walks too, as a map that has this value everywhere: each cell's scores are
+    shares that sum to 1, before the walk and after it. So what flows out of an object has to win against what flows in.
+    """
+    # Padded to the size of training's crops, as published: group norm's statistics cover the padding.
+    edge = boundary(network, image, least_side=settings.crop_size)
+    ground = settings.walk_background
+    if ground:
+        maps = torch.cat([torch.full_like(maps[:1], ground), maps])
+        maps = maps / maps.sum(dim=0)
     walked = random_walk(maps, edge, radius=settings.walk_radius, beta=settings.beta, exp_times=settings.exp_times)
-    return walked / walked.amax().clamp_min(torch.finfo(walked.dtype).tiny)
+    least = torch.finfo(walked.dtype).tiny
+    if ground:
+        return (walked / walked.sum(dim=0).clamp_min(least))[1:]
+    return walked / walked.amax().clamp_min(least)
 
 
 @torch.no_grad()

@@ -132,6 +132,7 @@ class AffinityConfig:
     walk_radius: int = 5
     beta: float = 10.0
     exp_times: int = 8
+    walk_background: float = 0.0
     feature_strides: tuple[int, ...] = (8, 16)
     feature_power: float = 8.0
     feature_steps: int = 8
@@ -251,6 +252,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "affinity.walk_radius": (2, 50),
     "affinity.beta": (0, 1000),
     "affinity.exp_times": (0, 20),
+    "affinity.walk_background": (0, 10),
     "affinity.feature_power": (0, 1000),
     "affinity.feature_steps": (0, 1000),
     "affinity.feature_keep": (0, 1),

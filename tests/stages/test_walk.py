@@ -68,6 +68,17 @@ def test_walk_over_features_needs_no_training(project: Project):  # noqa: F811
         assert walked.maps.max(axis=(1, 2)) == pytest.approx(1)
 
 
+def test_background_that_walks_leaves_less_to_the_classes(project: Project):  # noqa: F811
+    maps = []
+    for ground in (0.1, 1.0):
+        ended = project.train(*set_all(*LEARNED, f"affinity.walk_background={ground}"), "--stages", "affinity,walk")
+        assert ended.code == 0, ended.err
+        maps.append([read_seed(project.run / "walked" / f"{name}.npz").maps for name in names(project, "train")])
+    for weak, strong in zip(*maps, strict=True):
+        assert weak.sum(axis=0).max() < 1.01
+        assert strong.mean() < 0.6 * weak.mean()
+
+
 def test_unknown_stride_is_named(project: Project):  # noqa: F811
     ended = project.train(*set_all("affinity.kind=features", "affinity.feature_strides=[8, 32]"), "--stages", "walk")
     assert ended.code != 0
