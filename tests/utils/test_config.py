@@ -165,6 +165,7 @@ MISTAKES = {
     "negative seed": ("", ["seed=-1"], ["'seed' must be between 0"]),
     "range the wrong way": ("", ["cam.resize_long=[640, 320]"], ["'cam.resize_long'", "smallest first"]),
     "lo above hi": ("prm: {lo: 0.6}\n", [], ["line 1", "'prm.lo' (0.6)", "'prm.hi' (0.5)"]),
+    "affinity cuts crossed": ("affinity: {bg_threshold: 0.6}\n", [], ["line 1", "'affinity.bg_threshold' (0.6)", "'affinity.fg_threshold' (0.3)"]),
     "hi below lo": (
         "prm: {lo: 0.2, hi: 0.3}\n",
         ["prm.hi=0.1"],
@@ -227,8 +228,9 @@ def test_numbers_in_every_spelling(text, expected):
 
 
 def test_both_ends_of_a_range_are_allowed():
+    bound_each_other = {"prm.hi", "prm.lo", "affinity.fg_threshold", "affinity.bg_threshold"}
     for key, (low, high) in BOUNDS.items():
-        if known_keys()[key] in (int, float) and not key.startswith("prm."):  # lo and hi bound each other
+        if known_keys()[key] in (int, float) and key not in bound_each_other:
             for end in (low, high):
                 if end is not None:
                     section, _, name = key.rpartition(".")
