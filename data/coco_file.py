@@ -4,7 +4,7 @@
     table.class_names, table.pictures[0]
 
 The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 pictures then takes
-two thirds of the time and two fifths of the memory that the class `pycocotools.coco.COCO` takes (`benchmarks/coco_index.py`).
+two fifths of the memory of the class `pycocotools.coco.COCO`, and no more time (`benchmarks/coco_index.py`).
 Drawing outlines is pycocotools' work all the same (`data/coco_masks.py`).
 """
 
@@ -117,7 +117,7 @@ def _label_table(coco: CocoFile) -> LabelTable:
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
-    """Without the garbage collector, which looks at a million new records again and again: a third of the time."""
+    """Without the garbage collector, which looks at a million new records again and again."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
