@@ -16,10 +16,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from stages.bulk import Summary, predict_pictures
 from stages.exports import FORMATS, export_masks, parse_formats, said
-from stages.gallery import MAPS, Summary, predict_pictures
 from stages.inference import Predictor, load_predictor
 from stages.mask_sets import open_mask_set
+from stages.output_folder import MAPS
 from utils.config import Config, load_config
 from utils.errors import UserError, run_script
 

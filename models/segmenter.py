@@ -73,18 +73,28 @@ def class_probabilities(
     Returns:
         (num_classes, *size) float32, sums to 1 over the classes.
     """
+    return batch_probabilities(segmenter, image[None], scales, flip, size)[0]
+
+
+@torch.no_grad()
+def batch_probabilities(
+    segmenter: Segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
+) -> Tensor:
+    """`class_probabilities` of pictures of one size: (B, 3, H, W) normalised -> (B, num_classes, *size) float32."""
     cells = [-(-side // LOGIT_STRIDE) for side in size]
-    total = image.new_zeros((segmenter.num_classes, *cells), dtype=torch.float32)
+    count = len(images)
+    total = images.new_zeros((count, segmenter.num_classes, *cells), dtype=torch.float32)
     for scale in scales:
-        scaled = image[None]
+        scaled = images
         if scale != 1:
-            sides = [max(32, round(side * scale)) for side in image.shape[-2:]]
+            sides = [max(32, round(side * scale)) for side in images.shape[-2:]]
             scaled = interpolate(scaled, sides, mode="bilinear", align_corners=False, antialias=scale < 1)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
         logits = segmenter(views.contiguous(memory_format=torch.channels_last)).float()
-        logits = torch.cat([logits[:1], logits[1:].flip(-1)])
-        total += interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1).mean(dim=0)
-    return interpolate(total[None] / len(scales), size, mode="bilinear", align_corners=False)[0]
+        logits = torch.cat([logits[:count], logits[count:].flip(-1)])
+        shares = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
+        total += shares.unflatten(0, (-1, count)).mean(dim=0)
+    return interpolate(total / len(scales), size, mode="bilinear", align_corners=False)
 
 
 def restrict_to(probabilities: Tensor, classes: Sequence[int]) -> Tensor:

@@ -5,7 +5,8 @@
     prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
     prediction = predictor.predict(image, classes=[7])          # where it is known what the picture holds
 
-Networks look at a picture at the size that suits them and masks come back at the picture's own.
+Networks look at a picture at the size that suits them and masks come back at the picture's own; a segmentation network can be
+told to look at large pictures in tiles (stages/tiles.py).
 """
 
 import difflib
@@ -24,10 +25,11 @@ from torch import Tensor
 from models.cam import gather_evidence, normalise_maps
 from models.classifier import Classifier, build_imagenet_classifier
 from models.pseudo import pseudo_mask, upsample
-from models.segmenter import Segmenter, class_probabilities, restrict_to
+from models.segmenter import Segmenter, batch_probabilities, restrict_to
 from stages.networks import load_network
 from stages.refinement import refiner
 from stages.seeds import build_method, predicted_classes, prepare, to_seed
+from stages.tiles import LEAST_TILE, decide, look_at_tiles
 from utils.config import Config, load_config, override, to_dict
 from utils.engine import Compute, choose_compute
 from utils.errors import UserError
@@ -99,16 +101,19 @@ class Predictor(ABC):
         cfg: Config,
         about: dict[str, Any],
         allowed: Sequence[str] = (),
+        tile: int = 0,
     ):
-        """`allowed` limits which classes are found; empty allows all."""
+        """`allowed` limits which classes are found, empty allows all; pictures longer than `tile` are seen in tiles, 0: never."""
         self.compute: Compute = choose_compute(cfg)
         self.network = network.requires_grad_(False).eval()
         self.compute.network(self.network)
         self.class_names, self.cfg = class_names, cfg
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
-        self.max_side = MAX_SIDE
+        self.max_side, self.tile = MAX_SIDE, tile
         self.settings: dict[str, Any] = {"precision": cfg.precision, "only": sorted(allowed)}
+        if tile:
+            self.settings["tile"] = tile
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
         """The mask of one picture.
@@ -117,20 +122,37 @@ class Predictor(ABC):
             image: (H, W, 3) uint8 RGB.
             classes: what it is known to contain, as positions in `class_names`; None lets the network say.
         """
-        small = np.array(fit(image, self.max_side))  # a copy, because tensors want to own what they may write to
-        pixels = torch.from_numpy(small).permute(2, 0, 1)
-        tensor = prepare(pixels, self.network, self.compute, max_side=0)
+        return self.predict_many([image], [classes])[0]
+
+    def predict_many(
+        self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
+    ) -> list[Prediction]:
+        """`predict` for several pictures of any sizes; a network that can looks at those of one size at once."""
+        known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
+        small = [self._small(image) for image in images]
         with self.compute.autocast():
-            found = self._predict(small, tensor, None if classes is None else sorted(set(classes)))
-        size = image.shape[:2]
+            found = self._predict_many(small, [self._tensor(image) for image in small], known)
+        return [self._full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
+
+    def _small(self, image: np.ndarray) -> np.ndarray:
+        """A copy of at most `max_side`; a copy, because tensors want to own what they may write to."""
+        return np.array(fit(image, self.max_side))
+
+    def _tensor(self, image: np.ndarray) -> Tensor:
+        """(h, w, 3) uint8 -> (3, h, w), normalised, on the device."""
+        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, max_side=0)
+
+    def _full_size(self, found: Prediction, size: tuple[int, int]) -> Prediction:
         maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
         return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 
     @abstractmethod
-    def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        """As `predict`, for a picture of at most `max_side`, which `tensor` (3, h, w) holds normalised on the device.
+    def _predict_many(
+        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
+    ) -> list[Prediction]:
+        """As `predict_many`, for pictures of at most `max_side`, which `tensors` (3, h, w) hold normalised on the device.
 
-        Its maps (K, *, *) may be of any size.
+        Their maps (K, *, *) may be of any size.
         """
 
 
@@ -148,13 +170,58 @@ class SegmenterPredictor(Predictor):
             "pseudo": {name: value for name, value in to_dict(self.cfg.pseudo).items() if name in REFINEMENT},
         }
 
-    def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
+    def predict_many(
+        self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
+    ) -> list[Prediction]:
+        known = list(classes or [None] * len(images))
+        large = [place for place, image in enumerate(images) if self.tile and max(image.shape[:2]) > self.tile]
+        found = {place: self._predict_tiled(images[place], known[place]) for place in large}
+        rest = [place for place in range(len(images)) if place not in found]
+        whole = super().predict_many([images[place] for place in rest], [known[place] for place in rest])
+        found |= dict(zip(rest, whole, strict=True))
+        return [found[place] for place in range(len(images))]
+
+    def _predict_many(
+        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
+    ) -> list[Prediction]:
+        shares = self._probabilities(tensors)
+        return [self._decide(*each) for each in zip(images, shares, classes, strict=True)]
+
+    def _predict_tiled(self, image: np.ndarray, classes: Sequence[int] | None) -> Prediction:
+        def probabilities(window: np.ndarray) -> Tensor:
+            small = self._small(window)
+            with self.compute.autocast():
+                shares = self._restrict(self._probabilities([self._tensor(small)])[0], classes)
+                refined = refine_occurring(shares, refiner(self.cfg.pseudo.refine, self.cfg.pseudo, small))
+            return refined.float().cpu()
+
+        cells = look_at_tiles(image, self.tile, len(self.class_names) + 1, probabilities)
+        values, means = decide(cells, image.shape[:2])
+        occurring = [value - 1 for value in sorted(means) if value]
+        shown = occurring if classes is None else sorted(set(classes))
+        local = np.zeros(len(self.class_names) + 1, np.uint8)
+        local[[index + 1 for index in shown]] = np.arange(1, len(shown) + 1)
+        maps = cells[[index + 1 for index in shown]].astype(np.float32) / 255
+        return Prediction(local[values], tuple(shown), tuple(means.get(index + 1, 0.0) for index in shown), maps)
+
+    def _probabilities(self, tensors: list[Tensor]) -> list[Tensor]:
+        """(C + 1, h, w) of each (3, h, w); those of one size pass through the network together."""
         settings = self.cfg.segment
-        probabilities = class_probabilities(
-            self.network, tensor, settings.scales, settings.flip, tuple(tensor.shape[-2:])
-        )
-        if classes is not None or len(self.allowed) < len(self.class_names):
-            probabilities = restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
+        found: dict[int, Tensor] = {}
+        for shape in dict.fromkeys(tuple(tensor.shape[-2:]) for tensor in tensors):
+            places = [place for place, tensor in enumerate(tensors) if tuple(tensor.shape[-2:]) == shape]
+            batch = torch.stack([tensors[place] for place in places])
+            shares = batch_probabilities(self.network, batch, settings.scales, settings.flip, shape)
+            found |= dict(zip(places, shares, strict=True))
+        return [found[place] for place in range(len(tensors))]
+
+    def _restrict(self, probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:
+        if classes is None and len(self.allowed) == len(self.class_names):
+            return probabilities
+        return restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
+
+    def _decide(self, image: np.ndarray, probabilities: Tensor, classes: list[int] | None) -> Prediction:
+        probabilities = self._restrict(probabilities, classes)
         best, values = refine_occurring(probabilities, refiner(self.cfg.pseudo.refine, self.cfg.pseudo, image)).max(
             dim=0
         )
@@ -190,6 +257,15 @@ class ClassifierPredictor(Predictor):
         self.settings |= {"cam": {name: sections["cam"][name] for name in ("scales", "flip")}}
         self.settings |= {"seeds": {**sections["seeds"], "max_side": self.max_side}}
         self.method = build_method(self.cfg)
+        if self.tile:
+            raise UserError("--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
+                            "rest of the picture, so they cannot be put together from parts; leave --tile out or train on to stage "
+                            "segment")  # fmt: skip
+
+    def _predict_many(
+        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
+    ) -> list[Prediction]:
+        return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
         logits = gather_evidence(self.network, tensor, [], scales=self.cfg.cam.scales, flip=self.cfg.cam.flip).logits
@@ -254,6 +330,7 @@ def load_predictor(
     *,
     settings: Config | None = None,
     allowed: Sequence[str] = (),
+    tile: int = 0,
 ) -> Predictor:
     """A predictor of whatever a checkpoint holds.
 
@@ -262,10 +339,15 @@ def load_predictor(
         overrides: `key.sub=value` settings, the last word.
         settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
+        tile: pictures longer than this many pixels are seen in tiles of that side; 0 sees all pictures whole.
 
     Raises:
         UserError: not a checkpoint, an unknown class, or settings that do not exist.
     """
+    if tile and tile < LEAST_TILE:
+        raise UserError(
+            f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole pictures"
+        )
     kind: type[Predictor] = ImagenetPredictor
     if model_path is None:
         network, class_names = build_imagenet_classifier()
@@ -281,7 +363,7 @@ def load_predictor(
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
     cfg = override(settings or override(own, INFERENCE), overrides)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
-    return kind(network, class_names, cfg, about | {"backbone": backbone}, names)
+    return kind(network, class_names, cfg, about | {"backbone": backbone}, names, tile)
 
 
 def find_class(name: str, class_names: Sequence[str], where: str) -> int:

@@ -13,8 +13,8 @@ from typing import Any
 from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
 from data.index import open_index
-from stages.gallery import CLASSES, PREDICTIONS
 from stages.lists import seed_list
+from stages.output_folder import CLASSES, PREDICTIONS
 from utils.config import Config, load_config
 from utils.errors import UserError
 

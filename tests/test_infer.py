@@ -20,11 +20,13 @@ from data.artifacts import read_mask, read_seed, seed_size
 from data.transforms import normalise
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter, class_probabilities
-from stages.gallery import ClassValues, find_pictures, predict_pictures
+from stages.bulk import predict_pictures
 from stages.inference import IGNORE, Prediction, apart, load_predictor, resize_mask
 from stages.mask_sets import open_mask_set
 from stages.networks import save_network
+from stages.output_folder import ClassValues
 from stages.pictures import output_names, read_labels
+from stages.sources import find_pictures
 from utils.config import load_config
 from utils.errors import UserError, run_script
 
@@ -445,14 +447,14 @@ class TestLabels:
         save(pictures / "y/same.jpg", (20, 20))
         (tmp_path / "labels.csv").write_text(table)
         with pytest.raises(UserError, match=expected) as raised:
-            read_labels(tmp_path / "labels.csv", find_pictures(pictures, tmp_path / "out"), NAMES)
+            read_labels(tmp_path / "labels.csv", find_pictures([pictures], tmp_path / "out"), NAMES)
         assert "labels.csv" in str(raised.value)
 
     def test_an_exact_path_wins_over_a_name(self, tmp_path):
         save(tmp_path / "a.jpg", (20, 20))
         save(tmp_path / "sub/a.jpg", (20, 20))
         (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n./sub/a.jpg,dog\n")
-        found = read_labels(tmp_path / "labels.csv", find_pictures(tmp_path, tmp_path / "out"), NAMES)
+        found = read_labels(tmp_path / "labels.csv", find_pictures([tmp_path], tmp_path / "out"), NAMES)
         assert found == {"a.jpg": [0], "sub/a.jpg": [1]}
 
 

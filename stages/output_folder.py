@@ -1,0 +1,136 @@
+"""The output folder of infer.py: what lies where, which mask value is which class, and what is known of a picture that is done.
+
+    out/masks/NAME.png        palette PNG at the picture's own size; 0 background, 255 unsure
+    out/overlays/NAME.jpg     the mask drawn over the picture
+    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py) whose class k has mask value k + 1
+    out/videos/NAME.mp4       of a video: its frames with their masks drawn over them
+    out/classes.json          mask value -> class name and colour
+    out/predictions.json      per picture: size, classes with score, share and pixels; unreadable files; network; settings
+    out/index.html, out/contact_sheet.jpg
+    out/.done/NAME.json       what is known of a picture that is done, with the fingerprint of what it was made from
+
+NAME is the picture's path under the input folder without suffix; pictures that differ in nothing but the suffix keep it.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.artifacts import voc_palette
+from stages.inference import IGNORE, Predictor
+from stages.pictures import Picture
+from utils.errors import UserError
+from utils.files import digest, write_json
+from utils.visualize import bright_palette
+
+MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
+LAST_VALUE = IGNORE - 1  # of a class in a mask
+
+
+class ClassValues:
+    """Which mask value stands for which class.
+
+    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's 1,000)
+    values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses them, and kept
+    when a folder is gone on with. The 255th class that occurs, and those after it, have no value left: their pixels are 255.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        self.path, self.class_names = folder / CLASSES, class_names
+        self.by_occurrence = len(class_names) > LAST_VALUE
+        self.palette = bright_palette() if self.by_occurrence else voc_palette()
+        self.values = {} if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
+        if self.by_occurrence:
+            known = read_json(self.path)
+            if known.get("network_classes") == digest(list(class_names)):
+                self.values = {class_names.index(row["name"]): row["value"] for row in known["classes"]}
+        self._write()
+
+    def value(self, index: int) -> int:
+        """The class's value, a new one where it occurs for the first time."""
+        if index not in self.values:
+            if len(self.values) == LAST_VALUE:
+                return IGNORE
+            self.values[index] = len(self.values) + 1
+            self._write()
+        return self.values[index]
+
+    def colour(self, value: int) -> tuple[int, int, int]:
+        """The colour of a mask value."""
+        return tuple(self.palette[value].tolist())
+
+    def _write(self) -> None:
+        rows = [
+            {"value": value, "name": self.class_names[index], "colour": list(self.colour(value))}
+            for index, value in sorted(self.values.items(), key=lambda item: item[1])
+        ]
+        content = {
+            "background": 0,
+            "unsure": IGNORE,
+            "values": "as classes occur in this folder" if self.by_occurrence else "the network's order",
+            "network_classes": digest(list(self.class_names)),
+            "classes": rows,
+        }
+        if read_json(self.path) != content:
+            write_json(self.path, content)
+
+
+def claim(output: Path) -> None:
+    """Make the output folder; refuse one whose masks are somebody else's work."""
+    try:
+        for name in (MASKS, OVERLAYS, VIDEOS):
+            if any((output / name).glob("*")) and not (output / DONE).is_dir():
+                raise UserError(f"--output {output}: its folder {name} was not written by infer.py and would be overwritten; "
+                                "choose another folder")  # fmt: skip
+        (output / DONE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written ({error}); choose a folder that can") from error
+
+
+def find_done(
+    output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
+) -> dict[str, Any] | None:
+    """The entry of a picture that was done from the same file with the same network and settings, else None."""
+    record = read_json(done_path(output, picture))
+    if record.get("fingerprint") != fingerprint:
+        return None
+    entry = record["entry"]
+    if not (output / mask_path(picture)).is_file() or not (output / overlay_path(picture)).is_file():
+        return None
+    known = {predictor.class_names[index]: value for index, value in values.values.items()}
+    if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
+        return None  # the table of values was lost
+    return entry
+
+
+def mask_path(picture: Picture) -> str:
+    return f"{MASKS}/{picture.name}.png"
+
+
+def overlay_path(picture: Picture) -> str:
+    return f"{OVERLAYS}/{picture.name}.jpg"
+
+
+def maps_path(picture: Picture) -> str:
+    return f"{MAPS}/{picture.name}.npz"
+
+
+def done_path(output: Path, picture: Picture) -> Path:
+    return output / DONE / f"{picture.name}.json"
+
+
+def identity(path: Path) -> list[int]:
+    """What changes when a picture's file does."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A file of ours, or nothing where it is missing or damaged: it is only a short cut."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

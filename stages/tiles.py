@@ -1,0 +1,118 @@
+"""Very large pictures through a network that sees small ones: overlapping tiles, blended, in bounded time and memory.
+
+A picture of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each is put
+onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where it sees only half of what
+is there. Probabilities are kept as a byte each, and decided a few rows at a time.
+"""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from utils.engine import progress
+
+STRIDE = 4  # pixels a cell; the networks' own is 16
+OVERLAP = 0.25  # of a tile's side
+MOST_TILES = 600  # of a picture; one that would need more gets larger tiles
+LEAST_TILE = 64
+ROWS = 16  # of cells that are decided at a time
+RIM = 0.05  # weight of a tile at its rim, 1 in its inner part
+
+
+def look_at_tiles(
+    image: np.ndarray, tile: int, values: int, probabilities: Callable[[np.ndarray], Tensor]
+) -> np.ndarray:
+    """What a network says of every cell of a picture.
+
+    Args:
+        image: (H, W, 3) uint8.
+        tile: side of a tile in pixels, made larger where the picture would need more than `MOST_TILES`.
+        values: mask values, background included.
+        probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the values.
+
+    Returns:
+        (values, ceil(H / 4), ceil(W / 4)) uint8, 255 for probability 1.
+    """
+    height, width = image.shape[:2]
+    tile = tile_side(height, width, tile)
+    tops, lefts = starts(height, tile), starts(width, tile)
+    cells = np.zeros((values, -(-height // STRIDE), -(-width // STRIDE)), np.uint8)
+    # Only the rows that one row of tiles covers are summed as floats; what the next row adds to is carried over.
+    band = torch.zeros(values, 0, cells.shape[2])
+    weight = torch.zeros(0, cells.shape[2])
+    places = iter(progress([(top, left) for top in tops for left in lefts], len(tops) * len(lefts), "tiles"))
+    for number, top in enumerate(tops):
+        bottom = min(top + tile, height)
+        missing = -(-bottom // STRIDE) - top // STRIDE - band.shape[1]
+        band = torch.cat([band, band.new_zeros(values, missing, band.shape[2])], dim=1)
+        weight = torch.cat([weight, weight.new_zeros(missing, weight.shape[1])])
+        for _ in lefts:
+            _, left = next(places)
+            window = image[top:bottom, left : left + tile]
+            size = [-(-side // STRIDE) for side in window.shape[:2]]
+            said = probabilities(window)[None]
+            said = interpolate(said, size, mode="bilinear", align_corners=False, antialias=size[0] < said.shape[-2])[0]
+            ramp = _ramp(size[0])[:, None] * _ramp(size[1])
+            columns = slice(left // STRIDE, left // STRIDE + size[1])
+            band[:, :, columns] += said * ramp
+            weight[:, columns] += ramp
+        end = tops[number + 1] // STRIDE if number + 1 < len(tops) else cells.shape[1]
+        final = end - top // STRIDE
+        shares = band[:, :final] / weight[:final]
+        cells[:, top // STRIDE : end] = (255 * shares).round().clamp(0, 255).to(torch.uint8).numpy()
+        band, weight = band[:, final:].clone(), weight[final:].clone()
+    next(places, None)  # so that the bar closes
+    return cells
+
+
+def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, float]]:
+    """The mask of a picture of `size` (H, W) from what `look_at_tiles` returned.
+
+    Returns:
+        (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean probability.
+    """
+    height, width = size
+    mask = np.zeros(size, np.min_scalar_type(len(cells) - 1))
+    sums, counts = np.zeros(len(cells)), np.zeros(len(cells))
+    for first in range(0, cells.shape[1], ROWS):
+        last = min(first + ROWS, cells.shape[1])
+        above, below = max(first - 1, 0), min(last + 1, cells.shape[1])  # a row of context, or there would be seams
+        part = cells[:, above:below]
+        winners = np.unique(part.argmax(axis=0))
+        shares = torch.from_numpy(part[winners]).float()[None]
+        fine = interpolate(shares, scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+        rows = slice(first * STRIDE, min(last * STRIDE, height))
+        skipped = (first - above) * STRIDE
+        best, place = fine[:, skipped : skipped + rows.stop - rows.start, :width].max(dim=0)
+        place = place.numpy()
+        mask[rows] = winners[place]
+        sums[winners] += np.bincount(place.ravel(), best.numpy().ravel(), len(winners)) / 255
+        counts[winners] += np.bincount(place.ravel(), minlength=len(winners))
+    return mask, {int(value): float(sums[value] / counts[value]) for value in counts.nonzero()[0]}
+
+
+def tile_side(height: int, width: int, tile: int) -> int:
+    """The side that is asked for, as a whole number of cells, or the next larger one that needs at most `MOST_TILES`."""
+    tile = max(STRIDE, round(tile / STRIDE) * STRIDE)
+    while len(starts(height, tile)) * len(starts(width, tile)) > MOST_TILES:
+        tile += max(STRIDE, tile // 20 // STRIDE * STRIDE)
+    return tile
+
+
+def starts(side: int, tile: int) -> list[int]:
+    """Where tiles begin along a side, evenly spread, each at a cell; the last may be up to 3 pixels shorter."""
+    if side <= tile:
+        return [0]
+    count = math.ceil((side - OVERLAP * tile) / (tile * (1 - OVERLAP)))
+    last = -(-(side - tile) // STRIDE) * STRIDE
+    return [round(number * last / (count - 1) / STRIDE) * STRIDE for number in range(count)]
+
+
+def _ramp(length: int) -> Tensor:
+    """(length,) weights: `RIM` at both ends, 1 from a quarter on."""
+    distance = torch.minimum(torch.arange(length), torch.arange(length).flip(0)) / max(1.0, OVERLAP * length)
+    return RIM + (1 - RIM) * distance.clamp(0, 1)
