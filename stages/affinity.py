@@ -29,11 +29,12 @@ from stages.networks import save_network
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, whole_pictures
-from utils.config import Config
+from utils.config import Config, PseudoConfig
 from utils.engine import Compute, Schedule, choose_compute, progress, train_network
 from utils.run import Run
 
 FILE, SHEET, FOLDER = "affinity.pth", "affinity.jpg", "confident"
+TEN_ITERATIONS = PseudoConfig(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
 MOST_SHIFT_PICTURES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
 
 
@@ -118,7 +119,7 @@ class _ConfidentLabels(Dataset):
         settings = self.cfg.affinity
         refinement = None
         if len(seed.classes):
-            refinement = refiner(self.kind, self.cfg.pseudo, np.array(read_image(record.image)))
+            refinement = refiner(self.kind, TEN_ITERATIONS, np.array(read_image(record.image)))
         return record.name, confident_labels(
             upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes),
             fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement,

@@ -6,8 +6,7 @@ from stages.cam import FILE as CLASSIFIER
 from stages.cam import train_classifier
 from stages.lists import list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks, pseudo_complete
-from stages.report import FILE as REPORT
-from stages.report import climb_ladder, ladder_is_complete, make_report, no_truth
+from stages.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
 from stages.seeds import make_seeds, seeds_complete
 from stages.segment import FILE as SEGMENTER
 from stages.segment import train_segmenter
@@ -58,7 +57,7 @@ STAGES = (
     ),
     Stage(
         "affinity", "train the affinity network on confident seeds", train_affinity,
-        reads=(*NETWORK, *AFFINITY_TRAINING, "pseudo.par_iterations", "pseudo.crf_iterations"), upstream=("seeds",),
+        reads=(*NETWORK, *AFFINITY_TRAINING), upstream=("seeds",),
         complete=lambda cfg, run: run.path(AFFINITY).is_file(),
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
@@ -88,6 +87,6 @@ STAGES = (
     Stage(
         "report", "measure against the truth of the validation list", make_report,
         reads=("report", "pseudo.threshold", "segment.scales", "segment.flip", "segment.max_side"), upstream=("ladder", "segment"),
-        complete=lambda cfg, run: run.path(REPORT).is_file(), skip=no_truth,
+        complete=report_is_complete, skip=no_truth, shows_result=False,
     ),
 )  # fmt: skip
