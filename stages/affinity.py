@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index, TrainingPictures, TrainingSampler
 from data.images import read_image
+from data.index import class_palette
 from data.transforms import RandomCrop
 from models.affinity import (
     STRIDE,
@@ -83,9 +84,10 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.png").is_file()]
     labels = _ConfidentLabels(index, missing, run.path(SEEDS), cfg, kind)
     loader = DataLoader(labels, batch_size=None, num_workers=min(cfg.workers, len(missing)))
+    palette = class_palette(cfg.data, index.class_names)
     unsure = ground = pixels = 0
     for name, mask in progress(loader, len(missing), "confident labels"):
-        write_mask(folder / f"{name}.png", mask.numpy())
+        write_mask(folder / f"{name}.png", mask.numpy(), palette)
         unsure += int((mask == IGNORE).sum())
         ground += int((mask == 0).sum())
         pixels += mask.numel()

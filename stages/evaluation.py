@@ -176,17 +176,13 @@ def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
     return class_counts(matrix.counts.numpy())
 
 
-def has_truth(index: Index) -> bool:
-    """Whether the list's masks are there (judged by the first)."""
-    return bool(index.records) and index.records[0].mask is not None and index.records[0].mask.is_file()
-
-
 def check_truth(index: Index) -> None:
-    """A `UserError` if the truth of the list is not there."""
-    if not has_truth(index):
-        where = index.records[0].mask or index.records[0].image
+    """A `UserError` if the truth of any picture of the list is not there."""
+    if missing := index.without_truth():
+        where = missing[0].mask or missing[0].image
         raise UserError(
-            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each picture of the list"
+            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each picture of the list, "
+            f"and {len(missing)} of {len(index)} have none"
         )
 
 

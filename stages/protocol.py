@@ -23,6 +23,7 @@ from stages.pseudo import FOLDER as PSEUDO
 from stages.report import PREDICTIONS
 from stages.seeds import FOLDER as SEEDS
 from stages.segment import FILE as SEGMENTER
+from stages.walk import FOLDER as WALKED
 from utils.config import Config, load_config
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -82,10 +83,11 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
             f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
         )
     measured = {}
-    for title, name, suffix in (("seeds", SEEDS, ".npz"), ("pseudo masks", PSEUDO, ".png")):
+    parts = [("seeds", SEEDS, ".npz"), ("seeds after the walk", WALKED, ".npz"), ("pseudo masks", PSEUDO, ".png")]
+    for title, name, suffix in parts if cfg.affinity.kind != "none" else (parts[0], parts[-1]):
         list_name, index = _list_of(folder / name, suffix, cfg)
         said = {"labels": "given"} | said_of_list(cfg, list_name, len(index)) | said_of_run(cfg, name)
-        if name == SEEDS:
+        if suffix == ".npz":
             measured[title] = measure_seeds(
                 index, folder / name, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said
             )

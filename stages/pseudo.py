@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
+from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.lists import seed_index
 from stages.refinement import refiner
@@ -29,9 +30,10 @@ def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     source = SEEDS if cfg.affinity.kind == "none" else WALKED
     masks = _Masks(index, missing, run.path(source), cfg.pseudo)
     loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
+    palette = class_palette(cfg.data, index.class_names)
     background = ignored = pixels = 0
     for name, mask in progress(loader, len(missing), "pseudo"):
-        write_mask(folder / f"{name}.png", mask.numpy())
+        write_mask(folder / f"{name}.png", mask.numpy(), palette)
         background += int((mask == 0).sum())
         ignored += int((mask == IGNORE).sum())
         pixels += mask.numel()
