@@ -1,8 +1,13 @@
-"""Masks for a picture or a folder of pictures.
+"""Masks for pictures, folders of pictures and videos.
 
     python infer.py --input pictures/                            with the network that train.py made last
     python infer.py --input pictures/ --labels labels.csv        where it is known what the pictures contain
+    python infer.py --input "shots/2024*.jpg" more/ --classes dog,cat
+    python infer.py --input clip.mp4 --batch 8                   out/videos/clip.mp4: its frames under their masks
+    python infer.py --input aerial.tif --tile 512                a very large picture, seen in tiles of 512 pixels
     python infer.py --input photo.jpg --model_path runs/demo/classifier.pth --output out/photo
+
+In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
 Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a packaged
 ImageNet classifier, so it works without any training, on what ImageNet's 1,000 classes know.
@@ -10,17 +15,28 @@ ImageNet classifier, so it works without any training, on what ImageNet's 1,000 
 Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0 background),
 overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (what the mask values
 mean). The same command again does only what is missing: new or changed pictures, all of them after a change of settings.
+A classifier's masks are made by the method of its settings without the affinity network and the walk (settings `affinity.*`),
+which need whole data sets.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from stages.bulk import Summary, predict_pictures
 from stages.exports import FORMATS, export_masks, parse_formats, said
-from stages.inference import Predictor, load_predictor
+from stages.inference import Predictor, find_class, load_predictor
 from stages.mask_sets import open_mask_set
-from stages.output_folder import MAPS
+from stages.output_folder import MAPS, PREDICTIONS
+from stages.result import Result, to_pixels, to_result
+from stages.sources import split_videos
+from stages.tiles import MOST_TILES
+from stages.video import VideoSummary, predict_video
 from utils.config import Config, load_config
 from utils.errors import UserError, run_script
 
@@ -31,8 +47,13 @@ SHOWN = 5  # unreadable files on the screen; predictions.json has all
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--input", required=True, type=Path, metavar="PATH", help="a picture, or a folder (searched at any depth)"
-    )
+        "--input", required=True, nargs="+", metavar="PATH",
+        help="pictures, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos",
+    )  # fmt: skip
+    parser.add_argument(
+        "--recursive", action=argparse.BooleanOptionalAction, default=True,
+        help="search folders at any depth (the default), or only themselves",
+    )  # fmt: skip
     parser.add_argument(
         "--output", default="out", type=Path, metavar="FOLDER", help="where everything goes (default: out)"
     )
@@ -51,7 +72,18 @@ def parse_args() -> argparse.Namespace:
         "--export", default="", metavar="A,B",
         help=f"also write the masks as {', '.join(FORMATS)} (see python -m stages.exports --help), or soft maps: {MAPS}/NAME.npz",
     )  # fmt: skip
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N pictures")
+    parser.add_argument(
+        "--limit", type=int, default=0, metavar="N", help="only the first N pictures, and N frames of a video"
+    )
+    parser.add_argument(
+        "--batch", type=int, default=1, metavar="N",
+        help="pictures or frames given to a segmentation network at once, those of one size; pays on a GPU",
+    )  # fmt: skip
+    parser.add_argument(
+        "--tile", type=int, default=0, metavar="PIXELS",
+        help="see pictures longer than this in overlapping tiles of this side, for objects that are small in them; segmentation "
+        f"networks only, at most {MOST_TILES} tiles a picture (default: every picture whole, made small)",
+    )  # fmt: skip
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
     parser.add_argument(
@@ -73,12 +105,72 @@ def main() -> None:
     allowed = [name.strip() for name in args.classes.split(",") if name.strip()]
     if args.limit < 0:
         raise UserError(f"--limit {args.limit}: expected a number of pictures, or 0 for all")
+    if args.batch < 1:
+        raise UserError(
+            f"--batch {args.batch}: expected a number of pictures from 1 on; leave it out for one at a time"
+        )
     formats = parse_formats(args.export, (*FORMATS, MAPS)) if args.export else []
-    predictor = load_predictor(path, overrides, settings=settings, allowed=allowed)
-    summary = predict_pictures(args.input, args.output, predictor, args.labels, args.limit, maps=MAPS in formats)
-    report(summary, predictor, args.output)
+    videos, pictures = split_videos(args.input)
+    if not pictures and (formats or args.labels):
+        raise UserError("--export and --labels are for pictures, and --input names videos only; leave them out")
+    predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
+    if pictures:
+        summary = predict_pictures(pictures, args.output, predictor, args.labels, args.limit, MAPS in formats,
+                                   recursive=args.recursive, batch=args.batch)  # fmt: skip
+        report(summary, predictor, args.output)
     if masks_in := [name for name in formats if name != MAPS]:
         print(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
+    for video, name in zip(videos, video_names(videos), strict=True):
+        report_video(predict_video(video, args.output, predictor, args.limit, args.batch, name))
+
+
+def predict(
+    image: str | Path | Image.Image | np.ndarray,
+    model_path: str | Path | None = None,
+    *,
+    labels: Sequence[str] | None = None,
+    device: str = "auto",
+    settings: Sequence[str] = (),
+    tile: int = 0,
+) -> Result:
+    """The mask of one picture, for programs and notebooks; the network is loaded once.
+
+    Args:
+        image: a path, a Pillow picture, or an array (H, W, 3) uint8 of RGB.
+        model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made last, and
+            where there is none the packaged one.
+        labels: names of the classes that it is known to show; None lets the network say.
+        device: auto, cpu, cuda, cuda:1.
+        settings: as `--set`, such as `["pseudo.refine=none"]`.
+        tile: as `--tile`.
+
+    Returns:
+        With `mask` (H, W) uint8 and `classes`; a notebook shows it, `show()` does so anywhere, `save(path)` writes the mask.
+
+    Raises:
+        UserError: no such file, no checkpoint, an unknown class or setting.
+    """
+    pixels = to_pixels(image)
+    path = Path(model_path or default_checkpoint(Config()))
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    predictor = _predictor(str(path), changed, (*settings, f"device={device}"), tile)
+    known = None if labels is None else [find_class(name, predictor.class_names, "labels") for name in labels]
+    return to_result(pixels, predictor.predict(pixels, known), predictor)
+
+
+@lru_cache(maxsize=2)
+def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -> Predictor:
+    """A predictor, loaded anew when its file has changed."""
+    return load_predictor(None if path == IMAGENET_NAME else path, overrides, tile=tile)
+
+
+def video_names(videos: Sequence[Path]) -> list[str]:
+    """Names of the overlays: the videos' own, with a number where several have the same."""
+    names: list[str] = []
+    for video in videos:
+        same = sum(video.stem.casefold() == other.stem.casefold() for other in videos[: len(names)])
+        names.append(f"{video.stem} ({same + 1})" if same else video.stem)
+    return names
 
 
 def default_checkpoint(cfg: Config) -> str:
@@ -98,13 +190,20 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     for row in summary.unreadable[:SHOWN]:
         print(f"  skipped {row['reason']}")
     if len(summary.unreadable) > SHOWN:
-        print(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / 'predictions.json'}")
+        print(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}")
     if summary.without_value:
         print(f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
-              f"that value in {output / 'predictions.json'}; name the classes that matter with --classes")  # fmt: skip
+              f"that value in {output / PREDICTIONS}; name the classes that matter with --classes")  # fmt: skip
     if summary.others:
         print(f"  {output} also holds masks of {summary.others} pictures that are not part of this input")
     print(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
+
+
+def report_video(summary: VideoSummary) -> None:
+    """What became of a video, on the screen."""
+    shown = ", ".join(f"{name} in {count}" for name, count in summary.classes[:SHOWN]) or "none of the classes"
+    time = f"{summary.seconds / summary.frames:.2f} s each" if summary.seconds else "done already"
+    print(f"{summary.path}: {summary.frames} frames ({time}); {shown}")
 
 
 if __name__ == "__main__":

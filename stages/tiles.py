@@ -54,6 +54,9 @@ def look_at_tiles(
             _, left = next(places)
             window = image[top:bottom, left : left + tile]
             size = [-(-side // STRIDE) for side in window.shape[:2]]
+            rest = [(0, STRIDE * count - side) for count, side in zip(size, window.shape[:2], strict=True)]
+            if any(after for _, after in rest):  # whole cells, or what is said would be stretched
+                window = np.pad(window, (*rest, (0, 0)), mode="edge")
             said = probabilities(window)[None]
             said = interpolate(said, size, mode="bilinear", align_corners=False, antialias=size[0] < said.shape[-2])[0]
             ramp = _ramp(size[0])[:, None] * _ramp(size[1])
