@@ -1,5 +1,6 @@
 """Stage `pseudo`: seeds, walked ones where there is a walk -> pseudo masks."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,20 +26,28 @@ FOLDER = "pseudo"
 def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    folder = run.fresh_folder(FOLDER)
-    missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.png").is_file()]
-    source = SEEDS if cfg.affinity.kind == "none" else WALKED
-    masks = _Masks(index, missing, run.path(source), cfg.pseudo)
+    source = run.path(SEEDS if cfg.affinity.kind == "none" else WALKED)
+    return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(FOLDER))}
+
+
+def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
+    """Turn the seed files of `source` into masks `ID.png` of `target`; those that are there already are kept.
+
+    Returns:
+        How many were `written`, and of their pixels the shares that are background and ignored.
+    """
+    missing = [number for number, record in enumerate(index.records) if not (target / f"{record.name}.png").is_file()]
+    masks = _Masks(index, missing, source, cfg.pseudo)
     loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
     palette = class_palette(cfg.data, index.class_names)
     background = ignored = pixels = 0
     for name, mask in progress(loader, len(missing), "pseudo"):
-        write_mask(folder / f"{name}.png", mask.numpy(), palette)
+        write_mask(target / f"{name}.png", mask.numpy(), palette)
         background += int((mask == 0).sum())
         ignored += int((mask == IGNORE).sum())
         pixels += mask.numel()
     shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
-    return {"pictures": len(index), "written": len(missing), **shares}
+    return {"written": len(missing), **shares}
 
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
