@@ -5,14 +5,17 @@
     python train.py --config config.yaml --stages seeds,pseudo --set gfm.enabled=false --run runs/no_gfm
 
 Every stage writes into the run folder. The same command again does only what is missing or stale, and goes on where a
-stopped run was. The network trained last is put into checkpoints/best_model.pth.
+stopped run was; Ctrl-C stops it. After each stage report.html in the run folder shows what is there. The network trained last is put into checkpoints/best_model.pth.
 """
 
 import argparse
 import sys
 
 from stages.pipeline import STAGES
+from stages.report_page import FILE as REPORT_PAGE
+from stages.report_page import update_report_page
 from utils.config import load_config
+from utils.console import add_console_options, setup_console
 from utils.errors import run_script
 from utils.run import Run, run_stages
 
@@ -36,15 +39,19 @@ def parse_args() -> argparse.Namespace:
         "--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in STAGES)}"
     )
     parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
+    add_console_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    setup_console(args)
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
     run = Run(cfg, sys.argv)
-    run_stages(STAGES, cfg, run, [name.strip() for name in args.stages.split(",") if name.strip()])
+    only = [name.strip() for name in args.stages.split(",") if name.strip()]
+    run_stages(STAGES, cfg, run, only, after=update_report_page)
+    run.log(f"see {run.path(REPORT_PAGE)}")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 
 from data.artifacts import write_mask, write_seed
-from data.dataset import Index
+from data.dataset import Index, Record
 from data.index import class_palette
 from models.classifier import Classifier
 from models.segmenter import Segmenter, class_probabilities, restrict_to
@@ -14,13 +16,19 @@ from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
 from utils.config import Config
 from utils.engine import choose_compute
+from utils.files import atomic_path
+from utils.visualize import fit
 
 RUNGS = ("cam", "gfm", "prm", "ibb")  # each step of the method with given labels; the last is the seed
 GIVEN, PREDICTED = "given", "predicted"
+BLURRED = "blurred"  # folder of the pictures that the rounds of IBB have read, ID.1.webp, ID.2.webp, ...
+BLURRED_SIDE, BLURRED_QUALITY = 288, 60
 
 
 def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config) -> int:
     """Write `RUNG/ID.npz` for each step with given labels, and `predicted/ID.npz`, the seed of the predicted classes.
+
+    Also `blurred/ID.ROUND.webp`, what each round of IBB has read.
 
     One pass gives all steps: each equals the result of a run with the later modules switched off.
 
@@ -31,9 +39,7 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
     compute.network(classifier)
     method = build_method(cfg)
     missing = [
-        number
-        for number, record in enumerate(index.records)
-        if not (folder / PREDICTED / f"{record.name}.npz").is_file()
+        number for number, record in enumerate(index.records) if not _has_steps(record, folder, method.iterations)
     ]
     for item in whole_pictures(index, missing, cfg.workers, "ladder"):
         classes = item["labels"].nonzero().flatten().tolist()
@@ -43,15 +49,34 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
             trace = method.trace(classifier, image, classes)
             predicted = predicted_classes(trace.logits, cfg.seeds.class_threshold)
             maps = trace.ibb if predicted == classes else method(classifier, image, predicted)
+        for number, picture in enumerate(trace.blurred, 1):
+            write_blurred(folder / BLURRED / f"{item['name']}.{number}.webp", picture, classifier)
         for rung in RUNGS:
             write_seed(folder / rung / f"{item['name']}.npz", to_seed(getattr(trace, rung), classes, size))
         write_seed(folder / PREDICTED / f"{item['name']}.npz", to_seed(maps, predicted, size))
     return len(missing)
 
 
-def ladder_complete(index: Index, folder: Path) -> bool:
-    """Whether every picture has all its steps; the predicted one is written last."""
-    return all((folder / PREDICTED / f"{record.name}.npz").is_file() for record in index.records)
+def write_blurred(path: Path, image: Tensor, classifier: Classifier) -> None:
+    """A picture that a round of the background blur has read, (3, H, W) normalised, small, for people to see."""
+    backbone = classifier.backbone
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
+    pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    with atomic_path(path) as temporary:
+        Image.fromarray(fit(pixels, BLURRED_SIDE)).save(temporary, quality=BLURRED_QUALITY)
+
+
+def ladder_complete(index: Index, folder: Path, rounds: int = 0) -> bool:
+    """Whether every picture has all its steps, and what `rounds` rounds of IBB have read."""
+    return all(_has_steps(record, folder, rounds) for record in index.records)
+
+
+def _has_steps(record: Record, folder: Path, rounds: int) -> bool:
+    # The predicted step is written last; a picture without labels is not blurred.
+    last_round = folder / BLURRED / f"{record.name}.{rounds}.webp"
+    return (folder / PREDICTED / f"{record.name}.npz").is_file() and (
+        not rounds or not record.labels or last_round.is_file()
+    )
 
 
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> int:

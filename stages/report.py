@@ -1,18 +1,23 @@
-"""Stages `ladder` and `report`: what each module adds, measured on the validation list."""
+"""Stages `ladder` and `report`: what each module adds, measured on the validation list.
 
+`report.json` holds every figure with its interval, `report_pictures.json` confusions and which pictures the page shows,
+`report.txt` the table, `report.jpg` examples. The page itself, `report.html`, is made of these by stages/report_page.py.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, read_mask, read_seed
-from data.dataset import Index, NoTruth
+from data.artifacts import IGNORE, read_mask, read_seed, write_mask
+from data.dataset import Index, NoTruth, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from models.pseudo import pseudo_mask, upsample
 from stages.cam import FILE as CLASSIFIER
-from stages.evaluation import Measurement
+from stages.evaluation import Measurement, count_masks, count_seeds
 from stages.networks import load_classifier, load_network
 from stages.predictions import (
     GIVEN,
@@ -25,16 +30,35 @@ from stages.predictions import (
     write_ladder,
     write_predictions,
 )
+from stages.refinement import refiner
 from stages.segment import FILE as SEGMENTER
 from stages.walk import walk_seeds
+from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
+from utils.engine import progress
 from utils.files import atomic_path, write_json, write_text
 from utils.run import Run
-from utils.visualize import Card, Table, Tile, contact_sheet, overlay, write_page
+from utils.visualize import Tile, contact_sheet, overlay
 
-LADDER, WALKED_LADDER, PREDICTIONS, FILE = "ladder", "ladder_walked", "predictions", "report.json"
-EXAMPLES = 12  # pictures drawn, spread evenly over the list
+LADDER, WALKED_LADDER, PREDICTIONS, EXAMPLE_MASKS = "ladder", "ladder_walked", "predictions", "report_pseudo"
+FILE, PICTURES = "report.json", "report_pictures.json"
+EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
+SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
 TITLES = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the ladder: its figures, and the folder that they are of."""
+
+    measured: Measurement
+    folder: Path
+
+    def counts(self, index: Index, workers: int) -> np.ndarray:
+        """(N, 3, C) counts by picture; seeds at their best threshold."""
+        if self.measured.threshold_best is None:
+            return count_masks(index, self.folder, workers)
+        return count_seeds(index, self.folder, self.measured.threshold_best, workers)
 
 
 def no_truth(cfg: Config) -> str | None:
@@ -65,53 +89,141 @@ def climb_ladder(cfg: Config, run: Run) -> dict[str, Any]:
 
 def ladder_is_complete(cfg: Config, run: Run) -> bool:
     """Whether every validation picture has all its steps."""
-    return ladder_complete(open_index(cfg.data, cfg.data.val_list), run.path(LADDER))
+    rounds = cfg.ibb.iterations if cfg.ibb.enabled else 0
+    return ladder_complete(open_index(cfg.data, cfg.data.val_list), run.path(LADDER), rounds)
 
 
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
-    """Measure the ladder and the segmentation network beside it, print the table.
-
-    Writes `report.txt` (the table), `report.jpg` (examples), `report.html` (both) and `report.json` (every figure).
-    """
+    """Measure the ladder and the segmentation network beside it, with intervals over pictures; print the table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    rows = measure_rows(cfg, run, index)
+    measured = {title: row.measured for title, row in rows.items()}
+    table = ladder_table(measured, cfg.data.val_list)
+    write_text(run.path("report.txt"), table + "\n")
+    draw_sheet(run, index, measured, cfg)
+    counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
+    shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
+    write_example_masks(cfg, run, [index.records[number] for number in shown])
+    write_json(run.path(PICTURES), {
+        "class_names": list(index.class_names), "pictures": len(index),
+        "shown": [index.records[number].name for number in shown],
+        "confusion": {title: row.best.counts.tolist() for title, row in measured.items()},
+    })  # fmt: skip
+    write_json(run.path(FILE), figures_with_intervals(measured, counts))
+    run.log(table)
+    return {title: round(100 * row.best.miou(), 2) for title, row in measured.items()}
+
+
+def report_is_complete(cfg: Config, run: Run) -> bool:
+    """Whether the figures are there, and what the page needs beside them."""
+    return run.path(FILE).is_file() and run.path(PICTURES).is_file()
+
+
+def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
+    """The lines of the ladder by title: each module with given labels, then the same ends with predicted labels."""
     said = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
-    seeds = measure_ladder(index, run.path(LADDER), cfg, **said)
-    rows = {title: seeds[rung] for rung, title in TITLES.items()}
-    walked: dict[str, Measurement] = {}
-    walk_title = f"walk ({cfg.affinity.kind})"
+    ladder = run.path(LADDER)
+    seeds = measure_ladder(index, ladder, cfg, **said)
+    rows = {title: Row(seeds[rung], ladder / rung) for rung, title in TITLES.items()}
+    ends = {"seed": Row(seeds[PREDICTED], ladder / PREDICTED)}
     if cfg.affinity.kind != "none":
         walked = climb_walk(cfg, run, index, **said)
-        rows[f"+ {walk_title}"] = walked[GIVEN]
-    masks: dict[str, Measurement] = {}
+        title = walk_title(cfg)
+        rows[f"+ {title}"] = walked[GIVEN]
+        ends[title] = walked[PREDICTED]
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
         segmenter, _, _ = load_network(run.path(SEGMENTER))
         folder = run.fresh_folder(PREDICTIONS)
         write_predictions(segmenter, index, folder, cfg)
         masks = measure_predictions(index, folder, cfg, **said)
-        rows["segmentation, given labels"] = masks[GIVEN]
-    rows["seed, predicted labels"] = seeds[PREDICTED]
-    if walked:
-        rows[f"{walk_title}, predicted labels"] = walked[PREDICTED]
-    if masks:
-        rows["segmentation, predicted labels"] = masks[PREDICTED]
-    table = ladder_table(rows, cfg.data.val_list)
-    write_text(run.path("report.txt"), table + "\n")
-    draw_report(run, index, rows, cfg)
-    write_json(run.path(FILE), {title: row.figures() for title, row in rows.items()})
-    run.log(table)
-    return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
+        rows["segmentation, given labels"] = Row(masks[GIVEN], folder / GIVEN)
+        ends["segmentation"] = Row(masks[PREDICTED], folder / PREDICTED)
+    return rows | {f"{name}, predicted labels": row for name, row in ends.items()}
 
 
-def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Measurement]:
+def walk_title(cfg: Config) -> str:
+    """What the ladder calls the walk."""
+    return f"walk ({cfg.affinity.kind})"
+
+
+def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Row]:
     """Walk the ladder's seeds and measure them, with given and with predicted labels."""
     folder = run.fresh_folder(WALKED_LADDER)
     for labels, rung in ((GIVEN, RUNGS[-1]), (PREDICTED, PREDICTED)):
         walk_seeds(cfg, run, index, run.path(LADDER, rung), folder / labels)
-    return {labels: measure_rung(index, folder / labels, labels, cfg, **said) for labels in (GIVEN, PREDICTED)}
+    return {
+        labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels)
+        for labels in (GIVEN, PREDICTED)
+    }
 
 
-def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
-    """Draw examples of what was measured: picture, truth, and each method's mask beside it."""
+def figures_with_intervals(rows: dict[str, Measurement], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """What `report.json` holds: figures by title, each with `interval` and `gain`, the paired difference to the line before.
+
+    Lines with given and with predicted labels are two ladders; the first line of each has no gain.
+    """
+    found = {}
+    before: dict[str, str] = {}
+    for title, row in rows.items():
+        labels = str(row.evaluated["labels"])
+        found[title] = row.figures() | {"interval": _finite(intervals_of(counts[title])), "gain": None}
+        if labels in before:
+            difference = compare_counts(counts[before[labels]], counts[title])["miou"]
+            found[title]["gain"] = {
+                "over": before[labels], "miou": difference.difference, "low": difference.low, "high": difference.high,
+                "clear": bool(difference.is_clear),
+            }  # fmt: skip
+        before[labels] = title
+    return found
+
+
+def _finite(intervals: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float] | None]:
+    return {name: ends if np.isfinite(ends).all() else None for name, ends in intervals.items()}
+
+
+def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
+    """Which pictures a page shows: all if they are few, else the worst and the best ones and an even sample of the list.
+
+    Args:
+        miou: (N,) of each picture.
+        most: the number of pictures to choose.
+        extremes: how many of the worst and of the best are among them.
+
+    Returns:
+        Positions in ascending order.
+    """
+    if len(miou) <= most:
+        return list(range(len(miou)))
+    order = np.argsort(np.nan_to_num(miou), kind="stable")
+    chosen = {*order[:extremes].tolist(), *order[-extremes:].tolist()}
+    even = np.linspace(0, len(miou) - 1, most).round().astype(int).tolist()
+    rest = [number for number in even if number not in chosen]
+    places = np.linspace(0, len(rest) - 1, min(len(rest), most - len(chosen))).round().astype(int)
+    return sorted(chosen | {rest[place] for place in places})
+
+
+def write_example_masks(cfg: Config, run: Run, records: list[Record]) -> None:
+    """Write `report_pseudo/ID.png`: of pictures of the validation list, the masks that training would get."""
+    folder = run.fresh_folder(EXAMPLE_MASKS)
+    source = run.path(LADDER, RUNGS[-1]) if cfg.affinity.kind == "none" else run.path(WALKED_LADDER, GIVEN)
+    settings = cfg.pseudo
+    for record in progress(records, len(records), "pseudo masks to show"):
+        path = folder / f"{record.name}.png"
+        if path.is_file():
+            continue
+        seed = read_seed(source / f"{record.name}.npz")
+        refinement = None
+        if settings.refine != "none" and len(seed.classes):
+            refinement = refiner(settings.refine, settings, np.array(read_image(record.image)))
+        mask = pseudo_mask(
+            upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes), background=settings.background,
+            threshold=settings.threshold, power=settings.power, ignore_band=settings.ignore_band, refiner=refinement,
+        )  # fmt: skip
+        write_mask(path, mask.numpy())
+
+
+def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
+    """Draw `report.jpg`, examples of what was measured: picture, truth, and each method's mask beside it."""
     first, last = rows[TITLES["cam"]], rows[TITLES["ibb"]]
     examples = [index.records[round(place)] for place in np.linspace(0, len(index) - 1, min(EXAMPLES, len(index)))]
     palette = class_palette(cfg.data, index.class_names)
@@ -120,13 +232,13 @@ def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Confi
         image = np.array(read_image(record.image))
         masks = {
             "truth": read_mask(record.mask),
-            "CAM": _mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
-            "seed (GFM, PRM, IBB)": _mask_at(run.path(LADDER, "ibb", f"{record.name}.npz"), last.threshold_best),
+            "CAM": mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
+            "seed (GFM, PRM, IBB)": mask_at(run.path(LADDER, "ibb", f"{record.name}.npz"), last.threshold_best),
         }
         walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
-        walk_row = rows.get(f"+ walk ({cfg.affinity.kind})")
+        walk_row = rows.get(f"+ {walk_title(cfg)}")
         if walk_row is not None:
-            masks["seed after the walk"] = _mask_at(walked, walk_row.threshold_best)
+            masks["seed after the walk"] = mask_at(walked, walk_row.threshold_best)
         predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")
         if predicted.is_file():
             masks["segmentation"] = read_mask(predicted)
@@ -139,30 +251,10 @@ def draw_report(run: Run, index: Index, rows: dict[str, Measurement], cfg: Confi
         sheet_rows.append(tiles)
     with atomic_path(run.path("report.jpg")) as temporary:
         contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)
-    columns = ("", "mIoU", "over-activation", "under-activation", "best threshold", "mIoU at the set threshold")
-    cells = [
-        (title, f"{100 * row.best.miou():.1f}", f"{100 * row.best.over_activation():.1f} %", f"{100 * row.best.under_activation():.1f} %",
-         *(("", "") if row.threshold_best is None else (f"{row.threshold_best:.2f}", f"{100 * row.matrix.miou():.1f}")))
-        for title, row in rows.items()
-    ]  # fmt: skip
-    intro = (f"List {cfg.data.val_list}, {len(index)} pictures; {cfg.model.backbone}, {cfg.model.weights} weights. Over-activation is the share "
-             "of background pixels given a class, under-activation the share of object pixels given background.",)  # fmt: skip
-    sheet = np.array(read_image(run.path("report.jpg")))
-    card = Card("examples", sheet, note="masks at each method's best threshold")
-    page_title = f"IBBNet: {run.folder.name}"
-    write_page(
-        run.path("report.html"),
-        page_title,
-        intro,
-        [card],
-        [Table("Ladder", columns, cells)],
-        card_width=900,
-        thumbnail=2600,
-    )
 
 
-def _mask_at(path: Path, threshold: float | None) -> np.ndarray:
-    """The mask of a seed file at a threshold."""
+def mask_at(path: Path, threshold: float | None) -> np.ndarray:
+    """The (H, W) uint8 mask of a seed file at a threshold."""
     seed = read_seed(path)
     maps = upsample(torch.from_numpy(seed.maps), seed.size)
     mask = pseudo_mask(

@@ -4,6 +4,7 @@ Pictures are drawn with replacement, as many as there are, the same for both met
 is a ratio of sums over pictures, so a draw needs each picture's counts only once: a matrix product gives all draws.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,13 +76,11 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
     """
     if a.shape != b.shape or not np.array_equal(a[:, TRUTH], b[:, TRUTH]):
         raise ValueError("both must be of the same pictures with the same truth")
-    random = np.random.default_rng(seed)
     pictures = len(a)
     both = np.stack([a, b]).reshape(2, pictures, -1).astype(np.float64)  # sums stay exact below 2^53
-    drawn: list[dict[str, np.ndarray]] = []
-    for start in range(0, draws, CHUNK):
-        weights = random.multinomial(pictures, np.full(pictures, 1 / pictures), size=min(CHUNK, draws - start))
-        drawn.append(figures_of((weights.astype(np.float64) @ both).reshape(2, len(weights), *a.shape[1:])))
+    drawn = [
+        figures_of((weights @ both).reshape(2, len(weights), *a.shape[1:])) for weights in _draw(pictures, draws, seed)
+    ]
     whole = figures_of(both.sum(axis=1).reshape(2, *a.shape[1:]))
     result = {}
     for name, (first, second) in whole.items():
@@ -89,8 +88,37 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
         differences = differences[np.isfinite(differences)]
         if not len(differences):  # no background, or no object, in any draw
             differences = np.array([np.nan])
-        low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        result[name] = Difference(
-            float(first), float(second), float(low), float(high), float((differences <= 0).mean())
-        )
+        low, high = _quantiles(differences)
+        result[name] = Difference(float(first), float(second), low, high, float((differences <= 0).mean()))
     return result
+
+
+def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """Percentile intervals at `LEVEL` of every figure of `figures_of`, of one method; NaN where no draw has the figure.
+
+    Two methods whose intervals overlap may still differ clearly on the same pictures: that is what `compare_counts` tells.
+
+    Args:
+        counts: (N, 3, C) of N pictures (`class_counts`).
+    """
+    flat = counts.reshape(len(counts), -1).astype(np.float64)
+    drawn = [figures_of((weights @ flat).reshape(-1, *counts.shape[1:])) for weights in _draw(len(counts), draws, seed)]
+    found = {}
+    for name in drawn[0]:
+        values = np.concatenate([chunk[name] for chunk in drawn])
+        values = values[np.isfinite(values)]
+        found[name] = _quantiles(values) if len(values) else (float("nan"), float("nan"))
+    return found
+
+
+def _draw(pictures: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """(chunk, N) float64: how often each picture is drawn."""
+    random = np.random.default_rng(seed)
+    for start in range(0, draws, CHUNK):
+        chosen = random.multinomial(pictures, np.full(pictures, 1 / pictures), size=min(CHUNK, draws - start))
+        yield chosen.astype(np.float64)
+
+
+def _quantiles(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

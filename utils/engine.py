@@ -1,9 +1,10 @@
 """The training loop that all trained stages share: poly schedule, mixed precision, and resuming in the middle of an epoch."""
 
-import sys
+import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,10 +12,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from utils.checkpoint import load_tensors
 from utils.config import Config
+from utils.console import progress, say
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.run import Run
@@ -145,49 +146,85 @@ def train_network(
         num_workers=workers,
         pin_memory=compute.device.type == "cuda",
         persistent_workers=workers > 0,
+        worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
     )
     forward = torch.compile(network) if compute.compile else network
     network.train()
-    for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
-        first = step % sampler.steps_per_epoch
-        sampler.start(epoch, first)
-        if not first:
-            totals = {}
-        started = time.perf_counter()
-        bar = progress(
-            loader,
-            sampler.steps_per_epoch,
-            f"{stage} epoch {epoch + 1}/{schedule.epochs}",
-            first,
-        )
-        for batch in bar:
-            batch = {name: _to_device(value, compute) for name, value in batch.items()}
-            with compute.autocast():
-                terms = losses(forward, batch)
-            loss = torch.stack(list(terms.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            scaler.step(optimizer)
-            scaler.update()
-            poly.step()
-            step += 1
-            # Summed on the device: reading a value here would wait for it.
-            for name, value in (terms | {"loss": loss}).items():
-                totals[name] = totals.get(name, 0) + value.detach()
-            if step % sampler.steps_per_epoch:  # the end of an epoch is saved below, once it is known to be sound
-                state.save_if_due(step, totals)
-        means = _means(totals, sampler.steps_per_epoch)
-        if not means["loss"] < float("inf"):
-            raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
-                            f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
-        rate = (sampler.steps_per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-        run.record(stage, epoch=epoch + 1, step=step, pictures_per_second=round(rate, 2), **means)
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-        run.log(f"{stage:9} epoch {epoch + 1}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
-        state.save(step, totals)
+    with deferred_interrupt() as stop:
+        for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
+            first = step % sampler.steps_per_epoch
+            sampler.start(epoch, first)
+            if not first:
+                totals = {}
+            started = time.perf_counter()
+            bar = progress(
+                loader,
+                sampler.steps_per_epoch,
+                f"{stage} epoch {epoch + 1}/{schedule.epochs}",
+                first,
+            )
+            for batch in bar:
+                batch = {name: _to_device(value, compute) for name, value in batch.items()}
+                with compute.autocast():
+                    terms = losses(forward, batch)
+                loss = torch.stack(list(terms.values())).sum()
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                scaler.step(optimizer)
+                scaler.update()
+                poly.step()
+                step += 1
+                # Summed on the device: reading a value here would wait for it.
+                for name, value in (terms | {"loss": loss}).items():
+                    totals[name] = totals.get(name, 0) + value.detach()
+                if step % sampler.steps_per_epoch:  # the end of an epoch is saved below, once it is known to be sound
+                    if stop.is_set():
+                        state.save(step, totals)
+                        raise KeyboardInterrupt(f"in stage {stage} at step {step} of {steps}, which is kept")
+                    state.save_if_due(step, totals)
+            means = _means(totals, sampler.steps_per_epoch)
+            if not means["loss"] < float("inf"):
+                raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
+                                f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
+            rate = (sampler.steps_per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
+            run.record(stage, epoch=epoch + 1, step=step, pictures_per_second=round(rate, 2), **means)
+            shown = ", ".join(
+                f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2
+            )
+            run.log(f"{stage:9} epoch {epoch + 1}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
+            state.save(step, totals)
+            if stop.is_set():
+                raise KeyboardInterrupt(f"in stage {stage} after epoch {epoch + 1} of {schedule.epochs}, which is kept")
     network.eval()
     return _means(totals, sampler.steps_per_epoch)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Within it Ctrl-C sets the event, so that a step can be finished and kept first; a second Ctrl-C stops at once."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        say("stopping after this step; Ctrl-C again stops at once")
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _ignore_interrupts(worker: int) -> None:
+    """Loader processes leave Ctrl-C, which the terminal sends to all, to the process that can keep what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
@@ -241,19 +278,6 @@ class _State:
         with atomic_path(self.path) as temporary:
             torch.save(content | {name: part.state_dict() for name, part in self.parts.items()}, temporary)
         self.saved_at = time.monotonic()
-
-
-def progress(iterable: Iterable, total: int, title: str, initial: int = 0) -> tqdm:
-    """A bar with rate and time left, silent where the output is not a terminal."""
-    return tqdm(
-        iterable,
-        total=total,
-        initial=initial,
-        desc=title,
-        disable=not sys.stderr.isatty(),
-        dynamic_ncols=True,
-        leave=False,
-    )
 
 
 def _to_device(value: Any, compute: Compute) -> Any:

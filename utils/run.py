@@ -3,7 +3,7 @@
     runs/NAME/config.yaml   the resolved configuration
     runs/NAME/run.json      versions, commit, device, command
     runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
-    runs/NAME/log.txt, metrics.jsonl
+    runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
 
 A stage's fingerprint covers the settings that it reads, its input data and its upstream stages' fingerprints. A stage whose
 fingerprint is recorded and whose output is there is up to date; the others are run, in order.
@@ -27,8 +27,11 @@ from typing import Any
 import torch
 
 from utils.config import Config, to_dict, to_yaml
+from utils.console import NORMAL, say, table_of
 from utils.errors import UserError
+from utils.events import Events
 from utils.files import atomic_path, digest, write_json, write_text
+from utils.metrics_log import append_metrics
 
 
 class Run:
@@ -49,29 +52,42 @@ class Run:
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
             ) from error
         write_json(self.folder / "run.json", _describe(cfg, command))
+        self._open()
+
+    @classmethod
+    def reopen(cls, folder: str | Path) -> "Run":
+        """A run as it is, to be looked at: nothing is written."""
+        run = cls.__new__(cls)
+        run.folder = Path(folder)
+        run._open()
+        return run
+
+    def _open(self) -> None:
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
         self.fingerprint = ""  # of the stage that is running
+        self.events = Events(self.folder)
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
-    def log(self, message: str) -> None:
-        """Print a line and append it to `log.txt`."""
-        print(message, flush=True)
+    def log(self, message: str, level: int = NORMAL) -> None:
+        """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py)."""
+        say(message, level)
         with self.path("log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def record(self, stage: str, **values: float) -> None:
-        """Append one line of named numbers to `metrics.jsonl`."""
-        with self.path("metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"stage": stage, **values}) + "\n")
+        """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard where it is installed."""
+        append_metrics(self.path("metrics.jsonl"), stage, values)
+        self.events.add(stage, values)
 
     def finish(self, stage: str, **entry: Any) -> None:
         """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes."""
         self.stages[stage] = {"fingerprint": self.fingerprint, "finished": time.time(), **entry}
         write_json(self.path("stages.json"), self.stages)
         self.path(f"{stage}.last.pth").unlink(missing_ok=True)
+        self.events.close()
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
@@ -110,6 +126,7 @@ class Stage:
         complete: whether its output is all there.
         skip: the reason why it has nothing to do under these settings; None if it has. Its input then passes on.
         writes_checkpoint: the name of the network that it trains, for `checkpoints/best_model.pth`.
+        shows_result: whether its figures are shown as a table when it is done; a stage that logs its own does without.
     """
 
     name: str
@@ -121,14 +138,22 @@ class Stage:
     complete: Callable[[Config, Run], bool] = field(default=lambda cfg, run: True)
     skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
     writes_checkpoint: str | None = None
+    shows_result: bool = True
 
 
-def run_stages(stages: Sequence[Stage], cfg: Config, run: Run, only: Sequence[str] = ()) -> None:
+def run_stages(
+    stages: Sequence[Stage],
+    cfg: Config,
+    run: Run,
+    only: Sequence[str] = (),
+    after: Callable[[Config, Run], None] = lambda cfg, run: None,
+) -> None:
     """Run what is missing or stale, in order, and say so per stage.
 
     Args:
         stages: the whole pipeline.
         only: names to restrict it to; the others keep what they have made so far.
+        after: called after each stage that was run, and at the end.
 
     Raises:
         UserError: an unknown name in `only`, or a stage that needs one that has not run.
@@ -165,7 +190,9 @@ def run_stages(stages: Sequence[Stage], cfg: Config, run: Run, only: Sequence[st
             run.log(f"{stage.name:9} up to date")
         else:
             _run_stage(stage, cfg, run)
+            after(cfg, run)
     _publish(stages, cfg, run)
+    after(cfg, run)
 
 
 def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
@@ -181,11 +208,11 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
         peak_memory_mb={name: round(size / 2**20) for name, size in memory.items()},
         result=result,
     )
-    figures = ", ".join(
-        f"{name} {_short(value)}" for name, value in result.items() if isinstance(value, int | float | str)
-    )
     sizes = ", ".join(f"{name} {size / 2**30:.1f} GB" for name, size in memory.items())
-    run.log(f"{stage.name:9} done in {_duration(seconds)} (peak {sizes}){': ' + figures if figures else ''}")
+    run.log(f"{stage.name:9} done in {duration(seconds)} (peak {sizes})")
+    figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
+    if figures and stage.shows_result:
+        run.log(table_of(figures))
     if stage.writes_checkpoint:
         _publish([stage], cfg, run)
 
@@ -256,10 +283,9 @@ def peak_memory() -> dict[str, int]:
     return {"memory": peak} | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
 
 
-def _short(value: float | str) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time for people: `42.0 s`, `1 min 05 s`, `2 h 03 min`."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)} h {round(seconds % 3600 // 60):02d} min"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import quote
 
+import cv2
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
@@ -27,6 +28,9 @@ RIM = (255, 255, 255)
 HEAT = ((0, 0, 8), (60, 10, 112), (140, 38, 110), (214, 70, 68), (250, 142, 8), (246, 215, 70), (252, 255, 200))
 GOLDEN_RATIO = 0.618033988749895
 INK, PAPER, FAINT = (32, 33, 36), (255, 255, 255), (110, 112, 118)  # of sheets and legends
+ERRORS = ("background taken for an object", "object taken for background", "another class")
+# Okabe and Ito's, which the colour-blind can tell apart; the first is of what is right.
+ERROR_COLOURS = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167))
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
 
 Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
@@ -121,6 +125,51 @@ def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.nd
     colours = np.stack([np.interp(values, stops, channel) for channel in np.array(HEAT, np.float64).T], axis=-1)
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
     return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
+
+
+def error_map(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Where a mask is wrong, and how.
+
+    Args:
+        target: (H, W) uint8 truth, 255 does not count.
+        prediction: (H, W) uint8, 255 counts as background.
+
+    Returns:
+        (H, W) uint8: 0 right or not counted, else the number of the error in `ERRORS`, from 1.
+
+    Raises:
+        ValueError: other shapes.
+    """
+    if target.shape != prediction.shape:
+        raise ValueError(f"a prediction {prediction.shape} does not fit a truth {target.shape}")
+    prediction = np.where(prediction == IGNORE, 0, prediction)
+    wrong = (target != prediction) & (target != IGNORE)
+    errors = np.full(target.shape, 3, np.uint8)
+    errors[target == 0] = 1
+    errors[prediction == 0] = 2
+    return np.where(wrong, errors, 0).astype(np.uint8)
+
+
+def class_places(mask: np.ndarray, least_share: float = 0.0) -> list[tuple[int, float, float]]:
+    """Where a class's name can be written on a mask: well inside its largest part.
+
+    Args:
+        mask: (H, W) uint8; 0 and 255 have no name.
+        least_share: of the picture, below which a class gets none.
+
+    Returns:
+        (value, x, y) with x and y in 0..1.
+    """
+    height, width = mask.shape
+    places = []
+    for value in np.unique(mask):
+        area = (mask == value).astype(np.uint8)
+        if value in (0, IGNORE) or area.mean() < least_share:
+            continue
+        depth = cv2.distanceTransform(np.pad(area, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        row, column = np.unravel_index(depth.argmax(), depth.shape)
+        places.append((int(value), (column + 0.5) / width, (row + 0.5) / height))
+    return places
 
 
 def bright_palette(count: int = 256) -> np.ndarray:

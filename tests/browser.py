@@ -1,0 +1,88 @@
+"""A headless Chromium for tests of pages, and what must hold of every page: nothing broken, nothing said on its console."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+DESKTOP, PHONE = (1400, 900), (390, 844)
+
+
+def open_browser() -> Iterator:
+    """Yield a selenium driver; skip by name where there is no selenium, Chromium or driver."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="needs selenium (requirements-dev.txt)")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    driver_path = shutil.which("chromedriver")
+    if not chromium or not driver_path:
+        pytest.skip("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+                     "--disable-background-networking", "--disable-component-update"):  # fmt: skip
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+def visit(driver, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = False) -> None:
+    """Open a page from the disk, without a network, in a window of that size."""
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd(
+        "Network.emulateNetworkConditions", {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    )  # fmt: skip
+    driver.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600},
+    )
+    scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
+    driver.get_log("browser")
+    driver.get(path.resolve().as_uri())
+
+
+def problems(driver, folder: Path) -> list[str]:
+    """What is wrong with the page as it stands: console messages, pictures that do not show, links that lead nowhere."""
+    found = [f"console: {entry['message']}" for entry in driver.get_log("browser") if entry["level"] != "INFO"]
+    broken = driver.execute_async_script(
+        """const done = arguments[arguments.length - 1];
+        const pictures = [...document.images];
+        Promise.all(pictures.map((picture) => picture.decode().then(() => "", () => picture.alt || "without a name")))
+          .then((names) => done(names.filter(Boolean)));"""
+    )
+    found += [f"picture: {name}" for name in broken]
+    links = driver.execute_script(
+        "return [...document.querySelectorAll('a[href]')].map((link) => link.getAttribute('href'))"
+    )
+    for link in links:
+        if link.startswith("#"):
+            if not driver.execute_script("return document.getElementById(arguments[0]) !== null", unquote(link[1:])):
+                found.append(f"link: {link}")
+        elif urlsplit(link).scheme or not (folder / unquote(link)).is_file():
+            found.append(f"link: {link}")
+    wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    if wide > 0:
+        found.append(f"the page is {wide} pixels wider than its window")
+    return found
+
+
+def overlaps(driver, selector: str) -> list[str]:
+    """Pairs of shown elements of a selector whose boxes overlap."""
+    return driver.execute_script(
+        """const shown = [...document.querySelectorAll(arguments[0])].map((element) => [element, element.getBoundingClientRect()])
+          .filter(([, box]) => box.width && box.height);
+        const pairs = [];
+        shown.forEach(([one, a], number) => shown.slice(number + 1).forEach(([other, b]) => {
+          if (one.contains(other) || other.contains(one)) return;
+          const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+          const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+          if (across > 1 && down > 1) pairs.push(`${one.textContent.trim().slice(0, 40)} / ${other.textContent.trim().slice(0, 40)}`);
+        }));
+        return pairs;""",
+        selector,
+    )

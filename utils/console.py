@@ -1,0 +1,96 @@
+"""What a person at a terminal sees: how much is said, progress bars, tables, and each warning once.
+
+    add_console_options(parser)     --quiet, --verbose
+    setup_console(args)             once, at the start of a script
+
+Quiet says warnings, errors and what was asked for; verbose also says what is usually of no interest, and keeps finished bars.
+Bars are drawn on a terminal only, so that logs and pipes stay clean.
+"""
+
+import argparse
+import logging
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+QUIET, NORMAL, VERBOSE = range(3)
+MOST_WIDTH = 100  # of a value in a table, in characters
+
+_level = NORMAL  # one terminal, one level
+
+
+def add_console_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--quiet` and `--verbose`."""
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--quiet", action="store_true", help="say only warnings, errors and results; no progress bars")
+    choice.add_argument("--verbose", action="store_true", help="say more, and show where an error came from")
+
+
+def setup_console(args: argparse.Namespace) -> None:
+    """Take the options of `add_console_options`, and let every warning be said once, in a line without its source."""
+    global _level
+    _level = QUIET if args.quiet else VERBOSE if args.verbose else NORMAL
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, _Once)]:
+        root.removeHandler(handler)
+    handler = _Once()
+    root.addHandler(handler)
+    warnings.showwarning = lambda message, *_, **__: logging.getLogger("ibbnet").warning("%s", message)
+
+
+def says(level: int) -> bool:
+    """Whether something of this level is said."""
+    return _level >= level
+
+
+def say(message: str, level: int = NORMAL) -> None:
+    """Print a line, above the bars where there are some, if it is of the level that was asked for."""
+    if says(level):
+        tqdm.write(message, file=sys.stdout)
+        sys.stdout.flush()
+
+
+def progress(iterable: Iterable, total: int, title: str, initial: int = 0) -> tqdm:
+    """A bar with rate and time left, silent where the output is not a terminal."""
+    return tqdm(
+        iterable,
+        total=total,
+        initial=initial,
+        desc=title,
+        disable=not says(NORMAL) or not sys.stderr.isatty(),
+        dynamic_ncols=True,
+        leave=says(VERBOSE),
+    )
+
+
+def table_of(values: Mapping[str, Any]) -> str:
+    """Two columns, a line a value: names left, numbers under each other by their ends, long text cut."""
+    texts = {name: _text(value) for name, value in values.items()}
+    names = max(map(len, texts), default=0)
+    numbers = max((len(texts[name]) for name, value in values.items() if isinstance(value, int | float)), default=0)
+    return "\n".join(
+        f"  {name:{names}}  {text:>{numbers}}" if isinstance(values[name], int | float) else f"  {name:{names}}  {text}"
+        for name, text in texts.items()
+    )
+
+
+def _text(value: Any) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= MOST_WIDTH else text[: MOST_WIDTH - 1] + "…"
+
+
+class _Once(logging.Handler):
+    """Warnings on standard error, above the bars, the same text only once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self.said:
+            self.said.add(text)
+            tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)

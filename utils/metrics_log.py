@@ -1,0 +1,46 @@
+"""metrics.jsonl of a run: one line of JSON an epoch, appended as training goes.
+
+    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "pictures_per_second": 9.8, "classification": 0.21, "loss": 0.21}
+
+`stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is seconds since
+1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage that is trained again
+appends from epoch 1 on, so of two lines of one stage and epoch the later one counts. docs/run_folder.md says the same.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from utils.errors import UserError
+
+
+def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
+    """Add a line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps({"stage": stage, **values}) + "\n")
+
+
+def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """The lines of each stage's last training, by stage, epochs ascending; nothing where there is no file.
+
+    Raises:
+        UserError: a line before the last that is no JSON. A last line that was cut off is left out.
+    """
+    if not path.is_file():
+        return {}
+    found: dict[str, list[dict[str, Any]]] = {}
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            row = json.loads(line)
+            stage, epoch = row["stage"], row["epoch"]
+        except (ValueError, TypeError, KeyError) as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: expected JSON with stage and epoch, found '{line[:60]}' ({error}); "
+                            "mend or delete the line") from error  # fmt: skip
+        earlier = found.setdefault(stage, [])
+        while earlier and earlier[-1]["epoch"] >= epoch:
+            earlier.pop()
+        earlier.append(row)
+    return found
