@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
+import imageio.v2 as imageio
 import numpy as np
 import pytest
 import torch
@@ -525,3 +527,79 @@ def test_names_of_any_bytes_are_taken(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
     assert len(predictions(tmp_path / "out")["pictures"]) == 1
+
+
+class TestTool:
+    def test_pictures_folders_and_videos_in_one_call(self, script, checkpoints, pictures, tmp_path):
+        with imageio.get_writer(tmp_path / "clip.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
+            for _ in range(3):
+                writer.append_data(np.full((32, 48, 3), 90, np.uint8))
+        arguments = ("--input", pictures / "*.jpg", pictures / "b", tmp_path / "clip.mp4", "--output", tmp_path / "out",
+                     "--model_path", checkpoints["segmenter"], "--batch", 2, "--tile", 64, "--limit", 2)  # fmt: skip
+        code, printed = script(*arguments)
+        assert code == 0, printed
+        assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
+        assert "2 pictures predicted" in printed
+        assert "videos/clip.mp4: 2 frames" in printed
+        code, printed = script(*arguments)
+        assert (code, "videos/clip.mp4: 2 frames (done already)" in printed) == (0, True)
+
+    def test_only_the_folder_itself(self, script, checkpoints, pictures, tmp_path):
+        script(
+            "--input",
+            pictures,
+            "--no-recursive",
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints["segmenter"],
+        )
+        assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
+
+    def test_videos_of_one_name_do_not_overwrite_each_other(self):
+        assert infer.video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
+
+    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+    def test_predict_says_what_the_files_say(self, script, checkpoints, pictures, tmp_path, kind):
+        script(
+            "--input",
+            pictures / "a.jpg",
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints[kind],
+            "--device",
+            "cpu",
+        )
+        result = infer.predict(pictures / "a.jpg", checkpoints[kind], device="cpu")
+        assert np.array_equal(result.mask, read_mask(tmp_path / "out/masks/a.png"))
+        (row,) = predictions(tmp_path / "out")["pictures"]
+        said = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
+        assert {
+            found.name: (found.value, round(found.score, 4), round(found.share, 5)) for found in result.classes
+        } == said
+        given = infer.predict(np.array(result.image), checkpoints[kind], labels=["Train", "cat"])
+        assert {found.name for found in given.classes} == {"cat", "train"}
+
+    def test_predict_loads_a_network_once_and_a_changed_file_anew(self, checkpoints, tmp_path, monkeypatch):
+        path = tmp_path / "network.pth"
+        shutil.copy(checkpoints["segmenter"], path)
+        loaded = []
+        monkeypatch.setattr(
+            infer, "load_predictor", lambda *args, **options: loaded.append(1) or load_predictor(*args, **options)
+        )
+        image = np.zeros((40, 40, 3), np.uint8)
+        for _ in range(2):
+            infer.predict(image, path)
+        assert loaded == [1]
+        shutil.copy(checkpoints["classifier"], path)
+        os.utime(path, ns=(1, 1))
+        infer.predict(image, path)
+        assert loaded == [1, 1]
+
+    def test_a_classifier_does_not_ask_for_affinity(self, checkpoints, pictures):
+        said = ["affinity.kind=learned", "affinity.beta=3"]
+        image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        plain, other = (load_predictor(checkpoints["classifier"], overrides) for overrides in ([], said))
+        assert np.array_equal(plain.predict(image).mask, other.predict(image).mask)
+        assert plain.settings == other.settings
