@@ -46,7 +46,7 @@ def draw_affinity(
             Tile(heatmap(image, maps.edge.numpy()), "boundary"),
         ]
         if maps.displacement is not None:
-            row.append(Tile(direction_picture(maps.displacement), "displacement: colour is the direction"))
+            row.append(Tile(direction_picture(maps.displacement), "displacement by direction"))
             row.append(Tile(overlay(image, instance_mask(maps.displacement, confident), bright_palette()), "instances"))
         rows.append(row)
     with atomic_path(path) as temporary:
