@@ -8,26 +8,33 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.images import read_image
+from data.artifacts import read_mask
+from data.images import UnreadableImage, read_image
 from stages.output_folder import (
+    LAST_VALUE,
     MASKS,
     OVERLAYS,
     PAGE,
     PREDICTIONS,
     SHEET,
     ClassValues,
+    maps_path,
     mask_path,
     overlay_path,
     read_json,
 )  # fmt: skip
 from stages.pictures import Picture
+from utils.console import progress
 from utils.files import atomic_path, write_json
-from utils.visualize import Card, Label, Table, Tile, contact_sheet, fit, write_page
+from utils.page import SIDE, Cell, Gallery, Item, Section, Table, mask_layer, picture_uri, write_page
+from utils.visualize import Tile, contact_sheet, fit
 
 JPEG_QUALITY = 90
-MOST_CARDS, THUMBNAIL = 400, 360  # pictures inside the page, some 20 KB each, and their long side
+MOST_ITEMS = 400  # pictures inside the page, some 25 KB each
+THUMBNAIL = 360  # long side on the sheet
 SHEET_PICTURES, SHEET_TILES = 24, 4  # two tiles a picture
 NOTHING = "none of the classes"
+LAYER = "mask"
 
 
 def publish(output: Path, report: dict[str, Any], pictures: list[Picture], values: ClassValues) -> None:
@@ -49,18 +56,10 @@ def publish(output: Path, report: dict[str, Any], pictures: list[Picture], value
 
 def _write_page(output: Path, report: dict[str, Any], pictures: list[Picture], values: ClassValues) -> None:
     entries, network = report["pictures"], report["network"]
-    cards = [
-        Card(
-            title=entry["picture"],
-            image=_thumbnail(output / overlay_path(picture)),
-            labels=[
-                Label(row["name"], values.colour(row["value"]), f"{row['score']:.2f} · {_percent(row['share'])}")
-                for row in entry["classes"]
-            ],
-            links=[("overlay", overlay_path(picture)), ("mask", mask_path(picture))],
-            note="" if entry["classes"] else NOTHING,
-        )
-        for picture, entry in zip(pictures[:MOST_CARDS], entries[:MOST_CARDS], strict=True)
+    shown = zip(pictures[:MOST_ITEMS], entries[:MOST_ITEMS], strict=True)
+    items = [
+        _item(output, picture, entry, values)
+        for picture, entry in progress(shown, min(len(pictures), MOST_ITEMS), "page")
     ]
     source = network["path"] or "the packaged ImageNet weights"
     intro = [
@@ -68,20 +67,52 @@ def _write_page(output: Path, report: dict[str, Any], pictures: list[Picture], v
         f"{network['classes']} classes) from {source}.",
         f"Beside each class: its score ({network['score']}) and its share of the picture.",
     ]
-    if len(entries) > MOST_CARDS:
-        intro.append(f"Shown are the first {MOST_CARDS}; all are in {OVERLAYS} and {MASKS}.")
+    if len(entries) > MOST_ITEMS:
+        intro.append(f"Shown are the first {MOST_ITEMS}; all are in {OVERLAYS} and {MASKS}.")
     totals: Counter[str] = Counter(row["name"] for entry in entries for row in entry["classes"])
     shares: Counter[str] = Counter()
     for entry in entries:
         for row in entry["classes"]:
             shares[row["name"]] += row["share"]
-    rows = [(name, count, round(100 * shares[name] / count, 1)) for name, count in totals.most_common()]
-    tables = [
-        Table("Classes", ("class", "pictures", "mean share, %"), rows),
-        Table("Files that could not be read", ("file", "reason"),
-              [(row["picture"], row["reason"]) for row in report["unreadable"]]),
-    ]  # fmt: skip
-    write_page(output / PAGE, "Segmentation masks", intro, cards, [table for table in tables if table.rows])
+    rows = [
+        (name, count, Cell(f"{100 * shares[name] / count:.1f}", shares[name] / count))
+        for name, count in totals.most_common()
+    ]
+    classes = Table("", ("class", "pictures", "mean share, %"), rows, sortable=True)
+    unreadable = [(row["picture"], row["reason"]) for row in report["unreadable"]]
+    sections = [
+        Section("Pictures", [Gallery(items, LAYER)]),
+        Section("Classes", [classes] if rows else []),
+        Section("Files that could not be read", [Table("", ("file", "reason"), unreadable)] if unreadable else []),
+    ]
+    write_page(output / PAGE, "Segmentation masks", intro, sections)
+
+
+def _item(output: Path, picture: Picture, entry: dict[str, Any], values: ClassValues) -> Item:
+    """A picture of the page: its mask to lay over it, its classes, and its files to download."""
+    mask = read_mask(output / mask_path(picture))
+    names = {row["value"]: row["name"] for row in entry["classes"]}
+    layer = mask_layer(LAYER, mask, values.palette, [names.get(value, "") for value in range(1, LAST_VALUE + 1)])
+    try:
+        image = np.asarray(read_image(picture.path, least_side=SIDE))
+    except UnreadableImage:  # gone or changed since
+        image = _thumbnail(output / overlay_path(picture))
+    links = [("overlay", overlay_path(picture)), ("mask", mask_path(picture))]
+    if (output / maps_path(picture)).is_file():
+        links.append(("maps", maps_path(picture)))
+    return Item(
+        title=entry["picture"],
+        uri=picture_uri(image),
+        size=mask.shape,
+        classes=[row["name"] for row in entry["classes"]],
+        layers=[layer],
+        details=[
+            (row["name"], values.colour(row["value"]), f"{row['score']:.2f} · {_percent(row['share'])}")
+            for row in entry["classes"]
+        ],
+        links=links,
+        note="" if entry["classes"] else NOTHING,
+    )
 
 
 def _tiles(output: Path, picture: Picture, entry: dict[str, Any], values: ClassValues) -> list[Tile]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass, field
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -29,6 +28,7 @@ from stages.networks import save_network
 from stages.output_folder import ClassValues
 from stages.pictures import output_names, read_labels
 from stages.sources import find_pictures
+from tests.utils.test_page import Page
 from utils.config import load_config
 from utils.errors import UserError, run_script
 
@@ -166,18 +166,15 @@ class TestOutput:
         save(tmp_path / "in" / name, (20, 30), 0)
         save(tmp_path / "in/sub dir/ä.png", (20, 30), 1)
         predict_pictures(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
-        source = (tmp_path / "out/index.html").read_text(encoding="utf-8")
-        tags, links = set(), []
-
-        class Reader(HTMLParser):
-            def handle_starttag(self, tag, attrs):
-                tags.add(tag)
-                links.extend(value for key, value in attrs if key == "href")
-
-        Reader().feed(source)
-        assert not {"b", "i", "script"} & tags
-        assert len(links) == 6
+        page = Page(tmp_path / "out/index.html")
+        assert not {"b", "i"} & set(page.tags)
+        assert len(page.scripts) == 2
+        links = [link for item in page.items for _, link in item["links"]]
+        assert len(links) == 4
         assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
+        assert [item["classes"] for item in page.items] == [
+            [row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["pictures"]
+        ]
 
     def test_own_output_is_no_input(self, tmp_path):
         save(tmp_path / "in/a.png", (20, 30), 0)

@@ -162,7 +162,7 @@ def test_a_copied_run_is_up_to_date(project):
 
 
 def test_another_threshold_redoes_masks_and_what_follows(project):
-    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds", "run/ladder"))}
+    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ladder/"))}
     again = project.train("--set", "pseudo.threshold=0.2")
     assert again.code == 0, again.err
     assert again.stages("up to date") == ["cam", "seeds", "ladder"]

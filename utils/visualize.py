@@ -1,4 +1,4 @@
-"""Drawing: masks and heat maps over pictures, legends, contact sheets, and HTML pages that open without a network.
+"""Drawing: masks and heat maps over pictures, errors, legends, contact sheets.
 
 Knows arrays only: pictures are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the colour
 of value v in row v.
@@ -7,19 +7,13 @@ of value v in row v.
 import base64
 import colorsys
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
-from urllib.parse import quote
 
 import cv2
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image, ImageDraw, ImageFont
-
-from utils.files import write_text
 
 IGNORE = 255
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the picture's long side
@@ -43,39 +37,6 @@ class Tile:
     image: np.ndarray
     caption: str = ""
     swatches: Sequence[Swatch] = ()
-
-
-@dataclass(frozen=True)
-class Label:
-    """A line of a card: a colour, a name, and what is known of it (`score 0.93`, `12.5 %`)."""
-
-    name: str
-    colour: tuple[int, int, int]
-    detail: str = ""
-
-
-@dataclass(frozen=True)
-class Card:
-    """One entry of a page: a picture, what is on it, and links `(text, path relative to the page)`.
-
-    The first link is also the picture's own.
-    """
-
-    title: str
-    image: np.ndarray | None = None
-    labels: Sequence[Label] = ()
-    links: Sequence[tuple[str, str]] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a page; cells are text or numbers, numbers are set right."""
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str | float]]
-    note: str = ""
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.5) -> np.ndarray:
@@ -251,46 +212,6 @@ def contact_sheet(
     return sheet
 
 
-def write_page(
-    path: str | Path,
-    title: str,
-    intro: Sequence[str] = (),
-    cards: Sequence[Card] = (),
-    tables: Sequence[Table] = (),
-    *,
-    card_width: int = 240,
-    thumbnail: int = 360,
-) -> None:
-    """Write one HTML file with its pictures inside; it refers to nothing else but through the cards' links.
-
-    Args:
-        path: the file.
-        title: its heading.
-        intro: paragraphs below it.
-        cards: a grid of pictures, each made to fit `thumbnail` pixels.
-        tables: below the grid.
-        card_width: the least width of a card in CSS pixels; the grid has as many columns as fit.
-        thumbnail: the long side of a card's picture in pixels.
-    """
-    shown = [
-        {
-            "title": card.title,
-            "image": data_uri(fit(card.image, thumbnail)) if card.image is not None else "",
-            "width": card.image.shape[1] if card.image is not None else 0,
-            "height": card.image.shape[0] if card.image is not None else 0,
-            "labels": [
-                {"name": label.name, "colour": _css(label.colour), "detail": label.detail} for label in card.labels
-            ],
-            "links": [{"text": text, "href": _address(target)} for text, target in card.links],
-            "note": card.note,
-        }
-        for card in cards
-    ]
-    write_text(path, _template("gallery.html").render(
-        title=title, intro=intro, cards=shown, tables=tables, card_width=card_width,
-    ))  # fmt: skip
-
-
 def data_uri(image: np.ndarray, quality: int = 82) -> str:
     """A picture as a JPEG inside an address, for pages that must be one file."""
     buffer = io.BytesIO()
@@ -388,22 +309,3 @@ def printable(text: str) -> str:
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-
-
-@cache
-def _template(name: str) -> object:
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-        finalize=lambda value: printable(value) if type(value) is str else value,
-    )  # fmt: skip
-    return environment.get_template(name)
-
-
-def _address(target: str) -> str:
-    """A relative path as a link; whatever characters it has, it stays a path and never leads to another host."""
-    return quote(os.fsencode(target.lstrip("/")))
-
-
-def _css(colour: Sequence[int]) -> str:
-    return "#" + "".join(f"{int(value):02x}" for value in colour)

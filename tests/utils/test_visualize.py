@@ -1,8 +1,4 @@
-"""Drawing and pages: what is coloured and what is left alone, sizes, and pages that are safe and whole by themselves."""
-
-from html.parser import HTMLParser
-from pathlib import Path
-from urllib.parse import unquote
+"""Drawing: what is coloured and what is left alone, sizes, errors and where names stand."""
 
 import numpy as np
 import pytest
@@ -11,18 +7,16 @@ from utils.visualize import (
     IGNORE,
     MAX_ROWS,
     RIM,
-    Card,
-    Label,
-    Table,
     Tile,
     bright_palette,
+    class_places,
     contact_sheet,
     data_uri,
+    error_map,
     fit,
     heatmap,
     legend,
     overlay,
-    write_page,
 )
 
 PALETTE = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 220)], np.uint8)
@@ -158,69 +152,36 @@ class TestSheets:
         contact_sheet([[Tile(np.zeros((9, 9, 3), np.uint8), os_name)] for os_name in ("a\udcff.jpg", "two\nlines")])
 
 
-class Page(HTMLParser):
-    """Every tag and every address of a page, and its text."""
+class TestErrors:
+    def test_each_kind_of_error_has_its_number(self):
+        target = np.array([[0, 0, 1, 1, 2, 255]], np.uint8)
+        prediction = np.array([[0, 1, 1, 0, 1, 1]], np.uint8)
+        assert error_map(target, prediction).tolist() == [[0, 1, 0, 2, 3, 0]]
 
-    def __init__(self, path: Path):
-        super().__init__()
-        self.tags, self.addresses, self.links, self.text = [], [], [], ""
-        self.source = path.read_text(encoding="utf-8")
-        self.feed(self.source)
+    def test_unsure_counts_as_background(self):
+        unsure = np.full((1, 2), 255, np.uint8)
+        assert error_map(np.array([[0, 1]], np.uint8), unsure).tolist() == [[0, 2]]
 
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
-        self.links += [value for name, value in attrs if name == "href"]
-
-    def handle_data(self, data):
-        self.text += data
+    def test_other_sizes_are_refused(self):
+        with pytest.raises(ValueError, match="does not fit"):
+            error_map(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))
 
 
-class TestPage:
-    @pytest.fixture
-    def page(self, tmp_path, image) -> Page:
-        nasty = "<script>alert('x')</script>&\"'.jpg"
-        cards = [
-            Card(nasty, image, [Label(nasty, (1, 2, 3), "0.5 <i>")], [("mask", f"masks/{nasty}.png")], nasty),
-            Card("plain", None),
-        ]
-        tables = [Table(nasty, [nasty, "n"], [[nasty, 1.5]], nasty)]
-        write_page(tmp_path / "page.html", nasty, [nasty], cards, tables)
-        return Page(tmp_path / "page.html")
+class TestPlaces:
+    def test_a_name_stands_well_inside_the_largest_part(self):
+        mask = np.zeros((60, 80), np.uint8)
+        mask[5:10, 5:10] = 3
+        mask[20:60, 40:80] = 3  # touches the rim
+        ((value, x, y),) = class_places(mask)
+        assert value == 3
+        assert 55 <= x * 80 <= 65
+        assert 35 <= y * 60 <= 45
 
-    def test_names_are_escaped(self, page):
-        assert "script" not in page.tags
-        assert "i" not in page.tags
-        assert page.text.count("<script>alert('x')</script>") == 10
-
-    def test_links_lead_to_the_files(self, page):
-        assert [unquote(link) for link in page.links[:1]] == ["masks/<script>alert('x')</script>&\"'.jpg.png"]
-
-    def test_nothing_is_loaded_from_elsewhere(self, page):
-        assert all(
-            address.startswith("data:image/jpeg;base64,") for address in page.addresses if address not in page.links
-        )
-        assert not any(":" in link.split("/")[0] or link.startswith("/") for link in page.links)
-        assert "url(" not in page.source
-        assert "@import" not in page.source
-        assert not {"script", "link", "iframe"} & set(page.tags)
-
-    def test_no_name_becomes_an_address_of_another_kind(self, tmp_path):
-        write_page(
-            tmp_path / "page.html", "t", cards=[Card("c", links=[("x", "javascript:alert(1)"), ("y", "//host/x")])]
-        )
-        javascript, host = Page(tmp_path / "page.html").links
-        assert ":" not in javascript
-        assert not host.startswith("//")
-
-    def test_names_of_any_bytes_can_be_written(self, tmp_path):
-        write_page(tmp_path / "page.html", "t", cards=[Card("a\udcff", links=[("mask", "masks/a\udcff.png")])])
-        assert Page(tmp_path / "page.html").links == ["masks/a%FF.png"]
-
-    def test_thumbnails_are_bounded(self, tmp_path):
-        noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
-        write_page(tmp_path / "page.html", "t", cards=[Card("c", noise)], thumbnail=100)
-        assert (tmp_path / "page.html").stat().st_size < 30_000
+    def test_small_parts_and_unsure_pixels_have_no_name(self):
+        mask = np.zeros((100, 100), np.uint8)
+        mask[0, :3], mask[50:] = 1, 255
+        assert class_places(mask, least_share=0.01) == []
+        assert [value for value, _, _ in class_places(mask)] == [1]
 
 
 def test_data_uri_is_a_picture(image):
