@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, read_mask, read_seed, write_mask
-from data.dataset import Index, NoTruth, Record
+from data.artifacts import IGNORE, read_mask, read_seed
+from data.dataset import Index, NoTruth
 from data.images import read_image
 from data.index import class_palette, open_index
 from models.pseudo import pseudo_mask, upsample
 from stages.cam import FILE as CLASSIFIER
-from stages.evaluation import Measurement, count_masks, count_seeds
+from stages.evaluation import Measurement, count_masks, count_seeds, measure_masks
 from stages.networks import load_classifier, load_network
 from stages.predictions import (
     GIVEN,
@@ -30,17 +30,16 @@ from stages.predictions import (
     write_ladder,
     write_predictions,
 )
-from stages.refinement import refiner
+from stages.pseudo import write_pseudo_masks
 from stages.segment import FILE as SEGMENTER
 from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
-from utils.engine import progress
 from utils.files import atomic_path, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 
-LADDER, WALKED_LADDER, PREDICTIONS, EXAMPLE_MASKS = "ladder", "ladder_walked", "predictions", "report_pseudo"
+LADDER, WALKED_LADDER, PREDICTIONS, PSEUDO_LADDER = "ladder", "ladder_walked", "predictions", "ladder_pseudo"
 FILE, PICTURES = "report.json", "report_pictures.json"
 EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
 SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
@@ -103,7 +102,6 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     draw_sheet(run, index, measured, cfg)
     counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
     shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
-    write_example_masks(cfg, run, [index.records[number] for number in shown])
     write_json(run.path(PICTURES), {
         "class_names": list(index.class_names), "pictures": len(index),
         "shown": [index.records[number].name for number in shown],
@@ -131,6 +129,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
         title = walk_title(cfg)
         rows[f"+ {title}"] = walked[GIVEN]
         ends[title] = walked[PREDICTED]
+    rows["pseudo masks"] = make_masks(cfg, run, index, list(rows.values())[-1].folder, **said)
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
         segmenter, _, _ = load_network(run.path(SEGMENTER))
         folder = run.fresh_folder(PREDICTIONS)
@@ -155,6 +154,13 @@ def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Ro
         labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels)
         for labels in (GIVEN, PREDICTED)
     }
+
+
+def make_masks(cfg: Config, run: Run, index: Index, source: Path, **said: Any) -> Row:
+    """Make of the ladder's last seeds the masks that training would get, and measure them."""
+    folder = run.fresh_folder(PSEUDO_LADDER)
+    write_pseudo_masks(cfg, index, source, folder)
+    return Row(measure_masks(index, folder, cfg.workers, labels=GIVEN, crf=cfg.pseudo.refine, **said), folder)
 
 
 def figures_with_intervals(rows: dict[str, Measurement], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -200,26 +206,6 @@ def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
     rest = [number for number in even if number not in chosen]
     places = np.linspace(0, len(rest) - 1, min(len(rest), most - len(chosen))).round().astype(int)
     return sorted(chosen | {rest[place] for place in places})
-
-
-def write_example_masks(cfg: Config, run: Run, records: list[Record]) -> None:
-    """Write `report_pseudo/ID.png`: of pictures of the validation list, the masks that training would get."""
-    folder = run.fresh_folder(EXAMPLE_MASKS)
-    source = run.path(LADDER, RUNGS[-1]) if cfg.affinity.kind == "none" else run.path(WALKED_LADDER, GIVEN)
-    settings = cfg.pseudo
-    for record in progress(records, len(records), "pseudo masks to show"):
-        path = folder / f"{record.name}.png"
-        if path.is_file():
-            continue
-        seed = read_seed(source / f"{record.name}.npz")
-        refinement = None
-        if settings.refine != "none" and len(seed.classes):
-            refinement = refiner(settings.refine, settings, np.array(read_image(record.image)))
-        mask = pseudo_mask(
-            upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes), background=settings.background,
-            threshold=settings.threshold, power=settings.power, ignore_band=settings.ignore_band, refiner=refinement,
-        )  # fmt: skip
-        write_mask(path, mask.numpy())
 
 
 def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:

@@ -14,7 +14,7 @@ from data.index import class_palette, open_index
 from stages.lists import seed_index
 from stages.predictions import BLURRED, GIVEN, PREDICTED
 from stages.pseudo import FOLDER as PSEUDO
-from stages.report import EXAMPLE_MASKS, LADDER, PREDICTIONS, TITLES, WALKED_LADDER, mask_at, walk_title
+from stages.report import LADDER, PREDICTIONS, PSEUDO_LADDER, TITLES, WALKED_LADDER, mask_at, walk_title
 from stages.seeds import FOLDER as SEEDS
 from stages.walk import FOLDER as WALKED
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
@@ -101,7 +101,7 @@ def _validation_layers(
     if walk_row is not None and walked.is_file():
         last = mask_at(walked, walk_row["threshold_best"])
         yield measured("walked seed", last)
-    pseudo = run.path(EXAMPLE_MASKS, f"{record.name}.png")
+    pseudo = run.path(PSEUDO_LADDER, f"{record.name}.png")
     if pseudo.is_file():
         last = read_mask(pseudo)
         yield measured("pseudo mask", last)
