@@ -1,7 +1,7 @@
 """Stage `seeds`: the method's maps for every picture of the seed list, as files."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from utils.engine import Compute, choose_compute, progress
 from utils.run import Run
 
 FOLDER = "seeds"
+Method = TypeVar("Method", bound=IterativeBackgroundBlur)
 
 
 def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
@@ -45,9 +46,9 @@ def seeds_complete(cfg: Config, run: Run) -> bool:
     return all(run.path(FOLDER, f"{record.name}.npz").is_file() for record in seed_index(cfg).records)
 
 
-def build_method(cfg: Config) -> IterativeBackgroundBlur:
-    """The method with the settings of the sections `cam`, `gfm`, `prm` and `ibb`."""
-    return IterativeBackgroundBlur(
+def build_method(cfg: Config, kind: type[Method] = IterativeBackgroundBlur) -> Method:
+    """The method, or a `kind` of it, with the settings of the sections `cam`, `gfm`, `prm` and `ibb`."""
+    return kind(
         cfg.cam.scales,
         cfg.cam.flip,
         gfm=cfg.gfm.enabled,

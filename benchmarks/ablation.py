@@ -1,0 +1,140 @@
+"""What each module is worth: CAM, each module alone, each left out, all, and the walk over features after them.
+
+    python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
+    python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
+
+Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
+own best threshold. Settings are chosen on training pictures; the validation list is for reporting.
+"""
+
+import argparse
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.artifacts import Seed
+from data.index import open_index
+from models.cam import Evidence, gather_evidence
+from models.classifier import Classifier
+from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
+from models.pseudo import upsample
+from stages.cam import FILE as CLASSIFIER
+from stages.networks import load_classifier
+from stages.seeds import build_method, prepare, to_seed, whole_pictures
+from stages.walk import walk_over_features
+from utils.config import Config, load_config
+from utils.engine import choose_compute
+from utils.errors import run_script
+from utils.metrics import ThresholdSweep
+
+MODULES = ("gfm", "prm", "ibb")
+THRESHOLDS = np.linspace(0, 0.8, 81)
+WALKED = {(): "CAM + walk over features", MODULES: "all + walk over features"}
+
+
+class SharedReading:
+    """`gather_evidence` for one picture, read once with everything that any combination of modules wants."""
+
+    def __init__(self, classifier: Classifier, image: Tensor, classes: list[int], cfg: Config):
+        strides = classifier.backbone.strides
+        self.image = image
+        self.fused = [n for n in first_stages(strides) if strides[n] >= cfg.gfm.min_stride and n < len(strides) - 1]
+        self.compared = stages_of_strides(strides, cfg.prm.strides, "prm.strides")
+        self.evidence = gather_evidence(
+            classifier, image, classes, scales=cfg.cam.scales, flip=cfg.cam.flip,
+            gradient_stages=self.fused, feature_stages=self.compared,
+        )  # fmt: skip
+
+    def part(self, gfm: bool, prm: bool) -> Evidence:
+        """What a method with these modules would have read."""
+        whole = self.evidence
+        gradients = whole.gradients if gfm else whole.gradients[:0]
+        return dataclasses.replace(whole, gradients=gradients, features=whole.features if prm else [])
+
+
+class Combination(IterativeBackgroundBlur):
+    """The method with some of its modules; the sharp picture's evidence is given, only blurred pictures are read."""
+
+    shared: SharedReading
+
+    def _read(self, classifier: Classifier, image: Tensor, classes: list[int], scales: tuple[float, ...]) -> Evidence:
+        if image is self.shared.image:
+            return self.shared.part(self.gfm, self.prm)
+        return super()._read(classifier, image, classes, scales)
+
+
+def combinations(cfg: Config) -> dict[tuple[str, ...], Combination]:
+    """The method with every subset of its modules."""
+    found = {}
+    for count in range(len(MODULES) + 1):
+        for names in itertools.combinations(MODULES, count):
+            switched = dataclasses.replace(
+                cfg,
+                **{name: dataclasses.replace(getattr(cfg, name), enabled=name in names) for name in MODULES},
+            )
+            found[names] = build_method(switched, Combination)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
+    parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    args = parser.parse_args()
+    cfg = load_config(args.run / "config.yaml")
+    compute = choose_compute(cfg)
+    classifier = load_classifier(args.run / CLASSIFIER)
+    compute.network(classifier)
+    list_name = args.list or cfg.data.val_list
+    index = open_index(cfg.data, list_name, masks=True)
+    positions = range(0, len(index), args.every)
+    methods = combinations(cfg)
+    titles = {names: " + ".join(names).upper() or "CAM" for names in methods} | {MODULES: "all: GFM + PRM + IBB"}
+    rows = [*titles.values(), *WALKED.values()]
+    sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
+    for item in whole_pictures(index, positions, cfg.workers, "ablation"):
+        classes = item["labels"].nonzero().flatten().tolist()
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        with compute.autocast():
+            shared = SharedReading(classifier, image, classes, cfg)
+            for names, method in methods.items():
+                method.shared = shared
+                seed = to_seed(method(classifier, image, classes), classes, item["image"].shape[-2:])
+                update(sweeps[titles[names]], seed, item["mask"])
+                if names in WALKED:
+                    maps = walk_over_features(
+                        classifier, image, _at_stride_4(seed, image), cfg.affinity, cfg.cam.scales, cfg.cam.flip
+                    )
+                    update(sweeps[WALKED[names]], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
+    print(
+        f"{list_name}, {len(positions)} pictures, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
+    )
+    print(f"{'given labels, best threshold':34}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
+    for title, sweep in sweeps.items():
+        best = int(np.argmax(sweep.curve()))
+        matrix = sweep.at(best)
+        shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
+        print(f"{title:34}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
+
+
+def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
+    """Add one picture's maps."""
+    if not len(seed.classes):
+        sweep.update(target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64))
+        return
+    value, winner = upsample(torch.as_tensor(seed.maps), seed.size).max(dim=0)
+    sweep.update(target, value, torch.as_tensor(seed.classes)[winner] + 1)
+
+
+def _at_stride_4(seed: Seed, image: Tensor) -> Tensor:
+    cells = tuple(-(-side // 4) for side in image.shape[-2:])
+    return upsample(torch.as_tensor(seed.maps, device=image.device), cells)
+
+
+if __name__ == "__main__":
+    run_script(main)
