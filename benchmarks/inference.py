@@ -1,0 +1,158 @@
+"""infer.py on many pictures against the bare network: python -m benchmarks.inference [--pictures 1000] [--input FOLDER]
+
+Rate, on the first --timed pictures. Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
+does. Bare: the same passes on tensors of the same sizes in memory, and nothing else, without and with the refinement. By turns in one
+process, a tenth at a time, so that other work on the machine slows both. Target: at least 0.85 of the bare rate. Ours reads and
+writes beside the network in threads of its own; the ratio of processor time shows what that costs where no core is idle.
+
+Memory, on all: resident megabytes during one call, with a network made quick (a quarter of the size, one view, no refinement),
+because what could grow is the rest.
+
+Without --input the pictures are generated; those of a folder are repeated until there are enough.
+"""
+
+import argparse
+import itertools
+import os
+import resource
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.common import generated_index, scratch_folder
+from data.images import find_images, read_image
+from models.segmenter import build_segmenter
+from stages.bulk import predict_pictures
+from stages.inference import SegmenterPredictor, load_predictor
+from stages.networks import save_network
+from utils.config import load_config
+from utils.errors import UserError, run_script
+
+GENERATED = 40
+SHARES = 10
+MEGABYTE = 2**20
+QUICK = ("segment.scales=[0.25]", "segment.flip=false", "pseudo.refine=none")
+SAMPLE_EVERY = 0.2  # seconds
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="for memory (default: 1000)")
+    parser.add_argument("--timed", type=int, default=100, metavar="N", help="for the rate (default: 100)")
+    parser.add_argument("--input", type=Path, metavar="FOLDER", help="pictures to repeat (default: generated ones)")
+    parser.add_argument(
+        "--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)"
+    )
+    parser.add_argument("--batch", type=int, default=1, metavar="N", help="as infer.py's")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    with scratch_folder() as name:
+        folder = Path(name)
+        path = args.model_path or random_network(folder / "random.pth")
+        predictor, quick = load_predictor(path, args.set), load_predictor(path, [*args.set, *QUICK])
+        if not isinstance(predictor, SegmenterPredictor):
+            raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
+        sources = (
+            find_images(args.input) if args.input else [r.image for r in generated_index(folder, GENERATED).records]
+        )
+        if not sources:
+            raise UserError(f"--input {args.input}: no pictures in this folder; give another")
+        pictures = folder / "pictures"
+        pictures.mkdir()
+        for number, source in zip(range(max(args.pictures, args.timed)), itertools.cycle(sources), strict=False):
+            os.symlink(source.resolve(), pictures / f"{number:05}{source.suffix}")
+        paths = sorted(pictures.iterdir())
+        compare_rates(predictor, paths[: args.timed], folder / "timed", args.batch)
+        watch_memory(quick, paths[: args.pictures], folder / "all", args.batch)
+
+
+def compare_rates(predictor: SegmenterPredictor, pictures: list[Path], output: Path, batch: int) -> None:
+    """Ours and the bare network by turns."""
+    per_share = -(-len(pictures) // SHARES)
+    rows = []
+    for share, first in enumerate(range(0, len(pictures), per_share)):
+        part = pictures[first : first + per_share]
+        images = [predictor._small(np.array(read_image(path))) for path in part]
+        bare = timed(passes, predictor, images, batch, False)
+        refined = timed(passes, predictor, images, batch, True)
+        ours = timed(predict_pictures, part, output / str(share), predictor, batch=batch)
+        rows.append(
+            (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
+        )
+    rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
+    settings, refine = predictor.cfg.segment, predictor.cfg.pseudo.refine
+    print(f"{rate:.2f} pictures a second ({len(pictures)} pictures, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
+          f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares")  # fmt: skip
+    for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
+        print(
+            f"  ratio to the bare network by {clock}: {refined:.2f} with its refinement ({refine}), {bare:.2f} without"
+        )
+
+
+def passes(predictor: SegmenterPredictor, images: Sequence[np.ndarray], batch: int, refined: bool) -> None:
+    """The bare network on pictures in memory."""
+    for start in range(0, len(images), batch):
+        chosen = list(images[start : start + batch])
+        tensors = [predictor._tensor(image) for image in chosen]
+        with predictor.compute.autocast():
+            if refined:
+                predictor._predict_many(chosen, tensors, [None] * len(chosen))
+            else:
+                predictor._probabilities(tensors)
+
+
+def watch_memory(predictor: SegmenterPredictor, pictures: list[Path], output: Path, batch: int) -> None:
+    """Resident memory at each tenth of the pictures of one call, and its peak."""
+    samples: list[tuple[int, float]] = []
+    over = threading.Event()
+
+    def sample() -> None:
+        while not over.wait(SAMPLE_EVERY):
+            samples.append((sum(1 for _ in (output / ".done").glob("*.json")), resident()))
+
+    watcher = threading.Thread(target=sample)
+    watcher.start()
+    try:
+        seconds, _ = timed(predict_pictures, pictures, output, predictor, batch=batch)
+    finally:
+        over.set()
+        watcher.join()
+    marks = [len(pictures) * tenth // SHARES for tenth in range(1, SHARES)]
+    shown = [f"{next((memory for done, memory in samples if done >= mark), resident()):.0f}" for mark in marks]
+    print(f"memory in MB at each tenth of {len(pictures)} pictures ({seconds:.0f} s): {' '.join(shown)}; "
+          f"after the page {resident():.0f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")  # fmt: skip
+
+
+def random_network(path: Path) -> Path:
+    """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
+    cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact")
+    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segment.stage)
+    save_network(path, "segmenter", network, tuple(f"class {number}" for number in range(20)), cfg, {})
+    return path
+
+
+def resident() -> float:
+    """Megabytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
+
+
+def timed(work: Callable, *args: object, **options: object) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    started, computed = time.perf_counter(), time.process_time()
+    work(*args, **options)
+    return time.perf_counter() - started, time.process_time() - computed
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_script(main))

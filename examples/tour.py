@@ -1,0 +1,99 @@
+"""A tour of IBBNet from Python, on generated pictures, in seconds: python examples/tour.py [FOLDER]
+
+What a program of yours would use: settings and data, a classifier, the four maps of the method, a mask with its score, a
+segmentation network, and `predict`. The networks are trained for a moment only, so that the tour is short; in earnest that is
+`python train.py --config config.yaml`.
+
+Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (picture, CAM, + GFM, + PRM, + IBB, mask, truth), result.html, mask.png.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a program of yours has the project's folder on its path
+
+from data.artifacts import read_mask, voc_palette
+from data.dataset import Index, WholePictures
+from data.index import open_index
+from infer import predict
+from models.classifier import Classifier
+from models.pseudo import pseudo_mask, upsample
+from stages.networks import load_classifier
+from stages.pipeline import STAGES
+from stages.seeds import build_method, prepare
+from utils.config import Config, load_config
+from utils.engine import choose_compute
+from utils.errors import run_script
+from utils.files import atomic_path, write_text
+from utils.metrics import ConfusionMatrix
+from utils.run import Run, run_stages
+from utils.visualize import Tile, contact_sheet, heatmap, overlay
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB: the seed", "mask", "truth")
+QUICK = (
+    "device=cpu", "workers=0", "data.shapes_train=24", "data.shapes_val=3", "data.shapes_size=96", "cam.epochs=2", "cam.batch_size=8",
+    "cam.crop_size=96", "cam.resize_long=[96,128]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
+    "segment.crop_size=96", "segment.scales=[1.0]", "report.enabled=false",
+)  # fmt: skip
+
+
+def main() -> None:
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out/tour")
+
+    print("1. Settings: preset demo, made quick. Any setting of config.yaml can be said so.")
+    own = (f"run={folder / 'run'}", f"checkpoint={folder / 'best_model.pth'}", f"data.root={folder / 'data'}")
+    cfg = load_config(ROOT / "config.yaml", "demo", [*QUICK, *own])
+
+    print("2. Data: a list of pictures with image-level labels. Masks are there only where they are asked for.")
+    index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    for record in index.records:
+        print(f"   {record.name}: {', '.join(index.class_names[label] for label in record.labels)}")
+
+    print("3. Training, from labels alone: classifier, seeds, pseudo masks, segmentation network.")
+    run_stages(STAGES, cfg, Run(cfg, sys.argv))
+
+    print("4. The method on single pictures, step by step.")
+    classifier = load_classifier(folder / "run" / "classifier.pth")
+    rows, matrix = show_steps(cfg, classifier, index)
+    with atomic_path(folder / "maps.jpg") as temporary:
+        contact_sheet(rows, COLUMNS, "what each step of the method adds", tile=180).save(temporary, quality=90)
+    print(f"   seeds of {matrix.n_images} pictures: mIoU {100 * matrix.miou():.1f}, over-activation "
+          f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %")  # fmt: skip
+
+    print("5. A mask of any picture. In a notebook the result shows itself; here it becomes a page.")
+    result = predict(index.records[0].image, folder / "best_model.pth", device="cpu")
+    result.save(folder / "mask.png")
+    write_text(folder / "result.html", f"<!doctype html><meta charset=utf-8><title>mask</title>{result._repr_html_()}")
+    print("   " + (", ".join(f"{found.name} {found.share:.0%}" for found in result.classes) or "background alone"))
+    print(f"see {folder / 'maps.jpg'}, {folder / 'result.html'}, {folder / 'mask.png'}")
+
+
+def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:
+    """A row of tiles for each picture, and the score of the seeds cut at the configured threshold."""
+    compute, method, palette = choose_compute(cfg), build_method(cfg), voc_palette()
+    matrix = ConfusionMatrix(len(index.class_names) + 1)
+    rows = []
+    for record, item in zip(index.records, WholePictures(index), strict=True):
+        classes = list(record.labels)
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the picture
+        size = tuple(item["image"].shape[-2:])
+        mask = pseudo_mask(
+            upsample(trace.ibb.cpu(), size), torch.tensor(classes), background="threshold", threshold=cfg.pseudo.threshold,
+            power=cfg.pseudo.power, ignore_band=0.0, refiner=None,
+        )  # fmt: skip
+        truth = read_mask(record.mask)
+        matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
+        pixels = item["image"].permute(1, 2, 0).numpy()
+        maps = [getattr(trace, step)[0].cpu().numpy() for step in ("cam", "gfm", "prm", "ibb")]
+        drawn = [overlay(pixels, values, palette) for values in (torch.as_tensor(mask).byte().numpy(), truth)]
+        rows.append([Tile(picture) for picture in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
+        rows[-1][0] = Tile(pixels, f"{record.name}: maps of {index.class_names[classes[0]]}")
+    return rows, matrix
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))
