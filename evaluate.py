@@ -112,7 +112,8 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Measurement]:
     network, checkpoint, own = load_network(args.model_path)
     if checkpoint.class_names != index.class_names:
         raise UserError(
-            f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}"
+            f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}; "
+            "name the data that it was trained for with --config, --preset or --set data.root=..."
         )
     said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with tempfile.TemporaryDirectory() as scratch:

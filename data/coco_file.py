@@ -100,7 +100,7 @@ def read_label_table(path: str | Path, background: str = "", complain: Complain 
     try:
         state = path.stat()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read ({error}); check data.root and who may read it") from error
     return _remember(path, (state.st_size, state.st_mtime_ns), background)
 
 
@@ -175,7 +175,7 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
         with path.open(encoding="utf-8-sig") as file:
             document = json.load(file, object_hook=shorten)
     except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON in UTF-8: {error}") from error
+        raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: this is not JSON ({error.msg}); download or export it again"

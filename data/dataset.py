@@ -90,7 +90,9 @@ def check_index(index: Index, what: str) -> Index:
         UserError: it has not; the message names `what`.
     """
     if len(index.class_names) > MAX_CLASSES:
-        raise UserError(f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}")
+        raise UserError(
+            f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in data.classes"
+        )
     if not index.records:
         raise UserError(f"{what} has no pictures; give a list with at least one name")
     seen: set[str] = set()

@@ -81,7 +81,9 @@ def find_table(root: Path, labels: str) -> Path | None:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
     if not path.is_file() or path.suffix.lower() not in (".csv", ".json"):
-        raise UserError(f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}")
+        raise UserError(
+            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path"
+        )
     return path
 
 

@@ -46,7 +46,7 @@ def _read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
+        raise UserError(f"{path} cannot be read ({error}); check the path") from error
     if content.startswith(UTF16_MARKS):
         raise UserError(f"{path} is text in UTF-16, expected UTF-8; save it as UTF-8")
     try:

@@ -173,7 +173,7 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
     if labels:
         path = Path(labels) if Path(labels).is_file() else root / labels
         if not path.is_file():
-            raise UserError(f"data.labels: there is no file {labels}, neither here nor under {root}")
+            raise UserError(f"data.labels: there is no file {labels}, neither here nor under {root}; give its path")
         if path.suffix not in (".csv", ".npy"):
             raise UserError(f"data.labels {path}: expected a .csv or a .npy file")
         return path

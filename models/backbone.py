@@ -257,13 +257,13 @@ def load_state(module: nn.Module, state: dict[str, Tensor], where: str, ignore: 
         UserError: names the first entries that do not fit.
     """
     if not isinstance(state, dict):
-        raise UserError(f"{where} does not hold a state dictionary")
+        raise UserError(f"{where} does not hold a state dictionary; save the network's state_dict() alone")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(ignore)} if ignore else state
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
         detail = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
-        raise UserError(f"{where} does not fit the network: {detail}") from error
+        raise UserError(f"{where} does not fit the network: {detail}; give a file of this backbone") from error
 
 
 def lite0_imagenet_state() -> dict[str, Tensor]:

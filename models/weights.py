@@ -90,7 +90,7 @@ def read_weights(path: str | Path) -> Weights:
         checkpoint = to_checkpoint(content, path)
         return Weights(str(path), checkpoint.state, checkpoint.backbone, checkpoint.class_names)
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} does not hold a state dictionary")
+        raise UserError(f"{path} does not hold a state dictionary; save the network's state_dict() alone")
     strange = [
         str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
     ]
@@ -123,7 +123,9 @@ def published_state(state: dict[str, Tensor], where: str = "the network") -> dic
     elif "classifier.weight" in state and "classifier.bias" not in state:
         names = CAM_NAMES
     else:
-        raise UserError(f"{where} is neither a classifier nor an affinity network; IRN's program knows these two only")
+        raise UserError(
+            f"{where} is neither a classifier nor an affinity network; IRN's program knows these two only; give classifier.pth or affinity.pth of a run"
+        )
     # What ResNet-50 has and other backbones, ResNet-101 among them, have not.
     if "backbone.layer3.5.conv3.weight" not in state or "backbone.layer3.6.conv3.weight" in state:
         raise UserError(

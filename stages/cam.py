@@ -55,5 +55,6 @@ def check_labels(index: Index, list_name: str) -> None:
     """A list to train on must have at least one picture of some class."""
     if not any(record.labels for record in index.records):
         raise UserError(
-            f"no picture of list '{list_name}' has a label; image-level labels are what training learns from"
+            f"no picture of list '{list_name}' has a label; image-level labels are what training learns from: "
+            "set data.labels to their file, or data.train_list to another list"
         )

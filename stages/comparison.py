@@ -128,7 +128,8 @@ def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
     network, checkpoint, _ = load_network(source)
     if checkpoint.class_names != index.class_names:
         raise UserError(
-            f"{source} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}"
+            f"{source} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}; "
+            "name the data that it was trained for with --config, --preset or --set data.root=..."
         )
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)

@@ -200,7 +200,8 @@ class _SeedReader:
             return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
         if seed.classes.max() >= self.num_classes:
             raise UserError(
-                f"seed file {path} has class {int(seed.classes.max())}; the data has classes 0..{self.num_classes - 1}"
+                f"seed file {path} has class {int(seed.classes.max())}; the data has classes 0..{self.num_classes - 1}; "
+                "name the data that it was made of with --config"
             )
         value, winner = upsample(torch.from_numpy(seed.maps), seed.size).max(dim=0)
         return target, value, torch.from_numpy(seed.classes)[winner] + 1

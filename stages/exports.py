@@ -148,7 +148,7 @@ def export_voc(masks: MaskSet, output: Path) -> Exported:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
         raise UserError(f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
-                        f"are of {', '.join(list(masks.class_names.values())[:5])}, ...")  # fmt: skip
+                        f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo")  # fmt: skip
     path = output / "voc_server.tgz"
     counter = _Unsure()
     with tempfile.TemporaryDirectory() as scratch, atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:  # fmt: skip

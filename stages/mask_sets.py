@@ -124,6 +124,6 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
 def _suffixes(pictures: Path) -> dict[str, str]:
     """Suffix by name of the pictures of a folder, at any depth."""
     if not pictures.is_dir():
-        raise UserError(f"--pictures {pictures}: there is no such folder")
+        raise UserError(f"--pictures {pictures}: there is no such folder; check the path")
     paths = (path for path in sorted(pictures.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
     return {path.relative_to(pictures).with_suffix("").as_posix(): path.suffix for path in paths}

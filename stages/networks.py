@@ -89,7 +89,8 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}"
+            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}; "
+            "take another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval(), checkpoint, cfg

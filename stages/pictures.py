@@ -84,7 +84,9 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
             reader = csv.reader(file)
             rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"--labels {path} cannot be read as CSV in UTF-8: {error}") from error
+        raise UserError(
+            f"--labels {path} cannot be read as CSV in UTF-8 ({error}); check the path, or save the table anew"
+        ) from error
     rows = [(line, row) for line, row in rows if any(row)]
     if not rows:
         raise UserError(

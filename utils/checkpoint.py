@@ -100,7 +100,8 @@ def load_tensors(path: str | Path) -> Any:
     except DAMAGED_WEIGHTS as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
         raise UserError(
-            f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, which is refused"
+            f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, "
+            "which is refused; download or copy it again, or save its state_dict() alone"
         ) from error
 
 

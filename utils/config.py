@@ -310,7 +310,9 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
                 )
             values |= _flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")))
     elif preset is not None:
-        raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in")
+        raise UserError(
+            f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
+        )
     return _build(values | _parse_overrides(overrides))
 
 
@@ -371,14 +373,14 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration file {path} cannot be read: {error}") from error
+        raise UserError(f"configuration file {path} cannot be read ({error}); check the path") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}; mend the line") from error
     if not isinstance(document, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found a {type(document).__name__}")
     lines: dict[str, int] = {}
@@ -422,7 +424,7 @@ def _build(values: dict[str, tuple[Any, str]]) -> Config:
     sections: dict[str, dict[str, Any]] = {}
     for key, (value, where) in values.items():
         if key not in keys:
-            raise UserError(f"{where}: unknown setting '{key}'{_nearest(key, keys)}")
+            raise UserError(f"{where}: unknown setting '{key}'{_nearest(key, keys) or '; config.yaml lists all'}")
         value = _convert(value, keys[key], key, where)
         low, high = BOUNDS.get(key, (None, None))
         for number in value if isinstance(value, tuple) else (value,):
@@ -447,7 +449,7 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
     }
     for key, (low, high) in ranges.items():
         if low > high:
-            raise UserError(f"{where[key]}: '{key}' is a range, smallest first, found [{low}, {high}]")
+            raise UserError(f"{where[key]}: '{key}' is a range, expected the smallest first, found [{low}, {high}]")
     ordered = (
         ("prm.lo", cfg.prm.lo, "prm.hi", cfg.prm.hi),
         ("affinity.bg_threshold", cfg.affinity.bg_threshold, "affinity.fg_threshold", cfg.affinity.fg_threshold),
@@ -458,9 +460,7 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
             raise UserError(f"{said}: '{low_key}' ({low}) must not be above '{high_key}' ({high})")
     for color in cfg.data.colors:
         if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
-            raise UserError(
-                f"{where['data.colors']}: 'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'"
-            )
+            raise UserError(f"{where['data.colors']}: 'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'")
     for key, scales in (
         ("cam.scales", cfg.cam.scales),
         ("ibb.scales", cfg.ibb.scales),
