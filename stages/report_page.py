@@ -99,9 +99,9 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
             gained = Cell(text, gain["miou"], strong=gain["clear"], note=f"over {gain['over']}; {told}")
         rows.append((
             title, Cell(_percent(row["miou_best"]), row["miou_best"], strong=True),
-            "" if low is None else f"{100 * low:.1f} .. {100 * high:.1f}", gained,
+            Cell("") if low is None else Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low), gained,
             _cell(row["over_activation_best"]), _cell(row["under_activation_best"]),
-            *(("", "") if row["threshold_best"] is None else (f"{row['threshold_best']:.2f}", _cell(row["miou"]))),
+            *(("", "") if row["threshold_best"] is None else (Cell(f"{row['threshold_best']:.2f}", row["threshold_best"]), _cell(row["miou"]))),
         ))  # fmt: skip
     level = f"{100 * LEVEL:.0f} %"
     header = ("", "mIoU", f"{level} interval", "over the line before", "over-activation", "under-activation", "best threshold",
@@ -174,7 +174,13 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
             rows.append((names[row], *cells))
         header = ("truth \\ mask", *(names[column] for column in present))
         tables.append(
-            Table("Matrix", header, rows, f"'{title}': share of each class's pixels, in per cent; rows are the truth.")
+            Table(
+                "Matrix",
+                header,
+                rows,
+                f"'{title}': share of each class's pixels, in per cent; rows are the truth.",
+                upright=True,
+            )
         )
     wrong = counts - np.diag(np.diag(counts))
     largest = np.argsort(-wrong, axis=None)[:CONFUSIONS]

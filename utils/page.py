@@ -54,13 +54,19 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of a page; cells are text, numbers, or `Cell`. The first column names the rows."""
+    """A table of a page; cells are text, numbers, or `Cell`. The first column names the rows.
+
+    Attributes:
+        sortable: whether a click on a heading sorts.
+        upright: whether headings stand upright, for many narrow columns.
+    """
 
     title: str
     header: Sequence[str]
     rows: Sequence[Sequence[str | float | Cell]]
     note: str = ""
     sortable: bool = False
+    upright: bool = False
     kind: str = field(default="table", init=False)
 
 

@@ -26,9 +26,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(capsys):
     assert capsys.readouterr() == ("", "error: no such file x; give another\n")
 
 
-def test_an_interrupt_says_how_to_go_on(capsys):
-    assert run_script(lambda: fail(KeyboardInterrupt())) == 130
-    assert "run the same command again" in capsys.readouterr().err
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my pictures"])
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    assert run_script(lambda: fail(KeyboardInterrupt("in stage cam"))) == 130
+    said = capsys.readouterr().err
+    assert "interrupted in stage cam; run the same command again" in said
+    assert said.endswith("    python train.py --set 'data.root=my pictures'\n")
 
 
 def test_our_mistake_is_not_swallowed():

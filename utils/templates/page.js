@@ -36,10 +36,10 @@
     });
   }
 
-  const source = byId("pictures");
+  const source = byId("gallery-data");
   if (!source) return;
   const { items, layers } = JSON.parse(source.textContent);
-  const PAGE = 48;
+  const PAGE = 48;  // pictures shown at a time
   let limit = PAGE;
   let shown = [];   // what the grid shows, in order
   let walked = [];  // what the arrows of the viewer walk through
@@ -66,6 +66,7 @@
       const image = make("img", className);
       image.alt = alternative;
       image.decoding = "async";
+      image.loading = "lazy";
       image.src = uri;
       box.append(image);
     };
@@ -74,9 +75,10 @@
     if (!item.uri && !layer) box.append(make("span", "missing", "no picture"));
     if (layer && named) {
       for (const [name, x, y] of layer.places) {
-        const place = make("span", "place over", name);
+        const place = make("span", "place", name);
         place.style.left = `${x}%`;
         place.style.top = `${y}%`;
+        place.style.transform = `translate(-${x}%, -${y}%)`;  // a name at the rim stays inside
         box.append(place);
       }
     }

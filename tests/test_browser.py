@@ -1,0 +1,211 @@
+"""Both pages in a headless Chromium, as a person uses them: by mouse, by keyboard, on a phone, in dark mode."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages.bulk import predict_pictures
+from stages.report_page import FILE, write_report_page
+from tests.browser import PHONE, open_browser, overlaps, problems, visit
+from tests.stages.measured import measured_run
+from tests.test_infer import Stub, save
+from utils.page import Gallery, Item, Layer, Section, picture_uri, write_page
+
+CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    yield from open_browser()
+
+
+@pytest.fixture
+def report(browser, tmp_path, make_voc, monkeypatch) -> Path:
+    cfg, run = measured_run(tmp_path, make_voc, monkeypatch)
+    write_report_page(cfg, run)
+    return run.path(FILE)
+
+
+@pytest.fixture
+def gallery(browser, tmp_path) -> Path:
+    for number in range(7):
+        save(tmp_path / "in" / f"picture {number} <b>.png", (60, 80), number % 3)
+    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    return tmp_path / "out" / "index.html"
+
+
+def texts(browser, selector: str) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())", selector
+    )
+
+
+def choose(browser, name: str, value: str) -> None:
+    """Choose an option as a person does."""
+    from selenium.webdriver.support.select import Select
+
+    Select(browser.find_element("id", name)).select_by_visible_text(value)
+
+
+def press(browser, *keys: str) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    ActionChains(browser).send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [(1400, 900), PHONE])
+@pytest.mark.parametrize("page", ["report", "gallery"])
+def test_nothing_is_broken_and_nothing_overlaps(browser, page, size, dark, request):
+    path = request.getfixturevalue(page)
+    visit(browser, path, size, dark)
+    assert problems(browser, path.parent) == []
+    assert overlaps(browser, CONTROLS) == []
+    browser.execute_script("document.querySelector('#grid button').click()")
+    assert problems(browser, path.parent) == []
+    assert overlaps(browser, "dialog figure, dialog .head > *") == []
+    background = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    brightness = np.mean([int(part) for part in background.strip("rgb()").split(",")])
+    assert (brightness < 60) if dark else (brightness > 200)
+
+
+def test_class_filter_order_and_layers(browser, report):
+    visit(browser, report)
+    assert len(texts(browser, "#grid .card")) == 10
+    assert texts(browser, "#count") == ["10 pictures"]
+    scores = [float(text.split()[1]) for text in texts(browser, "#grid .score")]
+    assert scores == sorted(scores)
+    choose(browser, "order", "highest IoU first")
+    assert [float(text.split()[1]) for text in texts(browser, "#grid .score")] == sorted(scores, reverse=True)
+    choose(browser, "class", "cat")
+    count = len(texts(browser, "#grid .card"))
+    assert 0 < count < 10
+    assert texts(browser, "#count") == [f"{count} of 10 pictures"]
+    assert all(text.startswith("IoU of cat") for text in texts(browser, "#grid .score"))
+    choose(browser, "layer", "blur, round 2")
+    assert texts(browser, "#grid .score")[0].endswith("(prediction)")  # what has no figure shows the last that has one
+    alternatives = browser.execute_script(
+        "return [...document.querySelectorAll('#grid img')].map((image) => image.alt)"
+    )
+    assert all(text.startswith("blur, round 2 of p") for text in alternatives)
+    assert problems(browser, report.parent) == []
+
+
+def test_worst_and_best_stand_above(browser, report):
+    visit(browser, report)
+    worst, best = (
+        [float(text.split()[1]) for text in texts(browser, f"[data-extreme={kind}] .score")]
+        for kind in ("worst", "best")
+    )
+    assert worst == sorted(worst)
+    assert best == sorted(best, reverse=True)
+    assert worst[-1] <= best[-1]
+
+
+def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
+    visit(browser, report)
+    browser.execute_script("document.querySelector('#grid button').focus()")
+    press(browser, "ENTER")
+    assert browser.find_element("id", "viewer").is_displayed()
+    captions = browser.execute_script(
+        "return [...document.querySelectorAll('dialog figcaption')].map((caption) => caption.firstChild.textContent.split(',')[0])"
+    )
+    assert captions == [
+        "picture", "truth", "CAM map", "CAM", "blur", "blur", "seed map", "seed", "pseudo mask", "prediction", "errors",
+    ]  # fmt: skip
+    assert len(texts(browser, "dialog figure")) == 11
+    first = texts(browser, "#viewer-title")
+    press(browser, "ARROW_RIGHT")
+    assert texts(browser, "#viewer-title") != first
+    press(browser, "ARROW_LEFT")
+    assert texts(browser, "#viewer-title") == first
+    figure = browser.find_element("css selector", "dialog figure button")
+    before = figure.size["width"]
+    figure.click()
+    assert figure.size["width"] > 1.5 * before
+    assert "background" in texts(browser, "#viewer-table th")
+    assert problems(browser, report.parent) == []
+    press(browser, "ESCAPE")
+    assert not browser.find_element("id", "viewer").is_displayed()
+
+
+def test_the_slider_changes_what_lies_over_the_picture(browser, gallery):
+    visit(browser, gallery)
+    opacity = "return Number(getComputedStyle(document.querySelector('#grid img.over')).opacity)"
+    before = browser.execute_script(opacity)
+    browser.find_element("id", "opacity").click()
+    press(browser, "HOME")
+    assert browser.execute_script(opacity) == 0
+    press(browser, "END")
+    assert browser.execute_script(opacity) == 1
+    assert before not in (0, 1)
+
+
+def test_the_gallery_filters_classes_and_offers_files(browser, gallery):
+    visit(browser, gallery)
+    assert len(texts(browser, "#grid .card")) == 7
+    links = browser.find_elements("css selector", "#grid .links a")
+    assert len(links) == 14
+    assert all(link.get_attribute("download") is not None for link in links)
+    names = texts(browser, "#class option")[1:]
+    assert names == sorted(names)
+    counts = []
+    for name in names:
+        choose(browser, "class", name)
+        counts.append(len(texts(browser, "#grid .card")))
+    assert max(counts) <= 7
+    assert sum(counts) >= 7
+    assert problems(browser, gallery.parent) == []
+
+
+def test_a_table_sorts(browser, report):
+    visit(browser, report)
+    button = browser.find_element("css selector", "#part-classes thead th:nth-child(2) button")
+    column = "#part-classes tbody td:nth-child(2)"
+    for order in (True, False):
+        browser.execute_script("arguments[0].click()", button)
+        values = [float(text) for text in texts(browser, column)]
+        assert values == sorted(values, reverse=order)
+
+
+def test_more_pictures_are_shown_on_demand(browser, tmp_path):
+    uri = picture_uri(np.zeros((10, 10, 3), np.uint8))
+    items = [Item(f"p{number:03}", uri, (10, 10)) for number in range(100)]
+    write_page(tmp_path / "page.html", "many", [], [Section("Pictures", [Gallery(items)])])
+    visit(browser, tmp_path / "page.html")
+    assert len(texts(browser, "#grid .card")) == 48
+    browser.execute_script("document.getElementById('more').click()")
+    browser.execute_script("document.getElementById('more').click()")
+    assert len(texts(browser, "#grid .card")) == 100
+    assert not browser.find_element("id", "more").is_displayed()
+
+
+@pytest.mark.parametrize("fault", ["link", "picture", "console", "script", "wide"])
+def test_faults_are_found(browser, tmp_path, fault):
+    """The check itself: each kind of fault makes it say something."""
+    good = picture_uri(np.zeros((10, 10, 3), np.uint8))
+    bad = good[:40] + "AAAA" if fault == "picture" else good
+    links = [("mask", "none.png" if fault == "link" else "page.html")]
+    layer = Layer("mask", bad)
+    path = tmp_path / "page.html"
+    write_page(
+        path, "t", [], [Section("s", [Gallery([Item("i", good, (10, 10), layers=[layer], links=links)], "mask")])]
+    )
+    if fault == "console":
+        path.write_text(path.read_text().replace("<main>", '<main><img src="https://example.org/x.png" alt="x">'))
+    if fault == "script":  # another script than the policy allows
+        path.write_text(path.read_text().replace('"use strict";', '"use strict"; throw new Error("x");'))
+    if fault == "wide":
+        path.write_text(path.read_text().replace("<main>", '<main><div style="width:9000px">wide</div>'))
+    visit(browser, path)
+    assert problems(browser, tmp_path) != []
+
+
+def test_a_sound_page_has_no_fault(browser, tmp_path):
+    good = picture_uri(np.zeros((10, 10, 3), np.uint8))
+    items = [Item("i", good, (10, 10), layers=[Layer("mask", good)], links=[("page", "page.html")])]
+    write_page(tmp_path / "page.html", "t", [], [Section("s", [Gallery(items, "mask")])])
+    visit(browser, tmp_path / "page.html")
+    assert problems(browser, tmp_path) == []

@@ -1,0 +1,77 @@
+"""What is said at which level, once, and how."""
+
+import argparse
+import logging
+import warnings
+
+import pytest
+
+import utils.console as console
+from utils.console import NORMAL, QUIET, VERBOSE, add_console_options, progress, say, setup_console, table_of
+
+
+@pytest.fixture
+def level(monkeypatch):
+    """A function that sets the level as the command line does; what it changes is put back."""
+    monkeypatch.setattr(console, "_level", NORMAL)
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    before = list(logging.getLogger().handlers)
+
+    def choose(*arguments: str) -> None:
+        parser = argparse.ArgumentParser()
+        add_console_options(parser)
+        setup_console(parser.parse_args(arguments))
+
+    yield choose
+    logging.getLogger().handlers[:] = before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
+)
+def test_each_level_says_what_it_should(level, capsys, arguments, said):
+    level(*arguments)
+    for number in (QUIET, NORMAL, VERBOSE):
+        say(f"level {number}", number)
+    assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in said]
+
+
+def test_quiet_and_verbose_exclude_each_other(level, capsys):
+    with pytest.raises(SystemExit):
+        level("--quiet", "--verbose")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--quiet"]])
+def test_a_warning_is_said_once_in_one_line(level, capsys, arguments):
+    level(*arguments)
+    for _ in range(3):
+        logging.getLogger("anyone").warning("disk %s is slow", "x")
+        warnings.showwarning(UserWarning("no weights"), UserWarning, "file.py", 7)
+    logging.getLogger("anyone").info("not a warning")
+    assert capsys.readouterr().err.splitlines() == ["warning: disk x is slow", "warning: no weights"]
+
+
+def test_each_call_of_a_script_says_it_anew(level, capsys):
+    for _ in range(2):
+        level()
+        logging.getLogger("anyone").warning("again")
+    assert capsys.readouterr().err.count("again") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "terminal", "drawn"), [([], True, True), ([], False, False), (["--quiet"], True, False)]
+)
+def test_bars_are_for_terminals(level, monkeypatch, capsys, arguments, terminal, drawn):
+    level(*arguments)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert list(progress(range(3), 3, "seeds")) == [0, 1, 2]
+    assert ("seeds" in capsys.readouterr().err) == drawn
+
+
+def test_a_table_sets_numbers_under_each_other():
+    lines = table_of({"pictures": 1023, "loss": 0.068679, "note": "a\nb " + "x" * 200}).splitlines()
+    assert lines[0] == "  pictures     1023"
+    assert lines[1] == "  loss      0.06868"
+    assert lines[2].startswith("  note      a b xxx")
+    assert lines[2].endswith("…")
+    assert table_of({}) == ""

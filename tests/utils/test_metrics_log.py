@@ -1,0 +1,62 @@
+"""metrics.jsonl: what is written is read, of repeated trainings the last, and events beside it."""
+
+import pytest
+
+from utils.errors import UserError
+from utils.events import FOLDER, Events
+from utils.metrics_log import append_metrics, read_metrics
+
+
+def test_what_is_written_is_read(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert read_metrics(path) == {}
+    rows = [{"epoch": epoch, "loss": 1 / epoch} for epoch in (1, 2, 3)]
+    for row in rows:
+        append_metrics(path, "cam", row)
+        append_metrics(path, "segment", row)
+    assert read_metrics(path) == {stage: [{"stage": stage, **row} for row in rows] for stage in ("cam", "segment")}
+
+
+@pytest.mark.parametrize(
+    ("epochs", "kept"), [([1, 2, 3, 1, 2], [3, 4]), ([1, 2, 2, 3], [0, 2, 3]), ([1, 2, 3, 2], [0, 3]), ([1, 1, 1], [2])]
+)
+def test_of_repeated_epochs_the_later_counts(tmp_path, epochs, kept):
+    for number, epoch in enumerate(epochs):
+        append_metrics(tmp_path / "m", "cam", {"epoch": epoch, "number": number})
+    assert [row["number"] for row in read_metrics(tmp_path / "m")["cam"]] == kept
+
+
+def test_a_last_line_that_was_cut_off_is_left_out_and_another_is_an_error(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_metrics(path, "cam", {"epoch": 1})
+    with path.open("a") as file:
+        file.write('{"stage": "ca')
+    assert len(read_metrics(path)["cam"]) == 1
+    with path.open("a") as file:
+        file.write("\n{}\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: .*mend or delete"):
+        read_metrics(path)
+
+
+def test_events_hold_the_numbers(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs tensorboard (requirements-extras.txt)")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = Events(tmp_path)
+    for step in (5, 10):
+        events.add("cam", {"step": step, "epoch": step // 5, "loss": 1 / step})
+    events.close()
+    reader = EventAccumulator(str(tmp_path / FOLDER / "cam")).Reload()
+    assert set(reader.Tags()["scalars"]) == {"epoch", "loss"}
+    assert [(event.step, event.value) for event in reader.Scalars("loss")] == [
+        (5, pytest.approx(0.2)),
+        (10, pytest.approx(0.1)),
+    ]
+
+
+def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("utils.events.tensorboard_installed", lambda: False)
+    events = Events(tmp_path)
+    events.add("cam", {"step": 1, "loss": 1.0})
+    events.close()
+    assert list(tmp_path.iterdir()) == []
