@@ -48,7 +48,7 @@ def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10
     return walked.view(cams.shape)
 
 
-def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 8, keep: float = 0.8) -> Tensor:
+def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 4, keep: float = 0.8) -> Tensor:
     """A walk that needs no training: over the likeness of a classifier's own features.
 
     x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between all cells.

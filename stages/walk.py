@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from data.artifacts import Seed, read_seed, write_seed
 from data.dataset import Index
 from models.affinity import AffinityNet, boundary
-from models.cam import gather_evidence, normalise_maps
+from models.cam import gather_evidence, map_size, normalise_maps
 from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
@@ -27,7 +27,6 @@ from utils.engine import Compute, choose_compute
 from utils.run import Run
 
 FOLDER = "walked"
-FEATURE_GRID = 16  # pixels a cell of the walk over features: the stages compared are no finer, and all cells meet all
 
 
 def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
@@ -111,14 +110,9 @@ def walk_over_features(
     """The walk over likeness of features; each map divided by its maximum."""
     stages = stages_of_strides(network.backbone.strides, settings.feature_strides, "affinity.feature_strides")
     evidence = gather_evidence(network, image, [], scales=scales, flip=flip, feature_stages=stages)
-    cells = [max(1, round(side / FEATURE_GRID)) for side in image.shape[-2:]]
-    unit = unit_features([_shrink(stage, cells) for stage in evidence.features])
+    start = interpolate(maps[None].float(), map_size(*image.shape[-2:]), mode="area")[0]
     walked = feature_walk(
-        _shrink(maps, cells), unit,
+        start, unit_features(evidence.features),
         power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep,
     )  # fmt: skip
     return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
-
-
-def _shrink(maps: Tensor, size: list[int]) -> Tensor:
-    return interpolate(maps[None].float(), size, mode="area")[0]

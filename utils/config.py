@@ -135,7 +135,7 @@ class AffinityConfig:
     walk_background: float = 0.0
     feature_strides: tuple[int, ...] = (8, 16)
     feature_power: float = 8.0
-    feature_steps: int = 8
+    feature_steps: int = 4
     feature_keep: float = 0.8
 
 
