@@ -1,25 +1,142 @@
-"""The README's picture from a finished run: python docs/figure.py runs/demo
+"""The project's own pictures, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
 
-Takes the first whole rows of the run's `report.jpg`, small enough for a repository.
+    result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
+    method.jpg      for method.md: what each step of the method adds, with the pictures that the rounds of blur have read
+    threshold.jpg   for method.md: one seed cut at several background thresholds
+
+The pictures are generated ones that no network has seen; they are not those of the run's lists.
 """
 
+import argparse
 import sys
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from data.artifacts import voc_palette
+from data.shapes import SHAPES_CLASSES, Scene, scenes
+from models.classifier import Classifier
+from models.ibb import Trace
+from models.pseudo import pseudo_mask, upsample
+from stages.networks import load_network
+from stages.refinement import refiner
+from stages.seeds import build_method, prepare
+from utils.config import Config
+from utils.engine import choose_compute
+from utils.errors import UserError, run_script
+from utils.files import atomic_path
+from utils.visualize import Tile, contact_sheet, heatmap, overlay
+
 HEIGHT, WIDTH, GAP = 1420, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
+SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of pictures than training's and validation's (0 and 1)
+SHOWN = ("train", "owl", "boat")  # a picture of each
+STEPS = ("picture", "CAM  C", "+ GFM  G", "+ PRM  A", "blurred  x1", "blurred  x2", "+ IBB", "mask", "truth")
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def main() -> None:
-    sheet = Image.open(Path(sys.argv[1]) / "report.jpg").convert("L")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of preset demo")
+    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="of result, method, threshold (default: all)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="default: docs/")
+    args = parser.parse_args()
+    for name in args.figures or FIGURES:
+        if name not in FIGURES:
+            raise UserError(f"there is no figure '{name}'; known: {', '.join(FIGURES)}")
+        with atomic_path(args.output / f"{name}.jpg") as temporary:
+            FIGURES[name](args.run).save(temporary, quality=85, optimize=True)
+        print(args.output / f"{name}.jpg")
+
+
+def result(run: Path) -> Image.Image:
+    """Rows of the report, cut where they end."""
+    sheet = Image.open(run / "report.jpg").convert("L")
     blank = (np.asarray(sheet)[:HEIGHT] > 230).all(axis=1)
     ends = [y for y in range(GAP, len(blank)) if blank[y - GAP : y].all()]
-    figure = Image.open(Path(sys.argv[1]) / "report.jpg").crop((0, 0, sheet.width, ends[-1]))
+    figure = Image.open(run / "report.jpg").crop((0, 0, sheet.width, ends[-1]))
     figure.thumbnail((WIDTH, HEIGHT))
-    figure.save(Path(__file__).parent / "result.jpg", quality=85, optimize=True)
+    return figure
+
+
+def method(run: Path) -> Image.Image:
+    """A row a picture: the maps of its first class after each step, and what two rounds have read."""
+    classifier, cfg = trained(run)
+    rows = []
+    for scene in chosen():
+        trace = traced(classifier, cfg, scene)
+        maps = {
+            name: heatmap(scene.image, getattr(trace, name)[0].cpu().numpy()) for name in ("cam", "gfm", "prm", "ibb")
+        }
+        seen = [shown(picture, classifier) for picture in (*trace.blurred, *trace.blurred[-1:])[:2]]
+        masks = [
+            overlay(scene.image, mask, voc_palette())
+            for mask in (cut(trace, scene, cfg, cfg.pseudo.threshold), scene.mask)
+        ]
+        pictures = (scene.image, maps["cam"], maps["gfm"], maps["prm"], *seen, maps["ibb"], *masks)
+        rows.append([Tile(np.asarray(picture)) for picture in pictures])
+        rows[-1][1] = Tile(maps["cam"], SHAPES_CLASSES[scene.labels[0]])
+    return contact_sheet(rows, STEPS, tile=TILE)
+
+
+def threshold(run: Path) -> Image.Image:
+    """A row a picture: its seed's mask at each threshold."""
+    classifier, cfg = trained(run)
+    rows = []
+    for scene in chosen():
+        trace = traced(classifier, cfg, scene)
+        seed = heatmap(scene.image, trace.ibb.amax(dim=0).cpu().numpy())
+        masks = [overlay(scene.image, cut(trace, scene, cfg, value), voc_palette()) for value in THRESHOLDS]
+        rows.append([Tile(picture) for picture in (seed, *masks)])
+    return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
+
+
+FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method": method, "threshold": threshold}
+
+
+def trained(run: Path) -> tuple[Classifier, Config]:
+    """The run's classifier with its settings."""
+    network, checkpoint, cfg = load_network(run / "classifier.pth")
+    if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
+        raise UserError(f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
+                        "python train.py --config config.yaml")  # fmt: skip
+    return network, cfg
+
+
+def chosen() -> list[Scene]:
+    """The first picture whose first class is each of `SHOWN`."""
+    found: dict[str, Scene] = {}
+    for scene in islice(scenes(SPLIT, 60, SIZE), 60):
+        found.setdefault(SHAPES_CLASSES[scene.labels[0]], scene)
+    return [found[name] for name in SHOWN if name in found]
+
+
+def traced(classifier: Classifier, cfg: Config, scene: Scene) -> Trace:
+    compute = choose_compute(cfg)
+    image = prepare(torch.from_numpy(scene.image.copy()).permute(2, 0, 1), classifier, compute, cfg.seeds.max_side)
+    return build_method(cfg).trace(classifier, image, list(scene.labels))
+
+
+def cut(trace: Trace, scene: Scene, cfg: Config, value: float) -> np.ndarray:
+    """The seed's mask at a background threshold, refined as the run's settings say."""
+    settings = cfg.pseudo
+    mask = pseudo_mask(
+        upsample(trace.ibb.cpu(), scene.mask.shape), torch.tensor(scene.labels), background="threshold", threshold=value,
+        power=settings.power, ignore_band=0.0, refiner=refiner(settings.refine, settings, scene.image),
+    )  # fmt: skip
+    return np.asarray(mask, np.uint8)
+
+
+def shown(picture: torch.Tensor, classifier: Classifier) -> np.ndarray:
+    """(3, H, W) normalised -> (H, W, 3) uint8."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (classifier.backbone.mean, classifier.backbone.std))
+    return ((picture.cpu() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

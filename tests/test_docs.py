@@ -1,0 +1,121 @@
+"""What the documentation names is there: files, commands, their options, settings; and its figures are made by code."""
+
+import ast
+import importlib
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from data.shapes import SHAPES_CLASSES
+from docs import figure
+from models.classifier import build_classifier
+from stages.networks import save_network
+from tests.test_messages import MAINS
+from tests.test_scripts import ROOT, call
+from utils.config import Config, load_config, to_dict
+from utils.errors import UserError
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HISTORY = "log.md"  # names what was, too
+
+
+def options(command: str) -> set[str]:
+    """The options of a script or module, as its --help lists them."""
+    ended = call(MAINS.get(command, command), "--help")
+    assert ended.code == 0, command
+    return set(re.findall(r"--[a-z_][\w-]*", ended.out))
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Words of every command line `python ...`, indented or between backticks, without `python`."""
+    text = page.read_text(encoding="utf-8")
+    lines = re.findall(r"^    python (.+)$", text, re.MULTILINE) + [
+        " ".join(found.split()) for found in re.findall(r"`python ([^`]+)`", text)
+    ]
+    return [shlex.split(re.split(r"\s{3,}", line)[0]) for line in lines]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page):
+    known: dict[str, set[str]] = {}
+    for words in commands(page):
+        script = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
+        said = {word.partition("=")[0] for word in words if word.startswith("--")}
+        if words[0] == "-m" and script in ("venv", "pip", "pytest"):
+            continue
+        assert (ROOT / f"{script.replace('.', '/')}.py").is_file(), words
+        if said:
+            known.setdefault(script, options(script))
+            assert said <= known[script], words
+        settings = [after for word, after in pairwise(words) if word == "--set"]
+        load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
+def test_settings_exist(page):
+    sections = {name: set(values) for name, values in to_dict(Config()).items() if isinstance(values, dict)}
+    for section, name in re.findall(
+        r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
+    ):
+        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth"):
+            assert name in sections[section], f"{section}.{name}"
+
+
+def test_readme_says_how_predict_is_called():
+    import infer
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    called = {
+        call.func.attr for call in ast.walk(ast.parse("result.show(); result.save('x')")) if isinstance(call, ast.Call)
+    }
+    assert all(
+        f"result.{name}(" in text and hasattr(importlib.import_module("stages.result").Result, name) for name in called
+    )
+    assert "from infer import predict" in text
+    assert callable(infer.predict)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]", "ibb.iterations=2"])
+    torch.manual_seed(0)
+    network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
+    save_network(tmp_path / "classifier.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
+    return tmp_path
+
+
+def test_figures_are_made_by_code(run):
+    assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= set(figure.FIGURES)
+    ended = call("docs.figure", run, "method", "--output", run)
+    assert ended.code == 0, ended.err
+    made, kept = Image.open(run / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
+    assert made.width == kept.width  # the same columns
+    assert (ROOT / "docs/method.jpg").stat().st_size < 400_000
+
+
+def test_a_figure_of_another_run_is_refused(run):
+    ended = call("docs.figure", run, "walls")
+    assert (ended.code, "known: result, method, threshold" in ended.err) == (2, True)
+    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
+    save_network(
+        run / "classifier.pth", "classifier", build_classifier("efficientnet_lite0", 2, "none"), ("cat", "dog"), cfg, {}
+    )
+    with pytest.raises(UserError, match=r"is no run of preset demo.*train one"):
+        figure.trained(run)
+
+
+@pytest.mark.parametrize("name", ["method", "threshold"])
+def test_method_page_shows_its_figures(name):
+    assert f"({name}.jpg)" in (ROOT / "docs/method.md").read_text(encoding="utf-8")

@@ -1,0 +1,283 @@
+"""What the command line says to mistakes: one table of commands, what each must name, and what it must say to do next.
+
+Every row ends with exit code 2, nothing but the message on the error stream, and no traceback. Placeholders in braces are files
+of a small world that the fixture makes.
+"""
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.artifacts import Seed, write_mask, write_seed
+from data.shapes import SHAPES_CLASSES, generate
+from models.classifier import build_classifier
+from models.segmenter import build_segmenter
+from stages.networks import save_network
+from tests.test_scripts import ROOT, call
+from utils.config import load_config
+
+CONFIG = ("--config", "{settings}")
+MODEL = ("--model_path", "{segmenter}")
+SETTINGS = """
+run: {run}
+checkpoint: {run}/best_model.pth
+device: cpu
+data: {{kind: voc, root: {voc}, train_list: train, val_list: val}}
+model: {{backbone: efficientnet_lite0, weights: none}}
+cam: {{epochs: 1, batch_size: 2, crop_size: 32, resize_long: [32, 48], scales: [1.0]}}
+seeds: {{max_side: 48}}
+ibb: {{enabled: false}}
+segment: {{stage: -2, epochs: 1, batch_size: 2, crop_size: 32, scales: [1.0]}}
+workers: 0
+"""
+
+# command, arguments, what the message holds: what was wrong, then what to do
+TABLE = [
+    # settings, for every command that takes them
+    ("train", ["--config", "{none}.yaml"], ["none.yaml cannot be read"]),
+    ("train", ["--config", "{text}"], ["text.txt", "expected 'key: value' lines"]),
+    ("train", ["--config", "{broken_yaml}"], ["broken.yaml, line 3", "not valid YAML", "mend the line"]),
+    ("train", ["--config", "{twice_yaml}"], ["twice.yaml, line 3", "'seed' was already set in line 1"]),
+    ("train", [*CONFIG, "--preset", "voc21"], ["there is no preset 'voc21'", "known:"]),
+    ("train", [*CONFIG, "--set", "cam.epoch=3"], ["unknown setting 'cam.epoch'", "did you mean 'cam.epochs'?"]),
+    ("train", [*CONFIG, "--set", "cam.epochs"], ["--set cam.epochs", "expected key.sub=value, for example"]),
+    ("train", [*CONFIG, "--set", "cam.epochs=many"], ["'cam.epochs' must be of type int, found 'many'"]),
+    ("train", [*CONFIG, "--set", "cam.epochs=-1"], ["'cam.epochs' must be", "found -1"]),
+    ("train", [*CONFIG, "--set", "cam.scales=[]"], ["'cam.scales' needs at least one scale, for example [1.0]"]),
+    ("train", [*CONFIG, "--set", "prm.lo=0.9"], ["'prm.lo' (0.9) must not be above 'prm.hi'"]),
+    ("train", [*CONFIG, "--set", "precision=fp8"], ["'precision' must be one of off, bf16, fp16, found 'fp8'"]),
+    ("train", [*CONFIG, "--set", "data.colors=[red]"], ["must be RGB as quoted \"#ff8000\", found 'red'"]),
+    ("train", [*CONFIG, "--set", "device=tpu9", "--stages", "cam"], ["device 'tpu9' is not available here", "use --set device=cpu or auto"]),
+    ("train", [*CONFIG, "--set", "precision=fp16", "--stages", "cam"], ["fp16 needs a CUDA device", "use --set precision=bf16 or off"]),
+    # runs and stages
+    ("train", [*CONFIG, "--stages", "seed"], ["there is no stage 'seed'", "known: cam,"]),
+    ("train", [*CONFIG, "--stages", "seeds"], ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"]),
+    ("train", [*CONFIG, "--run", "{text}"], ["the run folder", "choose another with --run"]),
+    ("train", [*CONFIG, "--set", "model.backbone=resnet51"], ["unknown backbone 'resnet51'", "known: resnet50"]),
+    ("train", [*CONFIG, "--set", "model.weights={none}.pth"], ["none.pth", "give the path of a .pth file"]),
+    # data
+    ("train", [*CONFIG, "--set", "data.root={none}"], ["none has no folder JPEGImages", "set data.root to it, or"]),
+    ("train", [*CONFIG, "--set", "data.train_list=trian"], ["there is no list 'trian'", "lists there: train, val"]),
+    ("train", [*CONFIG, "--set", "data.train_list=train_aug"], ["there is no list 'train_aug'", "put train_aug.txt into"]),
+    ("train", [*CONFIG, "--set", "data.labels={none}.csv"], ["there is no file", "none.csv"]),
+    ("train", [*CONFIG, "--set", "data.labels={text}"], ["expected a .csv or a .npy file"]),
+    ("train", [*CONFIG, "--set", "data.kind=coco"], ["there is no annotation file", "expected COCO layout", "set data.root and the list's name"]),
+    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={empty}"], ["says nothing about classes", "expected one sub-folder of pictures a class"]),
+    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={world}"], ["which look like parts of a dataset", "set data.root to one of them, or"]),
+    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.train_list=some"], ["there is no list 'some'", "expected all, train, val, a name under"]),
+    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.colors=[\"#ff0000\"]"], ["expected one for each of the 2 classes in their order: cat, dog"]),
+    ("train", [*CONFIG, "--set", "data.kind=shapes", "--set", "data.root={own}"], ["holds no generated dataset", "set data.root to a new folder"]),
+    ("train", [*CONFIG, "--set", "data.kind=coco", "--set", "data.download=true"], ["fetches PASCAL VOC 2012 only", "set data.download=false"]),
+    ("data.check", [*CONFIG, "--output", "{out}", "--set", "data.root={none}"], ["problems to mend, listed in"]),
+    ("data.check", ["--preset", "voc21", "--output", "{out}"], ["there is no preset 'voc21'", "did you mean 'voc12'?"]),
+    # evaluation
+    ("evaluate", [], ["one of the arguments --model_path --seeds --masks --run --compare is required"]),
+    ("evaluate", ["--model_path", "{none}.pth"], ["there is no file", "train first (python train.py --config config.yaml)"]),
+    ("evaluate", ["--model_path", "{text}"], ["text.txt cannot be read as weights", "the file is damaged, or holds more than plain tensors"]),
+    ("evaluate", ["--model_path", "{tensors}"], ["is not an IBBNet checkpoint", "expected a file that train.py wrote"]),
+    ("evaluate", [*CONFIG, "--model_path", "{pets}"], ["knows other classes than the data: cat, dog and", "--config"]),
+    ("evaluate", [*CONFIG, *MODEL, "--split", "trian"], ["there is no list 'trian'", "lists there: train, val"]),
+    ("evaluate", [*CONFIG, *MODEL, "--set", "data.val_list="], ["--split val: the settings name no such list", "give a list's name or file"]),
+    ("evaluate", [*CONFIG, "--masks", "{empty}"], ["there is no mask", "expected a palette or grey PNG"]),
+    ("evaluate", [*CONFIG, "--seeds", "{empty}"], ["there is no seed file", "run the stage that writes it"]),
+    ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one picture"]),
+    ("evaluate", [*CONFIG, "--masks", "{strange_masks}"], ["has value 99", "expected 0..6 or 255"]),
+    ("evaluate", [*CONFIG, "--masks", "{colour_masks}"], ["is a picture of mode RGB", "save it as palette or grey PNG"]),
+    ("evaluate", [*CONFIG, "--seeds", "{strange_seeds}"], ["has class 77", "the data has classes 0..5", "with --config"]),
+    ("evaluate", [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"], ["there is no truth to measure against", "evaluation needs one for each picture"]),
+    ("evaluate", ["--run", "{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
+    ("evaluate", [*CONFIG, "--compare", "{empty}", "{empty}"], ["--compare", "expected a folder of masks, a folder of seeds, or a checkpoint"]),
+    ("evaluate", [*CONFIG, "--compare", "{segmenter}", "{segmenter}", "--csv", "x.csv"], ["a comparison goes into --json"]),
+    # inference
+    ("infer", [], ["the following arguments are required: --input"]),
+    ("infer", ["--input", "{none}", *MODEL], ["there is no such file or folder, and no file of this pattern", "check the path"]),
+    ("infer", ["--input", "{empty}", *MODEL], ["no pictures in this folder", "expected files that end in .bmp"]),
+    ("infer", ["--input", "{own}", "--no-recursive", *MODEL], ["its sub-folders were not searched (--recursive)"]),
+    ("infer", ["--input", "{text_picture}", *MODEL], ["not one picture can be read", "give other files", "is not a picture"]),
+    ("infer", ["--input", "{own}", "--model_path", "{none}.pth"], ["none.pth", "train first (python train.py --config config.yaml)"]),
+    ("infer", ["--input", "{own}", "--model_path", "{text}"], ["cannot be read as weights"]),
+    ("infer", ["--input", "{own}", *MODEL, "--classes", "ruond"], ["--classes: the network knows no class 'ruond'", "it knows"]),
+    ("infer", ["--input", "{own}", *MODEL, "--labels", "{none}.csv"], ["cannot be read as CSV"]),
+    ("infer", ["--input", "{own}", *MODEL, "--labels", "{text}"], ["expected a header 'image,labels'"]),
+    ("infer", ["--input", "{own}", *MODEL, "--labels", "{other_labels}"], ["none of its 1 rows names a picture", "expected paths from the input folder"]),
+    ("infer", ["--input", "{own}", *MODEL, "--limit", "-1"], ["--limit -1", "expected a number of pictures, or 0 for all"]),
+    ("infer", ["--input", "{own}", *MODEL, "--limit", "few"], ["invalid int value: 'few'"]),
+    ("infer", ["--input", "{own}", *MODEL, "--batch", "0"], ["--batch 0", "leave it out for one at a time"]),
+    ("infer", ["--input", "{own}", *MODEL, "--tile", "9"], ["--tile 9", "or 0 for whole pictures"]),
+    ("infer", ["--input", "{own}", "--model_path", "{classifier}", "--tile", "200"], ["--tile needs a segmentation network", "leave --tile out or train on"]),
+    ("infer", ["--input", "{own}", *MODEL, "--device", "tpu9"], ["device 'tpu9' is not available here", "device=cpu or auto"]),
+    ("infer", ["--input", "{own}", *MODEL, "--export", "cocoa"], ["no format 'cocoa'", "expected some of coco,"]),
+    ("infer", ["--input", "{own}", *MODEL, "--export", "voc"], ["the VOC server takes masks of its own 20 classes"]),
+    ("infer", ["--input", "{own}", *MODEL, "--set", "pseudo.treshold=1"], ["did you mean 'pseudo.threshold'?"]),
+    ("infer", ["--input", "{own}", *MODEL, "--output", "{foreign}"], ["was not written by infer.py and would be overwritten", "choose another folder"]),
+    ("infer", ["--input", "{own}", *MODEL, "--output", "{text}"], ["cannot be written", "choose a folder that can"]),
+    ("infer", ["--input", "{text_video}", *MODEL], ["cannot be read as a video", "give another file, or convert this one"]),
+    ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for pictures", "leave them out"]),
+    # the other commands
+    ("stages.exports", ["{none}", "--export", "coco", "--output", "{out}"], ["there is no folder", "expected masks ID.png in it"]),
+    ("stages.exports", ["{empty}", "--export", "coco", "--output", "{out}"], ["holds no masks", "expected ID.png in it"]),
+    ("stages.exports", ["{small_masks}", "--export", "coco", "--output", "{out}"], ["does not say which classes", "--classes cat,dog,..."]),
+    ("stages.exports", ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"], ["has value 99, which no class has", "with --classes"]),
+    ("stages.exports", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"], ["there is no such folder"]),
+    ("stages.exports", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"], ["there is no picture of mask", "expected"]),
+    ("stages.exports", ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"], ["no format 'tar'", "expected some of"]),
+    ("stages.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
+    ("stages.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
+    ("stages.voc_server", ["{segmenter}", "--output", "{out}"], ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"]),
+    ("stages.voc_server", ["{none}.pth", "--output", "{out}"], ["there is no file", "give the path of a .pth file"]),
+    ("stages.convert", ["{none}.pth", "{out}.pth"], ["none.pth"]),
+    ("stages.convert", ["{tensors}", "{out}.pth"], ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"]),
+    ("stages.convert", ["{segmenter}", "{text}"], ["exists already", "give another name, or remove it first"]),
+    ("stages.onnx_export", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
+    ("stages.onnx_export", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
+    ("stages.report_page", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
+    ("utils.checkpoint", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
+    ("utils.checkpoint", ["{numbers}"], ["and no weights", "expected tensors by name"]),
+]  # fmt: skip
+MAINS = {"utils.checkpoint": "utils.describe"}  # where `main` lies, if elsewhere
+COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own pictures
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> dict[str, Path]:
+    """Every file that the table names."""
+    folder = tmp_path_factory.mktemp("world")
+    generate(folder / "voc", train=4, val=2, size=64)
+    shutil.copytree(folder / "voc", folder / "maskless")
+    shutil.rmtree(folder / "maskless/SegmentationClass")
+    (folder / "settings.yaml").write_text(SETTINGS.format(run=folder / "run", voc=folder / "voc"))
+    cfg = load_config(folder / "settings.yaml", overrides=["cam.scales=[1.0]", "segment.scales=[1.0]"])
+    shapes = tuple(SHAPES_CLASSES)
+    segmenter = build_segmenter("efficientnet_lite0", len(shapes) + 1, "none", -2)
+    save_network(folder / "segmenter.pth", "segmenter", segmenter, shapes, cfg, {})
+    pets = build_segmenter("efficientnet_lite0", 3, "none", -2)
+    save_network(folder / "pets.pth", "segmenter", pets, ("cat", "dog"), cfg, {})
+    classifier = build_classifier("efficientnet_lite0", len(shapes), "none")
+    save_network(folder / "classifier.pth", "classifier", classifier, shapes, cfg, {})
+    torch.save({"some.weight": torch.zeros(2)}, folder / "tensors.pth")
+    torch.save([1, 2, 3], folder / "numbers.pth")
+    for name, text in (
+        ("text.txt", "some words"), ("broken.yaml", "seed: 1\nrun: [\n"), ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
+        ("text_picture.jpg", "no picture"), ("text.mp4", "no video"), ("other.csv", "image,labels\nzzz.jpg,\n"),
+    ):  # fmt: skip
+        (folder / name).write_text(text)
+    for name in ("empty", "own/cat", "own/dog", "foreign/masks"):
+        (folder / name).mkdir(parents=True)
+    for name in ("own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png"):
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / name)
+    names = [
+        name
+        for part in ("train", "val")
+        for name in (folder / f"voc/ImageSets/Segmentation/{part}.txt").read_text().split()
+    ]
+    for name in names:
+        size = Image.open(folder / f"voc/JPEGImages/{name}.jpg").size[::-1]
+        write_mask(folder / f"small_masks/{name}.png", np.ones((8, 8), np.uint8))
+        write_mask(folder / f"strange_masks/{name}.png", np.full(size, 99, np.uint8))
+        (folder / "colour_masks").mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"colour_masks/{name}.png")
+        cells = tuple(-(-side // 4) for side in size)
+        write_seed(folder / f"strange_seeds/{name}.npz", Seed(np.array([77]), np.zeros((1, *cells), np.float32), size))
+    files = {"broken_yaml": "broken.yaml", "twice_yaml": "twice.yaml", "text": "text.txt", "settings": "settings.yaml",
+             "text_picture": "text_picture.jpg", "text_video": "text.mp4", "other_labels": "other.csv"}  # fmt: skip
+    files |= {name: f"{name}.pth" for name in ("segmenter", "pets", "classifier", "tensors", "numbers")}
+    for part in ("train", "val"):
+        (folder / "dataset" / part).mkdir(parents=True)
+        shutil.copy(folder / "own/cat/1.png", folder / "dataset" / part)
+    files["world"] = "dataset"
+    same = (
+        "none",
+        "empty",
+        "own",
+        "foreign",
+        "voc",
+        "maskless",
+        "out",
+        "small_masks",
+        "strange_masks",
+        "colour_masks",
+        "strange_seeds",
+    )
+    return {word: folder / name for word, name in (files | {name: name for name in same}).items()}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def filled(word: str, world: dict[str, Path]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda match: str(world[match[1]]), word)
+
+
+@pytest.mark.parametrize(("command", "arguments", "expected"), TABLE, ids=lambda value: " ".join(value)[:70] if isinstance(value, list) else value)  # fmt: skip
+def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world, tmp_path, monkeypatch):
+    shutil.copy(ROOT / "config.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = [filled(word, world) for word in arguments]
+    if command == "infer" and "--output" not in words:
+        words += ["--output", str(tmp_path / "out")]
+    ended = call(MAINS.get(command, command), *words)
+    assert ended.code == 2, ended.out + ended.err
+    assert "Traceback" not in ended.err
+    *_, message = ended.err.strip().splitlines()
+    assert re.match(r"(error: |\S+: error: |.*\.py: error: |python -m \S+: error: )", message), ended.err
+    for fragment in expected:
+        assert fragment in message
+
+
+def test_every_command_has_rows():
+    files = [path for part in (".", "data", "models", "stages", "utils") for path in (ROOT / part).glob("*.py")]
+    commands = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in files
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert commands - COMMANDS_WITHOUT == {command for command, _, _ in TABLE}
+
+
+# What tells a person what to do: a word of advice, what was expected instead, or what there is to choose from.
+ADVICE = re.compile(
+    r"\b(add|another|change|check|choose|convert|did you mean|delete|download|expected|export|for example|give|install|known|leave|lower|make|"
+    r"it knows|measure|mend|must|name|needs?|pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|download|goes into|"
+    r"lists (there|all)|may be|already set)\b|nearest",
+    re.IGNORECASE,
+)
+
+
+def messages() -> list[tuple[str, str]]:
+    """Place and text of every `raise UserError(...)` whose text stands there; what a function builds is left out."""
+    found = []
+    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ("data", "models", "stages", "utils") for path in (ROOT / room).glob("*.py")):  # fmt: skip
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Raise)
+                and isinstance(node.exc, ast.Call)
+                and getattr(node.exc.func, "id", "") == "UserError"
+            ):
+                if isinstance(node.exc.args[0], ast.Call | ast.Name):
+                    continue  # built elsewhere
+                texts = [
+                    part.value
+                    for part in ast.walk(node.exc.args[0])
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                ]
+                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", " ".join(texts)))
+    return found
+
+
+def test_every_message_says_what_to_do():
+    found = messages()
+    assert len(found) > 100
+    silent = [(place, text) for place, text in found if not ADVICE.search(text)]
+    assert not silent, json.dumps(silent, indent=1)
