@@ -52,6 +52,7 @@ def problems(driver, folder: Path) -> list[str]:
     broken = driver.execute_async_script(
         """const done = arguments[arguments.length - 1];
         const pictures = [...document.images];
+        pictures.forEach((picture) => { picture.loading = "eager"; });
         Promise.all(pictures.map((picture) => picture.decode().then(() => "", () => picture.alt || "without a name")))
           .then((names) => done(names.filter(Boolean)));"""
     )

@@ -39,8 +39,9 @@
   const source = byId("gallery-data");
   if (!source) return;
   const { items, layers } = JSON.parse(source.textContent);
-  const PAGE = 48;  // pictures shown at a time
-  let limit = PAGE;
+  const FIRST = 24;  // pictures shown at once, so that the page opens fast
+  const MORE = 96;   // and with each wish for more
+  let limit = FIRST;
   let shown = [];   // what the grid shows, in order
   let walked = [];  // what the arrows of the viewer walk through
   let position = 0;
@@ -180,7 +181,7 @@
     const count = shown.length === items.length ? `${items.length} pictures` : `${shown.length} of ${items.length} pictures`;
     byId("count").textContent = count;
     byId("more").hidden = shown.length <= limit;
-    byId("more").textContent = `Show ${Math.min(PAGE, shown.length - limit)} more`;
+    byId("more").textContent = `Show ${Math.min(MORE, shown.length - limit)} more`;
   }
 
   function extremes() {
@@ -256,10 +257,10 @@
   }
 
   for (const id of ["class", "layer", "order"]) {
-    if (byId(id)) byId(id).addEventListener("change", () => { limit = PAGE; draw(); });
+    if (byId(id)) byId(id).addEventListener("change", () => { limit = FIRST; draw(); });
   }
   byId("bar").addEventListener("submit", (event) => event.preventDefault());
-  byId("more").addEventListener("click", () => { limit += PAGE; draw(); });
+  byId("more").addEventListener("click", () => { limit += MORE; draw(); });
   const sliders = [...document.querySelectorAll("input.opacity")];
   for (const slider of sliders) {
     slider.addEventListener("input", () => {
