@@ -69,7 +69,7 @@ def test_settings_exist(page):
     for section, name in re.findall(
         r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
     ):
-        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth"):
+        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt"):
             assert name in sections[section], f"{section}.{name}"
 
 
