@@ -28,6 +28,7 @@ from stages.protocol import measure_run, protocol_table, said_of_folder, said_of
 from stages.report import LADDER
 from utils.checkpoint import load_checkpoint
 from utils.config import Config, config_from_dict, load_config, override
+from utils.console import add_console_options, setup_console
 from utils.errors import UserError, run_script
 from utils.files import write_json
 
@@ -62,11 +63,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", metavar="FOLDER", help="keep what --model_path predicts here")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table, one line a measurement")
+    add_console_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    setup_console(args)
     cfg = find_config(args)
     if args.compare and args.csv:
         raise UserError("--csv is a table of measurements; a comparison goes into --json")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from utils import bootstrap
-from utils.bootstrap import class_counts, compare_counts, figures_of
+from utils.bootstrap import class_counts, compare_counts, figures_of, intervals_of
 from utils.metrics import ConfusionMatrix
 
 CLASSES = 4
@@ -97,3 +97,19 @@ def test_other_pictures_are_refused():
         compare_counts(a, b[:4])
     with pytest.raises(ValueError, match="same pictures"):
         compare_counts(a, b[::-1])
+
+
+def test_intervals_of_one_method_are_those_of_a_plain_loop():
+    counts, _ = paired(30, (0.2, 0.1))
+    random = np.random.default_rng(1)
+    drawn = [figures_of(counts[random.integers(30, size=30)].sum(axis=0))["miou"] for _ in range(2000)]
+    low, high = intervals_of(counts)["miou"]
+    assert low < figures_of(counts.sum(axis=0))["miou"] < high
+    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.15 * (high - low))
+
+
+def test_a_figure_without_truth_has_no_interval():
+    counts = np.zeros((5, 3, 4), np.int64)
+    counts[:, :, 1] = 10  # never background
+    assert np.isnan(intervals_of(counts)["over_activation"]).all()
+    assert intervals_of(counts)["miou"] == (1.0, 1.0)

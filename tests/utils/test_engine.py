@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 
 import pytest
 import torch
@@ -298,3 +300,32 @@ def test_pictures_take_the_memory_format():
         assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.float32
     with Compute(torch.device("cpu"), "bf16").autocast():
         assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("step", "said"), [(3, "at step 3 of"), (5, "after epoch 1 of")])
+def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, said):
+    calls = []
+
+    def interrupted(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        calls.append(1)
+        if len(calls) == step:
+            os.kill(os.getpid(), signal.SIGINT)
+        return losses(network, batch)
+
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt, match=said):
+        train(new_run(), interrupted)
+    assert len(calls) == step
+    assert signal.getsignal(signal.SIGINT) is handler
+    network, figures, _ = undisturbed
+    resumed, resumed_figures = train(new_run())
+    assert same(resumed, network)
+    assert resumed_figures == figures
+
+
+def test_a_second_interrupt_stops_at_once():
+    with engine.deferred_interrupt() as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
