@@ -165,7 +165,11 @@ MISTAKES = {
     "negative seed": ("", ["seed=-1"], ["'seed' must be between 0"]),
     "range the wrong way": ("", ["cam.resize_long=[640, 320]"], ["'cam.resize_long'", "smallest first"]),
     "lo above hi": ("prm: {lo: 0.6}\n", [], ["line 1", "'prm.lo' (0.6)", "'prm.hi' (0.5)"]),
-    "affinity cuts crossed": ("affinity: {bg_threshold: 0.6}\n", [], ["line 1", "'affinity.bg_threshold' (0.6)", "'affinity.fg_threshold' (0.3)"]),
+    "affinity cuts crossed": (
+        "affinity: {bg_threshold: 0.6}\n",
+        [],
+        ["line 1", "'affinity.bg_threshold' (0.6)", "'affinity.fg_threshold' (0.3)"],
+    ),
     "hi below lo": (
         "prm: {lo: 0.2, hi: 0.3}\n",
         ["prm.hi=0.1"],
