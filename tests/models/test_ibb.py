@@ -398,7 +398,9 @@ def test_mixed_precision_gives_nearly_the_same_maps():
 
 
 def test_a_stride_that_no_stage_has_is_told():
-    with pytest.raises(UserError, match=r"prm\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"):
+    with pytest.raises(
+        UserError, match=r"prm\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+    ):
         method(prm_strides=(32,))(tiny_classifier(), picture(), CLASSES)
 
 
