@@ -88,9 +88,7 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
     rows, bars = [], []
     for title, row in figures.items():
         low, high = row["interval"]["miou"] or (None, None)
-        bars.append(
-            Interval(title.replace("segmentation", "segm.").replace(" labels", ""), row["miou_best"], low, high)
-        )
+        bars.append(Interval(short_title(title), row["miou_best"], low, high))
         gain = row["gain"]
         gained = Cell("")
         if gain:
@@ -113,6 +111,13 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
         Plots([interval_plot("mIoU", bars, f"mIoU in per cent, {level} intervals")]),
         Table("Ladder", header, rows, note),
     ]
+
+
+def short_title(title: str) -> str:
+    """A line's name as it fits beside a plot."""
+    for word, short in {"segmentation": "segm.", " (learned)": "", " (features)": "", " labels": ""}.items():
+        title = title.replace(word, short)
+    return title
 
 
 def curves(figures: dict[str, dict[str, Any]], metrics: dict[str, list[dict[str, float]]]) -> list[Plots]:
