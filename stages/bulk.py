@@ -127,7 +127,7 @@ def predict_pictures(
         if job.unreadable
     ]
     known = {done_path(output, picture) for picture in pictures}
-    others = sum(path not in known for path in (output / DONE).rglob("*.json"))
+    others = sum(path not in known for path in (output / DONE).rglob("[!.]*.json"))
     entries = [job.entry for job in done]
     report = {
         "input": printable(", ".join(map(str, sources))),

@@ -56,7 +56,7 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | No
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
     if (folder / PREDICTIONS).is_file():
         return _with_classes(_of_inference(folder), classes)
-    paths = sorted(folder.rglob("*.png"))
+    paths = sorted(folder.rglob("[!.]*.png"))
     if not paths:
         raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
     by_name = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}

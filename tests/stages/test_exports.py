@@ -250,3 +250,9 @@ def test_real_masks(shared_data, tmp_path):
             mask = read_mask(entry.path)
             for row in coco.imgToAnns[number]:
                 assert iou(coco.annToMask(row) > 0, mask == row["category_id"]) >= least
+
+
+def test_what_a_killed_program_left_half_written_is_no_mask(tmp_path):
+    write_mask(tmp_path / "masks/a.png", np.zeros((4, 5), np.uint8))
+    (tmp_path / "masks/.b.4711.tmp.png").write_bytes(b"half a")
+    assert len(open_mask_set(tmp_path / "masks", NAMES).masks) == 1
