@@ -114,7 +114,9 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it was too quick to be killed"
-    kept = {path.stem: (tmp_path / f"parts/masks/{path.stem}.png").stat().st_mtime_ns for path in done.glob("[!.]*.json")}
+    kept = {
+        path.stem: (tmp_path / f"parts/masks/{path.stem}.png").stat().st_mtime_ns for path in done.glob("[!.]*.json")
+    }
     assert 5 <= len(kept) < 60
     predictor = load_predictor(segmenter)
     summary = predict_pictures(tmp_path / "in", tmp_path / "parts", predictor)
