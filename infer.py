@@ -38,6 +38,7 @@ from stages.sources import split_videos
 from stages.tiles import MOST_TILES
 from stages.video import VideoSummary, predict_video
 from utils.config import Config, load_config
+from utils.console import QUIET, add_console_options, say, setup_console
 from utils.errors import UserError, run_script
 
 IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
@@ -81,8 +82,10 @@ def parse_args() -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--tile", type=int, default=0, metavar="PIXELS",
-        help="see pictures longer than this in overlapping tiles of this side, for objects that are small in them; segmentation "
-        f"networks only, at most {MOST_TILES} tiles a picture (default: every picture whole, made small)",
+        help="see pictures longer than this in overlapping tiles of this side, for objects that are small in them. A tile stands for a "
+        "picture and is made as small as one (the setting segment.max_side): choose a side of which the objects fill as much as "
+        f"they do of the pictures trained on. A tile takes as long as a picture. Segmentation networks only, at most {MOST_TILES} tiles a "
+        "picture (default: every picture whole, made small)",
     )  # fmt: skip
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
@@ -93,11 +96,13 @@ def parse_args() -> argparse.Namespace:
         "--set", action="append", default=[], metavar="KEY=VALUE",
         help="one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated",
     )  # fmt: skip
+    add_console_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
+    setup_console(args)
     overrides = args.set + ([f"device={args.device}"] if args.device else [])
     settings = load_config(args.config or "config.yaml", args.preset, overrides) if args.config or args.preset else None
     path = args.model_path or default_checkpoint(settings or Config())
@@ -119,7 +124,7 @@ def main() -> None:
                                    recursive=args.recursive, batch=args.batch)  # fmt: skip
         report(summary, predictor, args.output)
     if masks_in := [name for name in formats if name != MAPS]:
-        print(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
+        say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
     for video, name in zip(videos, video_names(videos), strict=True):
         report_video(predict_video(video, args.output, predictor, args.limit, args.batch, name))
 
@@ -177,8 +182,8 @@ def default_checkpoint(cfg: Config) -> str:
     """The network that train.py made last, or else the packaged one, which is said."""
     if Path(cfg.checkpoint).is_file():
         return cfg.checkpoint
-    print(f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
-          "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE).")  # fmt: skip
+    say(f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
+        "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE).")  # fmt: skip
     return IMAGENET_NAME
 
 
@@ -186,24 +191,24 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     """What was done, on the screen."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
     kept = f", {summary.kept} done already" if summary.kept else ""
-    print(f"{summary.new} pictures predicted{each}{kept}, {len(summary.unreadable)} unreadable")
+    say(f"{summary.new} pictures predicted{each}{kept}, {len(summary.unreadable)} unreadable")
     for row in summary.unreadable[:SHOWN]:
-        print(f"  skipped {row['reason']}")
+        say(f"  skipped {row['reason']}", QUIET)
     if len(summary.unreadable) > SHOWN:
-        print(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}")
+        say(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}", QUIET)
     if summary.without_value:
-        print(f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
-              f"that value in {output / PREDICTIONS}; name the classes that matter with --classes")  # fmt: skip
+        say(f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
+            f"that value in {output / PREDICTIONS}; name the classes that matter with --classes", QUIET)  # fmt: skip
     if summary.others:
-        print(f"  {output} also holds masks of {summary.others} pictures that are not part of this input")
-    print(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
+        say(f"  {output} also holds masks of {summary.others} pictures that are not part of this input")
+    say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
 
 
 def report_video(summary: VideoSummary) -> None:
     """What became of a video, on the screen."""
     shown = ", ".join(f"{name} in {count}" for name, count in summary.classes[:SHOWN]) or "none of the classes"
     time = f"{summary.seconds / summary.frames:.2f} s each" if summary.seconds else "done already"
-    print(f"{summary.path}: {summary.frames} frames ({time}); {shown}")
+    say(f"{summary.path}: {summary.frames} frames ({time}); {shown}")
 
 
 if __name__ == "__main__":

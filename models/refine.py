@@ -77,7 +77,7 @@ def par(
 
     offsets = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     differences = torch.stack([neighbour - picture for neighbour in _neighbours(picture, offsets)])
-    deviation = differences.std(dim=0).clamp_min(LEAST_DEVIATION)
+    deviation = _deviation(differences).clamp_min(LEAST_DEVIATION)
     colour = torch.softmax(-(differences / (COLOUR_WEIGHT * deviation)).square().mean(dim=1), dim=0)
     distance = torch.tensor([math.hypot(*offset) for offset in offsets], device=picture.device)
     position = torch.softmax(-(distance / (POSITION_WEIGHT * distance.std())).square(), dim=0)
@@ -111,6 +111,15 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
         field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(labelling)))
         refined.append(np.array(field.inference(iterations), dtype=np.float32))
     return torch.from_numpy(np.stack(refined)).reshape(probabilities.shape).to(probabilities.device)
+
+
+def _deviation(values: Tensor) -> Tensor:
+    """`values.std(dim=0)`, eight times faster on a CPU, where torch's reads along the first dimension."""
+    mean = values.mean(dim=0)
+    squares = torch.zeros_like(mean)
+    for value in values:
+        squares.addcmul_(value - mean, value - mean)
+    return (squares / (len(values) - 1)).sqrt()
 
 
 def _neighbours(maps: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:

@@ -17,6 +17,7 @@ from PIL import Image
 from pycocotools.mask import decode
 
 import infer
+import utils.console as console
 from data.artifacts import read_mask, read_seed, seed_size
 from data.transforms import normalise
 from models.classifier import build_classifier
@@ -285,6 +286,17 @@ class TestUnreadable:
         assert not (tmp_path / "out/masks/text.png").exists()
         assert len(predictions(tmp_path / "out")["pictures"]) == 3
 
+    def test_is_all_that_quiet_says(self, script, checkpoints, pictures, tmp_path, monkeypatch):
+        monkeypatch.setattr(console, "_level", console.NORMAL)  # put back afterwards
+        (pictures / "text.jpg").write_text("no picture")
+        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+        code, printed = script(*arguments, "--quiet")
+        assert code == 0
+        assert len(printed.splitlines()) == 1
+        assert "text.jpg" in printed
+        assert len(predictions(tmp_path / "out")["pictures"]) == 3
+        assert "3 done already" in script(*arguments)[1]
+
     def test_nothing_readable_is_a_mistake(self, tmp_path):
         (tmp_path / "text.jpg").write_text("no picture")
         with pytest.raises(UserError, match="not one picture can be read"):
@@ -292,6 +304,14 @@ class TestUnreadable:
 
 
 class TestMistakes:
+    @pytest.mark.parametrize(("option", "shown"), [((), False), (("--verbose",), True)])
+    def test_verbose_shows_where_a_mistake_was_noticed(self, script, tmp_path, monkeypatch, option, shown):
+        monkeypatch.setattr(console, "_level", console.NORMAL)
+        code, printed = script("--input", tmp_path / "none.jpg", "--output", tmp_path / "out", *option)
+        assert code == 2
+        assert ("Traceback" in printed) == shown
+        assert "error: " in printed
+
     def test_exit_code_and_message(self, script, checkpoints, pictures, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "labels.csv").write_text("image,labels\na.jpg,trian\n")
