@@ -5,7 +5,8 @@
     python train.py --config config.yaml --stages seeds,pseudo --set gfm.enabled=false --run runs/no_gfm
 
 Every stage writes into the run folder. The same command again does only what is missing or stale, and goes on where a
-stopped run was; Ctrl-C stops it. After each stage report.html in the run folder shows what is there. The network trained last is put into checkpoints/best_model.pth.
+stopped run was; Ctrl-C stops it. report.html in the run folder shows what is there, after each stage and while a network is trained. The network
+trained last is put into checkpoints/best_model.pth.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 
 from stages.pipeline import STAGES
 from stages.report_page import FILE as REPORT_PAGE
-from stages.report_page import update_report_page
+from stages.report_page import keep_report_page, update_report_page
 from utils.config import load_config
 from utils.console import add_console_options, setup_console
 from utils.errors import run_script
@@ -49,6 +50,7 @@ def main() -> None:
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
     run = Run(cfg, sys.argv)
+    run.after_epoch = keep_report_page(cfg, run)
     only = [name.strip() for name in args.stages.split(",") if name.strip()]
     run_stages(STAGES, cfg, run, only, after=update_report_page)
     run.log(f"see {run.path(REPORT_PAGE)}")

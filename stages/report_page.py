@@ -2,7 +2,7 @@
 
     python -m stages.report_page runs/NAME          write it anew
 
-train.py writes it after each stage. Everything comes from the run folder's files, so that the page can be made again at any
+train.py writes it after each stage, and while a network is trained at most once a minute. Everything comes from the run folder's files, so that the page can be made again at any
 time, and figures that are older than a stage before them are called so.
 """
 
@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ VERSION = 1  # raised when the page changes, so that old ones are written anew
 EXTREMES = 6  # worst and best pictures shown above the gallery
 MATRIX_CLASSES = 32  # more are told by their largest confusions alone
 CONFUSIONS = 15
+EVERY = 60.0  # seconds between pages while a network is trained
 NOT_LOSSES = ("stage", "epoch", "step", "time", "pictures_per_second")
 
 
@@ -44,32 +45,60 @@ def update_report_page(cfg: Config, run: Run) -> None:
         write_report_page(cfg, run, made_from)
 
 
-def write_report_page(cfg: Config, run: Run, made_from: str = "") -> None:
-    """Write `report.html` of what the run folder holds."""
+def keep_report_page(cfg: Config, run: Run) -> Callable[[], None]:
+    """What to call after each epoch: writes `report.html` with the new losses, at most every `EVERY` seconds.
+
+    No truth is read meanwhile, so measured figures show without their pictures. Pictures of the seed list are drawn once for
+    as long as no stage has ended, so that the page takes milliseconds.
+    """
+    pictures: dict[str, Section] = {}
+    written = time.monotonic()
+
+    def after_epoch() -> None:
+        nonlocal written
+        if time.monotonic() - written < EVERY:
+            return
+        state = digest(run.stages)
+        if state not in pictures:
+            pictures.clear()
+            pictures[state] = gallery(cfg, run, {}, {})
+        write_report_page(cfg, run, pictures=pictures[state])
+        written = time.monotonic()
+
+    return after_epoch
+
+
+def write_report_page(cfg: Config, run: Run, made_from: str = "", pictures: Section | None = None) -> None:
+    """Write `report.html` of what the run folder holds.
+
+    Args:
+        made_from: what the page says it shows, for `update_report_page`.
+        pictures: the section of pictures while a network is trained; None makes it anew.
+    """
     about = _read(run.path("run.json"))
-    figures, pictures = _read(run.path(FIGURES)), _read(run.path(PICTURES))
-    if "report" not in run.stages or not pictures:
+    figures, measured = _read(run.path(FIGURES)), _read(run.path(PICTURES))
+    if "report" not in run.stages or not measured:
         figures = {}
-    fresh = bool(figures) and is_fresh(run.stages)
+    fresh = bool(figures) and pictures is None and is_fresh(run.stages)
     missing = [stage.name for stage in STAGES if stage.skip(cfg) is None and stage.name not in run.stages]
     intro = [
         f"{cfg.model.backbone}, {cfg.model.weights} weights; trained on list {cfg.data.train_list} with image-level labels only."
     ]
     if figures:
-        intro.append(f"Measured on list {cfg.data.val_list}, {pictures['pictures']} pictures.")
+        intro.append(f"Measured on list {cfg.data.val_list}, {measured['pictures']} pictures.")
     if missing:
         intro.append(
-            f"This run is not complete: {', '.join(missing)} still to come. The page is written anew after each stage."
+            f"This run is not complete: {', '.join(missing)} still to come. The page is written anew after each stage, and while a network is trained."
         )
     note = (
-        "" if fresh or not figures else "These figures are older than a stage before them, which has run again since."
+        "" if fresh or not figures else "These figures are older than a stage before them, which was run again since."
     )
     sections = [
         Section("Results", results(figures), note),
         Section("Curves", curves(figures, read_metrics(run.path("metrics.jsonl")))),
         Section("Classes", classes(figures), "IoU in per cent, seeds at their best threshold."),
-        Section("Confusion", confusion(pictures["confusion"], pictures["class_names"]) if figures else []),
-        gallery(cfg, run, figures if fresh else {}, pictures),
+        Section("Confusion", confusion(measured["confusion"], measured["class_names"]) if figures else []),
+        pictures or gallery(cfg, run, figures if fresh else {}, measured),
         Section("Stages", stage_tables(cfg, run)),
         Section("Settings", settings(cfg, about)),
     ]  # fmt: skip

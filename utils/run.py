@@ -65,6 +65,7 @@ class Run:
     def _open(self) -> None:
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
         self.fingerprint = ""  # of the stage that is running
+        self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
 
     def path(self, *parts: str) -> Path:
@@ -81,6 +82,7 @@ class Run:
         """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard where it is installed."""
         append_metrics(self.path("metrics.jsonl"), stage, values)
         self.events.add(stage, values)
+        self.after_epoch()
 
     def finish(self, stage: str, **entry: Any) -> None:
         """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes."""

@@ -6,7 +6,7 @@ import pytest
 
 import stages.report_gallery as report_gallery
 import stages.report_page as report_page
-from stages.report_page import FILE, update_report_page, write_report_page
+from stages.report_page import FILE, keep_report_page, update_report_page, write_report_page
 from tests.stages.measured import LOSSES, measured_run
 from tests.utils.test_page import Page
 from utils.errors import UserError
@@ -100,6 +100,35 @@ def test_a_page_is_written_again_only_after_a_change(measured):
     run.stages["cam"]["seconds"] = 2.0
     update_report_page(cfg, run)
     assert run.path(FILE).stat().st_mtime_ns > before
+
+
+def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkeypatch):
+    cfg, run = measured
+    drawn = []
+    draw = report_page.training_items
+    monkeypatch.setattr(report_page, "training_items", lambda *known: drawn.append(1) or draw(*known))
+    monkeypatch.setattr(report_page, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    monkeypatch.setattr(report_page, "EVERY", 0.0)
+    run.after_epoch = keep_report_page(cfg, run)
+    sources = []
+    for epoch, loss in enumerate([3.0, 2.0, 1.0], 1):
+        run.record("affinity", epoch=epoch, step=epoch, loss=loss)
+        page = Page(run.path(FILE))
+        assert "Loss of stage affinity" in page.text
+        assert layers(page) == ["seed map", "pseudo mask"]
+        sources.append(page.source)
+    assert len(set(sources)) == 3
+    assert len(drawn) == 1
+    run.stages["affinity"] = run.stages["seeds"]
+    run.after_epoch()
+    assert len(drawn) == 2
+
+
+def test_while_a_network_is_trained_pages_are_a_minute_apart(measured):
+    cfg, run = measured
+    run.after_epoch = keep_report_page(cfg, run)
+    run.record("affinity", epoch=1, step=1, loss=3.0)
+    assert not run.path(FILE).exists()
 
 
 def test_the_page_stays_below_its_bound(measured, monkeypatch):
