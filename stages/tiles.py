@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from utils.engine import progress
+from utils.console import progress
 
 STRIDE = 4  # pixels a cell; the networks' own is 16
 OVERLAP = 0.25  # of a tile's side
@@ -44,7 +44,8 @@ def look_at_tiles(
     # Only the rows that one row of tiles covers are summed as floats; what the next row adds to is carried over.
     band = torch.zeros(values, 0, cells.shape[2])
     weight = torch.zeros(0, cells.shape[2])
-    places = iter(progress([(top, left) for top in tops for left in lefts], len(tops) * len(lefts), "tiles"))
+    places = [(top, left) for top in tops for left in lefts]
+    places = iter(progress(places, len(places), "tiles", unit="tile"))
     for number, top in enumerate(tops):
         bottom = min(top + tile, height)
         missing = -(-bottom // STRIDE) - top // STRIDE - band.shape[1]

@@ -118,7 +118,7 @@ def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Ite
     expected = max(1, round(about["fps"] * about.get("duration", 0)))
     expected = min(expected, limit) if limit else expected
     frames: Callable[[], Iterator[np.ndarray]] = reader.iter_data
-    for frame in progress(islice(frames(), limit or None), expected, source.name):
+    for frame in progress(islice(frames(), limit or None), expected, source.name, unit="frame"):
         yield np.asarray(frame)[..., :3]
 
 

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from tqdm import tqdm
 
@@ -20,6 +21,7 @@ QUIET, NORMAL, VERBOSE = range(3)
 MOST_WIDTH = 100  # of a value in a table, in characters
 
 _level = NORMAL  # one terminal, one level
+_bars: WeakSet[tqdm] = WeakSet()  # that have been drawn
 
 
 def add_console_options(parser: argparse.ArgumentParser) -> None:
@@ -53,17 +55,26 @@ def say(message: str, level: int = NORMAL) -> None:
         sys.stdout.flush()
 
 
-def progress(iterable: Iterable, total: int, title: str, initial: int = 0) -> tqdm:
-    """A bar with rate and time left, silent where the output is not a terminal."""
-    return tqdm(
+def progress(iterable: Iterable, total: int, title: str, initial: int = 0, unit: str = "picture") -> tqdm:
+    """A bar with rate (in `unit`) and time left, silent where the output is not a terminal."""
+    bar = tqdm(
         iterable,
         total=total,
         initial=initial,
         desc=title,
+        unit=unit,
         disable=not says(NORMAL) or not sys.stderr.isatty(),
         dynamic_ncols=True,
         leave=says(VERBOSE),
     )
+    _bars.add(bar)
+    return bar
+
+
+def close_bars() -> None:
+    """Take away what is left of bars when something stops the work, so that a message stands on a line of its own."""
+    for bar in sorted(_bars, key=lambda bar: -abs(bar.pos)):  # inner ones first: they stand below
+        bar.close()
 
 
 def table_of(values: Mapping[str, Any]) -> str:

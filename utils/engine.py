@@ -163,6 +163,7 @@ def train_network(
                 sampler.steps_per_epoch,
                 f"{stage} epoch {epoch + 1}/{schedule.epochs}",
                 first,
+                unit="step",
             )
             for batch in bar:
                 batch = {name: _to_device(value, compute) for name, value in batch.items()}

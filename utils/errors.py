@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
-from utils.console import VERBOSE, says
+from utils.console import VERBOSE, close_bars, says
 
 EXIT_SUCCESS, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -25,11 +25,13 @@ def run_script(main: Callable[[], None]) -> int:
     try:
         main()
     except UserError as error:
+        close_bars()
         if says(VERBOSE):
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt as stop:
+        close_bars()
         where = f" {stop}" if str(stop) else ""
         print(f"\ninterrupted{where}; run the same command again to go on from here:\n    {command()}", file=sys.stderr)
         return EXIT_INTERRUPTED

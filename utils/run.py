@@ -201,7 +201,10 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
     run.log(f"{stage.name:9} {stage.title}")
     reset_peak_memory()
     started = time.perf_counter()
-    result = stage.run(cfg, run)
+    try:
+        result = stage.run(cfg, run)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or f"in stage {stage.name}; what it has made so far is kept") from stop
     seconds = time.perf_counter() - started
     memory = peak_memory()
     run.finish(

@@ -8,6 +8,7 @@ import pytest
 
 import utils.console as console
 from utils.console import NORMAL, QUIET, VERBOSE, add_console_options, progress, say, setup_console, table_of
+from utils.errors import UserError, run_script
 
 
 @pytest.fixture
@@ -66,6 +67,24 @@ def test_bars_are_for_terminals(level, monkeypatch, capsys, arguments, terminal,
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     assert list(progress(range(3), 3, "seeds")) == [0, 1, 2]
     assert ("seeds" in capsys.readouterr().err) == drawn
+
+
+def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):
+    level()
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+
+    def stops() -> None:
+        pictures = iter(progress(range(3), 3, "pictures"))
+        tiles = iter(progress(range(3), 3, "tiles"))  # held, as a generator holds one
+        next(pictures), next(tiles)
+        raise UserError("the disk is full")
+
+    assert run_script(stops) == 2
+    *_, last, end = capsys.readouterr().err.split("\n")
+    assert (
+        last.split("\r")[-1] == "error: the disk is full"
+    )  # what is written after the last return to the line's start
+    assert end == ""
 
 
 def test_a_table_sets_numbers_under_each_other():
