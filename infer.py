@@ -32,7 +32,7 @@ from stages.bulk import Summary, predict_pictures
 from stages.exports import FORMATS, export_masks, parse_formats, said
 from stages.inference import Predictor, find_class, load_predictor
 from stages.mask_sets import open_mask_set
-from stages.output_folder import MAPS, PREDICTIONS
+from stages.output_folder import MAPS, PREDICTIONS, claim
 from stages.result import Result, to_pixels, to_result
 from stages.sources import split_videos
 from stages.tiles import MOST_TILES
@@ -40,6 +40,8 @@ from stages.video import VideoSummary, predict_video
 from utils.config import Config, load_config
 from utils.console import QUIET, add_console_options, say, setup_console
 from utils.errors import UserError, run_script
+from utils.files import remove_leftovers
+from utils.lock import lock_folder
 
 IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
 SHOWN = 5  # unreadable files on the screen; predictions.json has all
@@ -119,14 +121,17 @@ def main() -> None:
     if not pictures and (formats or args.labels):
         raise UserError("--export and --labels are for pictures, and --input names videos only; leave them out")
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
-    if pictures:
-        summary = predict_pictures(pictures, args.output, predictor, args.labels, args.limit, MAPS in formats,
-                                   recursive=args.recursive, batch=args.batch)  # fmt: skip
-        report(summary, predictor, args.output)
-    if masks_in := [name for name in formats if name != MAPS]:
-        say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
-    for video, name in zip(videos, video_names(videos), strict=True):
-        report_video(predict_video(video, args.output, predictor, args.limit, args.batch, name))
+    claim(args.output)
+    with lock_folder(args.output, "--output"):
+        remove_leftovers(args.output)
+        if pictures:
+            summary = predict_pictures(pictures, args.output, predictor, args.labels, args.limit, MAPS in formats,
+                                       recursive=args.recursive, batch=args.batch)  # fmt: skip
+            report(summary, predictor, args.output)
+        if masks_in := [name for name in formats if name != MAPS]:
+            say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
+        for video, name in zip(videos, video_names(videos), strict=True):
+            report_video(predict_video(video, args.output, predictor, args.limit, args.batch, name))
 
 
 def predict(

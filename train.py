@@ -11,6 +11,7 @@ trained last is put into checkpoints/best_model.pth.
 
 import argparse
 import sys
+from pathlib import Path
 
 from stages.pipeline import STAGES
 from stages.report_page import FILE as REPORT_PAGE
@@ -18,6 +19,8 @@ from stages.report_page import keep_report_page, update_report_page
 from utils.config import load_config
 from utils.console import add_console_options, setup_console
 from utils.errors import run_script
+from utils.files import remove_leftovers
+from utils.lock import lock_folder
 from utils.run import Run, run_stages
 
 
@@ -49,11 +52,14 @@ def main() -> None:
     setup_console(args)
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
-    run = Run(cfg, sys.argv)
-    run.after_epoch = keep_report_page(cfg, run)
     only = [name.strip() for name in args.stages.split(",") if name.strip()]
-    run_stages(STAGES, cfg, run, only, after=update_report_page)
-    run.log(f"see {run.path(REPORT_PAGE)}")
+    with lock_folder(cfg.run, "--run"):
+        remove_leftovers(cfg.run)
+        remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
+        run = Run(cfg, sys.argv)
+        run.after_epoch = keep_report_page(cfg, run)
+        run_stages(STAGES, cfg, run, only, after=update_report_page)
+        run.log(f"see {run.path(REPORT_PAGE)}")
 
 
 if __name__ == "__main__":

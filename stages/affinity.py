@@ -32,6 +32,7 @@ from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, whole_pictures
 from utils.config import Config, PseudoConfig
 from utils.engine import Compute, Schedule, choose_compute, progress, train_network
+from utils.files import is_whole
 from utils.run import Run
 
 FILE, SHEET, FOLDER = "affinity.pth", "affinity.jpg", "confident"
@@ -63,6 +64,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     )  # fmt: skip
     if settings.displacement:
         _shift(network, index, cfg, compute)
+    run.replace_output()
     save_network(run.path(FILE), "affinity", network, index.class_names, cfg, figures)
     draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side, settings.crop_size)
     return {"pictures": len(index), **sure, **figures}
@@ -81,7 +83,7 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     """Write `confident/ID.png`; files that are there already are kept. Returns the shares of what is sure and not."""
     folder = run.fresh_folder(FOLDER)
     kind = confident_refinement(cfg, run)
-    missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.png").is_file()]
+    missing = [number for number, record in enumerate(index.records) if not is_whole(folder / f"{record.name}.png")]
     labels = _ConfidentLabels(index, missing, run.path(SEEDS), cfg, kind)
     loader = DataLoader(labels, batch_size=None, num_workers=min(cfg.workers, len(missing)))
     palette = class_palette(cfg.data, index.class_names)

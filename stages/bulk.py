@@ -36,7 +36,7 @@ from stages.pictures import Picture, read_labels
 from stages.sources import find_pictures
 from utils.engine import progress
 from utils.errors import UserError
-from utils.files import atomic_path, digest, write_json
+from utils.files import atomic_path, digest, is_whole, write_json
 from utils.visualize import fit, overlay, printable
 
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
@@ -112,7 +112,7 @@ def predict_pictures(
     for picture in pictures:
         classes = given.get(picture.relative)
         job = _Job(picture, classes, digest([base, picture.relative, identity(picture.path), classes]))
-        if not maps or (output / maps_path(picture)).is_file():
+        if not maps or is_whole(output / maps_path(picture)):
             job.entry = find_done(output, picture, job.fingerprint, values, predictor)
         jobs.append(job)
     todo = [job for job in jobs if job.entry is None]
@@ -208,14 +208,10 @@ def _finish(
     predictor: Predictor, maps: bool,
 ) -> None:  # fmt: skip
     """Write everything about a picture, and last that it is done. `found` are the mask values of the prediction's classes."""
-    try:
-        if maps:
-            _write_maps(output / maps_path(job.picture), prediction, found, image.shape[:2])
-        entry = _write(job, output, image, prediction, found, values, predictor)
-        write_json(done_path(output, job.picture), {"fingerprint": job.fingerprint, "entry": entry})
-    except OSError as error:
-        raise UserError(f"--output {output}: the files of {job.picture.relative} cannot be written ({error}); make room or choose "
-                        "another folder, then run the same command again: what is done is kept") from error  # fmt: skip
+    if maps:
+        _write_maps(output / maps_path(job.picture), prediction, found, image.shape[:2])
+    entry = _write(job, output, image, prediction, found, values, predictor)
+    write_json(done_path(output, job.picture), {"fingerprint": job.fingerprint, "entry": entry})
     job.entry = entry
 
 

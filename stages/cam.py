@@ -42,6 +42,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         run, "cam", classifier, classifier.classifier, classification_losses, TrainingPictures(index, crop), sampler,
         schedule, compute, cfg.workers, cfg.seed,
     )  # fmt: skip
+    run.replace_output()
     save_network(run.path(FILE), "classifier", classifier, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}
 

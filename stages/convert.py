@@ -13,16 +13,14 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, published_state, read_weights
 from stages.networks import KINDS, save_network
+from utils.checkpoint import save_tensors
 from utils.config import Config
 from utils.errors import UserError, run_script
-from utils.files import atomic_path
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,8 +50,7 @@ def export_published(weights: Weights, target: Path) -> None:
         UserError: neither a classifier nor an affinity network, or not on ResNet-50.
     """
     state = published_state(weights.state, weights.path)
-    with atomic_path(target) as temporary:
-        torch.save(state, temporary)
+    save_tensors(target, state)
 
 
 def import_published(weights: Weights, target: Path) -> str:

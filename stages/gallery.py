@@ -21,11 +21,10 @@ from stages.output_folder import (
     maps_path,
     mask_path,
     overlay_path,
-    read_json,
 )  # fmt: skip
 from stages.pictures import Picture
 from utils.console import progress
-from utils.files import atomic_path, write_json
+from utils.files import atomic_path, read_json, write_json
 from utils.page import SIDE, Cell, Gallery, Item, Section, Table, mask_layer, picture_uri, write_page
 from utils.visualize import Tile, contact_sheet, fit
 

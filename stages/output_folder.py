@@ -12,7 +12,6 @@
 NAME is the picture's path under the input folder without suffix; pictures that differ in nothing but the suffix keep it.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from data.artifacts import voc_palette
 from stages.inference import IGNORE, Predictor
 from stages.pictures import Picture
 from utils.errors import UserError
-from utils.files import digest, write_json
+from utils.files import digest, is_whole, read_json, write_json
 from utils.visualize import bright_palette
 
 MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
@@ -97,7 +96,7 @@ def find_done(
     if record.get("fingerprint") != fingerprint:
         return None
     entry = record["entry"]
-    if not (output / mask_path(picture)).is_file() or not (output / overlay_path(picture)).is_file():
+    if not is_whole(output / mask_path(picture)) or not is_whole(output / overlay_path(picture)):
         return None
     known = {predictor.class_names[index]: value for index, value in values.values.items()}
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
@@ -125,12 +124,3 @@ def identity(path: Path) -> list[int]:
     """What changes when a picture's file does."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file of ours, or nothing where it is missing or damaged: it is only a short cut."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

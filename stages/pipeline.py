@@ -12,6 +12,7 @@ from stages.segment import FILE as SEGMENTER
 from stages.segment import train_segmenter
 from stages.walk import walk_complete, walk_seed_list
 from utils.config import Config
+from utils.files import is_whole
 from utils.run import Run, Stage
 
 NETWORK = ("seed", "precision", "model")
@@ -41,7 +42,7 @@ STAGES = (
         "cam", "train the classifier on image-level labels", train_classifier,
         reads=(*NETWORK, *CAM_TRAINING),
         inputs=lambda cfg: list_fingerprint(cfg, cfg.data.train_list),
-        complete=lambda cfg, run: run.path(CLASSIFIER).is_file(),
+        complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
         writes_checkpoint=CLASSIFIER,
     ),
     Stage(
@@ -58,7 +59,7 @@ STAGES = (
     Stage(
         "affinity", "train the affinity network on confident seeds", train_affinity,
         reads=(*NETWORK, *AFFINITY_TRAINING), upstream=("seeds",),
-        complete=lambda cfg, run: run.path(AFFINITY).is_file(),
+        complete=lambda cfg, run: is_whole(run.path(AFFINITY)),
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
     Stage(
@@ -75,7 +76,7 @@ STAGES = (
     Stage(
         "segment", "train the segmentation network on the pseudo masks", train_segmenter,
         reads=(*NETWORK, "segment"), upstream=("pseudo",),
-        complete=lambda cfg, run: run.path(SEGMENTER).is_file(),
+        complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
         writes_checkpoint=SEGMENTER,
     ),
     Stage(

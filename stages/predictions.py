@@ -16,7 +16,7 @@ from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
 from utils.config import Config
 from utils.engine import choose_compute
-from utils.files import atomic_path
+from utils.files import atomic_path, is_whole
 from utils.visualize import fit
 
 RUNGS = ("cam", "gfm", "prm", "ibb")  # each step of the method with given labels; the last is the seed
@@ -72,11 +72,10 @@ def ladder_complete(index: Index, folder: Path, rounds: int = 0) -> bool:
 
 
 def _has_steps(record: Record, folder: Path, rounds: int) -> bool:
-    # The predicted step is written last; a picture without labels is not blurred.
-    last_round = folder / BLURRED / f"{record.name}.{rounds}.webp"
-    return (folder / PREDICTED / f"{record.name}.npz").is_file() and (
-        not rounds or not record.labels or last_round.is_file()
-    )
+    rounds = rounds if record.labels else 0  # a picture without labels is not blurred
+    blurred = (folder / BLURRED / f"{record.name}.{number}.webp" for number in range(1, rounds + 1))
+    steps = (folder / rung / f"{record.name}.npz" for rung in (PREDICTED, *RUNGS))
+    return all(is_whole(path) for path in (*steps, *blurred))
 
 
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> int:
@@ -93,7 +92,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     missing = [
         number
         for number, record in enumerate(index.records)
-        if not (folder / PREDICTED / f"{record.name}.png").is_file()
+        if not all(is_whole(folder / name / f"{record.name}.png") for name in ([PREDICTED, GIVEN][: 1 + given]))
     ]
     palette = class_palette(cfg.data, index.class_names)
     for item in whole_pictures(index, missing, cfg.workers, "predict"):

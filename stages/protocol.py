@@ -26,7 +26,7 @@ from stages.segment import FILE as SEGMENTER
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, load_config
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, is_whole
 
 PUBLISHED = {  # kind of data -> list -> its pictures
     "voc": {"train": 1464, "val": 1449},
@@ -129,9 +129,7 @@ def _is_fresh(folder: Path, index: Index) -> bool:
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return fresh and all(
-        (folder / PREDICTIONS / PREDICTED / f"{record.name}.png").is_file() for record in index.records
-    )
+    return fresh and all(is_whole(folder / PREDICTIONS / PREDICTED / f"{record.name}.png") for record in index.records)
 
 
 def protocol_table(measured: dict[str, Measurement]) -> str:

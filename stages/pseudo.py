@@ -18,6 +18,7 @@ from stages.seeds import FOLDER as SEEDS
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
 from utils.engine import progress
+from utils.files import is_whole
 from utils.run import Run
 
 FOLDER = "pseudo"
@@ -36,7 +37,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     Returns:
         How many were `written`, and of their pixels the shares that are background and ignored.
     """
-    missing = [number for number, record in enumerate(index.records) if not (target / f"{record.name}.png").is_file()]
+    missing = [number for number, record in enumerate(index.records) if not is_whole(target / f"{record.name}.png")]
     masks = _Masks(index, missing, source, cfg.pseudo)
     loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
     palette = class_palette(cfg.data, index.class_names)
@@ -52,7 +53,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its mask."""
-    return all(run.path(FOLDER, f"{record.name}.png").is_file() for record in seed_index(cfg).records)
+    return all(is_whole(run.path(FOLDER, f"{record.name}.png")) for record in seed_index(cfg).records)
 
 
 class _Masks(Dataset):

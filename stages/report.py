@@ -35,7 +35,7 @@ from stages.segment import FILE as SEGMENTER
 from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
-from utils.files import atomic_path, write_json, write_text
+from utils.files import atomic_path, read_json, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 
@@ -98,6 +98,7 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     rows = measure_rows(cfg, run, index)
     measured = {title: row.measured for title, row in rows.items()}
     table = ladder_table(measured, cfg.data.val_list)
+    run.replace_output()
     write_text(run.path("report.txt"), table + "\n")
     draw_sheet(run, index, measured, cfg)
     counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
@@ -114,7 +115,7 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
 
 def report_is_complete(cfg: Config, run: Run) -> bool:
     """Whether the figures are there, and what the page needs beside them."""
-    return run.path(FILE).is_file() and run.path(PICTURES).is_file()
+    return all(read_json(run.path(name)) for name in (FILE, PICTURES))
 
 
 def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:

@@ -17,6 +17,7 @@ from stages.lists import seed_index
 from stages.networks import load_classifier
 from utils.config import Config
 from utils.engine import Compute, choose_compute, progress
+from utils.files import is_whole
 from utils.run import Run
 
 FOLDER = "seeds"
@@ -31,7 +32,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     compute.network(classifier)
     method = build_method(cfg)
     folder = run.fresh_folder(FOLDER)
-    missing = [number for number, record in enumerate(index.records) if not (folder / f"{record.name}.npz").is_file()]
+    missing = [number for number, record in enumerate(index.records) if not is_whole(folder / f"{record.name}.npz")]
     for item in whole_pictures(index, missing, cfg.workers, "seeds"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -43,7 +44,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
 
 def seeds_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(run.path(FOLDER, f"{record.name}.npz").is_file() for record in seed_index(cfg).records)
+    return all(is_whole(run.path(FOLDER, f"{record.name}.npz")) for record in seed_index(cfg).records)
 
 
 def build_method(cfg: Config, kind: type[Method] = IterativeBackgroundBlur) -> Method:

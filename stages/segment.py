@@ -43,6 +43,7 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
         run, "segment", segmenter, segmenter.head, mask_losses, TrainingPictures(index, crop, run.path(PSEUDO)), sampler,
         schedule, compute, cfg.workers, cfg.seed,
     )  # fmt: skip
+    run.replace_output()
     save_network(run.path(FILE), "segmenter", segmenter, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}
 

@@ -12,10 +12,10 @@ import imageio.v2 as imageio
 import numpy as np
 
 from stages.inference import IGNORE, Predictor
-from stages.output_folder import DONE, VIDEOS, ClassValues, claim, identity, read_json
+from stages.output_folder import DONE, VIDEOS, ClassValues, claim, identity
 from utils.engine import progress
 from utils.errors import UserError
-from utils.files import atomic_path, digest, write_json
+from utils.files import atomic_path, digest, read_json, write_json
 from utils.visualize import overlay
 
 OPACITY = 0.45

@@ -24,6 +24,7 @@ from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, to_seed, whole_pictures
 from utils.config import AffinityConfig, Config
 from utils.engine import Compute, choose_compute
+from utils.files import is_whole
 from utils.run import Run
 
 FOLDER = "walked"
@@ -38,7 +39,7 @@ def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
 
 def walk_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(run.path(FOLDER, f"{record.name}.npz").is_file() for record in seed_index(cfg).records)
+    return all(is_whole(run.path(FOLDER, f"{record.name}.npz")) for record in seed_index(cfg).records)
 
 
 def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
@@ -55,7 +56,7 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
         walk = partial(walk_over_boundaries, network, settings=cfg.affinity)
     else:
         walk = partial(walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip)
-    missing = [number for number, record in enumerate(index.records) if not (target / f"{record.name}.npz").is_file()]
+    missing = [number for number, record in enumerate(index.records) if not is_whole(target / f"{record.name}.npz")]
     for item in whole_pictures(index, missing, cfg.workers, "walk"):
         seed = read_seed(source / f"{item['name']}.npz")
         image = prepare(item["image"], network, compute, cfg.affinity.max_side)

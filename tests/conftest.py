@@ -2,13 +2,15 @@
 
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import utils.files
+import utils.run
 from data.artifacts import IGNORE, write_mask
 
 VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
@@ -22,6 +24,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("needs ../shared/data or IBBNET_DATA: real photographs in voc12/ and coco_mini/")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A test needs no files that outlive a power cut, and on a busy disk each wait takes a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils.files, "_to_disk", lambda path: None)
+        patch.setattr(utils.run, "all_to_disk", lambda: None)
+        yield
 
 
 @pytest.fixture

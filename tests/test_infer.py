@@ -113,7 +113,7 @@ def predictions(output: Path) -> dict[str, Any]:
 
 
 def times(output: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file()}
+    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file() and path.name != ".lock"}
 
 
 class TestOutput:

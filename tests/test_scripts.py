@@ -23,7 +23,7 @@ from utils.errors import run_script
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ("train", "evaluate", "infer")
-REWRITTEN = {"config.yaml", "run.json", "log.txt"}  # what a run says of itself each time
+REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock"}  # what a run says of itself each time
 
 SETTINGS = """
 run: {folder}/run

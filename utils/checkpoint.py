@@ -54,8 +54,20 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     content = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
     content["class_names"] = list(checkpoint.class_names)
     content["state"] = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()}
-    with atomic_path(path) as temporary:
-        torch.save({"format": FORMAT, "version": VERSION, **content}, temporary)
+    save_tensors(path, {"format": FORMAT, "version": VERSION, **content})
+
+
+def save_tensors(path: str | Path, content: Any) -> None:
+    """Write plain values and tensors, whole or not at all, and wait until they are on the disk.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with atomic_path(path, durable=True) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as error:  # torch's writer says of a full disk that it is at an unexpected position
+            raise OSError(f"torch's writer stopped: {str(error).splitlines()[0]}") from error
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from utils.checkpoint import load_tensors
+from utils.checkpoint import load_tensors, save_tensors
 from utils.config import Config
 from utils.console import progress, say
 from utils.errors import UserError
-from utils.files import atomic_path
 from utils.run import Run
 
 SAVE_EVERY = 60.0  # seconds between resumable states
@@ -276,8 +275,7 @@ class _State:
         if self.device.type == "cuda":
             random["cuda"] = torch.cuda.get_rng_state(self.device)
         content = {"fingerprint": self.fingerprint, "step": step, "totals": totals, "random": random}
-        with atomic_path(self.path) as temporary:
-            torch.save(content | {name: part.state_dict() for name, part in self.parts.items()}, temporary)
+        save_tensors(self.path, content | {name: part.state_dict() for name, part in self.parts.items()})
         self.saved_at = time.monotonic()
 
 

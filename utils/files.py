@@ -1,41 +1,207 @@
-"""Files are written whole or not at all: to a temporary name beside the target, then renamed onto it."""
+"""Files are written whole or not at all: to a temporary name beside the target, then renamed onto it.
+
+What a lost file would cost decides how much is done for it. Networks, resumable states and `stages.json` are `durable`: on the
+disk before they get their name, so that they outlive a power cut. Waiting for the disk at each of thousands of small pictures
+would cost more than making a lost one again, so those are brought to the disk together, before their stage is noted as done
+(`Run.finish`), and where a stage goes on, `is_whole` tells a file that was cut off.
+"""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from utils.errors import UserError
+
+TEMPORARY = re.compile(r"\..*\.(?P<host>[^.]+)\.(?P<process>\d{1,9})\.tmp(\.[^.]+)?")
+FORGOTTEN = 3600.0  # seconds after which what another machine was writing is taken for left behind
+LONGEST_STEM = 120  # of a temporary name, in characters; file systems take names of 255 bytes
+
+ZIP = (b"PK\x03\x04", 22, b"PK\x05\x06")
+ENDS = {  # how files begin, and with what this many bytes before their end
+    ".npz": ZIP,
+    ".pth": ZIP,
+    ".png": (b"\x89PNG", 8, b"IEND"),
+    ".jpg": (b"\xff\xd8", 2, b"\xff\xd9"),
+}
+
 
 @contextlib.contextmanager
-def atomic_path(target: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(target: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the target's folder (made if missing); on success it becomes `target`, else it is gone.
 
     The temporary name keeps the target's suffix, because image and array writers choose the format by it.
+
+    Args:
+        durable: wait until the file and its name are on the disk.
+
+    Raises:
+        UserError: it cannot be written (an `OSError` inside the block counts as that).
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.tmp{target.suffix}")
+    temporary = target.with_name(f".{_short(target.stem)}.{_host()}.{os.getpid()}.tmp{target.suffix}")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            if durable:
+                _to_disk(temporary)
+            os.replace(temporary, target)
+            if durable:
+                _to_disk(target.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(target: str | os.PathLike) -> Iterator[None]:
+    """Within it an `OSError` becomes a `UserError` which says that `target` cannot be written, why, and what to do."""
     try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there); make room, or "
+            "choose a folder that can be written, then run the same command again: what is done is kept"
+        ) from error
 
 
-def write_text(target: str | os.PathLike, text: str) -> None:
+def write_text(target: str | os.PathLike, text: str, durable: bool = False) -> None:
     """Write UTF-8 text atomically."""
-    with atomic_path(target) as temporary:
+    with atomic_path(target, durable) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(target: str | os.PathLike, value: Any) -> None:
+def write_json(target: str | os.PathLike, value: Any, durable: bool = False) -> None:
     """Write indented JSON atomically."""
-    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n", durable)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object of JSON, or nothing where it is missing or damaged: for files that are only a short cut."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def is_whole(path: str | os.PathLike) -> bool:
+    """Whether a file is there and begins and ends as its kind does (.npz, .pth, .png, .jpg; of others only that it is there).
+
+    A machine that loses power leaves files that are shorter, empty, or end in zeros; they are as good as missing. Reads a few
+    bytes, so that it can be asked of a hundred thousand files; damage in the middle is found when the file is read.
+    """
+    path = Path(path)
+    if path.suffix not in ENDS:
+        return path.is_file()
+    begin, before_end, end = ENDS[path.suffix]
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(begin)) == begin
+            file.seek(-before_end, os.SEEK_END)
+            return begins and file.read(len(end)) == end
+    except OSError:  # none, or shorter than its end
+        return False
+
+
+def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
+    """Remove what killed processes left half written by `atomic_path` in a folder, and below it; to be called before writing.
+
+    Files of living processes are kept: those of this machine by their number, those of another one for an hour.
+
+    Returns:
+        How many were removed.
+    """
+    removed = 0
+    for place, folders, names in os.walk(folder):
+        if not deep:
+            folders.clear()
+        for name in names:
+            found = TEMPORARY.fullmatch(name)
+            if found and _is_left(Path(place, name), found["host"], int(found["process"])):
+                with contextlib.suppress(OSError):  # gone by itself, or not ours to remove
+                    Path(place, name).unlink()
+                    removed += 1
+    return removed
+
+
+def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> None:
+    """Stop before hours of work rather than after them.
+
+    Args:
+        folder: where is to be written; need not be there yet.
+        needed: bytes, an estimate.
+        purpose: what is to be written, for the message.
+
+    Raises:
+        UserError: there is less room.
+    """
+    free = free_space(folder)
+    if needed > free:
+        raise UserError(
+            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free; make "
+            "room, or choose a folder on another disk; what is done is kept"
+        )
+
+
+def free_space(path: str | os.PathLike) -> int:
+    """Bytes that can still be written on the disk of a path, which need not be there yet."""
+    path = Path(path).absolute()
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def digest(value: Any) -> str:
     """A short fingerprint of anything that JSON can hold; equal values give equal fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def all_to_disk() -> None:
+    """Wait until everything that was written is on the disk."""
+    os.sync()
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems keep names in order without being asked
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _short(stem: str) -> str:
+    return stem if len(os.fsencode(stem)) <= LONGEST_STEM else digest(stem)
+
+
+def _host() -> str:
+    return re.sub(r"[^\w-]", "-", socket.gethostname())[:40] or "host"
+
+
+def _is_left(path: Path, host: str, process: int) -> bool:
+    """Whether the process that was writing has ended. This one has not begun to write, so its own number is a former one's."""
+    if host != _host():
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime > FORGOTTEN
+        return False
+    if process == os.getpid():
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # somebody else's, but alive
+        return False
+    return False

@@ -30,7 +30,7 @@ from utils.config import Config, to_dict, to_yaml
 from utils.console import NORMAL, say, table_of
 from utils.errors import UserError
 from utils.events import Events
-from utils.files import atomic_path, digest, write_json, write_text
+from utils.files import all_to_disk, atomic_path, digest, is_whole, write_json, write_text, writing
 from utils.metrics_log import append_metrics
 
 
@@ -47,7 +47,7 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.yaml", to_yaml(cfg))
-        except OSError as error:
+        except (OSError, UserError) as error:
             raise UserError(
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
             ) from error
@@ -64,7 +64,7 @@ class Run:
 
     def _open(self) -> None:
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
-        self.fingerprint = ""  # of the stage that is running
+        self.stage = self.fingerprint = ""  # of the stage that is running
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
 
@@ -75,7 +75,7 @@ class Run:
     def log(self, message: str, level: int = NORMAL) -> None:
         """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py)."""
         say(message, level)
-        with self.path("log.txt").open("a", encoding="utf-8") as file:
+        with writing(self.path("log.txt")), self.path("log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def record(self, stage: str, **values: float) -> None:
@@ -86,8 +86,9 @@ class Run:
 
     def finish(self, stage: str, **entry: Any) -> None:
         """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes."""
+        all_to_disk()  # before it is called done
         self.stages[stage] = {"fingerprint": self.fingerprint, "finished": time.time(), **entry}
-        write_json(self.path("stages.json"), self.stages)
+        write_json(self.path("stages.json"), self.stages, durable=True)
         self.path(f"{stage}.last.pth").unlink(missing_ok=True)
         self.events.close()
 
@@ -95,9 +96,27 @@ class Run:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
         folder, marker = self.path(name), self.path(name, ".fingerprint")
         if not marker.is_file() or marker.read_text(encoding="utf-8") != self.fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.replace_output()
+            with writing(folder):
+                if folder.is_dir():
+                    shutil.rmtree(folder)
             write_text(marker, self.fingerprint)
         return folder
+
+    def replace_output(self) -> None:
+        """To be called before the running stage replaces its output: from here on the record of another is not true.
+
+        Not earlier, so that who stops a stage at once and takes the change of settings back still has what was there.
+        """
+        if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
+            del self.stages[self.stage]
+            write_json(self.path("stages.json"), self.stages, durable=True)
+
+    def forget_state(self) -> None:
+        """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
+        state = self.path(f"{self.stage}.last.pth")
+        if state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
+            state.unlink()
 
     def _read_stages(self) -> dict[str, dict[str, Any]]:
         path = self.path("stages.json")
@@ -185,12 +204,17 @@ def run_stages(
             raise UserError(f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
                             f"--stages {missing[0]},{stage.name}")  # fmt: skip
         inputs = [fingerprints[name] for name in stage.upstream]
+        run.stage = stage.name
         run.fingerprint = fingerprints[stage.name] = digest(
             [stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), inputs]
         )
-        if run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint and stage.complete(cfg, run):
+        recorded = run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint
+        if recorded and stage.complete(cfg, run):
             run.log(f"{stage.name:9} up to date")
+            run.forget_state()
         else:
+            if recorded:
+                run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
             _run_stage(stage, cfg, run)
             after(cfg, run)
     _publish(stages, cfg, run)
@@ -230,8 +254,8 @@ def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
     latest = max(trained, key=lambda stage: run.stages[stage.name]["finished"])
     source = run.path(str(latest.writes_checkpoint))
     published = Path(cfg.checkpoint)
-    if source.is_file() and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
-        with atomic_path(cfg.checkpoint) as temporary:
+    if is_whole(source) and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
+        with atomic_path(cfg.checkpoint, durable=True) as temporary:
             shutil.copyfile(source, temporary)
 
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import stages.bulk
+import utils.files
 from data.artifacts import read_mask
 from models.segmenter import build_segmenter
 from stages.bulk import predict_pictures
@@ -161,6 +162,6 @@ def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stages.bulk, "write_mask", full)
-    with pytest.raises(UserError, match=r"0\.png cannot be written .*No space left.*run the same command again"):
+    monkeypatch.setattr(utils.files.os, "replace", full)
+    with pytest.raises(UserError, match=r"cannot be written .*No space left.*run the same command again"):
         predict_pictures(tmp_path / "in", tmp_path / "out", Stub())

@@ -154,7 +154,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint_module.torch, "save", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=r"network\.pth cannot be written \(disk full; .* GB free there\)"):
         save_checkpoint(path, example())
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["network.pth"]

@@ -1,0 +1,138 @@
+"""Files: durable where said, whole or made again, leftovers of the dead removed, messages where a disk will not take them."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import utils.files
+from data.artifacts import Seed, write_mask, write_seed
+from utils.errors import UserError
+from utils.files import atomic_path, is_whole, read_json, remove_leftovers, require_space, write_json, write_text
+
+
+@pytest.fixture
+def steps(monkeypatch) -> list[tuple[str, str]]:
+    """What is done to the disk, in order: ("flush" or "rename", name)."""
+    done = []
+    rename = os.replace
+    monkeypatch.setattr(utils.files, "_to_disk", lambda path: done.append(("flush", path.name)))
+
+    def noted(source: Path, target: Path) -> None:
+        done.append(("rename", Path(target).name))
+        rename(source, target)
+
+    monkeypatch.setattr(utils.files.os, "replace", noted)
+    return done
+
+
+def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_afterwards(tmp_path, steps):
+    with atomic_path(tmp_path / "a.pth", durable=True) as temporary:
+        temporary.write_bytes(b"network")
+    assert steps == [("flush", temporary.name), ("rename", "a.pth"), ("flush", tmp_path.name)]
+    steps.clear()
+    write_text(tmp_path / "a.txt", "text")
+    assert steps == [("rename", "a.txt")]
+
+
+def test_waiting_for_the_disk_works_for_files_and_folders(tmp_path):
+    # The fixture of all tests replaces it, so it is tried where nothing is replaced.
+    program = f"from utils.files import write_text; write_text({str(tmp_path / 'deep/a.txt')!r}, 'text', durable=True)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+    assert (tmp_path / "deep/a.txt").read_text() == "text"
+
+
+def whole_files(folder: Path) -> list[Path]:
+    paths = [folder / name for name in ("seed.npz", "mask.png", "picture.jpg", "network.pth")]
+    write_seed(paths[0], Seed(np.array([1]), np.random.default_rng(0).random((1, 25, 25)), (100, 100)))
+    write_mask(paths[1], np.random.default_rng(0).integers(0, 9, (100, 100)))
+    Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(paths[2])
+    torch.save({"weight": torch.randn(30, 30)}, paths[3])
+    return paths
+
+
+def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
+    for path in whole_files(tmp_path):
+        content = path.read_bytes()
+        assert is_whole(path)
+        for damaged in (content[:-1], content[: len(content) // 2], content[:3], b"", bytes(len(content)),
+                        content[:-40] + bytes(40), bytes(40) + content[40:]):  # fmt: skip
+            path.write_bytes(damaged)
+            assert not is_whole(path), (path.name, len(damaged))
+        path.unlink()
+        assert not is_whole(path)
+
+
+def test_of_other_kinds_it_is_enough_that_they_are_there(tmp_path):
+    assert not is_whole(tmp_path / "a.txt")
+    (tmp_path / "a.txt").write_text("")
+    assert is_whole(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", '{"a": 1'])
+def test_damaged_json_is_nothing(tmp_path, content):
+    assert read_json(tmp_path / "a.json") == {}
+    (tmp_path / "a.json").write_text(content)
+    assert read_json(tmp_path / "a.json") == {}
+
+
+def test_leftovers_of_the_dead_are_removed_and_nothing_else(tmp_path):
+    (tmp_path / "seeds").mkdir()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    host, elsewhere = utils.files._host(), "othermachine"
+    left = [f".a.{host}.{ended.pid}.tmp.npz", f"seeds/.b.png.{host}.{ended.pid}.tmp.png", f"..lock.{host}.{ended.pid}.tmp",
+            f".mine.{host}.{os.getpid()}.tmp.npz", f".old.{elsewhere}.7.tmp.pth"]  # fmt: skip
+    kept = [f".a.{host}.{os.getppid()}.tmp.npz", f".young.{elsewhere}.7.tmp.pth", "a.npz", ".fingerprint", ".a.tmp.npz",
+            f"a.{host}.{ended.pid}.tmp.npz", "seeds/.hidden"]  # fmt: skip
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("half")
+    os.utime(tmp_path / left[-1], (time.time() - 7200,) * 2)
+    assert remove_leftovers(tmp_path) == len(left)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
+    assert remove_leftovers(tmp_path / "nowhere") == 0
+
+
+def test_leftovers_are_what_an_interrupted_write_leaves(tmp_path):
+    target = tmp_path / ("long" * 50 + ".json")  # a name to which nothing can be added
+    with atomic_path(target) as temporary:
+        temporary.write_text("half")
+        assert utils.files.TEMPORARY.fullmatch(temporary.name)
+        assert temporary.suffix == ".json"
+    assert os.listdir(tmp_path) == [target.name]
+
+
+@pytest.mark.parametrize("number", [28, 30, 122, 5])
+def test_a_disk_that_takes_nothing_is_a_users_matter(tmp_path, monkeypatch, number):
+    write_json(tmp_path / "a.json", [1])
+
+    def full(*args):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(utils.files.os, "replace", full)
+    with pytest.raises(
+        UserError, match=rf"a\.json cannot be written \({os.strerror(number)}; .* GB free there\); make room"
+    ):
+        write_json(tmp_path / "a.json", [2])
+    assert (tmp_path / "a.json").read_text().split() == ["[", "1", "]"]
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_folder_that_is_a_file_is_a_users_matter(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match=r"runs/a\.txt cannot be written"):
+        write_text(tmp_path / "runs" / "a.txt", "")
+
+
+def test_too_little_room_is_said_before_the_work(tmp_path, monkeypatch):
+    require_space(tmp_path / "not" / "there" / "yet", 1000, "a thousand bytes")
+    with pytest.raises(
+        UserError, match=r"too full for 3 seeds: about 1000000000\.00 GB are needed in .*run, .* GB are free; make"
+    ):
+        require_space(tmp_path / "run", 1e18, "3 seeds")
