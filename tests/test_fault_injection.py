@@ -1,0 +1,184 @@
+"""A run that is killed anywhere and started again ends as if nothing had been.
+
+    IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite kills three times
+
+Half of the moments are points in time, half are files: the process ends before a file gets its name, half of it written, or
+just after. All stages run, on generated pictures, with loader processes in every other run; resumable states are saved at every
+step.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import train
+import utils.engine
+import utils.files
+from utils.checkpoint import load_checkpoint
+from utils.errors import run_script
+from utils.metrics_log import read_metrics
+
+KILLS = int(os.environ.get("IBBNET_KILLS", "3"))
+SETTINGS = """
+run: {folder}/run
+checkpoint: {folder}/best_model.pth
+device: cpu
+workers: {workers}
+data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3, shapes_size: 64}}
+model: {{backbone: efficientnet_lite0, weights: none}}
+cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
+ibb: {{iterations: 1}}
+affinity: {{kind: learned, refine: par, crop_size: 32, batch_size: 3, epochs: 1, max_side: 48}}
+pseudo: {{background: threshold, threshold: 0.4, refine: none}}
+segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
+report: {{thresholds: 4}}
+"""
+PASSING = {"config.yaml", "run.json", "log.txt", "report.html", ".lock", ".shapes.lock"}  # have times or paths in them
+TIMES = {"seconds", "peak_memory_mb", "finished", "pictures_per_second"}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill: at a share of the undisturbed time, or at a file by its number, in one of the ways of `HOW`."""
+
+    share: float | None = None
+    file: int = 0
+    how: str = ""
+
+
+HOW = ("half of it written", "before it has its name", "just after it has its name")
+
+
+def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.Process:
+    """`train.py` in a process of its own; forked, because importing torch takes longer than the run."""
+    folder.mkdir(exist_ok=True)
+    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder, workers=workers))
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, moment))
+    process.start()
+    return process
+
+
+def _train(folder: Path, moment: Moment | None) -> None:
+    with (folder / "output.txt").open("a") as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+    torch.set_num_threads(1)
+    sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
+    utils.engine.SAVE_EVERY = 0.0
+    _count_files(folder / "files.txt", moment)
+    code = run_script(train.main)
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _count_files(count: Path, moment: Moment | None) -> None:
+    """Note how many files get their name, and end the process at one of them."""
+    rename, written = os.replace, 0
+
+    def counted(source: Path, target: Path) -> None:
+        nonlocal written
+        written += 1
+        ends = moment is not None and written == moment.file
+        if ends and moment.how == HOW[0]:
+            os.truncate(source, os.path.getsize(source) // 2)
+        if ends and moment.how != HOW[2]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        rename(source, target)
+        count.write_text(str(written))
+        if ends:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    utils.files.os.replace = counted
+
+
+def content_of(path: Path, folder: Path) -> Any:
+    """What must be the same in two runs."""
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            return {name: arrays[name].tolist() for name in arrays}
+    if path.suffix == ".pth":
+        checkpoint = load_checkpoint(path)
+        return checkpoint.figures, {name: tensor.numpy().tobytes() for name, tensor in checkpoint.state.items()}
+    if path.name == "stages.json":
+        stages = json.loads(path.read_text())
+        for entry in stages.values():
+            entry["result"].pop("written", None)  # of the last call
+        return {name: without_times(entry) for name, entry in stages.items()}
+    if path.name == "metrics.jsonl":
+        return {stage: [without_times(row) for row in rows] for stage, rows in read_metrics(path).items()}
+    if path.suffix == ".json":
+        return json.loads(path.read_text().replace(str(folder), ""))
+    return path.read_bytes()
+
+
+def without_times(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in TIMES}
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    """Every file of a project's run, data and network by name; a temporary or resumable file would be one more name."""
+    paths = [*(folder / "run").rglob("*"), *(folder / "data").rglob("*"), *folder.glob("*.pth"), *folder.glob(".*")]
+    kept = (path for path in paths if path.is_file() and path.name not in PASSING and "tensorboard" not in path.parts)
+    return {str(path.relative_to(folder)): content_of(path, folder) for path in kept}
+
+
+@dataclass(frozen=True)
+class Undisturbed:
+    outcome: dict[str, Any]
+    seconds: float
+    files: int
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Undisturbed:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    process = start(folder)
+    process.join()
+    assert process.exitcode == 0, (folder / "output.txt").read_text()
+    seconds = time.monotonic() - started
+    yield Undisturbed(outcome(folder), seconds, int((folder / "files.txt").read_text()))
+    torch.set_num_threads(threads)
+
+
+def moment_of(number: int, files: int) -> Moment:
+    """The moments are random, and the same ones in each call."""
+    random = np.random.default_rng([7, number])
+    if number % 2:
+        return Moment(share=float(random.random()))
+    return Moment(file=int(random.integers(1, files + 1)), how=HOW[random.integers(len(HOW))])
+
+
+@pytest.mark.parametrize("number", range(KILLS))
+def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbed, tmp_path):
+    moment = moment_of(number, undisturbed.files)
+    workers = number // 2 % 2
+    killed = start(tmp_path, workers, moment)
+    killed.join(undisturbed.seconds * moment.share if moment.share is not None else None)
+    killed.kill()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL or moment.share is not None
+    again = start(tmp_path, workers)
+    again.join()
+    said = (tmp_path / "output.txt").read_text()
+    assert again.exitcode == 0, (moment, said)
+    assert "Traceback" not in said
+    found = outcome(tmp_path)
+    assert found.keys() == undisturbed.outcome.keys(), moment
+    for name, content in undisturbed.outcome.items():
+        assert found[name] == content, (moment, name)
+    assert (tmp_path / "best_model.pth").read_bytes() == (tmp_path / "run/segmenter.pth").read_bytes()
+    shutil.rmtree(tmp_path)  # fifty of them would fill the disk
