@@ -13,7 +13,6 @@ Several runs to mean and deviation: python -m stages.gather --help
 
 import argparse
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from stages.report import LADDER
 from utils.checkpoint import load_checkpoint
 from utils.config import Config, config_from_dict, load_config, override
 from utils.console import add_console_options, setup_console
-from utils.errors import UserError, run_script
+from utils.distributed import is_main, run_processes, scratch_folder
+from utils.errors import UserError
 from utils.files import write_json
 
 DEFAULT_CONFIG = "config.yaml"
@@ -76,11 +76,18 @@ def main() -> None:
     if args.compare:
         index, said = open_list(args, cfg)
         comparison = compare(index, *args.compare, cfg, **said)
-        print("", comparison.table(), sep="\n")
-        if args.json:
+        if is_main():
+            print("", comparison.table(), sep="\n")
+        if args.json and is_main():
             write_json(args.json, comparison.figures())
         return
     measured = measure_run(Path(args.run), cfg) if args.run else measure(args, cfg)
+    if is_main():
+        tell(args, measured)
+
+
+def tell(args: argparse.Namespace, measured: dict[str, Measurement]) -> None:
+    """Print the figures, and write them where --json and --csv say."""
     for title, measurement in measured.items():
         print(f"\n{title}" if title else "", measurement.table(), sep="\n")
     if len(measured) > 1:
@@ -119,7 +126,7 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Measurement]:
             "name the data that it was trained for with --config, --preset or --set data.root=..."
         )
     said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         measured = measure_network(network, index, Path(args.output or scratch), cfg, **said)
     return measured | measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=said["list"])
 
@@ -144,4 +151,4 @@ def find_config(args: argparse.Namespace) -> Config:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_processes(main))

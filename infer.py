@@ -36,10 +36,11 @@ from stages.output_folder import MAPS, PREDICTIONS, claim
 from stages.result import Result, to_pixels, to_result
 from stages.sources import split_videos
 from stages.tiles import MOST_TILES
-from stages.video import VideoSummary, predict_video
+from stages.video import VideoSummary, predict_videos
 from utils.config import Config, load_config
 from utils.console import QUIET, add_console_options, say, setup_console
-from utils.errors import UserError, run_script
+from utils.distributed import from_main, is_main, run_processes
+from utils.errors import UserError
 from utils.files import remove_leftovers
 from utils.lock import lock_folder
 
@@ -123,15 +124,16 @@ def main() -> None:
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
     claim(args.output)
     with lock_folder(args.output, "--output"):
-        remove_leftovers(args.output)
+        from_main(lambda: remove_leftovers(args.output))
         if pictures:
             summary = predict_pictures(pictures, args.output, predictor, args.labels, args.limit, MAPS in formats,
                                        recursive=args.recursive, batch=args.batch)  # fmt: skip
             report(summary, predictor, args.output)
-        if masks_in := [name for name in formats if name != MAPS]:
+        masks_in = [name for name in formats if name != MAPS]
+        if masks_in and is_main():
             say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
-        for video, name in zip(videos, video_names(videos), strict=True):
-            report_video(predict_video(video, args.output, predictor, args.limit, args.batch, name))
+        for summary in predict_videos(videos, args.output, predictor, args.limit, args.batch):
+            report_video(summary)
 
 
 def predict(
@@ -174,15 +176,6 @@ def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -
     return load_predictor(None if path == IMAGENET_NAME else path, overrides, tile=tile)
 
 
-def video_names(videos: Sequence[Path]) -> list[str]:
-    """Names of the overlays: the videos' own, with a number where several have the same."""
-    names: list[str] = []
-    for video in videos:
-        same = sum(video.stem.casefold() == other.stem.casefold() for other in videos[: len(names)])
-        names.append(f"{video.stem} ({same + 1})" if same else video.stem)
-    return names
-
-
 def default_checkpoint(cfg: Config) -> str:
     """The network that train.py made last, or else the packaged one, which is said."""
     if Path(cfg.checkpoint).is_file():
@@ -217,4 +210,4 @@ def report_video(summary: VideoSummary) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_processes(main))

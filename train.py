@@ -18,7 +18,7 @@ from stages.report_page import FILE as REPORT_PAGE
 from stages.report_page import keep_report_page, update_report_page
 from utils.config import load_config
 from utils.console import add_console_options, setup_console
-from utils.errors import run_script
+from utils.distributed import is_main, run_processes
 from utils.files import remove_leftovers
 from utils.lock import lock_folder
 from utils.run import Run, run_stages
@@ -54,8 +54,9 @@ def main() -> None:
     cfg = load_config(args.config, args.preset, overrides)
     only = [name.strip() for name in args.stages.split(",") if name.strip()]
     with lock_folder(cfg.run, "--run"):
-        remove_leftovers(cfg.run)
-        remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
+        if is_main():
+            remove_leftovers(cfg.run)
+            remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
         run = Run(cfg, sys.argv)
         run.after_epoch = keep_report_page(cfg, run)
         run_stages(STAGES, cfg, run, only, after=update_report_page)
@@ -63,4 +64,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run_script(main))
+    sys.exit(run_processes(main))

@@ -162,6 +162,10 @@ class TrainingSampler(Sampler[tuple[int, int]]):
     """Draws `(position, seed)`: a new order each epoch, both from one seed, starting anywhere.
 
     Every epoch holds `length // batch_size` whole batches, or one short batch where the data has fewer pictures.
+
+    Attributes:
+        batch_size: of all processes together.
+        share: how many draws of each batch are given here: all, or after `split` those of one process.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int):
@@ -169,20 +173,28 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         self.batch_size = min(batch_size, length)
         self.steps_per_epoch = length // self.batch_size
         self.epoch, self.first_step = 0, 0
+        self.split(0, 1)
+
+    def split(self, rank: int, processes: int) -> None:
+        """Give only what process `rank` takes of each batch: draws `rank`, `rank + processes`, ..., so shares differ by one at most."""
+        self.rank, self.processes = rank, processes
+        self.share = len(range(rank, self.batch_size, processes))
 
     def start(self, epoch: int, step: int = 0) -> None:
         """The next iteration is that epoch's, without its first `step` batches."""
         self.epoch, self.first_step = epoch, step
 
     def __len__(self) -> int:
-        return (self.steps_per_epoch - self.first_step) * self.batch_size
+        return (self.steps_per_epoch - self.first_step) * self.share
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         random = np.random.default_rng([self.seed, self.epoch])
         order = random.permutation(self.length)
         seeds = random.integers(2**63, size=self.length)
-        for place in range(self.first_step * self.batch_size, self.steps_per_epoch * self.batch_size):
-            yield int(order[place]), int(seeds[place])
+        for step in range(self.first_step, self.steps_per_epoch):
+            first = step * self.batch_size
+            for place in range(first + self.rank, first + self.batch_size, self.processes):
+                yield int(order[place]), int(seeds[place])
 
 
 def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ Neither branch is ever shown a boundary or an instance: whether two near cells h
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -21,6 +22,7 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 from models.backbone import Backbone, build_backbone, load_state, open_weights
 from models.paths import pair_offsets, path_maxima
 from models.weights import Weights
+from utils.distributed import total
 
 STRIDE = 4  # of all maps here, as of seeds
 IGNORE = 255
@@ -267,7 +269,8 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
         radius: of the pairs, in cells; exclusive.
 
     Returns:
-        Float32 scalars, each a mean over the pairs that it speaks of, 0 where there are none.
+        Float32 scalars, each a mean over the pairs that it speaks of, 0 where there are none. With several processes the mean is
+        over the pairs of all of them, and a process gives its own part of that mean.
         `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of pairs of
         different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|, pairs of a class point
         to one centre, and `disp_bg` = |d_source - d_other|, those of background the same way; without it, neither key.
@@ -282,7 +285,7 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
     known = (source != IGNORE) & (other != IGNORE)
     same = known & (source == other)
     pairs = {"bg_pos": same & (source == 0), "fg_pos": same & (source != 0), "neg": known & ~same}
-    counts = {name: mask.sum() for name, mask in pairs.items()}
+    counts = {name: total(mask.sum()) for name, mask in pairs.items()}
 
     attract, repel = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
     losses = {
@@ -291,7 +294,7 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
     }
     if displacement is None:
         return losses
-    offsets = torch.tensor(pair_offsets(radius), device=labels.device)
+    offsets = _offsets(radius, labels.device)
     for axis in range(2):
         start, end = _pairs(displacement[:, axis].float(), radius)
         difference = start - end
@@ -321,6 +324,12 @@ def _at(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _pad_to(x: Tensor, least_side: int) -> Tensor:
     return pad(x, (0, max(0, least_side - x.shape[-1]), 0, max(0, least_side - x.shape[-2])))
+
+
+@lru_cache
+def _offsets(radius: int, device: torch.device) -> Tensor:
+    """(P, 2) `pair_offsets` on the device; kept there, because bringing them anew would hold every step up."""
+    return torch.tensor(pair_offsets(radius), device=device)
 
 
 def _pairs(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:

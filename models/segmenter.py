@@ -8,6 +8,7 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import Backbone, build_backbone, stage_number
+from utils.distributed import total
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
@@ -51,12 +52,13 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> 
         mask: (B, H, W) int64.
 
     Returns:
-        The mean over the cells whose mask is not ignored; 0 where all are.
+        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over the cells of all
+        of them, and a process gives its own part of that mean.
     """
     target = mask[:, LOGIT_STRIDE // 2 :: LOGIT_STRIDE, LOGIT_STRIDE // 2 :: LOGIT_STRIDE]
     logits = interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
-    total = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
-    return total / (target != ignore_index).sum().clamp_min(1)
+    summed = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
+    return summed / total((target != ignore_index).sum()).clamp_min(1)
 
 
 @torch.no_grad()

@@ -1,12 +1,13 @@
 """Stage `affinity`: confident labels from seeds, and the boundary network that learns from them."""
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index, TrainingPictures, TrainingSampler
@@ -25,14 +26,15 @@ from models.affinity import (
 from models.pseudo import confident_labels, upsample
 from models.refine import has_dense_crf
 from stages.affinity_sheet import draw_affinity
-from stages.lists import seed_index
+from stages.lists import seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, whole_pictures
 from utils.config import Config, PseudoConfig
-from utils.engine import Compute, Schedule, choose_compute, progress, train_network
-from utils.files import is_whole
+from utils.distributed import gather, is_main, total
+from utils.engine import Compute, Schedule, choose_compute, train_network
+from utils.reading import read_once
 from utils.run import Run
 
 FILE, SHEET, FOLDER = "affinity.pth", "affinity.jpg", "confident"
@@ -66,7 +68,8 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
         _shift(network, index, cfg, compute)
     run.replace_output()
     save_network(run.path(FILE), "affinity", network, index.class_names, cfg, figures)
-    draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side, settings.crop_size)
+    if is_main():
+        draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side, settings.crop_size)
     return {"pictures": len(index), **sure, **figures}
 
 
@@ -83,16 +86,14 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     """Write `confident/ID.png`; files that are there already are kept. Returns the shares of what is sure and not."""
     folder = run.fresh_folder(FOLDER)
     kind = confident_refinement(cfg, run)
-    missing = [number for number, record in enumerate(index.records) if not is_whole(folder / f"{record.name}.png")]
-    labels = _ConfidentLabels(index, missing, run.path(SEEDS), cfg, kind)
-    loader = DataLoader(labels, batch_size=None, num_workers=min(cfg.workers, len(missing)))
+    missing = without_file(index, folder, ".png")
+    labels = _ConfidentLabels(index, run.path(SEEDS), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
-    unsure = ground = pixels = 0
-    for name, mask in progress(loader, len(missing), "confident labels"):
+    counts = torch.zeros(3, dtype=torch.int64)
+    for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
         write_mask(folder / f"{name}.png", mask.numpy(), palette)
-        unsure += int((mask == IGNORE).sum())
-        ground += int((mask == 0).sum())
-        pixels += mask.numel()
+        counts += torch.stack([(mask == IGNORE).sum(), (mask == 0).sum(), torch.tensor(mask.numel())])
+    unsure, ground, pixels = total(counts).tolist()
     return {"unsure_share": unsure / pixels, "background_share": ground / pixels} if pixels else {}
 
 
@@ -111,14 +112,14 @@ def confident_refinement(cfg: Config, run: Run) -> str:
 class _ConfidentLabels(Dataset):
     """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
 
-    def __init__(self, index: Index, positions: list[int], seeds: Any, cfg: Config, kind: str):
-        self.index, self.positions, self.seeds, self.cfg, self.kind = index, positions, seeds, cfg, kind
+    def __init__(self, index: Index, seeds: Path, cfg: Config, kind: str):
+        self.index, self.seeds, self.cfg, self.kind = index, seeds, cfg, kind
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.index)
 
-    def __getitem__(self, number: int) -> tuple[str, Tensor]:
-        record = self.index.records[self.positions[number]]
+    def __getitem__(self, position: int) -> tuple[str, Tensor]:
+        record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz")
         settings = self.cfg.affinity
         refinement = None
@@ -133,12 +134,13 @@ class _ConfidentLabels(Dataset):
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:
     """Take the mean displacement over the training pictures off, as published."""
     positions = np.unique(np.linspace(0, len(index) - 1, min(len(index), MOST_SHIFT_PICTURES)).round().astype(int))
-    pictures = whole_pictures(index, positions.tolist(), cfg.workers, "mean displacement")
-
-    def displacements() -> Any:
-        for item in pictures:
-            with compute.autocast():
-                image = prepare(item["image"], network, compute, cfg.affinity.max_side)
-                yield displacement(network, image, cfg.affinity.crop_size)
-
-    network.mean_shift.running_mean.copy_(mean_displacement(displacements()))
+    means = {}
+    for item in whole_pictures(index, positions.tolist(), cfg.workers, "mean displacement"):
+        with compute.autocast():
+            image = prepare(item["image"], network, compute, cfg.affinity.max_side)
+            field = displacement(network, image, cfg.affinity.crop_size)
+        means[item["name"]] = field.mean(dim=(1, 2), keepdim=True).cpu()
+    of_all = {name: mean for part in gather(means) for name, mean in part.items()}
+    # In the list's order, whoever has read them: sums of floats depend on it.
+    in_order = [of_all[record.name] for record in index.records if record.name in of_all]
+    network.mean_shift.running_mean.copy_(mean_displacement(in_order))

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,6 +25,7 @@ from stages.output_folder import (
     DONE,
     PREDICTIONS,
     ClassValues,
+    Occurrences,
     claim,
     done_path,
     find_done,
@@ -34,7 +36,8 @@ from stages.output_folder import (
 )  # fmt: skip
 from stages.pictures import Picture, read_labels
 from stages.sources import find_pictures
-from utils.engine import progress
+from utils.console import progress
+from utils.distributed import WorkQueue, from_main, gather
 from utils.errors import UserError
 from utils.files import atomic_path, digest, is_whole, write_json
 from utils.visualize import fit, overlay, printable
@@ -67,11 +70,12 @@ class Summary:
 
 @dataclass
 class _Job:
-    """A picture, what it is known to show, what its outputs depend on, and what became of it."""
+    """A picture, what it is known to show, what its outputs depend on, its number among those to do, and what became of it."""
 
     picture: Picture
     classes: list[int] | None
     fingerprint: str
+    number: int = -1
     entry: dict[str, Any] | None = None
     unreadable: str = ""
 
@@ -89,6 +93,8 @@ def predict_pictures(
 ) -> Summary:
     """Masks, overlays and a gallery for pictures, folders and patterns; those done already are kept.
 
+    Several processes share the pictures and end with the files that one would have written.
+
     Args:
         source: pictures, folders, patterns such as `shots/*.jpg`, or one of these.
         output: the folder to write into; may lie inside `source`.
@@ -102,7 +108,7 @@ def predict_pictures(
         UserError: no pictures, none that can be read, an output folder that is not ours or cannot be written, or bad labels.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    pictures = find_pictures(sources, output, recursive)
+    pictures = from_main(lambda: find_pictures(sources, output, recursive))
     given = read_labels(labels, pictures, predictor.class_names) if labels is not None else {}
     pictures = pictures[:limit] if limit else pictures
     claim(output)
@@ -111,22 +117,47 @@ def predict_pictures(
     jobs = []
     for picture in pictures:
         classes = given.get(picture.relative)
-        job = _Job(picture, classes, digest([base, picture.relative, identity(picture.path), classes]))
-        if not maps or is_whole(output / maps_path(picture)):
-            job.entry = find_done(output, picture, job.fingerprint, values, predictor)
-        jobs.append(job)
-    todo = [job for job in jobs if job.entry is None]
+        jobs.append(_Job(picture, classes, digest([base, picture.relative, identity(picture.path), classes])))
+    todo = [jobs[place] for place in from_main(lambda: _find_missing(jobs, output, values, predictor, maps))]
+    for number, job in enumerate(todo):
+        job.number = number
     started = time.perf_counter()
     _predict(todo, output, predictor, values, maps, batch)
+    _share_results(todo)
     seconds = time.perf_counter() - started
+    return from_main(lambda: _publish(jobs, todo, output, predictor, values, sources, seconds))
 
+
+def _find_missing(
+    jobs: Sequence[_Job], output: Path, values: ClassValues, predictor: Predictor, maps: bool
+) -> list[int]:
+    """Places of the jobs that are to be done; the others have their entries now."""
+    for job in jobs:
+        if not maps or is_whole(output / maps_path(job.picture)):
+            job.entry = find_done(output, job.picture, job.fingerprint, values, predictor)
+    return [place for place, job in enumerate(jobs) if job.entry is None]
+
+
+def _share_results(jobs: Sequence[_Job]) -> None:
+    """Let every process know what became of the jobs of the others."""
+    own = {job.number: (job.entry, job.unreadable) for job in jobs if job.entry is not None or job.unreadable}
+    for part in gather(own):
+        for number, (entry, unreadable) in part.items():
+            jobs[number].entry, jobs[number].unreadable = entry, unreadable
+
+
+def _publish(
+    jobs: Sequence[_Job], todo: Sequence[_Job], output: Path, predictor: Predictor, values: ClassValues,
+    sources: Sequence[str | Path], seconds: float,
+) -> Summary:  # fmt: skip
+    """Write what is said of all pictures together."""
     done = [job for job in jobs if job.entry is not None]
     unreadable = [
         {"picture": printable(job.picture.relative), "reason": printable(job.unreadable)}
         for job in jobs
         if job.unreadable
     ]
-    known = {done_path(output, picture) for picture in pictures}
+    known = {done_path(output, job.picture) for job in jobs}
     others = sum(path not in known for path in (output / DONE).rglob("[!.]*.json"))
     entries = [job.entry for job in done]
     report = {
@@ -153,12 +184,12 @@ def _predict(
     """Do the jobs, and note in each what became of it.
 
     One thread reads, one writes, this one asks the network: decoding, scaling and compression leave the interpreter free. On an
-    interrupt, what the network has done is still written.
+    interrupt, what the network has done is still written. Of several processes each takes the next picture when it is ready.
     """
     writing: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(1) as writer:
-        pictures = progress(_read_ahead(jobs, _read, batch + AHEAD), len(jobs), "pictures")
-        readable = ((job, image) for job, image in pictures if image is not None)
+    queue, occurrences = WorkQueue(range(len(jobs))), Occurrences(values)
+    with ThreadPoolExecutor(1) as writer, _giving_up(occurrences), progress(None, len(jobs), "pictures") as bar:
+        readable = _only_readable(_read_ahead((jobs[number] for number in queue), _read, batch + AHEAD), occurrences)
         while pairs := list(islice(readable, batch)):
             images, known = [image for _, image in pairs], [job.classes for job, _ in pairs]
             if len(pairs) == 1:
@@ -166,23 +197,45 @@ def _predict(
             else:
                 predictions = predictor.predict_many(images, known)
             for (job, image), prediction in zip(pairs, predictions, strict=True):
-                found = [values.value(index) for index in prediction.classes]  # in order, whoever writes first
-                writing.append(writer.submit(_finish, job, output, image, prediction, found, values, predictor, maps))
+                occurrences.announce(job.number, prediction.classes)
+                task = (job, output, image, prediction, occurrences, values, predictor, maps)
+                writing.append(writer.submit(_finish, *task))
             while len(writing) > batch + AHEAD:
                 writing.popleft().result()
+            bar.update(queue.taken - bar.n)
         for future in writing:
             future.result()
+        occurrences.catch_up(len(jobs))
+
+
+@contextmanager
+def _giving_up(occurrences: Occurrences) -> Iterator[None]:
+    """On an error, let the writer write what it can and wait for nothing."""
+    try:
+        yield
+    except BaseException:
+        occurrences.give_up()
+        raise
+
+
+def _only_readable(
+    pictures: Iterable[tuple[_Job, np.ndarray | None]], occurrences: Occurrences
+) -> Iterator[tuple[_Job, np.ndarray]]:
+    for job, image in pictures:
+        if image is None:
+            occurrences.announce(job.number, [])
+        else:
+            yield job, image
 
 
 def _read_ahead(
-    jobs: Sequence[_Job], read: Callable[[_Job], np.ndarray | None], ahead: int
+    jobs: Iterable[_Job], read: Callable[[_Job], np.ndarray | None], ahead: int
 ) -> Iterator[tuple[_Job, np.ndarray | None]]:
     """Jobs in order with their pictures, at most `ahead` of which are in memory or being read."""
     with ThreadPoolExecutor(1) as reader:
         waiting: deque[tuple[_Job, Future[np.ndarray | None]]] = deque()
-        rest: Iterable[_Job] = iter(jobs)
         try:
-            for job in rest:
+            for job in jobs:
                 waiting.append((job, reader.submit(read, job)))
                 if len(waiting) >= ahead:
                     first, image = waiting.popleft()
@@ -204,10 +257,11 @@ def _read(job: _Job) -> np.ndarray | None:
 
 
 def _finish(
-    job: _Job, output: Path, image: np.ndarray, prediction: Prediction, found: list[int], values: ClassValues,
+    job: _Job, output: Path, image: np.ndarray, prediction: Prediction, occurrences: Occurrences, values: ClassValues,
     predictor: Predictor, maps: bool,
 ) -> None:  # fmt: skip
-    """Write everything about a picture, and last that it is done. `found` are the mask values of the prediction's classes."""
+    """Write everything about a picture, and last that it is done."""
+    found = occurrences.values_of(job.number, prediction.classes)
     if maps:
         _write_maps(output / maps_path(job.picture), prediction, found, image.shape[:2])
     entry = _write(job, output, image, prediction, found, values, predictor)

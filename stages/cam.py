@@ -11,6 +11,7 @@ from data.transforms import RandomCrop
 from models.classifier import build_classifier
 from stages.networks import save_network
 from utils.config import Config
+from utils.distributed import total
 from utils.engine import Schedule, choose_compute, train_network
 from utils.errors import UserError
 from utils.run import Run
@@ -48,8 +49,11 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
 
 
 def classification_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Multi-label soft margin loss on the picture's logits, the mean over classes and pictures."""
-    return {"classification": nn.functional.multilabel_soft_margin_loss(network(batch["image"]), batch["labels"])}
+    """Multi-label soft margin loss on the picture's logits, the mean over classes and pictures; of several processes a part of it."""
+    labels = batch["labels"]
+    pictures = labels.new_full((), len(labels))
+    own_share = pictures / total(pictures)
+    return {"classification": own_share * nn.functional.multilabel_soft_margin_loss(network(batch["image"]), labels)}
 
 
 def check_labels(index: Index, list_name: str) -> None:

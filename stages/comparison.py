@@ -1,7 +1,6 @@
 """Is one set of masks better than another, or were the pictures kind to it? Two sources, the same pictures, paired bootstrap."""
 
 import math
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from stages.networks import load_network
 from stages.predictions import PREDICTED, write_ladder, write_predictions
 from utils.bootstrap import DRAWS, LEVEL, Difference, compare_counts
 from utils.config import Config
+from utils.distributed import scratch_folder
 from utils.errors import UserError
 
 TITLES = {"miou": "mIoU", "over_activation": "over-activation", "under_activation": "under-activation"}
@@ -106,8 +106,8 @@ def compare(index: Index, a: str, b: str, cfg: Config, **said: Any) -> Compariso
 def _read(index: Index, source: str, cfg: Config) -> Side:
     path = Path(source)
     if path.is_file():
-        with tempfile.TemporaryDirectory() as scratch:
-            return _predict(index, source, Path(scratch), cfg)
+        with scratch_folder() as scratch:
+            return _predict(index, source, scratch, cfg)
     name = index.records[0].name
     if (path / f"{name}.png").is_file():
         return Side(source, "masks", count_masks(index, path, cfg.workers))

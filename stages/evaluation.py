@@ -4,7 +4,7 @@ All return a `Measurement`, which prints as a table and goes into JSON. The only
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
-from utils.engine import progress
+from utils.distributed import total
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, ThresholdSweep
+from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
 
@@ -124,10 +125,11 @@ def measure_seeds(
     thresholds = np.unique(np.append(swept, threshold))
     values = len(index.class_names) + 1
     sweep = ThresholdSweep(values, thresholds)
-    for target, value, winner in _read_all(
+    for _, (target, value, winner) in _read_all(
         index, _SeedReader(folder, len(index.class_names)), workers, "measure seeds"
     ):
         sweep.update(target, value, winner)
+    sweep.sum_processes()
     curve = [(float(t), m) for t, m in zip(thresholds, sweep.curve(), strict=True)]
     in_range = [(t, m) for t, m in curve if t <= HIGHEST_THRESHOLD]
     threshold_best = max(in_range, key=lambda point: point[1])[0]
@@ -145,8 +147,10 @@ def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) ->
     """
     check_truth(index)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
-    for target, prediction in _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "measure masks"):
+    reader = _MaskReader(folder, len(index.class_names))
+    for _, (target, prediction) in _read_all(index, reader, workers, "measure masks"):
         matrix.update(target, prediction)
+    matrix.sum_processes()
     return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
 
 
@@ -159,7 +163,7 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
     check_truth(index)
     values = len(index.class_names) + 1
     rows = _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "count masks")
-    return np.stack([_counts(values, target, prediction) for target, prediction in rows])
+    return _gather_counts(index, ((position, _counts(values, *masks)) for position, masks in rows))
 
 
 def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> np.ndarray:
@@ -167,7 +171,18 @@ def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> n
     check_truth(index)
     values = len(index.class_names) + 1
     rows = _read_all(index, _SeedReader(folder, len(index.class_names)), workers, "count seeds")
-    return np.stack([_counts(values, target, winner * (value > threshold)) for target, value, winner in rows])
+    counted = (
+        (position, _counts(values, target, winner * (value > threshold))) for position, (target, value, winner) in rows
+    )
+    return _gather_counts(index, counted)
+
+
+def _gather_counts(index: Index, counted: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
+    """(N, 3, C) of each picture's (3, C), whichever process has counted it."""
+    counts = np.zeros((len(index), 3, len(index.class_names) + 1), np.int64)
+    for position, row in counted:
+        counts[position] = row
+    return total(torch.from_numpy(counts)).numpy()
 
 
 def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
@@ -230,14 +245,13 @@ class _Rows(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, position: int) -> Any:
-        return self.reader(self.index.records[position])
+    def __getitem__(self, position: int) -> tuple[int, Any]:
+        return position, self.reader(self.index.records[position])
 
 
-def _read_all(index: Index, reader: Any, workers: int, title: str) -> Any:
+def _read_all(index: Index, reader: Any, workers: int, title: str) -> Iterator[tuple[int, Any]]:
     # In this process unless there is work for several: starting one costs more than a hundred small files.
-    loader = DataLoader(_Rows(index, reader), batch_size=None, num_workers=workers if len(index) > 500 else 0)
-    return progress(loader, len(index), title)
+    return read_once(_Rows(index, reader), range(len(index)), workers if len(index) > 500 else 0, title)
 
 
 def _truth(record: Record) -> Tensor:

@@ -1,8 +1,12 @@
 """Which list a stage works on, and what stands for its content in a fingerprint."""
 
+from pathlib import Path
+
 from data.dataset import Index
 from data.index import open_index
 from utils.config import Config
+from utils.distributed import from_main
+from utils.files import is_whole
 
 
 def seed_list(cfg: Config) -> str:
@@ -13,6 +17,13 @@ def seed_list(cfg: Config) -> str:
 def seed_index(cfg: Config) -> Index:
     """The pictures that get seeds and pseudo masks; no masks among them."""
     return open_index(cfg.data, seed_list(cfg))
+
+
+def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
+    """Positions of the pictures that have no whole file ID`suffix` in the folder; the same in all processes."""
+    return from_main(
+        lambda: [n for n, record in enumerate(index.records) if not is_whole(folder / f"{record.name}{suffix}")]
+    )
 
 
 def list_fingerprint(cfg: Config, list_name: str) -> str:

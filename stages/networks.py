@@ -11,6 +11,7 @@ from models.classifier import Classifier
 from models.segmenter import Segmenter
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.config import Config, config_from_dict, to_dict
+from utils.distributed import is_main
 from utils.errors import UserError
 
 KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
@@ -24,7 +25,9 @@ def save_network(
     cfg: Config,
     figures: dict[str, float],
 ) -> None:
-    """Write a checkpoint with all that `load_network` and a reader of its figures need."""
+    """Write a checkpoint with all that `load_network` and a reader of its figures need; of several processes the main one does."""
+    if not is_main():
+        return
     backbone = network.backbone
     checkpoint = Checkpoint(
         kind=kind,

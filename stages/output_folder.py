@@ -19,6 +19,7 @@ from typing import Any
 from data.artifacts import voc_palette
 from stages.inference import IGNORE, Predictor
 from stages.pictures import Picture
+from utils.distributed import Board, is_main
 from utils.errors import UserError
 from utils.files import digest, is_whole, read_json, write_json
 from utils.visualize import bright_palette
@@ -34,6 +35,7 @@ class ClassValues:
     Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's 1,000)
     values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses them, and kept
     when a folder is gone on with. The 255th class that occurs, and those after it, have no value left: their pixels are 255.
+    Of several processes all give the same values, if they are asked in the same order (`Occurrences`), and the main one writes.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
@@ -72,8 +74,39 @@ class ClassValues:
             "network_classes": digest(list(self.class_names)),
             "classes": rows,
         }
-        if read_json(self.path) != content:
+        if (is_main() or not self.by_occurrence) and read_json(self.path) != content:
             write_json(self.path, content)
+
+
+class Occurrences:
+    """Asks for the values of classes in the order of the pictures, whichever process has read which of them."""
+
+    def __init__(self, values: ClassValues):
+        self.values, self.next = values, 0
+        self.board = Board() if values.by_occurrence else None
+
+    def give_up(self) -> None:
+        """Let nobody wait any more: not all pictures will be announced."""
+        if self.board is not None:
+            self.board.closed.set()
+
+    def announce(self, number: int, classes: Sequence[int]) -> None:
+        """Say what picture `number` shows; once for each picture, none left out."""
+        if self.board is not None:
+            self.board.post(number, list(classes))
+
+    def values_of(self, number: int, classes: Sequence[int]) -> list[int]:
+        """The values of a picture's classes, once those of all pictures before it are given. Numbers must ascend."""
+        self.catch_up(number)
+        return [self.values.value(index) for index in classes]
+
+    def catch_up(self, number: int) -> None:
+        """Wait until the values of all pictures below `number` are given."""
+        if self.board is not None:
+            for earlier in range(self.next, number):
+                for index in self.board.read(earlier):
+                    self.values.value(index)
+            self.next = max(self.next, number)
 
 
 def claim(output: Path) -> None:

@@ -15,6 +15,7 @@ from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
 from utils.config import Config
+from utils.distributed import from_main
 from utils.engine import choose_compute
 from utils.files import atomic_path, is_whole
 from utils.visualize import fit
@@ -38,9 +39,9 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
     compute = choose_compute(cfg)
     compute.network(classifier)
     method = build_method(cfg)
-    missing = [
-        number for number, record in enumerate(index.records) if not _has_steps(record, folder, method.iterations)
-    ]
+    missing = from_main(
+        lambda: [n for n, record in enumerate(index.records) if not _has_steps(record, folder, method.iterations)]
+    )
     for item in whole_pictures(index, missing, cfg.workers, "ladder"):
         classes = item["labels"].nonzero().flatten().tolist()
         size = item["image"].shape[-2:]
@@ -89,11 +90,14 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     """
     compute = choose_compute(cfg)
     compute.network(segmenter)
-    missing = [
-        number
-        for number, record in enumerate(index.records)
-        if not all(is_whole(folder / name / f"{record.name}.png") for name in ([PREDICTED, GIVEN][: 1 + given]))
-    ]
+    names = [PREDICTED, GIVEN][: 1 + given]
+    missing = from_main(
+        lambda: [
+            number
+            for number, record in enumerate(index.records)
+            if not all(is_whole(folder / name / f"{record.name}.png") for name in names)
+        ]
+    )
     palette = class_palette(cfg.data, index.class_names)
     for item in whole_pictures(index, missing, cfg.workers, "predict"):
         image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)

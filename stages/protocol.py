@@ -7,7 +7,6 @@ best threshold was chosen on the truth that it is measured with, and is printed 
 
 import csv
 import json
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from stages.seeds import FOLDER as SEEDS
 from stages.segment import FILE as SEGMENTER
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, load_config
+from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
 from utils.files import atomic_path, is_whole
 
@@ -98,10 +98,10 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     said = said_of_list(cfg, cfg.data.val_list, len(index))
     said |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
-        if not _is_fresh(folder, index):
-            predictions = Path(scratch)
+        if not from_main(lambda: _is_fresh(folder, index)):
+            predictions = scratch
             write_predictions(load_network(folder / SEGMENTER)[0], index, predictions, cfg)
         rows = measure_predictions(index, predictions, cfg, **said)
     return measured | {f"segmentation, {labels} labels": row for labels, row in rows.items()}

@@ -5,20 +5,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.lists import seed_index
+from stages.lists import seed_index, without_file
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
-from utils.engine import progress
-from utils.files import is_whole
+from utils.distributed import total
+from utils.reading import read_once
 from utils.run import Run
 
 FOLDER = "pseudo"
@@ -37,16 +37,13 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     Returns:
         How many were `written`, and of their pixels the shares that are background and ignored.
     """
-    missing = [number for number, record in enumerate(index.records) if not is_whole(target / f"{record.name}.png")]
-    masks = _Masks(index, missing, source, cfg.pseudo)
-    loader = DataLoader(masks, batch_size=None, num_workers=min(cfg.workers, len(missing)))
+    missing = without_file(index, target, ".png")
     palette = class_palette(cfg.data, index.class_names)
-    background = ignored = pixels = 0
-    for name, mask in progress(loader, len(missing), "pseudo"):
+    counts = torch.zeros(3, dtype=torch.int64)
+    for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
         write_mask(target / f"{name}.png", mask.numpy(), palette)
-        background += int((mask == 0).sum())
-        ignored += int((mask == IGNORE).sum())
-        pixels += mask.numel()
+        counts += torch.stack([(mask == 0).sum(), (mask == IGNORE).sum(), torch.tensor(mask.numel())])
+    background, ignored, pixels = total(counts).tolist()
     shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
     return {"written": len(missing), **shares}
 
@@ -59,14 +56,14 @@ def pseudo_complete(cfg: Config, run: Run) -> bool:
 class _Masks(Dataset):
     """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
 
-    def __init__(self, index: Index, positions: list[int], seeds: Any, settings: PseudoConfig):
-        self.index, self.positions, self.seeds, self.settings = index, positions, seeds, settings
+    def __init__(self, index: Index, seeds: Path, settings: PseudoConfig):
+        self.index, self.seeds, self.settings = index, seeds, settings
 
     def __len__(self) -> int:
-        return len(self.positions)
+        return len(self.index)
 
-    def __getitem__(self, number: int) -> tuple[str, torch.Tensor]:
-        record = self.index.records[self.positions[number]]
+    def __getitem__(self, position: int) -> tuple[str, torch.Tensor]:
+        record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz")
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
         refinement = None

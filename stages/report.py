@@ -35,6 +35,7 @@ from stages.segment import FILE as SEGMENTER
 from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
+from utils.distributed import is_main
 from utils.files import atomic_path, read_json, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
@@ -97,11 +98,24 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     rows = measure_rows(cfg, run, index)
     measured = {title: row.measured for title, row in rows.items()}
-    table = ladder_table(measured, cfg.data.val_list)
+    counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
     run.replace_output()
+    if is_main():
+        write_report(cfg, run, index, measured, counts)
+    return {title: round(100 * row.best.miou(), 2) for title, row in measured.items()}
+
+
+def write_report(
+    cfg: Config, run: Run, index: Index, measured: dict[str, Measurement], counts: dict[str, np.ndarray]
+) -> None:
+    """Write all files of the report, and print the table.
+
+    Args:
+        measured, counts: of each line of the ladder, the latter (N, 3, C) by picture.
+    """
+    table = ladder_table(measured, cfg.data.val_list)
     write_text(run.path("report.txt"), table + "\n")
     draw_sheet(run, index, measured, cfg)
-    counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
     shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
     write_json(run.path(PICTURES), {
         "class_names": list(index.class_names), "pictures": len(index),
@@ -110,7 +124,6 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     })  # fmt: skip
     write_json(run.path(FILE), figures_with_intervals(measured, counts))
     run.log(table)
-    return {title: round(100 * row.best.miou(), 2) for title, row in measured.items()}
 
 
 def report_is_complete(cfg: Config, run: Run) -> bool:

@@ -6,18 +6,17 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torch.utils.data import DataLoader, Subset
 
 from data.artifacts import Seed, seed_size, write_seed
 from data.dataset import Index, WholePictures
 from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
 from stages.cam import FILE as CLASSIFIER
-from stages.lists import seed_index
+from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from utils.config import Config
-from utils.engine import Compute, choose_compute, progress
-from utils.files import is_whole
+from utils.engine import Compute, choose_compute
+from utils.reading import read_once
 from utils.run import Run
 
 FOLDER = "seeds"
@@ -32,7 +31,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     compute.network(classifier)
     method = build_method(cfg)
     folder = run.fresh_folder(FOLDER)
-    missing = [number for number, record in enumerate(index.records) if not is_whole(folder / f"{record.name}.npz")]
+    missing = without_file(index, folder, ".npz")
     for item in whole_pictures(index, missing, cfg.workers, "seeds"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -67,11 +66,8 @@ def build_method(cfg: Config, kind: type[Method] = IterativeBackgroundBlur) -> M
 
 
 def whole_pictures(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
-    """Items of `WholePictures` at those positions, read ahead by loader processes, with a progress bar."""
-    loader = DataLoader(
-        Subset(WholePictures(index), list(positions)), batch_size=None, num_workers=min(workers, len(positions))
-    )
-    yield from progress(loader, len(positions), title)
+    """Items of `WholePictures` at those positions, each in one process (`utils.reading.read_once`)."""
+    return read_once(WholePictures(index), positions, workers, title, pin_memory=torch.cuda.is_available())
 
 
 def prepare(image: Tensor, classifier: torch.nn.Module, compute: Compute, max_side: int) -> Tensor:

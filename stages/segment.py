@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from data.dataset import TrainingPictures, TrainingSampler
 from data.transforms import RandomCrop
+from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
 from stages.cam import FILE as CLASSIFIER
 from stages.lists import seed_index
@@ -29,6 +30,7 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     if settings.from_classifier:
         segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
     segmenter.backbone.freeze(settings.frozen_stride)
+    share_statistics(segmenter.head)  # the backbone's are frozen
     compute.network(segmenter)
     crop = RandomCrop(
         settings.crop_size, segmenter.backbone.mean, segmenter.backbone.std,

@@ -1,8 +1,9 @@
 """A video in, the same video with its masks drawn over it out."""
 
+import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,8 +13,9 @@ import imageio.v2 as imageio
 import numpy as np
 
 from stages.inference import IGNORE, Predictor
-from stages.output_folder import DONE, VIDEOS, ClassValues, claim, identity
-from utils.engine import progress
+from stages.output_folder import DONE, LAST_VALUE, VIDEOS, ClassValues, claim, identity
+from utils.console import progress
+from utils.distributed import WorkQueue, gather, is_main
 from utils.errors import UserError
 from utils.files import atomic_path, digest, read_json, write_json
 from utils.visualize import overlay
@@ -41,6 +43,36 @@ class VideoSummary:
     frames: int
     seconds: float
     classes: list[tuple[str, int]]
+
+
+def predict_videos(
+    videos: Sequence[Path], output: Path, predictor: Predictor, limit: int = 0, batch: int = 1
+) -> Iterator[VideoSummary]:
+    """`predict_video` of each. Several processes share the videos, each of which one of them reads alone.
+
+    Where mask values are given to classes as they occur, the main process reads all of them.
+
+    Returns:
+        In the main process all summaries, its own as soon as they are there.
+    """
+    names, numbers = video_names(videos), WorkQueue(range(len(videos)))
+    if len(predictor.class_names) > LAST_VALUE:
+        numbers = range(len(videos)) if is_main() else range(0)
+    own = []
+    for number in numbers:
+        own.append(predict_video(videos[number], output, predictor, limit, batch, names[number]))
+        yield own[-1]
+    others = gather(own)[1:]
+    yield from itertools.chain.from_iterable(others)
+
+
+def video_names(videos: Sequence[Path]) -> list[str]:
+    """Names of the overlays: the videos' own, with a number where several have the same."""
+    names: list[str] = []
+    for video in videos:
+        same = sum(video.stem.casefold() == other.stem.casefold() for other in videos[: len(names)])
+        names.append(f"{video.stem} ({same + 1})" if same else video.stem)
+    return names
 
 
 def predict_video(

@@ -18,7 +18,7 @@ from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
 from stages.affinity import FILE as AFFINITY
 from stages.cam import FILE as CLASSIFIER
-from stages.lists import seed_index
+from stages.lists import seed_index, without_file
 from stages.networks import load_affinity, load_classifier
 from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, to_seed, whole_pictures
@@ -56,7 +56,7 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
         walk = partial(walk_over_boundaries, network, settings=cfg.affinity)
     else:
         walk = partial(walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip)
-    missing = [number for number, record in enumerate(index.records) if not is_whole(target / f"{record.name}.npz")]
+    missing = without_file(index, target, ".npz")
     for item in whole_pictures(index, missing, cfg.workers, "walk"):
         seed = read_seed(source / f"{item['name']}.npz")
         image = prepare(item["image"], network, compute, cfg.affinity.max_side)

@@ -55,8 +55,8 @@ def say(message: str, level: int = NORMAL) -> None:
         sys.stdout.flush()
 
 
-def progress(iterable: Iterable, total: int, title: str, initial: int = 0, unit: str = "picture") -> tqdm:
-    """A bar with rate (in `unit`) and time left, silent where the output is not a terminal."""
+def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "picture") -> tqdm:
+    """A bar with rate (in `unit`) and time left, silent where the output is not a terminal; without `iterable` it is moved by `update`."""
     bar = tqdm(
         iterable,
         total=total,

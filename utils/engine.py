@@ -1,25 +1,28 @@
-"""The training loop that all trained stages share: poly schedule, mixed precision, and resuming in the middle of an epoch."""
+"""The training loop that all trained stages share: poly schedule, mixed precision, several processes, and resuming in the
+middle of an epoch."""
 
+import logging
 import signal
-import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from utils.checkpoint import load_tensors, save_tensors
 from utils.config import Config
-from utils.console import progress, say
+from utils.console import progress
+from utils.distributed import Poll, any_of, local_rank, rank, world_size
 from utils.errors import UserError
 from utils.run import Run
+from utils.training_state import TrainingState, deferred_interrupt, sum_totals
 
-SAVE_EVERY = 60.0  # seconds between resumable states
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,40 @@ class Compute:
             self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format
         )
 
+    def forward(self, network: nn.Module) -> Callable[..., Any]:
+        """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
+        shared = network
+        if world_size() > 1:
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            # Buffers are equal everywhere without being sent: batch norm is frozen or shared. A network may have parts that its
+            # head does not read, the same in every step.
+            with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
+                warnings.simplefilter("ignore")
+                shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
+        return _Compiled(shared) if self.compile else shared
+
+
+class _Compiled:
+    """A network compiled at its first call, or as it is where that fails, which is said."""
+
+    def __init__(self, network: nn.Module):
+        from torch._dynamo.exc import TorchDynamoException  # takes a second, which only those who compile should wait
+
+        self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
+
+    def __call__(self, *inputs: Any) -> Any:
+        try:
+            return self.call(*inputs)
+        except self.failure as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            logger.warning("compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
+                           "without this line", reason)  # fmt: skip
+            self.call = self.network
+            return self.network(*inputs)
+
 
 def choose_compute(cfg: Config) -> Compute:
-    """The device that the settings and the machine give.
+    """The device that the settings and the machine give; of several processes each has the GPU of its number on its machine.
 
     Raises:
         UserError: a device that is not here.
@@ -58,6 +92,8 @@ def choose_compute(cfg: Config) -> Compute:
     name = cfg.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if world_size() > 1 and name.startswith("cuda"):
+        name = _own_gpu(name)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -70,11 +106,28 @@ def choose_compute(cfg: Config) -> Compute:
     return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
 
 
+def _own_gpu(name: str) -> str:
+    if name != "cuda":
+        raise UserError(
+            f"device '{name}' is one GPU, and there are {world_size()} processes, each of which takes its own; use --set device=cuda"
+        )
+    if local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; use torchrun "
+            f"--nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
+        )
+    torch.cuda.set_device(local_rank())
+    return f"cuda:{local_rank()}"
+
+
 class ResumableSampler(Protocol):
     """A sampler that can start an epoch anywhere (data.dataset.TrainingSampler)."""
 
     batch_size: int
+    share: int
     steps_per_epoch: int
+
+    def split(self, rank: int, processes: int) -> None: ...
 
     def start(self, epoch: int, step: int = 0) -> None: ...
 
@@ -112,7 +165,9 @@ def train_network(
         run, stage: where progress is logged and the resumable state `STAGE.last.pth` is kept.
         network: on the device; parameters without `requires_grad` are left alone.
         head: the part of it with its own learning rate.
-        losses: (network, batch on the device) -> named scalar losses; their sum is descended.
+        losses: (network, batch on the device) -> named scalar losses; their sum is descended. With several processes each sees
+            its part of the batch, and its losses are its part of the whole batch's: they are divided by counts of all
+            (`utils.distributed.total`), so that the sum over processes is the loss that one process would have.
         dataset, sampler: batches of dictionaries; the sampler gives the dataset's indices.
         workers: loader processes.
         seed: of dropout and the like; the sampler has its own.
@@ -120,36 +175,26 @@ def train_network(
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
-    torch.manual_seed(seed)
-    head_ids = {id(parameter) for parameter in head.parameters()}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) not in head_ids], "lr": schedule.lr},
-        {"params": [p for p in trained if id(p) in head_ids], "lr": schedule.head_lr},
-    ]
-    optimizer = torch.optim.SGD(
-        [g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay
-    )
+    torch.manual_seed(
+        seed + rank()
+    )  # each process has its own dropout; what they share, pictures and weights, has other seeds
+    if sampler.batch_size < world_size():
+        raise UserError(f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
+                        f"which needs one; raise {stage}.batch_size, or start fewer processes")  # fmt: skip
+    sampler.split(rank(), world_size())
+    optimizer = _optimizer(network, head, schedule)
     steps = schedule.epochs * sampler.steps_per_epoch
     poly = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power)
     scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
-    state = _State(run.path(f"{stage}.last.pth"), run.fingerprint, compute.device, network, optimizer, poly, scaler)
+    path = run.path(f"{stage}.last.pth")
+    state = TrainingState(path, run.fingerprint, compute.device, network, optimizer, poly, scaler)
     step, totals = state.load()
     if step:
         run.log(f"{stage:9} resumed at step {step} of {steps}")
-
-    loader = DataLoader(
-        dataset,
-        batch_size=sampler.batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        pin_memory=compute.device.type == "cuda",
-        persistent_workers=workers > 0,
-        worker_init_fn=_ignore_interrupts,
-        generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
-    )
-    forward = torch.compile(network) if compute.compile else network
+    loader = _loader(dataset, sampler, compute, workers)
+    forward = compute.forward(network)
     network.train()
+    poll = Poll()
     with deferred_interrupt() as stop:
         for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
             first = step % sampler.steps_per_epoch
@@ -157,20 +202,15 @@ def train_network(
             if not first:
                 totals = {}
             started = time.perf_counter()
-            bar = progress(
-                loader,
-                sampler.steps_per_epoch,
-                f"{stage} epoch {epoch + 1}/{schedule.epochs}",
-                first,
-                unit="step",
-            )
-            for batch in bar:
+            title = f"{stage} epoch {epoch + 1}/{schedule.epochs}"
+            for batch in progress(loader, sampler.steps_per_epoch, title, first, unit="step"):
                 batch = {name: _to_device(value, compute) for name, value in batch.items()}
                 with compute.autocast():
                     terms = losses(forward, batch)
                 loss = torch.stack(list(terms.values())).sum()
                 optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
+                # Gradients of processes are averaged, and the loss is the sum of their parts.
+                scaler.scale(loss * world_size()).backward()
                 scaler.step(optimizer)
                 scaler.update()
                 poly.step()
@@ -178,48 +218,58 @@ def train_network(
                 # Summed on the device: reading a value here would wait for it.
                 for name, value in (terms | {"loss": loss}).items():
                     totals[name] = totals.get(name, 0) + value.detach()
-                if step % sampler.steps_per_epoch:  # the end of an epoch is saved below, once it is known to be sound
-                    if stop.is_set():
-                        state.save(step, totals)
+                stopping, saving = poll.ask(stop.is_set(), state.is_due())
+                # The end of an epoch is saved below, once it is known to be sound.
+                if (stopping or saving) and step % sampler.steps_per_epoch:
+                    state.save(step, totals)
+                    if stopping:
                         raise KeyboardInterrupt(f"in stage {stage} at step {step} of {steps}, which is kept")
-                    state.save_if_due(step, totals)
+            poll.close()
             means = _means(totals, sampler.steps_per_epoch)
             if not means["loss"] < float("inf"):
                 raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
                                 f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
             rate = (sampler.steps_per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-            run.record(stage, epoch=epoch + 1, step=step, pictures_per_second=round(rate, 2), **means)
-            shown = ", ".join(
-                f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2
-            )
-            run.log(f"{stage:9} epoch {epoch + 1}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
+            _record_epoch(run, stage, epoch + 1, schedule.epochs, step, rate, means)
             state.save(step, totals)
-            if stop.is_set():
+            if any_of(stop.is_set()):
                 raise KeyboardInterrupt(f"in stage {stage} after epoch {epoch + 1} of {schedule.epochs}, which is kept")
     network.eval()
     return _means(totals, sampler.steps_per_epoch)
 
 
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Within it Ctrl-C sets the event, so that a step can be finished and kept first; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
+def _optimizer(network: nn.Module, head: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """SGD over what is trained, the head with its own learning rate."""
+    head_ids = {id(parameter) for parameter in head.parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in head_ids], "lr": schedule.lr},
+        {"params": [p for p in trained if id(p) in head_ids], "lr": schedule.head_lr},
+    ]
+    return torch.optim.SGD(
+        [g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay
+    )
 
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        say("stopping after this step; Ctrl-C again stops at once")
 
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
+def _loader(dataset: Dataset, sampler: ResumableSampler, compute: Compute, workers: int) -> DataLoader:
+    return DataLoader(
+        dataset,
+        batch_size=sampler.share,
+        sampler=sampler,
+        num_workers=workers,
+        pin_memory=compute.device.type == "cuda",
+        persistent_workers=workers > 0,
+        worker_init_fn=_ignore_interrupts,
+        generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
+    )
+
+
+def _record_epoch(
+    run: Run, stage: str, epoch: int, epochs: int, step: int, rate: float, means: dict[str, float]
+) -> None:
+    run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
+    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
+    run.log(f"{stage:9} epoch {epoch}/{epochs}: {shown} ({rate:.1f} pictures/s)")
 
 
 def _ignore_interrupts(worker: int) -> None:
@@ -228,55 +278,8 @@ def _ignore_interrupts(worker: int) -> None:
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
-    return {name: float(value) / steps for name, value in totals.items()}
-
-
-class _State:
-    """Everything that training needs to go on as if it had not stopped."""
-
-    def __init__(
-        self,
-        path: Path,
-        fingerprint: str,
-        device: torch.device,
-        network: nn.Module,
-        optimizer: Any,
-        poly: Any,
-        scaler: Any,
-    ):
-        self.path, self.fingerprint, self.device = path, fingerprint, device
-        self.parts = {"network": network, "optimizer": optimizer, "poly": poly, "scaler": scaler}
-        self.saved_at = time.monotonic()
-
-    def load(self) -> tuple[int, dict[str, Tensor]]:
-        """Restore; the number of steps done and the epoch's sums of losses: 0 and none without a state of this fingerprint."""
-        if not self.path.is_file():
-            return 0, {}
-        try:
-            content = load_tensors(self.path)
-        except UserError:
-            return 0, {}  # a state is only a short cut
-        expected = {"fingerprint", "step", "totals", "random", *self.parts}
-        if not isinstance(content, dict) or not expected <= set(content) or content["fingerprint"] != self.fingerprint:
-            return 0, {}
-        for name, part in self.parts.items():
-            part.load_state_dict(content[name])
-        torch.set_rng_state(content["random"]["cpu"])
-        if "cuda" in content["random"] and self.device.type == "cuda":
-            torch.cuda.set_rng_state(content["random"]["cuda"], self.device)
-        return content["step"], {name: total.to(self.device) for name, total in content["totals"].items()}
-
-    def save_if_due(self, step: int, totals: dict[str, Tensor]) -> None:
-        if time.monotonic() - self.saved_at > SAVE_EVERY:
-            self.save(step, totals)
-
-    def save(self, step: int, totals: dict[str, Tensor]) -> None:
-        random = {"cpu": torch.get_rng_state()}
-        if self.device.type == "cuda":
-            random["cuda"] = torch.cuda.get_rng_state(self.device)
-        content = {"fingerprint": self.fingerprint, "step": step, "totals": totals, "random": random}
-        save_tensors(self.path, content | {name: part.state_dict() for name, part in self.parts.items()})
-        self.saved_at = time.monotonic()
+    """Of all processes."""
+    return {name: float(value) / steps for name, value in sum_totals(totals).items()}
 
 
 def _to_device(value: Any, compute: Compute) -> Any:

@@ -1,5 +1,6 @@
 """A user's mistake has its own exception and its own exit code; everything else is ours and keeps its traceback."""
 
+import os
 import shlex
 import sys
 import traceback
@@ -24,22 +25,33 @@ def run_script(main: Callable[[], None]) -> int:
     """
     try:
         main()
-    except UserError as error:
-        close_bars()
+    except (UserError, KeyboardInterrupt) as error:
+        return report(error)
+    return EXIT_SUCCESS
+
+
+def report(error: BaseException) -> int:
+    """Say on standard error why a script ends, and return its exit code; a failure of ours is said with its traceback."""
+    close_bars()
+    if isinstance(error, UserError):
         if says(VERBOSE):
-            traceback.print_exc()
+            traceback.print_exception(error)
         print(f"error: {error}", file=sys.stderr)
         return EXIT_USER
-    except KeyboardInterrupt as stop:
-        close_bars()
-        where = f" {stop}" if str(stop) else ""
+    if isinstance(error, KeyboardInterrupt):
+        where = f" {error}" if str(error) else ""
         print(f"\ninterrupted{where}; run the same command again to go on from here:\n    {command()}", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return EXIT_SUCCESS
+    traceback.print_exception(error)
+    return EXIT_OURS
 
 
 def command() -> str:
     """This script's command line, as one can type it again."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     script = ["-m", spec.name] if spec is not None else sys.argv[:1]
-    return shlex.join(["python", *script, *sys.argv[1:]])
+    processes = os.environ.get("LOCAL_WORLD_SIZE")  # torchrun's
+    launcher = ["torchrun", f"--nproc_per_node={processes}"] if processes else ["python"]
+    if processes and "--run" in sys.argv:
+        launcher.append("--")  # it has options of its own that begin so
+    return shlex.join([*launcher, *script, *sys.argv[1:]])

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from utils.console import QUIET, say
+from utils.distributed import is_main
 from utils.errors import UserError
 from utils.files import writing
 
@@ -41,6 +42,9 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
     Raises:
         UserError: another process has it; says which, on which machine, and since when. Or the folder cannot be written.
     """
+    if not is_main():
+        yield
+        return
     folder = Path(folder)
     with writing(folder / FILE):
         folder.mkdir(parents=True, exist_ok=True)

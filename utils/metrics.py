@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from utils.distributed import total
+
 IGNORE = 255
 
 
@@ -50,6 +52,13 @@ class ConfusionMatrix:
         pairs = torch.bincount(target * self.num_classes + prediction, minlength=self.num_classes**2)
         self.counts += pairs.view(self.num_classes, self.num_classes).cpu()
         self.n_images += pictures
+
+    def sum_processes(self) -> None:
+        """Add up what all processes have counted, exactly; in all of them."""
+        self.counts = total(self.counts)
+        self.ignored_predictions, self.n_images = total(
+            torch.tensor([self.ignored_predictions, self.n_images])
+        ).tolist()
 
     def iou(self) -> Tensor:
         """(num_classes,) float64 TP / (TP + FP + FN); NaN for a class that is in neither truth nor predictions."""
@@ -105,6 +114,11 @@ class ThresholdSweep:
         cell = (target * self.num_classes + winner) * self.bins.shape[2] + above
         self.bins += torch.bincount(cell, minlength=self.bins.numel()).view(self.bins.shape).cpu()
         self.n_images += 1
+
+    def sum_processes(self) -> None:
+        """Add up what all processes have counted, exactly; in all of them."""
+        self.bins = total(self.bins)
+        self.n_images = int(total(torch.tensor(self.n_images)))
 
     def at(self, number: int) -> ConfusionMatrix:
         """The confusion matrix at threshold `number` of the list."""

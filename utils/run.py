@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import torch
 
 from utils.config import Config, to_dict, to_yaml
 from utils.console import NORMAL, say, table_of
+from utils.distributed import barrier, from_main, gather, is_main, world_size
 from utils.errors import UserError
 from utils.events import Events
 from utils.files import all_to_disk, atomic_path, digest, is_whole, write_json, write_text, writing
@@ -40,10 +42,18 @@ class Run:
     def __init__(self, cfg: Config, command: Sequence[str] = ()):
         """Make or reopen the folder `cfg.run`, and write `config.yaml` and `run.json`.
 
+        Of several processes the main one writes; the others see what it has written.
+
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or is another one for some of the processes.
         """
         self.folder = Path(cfg.run)
+        if is_main():
+            self._begin(cfg, command)
+        self._check_shared()
+        self._open()
+
+    def _begin(self, cfg: Config, command: Sequence[str]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / "config.yaml", to_yaml(cfg))
@@ -52,7 +62,14 @@ class Run:
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
             ) from error
         write_json(self.folder / "run.json", _describe(cfg, command))
-        self._open()
+
+    def _check_shared(self) -> None:
+        written = from_main(self.path("run.json").read_text)
+        if not self.path("run.json").is_file() or self.path("run.json").read_text() != written:
+            raise UserError(
+                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the main one; on "
+                "several machines give a folder that they share with --run"
+            )
 
     @classmethod
     def reopen(cls, folder: str | Path) -> "Run":
@@ -73,34 +90,45 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def log(self, message: str, level: int = NORMAL) -> None:
-        """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py)."""
+        """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py); in the main process."""
+        if not is_main():
+            return
         say(message, level)
         with writing(self.path("log.txt")), self.path("log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def record(self, stage: str, **values: float) -> None:
-        """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard where it is installed."""
+        """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard; in the main process."""
+        if not is_main():
+            return
         append_metrics(self.path("metrics.jsonl"), stage, values)
         self.events.add(stage, values)
         self.after_epoch()
 
     def finish(self, stage: str, **entry: Any) -> None:
-        """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes."""
+        """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes.
+
+        Once all processes are here, so that what they have written is there before it is called done.
+        """
         all_to_disk()  # before it is called done
-        self.stages[stage] = {"fingerprint": self.fingerprint, "finished": time.time(), **entry}
-        write_json(self.path("stages.json"), self.stages, durable=True)
-        self.path(f"{stage}.last.pth").unlink(missing_ok=True)
-        self.events.close()
+        barrier()
+        self.stages[stage] = from_main(lambda: {"fingerprint": self.fingerprint, "finished": time.time(), **entry})
+        if is_main():
+            write_json(self.path("stages.json"), self.stages, durable=True)
+            self.path(f"{stage}.last.pth").unlink(missing_ok=True)
+            self.events.close()
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
         folder, marker = self.path(name), self.path(name, ".fingerprint")
-        if not marker.is_file() or marker.read_text(encoding="utf-8") != self.fingerprint:
+        if from_main(lambda: not marker.is_file() or marker.read_text(encoding="utf-8") != self.fingerprint):
             self.replace_output()
-            with writing(folder):
-                if folder.is_dir():
-                    shutil.rmtree(folder)
-            write_text(marker, self.fingerprint)
+            if is_main():
+                with writing(folder):
+                    if folder.is_dir():
+                        shutil.rmtree(folder)
+                write_text(marker, self.fingerprint)
+        barrier()
         return folder
 
     def replace_output(self) -> None:
@@ -110,12 +138,13 @@ class Run:
         """
         if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
             del self.stages[self.stage]
-            write_json(self.path("stages.json"), self.stages, durable=True)
+            if is_main():
+                write_json(self.path("stages.json"), self.stages, durable=True)
 
     def forget_state(self) -> None:
         """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
         state = self.path(f"{self.stage}.last.pth")
-        if state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
+        if is_main() and state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
             state.unlink()
 
     def _read_stages(self) -> dict[str, dict[str, Any]]:
@@ -174,7 +203,7 @@ def run_stages(
     Args:
         stages: the whole pipeline.
         only: names to restrict it to; the others keep what they have made so far.
-        after: called after each stage that was run, and at the end.
+        after: called after each stage that was run, and at the end; of several processes by the main one.
 
     Raises:
         UserError: an unknown name in `only`, or a stage that needs one that has not run.
@@ -188,7 +217,7 @@ def run_stages(
     for stage in stages:
         asked = not only or stage.name in only
         missing = [source[name] for name in stage.upstream if not fingerprints[name]]
-        reason = stage.skip(cfg)
+        reason = from_main(partial(stage.skip, cfg))
         if reason is not None:
             source[stage.name] = source[stage.upstream[0]] if stage.upstream else stage.name
             fingerprints[stage.name] = "" if missing else digest([fingerprints[name] for name in stage.upstream])
@@ -203,22 +232,28 @@ def run_stages(
         if missing:
             raise UserError(f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
                             f"--stages {missing[0]},{stage.name}")  # fmt: skip
-        inputs = [fingerprints[name] for name in stage.upstream]
         run.stage = stage.name
-        run.fingerprint = fingerprints[stage.name] = digest(
-            [stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), inputs]
-        )
-        recorded = run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint
-        if recorded and stage.complete(cfg, run):
+        run.fingerprint, up_to_date = from_main(partial(_look_at, stage, cfg, run, fingerprints))
+        fingerprints[stage.name] = run.fingerprint
+        if up_to_date:
             run.log(f"{stage.name:9} up to date")
             run.forget_state()
         else:
-            if recorded:
+            if run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint:
                 run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
             _run_stage(stage, cfg, run)
-            after(cfg, run)
-    _publish(stages, cfg, run)
-    after(cfg, run)
+            if is_main():
+                after(cfg, run)
+    if is_main():
+        _publish(stages, cfg, run)
+        after(cfg, run)
+
+
+def _look_at(stage: Stage, cfg: Config, run: Run, fingerprints: dict[str, str]) -> tuple[str, bool]:
+    """A stage's fingerprint, and whether it has nothing to do."""
+    upstream = [fingerprints[name] for name in stage.upstream]
+    now = digest([stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), upstream])
+    return now, run.stages.get(stage.name, {}).get("fingerprint") == now and stage.complete(cfg, run)
 
 
 def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
@@ -230,7 +265,8 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or f"in stage {stage.name}; what it has made so far is kept") from stop
     seconds = time.perf_counter() - started
-    memory = peak_memory()
+    each = gather(peak_memory())
+    memory = {name: max(peak[name] for peak in each) for name in each[0]}
     run.finish(
         stage.name,
         seconds=round(seconds, 1),
@@ -242,7 +278,7 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
     figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
     if figures and stage.shows_result:
         run.log(table_of(figures))
-    if stage.writes_checkpoint:
+    if stage.writes_checkpoint and is_main():
         _publish([stage], cfg, run)
 
 
@@ -287,6 +323,7 @@ def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
         "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "processes": world_size(),
         "device": torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
-from utils import engine
+from utils import training_state
 from utils.config import load_config
 from utils.engine import Compute, Schedule, choose_compute, train_network
 from utils.errors import UserError
@@ -110,7 +110,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("step", [2, 5, 6, 8, 15])
 def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, undisturbed, monkeypatch, step):
-    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)  # a state after each step
+    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)  # a state after each step
     network, figures, lines = undisturbed
     with pytest.raises(Stopped):
         train(new_run(), stop_at(step))
@@ -123,7 +123,7 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
 
 
 def test_stopped_twice(new_run, undisturbed, monkeypatch):
-    monkeypatch.setattr(engine, "SAVE_EVERY", -1.0)
+    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)
     for step in (4, 5):
         with pytest.raises(Stopped):
             train(new_run(), stop_at(step))
@@ -324,7 +324,7 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, sa
 
 
 def test_a_second_interrupt_stops_at_once():
-    with engine.deferred_interrupt() as asked:
+    with training_state.deferred_interrupt() as asked:
         os.kill(os.getpid(), signal.SIGINT)
         assert asked.is_set()
         with pytest.raises(KeyboardInterrupt):

@@ -1,0 +1,271 @@
+"""Several processes make what one makes: the same files bit for bit, the same training up to rounding; and they end together."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data.shapes import generate
+from tests.processes import run_script
+from tests.test_scripts import ROOT, call
+
+# Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no more.
+LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
+
+SETTINGS = """
+run: {folder}/run
+checkpoint: {folder}/best_model.pth
+device: cpu
+workers: 0
+data: {{kind: voc, root: {folder}/voc, train_list: train, val_list: val}}
+model: {{backbone: efficientnet_lite0, weights: imagenet}}
+cam: {{epochs: 1, batch_size: 5, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
+ibb: {{iterations: 1}}
+affinity: {{kind: features, epochs: 1, batch_size: 5, crop_size: 48, radius: 4, refine: none}}
+pseudo: {{background: threshold, threshold: 0.4, refine: par, par_iterations: 2}}
+segment: {{stage: -2, epochs: 1, batch_size: 5, crop_size: 32, scales: [1.0]}}
+report: {{thresholds: 7}}
+"""
+SHARED_STAGES = ("seeds", "walk", "pseudo", "ladder", "report")
+PATIENCE = 300  # seconds, on a machine that is busy with other things
+MADE = ("seeds", "walked", "pseudo", "ladder", "ladder_walked", "ladder_pseudo", "predictions")
+
+
+class Project:
+    """A folder with generated pictures, settings and a run."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.run = folder, folder / "run"
+        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+
+    def arguments(self, *more: str | Path) -> list[str]:
+        return ["--config", str(self.folder / "settings.yaml"), *map(str, more)]
+
+    def copy(self, folder: Path, *parts: str) -> "Project":
+        """The pictures, and these parts of the run."""
+        shutil.copytree(self.folder / "voc", folder / "voc")
+        (folder / "run").mkdir()
+        for part in parts:
+            shutil.copy(self.run / part, folder / "run" / part)
+        return Project(folder)
+
+    def made(self, suffixes: tuple[str, ...] = (".png", ".npz", ".webp")) -> dict[str, bytes]:
+        """The bytes of all that the shared stages have written."""
+        paths = [path for name in MADE for path in (self.run / name).rglob("*") if path.suffix in suffixes]
+        return {str(path.relative_to(self.run)): path.read_bytes() for path in paths}
+
+    def metrics(self) -> list[dict]:
+        return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory) -> Project:
+    """What one process makes: all stages."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("one")
+    generate(folder / "voc", train=7, val=3, size=64)
+    project = Project(folder)
+    ended = call("train", *project.arguments())
+    assert ended.code == 0, ended.err
+    yield project
+    torch.set_num_threads(threads)
+
+
+def together(count: int, project: Project, script: str, *arguments: str | Path) -> None:
+    """A script in several processes, which must end well and let the main one speak alone."""
+    ended = run_script(count, project.folder / "said", script, *arguments)
+    assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
+    assert all(each.out == each.err == "" for each in ended[1:])
+
+
+def test_seeds_walk_and_masks_are_those_of_one_process(one, tmp_path):
+    project = one.copy(tmp_path, "classifier.pth", "stages.json")
+    forget(project, *SHARED_STAGES)
+    together(2, project, "train", *project.arguments("--stages", "seeds,walk,pseudo"))
+    made = project.made()
+    assert made == {name: content for name, content in one.made().items() if name in made}
+    assert len(made) == 3 * 7
+
+
+def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
+    project = one.copy(tmp_path, "classifier.pth", "segmenter.pth", "stages.json")
+    forget(project, *SHARED_STAGES)
+    together(3, project, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
+    made = project.made()
+    assert made == one.made()
+    assert len(made) > 50
+    for name in ("report.txt", "report_pictures.json"):
+        assert (project.run / name).read_text() == (one.run / name).read_text()
+    results = [json.loads((each.run / "stages.json").read_text()) for each in (project, one)]
+    for stage in SHARED_STAGES:
+        assert results[0][stage]["result"] == results[1][stage]["result"]
+    said = (tmp_path / "said/0.out").read_text()
+    assert said.count("seeds     done in") == 1
+
+
+def forget(project: Project, *stages: str) -> None:
+    path = project.run / "stages.json"
+    kept = {name: entry for name, entry in json.loads(path.read_text()).items() if name not in stages}
+    path.write_text(json.dumps(kept))
+
+
+@pytest.mark.parametrize("count", [2, 3])  # a batch of 5 is 3 and 2 pictures, or 2, 2 and 1
+def test_training_the_classifier_is_that_of_one_process(one, tmp_path, count):
+    project = one.copy(tmp_path)
+    together(count, project, "train", *project.arguments("--stages", "cam"))
+    expected, found = one.metrics()[0], project.metrics()[0]
+    assert found["stage"] == expected["stage"] == "cam"
+    assert found["step"] == expected["step"]
+    assert found["loss"] == pytest.approx(expected["loss"], rel=LOSS_TOLERANCE)
+    networks = [torch.load(each.run / "classifier.pth", weights_only=True)["state"] for each in (one, project)]
+    for name, weight in networks[0].items():
+        assert torch.allclose(weight, networks[1][name], rtol=0, atol=WEIGHT_TOLERANCE), name
+
+
+def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
+    project = one.copy(tmp_path)
+    ended = run_script(
+        3, tmp_path / "said", "train", *project.arguments("--stages", "cam", "--set", "cam.batch_size=2")
+    )
+    assert all(each.code for each in ended)
+    said = "".join(each.err for each in ended)
+    assert said.count("a batch of stage 'cam' has 2 pictures, too few for 3 processes") == 1
+    assert "raise cam.batch_size" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("arguments", [["--seeds", "run/seeds", "--split", "train"], ["--masks", "run/pseudo", "--split", "train"],
+                                       ["--compare", "run/ladder/cam", "run/ladder/ibb"], ["--model_path", "run/segmenter.pth"]],
+                         ids=lambda words: words[0])  # fmt: skip
+def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
+    words = [str(one.folder / word) if word.startswith("run/") else word for word in arguments]
+    alone = call("evaluate", *one.arguments("--json", tmp_path / "one.json", *words))
+    assert alone.code == 0, alone.err
+    ended = run_script(2, tmp_path / "said", "evaluate", *one.arguments("--json", tmp_path / "two.json", *words))
+    assert [each.code for each in ended] == [0, 0], ended[0].err + ended[1].err
+    figures = [json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json")]
+    for each in figures:
+        for row in (each, *each.values()):
+            if isinstance(row, dict) and "evaluated" in row:
+                row["evaluated"].pop("path", None)  # of a scratch folder
+    assert figures[0] == figures[1]
+    if "--model_path" not in arguments:
+        assert ended[0].out == alone.out
+    assert ended[1].out == ""
+
+
+@pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
+def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
+    """The packaged classifier, too, whose mask values are given to classes in the order of the pictures."""
+    source = tmp_path / "in"
+    shutil.copytree(one.folder / "voc/JPEGImages", source)
+    (source / "broken.jpg").write_bytes(b"no picture")
+    path = network if network == "imagenet" else str(one.run / network)
+    for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
+        words = ["--input", source, "--model_path", path, "--device", "cpu", "--output", output, "--export", "maps", "--limit", "7",
+                 "--set", "cam.scales=[1.0]", "--set", "ibb.iterations=1", "--set", "pseudo.refine=none"]  # fmt: skip
+        if count == 1:
+            assert call("infer", *words).code == 0
+        else:
+            ended = run_script(count, tmp_path / "said", "infer", *words)
+            assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
+            assert "6 pictures predicted" in ended[0].out
+            assert "1 unreadable" in ended[0].out
+    files = [
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (tmp_path / "one", tmp_path / "three")
+    ]
+    assert set(files[0]) == set(files[1])
+    assert [name for name in files[0] if files[0][name] != files[1][name]] == []
+    assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
+
+
+def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
+    project = one.copy(tmp_path, "classifier.pth", "stages.json")
+    forget(project, *SHARED_STAGES)
+    damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
+    content = damaged.read_bytes()
+    damaged.write_bytes(
+        content[:300].ljust(len(content), b"\0")
+    )  # of the same size, so that nothing but reading it tells
+    ended = run_script(2, tmp_path / "said", "train", *project.arguments("--stages", "seeds"))
+    said = "".join(each.err for each in ended)
+    assert all(each.code for each in ended)
+    assert 2 in [each.code for each in ended]
+    assert said.count("error:") == 1
+    assert damaged.name in said
+    assert "Traceback" not in said
+    assert "seeds" not in json.loads((project.run / "stages.json").read_text())
+    damaged.write_bytes(content)
+    together(2, project, "train", *project.arguments("--stages", "seeds"))
+    expected = {name: content for name, content in one.made().items() if name.startswith("seeds/")}
+    assert project.made() == expected
+
+
+def start_torchrun(project: Project, *arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py",
+               *project.arguments(*arguments)]  # fmt: skip
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+
+
+def wait_for(found, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
+    until = time.monotonic() + seconds
+    while not found():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < until, "nothing happened"
+        time.sleep(0.02)
+
+
+def children(process: subprocess.Popen) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
+@pytest.mark.parametrize("ending", ["killed", "interrupted"])
+def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
+    project = one.copy(tmp_path)
+    arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=400")
+    process = start_torchrun(project, *arguments[2:])
+    try:
+        wait_for((project.run / "cam.last.pth").is_file, process)
+        if ending == "killed":
+            os.kill(children(process)[-1], signal.SIGKILL)
+        else:
+            process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=PATIENCE)
+    finally:
+        for each in (*children(process), process.pid) if process.poll() is None else ():
+            os.kill(each, signal.SIGKILL)
+    assert process.returncode != 0
+    if ending == "killed":
+        assert "SIGKILL" in said
+    else:
+        assert said.count("interrupted in stage cam") == 1
+        assert "torchrun --nproc_per_node=2 train.py" in said
+    assert "cam" not in json.loads(
+        (project.run / "stages.json").read_text() if (project.run / "stages.json").is_file() else "{}"
+    )
+    done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
+    # The same training, cut short: what matters is that it goes on from where it was.
+    ended = run_script(2, tmp_path / "said", "train", *arguments)
+    assert [each.code for each in ended] == [0, 0], ended[0].err
+    assert f"resumed at step {done} of" in ended[0].out
+    assert len(list((project.run / "seeds").glob("*.npz"))) == 7
+
+
+def test_masks_are_of_the_pictures(one):
+    """The comparisons above would hold for empty files, too."""
+    masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
+    assert len(masks) == 7
+    assert any(len(np.unique(mask)) > 1 for mask in masks)

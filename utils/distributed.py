@@ -1,0 +1,268 @@
+"""Several processes of one command, as torchrun starts them; with one process all of this does nothing.
+
+    torchrun --nproc_per_node=4 train.py --config config.yaml
+
+    sys.exit(run_processes(main))       a script's end: all processes run `main`, and end together, with one reason
+    is_main(), rank(), world_size()     the main process has rank 0: it alone prints, logs and keeps the records
+    from_main(lambda: ...)              what the main process finds, in all of them
+    total(tensor), gather(value)        sums and values of all
+    for number in WorkQueue(numbers)    each number in one process, the next free one to whoever is ready
+    barrier()                           files written before it are there after it
+
+All processes must come to these calls in the same order. Plain values travel between CPUs (gloo), tensors on a GPU over NCCL.
+docs/scale.md says how commands are started and what several processes mean for training.
+"""
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import Sampler
+
+from utils.errors import EXIT_OURS, UserError, report, run_script
+
+# The others wait as long as one works alone (a report, a download). That a process has died is seen by its connection, and by
+# torchrun, not by this time.
+PATIENCE = timedelta(days=2)
+SAYING = timedelta(seconds=10)  # for the process that has failed first to say why
+
+BOARD_PAUSE = 0.005  # seconds between looks at the board
+
+T = TypeVar("T")
+
+
+def run_processes(main: Callable[[], None]) -> int:
+    """`utils.errors.run_script` for a script that torchrun may have started, one of several processes.
+
+    The first process that fails says why; none waits for another that has failed, and torchrun ends those that still run.
+    """
+    if not _is_one_of_several():
+        return run_script(main)
+    store, number, count = next(dist.rendezvous("env://"))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
+    try:
+        with contextlib.nullcontext() if is_main() else _silence():
+            main()
+        barrier()
+    except BaseException as error:
+        os._exit(_report_once(error))  # at once: the usual way out would wait for processes that wait for this one
+    dist.destroy_process_group()
+    return 0
+
+
+def rank() -> int:
+    """The number of this process, from 0."""
+    return dist.get_rank() if _has_group() else 0
+
+
+def world_size() -> int:
+    """How many processes there are."""
+    return dist.get_world_size() if _has_group() else 1
+
+
+def is_main() -> bool:
+    """Whether this is the process that speaks for all."""
+    return rank() == 0
+
+
+def local_rank() -> int:
+    """The number of this process on its machine, from 0: the number of its GPU."""
+    return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
+
+
+def barrier() -> None:
+    """Wait until all processes are here."""
+    if world_size() > 1:
+        dist.all_reduce(torch.zeros(1))  # on the CPU; dist.barrier() would take a GPU where there is one
+
+
+def from_main(find: Callable[[], T]) -> T:
+    """What `find` gives in the main process, in all processes; the others do not call it."""
+    if world_size() == 1:
+        return find()
+    found = [find() if is_main() else None]
+    dist.broadcast_object_list(found, src=0)
+    return found[0]
+
+
+def gather(value: T) -> list[T]:
+    """The plain values of all processes, by rank, in all of them."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def total(value: Tensor) -> Tensor:
+    """The sum over all processes, in all of them, without a graph; with one process the tensor itself."""
+    if world_size() == 1:
+        return value
+    value = value.detach().clone()
+    dist.all_reduce(value)
+    return value
+
+
+def any_of(wish: bool) -> bool:
+    """Whether any process wishes it."""
+    return bool(total(torch.tensor(int(wish))))
+
+
+class Poll:
+    """Wishes of single processes that all must follow at the same step, such as to stop.
+
+    What one wishes in a step all know in the next one: by then the answer has come, and no step waits for it.
+    """
+
+    def __init__(self):
+        self.sent: tuple[Tensor, Any] | None = None
+
+    def ask(self, *wishes: bool) -> list[bool]:
+        """Tell this process's wishes; returns what anybody has wished one step before (with one process: now)."""
+        if world_size() == 1:
+            return list(wishes)
+        before = self.close()
+        votes = torch.tensor(wishes, dtype=torch.int64)
+        self.sent = votes, dist.all_reduce(votes, async_op=True)
+        return before or [False] * len(wishes)
+
+    def close(self) -> list[bool]:
+        """What was wished last, if that is not known yet."""
+        if self.sent is None:
+            return []
+        votes, answer = self.sent
+        answer.wait()
+        self.sent = None
+        return (votes > 0).tolist()
+
+
+class WorkQueue(Sampler[int]):
+    """Numbers, each of them in exactly one process: whoever is ready takes the next one, so that none waits for a slow one.
+
+    Takes the main process's numbers, which the others need not know; iterate once.
+
+    Attributes:
+        numbers: all of them.
+        taken: how many have been taken by all processes, as far as this one knows.
+    """
+
+    def __init__(self, numbers: Sequence[int]):
+        self.numbers = from_main(lambda: list(numbers))
+        self.taken = 0
+        self.counter = from_main(_new_counter)
+
+    def __iter__(self) -> Iterator[int]:
+        while (place := self._next()) < len(self.numbers):
+            self.taken = place + 1
+            yield self.numbers[place]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def _next(self) -> int:
+        return self.taken if world_size() == 1 else _store().add(self.counter, 1) - 1
+
+
+class Board:
+    """Numbered notes that any process posts and all can read; with one process kept here."""
+
+    def __init__(self):
+        self.notes: dict[str, str] = {}
+        self.closed = threading.Event()  # set it where nothing more will come, for those that wait
+        self.name = from_main(_new_counter)
+
+    def post(self, number: int, note: Any) -> None:
+        """Note something that JSON can hold."""
+        key, text = f"{self.name}/{number}", json.dumps(note)
+        if world_size() == 1:
+            self.notes[key] = text
+        else:
+            _store().set(key, text)
+
+    def read(self, number: int) -> Any:
+        """Note `number`, once it is posted."""
+        key = f"{self.name}/{number}"
+        if world_size() == 1:
+            return json.loads(self.notes.pop(key))
+        while not _store().check([key]):  # a blocking read would keep other threads from the store
+            if self.closed.wait(BOARD_PAUSE):
+                raise RuntimeError(f"{key} was not posted")
+        return json.loads(_store().get(key))
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A temporary folder for all processes; on several machines in the current folder, which they share, else where usual."""
+    several_machines = world_size() > 1 and world_size() > int(os.environ["LOCAL_WORLD_SIZE"])
+    where = Path.cwd() if several_machines else None
+    with contextlib.ExitStack() as stack:
+        folder = from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory(prefix=".scratch.", dir=where)))
+        yield Path(folder)
+        barrier()
+
+
+def _is_one_of_several() -> bool:
+    return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _has_group() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
+
+def _store() -> dist.Store:
+    """Where processes keep what they agree on besides collectives; torchrun holds it."""
+    return dist.distributed_c10d._get_default_store()
+
+
+def _new_counter() -> str:
+    return "" if world_size() == 1 else f"counter/{_store().add('counters', 1)}"
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
+
+
+def _report_once(error: BaseException) -> int:
+    """Let one process say why the run ends; returns this one's exit code once that is said."""
+    code = EXIT_OURS
+    with contextlib.suppress(dist.DistError):  # torchrun itself may be gone
+        if isinstance(error, SystemExit):  # of argparse, which has spoken in the main process
+            code, speaks = error.code if isinstance(error.code, int) else EXIT_OURS, is_main()
+        else:
+            speaks = _store().add("failures", 1) == 1
+            code = report(_explained(error)) if speaks else EXIT_OURS
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # torchrun ends all as soon as it sees one end.
+        if speaks:
+            _store().set("said", "yes")
+        else:
+            _store().wait(["said"], SAYING)
+    return code
+
+
+def _explained(error: BaseException) -> BaseException:
+    """What a collective says when a process at its other end is gone, as a person wants to hear it."""
+    if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
+        return UserError(
+            "another process of this run has ended without a word (killed, perhaps for lack of memory; torchrun says below which, and "
+            "by what); see to that, then run the same command again: what is done is kept"
+        )
+    return error
