@@ -235,7 +235,7 @@ def children(process: subprocess.Popen) -> list[int]:
 @pytest.mark.parametrize("ending", ["killed", "interrupted"])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     project = one.copy(tmp_path)
-    arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=400")
+    arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=25")
     process = start_torchrun(project, *arguments[2:])
     try:
         wait_for((project.run / "cam.last.pth").is_file, process)
@@ -257,7 +257,6 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
         (project.run / "stages.json").read_text() if (project.run / "stages.json").is_file() else "{}"
     )
     done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
-    # The same training, cut short: what matters is that it goes on from where it was.
     ended = run_script(2, tmp_path / "said", "train", *arguments)
     assert [each.code for each in ended] == [0, 0], ended[0].err
     assert f"resumed at step {done} of" in ended[0].out

@@ -1,0 +1,143 @@
+"""What runs on a GPU is what runs on the CPU, up to the precision of its arithmetic. Skipped by name where there is none."""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from data.dataset import TrainingSampler
+from models.affinity import AffinityNet, affinity_losses
+from models.ibb import IterativeBackgroundBlur
+from models.random_walk import random_walk
+from models.refine import par
+from models.segmenter import Segmenter, segmentation_loss
+from stages.seeds import prepare, to_seed
+from tests.models.tiny import TinyBackbone, picture, tiny_classifier
+from utils.config import load_config
+from utils.engine import Compute, Schedule, train_network
+from utils.run import Run
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU (CUDA)")
+
+CPU = Compute(torch.device("cpu"))
+PRECISIONS = {"off": 1e-3, "bf16": 0.05, "fp16": 0.05}  # of the loss, relative; a mantissa of 8 or 11 bits
+
+
+@pytest.fixture(autouse=True)
+def exact_products(monkeypatch):
+    """TF32 would round products to 10 bits."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+class Blotches(Dataset):
+    """Pictures and masks by their draw."""
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict:
+        position, _ = draw
+        image = picture(64, 64, seed=position)
+        return {"image": image, "mask": (image[0] > 0).long(), "name": str(position)}
+
+
+def losses(network: nn.Module, batch: dict) -> dict[str, Tensor]:
+    return {"segmentation": segmentation_loss(network(batch["image"]), batch["mask"])}
+
+
+def segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    network = Segmenter(TinyBackbone(), 2)
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # the devices draw other numbers
+    return network
+
+
+def train(folder: Path, compute: Compute) -> tuple[dict[str, float], nn.Module]:
+    run = Run(load_config(None, overrides=[f"run={folder}"]))
+    run.fingerprint = "f"
+    network = compute.network(segmenter())
+    figures = train_network(run, "toy", network, network.head, losses, Blotches(), TrainingSampler(8, 4, seed=0),
+                            Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9), compute, 0, seed=0)  # fmt: skip
+    return figures, network
+
+
+@pytest.mark.parametrize("channels_last", [True, False])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_training_steps_have_the_losses_of_the_cpu(tmp_path, precision, channels_last):
+    expected, _ = train(tmp_path / "cpu", CPU)
+    figures, network = train(tmp_path / "gpu", Compute(torch.device("cuda"), precision, channels_last))
+    assert figures["loss"] == pytest.approx(expected["loss"], rel=PRECISIONS[precision])
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+def test_a_compiled_network_trains_the_same(tmp_path):
+    expected, _ = train(tmp_path / "cpu", CPU)
+    figures, _ = train(tmp_path / "gpu", Compute(torch.device("cuda"), compile=True))
+    assert figures["loss"] == pytest.approx(expected["loss"], rel=1e-3)
+
+
+def test_a_training_step_waits_for_nothing(tmp_path):
+    """No value is read from the GPU between the first step and the end of the epoch."""
+    network = segmenter().cuda().train()
+    batch = {"image": picture(64, 64)[None].cuda(), "mask": torch.zeros(1, 64, 64, dtype=torch.int64, device="cuda")}
+    losses(network, batch)["segmentation"].backward()
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        losses(network, batch)["segmentation"].backward()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_affinity_losses_are_those_of_the_cpu_and_wait_for_nothing():
+    torch.manual_seed(0)
+    network = AffinityNet(TinyBackbone(), displacement=True)
+    images = torch.stack([picture(96, 96, seed) for seed in range(2)])
+    labels = torch.randint(0, 3, (2, 24, 24))
+    expected = affinity_losses(*network(images), labels, 5)
+    network, images, labels = network.cuda(), images.cuda(), labels.cuda()
+    affinity_losses(*network(images), labels, 5)
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = affinity_losses(*network(images), labels, 5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    for name, loss in expected.items():
+        assert found[name].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("off", 2), ("bf16", 26)])  # of 255
+def test_seeds_are_those_of_the_cpu(precision, tolerance):
+    pixels = (torch.rand(3, 80, 120, generator=torch.Generator().manual_seed(0)) * 255).byte()
+    method = IterativeBackgroundBlur((1.0, 0.5), True)
+    maps = []
+    for compute in (CPU, Compute(torch.device("cuda"), precision)):
+        classifier = compute.network(copy.deepcopy(tiny_classifier()))
+        image = prepare(pixels, classifier, compute, 0)
+        with compute.autocast():
+            maps.append(to_seed(method(classifier, image, [0, 2]), [0, 2], pixels.shape[-2:]).maps)
+    differences = np.abs(maps[0] - maps[1]) * 255
+    assert np.quantile(differences, 0.95) <= tolerance
+    assert maps[0].max() > 0.9
+
+
+def test_the_random_walk_is_that_of_the_cpu():
+    random = torch.Generator().manual_seed(0)
+    cams, edge = torch.rand(3, 40, 50, generator=random), torch.rand(40, 50, generator=random)
+    expected = random_walk(cams, edge, radius=5, beta=10, exp_times=8)
+    found = random_walk(cams.cuda(), edge.cuda(), radius=5, beta=10, exp_times=8)
+    assert found.device.type == "cuda"
+    assert torch.allclose(found.cpu(), expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+
+
+def test_par_is_that_of_the_cpu():
+    random = torch.Generator().manual_seed(0)
+    image = (torch.rand(3, 90, 130, generator=random) * 255).byte()
+    probabilities = torch.rand(4, 90, 130, generator=random).softmax(dim=0)
+    expected = par(image, probabilities, 10)
+    assert torch.allclose(par(image, probabilities.cuda(), 10).cpu(), expected, atol=1e-4)
