@@ -18,6 +18,7 @@ from stages.seeds import FOLDER as SEEDS
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
 from utils.distributed import total
+from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 

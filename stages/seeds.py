@@ -16,6 +16,7 @@ from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from utils.config import Config
 from utils.engine import Compute, choose_compute
+from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 
