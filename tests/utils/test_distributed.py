@@ -1,0 +1,239 @@
+"""What several processes agree on: sums, numbers shared out, wishes, statistics of a batch, and training gone on with by others."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from data.dataset import TrainingSampler
+from models.batch_norm import SharedBatchNorm2d, share_statistics
+from models.segmenter import segmentation_loss
+from tests.processes import run_together
+from utils import training_state
+from utils.config import load_config
+from utils.distributed import (
+    Board,
+    Poll,
+    WorkQueue,
+    any_of,
+    from_main,
+    gather,
+    is_main,
+    rank,
+    scratch_folder,
+    total,
+    world_size,
+)
+from utils.engine import Compute, Schedule, train_network
+from utils.errors import UserError
+from utils.run import Run
+
+TOLERANCE = 1e-5  # float32 sums in another order
+
+
+def everything(folder: Path) -> None:
+    """One process's part in all that processes do together; what it found goes to a file of its own."""
+    queue, poll = WorkQueue([7, 5, 3, 1, 0] if is_main() else []), Poll()
+    found = {
+        "main": from_main(lambda: f"from {rank()}"),
+        "total": total(torch.tensor([rank(), 2**40 + 1])).tolist(),
+        "gather": gather(rank() * 10),
+        "any": [any_of(rank() == 1), any_of(False)],
+        "numbers": list(queue),
+        "poll": [poll.ask(rank() == 1, False), poll.ask(False, False), poll.ask(False, rank() == 0), poll.close()],
+    }
+    board = Board()
+    board.post(rank(), [rank()])
+    found["board"] = [board.read(number) for number in range(world_size())]
+    with scratch_folder() as scratch:
+        (scratch / str(rank())).write_text("x")
+        gather(None)
+        found["scratch"] = sorted(path.name for path in scratch.iterdir())
+    gather(None)
+    found["kept"] = scratch.exists()
+    (folder / f"{rank()}.json").write_text(json.dumps(found))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_what_processes_agree_on(tmp_path, count):
+    ended = run_together(count, tmp_path / "said", everything, tmp_path)
+    assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
+    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(count)]
+    for each in found:
+        assert each["main"] == "from 0"
+        assert each["total"] == [sum(range(count)), count * (2**40 + 1)]
+        assert each["gather"] == [10 * number for number in range(count)]
+        assert each["any"] == [True, False]
+        assert each["poll"] == [[False, False], [True, False], [False, False], [False, True]]
+        assert each["board"] == [[number] for number in range(count)]
+        assert each["scratch"] == [str(number) for number in range(count)]
+        assert not each["kept"]
+    assert sorted(number for each in found for number in each["numbers"]) == [0, 1, 3, 5, 7]
+
+
+def test_one_process_agrees_with_itself(tmp_path):
+    value = torch.tensor([1.0])
+    assert total(value) is value
+    assert (gather(3), any_of(True), from_main(lambda: 4), rank(), world_size()) == ([3], True, 4, 0, 1)
+    assert list(WorkQueue([4, 2])) == [4, 2]
+    assert Poll().ask(True, False) == [True, False]
+
+
+def fail(which: int) -> None:
+    if rank() == which:
+        raise UserError(f"process {which} cannot")
+    total(torch.zeros(1))  # where the others wait for it
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_reason_is_said_and_nobody_waits(tmp_path, which):
+    ended = run_together(2, tmp_path, fail, which)
+    assert ended[which].code == 2
+    assert ended[which].err == f"error: process {which} cannot\n"
+    assert ended[1 - which].code != 0
+    assert ended[1 - which].err == ""
+
+
+@pytest.mark.parametrize(("batch", "processes"), [(6, 2), (5, 2), (5, 3), (4, 4)])
+def test_shares_make_up_the_batches(batch, processes):
+    def draws(number: int, of: int, epoch: int, step: int) -> list[list[tuple[int, int]]]:
+        sampler = TrainingSampler(17, batch, seed=3)
+        sampler.split(number, of)
+        sampler.start(epoch, step)
+        drawn = list(sampler)
+        assert len(drawn) == len(sampler)
+        return [drawn[place : place + sampler.share] for place in range(0, len(drawn), sampler.share)]
+
+    for epoch, step in ((0, 0), (2, 1)):
+        whole = draws(0, 1, epoch, step)
+        parts = [draws(number, processes, epoch, step) for number in range(processes)]
+        assert all(len(part) == len(whole) for part in parts)
+        for place, expected in enumerate(whole):
+            shares = [part[place] for part in parts]
+            assert sorted(draw for share in shares for draw in share) == sorted(expected)
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+class Pictures(Dataset):
+    """Noise, and masks of which one process's part may be all ignored."""
+
+    def __getitem__(self, draw: tuple[int, int]) -> dict:
+        position, seed = draw
+        random = torch.Generator().manual_seed(seed % 2**31)
+        mask = torch.randint(0, 2, (16, 16), generator=random)
+        if position % 3 == 0:
+            mask[position % 7 :] = 255
+        return {"image": torch.randn(3, 16, 16, generator=random) + (mask == 1), "mask": mask, "name": str(position)}
+
+
+class Network(nn.Module):
+    """With batch norm over the batch, and a part that nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Conv2d(8, 2, 1)
+        self.unread = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(x))
+
+
+def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+    return {"segmentation": segmentation_loss(network(batch["image"]), batch["mask"])}
+
+
+def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
+    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, and what was logged into the run folder."""
+    run = Run(load_config(None, overrides=[f"run={folder / 'run'}"]))
+    run.fingerprint = "f"
+    torch.manual_seed(1)
+    network = Network()
+    share_statistics(network)
+    training_state.SAVE_EVERY = -1.0
+    steps = 0
+
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        nonlocal steps
+        steps += 1
+        if steps == stop_at + 1 and stop_at:
+            raise KeyboardInterrupt
+        return losses(network, batch)
+
+    train_network(run, "toy", network, network.head, terms, Pictures(), TrainingSampler(11, 5, seed=2),
+                  Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9), Compute(torch.device("cpu"), compile=compile), 0, seed=0)  # fmt: skip
+    if is_main():
+        torch.save(network.state_dict(), folder / "weights.pth")
+
+
+def result(folder: Path) -> tuple[list[float], dict[str, torch.Tensor]]:
+    lines = (folder / "run/metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines], torch.load(folder / "weights.pth", weights_only=True)
+
+
+def expect_same(folder: Path, other: Path) -> None:
+    (losses, weights), (other_losses, other_weights) = result(folder), result(other)
+    assert losses == pytest.approx(other_losses, rel=TOLERANCE)
+    assert set(weights) == set(other_weights)
+    for name, weight in weights.items():
+        assert torch.allclose(weight, other_weights[name], rtol=TOLERANCE, atol=TOLERANCE), name
+
+
+@pytest.fixture
+def alone(tmp_path) -> Path:
+    train(tmp_path / "alone")
+    return tmp_path / "alone"
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_training_with_batch_norm_and_ignored_cells_is_that_of_one_process(tmp_path, alone, count):
+    """A mean of the processes' means, or statistics of each, would be another network."""
+    ended = run_together(count, tmp_path / "said", train, tmp_path / "together")
+    assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
+    expect_same(tmp_path / "together", alone)
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 3)])
+def test_another_number_of_processes_goes_on(tmp_path, alone, first, then):
+    folder = tmp_path / "changed"
+    for count, stop_at in ((first, 3), (then, 0)):
+        if count == 1 and stop_at:
+            with pytest.raises(KeyboardInterrupt):
+                train(folder, stop_at)
+        elif count == 1:
+            train(folder)
+        else:
+            codes = [each.code for each in run_together(count, tmp_path / "said", train, folder, stop_at)]
+            assert (set(codes) == {0}) == (not stop_at), codes
+    assert "resumed at step" in (folder / "run/log.txt").read_text()
+    expect_same(folder, alone)
+
+
+def test_shared_batch_norm_alone_is_batch_norm():
+    torch.manual_seed(0)
+    x, plain = torch.randn(3, 4, 5, 6), nn.BatchNorm2d(4)
+    shared = SharedBatchNorm2d(4)
+    for _ in range(2):
+        assert torch.equal(shared(x), plain(x))
+    assert torch.equal(shared.eval()(x), plain.eval()(x))
+    network = nn.Sequential(plain)
+    share_statistics(network)
+    assert network[0] is plain  # one process needs none
+
+
+def test_a_network_that_cannot_be_compiled_runs_as_it_is(tmp_path, alone, monkeypatch, caplog):
+    from torch._dynamo.exc import TorchDynamoException
+
+    def compile(network: nn.Module):
+        def call(*inputs):
+            raise TorchDynamoException("no compiler was found\nlong story")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile)
+    train(tmp_path / "compiled", compile=True)
+    expect_same(tmp_path / "compiled", alone)
+    assert caplog.text.count("torch.compile failed (no compiler was found)") == 1
