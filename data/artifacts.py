@@ -4,6 +4,8 @@ A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 
 of the picture. Both kinds are written whole or not at all.
 """
 
+import io
+import math
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -13,12 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.images import DAMAGED_PICTURE
+from data.images import DAMAGED_PICTURE, check_pixels, open_picture
 from utils.errors import UserError
 from utils.files import atomic_path
 
 SEED_STRIDE = 4
 IGNORE = 255
+HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
 
 # What numpy and zipfile raise for archives whose bytes are wrong.
 DAMAGED_ARCHIVE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
@@ -65,19 +68,43 @@ def read_seed(path: str | Path) -> Seed:
         UserError: missing, damaged, or not a seed file.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            height, width = file["size"].tolist()
-            classes, maps = file["classes"], file["maps"]
+        with zipfile.ZipFile(path) as archive:
+            height, width = _read_array(archive, "size", np.int64, (2,)).tolist()
+            if min(height, width) < 1:
+                raise ValueError(f"a picture of {width} x {height} pixels")
+            check_pixels(height, width, f"the picture of seed file {path}")
+            classes = _read_array(archive, "classes", np.int64, None)
+            if not all(0 <= value < IGNORE for value in classes.tolist()):
+                raise ValueError(f"classes {classes.tolist()[:5]}")
+            maps = _read_array(archive, "maps", np.uint8, (len(classes), *seed_size(height, width)))
     except FileNotFoundError as error:
         raise UserError(
             f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
         ) from error
     except DAMAGED_ARCHIVE as error:
-        raise UserError(_damaged_seed(path, str(error))) from error
-    expected = (*classes.shape, *seed_size(height, width))
-    if maps.dtype != np.uint8 or maps.shape != expected:
-        raise UserError(_damaged_seed(path, f"expected uint8 maps {expected}, found {maps.dtype} {maps.shape}"))
+        raise UserError(_damaged_seed(path, f"{type(error).__name__}: {error}")) from error
     return Seed(classes, maps.astype(np.float32) / 255, (height, width))
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[int, ...] | None) -> np.ndarray:
+    """An array of that type and shape; None is a vector of at most `IGNORE` values.
+
+    What the file says of itself is compared first, so that no more is unpacked than that takes.
+
+    Raises:
+        ValueError: it is of another type or shape.
+    """
+    info = archive.getinfo(f"{name}.npy")
+    most = math.prod(shape or (IGNORE,)) * np.dtype(dtype).itemsize
+    if info.file_size > most + HEADER:
+        raise ValueError(f"'{name}' unpacks to {info.file_size} bytes, expected at most {most}")
+    content = io.BytesIO(archive.read(info))
+    if np.lib.format.read_magic(content) != (1, 0):
+        raise ValueError(f"'{name}' is of a version that is not written here")
+    found, fortran, kind = np.lib.format.read_array_header_1_0(content)
+    if kind != dtype or (found != shape if shape else len(found) != 1):
+        raise ValueError(f"'{name}' is {kind} {found}, expected {np.dtype(dtype)} {shape or '(K,)'}")
+    return np.array(np.frombuffer(content.read(), dtype).reshape(found, order="F" if fortran else "C"))
 
 
 def _damaged_seed(path: str | Path, reason: str) -> str:
@@ -112,7 +139,7 @@ def read_mask(path: str | Path) -> np.ndarray:
         UserError: missing, damaged, or a colour picture, whose pixels are colours and not classes.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path, "mask") as image:
             if image.mode not in ("P", "L", "1"):
                 raise UserError(
                     f"mask {path} is a picture of mode {image.mode}; expected one channel of class values: "

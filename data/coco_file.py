@@ -21,8 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from data.dataset import Complain, is_inside, refuse
+from data.dataset import Complain, refuse
 from utils.errors import UserError
+from utils.names import fault_of, shown
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +146,9 @@ def _read(path: Path, outlines: bool, background: str, complain: Complain) -> Co
 
     images = _unique(path, document["images"], "picture", "file_name", complain)
     for number, image in list(images.items()):
-        if not is_inside(image["file_name"]):
-            complain(f"{path}: picture {number} has a file name that leads out of the folder of pictures")
+        if (fault := fault_of(image["file_name"])) is not None:
+            complain(f"{path}: picture {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
+                     "the folder of pictures, such as 000000000009.jpg")  # fmt: skip
             del images[number]
     return CocoFile(
         path,

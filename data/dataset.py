@@ -18,6 +18,7 @@ from data.artifacts import read_mask
 from data.images import read_image
 from utils.errors import UserError
 from utils.files import digest
+from utils.names import fault_of, shown
 
 MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
 
@@ -84,7 +85,7 @@ class Index:
 
 
 def check_index(index: Index, what: str) -> Index:
-    """The index itself, if it has pictures with unique names and classes that a mask can hold.
+    """The index itself, if it has pictures with unique, safe names (utils/names.py) and classes that a mask can hold.
 
     Raises:
         UserError: it has not; the message names `what`.
@@ -97,16 +98,12 @@ def check_index(index: Index, what: str) -> Index:
         raise UserError(f"{what} has no pictures; give a list with at least one name")
     seen: set[str] = set()
     for record in index.records:
+        if (fault := fault_of(record.name)) is not None:  # the last guard: readers say it with file and line
+            raise UserError(f"{what} has a picture {shown(record.name)}, whose name {fault}; rename it")
         if record.name in seen:
             raise UserError(f"{what} names '{record.name}' twice; each picture may be listed once")
         seen.add(record.name)
     return index
-
-
-def is_inside(name: str) -> bool:
-    """Whether a name that a file gave is a relative path that stays in its folder."""
-    parts = name.replace("\\", "/").split("/")
-    return not (name == "" or "\0" in name or ".." in parts or Path(name).is_absolute() or Path(name).drive)
 
 
 class TrainingPictures(Dataset):

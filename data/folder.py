@@ -16,6 +16,7 @@ from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
 from data.picture_names import LISTS, MASKS, Finder, composed, of_other_suffix, pictures_on_disk, record_names
 from data.tables import read_lines, read_rows
 from utils.errors import UserError
+from utils.names import fault_of, shown
 
 TABLES = ("labels.csv", "labels.json")
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
@@ -64,6 +65,10 @@ def open_folder(
         class_names, pictures = _read_table(root, table, tuple(classes), background, complain)
     else:
         class_names, pictures = _read_class_folders(root, tuple(classes), background, complain)
+    for path in list(pictures):
+        if (fault := fault_of(path)) is not None:
+            complain(f"picture {root}/{shown(path)}: its name {fault}; rename it")
+            del pictures[path]
     names = record_names(pictures)
 
     chosen, what = _choose(root, list_name, names, f"{table}" if table is not None else f"{root}", complain)

@@ -1,6 +1,13 @@
-"""The one image reader: any file that Pillow opens -> 8-bit RGB the right way up."""
+"""The one image reader: any picture file -> 8-bit RGB the right way up.
 
+A file of a few kilobytes can unpack to more than any memory. So what it says of its size is looked at first, and what is over
+the process's limit (`data.max_pixels`) is refused before a pixel is decoded.
+"""
+
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +16,11 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from utils.errors import UserError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+
+# The formats that are tried, whatever a file is called. Not among them: those that Pillow hands to another program (EPS).
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+MAX_PIXELS = 180_000_000  # about 13,400 a side, where Pillow draws the line, too
+LIMIT = "IBBNET_MAX_PIXELS"  # in the environment, because loader processes inherit that however they are started
 
 # What Pillow's decoders raise for files whose bytes are wrong.
 DAMAGED_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -27,7 +39,51 @@ UPRIGHT = {
 
 
 class UnreadableImage(UserError):
-    """A picture that is missing, truncated, or no picture at all."""
+    """A picture that is missing, truncated, too large, or no picture at all."""
+
+
+def limit_pixels(most: int) -> None:
+    """Set the limit of this process and of those that it starts, `data.max_pixels`; one for all, as Pillow's own is."""
+    os.environ[LIMIT] = str(most)
+
+
+def most_pixels() -> int:
+    """The limit that holds."""
+    return int(os.environ.get(LIMIT, MAX_PIXELS))
+
+
+def check_pixels(height: int, width: int, what: str) -> None:
+    """Refuse what would unpack to more than the limit.
+
+    Raises:
+        UnreadableImage: the message begins with `what`.
+    """
+    if height * width > most_pixels():
+        raise _too_large(what, f"{width} x {height}")
+
+
+def _too_large(what: str, size: str) -> UnreadableImage:
+    return UnreadableImage(
+        f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling the memory; "
+        "make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
+    )
+
+
+@contextmanager
+def open_picture(path: str | Path, what: str) -> Iterator[Image.Image]:
+    """A picture file of a known format and no more pixels than the limit, not decoded yet.
+
+    Raises:
+        UnreadableImage: it is too large; the message begins with `what`.
+    """
+    Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
+    try:
+        image = Image.open(path, formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_large(f"{what} {path}", "far too many") from error
+    with image:
+        check_pixels(image.height, image.width, f"{what} {path}")
+        yield image
 
 
 def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
@@ -41,7 +97,7 @@ def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
         UnreadableImage: the file cannot be opened or decoded; the message names it.
     """
     try:
-        with Image.open(path) as image:
+        with open_picture(path, "picture") as image:
             if least_side:
                 image.draft(None, (least_side, least_side))
             image.load()
@@ -50,8 +106,6 @@ def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
         raise UnreadableImage(f"picture {path} does not exist; check the path") from error
     except UnidentifiedImageError as error:
         raise UnreadableImage(f"{path} is not a picture in a known format (JPEG, PNG, TIFF, ...)") from error
-    except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"picture {path} is too large to decode safely: {error}") from error
     except DAMAGED_PICTURE as error:
         raise UnreadableImage(f"picture {path} cannot be decoded (truncated or damaged): {error}") from error
 

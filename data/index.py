@@ -4,6 +4,7 @@ import numpy as np
 
 from data.artifacts import voc_palette
 from data.dataset import Complain, Index, refuse
+from data.images import limit_pixels
 from data.voc import open_voc
 from utils.config import DataConfig
 from utils.errors import UserError
@@ -21,6 +22,7 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False, compla
     Raises:
         UserError: the data is missing or malformed.
     """
+    limit_pixels(settings.max_pixels)
     if settings.download:
         from data.download import download
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from data.dataset import is_inside
 from data.images import find_images
 from utils.errors import UserError
+from utils.names import fault_of, shown
 
 MASKS, LISTS = "masks", "lists"  # folders under the root that hold no pictures
 
@@ -80,9 +80,9 @@ def _relative(root: Path, name: str, where: str) -> str:
     if "\0" not in name and Path(name).is_absolute():
         absolute = Path(os.path.normpath(name))
         bases = [base for base in (root.absolute(), root.resolve()) if absolute.is_relative_to(base)]
-        name = str(absolute.relative_to(bases[0])) if bases else ""
-    if not is_inside(name):
-        raise UserError(f"{where}: the picture's name must be a path under {root}, found one that leads out of it")
+        name = str(absolute.relative_to(bases[0])) if bases else name
+    if (fault := fault_of(name)) is not None:
+        raise UserError(f"{where}: the picture's name {shown(name)} {fault}; expected a path under {root}")
     return PurePath(name).as_posix()
 
 

@@ -6,10 +6,11 @@ import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
 
-from data.dataset import Complain, Index, Record, check_index, is_inside, refuse
+from data.dataset import Complain, Index, Record, check_index, refuse
 from data.label_array import read_label_array
 from data.tables import read_lines, read_rows
 from utils.errors import UserError
+from utils.names import fault_of, shown
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -148,10 +149,10 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
         first = line.split()[0].replace("\\", "/")
         whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
         name = Path(first).stem if "/" in first else first
-        if name != line and is_inside(whole) and _find_picture(root, _without_suffix(whole)) is not None:
+        if name != line and fault_of(whole) is None and _find_picture(root, _without_suffix(whole)) is not None:
             name = _without_suffix(whole)
-        if not is_inside(name):
-            complain(f"{where}: '{line}' is no picture's name; expected one such as 2007_000032")
+        if (fault := fault_of(name)) is not None:
+            complain(f"{where}: the picture's name {shown(name)} {fault}; expected one such as 2007_000032")
         elif name in names:
             complain(f"{where}: picture '{name}' is listed already ({names[name]}); remove one of the lines")
         else:

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from data.artifacts import read_mask
-from data.images import UnreadableImage, read_image
+from data.images import UnreadableImage, open_picture, read_image
 from stages.output_folder import (
     LAST_VALUE,
     MASKS,
@@ -128,6 +127,6 @@ def _percent(share: float) -> str:
 
 
 def _thumbnail(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
+    with open_picture(path, "overlay") as image:
         image.draft("RGB", (THUMBNAIL, THUMBNAIL))  # JPEG is decoded at a fraction of its size
         return fit(np.asarray(image), THUMBNAIL)

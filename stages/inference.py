@@ -22,6 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from data.images import limit_pixels
 from models.cam import gather_evidence, normalise_maps
 from models.classifier import Classifier, build_imagenet_classifier
 from models.pseudo import pseudo_mask, upsample
@@ -104,6 +105,7 @@ class Predictor(ABC):
         tile: int = 0,
     ):
         """`allowed` limits which classes are found, empty allows all; pictures longer than `tile` are seen in tiles, 0: never."""
+        limit_pixels(cfg.data.max_pixels)
         self.compute: Compute = choose_compute(cfg)
         self.network = network.requires_grad_(False).eval()
         self.compute.network(self.network)

@@ -39,6 +39,7 @@ class DataConfig:
     background: str = "background"
     colors: tuple[str, ...] = ()
     download: bool = False
+    max_pixels: int = 180_000_000
     shapes_train: int = 160
     shapes_val: int = 48
     shapes_size: int = 192
@@ -211,6 +212,7 @@ class Config:
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, 2**63 - 1),
     "workers": (0, None),
+    "data.max_pixels": (1, 2**40),
     "data.shapes_train": (1, None),
     "data.shapes_val": (1, None),
     "data.shapes_size": (64, None),

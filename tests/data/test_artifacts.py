@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
+from data.images import LIMIT
 from utils.errors import UserError
 
 
@@ -85,6 +86,44 @@ def test_files_of_another_kind_are_refused(tmp_path, arrays):
     np.savez(tmp_path / "a.npz", **arrays)
     with pytest.raises(UserError, match=r"a\.npz is damaged or of another kind"):
         read_seed(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"maps": np.zeros((1, 5000, 5000), np.uint8)}, "'maps' unpacks to 25000128 bytes, expected at most 117"),
+        ({"classes": np.zeros(1_000_000, np.int64)}, "'classes' unpacks to"),
+        ({"size": np.array([-35, 50])}, "a picture of 50 x -35 pixels"),
+        ({"size": np.array([35.0, 50.0])}, "'size' is float64"),
+        ({"size": np.array(["35", "50"])}, "'size' is <U2"),
+        ({"classes": np.array([-1])}, r"classes \[-1\]"),
+        ({"classes": np.array([255])}, r"classes \[255\]"),
+        ({"classes": np.array([[0]])}, r"'classes' is int64 \(1, 1\)"),
+    ],
+)
+def test_no_more_is_unpacked_than_a_seed_of_that_picture_takes(tmp_path, changed, reason):
+    arrays = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
+    np.savez_compressed(tmp_path / "a.npz", **arrays)
+    read_seed(tmp_path / "a.npz")
+    np.savez_compressed(tmp_path / "a.npz", **arrays | changed)
+    with pytest.raises(UserError, match=rf"a\.npz is damaged or of another kind \(ValueError: .*{reason}"):
+        read_seed(tmp_path / "a.npz")
+
+
+def test_seeds_and_masks_of_too_large_pictures_are_refused(tmp_path, monkeypatch):
+    write_seed(tmp_path / "a.npz", make_seed(35, 50))
+    write_mask(tmp_path / "a.png", np.zeros((35, 50)))
+    monkeypatch.setenv(LIMIT, "1749")
+    for read, name in ((read_seed, r"a\.npz"), (read_mask, r"a\.png")):
+        with pytest.raises(UserError, match=rf"{name} is of 50 x 35 pixels, above data.max_pixels \(1749\)"):
+            read(tmp_path / name.replace("\\", ""))
+
+
+def test_order_in_memory_does_not_matter(tmp_path):
+    seed = make_seed(35, 50)
+    write_seed(tmp_path / "a.npz", Seed(seed.classes, np.asfortranarray(seed.maps), seed.size))
+    write_seed(tmp_path / "b.npz", seed)
+    assert np.array_equal(read_seed(tmp_path / "a.npz").maps, read_seed(tmp_path / "b.npz").maps)
 
 
 def test_array_file_under_a_seeds_name_is_refused(tmp_path):

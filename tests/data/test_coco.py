@@ -308,7 +308,7 @@ def test_no_picture_leads_out_of_its_folder(root, name):
     document = document_of(root)
     document["images"][0]["file_name"] = name
     write_document(root, document)
-    with pytest.raises(UserError, match="leads out of the folder"):
+    with pytest.raises(UserError, match=r"which (leads out of its folder|is an absolute path)"):
         open_coco(root, "val2017")
 
 

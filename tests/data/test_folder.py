@@ -230,7 +230,9 @@ def test_no_name_leads_out_of_the_root(tagged, name, where):
     put(tagged.parent, "secret.jpg")
     name = name.format(outside=tagged.parent, root=tagged)
     put_text(tagged, where, f"image,labels\n{name},cat\n" if where.endswith("csv") else f"b.jpg\n{name}\n")
-    with pytest.raises(UserError, match=rf"{where}, line 2: the picture's name must be a path under"):
+    with pytest.raises(
+        UserError, match=rf"{where}, line 2: the picture's name '.*' (leads out of its folder|is an absolute path)"
+    ):
         open_folder(tagged, "mine")
 
 

@@ -1,11 +1,17 @@
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from data.images import UnreadableImage, find_images, read_image
+from data.dataset import WholePictures
+from data.images import LIMIT, UnreadableImage, find_images, read_image
+from data.index import open_index
+from utils.config import DataConfig
+from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
@@ -174,11 +180,49 @@ def test_missing_file_and_folder_are_named(tmp_path):
         read_image(tmp_path)
 
 
-def test_too_large_picture_is_refused(tmp_path, monkeypatch):
-    Image.new("RGB", (40, 40)).save(tmp_path / "bomb.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(UnreadableImage, match=r"bomb\.png is too large"):
+@pytest.mark.parametrize("least_side", [0, 8])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "webp", "bmp"])
+def test_a_picture_of_more_pixels_than_the_limit_is_refused(tmp_path, monkeypatch, suffix, least_side):
+    path = tmp_path / f"bomb.{suffix}"
+    Image.new("RGB", (40, 30)).save(path)
+    monkeypatch.setenv(LIMIT, "1200")
+    assert read_image(path).size == (40, 30)
+    monkeypatch.setenv(LIMIT, "1199")
+    with pytest.raises(UnreadableImage, match=rf"bomb\.{suffix} is of 40 x 30 pixels, above data.max_pixels \(1199\)"):
+        read_image(path, least_side)
+
+
+def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
+    """A few hundred bytes that say they are 10 gigapixels."""
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(9999))), (b"IEND", b"")]
+    data = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    with pytest.raises(UnreadableImage, match=r"bomb\.png is of far too many pixels, above data.max_pixels"):
         read_image(tmp_path / "bomb.png")
+
+
+def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, monkeypatch):
+    monkeypatch.setenv(LIMIT, "1")
+    root = make_voc(2)
+    loader = {"batch_size": None, "num_workers": 1, "multiprocessing_context": "spawn"}
+    for most, fails in ((1200, False), (1199, True)):
+        index = open_index(DataConfig(kind="voc", root=str(root), max_pixels=most), "train")
+        if fails:
+            with pytest.raises(UserError, match="data.max_pixels"):
+                list(DataLoader(WholePictures(index), **loader))
+        else:
+            assert len(list(DataLoader(WholePictures(index), **loader))) == 2
+
+
+def test_what_pillow_would_hand_to_another_program_is_not_opened(tmp_path):
+    """An EPS file is a program, which Pillow gives to Ghostscript."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
+    with pytest.raises(UnreadableImage, match=r"a\.jpg is not a picture in a known format"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_find_images_goes_deep_sorts_and_leaves_hidden_files_and_others_out(tmp_path):
