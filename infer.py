@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.images import limit_pixels
 from stages.bulk import Summary, predict_pictures
 from stages.exports import FORMATS, export_masks, parse_formats, said
 from stages.inference import Predictor, find_class, load_predictor
@@ -162,10 +163,11 @@ def predict(
     Raises:
         UserError: no such file, no checkpoint, an unknown class or setting.
     """
-    pixels = to_pixels(image)
     path = Path(model_path or default_checkpoint(Config()))
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     predictor = _predictor(str(path), changed, (*settings, f"device={device}"), tile)
+    limit_pixels(predictor.cfg.data.max_pixels)
+    pixels = to_pixels(image)
     known = None if labels is None else [find_class(name, predictor.class_names, "labels") for name in labels]
     return to_result(pixels, predictor.predict(pixels, known), predictor)
 

@@ -5,7 +5,10 @@ of the picture. Both kinds are written whole or not at all.
 """
 
 import io
+import lzma
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -24,7 +27,8 @@ IGNORE = 255
 HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
 
 # What numpy and zipfile raise for archives whose bytes are wrong.
-DAMAGED_ARCHIVE = (OSError, ValueError, TypeError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGED_ARCHIVE = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, SyntaxError, OverflowError, struct.error,
+                   tokenize.TokenError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -176,12 +176,12 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             document = json.load(file, object_hook=shorten)
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
     except json.JSONDecodeError as error:
         raise UserError(
             f"{path}, line {error.lineno}: this is not JSON ({error.msg}); download or export it again"
         ) from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
     if not isinstance(document, dict):
         raise UserError(_other_file(path, f"it holds a {type(document).__name__} and not an object"))
     for part in PARTS:
@@ -198,7 +198,7 @@ def _compact(polygon: Any) -> Any:
     """Numbers take a quarter of the memory in an array; what is not a list of numbers stays for the renderer to refuse."""
     try:
         return np.array(polygon, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return polygon
 
 

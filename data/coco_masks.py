@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from data.artifacts import IGNORE, write_mask
 from data.coco_file import CocoFile, is_crowd, read_coco_file
 from data.dataset import Record
+from data.images import check_pixels
 from utils.engine import progress
 from utils.errors import UserError
 from utils.files import digest, write_text
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "masks_cache"
 SOURCE = ".source"  # beside the masks: what they were rendered from
 RULE = 1  # raise it when the rule above changes: masks of an older one are drawn anew
+LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the picture
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
@@ -49,6 +51,7 @@ def coco_masks(root: Path, list_name: str, path: Path, class_names: tuple[str, .
     state = path.stat()
     source = digest([RULE, class_names, background, _file_digest(path, (state.st_size, state.st_mtime_ns))])
     folder = root / FOLDER / list_name
+    _check_links(root, folder, records)
     if not _to_render(folder, records, source):
         return folder
     if not _is_writable(folder):
@@ -93,20 +96,51 @@ def render_mask(
 
 
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
-    """Polygons, plain run lengths or packed run lengths -> (H, W) bool."""
+    """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
+
+    pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and takes as much
+    of it as an outline is long. So both are checked first.
+    """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
         if not polygons or any(polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2 for polygon in polygons):
             raise ValueError("a polygon is x, y of at least three points")
+        length = sum(np.abs(np.diff(polygon.reshape(-1, 2), axis=0)).max(axis=1).sum() for polygon in polygons)
+        if not length <= LONGEST_OUTLINE * (height * width + height + width) or not all(
+            np.isfinite(p).all() for p in polygons
+        ):
+            raise ValueError(f"its outline is {length:.3g} pixels long")
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
     else:
         counts = segmentation["counts"]
         if list(segmentation["size"]) != [height, width]:
             raise ValueError(f"the size is {segmentation['size']}")
-        if isinstance(counts, list) and sum(counts) != height * width:
-            raise ValueError(f"the counts are of {sum(counts)} pixels")
-        packed = pycocotools.mask.frPyObjects(segmentation, height, width) if isinstance(counts, list) else segmentation
+        counts = counts if isinstance(counts, list) else unpacked_counts(counts)
+        if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
+            raise ValueError("the counts do not add up to the picture's pixels")
+        packed = pycocotools.mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return pycocotools.mask.decode(packed) > 0
+
+
+def unpacked_counts(text: str | bytes) -> list[int]:
+    """COCO's packed run lengths as numbers: each in groups of five bits, lowest first, from the fourth on as the difference to the
+    last but one; a character is a group plus 48, with 32 where another follows.
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for code in text.encode("ascii") if isinstance(text, str) else text:
+        group = code - 48
+        if not 0 <= group < 64 or shift > 30:
+            raise ValueError("the counts are no packed run lengths")
+        value |= (group & 31) << shift
+        shift += 5
+        if not group & 32:
+            value -= (group & 16) << (shift - 4)  # the highest bit is the sign
+            counts.append(value + counts[-2] if len(counts) > 2 else value)
+            value = shift = 0
+    if shift:
+        raise ValueError("the counts end in the middle of a number")
+    return counts
 
 
 class _Rendering(Dataset):
@@ -124,9 +158,11 @@ class _Rendering(Dataset):
         number = self.images[name]
         image = self.coco.images[number]
         height, width = image.get("height"), image.get("width")
+        what = f"{self.coco.path}: picture {number} ({image['file_name']})"
         if not all(isinstance(side, int) and side > 0 for side in (height, width)):
-            return f"{self.coco.path}: picture {number} ({image['file_name']}) has no 'height' and 'width' in pixels"
+            return f"{what} has no 'height' and 'width' in pixels"
         try:
+            check_pixels(height, width, what)
             annotations = [row for row in self.coco.annotations.get(number, ()) if row["category_id"] in self.value_of]
             mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
         except UserError as error:  # as text, because a loader process would wrap it in its traceback
@@ -154,6 +190,16 @@ def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[R
     if marker.is_file() and marker.read_text(encoding="utf-8") == source:
         return [record for record in records if not (folder / f"{record.name}.png").is_file()]
     return list(records)
+
+
+def _check_links(root: Path, folder: Path, records: tuple[Record, ...]) -> None:
+    """A data set may come with links; masks are never written through one to elsewhere."""
+    inside = root.resolve()
+    for place in {folder, *((folder / record.name).parent for record in records)}:
+        if not place.resolve().is_relative_to(inside):
+            raise UserError(
+                f"{place} leads out of {root} by a link, and truth masks would be written there; remove the link"
+            )
 
 
 def _stem(file_name: str) -> str:

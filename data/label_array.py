@@ -1,20 +1,27 @@
-"""The field's `cls_labels.npy`: a pickled dictionary of picture name -> 0/1 vector in a 0-d object array, read without running
-code from it.
+"""The field's `cls_labels.npy`: a pickled dictionary of picture name -> 0/1 vector in a 0-d object array.
+
+A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar are the small classes below,
+which only remember what they were given, and anything else that it asks for is refused.
 """
 
 import io
 import pickle
 import struct
+import tokenize
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from utils.errors import UserError
+from utils.names import shown
+
+NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"})
 
 # What the unpickler raises for files that are damaged, or hold something else.
 NOT_A_TABLE = (OSError, ValueError, AttributeError, TypeError, EOFError, LookupError, ImportError, MemoryError,
-               OverflowError, struct.error, pickle.UnpicklingError)  # fmt: skip
+               OverflowError, RecursionError, SyntaxError, tokenize.TokenError, struct.error,
+               pickle.UnpicklingError)  # fmt: skip
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
@@ -31,28 +38,90 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
         table = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table = table.item() if isinstance(table, np.ndarray) else table
-        vectors = {_key_to_name(key): np.asarray(vector, np.float64) for key, vector in table.items()}
+        table = table.only() if isinstance(table, _Array) else table
+        vectors = {_key_to_name(key): _vector(vector) for key, vector in table.items()}
     except NOT_A_TABLE as error:
-        raise UserError(f"{path}: expected a dictionary of picture name -> 0/1 vector: {error}") from error
+        reason = f"{error}"[:200]
+        raise UserError(f"{path}: expected a dictionary of picture name -> 0/1 vector: {reason}") from error
     for name, vector in vectors.items():
         if vector.shape != (len(class_names),):
             raise UserError(
-                f"{path}: picture '{name}' has a vector of shape {vector.shape}, expected ({len(class_names)},), "
+                f"{path}: picture {shown(name)} has a vector of shape {vector.shape}, expected ({len(class_names)},), "
                 "one value a class; set data.classes to the classes of this file"
             )
     return {name: np.flatnonzero(vector > 0).tolist() for name, vector in vectors.items()}
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads pickled dictionaries of arrays and nothing else: any other class in the file is refused, not imported."""
-
-    ALLOWED = frozenset({"_reconstruct", "ndarray", "dtype", "scalar", "_frombuffer"})
+    """Reads pickled dictionaries of arrays and nothing else: any other name in the file is refused, not imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in self.ALLOWED:
-            return super().find_class(module, name)
+        if module.split(".")[0] in ("numpy", "_codecs") and name in STANDS_FOR:
+            return STANDS_FOR[name]
         raise pickle.UnpicklingError(f"{module}.{name} is not an array")
+
+
+class _Type:
+    """numpy's dtype: its code, such as f4 or O8, and the order of its bytes."""
+
+    def __init__(self, code: str = "", *_: Any):
+        self.code, self.order = str(code), "<"
+
+    def __setstate__(self, state: tuple) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    def numbers(self, data: bytes | str) -> np.ndarray:
+        """(N,) values of the bytes, which Python 2 wrote as text."""
+        if self.code not in NUMBER_TYPES:
+            raise ValueError(f"the labels are of type {self.code[:20]}")
+        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, self.order + self.code)
+
+
+class _Array:
+    """numpy's array: its type and what it holds, as they stand in the file."""
+
+    def __init__(self, *_: Any):
+        self.type, self.data = _Type(), b""
+
+    def __setstate__(self, state: tuple) -> None:
+        _, self.shape, self.type, _, self.data = state
+
+    def only(self) -> Any:
+        """The one object of an array without dimensions."""
+        if not isinstance(self.data, list) or len(self.data) != 1:
+            raise ValueError("it holds an array of other things")
+        return self.data[0]
+
+
+def _from_buffer(data: Any, type_: Any, *_: Any) -> _Array:
+    """How newer versions of numpy write an array."""
+    array = _Array()
+    array.type, array.data = type_, bytes(data)
+    return array
+
+
+def _scalar(type_: Any, data: Any) -> Any:
+    return type_.numbers(data)[0]
+
+
+def _encode(text: Any, *_: Any) -> bytes:
+    """How old protocols write bytes."""
+    return text.encode("latin1")
+
+
+# Names in numpy, whatever the module, and in _codecs -> what they are here.
+STANDS_FOR = {
+    "ndarray": _Array, "dtype": _Type, "_reconstruct": _Array, "_frombuffer": _from_buffer, "scalar": _scalar, "encode": _encode,
+}  # fmt: skip
+
+
+def _vector(value: Any) -> np.ndarray:
+    """(N,) float64 of an array or a list of numbers."""
+    if isinstance(value, _Array):
+        value = value.type.numbers(value.data)
+    elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):
+        raise ValueError(f"a vector is a {type(value).__name__}")
+    return np.array(value, np.float64)
 
 
 def _key_to_name(key: Any) -> str:

@@ -245,4 +245,12 @@ def _labels_from_xml(path: Path, class_names: tuple[str, ...], complain: Complai
 @cache
 def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
-    return tuple((element.text or "").strip() for element in ElementTree.parse(path).iterfind("object/name"))
+    parser = ElementTree.XMLParser(target=_NoDoctype())
+    return tuple((element.text or "").strip() for element in ElementTree.parse(path, parser).iterfind("object/name"))
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """VOC's annotations have no document type, and only there can entities be declared that grow into gigabytes."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it declares a document type, which annotations do not need")

@@ -8,6 +8,7 @@
 The method speaks of stages by stride and position only, so any chain will do. All end at output stride 16.
 """
 
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ OUTPUT_STRIDE = 16
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BACKBONES = ("resnet50", "resnet101", "efficientnet_lite0", "timm/NAME")
 COMPACT = "efficientnet_lite0"
+NAMES_OF_TIMM = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)?")  # such as vit_tiny_patch16_224.augreg_in21k
 
 
 class Backbone(nn.Module):
@@ -168,6 +170,10 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, pretrained: bool):
         super().__init__()
+        if not NAMES_OF_TIMM.fullmatch(
+            name
+        ):  # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says
+            raise UserError(f"model.backbone timm/{name[:80]}: expected a name from timm.list_models()")
         try:
             self.net = _create_features(name, pretrained)
         except RuntimeError as error:

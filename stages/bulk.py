@@ -33,6 +33,7 @@ from stages.output_folder import (
     maps_path,
     mask_path,
     overlay_path,
+    write_done,
 )  # fmt: skip
 from stages.pictures import Picture, read_labels
 from stages.sources import find_pictures
@@ -40,6 +41,7 @@ from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather
 from utils.errors import UserError
 from utils.files import atomic_path, digest, is_whole, write_json
+from utils.names import is_too_long
 from utils.visualize import fit, overlay, printable
 
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
@@ -250,6 +252,8 @@ def _read_ahead(
 def _read(job: _Job) -> np.ndarray | None:
     """The picture (H, W, 3) uint8, or None where it cannot be read, which the job then says."""
     try:
+        if is_too_long(job.picture.name):
+            raise UnreadableImage(f"picture {job.picture.path} has a name too long to write others like it; rename it")
         return np.array(read_image(job.picture.path))
     except UnreadableImage as error:
         job.unreadable = str(error)
@@ -265,7 +269,7 @@ def _finish(
     if maps:
         _write_maps(output / maps_path(job.picture), prediction, found, image.shape[:2])
     entry = _write(job, output, image, prediction, found, values, predictor)
-    write_json(done_path(output, job.picture), {"fingerprint": job.fingerprint, "entry": entry})
+    write_done(done_path(output, job.picture), job.fingerprint, entry)
     job.entry = entry
 
 

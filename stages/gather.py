@@ -61,12 +61,18 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
         for path, row in zip(paths[1:], rows[1:], strict=True):
             _check_repeat(title, paths[0], rows[0], path, row)
         names = [
-            name for name in rows[0]["per_class"] if all(row["per_class"][name]["iou"] is not None for row in rows)
+            name
+            for name in rows[0]["per_class"]
+            if all(row["per_class"].get(name, {}).get("iou") is not None for row in rows)
         ]
         gathered[title] = {
             "evaluated": {key: value for key, value in rows[0]["evaluated"].items() if key in MUST_AGREE},
             "n_images": rows[0]["n_images"],
-            "figures": {name: _spread([row[name] for row in rows]) for name in FIGURES if rows[0][name] is not None},
+            "figures": {
+                name: _spread([row[name] for row in rows])
+                for name in FIGURES
+                if all(row[name] is not None for row in rows)
+            },
             "per_class": {name: _spread([row["per_class"][name]["iou"] for row in rows]) for name in names},
         }
     return gathered
@@ -87,8 +93,11 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             labels = f", {about['labels']} labels" if about.get("labels") else ""
             rows = {f"{about['kind']}{labels}": content} | rows
         for row in rows.values():
-            _ = [row[key] for key in (*FIGURES, "evaluated", "n_images", "per_class")]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            shares = [row[name] for name in FIGURES] + [one["iou"] for one in row["per_class"].values()]
+            if not all(share is None or isinstance(share, int | float) for share in shares):
+                raise TypeError("a figure is no number")
+            _ = row["n_images"], dict(row["evaluated"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
                         "of evaluate.py --json") from error  # fmt: skip
     if not rows:

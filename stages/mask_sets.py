@@ -17,6 +17,7 @@ from stages.lists import seed_list
 from stages.output_folder import CLASSES, PREDICTIONS
 from utils.config import Config, load_config
 from utils.errors import UserError
+from utils.names import fault_of, shown
 
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
 PARENTS = 3  # a run folder's masks lie at most this deep in it
@@ -86,12 +87,15 @@ def _of_inference(folder: Path) -> MaskSet:
     try:
         report, classes = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PREDICTIONS, CLASSES))
         rows: list[dict[str, Any]] = report["pictures"]
+        for name in (name for row in rows for name in (row["mask"], row["picture"])):
+            if (fault := fault_of(name)) is not None:  # labels are written by these names
+                raise ValueError(f"the name {shown(name)} {fault}")
         masks = tuple(
             MaskFile(str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()), folder / row["mask"], row["picture"])
             for row in rows
         )  # fmt: skip
         names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"
         ) from error

@@ -44,10 +44,18 @@ class ClassValues:
         self.palette = bright_palette() if self.by_occurrence else voc_palette()
         self.values = {} if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
         if self.by_occurrence:
-            known = read_json(self.path)
-            if known.get("network_classes") == digest(list(class_names)):
-                self.values = {class_names.index(row["name"]): row["value"] for row in known["classes"]}
+            self.values = self._known(read_json(self.path))
         self._write()
+
+    def _known(self, content: dict[str, Any]) -> dict[int, int]:
+        """The table that an earlier call has written; none where it is of another network, or damaged."""
+        if content.get("network_classes") != digest(list(self.class_names)):
+            return {}
+        try:
+            values = {self.class_names.index(row["name"]): row["value"] for row in content["classes"]}
+        except (LookupError, TypeError, ValueError):
+            return {}
+        return values if sorted(map(repr, values.values())) == sorted(map(repr, range(1, len(values) + 1))) else {}
 
     def value(self, index: int) -> int:
         """The class's value, a new one where it occurs for the first time."""
@@ -125,16 +133,28 @@ def find_done(
     output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
 ) -> dict[str, Any] | None:
     """The entry of a picture that was done from the same file with the same network and settings, else None."""
-    record = read_json(done_path(output, picture))
-    if record.get("fingerprint") != fingerprint:
+    entry = read_done(done_path(output, picture), fingerprint)
+    if entry is None:
         return None
-    entry = record["entry"]
     if not is_whole(output / mask_path(picture)) or not is_whole(output / overlay_path(picture)):
         return None
     known = {predictor.class_names[index]: value for index, value in values.values.items()}
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
         return None  # the table of values was lost
     return entry
+
+
+def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:
+    """Note what is known of a picture or video that is done, with a digest, so that a damaged note is none."""
+    write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry)})
+
+
+def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What `write_done` has noted; None where there is nothing of this fingerprint, or it was changed."""
+    note = read_json(path)
+    entry = note.get("entry")
+    whole = isinstance(entry, dict) and note.get("digest") == digest(entry)
+    return entry if whole and note.get("fingerprint") == fingerprint else None
 
 
 def mask_path(picture: Picture) -> str:

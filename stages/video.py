@@ -12,12 +12,13 @@ from typing import Any
 import imageio.v2 as imageio
 import numpy as np
 
+from data.images import check_pixels
 from stages.inference import IGNORE, Predictor
-from stages.output_folder import DONE, LAST_VALUE, VIDEOS, ClassValues, claim, identity
+from stages.output_folder import DONE, LAST_VALUE, VIDEOS, ClassValues, claim, identity, read_done, write_done
 from utils.console import progress
 from utils.distributed import WorkQueue, gather, is_main
 from utils.errors import UserError
-from utils.files import atomic_path, digest, read_json, write_json
+from utils.files import atomic_path, digest
 from utils.visualize import overlay
 
 OPACITY = 0.45
@@ -101,8 +102,8 @@ def predict_video(
     record_path = output / DONE / VIDEOS / f"{target.name}.json"
     fingerprint = digest([predictor.about["weights"], predictor.class_names, predictor.settings, identity(source), limit,
                           OPACITY, QUALITY])  # fmt: skip
-    record = read_json(record_path)
-    if record.get("fingerprint") == fingerprint and target.is_file():
+    record = read_done(record_path, fingerprint)
+    if record is not None and target.is_file():
         return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])
     started, frames = time.perf_counter(), 0
     seen: Counter[str] = Counter()
@@ -133,14 +134,16 @@ def predict_video(
                 raise UserError(_no_video(source, "it has no frame that can be decoded"))
     finally:
         reader.close()
-    write_json(record_path, {"fingerprint": fingerprint, "frames": frames, "classes": seen.most_common()})
+    write_done(record_path, fingerprint, {"frames": frames, "classes": [list(row) for row in seen.most_common()]})
     return VideoSummary(target, frames, time.perf_counter() - started, seen.most_common())
 
 
 def _open(source: Path) -> tuple[Any, dict[str, Any]]:
     try:
         reader = imageio.get_reader(source, format="FFMPEG")
-        return reader, reader.get_meta_data()
+        about = reader.get_meta_data()
+        check_pixels(*about["size"][::-1], f"--input {source}: a frame")
+        return reader, about
     except DAMAGED_VIDEO as error:
         raise UserError(_no_video(source, str(error).strip().splitlines()[-1] if str(error).strip() else "")) from error
 

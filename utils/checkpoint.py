@@ -7,6 +7,8 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 import pickle
 import struct
 import sys
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +24,7 @@ VERSION = 1
 # What torch raises for files whose bytes are wrong, or that hold what it refuses.
 DAMAGED_WEIGHTS = (
     OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
-    pickle.UnpicklingError,
+    pickle.UnpicklingError, OverflowError, MemoryError, RecursionError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -89,15 +91,42 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
         raise UserError(
             f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"
         )
-    if content.get("version", 0) > VERSION:
+    version = content.get("version", 0)
+    if isinstance(version, int) and version > VERSION:
         raise UserError(
-            f"{path} was written by a newer IBBNet (checkpoint version {content['version']}, known: {VERSION}); update this project"
+            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this project"
         )
     missing = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if missing:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
+    strange = [name for name, value in fields.items() if not FIELD_TYPES[name](value)]
+    if strange:
+        raise UserError(
+            f"{path} is damaged: its {', '.join(strange)} {'are' if len(strange) > 1 else 'is'} of another type than expected; "
+            "train again or take another file"
+        )
     return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
+
+
+def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
+    return isinstance(value, dict) and all(isinstance(name, str) and is_entry(entry) for name, entry in value.items())
+
+
+def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(entry, kind) for entry in value)
+
+
+# What a file may hold in each field of `Checkpoint`; it may come from anywhere.
+FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
+    "kind": lambda value: isinstance(value, str),
+    "class_names": lambda value: _is_list(value, str),
+    "backbone": lambda value: isinstance(value, str),
+    "config": lambda value: _is_table(value, lambda entry: True),
+    "state": lambda value: _is_table(value, lambda entry: isinstance(entry, torch.Tensor)),
+    "figures": lambda value: _is_table(value, lambda entry: isinstance(entry, int | float)),
+    "normalisation": lambda value: _is_table(value, lambda entry: _is_list(entry, int | float)),
+}
 
 
 def load_tensors(path: str | Path) -> Any:
@@ -108,6 +137,7 @@ def load_tensors(path: str | Path) -> Any:
             f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
         )
     try:
+        _check_unpacked_size(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED_WEIGHTS as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
@@ -115,6 +145,15 @@ def load_tensors(path: str | Path) -> Any:
             f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, "
             "which is refused; download or copy it again, or save its state_dict() alone"
         ) from error
+
+
+def _check_unpacked_size(path: Path) -> None:
+    """Refuse an archive whose entries unpack to more than its size: torch stores them as they are, so only a bomb does."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > path.stat().st_size:
+            raise ValueError(f"it would unpack to {unpacked} bytes")
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ Unknown keys, wrong types and values out of range are `UserError`s that name the
 import contextlib
 import dataclasses
 import difflib
-import math
+import os
 import re
+import sys
 import types
 import typing
 import warnings
@@ -23,6 +24,7 @@ from typing import Any, Literal
 import yaml
 
 from utils.errors import UserError
+from utils.yaml_text import NOT_YAML, parse_yaml
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,7 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
             return f"{path}, line {lines[key]}" if key in lines else str(path)  # merged keys (`<<`) have no line
 
         if not isinstance(presets, dict):
-            raise UserError(f"{where('presets')}: 'presets' must hold named blocks of settings, found {presets!r}")
+            raise UserError(f"{where('presets')}: 'presets' must hold named blocks of settings, found {_said(presets)}")
         values |= _flatten(document, where)
         preset = preset if preset is not None else named
         if preset is not None:
@@ -364,9 +366,9 @@ def _parse_overrides(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
         if not equals:
             raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
         try:
-            values[key.strip()] = (yaml.safe_load(value), f"--set {text}")
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {text}: the value is not valid YAML") from error
+            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
+        except NOT_YAML as error:
+            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
     return values
 
 
@@ -377,12 +379,12 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"configuration file {path} cannot be read ({error}); check the path") from error
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
+        node, document = parse_yaml(text)
+    except NOT_YAML as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}; mend the line") from error
+    document = document or {}
     if not isinstance(document, dict):
         raise UserError(f"{path}: expected 'key: value' lines, found a {type(document).__name__}")
     lines: dict[str, int] = {}
@@ -407,7 +409,7 @@ def _flatten(
 ) -> dict[str, tuple[Any, str]]:
     """Nested mappings as dotted keys; a mapping is opened only where it names a section."""
     if not isinstance(nested, dict):
-        raise UserError(f"{where(prefix.rstrip('.'))}: expected 'key: value' lines, found {nested!r}")
+        raise UserError(f"{where(prefix.rstrip('.'))}: expected 'key: value' lines, found {_said(nested)}")
     sections = {
         f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(typing.get_type_hints(Config)[f.name])
     }
@@ -432,7 +434,7 @@ def _build(values: dict[str, tuple[Any, str]]) -> Config:
         for number in value if isinstance(value, tuple) else (value,):
             if (low is not None and number < low) or (high is not None and number > high):
                 expected = f"between {low} and {high}" if high is not None else f"at least {low}"
-                raise UserError(f"{where}: '{key}' must be {expected}, found {number}")
+                raise UserError(f"{where}: '{key}' must be {expected}, found {_said(number)}")
         section, _, name = key.rpartition(".")
         sections.setdefault(section, {})[name] = value
     top = sections.pop("", {})
@@ -479,14 +481,14 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
         if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
             many = "a list" if open_ended else f"a list of {len(arguments)} values"
-            raise UserError(f"{where}: '{key}' must be {many} of type {arguments[0].__name__}, found {value!r}")
+            raise UserError(f"{where}: '{key}' must be {many} of type {arguments[0].__name__}, found {_said(value)}")
         return tuple(_convert(item, arguments[0], key, where) for item in value)
     if origin is Literal:
         if value is False and "off" in arguments:  # YAML reads a bare off as False
             value = "off"
         if value not in arguments:
             raise UserError(
-                f"{where}: '{key}' must be one of {', '.join(arguments)}, found {value!r}{_nearest(str(value), arguments)}"
+                f"{where}: '{key}' must be one of {', '.join(arguments)}, found {_said(value)}{_nearest(str(value), arguments)}"
             )
         return value
     if origin is types.UnionType:
@@ -495,18 +497,39 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with contextlib.suppress(ValueError):
                 value = float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
     elif annotation is str and value is None:
         return ""
+    elif annotation is str and isinstance(value, str) and not _is_text(value):
+        raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {_said(value)}")
     elif isinstance(value, annotation):
         return value
     elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    raise UserError(f"{where}: '{key}' must be of type {annotation.__name__}, found {value!r} ({type(value).__name__})")
+    raise UserError(
+        f"{where}: '{key}' must be of type {annotation.__name__}, found {_said(value)} ({type(value).__name__})"
+    )
+
+
+def _is_text(value: str) -> bool:
+    """Whether the system can have it in a path."""
+    try:
+        return b"\0" not in os.fsencode(value)
+    except UnicodeEncodeError:
+        return False
+
+
+def _said(value: Any) -> str:
+    """A value for a message, no longer than a line."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _nearest(word: str, known: typing.Iterable[str]) -> str:

@@ -17,6 +17,8 @@ from weakref import WeakSet
 
 from tqdm import tqdm
 
+from utils.names import visible
+
 QUIET, NORMAL, VERBOSE = range(3)
 MOST_WIDTH = 100  # of a value in a table, in characters
 
@@ -51,7 +53,7 @@ def says(level: int) -> bool:
 def say(message: str, level: int = NORMAL) -> None:
     """Print a line, above the bars where there are some, if it is of the level that was asked for."""
     if says(level):
-        tqdm.write(message, file=sys.stdout)
+        tqdm.write(visible(message), file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -104,4 +106,4 @@ class _Once(logging.Handler):
         text = record.getMessage()
         if text not in self.said:
             self.said.add(text)
-            tqdm.write(f"{record.levelname.lower()}: {text}", file=sys.stderr)
+            tqdm.write(f"{record.levelname.lower()}: {visible(text)}", file=sys.stderr)

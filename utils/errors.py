@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 
 from utils.console import VERBOSE, close_bars, says
+from utils.names import visible
 
 EXIT_SUCCESS, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -36,7 +37,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, UserError):
         if says(VERBOSE):
             traceback.print_exception(error)
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return EXIT_USER
     if isinstance(error, KeyboardInterrupt):
         where = f" {error}" if str(error) else ""

@@ -88,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """An object of JSON, or nothing where it is missing or damaged: for files that are only a short cut."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

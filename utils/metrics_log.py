@@ -48,12 +48,14 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
     if not path.is_file():
         return {}
     found: dict[str, list[dict[str, Any]]] = {}
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             stage, epoch = row["stage"], row["epoch"]
-        except (ValueError, TypeError, KeyError) as error:
+            if not isinstance(stage, str) or not isinstance(epoch, int):
+                raise ValueError("a stage is a text, an epoch a whole number")
+        except (ValueError, TypeError, LookupError, RecursionError) as error:
             if number == len(lines):
                 break
             raise UserError(f"{path}, line {number}: expected JSON with stage and epoch, found '{line[:60]}' ({error}); "

@@ -40,8 +40,13 @@ def is_too_long(name: str) -> bool:
 
 def shown(name: str) -> str:
     """A name for a message: in quotes, nothing in it that a terminal would act on, and no longer than a line."""
-    text = name if len(name) <= 60 else name[:57] + "..."
-    return f"'{''.join(c if c.isprintable() else ascii(c)[1:-1] for c in text)}'"
+    text = visible(name if len(name) <= 60 else f"{name[:57]}...").replace("\n", "\\n")
+    return f"'{text}'"
+
+
+def visible(text: str) -> str:
+    """Text for a terminal: line breaks as they are, and escaped what a terminal would act on or cannot show."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def _can_be_encoded(name: str) -> bool:

@@ -35,6 +35,8 @@ from utils.events import Events
 from utils.files import all_to_disk, atomic_path, digest, is_whole, write_json, write_text, writing
 from utils.metrics_log import append_metrics
 
+LATEST = 1e11  # seconds since 1970 that a time can be, in the year 5138
+
 
 class Run:
     """One run folder: its files, its log, and what is known of its stages."""
@@ -153,10 +155,12 @@ class Run:
             return {}
         try:
             stages = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(stages, dict) or not all(isinstance(entry, dict) for entry in stages.values()):
-                raise ValueError("expected an object with one entry a stage")
+            if not isinstance(stages, dict) or not all(_is_entry(entry) for entry in stages.values()):
+                raise ValueError(
+                    "expected an object with an entry for each stage: fingerprint, finished, seconds, result"
+                )
             return stages
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(
                 f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
             ) from error
@@ -303,6 +307,19 @@ def _settings(cfg: Config, keys: tuple[str, ...]) -> dict[str, Any]:
             value = value[part]
         values[key] = value
     return values
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether it is what `Run.finish` writes of a stage."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+        return False
+    numbers = [entry.get("finished"), entry.get("seconds", 0), *_values(entry.get("peak_memory_mb", {}))]
+    within = all(isinstance(number, int | float) and 0 <= number < LATEST for number in numbers)
+    return within and isinstance(entry.get("result", {}), dict)
+
+
+def _values(table: Any) -> list[Any]:
+    return list(table.values()) if isinstance(table, dict) else [None]
 
 
 def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:

@@ -211,7 +211,7 @@ def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, mon
     for most, fails in ((1200, False), (1199, True)):
         index = open_index(DataConfig(kind="voc", root=str(root), max_pixels=most), "train")
         if fails:
-            with pytest.raises(UserError, match="data.max_pixels"):
+            with pytest.raises(UserError, match=r"data.max_pixels"):
                 list(DataLoader(WholePictures(index), **loader))
         else:
             assert len(list(DataLoader(WholePictures(index), **loader))) == 2

@@ -177,7 +177,9 @@ def test_list_test_needs_no_labels_and_no_masks(make_voc):
 def test_annotations_are_parsed_once_until_they_change(make_voc, monkeypatch):
     root = make_voc(3, labels="xml")
     parsed, parse = [], data.voc.ElementTree.parse
-    monkeypatch.setattr(data.voc.ElementTree, "parse", lambda path: (parsed.append(path.stem), parse(path))[1])
+    monkeypatch.setattr(
+        data.voc.ElementTree, "parse", lambda path, parser: (parsed.append(path.stem), parse(path, parser))[1]
+    )
     first = open_voc(root, "train", classes=CLASSES)
     assert open_voc(root, "train", classes=CLASSES) == first
     assert parsed == ["p0", "p1"]

@@ -1,0 +1,31 @@
+"""YAML from people and files: plain values only, and no more of them than a settings file can mean."""
+
+from typing import Any
+
+import yaml
+
+# What PyYAML raises for texts that are no YAML, or whose values Python cannot hold, such as the 31st of February.
+NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+MOST_VALUES = 100_000  # references counted as often as they are used
+
+
+def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes and the value of a YAML text, by the safe loader, which makes plain values and runs nothing.
+
+    A few lines of references to references can stand for more values than any memory holds, so they are counted first.
+
+    Raises:
+        YAMLError, and others of `NOT_YAML`: it is no YAML, or stands for more than `MOST_VALUES` values.
+    """
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    count, waiting = 0, [node]
+    while waiting:
+        count += 1
+        if count > MOST_VALUES:
+            raise yaml.YAMLError(f"it stands for more than {MOST_VALUES} values")
+        inner = waiting.pop()
+        if isinstance(inner, yaml.MappingNode):
+            waiting += [part for pair in inner.value for part in pair]
+        elif isinstance(inner, yaml.SequenceNode):
+            waiting += inner.value
+    return node, yaml.safe_load(text)
