@@ -94,9 +94,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             rows = {f"{about['kind']}{labels}": content} | rows
         for row in rows.values():
             shares = [row[name] for name in FIGURES] + [one["iou"] for one in row["per_class"].values()]
-            if not all(share is None or isinstance(share, int | float) for share in shares):
+            if not all(share is None or isinstance(share, int | float) for share in shares) or row["miou"] is None:
                 raise TypeError("a figure is no number")
-            _ = row["n_images"], dict(row["evaluated"])
+            if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
+                raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
                         "of evaluate.py --json") from error  # fmt: skip

@@ -15,6 +15,7 @@ import data.coco_masks
 from data.artifacts import IGNORE, read_mask
 from data.coco import open_coco
 from data.coco_file import read_coco_file
+from data.coco_masks import unpacked_counts
 from data.dataset import WholePictures
 from data.index import open_index
 from utils.config import DataConfig
@@ -322,6 +323,16 @@ def test_no_picture_leads_out_of_its_folder(root, name):
         {"size": [HEIGHT, WIDTH + 1], "counts": [HEIGHT * (WIDTH + 1)]},
         {"size": [HEIGHT, WIDTH], "counts": [10, 20]},
         {"size": [HEIGHT, WIDTH], "counts": "nonsense"},
+        {"size": [HEIGHT, WIDTH], "counts": "zzzzzzzzz"},
+        {"size": [HEIGHT, WIDTH], "counts": "0"},  # pycocotools would fill the rest with what lay in memory
+        {"size": [HEIGHT, WIDTH], "counts": ""},
+        {"size": [HEIGHT, WIDTH], "counts": "\u00fc"},
+        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH + 5, -5]},
+        {"size": [HEIGHT, WIDTH], "counts": [HEIGHT * WIDTH / 2] * 2},
+        [[0, 0, 1e9, 0, 1e9, 1e9]],  # and would take gigabytes for an outline of that length
+        [[0, 0, float("inf"), 0, 5, 5]],
+        [[0, 0, float("nan"), 0, 5, 5]],
+        [[0, 0, 10**400, 0, 5, 5]],
     ],
 )
 def test_malformed_segmentation_is_named(root, segmentation):
@@ -367,3 +378,32 @@ def test_helper_run_lengths_are_pycocotools():
         expected = np.zeros((HEIGHT, WIDTH), np.uint8)
         expected[top:bottom, left:right] = 1
         assert np.array_equal(pycocotools.mask.decode(packed), expected)
+
+
+def test_packed_counts_are_what_pycocotools_packs():
+    random = np.random.default_rng(0)
+    for number in range(60):
+        block = np.ones((1, 1) if number % 2 else (40, 30), np.uint8)  # short runs, long runs
+        mask = np.kron((random.random(random.integers(1, 40, 2)) < random.random()).astype(np.uint8), block)
+        counts = unpacked_counts(pycocotools.mask.encode(np.asfortranarray(mask))["counts"])
+        values = np.repeat(np.arange(len(counts)) % 2, counts)
+        assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
+
+
+def test_a_picture_that_says_it_is_huge_is_refused_before_its_mask_is_drawn(root):
+    document = document_of(root)
+    document["images"][0] |= {"height": 10**6, "width": 10**6}
+    write_document(root, document)
+    with pytest.raises(UserError, match=r"picture \d+ \(.*\) is of 1000000 x 1000000 pixels, above data.max_pixels"):
+        open_coco(root, "val2017", masks=True)
+
+
+@pytest.mark.parametrize("place", ["masks_cache", "masks_cache/val2017"])
+def test_masks_are_not_written_through_a_link_that_came_with_the_data(root, tmp_path, place):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / place).parent.mkdir(exist_ok=True)
+    (root / place).symlink_to(outside)
+    with pytest.raises(UserError, match=r"leads out of .* by a link.*remove the link"):
+        open_coco(root, "val2017", masks=True)
+    assert list(outside.iterdir()) == []

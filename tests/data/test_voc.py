@@ -1,4 +1,5 @@
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,59 @@ def test_malicious_npy_is_refused_and_does_not_run(make_voc, tmp_path, wrapped):
     with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary.*system is not an array"):
         open_voc(root, "train", classes=CLASSES)
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_npy_of_any_make(make_voc, protocol):
+    root = make_voc(3, labels="none")
+    kinds = (np.float32, np.int64, bool)
+    vectors = {f"p{n}": np.array([n == 0, n != 1, 1], kind) for n, kind in enumerate(kinds)}
+    vectors["p2"] = [1, 0, 1.0]
+    write_npy(root / "cls_labels.npy", vectors, protocol)
+    assert [record.labels for record in open_voc(root, "train", classes=CLASSES).records] == [(0, 1, 2), (2,)]
+    assert [record.labels for record in open_voc(root, "val", classes=CLASSES).records] == [(0, 2)]
+
+
+def write_npy(path, value, protocol):
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        pickle.dump(np.array(value, dtype=object), file, protocol)
+
+
+class Builds:
+    """Unpickling it calls numpy with arguments of the file's own."""
+
+    def __init__(self, call, *arguments):
+        self.parts = call, arguments
+
+    def __reduce__(self):
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [
+        Builds(np.ndarray, (10**13,)),
+        Builds(np.dtype, "O"),
+        Builds(np.dtype, "f8,f8"),
+        [[1, 0, 1]] * 3,
+        np.array([None] * 3),
+        "101",
+    ],
+)
+def test_numpy_itself_is_out_of_reach(make_voc, vector, monkeypatch):
+    root = make_voc(3, labels="none")
+    write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector}, 4)
+    with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|picture 'p0' has a vector)"):
+        open_voc(root, "train", classes=CLASSES)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': '|O', ", b"(", b"", b"\xff", b"'" * 3])
+def test_npy_whose_header_is_no_header(make_voc, header):
+    root = make_voc(3, labels="none")
+    (root / "cls_labels.npy").write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary"):
+        open_voc(root, "train", classes=CLASSES)
 
 
 def test_damaged_npy_is_named(make_voc):
@@ -330,3 +384,18 @@ def test_real_labels_are_the_classes_of_the_masks(shared_data):
     assert min(index.label_counts().values()) >= 7
     for record in index.records[::5]:
         assert set(np.unique(read_mask(record.mask))) - {0, 255} <= {label + 1 for label in record.labels}
+
+
+LAUGHS = "".join(f"<!ENTITY a{n} '{f'&a{n - 1};' * 10}'>" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    "doctype",
+    [f"<!DOCTYPE a [<!ENTITY a0 'cat'>{LAUGHS}]>", "<!DOCTYPE a SYSTEM 'file:///etc/passwd'>", "<!DOCTYPE a>"],
+)
+def test_annotations_that_declare_entities_are_refused(make_voc, doctype):
+    root = make_voc(3, labels="xml")
+    path = root / "Annotations/p0.xml"
+    path.write_text(doctype + path.read_text().replace("cat", "&a11;"))
+    with pytest.raises(UserError, match=r"p0\.xml is not valid XML \(it declares a document type"):
+        open_voc(root, "train", classes=CLASSES)

@@ -263,8 +263,9 @@ def test_weights_of_a_timm_network_that_cannot_be_had(monkeypatch):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(UserError, match=r"unknown backbone 'resnet51'; known: resnet50, .*timm/NAME"):
         build_backbone("resnet51", "none")
-    with pytest.raises(UserError, match=r"timm/nonsense.*timm\.list_models"):
-        build_backbone("timm/nonsense", "none")
+    for name in ("nonsense", "hf-hub:somebody/network", "hf_hub:a/b", "local-dir:/tmp", "../x", ""):
+        with pytest.raises(UserError, match=rf"timm/{name}.*timm\.list_models"):
+            build_backbone(f"timm/{name}", "none")
 
 
 def test_weights_from_a_file(tmp_path):

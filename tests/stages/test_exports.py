@@ -256,3 +256,17 @@ def test_what_a_killed_program_left_half_written_is_no_mask(tmp_path):
     write_mask(tmp_path / "masks/a.png", np.zeros((4, 5), np.uint8))
     (tmp_path / "masks/.b.4711.tmp.png").write_bytes(b"half a")
     assert len(open_mask_set(tmp_path / "masks", NAMES).masks) == 1
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None])
+@pytest.mark.parametrize("key", ["picture", "mask"])
+def test_names_in_predictions_stay_in_the_folder(tmp_path, key, name):
+    out = tmp_path / "out"
+    write_mask(out / "masks/a.png", np.zeros((4, 4)))
+    row = {"picture": "a.jpg", "mask": "masks/a.png"}
+    (out / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
+    (out / "predictions.json").write_text(json.dumps({"pictures": [row]}))
+    export_masks(open_mask_set(out), ["yolo"], tmp_path / "made")
+    (out / "predictions.json").write_text(json.dumps({"pictures": [row | {key: name}]}))
+    with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
+        open_mask_set(out)

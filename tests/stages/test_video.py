@@ -6,6 +6,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 
+from data.images import LIMIT
 from stages.video import predict_video
 from tests.test_infer import Stub
 from utils.errors import UserError
@@ -79,6 +80,21 @@ def test_a_stopped_video_leaves_no_half(clip, tmp_path):
         predict_video(clip, tmp_path / "out", Red(fails_at=3))
     assert list((tmp_path / "out/videos").iterdir()) == []
     assert predict_video(clip, tmp_path / "out", Red()).frames == FRAMES
+
+
+def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT, str(66 * 48 - 1))
+    with pytest.raises(UserError, match=r"a clip\.mp4: a frame is of 66 x 48 pixels, above data.max_pixels"):
+        predict_video(clip, tmp_path / "out", Red())
+
+
+def test_a_note_that_was_changed_is_no_note(clip, tmp_path):
+    predict_video(clip, tmp_path / "out", Red(), limit=2)
+    (note,) = (tmp_path / "out/.done").rglob("*.json")
+    note.write_text(note.read_text().replace('"frames": 2', '"frames": "two"'))
+    stub = Red()
+    assert predict_video(clip, tmp_path / "out", stub, limit=2).frames == 2
+    assert len(stub.asked) == 2
 
 
 def test_what_is_no_video_is_said(tmp_path):

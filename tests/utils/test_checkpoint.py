@@ -3,6 +3,7 @@
 import os
 import pickle
 import random
+import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -178,3 +179,35 @@ def test_a_digest_is_that_of_the_value(tmp_path):
     assert len({digest(value) for value in different}) == len(different)
     write_json(tmp_path / "value.json", {"ä": [1, None]})
     assert (tmp_path / "value.json").read_text(encoding="utf-8") == '{\n  "ä": [\n    1,\n    null\n  ]\n}\n'
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"kind": 3}, {"class_names": "cat"}, {"class_names": [1]}, {"backbone": None}, {"config": []}, {"config": {1: 2}},
+        {"state": {"a": 1}}, {"state": torch.zeros(2)}, {"figures": {"loss": "low"}}, {"normalisation": {"mean": 0.5}},
+    ],
+)  # fmt: skip
+def test_a_part_of_another_type_is_named(tmp_path, changed):
+    save_checkpoint(tmp_path / "network.pth", example())
+    torch.save(content_of(tmp_path / "network.pth") | changed, tmp_path / "network.pth")
+    with pytest.raises(
+        UserError, match=rf"network\.pth is damaged: its {next(iter(changed))} (is|are) of another type"
+    ):
+        load_checkpoint(tmp_path / "network.pth")
+
+
+def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "whole.pth")
+    load_tensors(tmp_path / "whole.pth")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
+        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
+    ):
+        for entry in whole.namelist():
+            bomb.writestr(entry, whole.read(entry))
+    assert (tmp_path / "bomb.pth").stat().st_size < 20_000
+    with pytest.raises(
+        UserError, match=r"bomb\.pth cannot be read as weights \(ValueError: it would unpack to 4\d{6} bytes\)"
+    ):
+        load_tensors(tmp_path / "bomb.pth")

@@ -286,3 +286,19 @@ def test_a_dictionary_with_a_wrong_value_names_where_it_came_from():
 def test_the_configuration_cannot_be_changed_by_accident():
     with pytest.raises(AttributeError):
         Config().cam.epochs = 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("seed=0x" + "f" * 5000, "'seed' must be between .* found a number of thousands of digits"),
+        ("cam.lr=0x" + "f" * 5000, "'cam.lr' must be of type float, found a number of thousands of digits"),
+        ('data.root="a\\0b"', r"'data.root' holds a character that no path or name can have, found 'a\\x00b'"),
+        ('data.classes=["\\ud800"]', "'data.classes' holds a character"),
+        (f"cam.lr=[{'x, ' * 5000}]", r"'cam.lr' must be of type float, found \['x', .*\.\.\. \(list\)$"),
+        ("data.max_pixels=0", "'data.max_pixels' must be between 1 and"),
+    ],
+)
+def test_values_that_nothing_can_be_done_with(text, message):
+    with pytest.raises(UserError, match=message):
+        load_config(None, overrides=[text])

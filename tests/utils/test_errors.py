@@ -49,3 +49,8 @@ def test_what_the_shell_sees(main, code, traceback):
     ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == code
     assert ("Traceback" in ended.stderr) == traceback
+
+
+def test_what_a_file_says_cannot_act_on_the_terminal(capsys):
+    assert run_script(lambda: fail(UserError("a name \x1b[2J\x07 ü\nof two lines"))) == 2
+    assert capsys.readouterr().err == "error: a name \\x1b[2J\\x07 ü\nof two lines\n"

@@ -60,3 +60,14 @@ def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
     events.add("cam", {"step": 1, "loss": 1.0})
     events.close()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "line", ['{"stage": "cam", "epoch": "2"}', '{"stage": ["cam"], "epoch": 2}', "[1]", "[" * 100_000, "\udcff"]
+)
+def test_a_line_of_another_kind_is_named(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    good = '{"stage": "cam", "epoch": 1}\n'
+    path.write_bytes((good + line + "\n" + good).encode("utf-8", "surrogateescape"))
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: expected JSON with stage and epoch"):
+        read_metrics(path)

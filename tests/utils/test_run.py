@@ -171,7 +171,13 @@ def test_the_record_of_a_stage(toys):
     assert record["peak_memory_mb"]["memory"] > 10
 
 
-@pytest.mark.parametrize("content", ["{", "", "[]", "3", '{"a": 1}', "\x00"])
+@pytest.mark.parametrize("content", [
+        "{", "", "[]", "3", '{"a": 1}', "\x00", "[" * 100_000, '{"a": {"finished": 1}}', '{"a": {"fingerprint": "x"}}',
+        '{"a": {"fingerprint": "x", "finished": "now"}}', '{"a": {"fingerprint": "x", "finished": 1e300}}',
+        '{"a": {"fingerprint": "x", "finished": 1, "seconds": null}}', '{"a": {"fingerprint": "x", "finished": 1, "result": 3}}',
+        '{"a": {"fingerprint": "x", "finished": 1, "peak_memory_mb": [1]}}',
+    ],
+)  # fmt: skip
 def test_a_record_that_cannot_be_read_is_a_users_matter(toys, content):
     toys()
     (toys.folder / "run" / "stages.json").write_text(content)

@@ -1,0 +1,40 @@
+"""The versions of requirements-lock.txt are of packages that the project asks for, and within the ranges that it takes."""
+
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+
+
+def lines(name: str) -> list[str]:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    return [line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()]
+
+
+def pinned() -> dict[str, Version]:
+    rows = [line.split("==") for line in lines("requirements-lock.txt")]
+    return {canonicalize_name(name): Version(version) for name, version in rows}
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-extras.txt"])
+def test_every_range_holds_its_pinned_version(name):
+    versions = pinned()
+    asked = [Requirement(line) for line in lines(name) if not line.startswith("-r ")]
+    assert asked
+    for requirement in asked:
+        assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+
+
+def test_no_version_is_of_one_kind_of_machine():
+    assert len(pinned()) > 40
+    assert all(version.local is None for version in pinned().values())
+
+
+def test_ci_installs_these_versions():
+    installs = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if "pip install" in line]
+    assert installs
+    assert all("-c requirements-lock.txt" in line for line in installs)
