@@ -437,8 +437,8 @@ def test_notes_of_what_is_done(tmp_path, data):
     output, names = tmp_path / "out", tuple(f"class {number}" for number in range(300))
     picture = Picture(Path("a.jpg"), "a.jpg", "a")
     entry = REPORT["pictures"][0] | {"classes": [{"name": "class 7", "value": 1}]}
-    for path in (output / "masks/a.png", output / "overlays/a.jpg"):
-        put(path, b"")
+    write_mask(output / "masks/a.png", [[0, 1]])
+    put(output / "overlays/a.jpg", pictures("RGB", formats=("JPEG",))[0])
     (output / CLASSES).unlink(missing_ok=True)
     ClassValues(output, names).value(7)
     write_done(done_path(output, picture), "abc", entry)

@@ -123,7 +123,9 @@ class Run:
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
         folder, marker = self.path(name), self.path(name, ".fingerprint")
-        if from_main(lambda: not marker.is_file() or marker.read_text(encoding="utf-8") != self.fingerprint):
+        if from_main(
+            lambda: not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != self.fingerprint
+        ):
             self.replace_output()
             if is_main():
                 with writing(folder):

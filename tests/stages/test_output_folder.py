@@ -3,10 +3,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
+from data.artifacts import write_mask
 from stages.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
 from stages.pictures import Picture
-from utils.files import write_text
 
 MANY = tuple(f"class {number}" for number in range(300))
 PICTURE = Picture(Path("a.jpg"), "a.jpg", "a")
@@ -26,8 +27,9 @@ def test_a_note_is_read_as_it_was_written_or_not_at_all(tmp_path):
 def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     values = ClassValues(tmp_path, MANY)
     entry = {"classes": [{"name": "class 7", "value": values.value(7)}]}
-    for name in ("masks/a.png", "overlays/a.jpg"):
-        write_text(tmp_path / name, "")
+    write_mask(tmp_path / "masks/a.png", [[0, 1]])
+    (tmp_path / "overlays").mkdir()
+    Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
     write_done(done_path(tmp_path, PICTURE), "abc", entry)
     predictor = SimpleNamespace(class_names=MANY)
     assert find_done(tmp_path, PICTURE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
