@@ -251,13 +251,11 @@ def stage_tables(cfg: Config, run: Run) -> list[Table]:
             state = f"skipped: {reason}" if reason is not None else "has not run"
             rows.append((stage.name, stage.title, "", "", "", state))
             continue
-        memory = entry.get("peak_memory_mb", {})
+        memory, seconds = entry.get("peak_memory_mb", {}), entry.get("seconds", 0)
         sizes = ", ".join(f"{name} {size / 1024:.1f} GB" for name, size in memory.items())
         finished = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["finished"]))
         result = ", ".join(f"{name} {_short(value)}" for name, value in entry.get("result", {}).items())
-        rows.append(
-            (stage.name, stage.title, Cell(duration(entry["seconds"]), entry["seconds"]), sizes, finished, result)
-        )
+        rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = sum(entry.get("seconds", 0) for entry in run.stages.values())
     header = ("stage", "what it does", "time", "peak", "finished", "result")
     return [Table("Stages", header, rows, f"{duration(total)} in all.")]
