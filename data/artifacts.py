@@ -11,6 +11,7 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -112,7 +113,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[i
 
 
 def _damaged_seed(path: str | Path, reason: str) -> str:
-    return f"seed file {path} is damaged or of another kind ({reason}); delete it and run the seeds stage again"
+    return f"seed file {path} is damaged or of another kind ({reason}); delete it and run train.py again, which makes what is missing"
 
 
 def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
@@ -155,6 +156,14 @@ def read_mask(path: str | Path) -> np.ndarray:
         raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
     except DAMAGED_PICTURE as error:
         raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
+
+
+def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
+    """(3,) int64: how many pixels of the masks are background, are ignored, and all."""
+    counts = np.zeros(3, np.int64)
+    for mask in masks:
+        counts += (np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size)
+    return counts
 
 
 @lru_cache

@@ -22,7 +22,7 @@ from data.dataset import Record
 from data.images import check_pixels
 from utils.engine import progress
 from utils.errors import UserError
-from utils.files import digest, write_text
+from utils.files import digest, remove_leftovers, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -165,15 +165,16 @@ class _Rendering(Dataset):
             check_pixels(height, width, what)
             annotations = [row for row in self.coco.annotations.get(number, ()) if row["category_id"] in self.value_of]
             mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
+            write_mask(self.folder / f"{name}.png", mask)
         except UserError as error:  # as text, because a loader process would wrap it in its traceback
             return str(error)
-        write_mask(self.folder / f"{name}.png", mask)
         return ""
 
 
 def _render(coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], source: str) -> None:
     """Write the masks of these pictures, and then say in the folder what they were drawn from."""
     value_of = {number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()}
+    remove_leftovers(folder)
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
     workers = 0 if len(missing) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2

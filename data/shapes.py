@@ -23,7 +23,7 @@ from data.dataset import Index
 from data.shapes_art import DRAWINGS, Frame, background, make_frame, paint
 from data.voc import open_voc
 from utils.errors import UserError
-from utils.files import atomic_path, write_json, write_text
+from utils.files import atomic_path, remove_leftovers, write_json, write_text
 
 SHAPES_CLASSES = tuple(drawing.name for drawing in DRAWINGS)
 SHAPES_CONTEXTS = tuple(drawing.context_name for drawing in DRAWINGS)
@@ -85,6 +85,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
         # Beside the root, which must be empty. Several processes may ask at once: one generates and the others wait.
         with FileLock(root.absolute().parent / f".{root.name}.lock"):
             if not is_there():
+                remove_leftovers(root)
                 generate(root, train, val, size)
                 write_json(root / MARKER, wanted)
     return open_voc(root, list_name, masks=masks)

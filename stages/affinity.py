@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, read_seed, write_mask
+from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, TrainingPictures, TrainingSampler
 from data.images import read_image
 from data.index import class_palette
@@ -26,7 +26,7 @@ from models.affinity import (
 from models.pseudo import confident_labels, upsample
 from models.refine import has_dense_crf
 from stages.affinity_sheet import draw_affinity
-from stages.lists import seed_index, without_file
+from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
@@ -89,11 +89,11 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     missing = without_file(index, folder, ".png")
     labels = _ConfidentLabels(index, run.path(SEEDS), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
-    counts = torch.zeros(3, dtype=torch.int64)
+    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
         write_mask(folder / f"{name}.png", mask.numpy(), palette)
-        counts += torch.stack([(mask == IGNORE).sum(), (mask == 0).sum(), torch.tensor(mask.numel())])
-    unsure, ground, pixels = total(counts).tolist()
+        counts += count_pixels([mask.numpy()])
+    ground, unsure, pixels = total(torch.from_numpy(counts)).tolist()
     return {"unsure_share": unsure / pixels, "background_share": ground / pixels} if pixels else {}
 
 

@@ -80,34 +80,39 @@ def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
 def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Exported:
     """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
     images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    counter = _Unsure()
-    for number, (picture, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
-        height, width = mask.shape
-        images.append({"id": number, "file_name": picture, "width": width, "height": height})
-        for value, region in _regions(mask):
-            packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
-            outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
-            annotations.append({
-                "id": len(annotations) + 1,
-                "image_id": number,
-                "category_id": value,
-                "segmentation": outlines or {"size": [height, width], "counts": packed["counts"].decode("ascii")},
-                "area": int(region.sum()),
-                "bbox": pycocotools.mask.toBbox(packed).tolist(),
-                "iscrowd": 0,
-            })  # fmt: skip
-    categories = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())]
-    content = {
+    counter, written = _Unsure(), 0
+    head = {
         "info": {"description": "segmentation masks by IBBNet; one annotation a picture and class", "version": "1.0"},
         "licenses": [],
-        "images": images,
-        "annotations": annotations,
-        "categories": categories,
+        "categories": [
+            {"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())
+        ],
     }
     path = output / ("coco_polygons.json" if polygons else "coco.json")
-    write_text(path, json.dumps(content, ensure_ascii=False))  # on one line: it may have a million numbers
-    return Exported([path], len(images), len(annotations), counter.share())
+    # Annotation by annotation, on one line: those of COCO's 82,081 pictures would take gigabytes in memory.
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
+        for number, (picture, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
+            images.append({"id": number, "file_name": picture, "width": mask.shape[1], "height": mask.shape[0]})
+            for value, region in _regions(mask):
+                annotation = {"id": written + 1, "image_id": number, **_annotation(value, region, polygons)}
+                file.write((", " if written else "") + json.dumps(annotation))
+                written += 1
+        file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
+    return Exported([path], len(images), written, counter.share())
+
+
+def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
+    """COCO's entry of a class's pixels (H, W) bool, but for its numbers."""
+    packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
+    outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
+    return {
+        "category_id": value,
+        "segmentation": outlines or {"size": list(region.shape), "counts": packed["counts"].decode("ascii")},
+        "area": int(region.sum()),
+        "bbox": pycocotools.mask.toBbox(packed).tolist(),
+        "iscrowd": 0,
+    }
 
 
 def export_coco_polygons(masks: MaskSet, output: Path) -> Exported:

@@ -1,11 +1,12 @@
 """Which list a stage works on, and what stands for its content in a fingerprint."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data.dataset import Index
 from data.index import open_index
 from utils.config import Config
-from utils.distributed import from_main
+from utils.distributed import from_main, is_main
 from utils.files import is_whole
 
 
@@ -29,3 +30,12 @@ def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
 def list_fingerprint(cfg: Config, list_name: str) -> str:
     """Changes with the list's pictures or labels."""
     return open_index(cfg.data, list_name).fingerprint()
+
+
+def other_masks(index: Index, missing: Sequence[int], folder: Path) -> list[Path]:
+    """The masks that an earlier call has written, in the main process, and none in the others.
+
+    Figures are of all masks, however often a stage was stopped.
+    """
+    left = set(missing if is_main() else range(len(index)))
+    return [folder / f"{record.name}.png" for number, record in enumerate(index.records) if number not in left]

@@ -17,7 +17,7 @@ from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.lists import seed_list
 from stages.mask_sets import RUN_RECORD, RUN_SETTINGS, run_of
 from stages.networks import load_network
-from stages.predictions import PREDICTED, measure_predictions, write_predictions
+from stages.predictions import GIVEN, PREDICTED, measure_predictions, write_predictions
 from stages.pseudo import FOLDER as PSEUDO
 from stages.report import PREDICTIONS
 from stages.seeds import FOLDER as SEEDS
@@ -129,7 +129,11 @@ def _is_fresh(folder: Path, index: Index) -> bool:
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return fresh and all(is_whole(folder / PREDICTIONS / PREDICTED / f"{record.name}.png") for record in index.records)
+    return fresh and all(
+        is_whole(folder / PREDICTIONS / labels / f"{record.name}.png")
+        for record in index.records
+        for labels in (GIVEN, PREDICTED)
+    )
 
 
 def protocol_table(measured: dict[str, Measurement]) -> str:

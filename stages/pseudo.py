@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, read_seed, write_mask
+from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.lists import seed_index, without_file
+from stages.lists import other_masks, seed_index, without_file
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
 from stages.walk import FOLDER as WALKED
@@ -40,11 +40,11 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     """
     missing = without_file(index, target, ".png")
     palette = class_palette(cfg.data, index.class_names)
-    counts = torch.zeros(3, dtype=torch.int64)
+    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, target))
     for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
         write_mask(target / f"{name}.png", mask.numpy(), palette)
-        counts += torch.stack([(mask == 0).sum(), (mask == IGNORE).sum(), torch.tensor(mask.numel())])
-    background, ignored, pixels = total(counts).tolist()
+        counts += count_pixels([mask.numpy()])
+    background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
     shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
     return {"written": len(missing), **shares}
 

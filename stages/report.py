@@ -36,7 +36,7 @@ from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
 from utils.distributed import is_main
-from utils.files import atomic_path, read_json, write_json, write_text
+from utils.files import atomic_path, is_whole, read_json, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 
@@ -240,7 +240,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config
         if walk_row is not None:
             masks["seed after the walk"] = mask_at(walked, walk_row.threshold_best)
         predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")
-        if predicted.is_file():
+        if is_whole(predicted):
             masks["segmentation"] = read_mask(predicted)
         names = ", ".join(index.class_names[label] for label in record.labels)
         tiles = [Tile(image, names)]

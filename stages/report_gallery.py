@@ -21,6 +21,7 @@ from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
 from utils.config import Config
 from utils.engine import progress
+from utils.files import is_whole
 from utils.metrics import ConfusionMatrix
 from utils.page import Item, Layer, heat_uri, mask_layer, mask_uri, picture_uri
 from utils.run import Run
@@ -60,10 +61,10 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
         layers = [
             _heat(title, run.path(folder, f"{record.name}.npz"))
             for title, folder in (("seed map", SEEDS), ("walked seed map", WALKED))
-            if run.path(folder, f"{record.name}.npz").is_file()
+            if is_whole(run.path(folder, f"{record.name}.npz"))
         ]
         mask = run.path(PSEUDO, f"{record.name}.png")
-        if mask.is_file():
+        if is_whole(mask):
             layers.append(mask_layer("pseudo mask", read_mask(mask), palette, index.class_names))
         if layers:
             items.append(_item(record, index, layers))
@@ -98,15 +99,15 @@ def _validation_layers(
     yield measured(SEED, last)
     walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
     walk_row = figures.get(f"+ {walk_title(cfg)}")
-    if walk_row is not None and walked.is_file():
+    if walk_row is not None and is_whole(walked):
         last = mask_at(walked, walk_row["threshold_best"])
         yield measured("walked seed", last)
     pseudo = run.path(PSEUDO_LADDER, f"{record.name}.png")
-    if pseudo.is_file():
+    if is_whole(pseudo):
         last = read_mask(pseudo)
         yield measured("pseudo mask", last)
     predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")
-    if predicted.is_file():
+    if is_whole(predicted):
         last = read_mask(predicted)
         yield measured(PREDICTION, last)
     errors = error_map(truth, last)
@@ -138,7 +139,7 @@ def _heat(name: str, path: Path) -> Layer:
 
 def _rounds(folder: Path, name: str) -> Iterator[Path]:
     number = 1
-    while (path := folder / f"{name}.{number}.webp").is_file():
+    while is_whole(path := folder / f"{name}.{number}.webp"):
         yield path
         number += 1
 

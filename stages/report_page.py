@@ -7,7 +7,6 @@ time, and figures that are older than a stage before them are called so.
 """
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +22,7 @@ from stages.report_gallery import PREDICTION, SEED, training_items, validation_i
 from utils.bootstrap import DRAWS, LEVEL
 from utils.config import Config, load_config, to_dict, to_yaml
 from utils.errors import UserError, run_script
-from utils.files import digest
+from utils.files import digest, read_json
 from utils.metrics_log import read_metrics
 from utils.page import Cell, Gallery, Plots, Section, Table, Text, page_made_from, write_page
 from utils.plots import Interval, Series, interval_plot, line_plot
@@ -75,8 +74,8 @@ def write_report_page(cfg: Config, run: Run, made_from: str = "", pictures: Sect
         made_from: what the page says it shows, for `update_report_page`.
         pictures: the section of pictures while a network is trained; None makes it anew.
     """
-    about = _read(run.path("run.json"))
-    figures, measured = _read(run.path(FIGURES)), _read(run.path(PICTURES))
+    about = read_json(run.path("run.json"))
+    figures, measured = read_json(run.path(FIGURES)), read_json(run.path(PICTURES))
     if "report" not in run.stages or not measured:
         figures = {}
     fresh = bool(figures) and pictures is None and is_fresh(run.stages)
@@ -296,19 +295,6 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    """A file of the run, or nothing where it is not there yet."""
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds a {type(content).__name__}")
-        return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it and run the stage report again") from error
 
 
 def main() -> None:

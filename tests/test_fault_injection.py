@@ -10,6 +10,7 @@ step.
 import json
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import sys
@@ -39,7 +40,7 @@ data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: v
 model: {{backbone: efficientnet_lite0, weights: none}}
 cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
 ibb: {{iterations: 1}}
-affinity: {{kind: learned, refine: par, crop_size: 32, batch_size: 3, epochs: 1, max_side: 48}}
+affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1, max_side: 48}}
 pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
 report: {{thresholds: 4}}
@@ -70,15 +71,12 @@ def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multi
 
 
 def _train(folder: Path, moment: Moment | None) -> None:
-    with (folder / "output.txt").open("a") as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
+    sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     torch.set_num_threads(1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
     utils.engine.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", moment)
     code = run_script(train.main)
-    sys.stdout.flush()
     os._exit(code)
 
 
@@ -102,7 +100,7 @@ def _count_files(count: Path, moment: Moment | None) -> None:
     utils.files.os.replace = counted
 
 
-def content_of(path: Path, folder: Path) -> Any:
+def content_of(path: Path) -> Any:
     """What must be the same in two runs."""
     if path.suffix == ".npz":
         with np.load(path) as arrays:
@@ -118,7 +116,7 @@ def content_of(path: Path, folder: Path) -> Any:
     if path.name == "metrics.jsonl":
         return {stage: [without_times(row) for row in rows] for stage, rows in read_metrics(path).items()}
     if path.suffix == ".json":
-        return json.loads(path.read_text().replace(str(folder), ""))
+        return json.loads(re.sub(r'/[^"]*/run/', "", path.read_text()))
     return path.read_bytes()
 
 
@@ -130,7 +128,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Every file of a project's run, data and network by name; a temporary or resumable file would be one more name."""
     paths = [*(folder / "run").rglob("*"), *(folder / "data").rglob("*"), *folder.glob("*.pth"), *folder.glob(".*")]
     kept = (path for path in paths if path.is_file() and path.name not in PASSING and "tensorboard" not in path.parts)
-    return {str(path.relative_to(folder)): content_of(path, folder) for path in kept}
+    return {str(path.relative_to(folder)): content_of(path) for path in kept}
 
 
 @dataclass(frozen=True)

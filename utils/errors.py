@@ -9,6 +9,9 @@ from collections.abc import Callable
 from utils.console import VERBOSE, close_bars, says
 from utils.names import visible
 
+FROM_LOADER = (
+    "Caught "  # so begins what torch makes of an error in a loader process: the traceback, and the message last
+)
 EXIT_SUCCESS, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -17,6 +20,12 @@ class UserError(Exception):
 
     The message names the file or setting, what was expected, what was found, and what to do.
     """
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if not text.startswith(FROM_LOADER):
+            return text
+        return text.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
 
 
 def run_script(main: Callable[[], None]) -> int:

@@ -32,6 +32,7 @@ ENDS = {  # how files begin, and with what this many bytes before their end
     ".png": (b"\x89PNG", 8, b"IEND"),
     ".jpg": (b"\xff\xd8", 2, b"\xff\xd9"),
 }
+WEBP = ".webp"  # says its own length
 
 
 @contextlib.contextmanager
@@ -94,17 +95,20 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_whole(path: str | os.PathLike) -> bool:
-    """Whether a file is there and begins and ends as its kind does (.npz, .pth, .png, .jpg; of others only that it is there).
+    """Whether a file is there and begins and ends as its kind does (.npz, .pth, .png, .jpg, .webp by its length; of others only that it is there).
 
     A machine that loses power leaves files that are shorter, empty, or end in zeros; they are as good as missing. Reads a few
     bytes, so that it can be asked of a hundred thousand files; damage in the middle is found when the file is read.
     """
     path = Path(path)
-    if path.suffix not in ENDS:
+    if path.suffix not in (*ENDS, WEBP):
         return path.is_file()
-    begin, before_end, end = ENDS[path.suffix]
     try:
         with path.open("rb") as file:
+            if path.suffix == WEBP:
+                head = file.read(8)
+                return head[:4] == b"RIFF" and int.from_bytes(head[4:], "little") + 8 == file.seek(0, os.SEEK_END)
+            begin, before_end, end = ENDS[path.suffix]
             begins = file.read(len(begin)) == begin
             file.seek(-before_end, os.SEEK_END)
             return begins and file.read(len(end)) == end

@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
+from data.images import UnreadableImage
 from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +56,26 @@ def test_what_the_shell_sees(main, code, traceback):
 def test_what_a_file_says_cannot_act_on_the_terminal(capsys):
     assert run_script(lambda: fail(UserError("a name \x1b[2J\x07 ü\nof two lines"))) == 2
     assert capsys.readouterr().err == "error: a name \\x1b[2J\\x07 ü\nof two lines\n"
+
+
+class Failing(Dataset):
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, position: int) -> int:
+        try:
+            raise ValueError("the cause")
+        except ValueError as cause:
+            raise self.error from cause
+
+
+@pytest.mark.parametrize("kind", [UserError, UnreadableImage])
+def test_a_users_mistake_found_by_a_loader_process_is_said_without_its_traceback(kind, capsys):
+    def main() -> None:
+        list(DataLoader(Failing(kind("picture a: b cannot be read; give another")), num_workers=1))
+
+    assert run_script(main) == 2
+    assert capsys.readouterr().err == "error: picture a: b cannot be read; give another\n"

@@ -1,0 +1,141 @@
+"""Files of a finished run that are cut off, emptied or zeroed: each is made again as it was, or named in a message.
+
+Never a traceback, and never a result that differs.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages.bulk import predict_pictures
+from stages.output_folder import PREDICTIONS
+from tests.test_fault_injection import outcome, start
+from tests.test_infer import Stub, save
+from tests.test_scripts import call
+from utils.checkpoint import save_tensors
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+}
+AGAIN = "the same again"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A project with a finished run of all stages."""
+    folder = tmp_path_factory.mktemp("finished")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    process = start(folder)
+    process.join()
+    assert process.exitcode == 0, (folder / "output.txt").read_text()
+    yield folder
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def project(finished, tmp_path) -> Path:
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "output.txt").unlink()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("paths", "damage", "expected"),
+    [
+        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "cut", AGAIN),
+        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "zeroed", AGAIN),
+        (["run/ladder/cam/val_0001.npz", "run/report.json", "best_model.pth", "run/seeds/train_0002.npz", "run/seeds/.fingerprint"], "emptied", AGAIN),
+        (["run/report_pictures.json", "run/run.json", "run/config.yaml", "run/.lock"], "cut", AGAIN),
+        (["run/classifier.pth", "run/segmenter.pth"], "cut", AGAIN),
+        (["run/affinity.pth", "run/confident/train_0001.png"], "zeroed", AGAIN),
+        (["run/report.json", "run/predictions/given/val_0001.png", "run/ladder_walked/given/val_0001.npz"], "cut", AGAIN),
+        (["data/shapes/shapes.json"], "cut", AGAIN),
+        (["run/stages.json"], "cut", "stages.json cannot be read"),
+        (["run/stages.json"], "emptied", "delete it to run all stages of this folder again"),
+    ],
+)  # fmt: skip
+def test_a_damaged_run(finished, project, paths, damage, expected):
+    for path in paths:
+        content = (project / path).read_bytes()
+        (project / path).write_bytes(DAMAGES[damage](content))
+    again = start(project)
+    again.join()
+    said = (project / "output.txt").read_text()
+    assert "Traceback" not in said
+    if expected != AGAIN:
+        assert (again.exitcode, expected in said) == (2, True), said
+        return
+    assert again.exitcode == 0, said
+    before, after = outcome(finished), outcome(project)
+    assert before.keys() == after.keys()
+    for name in before:
+        assert before[name] == after[name], name
+
+
+def test_a_damaged_state_is_begun_anew(finished, project):
+    stages = json.loads((project / "run/stages.json").read_text())
+    del stages["cam"]
+    (project / "run/stages.json").write_text(json.dumps(stages))
+    save_tensors(project / "run/cam.last.pth", {"step": 3})
+    content = (project / "run/cam.last.pth").read_bytes()
+    (project / "run/cam.last.pth").write_bytes(DAMAGES["cut"](content))
+    (project / "run/metrics.jsonl").write_text("")
+    again = start(project)
+    again.join()
+    assert again.exitcode == 0, (project / "output.txt").read_text()
+    assert "resumed" not in (project / "output.txt").read_text()
+    assert not (project / "run/cam.last.pth").exists()
+    before, after = (outcome(folder)["run/classifier.pth"] for folder in (finished, project))
+    assert before == after
+
+
+def test_the_last_line_of_the_numbers_may_be_cut_off(finished, project):
+    path = project / "run/metrics.jsonl"
+    path.write_text(path.read_text()[:-20])
+    again = start(project)
+    again.join()
+    assert again.exitcode == 0, (project / "output.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "option"),
+    [("seeds/train_0001.npz", "--seeds"), ("pseudo/train_0001.png", "--masks")],
+)  # fmt: skip
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_what_is_measured_and_damaged_is_named(project, path, option, damage):
+    damaged = project / "run" / path
+    damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
+    config = ("--config", project / "settings.yaml", "--split", "train")
+    ended = call("evaluate", *config, option, damaged.parent)
+    assert (ended.code, str(damaged) in ended.err) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("name", ["classifier.pth", "segmenter.pth", "affinity.pth"])
+def test_a_damaged_network_is_named(project, name):
+    path = project / "run" / name
+    path.write_bytes(DAMAGES["cut"](path.read_bytes()))
+    for ended in (call("evaluate", "--model_path", path), call("infer", "--input", project / "data", "--model_path", path,
+                                                               "--output", project / "out")):  # fmt: skip
+        assert (ended.code, str(path) in ended.err) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_output_of_inference_is_made_again(tmp_path, damage):
+    for number in range(6):
+        save(tmp_path / f"in/p{number}.png", (20, 30), 0)
+    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    files = ("masks/p0.png", "overlays/p1.jpg", ".done/p3.json", "classes.json", PREDICTIONS)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
+    for name in files:
+        (tmp_path / "out" / name).write_bytes(DAMAGES[damage](before[name]))
+    summary = predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    assert (summary.new, summary.kept) == (3, 3)
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == before[name], name
