@@ -31,6 +31,7 @@ from stages.networks import save_network
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, whole_pictures
+from stages.space import require_network_space, require_picture_space
 from utils.config import Config, PseudoConfig
 from utils.distributed import gather, is_main, total
 from utils.engine import Compute, Schedule, choose_compute, train_network
@@ -51,6 +52,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     compute.network(network)
+    require_network_space(run.folder, network)
     crop = RandomCrop(
         settings.crop_size, network.backbone.mean, network.backbone.std,
         scale_range=settings.scale_range, max_side=settings.max_side,
@@ -89,6 +91,7 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     missing = without_file(index, folder, ".png")
     labels = _ConfidentLabels(index, run.path(SEEDS), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
+    require_picture_space(folder, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
         write_mask(folder / f"{name}.png", mask.numpy(), palette)

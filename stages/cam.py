@@ -10,6 +10,7 @@ from data.index import open_index
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
 from stages.networks import save_network
+from stages.space import require_network_space
 from utils.config import Config
 from utils.distributed import total
 from utils.engine import Schedule, choose_compute, train_network
@@ -30,6 +31,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     )
     classifier.backbone.freeze(cfg.cam.frozen_stride)
     compute.network(classifier)
+    require_network_space(run.folder, classifier)
     crop = RandomCrop(
         cfg.cam.crop_size, classifier.backbone.mean, classifier.backbone.std,
         resize_long=cfg.cam.resize_long, color_jitter=cfg.cam.color_jitter,

@@ -14,6 +14,7 @@ from models.classifier import Classifier
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.evaluation import Measurement, measure_masks, measure_seeds
 from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
+from stages.space import require_picture_space
 from utils.config import Config
 from utils.distributed import from_main
 from utils.engine import choose_compute
@@ -42,6 +43,8 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
     missing = from_main(
         lambda: [n for n, record in enumerate(index.records) if not _has_steps(record, folder, method.iterations)]
     )
+    # blurred pictures are small beside these
+    require_picture_space(folder, index, missing, seeds=len(RUNGS) + 1, masks=method.iterations)
     for item in whole_pictures(index, missing, cfg.workers, "ladder"):
         classes = item["labels"].nonzero().flatten().tolist()
         size = item["image"].shape[-2:]
@@ -98,6 +101,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             if not all(is_whole(folder / name / f"{record.name}.png") for name in names)
         ]
     )
+    require_picture_space(folder, index, missing, masks=len(names))
     palette = class_palette(cfg.data, index.class_names)
     for item in whole_pictures(index, missing, cfg.workers, "predict"):
         image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)

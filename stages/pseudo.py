@@ -15,6 +15,7 @@ from models.pseudo import pseudo_mask, upsample
 from stages.lists import other_masks, seed_index, without_file
 from stages.refinement import refiner
 from stages.seeds import FOLDER as SEEDS
+from stages.space import require_picture_space
 from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
 from utils.distributed import total
@@ -40,6 +41,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     """
     missing = without_file(index, target, ".png")
     palette = class_palette(cfg.data, index.class_names)
+    require_picture_space(target, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, target))
     for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
         write_mask(target / f"{name}.png", mask.numpy(), palette)

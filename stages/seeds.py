@@ -14,6 +14,7 @@ from models.ibb import IterativeBackgroundBlur
 from stages.cam import FILE as CLASSIFIER
 from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
+from stages.space import require_picture_space
 from utils.config import Config
 from utils.engine import Compute, choose_compute
 from utils.files import is_whole
@@ -33,6 +34,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     method = build_method(cfg)
     folder = run.fresh_folder(FOLDER)
     missing = without_file(index, folder, ".npz")
+    require_picture_space(folder, index, missing, seeds=1)
     for item in whole_pictures(index, missing, cfg.workers, "seeds"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)

@@ -13,6 +13,7 @@ from stages.cam import FILE as CLASSIFIER
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
 from stages.pseudo import FOLDER as PSEUDO
+from stages.space import require_network_space
 from utils.config import Config
 from utils.engine import Schedule, choose_compute, train_network
 from utils.run import Run
@@ -32,6 +33,7 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     segmenter.backbone.freeze(settings.frozen_stride)
     share_statistics(segmenter.head)  # the backbone's are frozen
     compute.network(segmenter)
+    require_network_space(run.folder, segmenter)
     crop = RandomCrop(
         settings.crop_size, segmenter.backbone.mean, segmenter.backbone.std,
         scale_range=settings.scale_range, color_jitter=settings.color_jitter, max_side=settings.max_side,

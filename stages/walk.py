@@ -22,6 +22,7 @@ from stages.lists import seed_index, without_file
 from stages.networks import load_affinity, load_classifier
 from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, to_seed, whole_pictures
+from stages.space import require_picture_space
 from utils.config import AffinityConfig, Config
 from utils.engine import Compute, choose_compute
 from utils.files import is_whole
@@ -57,6 +58,7 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
     else:
         walk = partial(walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip)
     missing = without_file(index, target, ".npz")
+    require_picture_space(target, index, missing, seeds=1)
     for item in whole_pictures(index, missing, cfg.workers, "walk"):
         seed = read_seed(source / f"{item['name']}.npz")
         image = prepare(item["image"], network, compute, cfg.affinity.max_side)

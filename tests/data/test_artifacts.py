@@ -217,7 +217,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
         raise OSError("disk full")
 
     monkeypatch.setattr(module, function, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(UserError, match=rf"{name} cannot be written .disk full"):
         write(path)
     monkeypatch.undo()
     assert [entry.name for entry in tmp_path.iterdir()] == [name]

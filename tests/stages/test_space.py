@@ -1,0 +1,82 @@
+"""Room on the disk: what is asked for bounds what is written, and too little is told before the work."""
+
+import numpy as np
+import pytest
+import torch
+
+import utils.files
+from data.artifacts import Seed, seed_size, write_mask, write_seed
+from data.index import open_index
+from models.segmenter import build_segmenter
+from stages import space
+from stages.space import require_network_space, require_picture_space
+from tests.test_scripts import new_project
+from utils.config import DataConfig
+from utils.errors import UserError
+
+
+@pytest.fixture
+def index(make_voc):
+    root = make_voc(count=9, size=(150, 200))
+    return open_index(DataConfig(kind="voc", root=str(root), classes=("cat", "dog", "train")), "train")
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list[float]:
+    """Bytes that were asked for."""
+    needed = []
+    monkeypatch.setattr(space, "require_space", lambda folder, size, purpose: needed.append(size))
+    return needed
+
+
+def test_seeds_of_the_worst_kind_take_no_more_than_was_asked_for(index, asked, tmp_path):
+    require_picture_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
+    random = np.random.default_rng(0)  # noise cannot be compressed
+    for record in index.records:
+        maps = random.random((len(record.labels), *seed_size(150, 200)), dtype=np.float32)
+        write_seed(tmp_path / "seeds" / f"{record.name}.npz", Seed(np.array(record.labels), maps, (150, 200)))
+    written = sum(path.stat().st_size for path in (tmp_path / "seeds").iterdir())
+    assert written <= asked[0] < 4 * written
+
+
+def test_masks_take_no_more_than_was_asked_for(index, asked, tmp_path):
+    require_picture_space(tmp_path / "masks", index, range(len(index)), masks=1)
+    for record in index.records:
+        write_mask(tmp_path / "masks" / f"{record.name}.png", np.kron(np.eye(10), np.ones((15, 20))))
+    assert sum(path.stat().st_size for path in (tmp_path / "masks").iterdir()) <= asked[0]
+
+
+def test_nothing_missing_needs_nothing(index, asked, tmp_path):
+    require_picture_space(tmp_path, index, [], seeds=5, masks=2)
+    assert asked == [0]
+
+
+def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path):
+    network = build_segmenter("efficientnet_lite0", 4, "none", -2)
+    require_network_space(tmp_path, network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for parameter in network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pth")
+    torch.save(network.state_dict(), tmp_path / "network.pth")
+    sizes = [(tmp_path / name).stat().st_size for name in ("state.pth", "network.pth")]
+    assert asked[0] == pytest.approx(2 * sum(sizes), rel=0.1)
+
+
+def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, monkeypatch):
+    project = new_project(tmp_path)
+    monkeypatch.setattr(utils.files, "free_space", lambda path: 1_000_000)
+    ended = project.train()
+    assert ended.code == 2
+    assert "the disk is too full for a network and its resumable state: about 0.0" in ended.err
+    assert f"are needed in {project.run}, 0.00 GB are free; make room" in ended.err
+    assert not (project.run / "classifier.pth").exists()
+
+
+def test_the_pictures_of_a_stage_are_counted(index, tmp_path, monkeypatch):
+    monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
+    with pytest.raises(
+        UserError, match=r"too full for seeds of 6 pictures: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
+    ):
+        require_picture_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
