@@ -76,7 +76,8 @@ def write_report_page(cfg: Config, run: Run, made_from: str = "", pictures: Sect
     """
     about = read_json(run.path("run.json"))
     figures, measured = read_json(run.path(FIGURES)), read_json(run.path(PICTURES))
-    if "report" not in run.stages or not measured:
+    unreadable = "report" in run.stages and not (figures and measured)
+    if "report" not in run.stages or unreadable:
         figures = {}
     fresh = bool(figures) and pictures is None and is_fresh(run.stages)
     missing = [stage.name for stage in STAGES if stage.skip(cfg) is None and stage.name not in run.stages]
@@ -89,6 +90,8 @@ def write_report_page(cfg: Config, run: Run, made_from: str = "", pictures: Sect
         intro.append(
             f"This run is not complete: {', '.join(missing)} still to come. The page is written anew after each stage, and while a network is trained."
         )
+    if unreadable:
+        intro.append(f"The figures ({FIGURES}, {PICTURES}) are lost or damaged; train.py makes them again.")
     note = (
         "" if fresh or not figures else "These figures are older than a stage before them, which was run again since."
     )
