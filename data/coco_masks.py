@@ -20,9 +20,10 @@ from data.artifacts import IGNORE, write_mask
 from data.coco_file import CocoFile, is_crowd, read_coco_file
 from data.dataset import Record
 from data.images import check_pixels
-from utils.engine import progress
+from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
+from utils.interrupts import leave_to_main, started
 
 logger = logging.getLogger(__name__)
 
@@ -178,8 +179,10 @@ def _render(coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing:
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
     workers = 0 if len(missing) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    loader = DataLoader(_Rendering(coco, value_of, folder, missing), batch_size=None, num_workers=workers)
-    for problem in progress(loader, len(missing), "truth masks"):
+    loader = DataLoader(
+        _Rendering(coco, value_of, folder, missing), batch_size=None, num_workers=workers, worker_init_fn=leave_to_main
+    )
+    for problem in progress(started(loader), len(missing), "truth masks"):
         if problem:
             raise UserError(problem)
     write_text(folder / SOURCE, source)

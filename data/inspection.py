@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.dataset import Index, Record, read_mask_of
 from data.images import read_image
-from utils.engine import progress
+from utils.console import progress
 from utils.errors import UserError
+from utils.interrupts import leave_to_main, started
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
             if known is None or known.mask is None:
                 records[record.image] = record
     reader = _Reader(list(records.values()))
-    loader = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)))
-    return {facts.image: facts for facts in progress(loader, len(reader), "reading pictures")}
+    loader = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)), worker_init_fn=leave_to_main)
+    return {facts.image: facts for facts in progress(started(loader), len(reader), "reading pictures")}
 
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:

@@ -33,7 +33,7 @@ from data.artifacts import IGNORE, read_mask, write_mask
 from data.polygons import region_polygons
 from data.voc import VOC_CLASSES
 from stages.mask_sets import MaskSet, open_mask_set
-from utils.engine import progress
+from utils.console import progress
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_text
 

@@ -20,7 +20,7 @@ from stages.walk import FOLDER as WALKED
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
 from utils.config import Config
-from utils.engine import progress
+from utils.console import progress
 from utils.files import is_whole
 from utils.metrics import ConfusionMatrix
 from utils.page import Item, Layer, heat_uri, mask_layer, mask_uri, picture_uri

@@ -24,7 +24,7 @@ import pytest
 import torch
 
 import train
-import utils.engine
+import utils.training_state
 import utils.files
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
@@ -74,7 +74,7 @@ def _train(folder: Path, moment: Moment | None) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     torch.set_num_threads(1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
-    utils.engine.SAVE_EVERY = 0.0
+    utils.training_state.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", moment)
     code = run_script(train.main)
     os._exit(code)

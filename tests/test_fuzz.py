@@ -35,8 +35,8 @@ from stages.mask_sets import open_mask_set
 from stages.networks import load_network
 from stages.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
 from stages.pictures import Picture, read_labels
-from stages.report_page import _read, stage_tables
 from stages.report_page import settings as settings_tables
+from stages.report_page import stage_tables
 from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.mutations import TOKENS, VALUES, changed_bytes, changed_document, changed_json
@@ -44,6 +44,7 @@ from utils.checkpoint import load_checkpoint
 from utils.config import Config, DataConfig, load_config
 from utils.describe import describe
 from utils.errors import UserError
+from utils.files import read_json
 from utils.metrics_log import read_metrics
 from utils.run import Run
 
@@ -472,7 +473,7 @@ def test_records_of_a_run(tmp_path, stages_json, about, first):
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
     cfg = Config(run=str(tmp_path / "run"))
     tried(lambda: stage_tables(cfg, Run.reopen(tmp_path / "run")))
-    tried(lambda: settings_tables(cfg, _read(tmp_path / "run/run.json")))
+    tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 
 
 FIGURES = {

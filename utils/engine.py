@@ -2,7 +2,6 @@
 middle of an epoch."""
 
 import logging
-import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,8 +18,9 @@ from utils.config import Config
 from utils.console import progress
 from utils.distributed import Poll, any_of, local_rank, rank, world_size
 from utils.errors import UserError
+from utils.interrupts import deferred_interrupt, leave_to_main
 from utils.run import Run
-from utils.training_state import TrainingState, deferred_interrupt, sum_totals
+from utils.training_state import TrainingState, sum_totals
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ def train_network(
     forward = compute.forward(network)
     network.train()
     poll = Poll()
-    with deferred_interrupt() as stop:
+    with deferred_interrupt("stopping after this step") as stop:
         for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
             first = step % sampler.steps_per_epoch
             sampler.start(epoch, first)
@@ -259,7 +259,7 @@ def _loader(dataset: Dataset, sampler: ResumableSampler, compute: Compute, worke
         num_workers=workers,
         pin_memory=compute.device.type == "cuda",
         persistent_workers=workers > 0,
-        worker_init_fn=_ignore_interrupts,
+        worker_init_fn=leave_to_main,
         generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
     )
 
@@ -270,11 +270,6 @@ def _record_epoch(
     run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
     run.log(f"{stage:9} epoch {epoch}/{epochs}: {shown} ({rate:.1f} pictures/s)")
-
-
-def _ignore_interrupts(worker: int) -> None:
-    """Loader processes leave Ctrl-C, which the terminal sends to all, to the process that can keep what is done."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.console import progress
 from utils.distributed import WorkQueue, barrier
+from utils.interrupts import leave_to_main, started
 
 
 def read_once(
@@ -23,10 +24,16 @@ def read_once(
     """
     queue = WorkQueue(positions)
     loader = DataLoader(
-        dataset, sampler=queue, batch_size=None, num_workers=min(workers, len(queue)), pin_memory=pin_memory
+        dataset,
+        sampler=queue,
+        batch_size=None,
+        num_workers=min(workers, len(queue)),
+        pin_memory=pin_memory,
+        worker_init_fn=leave_to_main,
     )
+    items = started(loader)
     with progress(None, len(queue), title) as bar:
-        for item in loader:
+        for item in items:
             yield item
             bar.update(queue.taken - bar.n)
     barrier()

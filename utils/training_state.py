@@ -1,10 +1,6 @@
 """What training keeps so as to go on as if it had not stopped: `STAGE.last.pth`, written by the main process of any number."""
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from utils.checkpoint import load_tensors, save_tensors
-from utils.console import say
 from utils.distributed import barrier, gather, is_main, rank, total, world_size
 from utils.errors import UserError
 
@@ -102,25 +97,3 @@ def sum_totals(totals: dict[str, Tensor]) -> dict[str, Tensor]:
     if not totals:
         return {}
     return dict(zip(totals, total(torch.stack(list(totals.values()))).unbind(), strict=True))
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Within it Ctrl-C sets the event, so that a step can be finished and kept first; a second Ctrl-C stops at once."""
-    asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def ask(number: int, frame: Any) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-        say("stopping after this step; Ctrl-C again stops at once")
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)

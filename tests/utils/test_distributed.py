@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -153,7 +154,6 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
     torch.manual_seed(1)
     network = Network()
     share_statistics(network)
-    training_state.SAVE_EVERY = -1.0
     steps = 0
 
     def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
@@ -163,8 +163,9 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
             raise KeyboardInterrupt
         return losses(network, batch)
 
-    train_network(run, "toy", network, network.head, terms, Pictures(), TrainingSampler(11, 5, seed=2),
-                  Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9), Compute(torch.device("cpu"), compile=compile), 0, seed=0)  # fmt: skip
+    with mock.patch.object(training_state, "SAVE_EVERY", -1.0):
+        train_network(run, "toy", network, network.head, terms, Pictures(), TrainingSampler(11, 5, seed=2),
+                      Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9), Compute(torch.device("cpu"), compile=compile), 0, seed=0)  # fmt: skip
     if is_main():
         torch.save(network.state_dict(), folder / "weights.pth")
 

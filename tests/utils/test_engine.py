@@ -321,11 +321,3 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, sa
     resumed, resumed_figures = train(new_run())
     assert same(resumed, network)
     assert resumed_figures == figures
-
-
-def test_a_second_interrupt_stops_at_once():
-    with training_state.deferred_interrupt() as asked:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert asked.is_set()
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
