@@ -24,8 +24,8 @@ import pytest
 import torch
 
 import train
-import utils.training_state
 import utils.files
+import utils.training_state
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics

@@ -29,6 +29,7 @@ from stages.networks import save_network
 from stages.output_folder import ClassValues
 from stages.pictures import output_names, read_labels
 from stages.sources import find_pictures
+from stages.video import video_names
 from tests.utils.test_page import Page
 from utils.config import load_config
 from utils.errors import UserError, run_script
@@ -574,7 +575,7 @@ class TestTool:
         assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
 
     def test_videos_of_one_name_do_not_overwrite_each_other(self):
-        assert infer.video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
+        assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
 
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
     def test_predict_says_what_the_files_say(self, script, checkpoints, pictures, tmp_path, kind):

@@ -59,7 +59,7 @@ TABLE = [
     # runs and stages
     ("train", [*CONFIG, "--stages", "seed"], ["there is no stage 'seed'", "known: cam,"]),
     ("train", [*CONFIG, "--stages", "seeds"], ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"]),
-    ("train", [*CONFIG, "--run", "{text}"], ["the run folder", "choose another with --run"]),
+    ("train", [*CONFIG, "--run", "{text}"], ["folder", "cannot be written", "choose another with --run"]),
     ("train", [*CONFIG, "--set", "model.backbone=resnet51"], ["unknown backbone 'resnet51'", "known: resnet50"]),
     ("train", [*CONFIG, "--set", "model.weights={none}.pth"], ["none.pth", "give the path of a .pth file"]),
     # data

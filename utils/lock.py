@@ -46,9 +46,13 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         yield
         return
     folder = Path(folder)
-    with writing(folder / FILE):
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder / FILE, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(
+            f"folder {folder} cannot be written ({error.strerror}); choose another with {option}"
+        ) from error
     _close_in_children()
     _held.add(descriptor)
     try:
