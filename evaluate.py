@@ -8,7 +8,7 @@
 
 Which data: that of --config (with --preset and --set), else what the checkpoint or the run folder says, else config.yaml.
 A network is measured twice: limited to the given image-level labels, and with the classes that it predicts itself.
-Several runs to mean and deviation: python -m stages.gather --help
+Several runs to mean and deviation: python -m measuring.gather --help
 """
 
 import argparse
@@ -18,19 +18,20 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from stages.comparison import compare
-from stages.evaluation import Measurement, measure_masks, measure_seeds
-from stages.mask_sets import RUN_SETTINGS, run_of
+from measuring.comparison import compare
+from measuring.evaluation import Measurement, measure_masks, measure_seeds
+from measuring.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
+from measuring.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
+from measuring.report import LADDER
 from stages.networks import load_network
-from stages.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
-from stages.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
-from stages.report import LADDER
 from utils.checkpoint import load_checkpoint
-from utils.config import Config, config_from_dict, load_config, override
+from utils.config import Config
+from utils.config_file import config_from_dict, load_config, override
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes, scratch_folder
 from utils.errors import UserError
 from utils.files import write_json
+from utils.run import RUN_SETTINGS, run_of
 
 DEFAULT_CONFIG = "config.yaml"
 

@@ -29,16 +29,19 @@ import numpy as np
 from PIL import Image
 
 from data.images import limit_pixels
-from stages.bulk import Summary, predict_pictures
-from stages.exports import FORMATS, export_masks, parse_formats, said
-from stages.inference import Predictor, find_class, load_predictor
-from stages.mask_sets import open_mask_set
-from stages.output_folder import MAPS, PREDICTIONS, claim
-from stages.result import Result, to_pixels, to_result
-from stages.sources import split_videos
-from stages.tiles import MOST_TILES
-from stages.video import VideoSummary, predict_videos
-from utils.config import Config, load_config
+from exports.mask_sets import open_mask_set
+from exports.masks import FORMATS, export_masks, parse_formats, said
+from inference.bulk import Summary, predict_pictures
+from inference.class_names import find_class
+from inference.loading import load_predictor
+from inference.output_folder import MAPS, PREDICTIONS, claim
+from inference.predictor import Predictor
+from inference.result import Result, to_pixels, to_result
+from inference.sources import split_videos
+from inference.tiles import MOST_TILES
+from inference.video import VideoSummary, predict_videos
+from utils.config import Config
+from utils.config_file import load_config
 from utils.console import QUIET, add_console_options, say, setup_console
 from utils.distributed import from_main, is_main, run_processes
 from utils.errors import UserError
@@ -75,7 +78,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--classes", default="", metavar="A,B", help="find only these classes")
     parser.add_argument(
         "--export", default="", metavar="A,B",
-        help=f"also write the masks as {', '.join(FORMATS)} (see python -m stages.exports --help), or soft maps: {MAPS}/NAME.npz",
+        help=f"also write the masks as {', '.join(FORMATS)} (see python -m exports.masks --help), or soft maps: {MAPS}/NAME.npz",
     )  # fmt: skip
     parser.add_argument(
         "--limit", type=int, default=0, metavar="N", help="only the first N pictures, and N frames of a video"

@@ -11,17 +11,104 @@ trained last is put into checkpoints/best_model.pth.
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from stages.pipeline import STAGES
-from stages.report_page import FILE as REPORT_PAGE
-from stages.report_page import keep_report_page, update_report_page
-from utils.config import load_config
+from measuring.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
+from measuring.report_page import FILE as REPORT_PAGE
+from measuring.report_page import keep_report_page, update_report_page
+from stages.affinity import FILE as AFFINITY
+from stages.affinity import train_affinity
+from stages.cam import FILE as CLASSIFIER
+from stages.cam import train_classifier
+from stages.choices import check_choices
+from stages.lists import list_fingerprint, seed_list
+from stages.pseudo import make_pseudo_masks, pseudo_complete
+from stages.seeds import make_seeds, seeds_complete
+from stages.segment import FILE as SEGMENTER
+from stages.segment import train_segmenter
+from stages.walk import walk_complete, walk_reads, walk_seed_list
+from utils.config import Config, setting_names
+from utils.config_file import load_config
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
-from utils.files import remove_leftovers
+from utils.files import is_whole, remove_leftovers
 from utils.lock import lock_folder
-from utils.run import Run, run_stages
+from utils.pipeline import Stage, run_stages
+from utils.run import Run
+
+NETWORK = ("seed", "precision", "model")
+METHOD = ("cam.scales", "cam.flip", "gfm", "prm", "ibb", "seeds.max_side")
+CAM_TRAINING = setting_names("cam", but=("scales", "flip"))  # those are of how its maps are read
+AFFINITY_TRAINING = setting_names("affinity", but=(
+    "kind", "walk_radius", "beta", "exp_times", "walk_background", "feature_strides", "feature_power", "feature_steps", "feature_keep",
+))  # fmt: skip
+
+
+def _not_built(cfg: Config) -> str:
+    return "training with blurred backgrounds is not built yet; what comes in goes on unchanged"
+
+
+def _cannot_run(cfg: Config, run: Run) -> dict[str, Any]:
+    raise AssertionError("this stage is always skipped")
+
+
+# The pipeline, in order: what each stage is called, what it does, which settings it reads and which stages it waits for.
+STAGES = (
+    Stage(
+        "cam", "train the classifier on image-level labels", train_classifier,
+        reads=(*NETWORK, *CAM_TRAINING),
+        inputs=lambda cfg: list_fingerprint(cfg, cfg.data.train_list),
+        complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
+        writes_checkpoint=CLASSIFIER,
+    ),
+    Stage(
+        "ibb", "train the classifier on pictures with blurred background", _cannot_run,
+        reads=(), upstream=("cam",), skip=_not_built,
+    ),
+    Stage(
+        "seeds", "read the seed list with CAM, GFM, PRM and IBB", make_seeds,
+        reads=METHOD, upstream=("ibb",),
+        inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
+        complete=seeds_complete,
+    ),
+    Stage(
+        "affinity", "train the affinity network on confident seeds", train_affinity,
+        reads=(*NETWORK, *AFFINITY_TRAINING), upstream=("seeds",),
+        complete=lambda cfg, run: is_whole(run.path(AFFINITY)),
+        skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
+    ),
+    Stage(
+        "walk", "walk the seeds over pixel affinities", walk_seed_list,
+        reads=walk_reads, upstream=("affinity",),
+        complete=walk_complete,
+        skip=lambda cfg: "affinity.kind is none" if cfg.affinity.kind == "none" else None,
+    ),
+    Stage(
+        "pseudo", "turn seeds into pseudo masks", make_pseudo_masks,
+        reads=("pseudo",), looks=("data.colors",), upstream=("walk",),
+        complete=pseudo_complete,
+    ),
+    Stage(
+        "segment", "train the segmentation network on the pseudo masks", train_segmenter,
+        reads=(*NETWORK, "segment"), upstream=("pseudo",),
+        complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
+        writes_checkpoint=SEGMENTER,
+    ),
+    Stage(
+        "ladder", "read the validation list with each module", climb_ladder,
+        reads=(*METHOD, "seeds.class_threshold"), upstream=("ibb",),
+        inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
+        complete=ladder_is_complete, skip=no_truth,
+    ),
+    Stage(
+        "report", "measure against the truth of the validation list", make_report,
+        reads=("report", "pseudo.threshold", "segment.scales", "segment.flip", "segment.max_side"), upstream=("ladder", "segment"),
+        looks=("data.colors",),
+        complete=report_is_complete, skip=no_truth, shows_result=False,
+    ),
+)  # fmt: skip
 
 
 def parse_args() -> argparse.Namespace:
@@ -52,14 +139,15 @@ def main() -> None:
     setup_console(args)
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
+    check_choices(cfg)
     only = [name.strip() for name in args.stages.split(",") if name.strip()]
     with lock_folder(cfg.run, "--run"):
         if is_main():
             remove_leftovers(cfg.run)
             remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
         run = Run(cfg, sys.argv)
-        run.after_epoch = keep_report_page(cfg, run)
-        run_stages(STAGES, cfg, run, only, after=update_report_page)
+        run.after_epoch = keep_report_page(STAGES, cfg, run)
+        run_stages(STAGES, cfg, run, only, after=partial(update_report_page, STAGES))
         run.log(f"see {run.path(REPORT_PAGE)}")
 
 

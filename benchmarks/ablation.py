@@ -26,7 +26,8 @@ from stages.cam import FILE as CLASSIFIER
 from stages.networks import load_classifier
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
 from stages.walk import walk_over_features
-from utils.config import Config, load_config
+from utils.config import Config
+from utils.config_file import load_config
 from utils.engine import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep

@@ -28,13 +28,14 @@ import torch
 
 from benchmarks.common import generated_index, scratch_folder
 from data.images import find_images, read_image
+from inference.bulk import predict_pictures
+from inference.gallery import MOST_ITEMS
+from inference.loading import load_predictor
+from inference.output_folder import PAGE
+from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
-from stages.bulk import predict_pictures
-from stages.gallery import MOST_ITEMS
-from stages.inference import SegmenterPredictor, load_predictor
 from stages.networks import save_network
-from stages.output_folder import PAGE
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.errors import UserError, run_script
 
 GENERATED = 40

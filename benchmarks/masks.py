@@ -24,16 +24,17 @@ from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
 from data.dataset import Index, WholePictures
 from data.images import read_image
 from data.index import open_index
+from measuring.evaluation import measure_masks
 from models.affinity import build_affinity_net
 from models.pseudo import pseudo_mask, upsample
 from stages.affinity import FILE as AFFINITY
-from stages.evaluation import measure_masks
 from stages.networks import save_network
 from stages.pseudo import write_pseudo_masks
 from stages.refinement import refiner
 from stages.seeds import prepare
 from stages.walk import walk_over_boundaries, walk_seeds
-from utils.config import Config, load_config
+from utils.config import Config
+from utils.config_file import load_config
 from utils.engine import choose_compute
 from utils.run import Run
 

@@ -20,7 +20,7 @@ from torch.nn.functional import interpolate, pad
 
 from models.paths import pair_offsets, path_maxima
 from models.random_walk import chebyshev_coefficients, random_walk
-from utils.run import peak_memory, reset_peak_memory
+from utils.memory import peak_memory, reset_peak_memory
 
 RADIUS, BETA, EXP_TIMES, CLASSES = 5, 10.0, 8, 2
 DENSE_GRIDS, SPARSE_GRIDS = ((16, 20), (32, 40), (47, 63)), ((16, 20), (32, 40), (47, 63), (94, 125))

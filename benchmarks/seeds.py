@@ -12,7 +12,8 @@ from benchmarks.common import compare, generated_index, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
-from utils.config import Config, load_config
+from utils.config import Config
+from utils.config_file import load_config
 from utils.engine import choose_compute
 
 PICTURES, PAIRS = 12, 3

@@ -13,18 +13,21 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.common import scratch_folder
-from stages.bulk import predict_pictures
-from stages.inference import load_predictor
-from stages.pipeline import STAGES
-from stages.report_page import update_report_page
-from utils.config import Config, load_config
+from inference.bulk import predict_pictures
+from inference.loading import load_predictor
+from measuring.report_page import update_report_page
+from train import STAGES
+from utils.config import Config
+from utils.config_file import load_config
 from utils.console import setup_console
 from utils.errors import UserError, run_script
 from utils.lock import lock_folder
-from utils.run import Run, run_stages
+from utils.pipeline import run_stages
+from utils.run import Run
 
 SETTINGS = (
     "device=cpu", "workers=1", "data.kind=shapes", "data.train_list=train", "data.val_list=val", "data.shapes_train=8",
@@ -80,7 +83,7 @@ def once(folder: Path, number: int) -> None:
     """A run from pictures to report, and masks of its pictures."""
     cfg = settings(folder, number)
     with lock_folder(cfg.run, "--run"):
-        run_stages(STAGES, cfg, Run(cfg), after=update_report_page)
+        run_stages(STAGES, cfg, Run(cfg), after=partial(update_report_page, STAGES))
     predict_pictures(
         Path(cfg.data.root) / "JPEGImages", folder / f"out{number}", load_predictor(cfg.checkpoint), maps=True, batch=2
     )

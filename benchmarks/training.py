@@ -26,7 +26,8 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.cam import classification_losses
 from stages.segment import mask_losses
-from utils.config import Config, load_config
+from utils.config import Config
+from utils.config_file import load_config
 from utils.engine import Schedule, choose_compute, train_network
 from utils.run import Run
 

@@ -31,7 +31,8 @@ from data.images import read_image
 from data.index import class_palette, open_index
 from data.inspection import Facts, inspect, same_content
 from data.picture_names import pictures_on_disk
-from utils.config import Config, load_config
+from utils.config import Config
+from utils.config_file import load_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
 from utils.visualize import Tile, contact_sheet, fit, printable

@@ -1,13 +1,37 @@
-"""From settings to an index: the one place that knows which module reads which kind of data."""
+"""From settings to an index: the one place that knows which module reads which kind of data.
+
+Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
 from data.artifacts import voc_palette
+from data.coco import open_coco
 from data.dataset import Complain, Index, refuse
+from data.download import download
+from data.folder import open_folder
 from data.images import limit_pixels
+from data.shapes import open_shapes
 from data.voc import open_voc
+from utils.choices import pick
 from utils.config import DataConfig
 from utils.errors import UserError
+
+# Name -> the pictures of a list, with the truth's paths or without; what is not as it should be is complained of.
+KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
+    "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
+    "coco": lambda data, name, masks, complain: open_coco(
+        data.root, name, data.classes, masks, background=data.background, complain=complain
+    ),
+    "folder": lambda data, name, masks, complain: open_folder(
+        data.root, name, data.labels, data.classes, masks, background=data.background, complain=complain
+    ),
+    "shapes": lambda data, name, masks, complain: open_shapes(
+        data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
+    ),
+}
 
 
 def open_index(settings: DataConfig, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
@@ -23,35 +47,10 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False, compla
         UserError: the data is missing or malformed.
     """
     limit_pixels(settings.max_pixels)
+    open_list = pick(KINDS, settings.kind, "data.kind")
     if settings.download:
-        from data.download import download
-
         download(settings.kind, settings.root, list_name)
-    if settings.kind == "voc":
-        return open_voc(settings.root, list_name, settings.labels, settings.classes, masks, complain)
-    if settings.kind == "coco":
-        from data.coco import open_coco
-
-        return open_coco(
-            settings.root, list_name, settings.classes, masks, background=settings.background, complain=complain
-        )
-    if settings.kind == "folder":
-        from data.folder import open_folder
-
-        return open_folder(
-            settings.root,
-            list_name,
-            settings.labels,
-            settings.classes,
-            masks,
-            background=settings.background,
-            complain=complain,
-        )
-    from data.shapes import open_shapes
-
-    return open_shapes(
-        settings.root, list_name, settings.shapes_train, settings.shapes_val, settings.shapes_size, masks
-    )
+    return open_list(settings, list_name, masks, complain)
 
 
 def class_palette(settings: DataConfig, class_names: tuple[str, ...]) -> np.ndarray:

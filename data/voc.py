@@ -57,14 +57,8 @@ def open_voc(
         raise UserError(
             f"list '{list_name}' of {root} has no names; expected one picture name a line, such as 2007_000032"
         )
-    label_path = _find_labels(root, labels, optional=list_name == TEST)
-    class_names = tuple(classes or VOC_CLASSES)
-    table: dict[str, list[int]] = {}
-    if label_path is not None and label_path.suffix == ".csv":
-        table, class_names = _labels_from_csv(label_path, tuple(classes), complain)
-    elif label_path is not None:
-        table = read_label_array(label_path, class_names)
-
+    optional = list_name == TEST
+    label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
     records = []
     for name, where in names.items():
         picture = _find_picture(root, name)
@@ -74,14 +68,12 @@ def open_voc(
             )
             continue
         annotation = root / "Annotations" / f"{name}.xml"
-        if label_path is None and (list_name != TEST or annotation.is_file()):
+        if label_path is None and (not optional or annotation.is_file()):
             table[name] = _labels_from_xml(annotation, class_names, complain)
-        if name not in table and list_name != TEST:
+        if name not in table and not optional:
             complain(f"{where}: picture '{name}' has no row in {label_path}; add one or remove the line")
             continue
-        mask = root / "SegmentationClass" / f"{name}.png" if masks else None
-        if mask is not None and list_name == TEST and not mask.is_file():
-            mask = None
+        mask = _find_mask(root, name, optional) if masks else None
         records.append(Record(name, picture, tuple(sorted(table.get(name, ()))), mask))
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
@@ -167,6 +159,23 @@ def _without_suffix(name: str) -> str:
 def _find_picture(root: Path, name: str) -> Path | None:
     paths = (root / "JPEGImages" / f"{name}{suffix}" for suffix in (".jpg", ".png"))
     return next((path for path in paths if path.is_file()), None)
+
+
+def _find_mask(root: Path, name: str, optional: bool) -> Path | None:
+    path = root / "SegmentationClass" / f"{name}.png"
+    return None if optional and not path.is_file() else path
+
+
+def _read_labels(
+    root: Path, labels: str, classes: tuple[str, ...], optional: bool, complain: Complain
+) -> tuple[Path | None, dict[str, list[int]], tuple[str, ...]]:
+    """The label file, its table by picture name, and the classes; no file and an empty table where XML files are to be read."""
+    path = _find_labels(root, labels, optional)
+    if path is None:
+        return None, {}, classes or VOC_CLASSES
+    if path.suffix == ".csv":
+        return path, *_labels_from_csv(path, classes, complain)
+    return path, read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
 
 
 def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:

@@ -21,14 +21,16 @@ from infer import predict
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from stages.networks import load_classifier
-from stages.pipeline import STAGES
 from stages.seeds import build_method, prepare
-from utils.config import Config, load_config
+from train import STAGES
+from utils.config import Config
+from utils.config_file import load_config
 from utils.engine import choose_compute
 from utils.errors import run_script
 from utils.files import atomic_path, write_text
 from utils.metrics import ConfusionMatrix
-from utils.run import Run, run_stages
+from utils.pipeline import run_stages
+from utils.run import Run
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 
-from models.backbone import Backbone, build_backbone, load_state, open_weights
+from models.backbone import build_backbone, open_weights
+from models.chain import Backbone, load_state
 from models.paths import pair_offsets, path_maxima
 from models.weights import Weights
 from utils.distributed import total

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import torchvision
 from torch import Tensor, nn
 
-from models.backbone import COMPACT, Backbone, build_backbone, lite0_imagenet_state, open_weights
+from models.backbone import COMPACT, build_backbone, open_weights
+from models.chain import Backbone
+from models.efficientnet_lite0 import lite0_imagenet_state
 from models.weights import Weights
 
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
-from models.backbone import Backbone, build_backbone, stage_number
+from models.backbone import build_backbone
+from models.chain import Backbone, stage_number
 from utils.distributed import total
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16

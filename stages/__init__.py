@@ -1,1 +1,1 @@
-"""The pipeline: what each stage reads and writes, tying `data` and `models` together."""
+"""The steps of the pipeline that train.py runs: each reads files of the run folder and writes its own."""

@@ -23,8 +23,8 @@ from models.affinity import (
     mean_displacement,
     weighted_losses,
 )
+from models.dense_crf import has_dense_crf
 from models.pseudo import confident_labels, upsample
-from models.refine import has_dense_crf
 from stages.affinity_sheet import draw_affinity
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network

@@ -10,7 +10,8 @@ from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from utils.config import Config, config_from_dict, to_dict
+from utils.config import Config, to_dict
+from utils.config_file import config_from_dict
 from utils.distributed import is_main
 from utils.errors import UserError
 

@@ -1,4 +1,7 @@
-"""The refinement of one picture's probabilities by its colours, as settings name it."""
+"""The refinements of probabilities by a picture's colours, by the names that settings have for them.
+
+Another one: a function of a picture and probabilities in a file under models/, and a line in `REFINEMENTS`.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,13 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.refine import refine
+from models.dense_crf import dense_crf
+from models.par import par
 from utils.config import PseudoConfig
+
+# Name -> (3, H, W) uint8 picture, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
+REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoConfig], Tensor]] = {
+    "par": lambda image, probabilities, settings: par(image, probabilities, settings.par_iterations),
+    "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
+}
 
 
 def refiner(kind: str, settings: PseudoConfig, image: np.ndarray) -> Callable[[Tensor], Tensor] | None:
-    """`models.refine.refine` for one (H, W, 3) uint8 picture, or None where `kind` is none."""
+    """The refinement of that name for one (H, W, 3) uint8 picture, or None where `kind` is none."""
     if kind == "none":
         return None
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    return partial(refine, kind, pixels, par_iterations=settings.par_iterations, crf_iterations=settings.crf_iterations)
+    return partial(REFINEMENTS[kind], pixels, settings=settings)

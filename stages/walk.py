@@ -1,6 +1,7 @@
 """Stage `walk`: seeds -> seeds after a random walk, over learned or over the classifier's own affinities (`affinity.kind`)."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,20 @@ from utils.files import is_whole
 from utils.run import Run
 
 FOLDER = "walked"
+Walk = Callable[[Tensor, Tensor], Tensor]  # (3, H, W) picture, (K, ceil(H / 4), ceil(W / 4)) maps -> such maps
+
+
+@dataclass(frozen=True)
+class WalkKind:
+    """A value of the setting `affinity.kind`.
+
+    Attributes:
+        open: a run's network, and the walk over its affinities.
+        reads: the settings of the walk, for its fingerprint.
+    """
+
+    open: Callable[[Config, Run], tuple[AffinityNet | Classifier, Walk]]
+    reads: tuple[str, ...]
 
 
 def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
@@ -50,13 +65,8 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
         How many were written; those that are there already are not.
     """
     compute = choose_compute(cfg)
-    network = load_walker(cfg, run)
+    network, walk = WALKS[cfg.affinity.kind].open(cfg, run)
     compute.network(network)
-    walk: Callable[[Tensor, Tensor], Tensor]
-    if isinstance(network, AffinityNet):
-        walk = partial(walk_over_boundaries, network, settings=cfg.affinity)
-    else:
-        walk = partial(walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip)
     missing = without_file(index, target, ".npz")
     require_picture_space(target, index, missing, seeds=1)
     for item in whole_pictures(index, missing, cfg.workers, "walk"):
@@ -66,14 +76,7 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
     return len(missing)
 
 
-def load_walker(cfg: Config, run: Run) -> AffinityNet | Classifier:
-    """The network whose affinities are walked over."""
-    if cfg.affinity.kind == "learned":
-        return load_affinity(run.path(AFFINITY))
-    return load_classifier(run.path(CLASSIFIER))
-
-
-def walked_seed(seed: Seed, image: Tensor, walk: Callable[[Tensor, Tensor], Tensor], compute: Compute) -> Seed:
+def walked_seed(seed: Seed, image: Tensor, walk: Walk, compute: Compute) -> Seed:
     """A seed after `walk(image, maps)`, which takes and gives maps at stride 4 of `image`."""
     if not len(seed.classes):
         return seed
@@ -119,3 +122,32 @@ def walk_over_features(
         power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep,
     )  # fmt: skip
     return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+
+
+def _open_learned(cfg: Config, run: Run) -> tuple[AffinityNet, Walk]:
+    network = load_affinity(run.path(AFFINITY))
+    return network, partial(walk_over_boundaries, network, settings=cfg.affinity)
+
+
+def _open_features(cfg: Config, run: Run) -> tuple[Classifier, Walk]:
+    network = load_classifier(run.path(CLASSIFIER))
+    return network, partial(
+        walk_over_features, network, settings=cfg.affinity, scales=cfg.cam.scales, flip=cfg.cam.flip
+    )
+
+
+WALKS = {
+    "learned": WalkKind(_open_learned, (
+        "affinity.max_side", "affinity.crop_size", "affinity.walk_radius", "affinity.beta", "affinity.exp_times",
+        "affinity.walk_background",
+    )),
+    "features": WalkKind(_open_features, (
+        "affinity.max_side", "cam.scales", "cam.flip", "affinity.feature_strides", "affinity.feature_power", "affinity.feature_steps",
+        "affinity.feature_keep",
+    )),
+}  # fmt: skip
+
+
+def walk_reads(cfg: Config) -> tuple[str, ...]:
+    """The settings that the stage depends on: which walk, and that walk's own."""
+    return ("affinity.kind", *WALKS[cfg.affinity.kind].reads)

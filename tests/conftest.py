@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
+from tests.project import Project, new_project
 
 VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
 VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></object>"
@@ -33,6 +35,23 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         patch.setattr(utils.files, "_to_disk", lambda path: None)
         patch.setattr(utils.run, "all_to_disk", lambda: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A project whose run is finished, made once; tests that change something take `project`, a copy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    project = new_project(tmp_path_factory.mktemp("project"))
+    project.first = project.train()
+    torch.set_num_threads(threads)
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Project:
+    """A copy of the finished project."""
+    return finished.copy(tmp_path)
 
 
 @pytest.fixture

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.bulk import predict_pictures
-from stages.report_page import FILE, write_report_page
+from inference.bulk import predict_pictures
+from measuring.report_page import FILE, write_report_page
 from tests.browser import PHONE, open_browser, overlaps, problems, visit
-from tests.stages.measured import measured_run
+from tests.measuring.measured import measured_run
 from tests.test_infer import Stub, save
+from train import STAGES
 from utils.page import Gallery, Item, Layer, Section, picture_uri, write_page
 
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
@@ -23,7 +24,7 @@ def browser():
 @pytest.fixture
 def report(browser, tmp_path, make_voc, monkeypatch) -> Path:
     cfg, run = measured_run(tmp_path, make_voc, monkeypatch)
-    write_report_page(cfg, run)
+    write_report_page(STAGES, cfg, run)
     return run.path(FILE)
 
 

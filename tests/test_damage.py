@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.bulk import predict_pictures
-from stages.output_folder import PREDICTIONS
+from inference.bulk import predict_pictures
+from inference.output_folder import PREDICTIONS
+from tests.project import call
 from tests.test_fault_injection import outcome, start
 from tests.test_infer import Stub, save
-from tests.test_scripts import call
 from utils.checkpoint import save_tensors
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.shapes import generate
 from tests.processes import run_script
-from tests.test_scripts import ROOT, call
+from tests.project import ROOT, call
 
 # Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no more.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5

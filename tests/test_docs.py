@@ -15,9 +15,9 @@ from data.shapes import SHAPES_CLASSES
 from docs import figure
 from models.classifier import build_classifier
 from stages.networks import save_network
-from tests.test_messages import MAINS
-from tests.test_scripts import ROOT, call
-from utils.config import Config, load_config, to_dict
+from tests.project import ROOT, call
+from utils.config import Config, to_dict
+from utils.config_file import load_config
 from utils.errors import UserError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -26,7 +26,7 @@ HISTORY = "log.md"  # names what was, too
 
 def options(command: str) -> set[str]:
     """The options of a script or module, as its --help lists them."""
-    ended = call(MAINS.get(command, command), "--help")
+    ended = call(command, "--help")
     assert ended.code == 0, command
     return set(re.findall(r"--[a-z_][\w-]*", ended.out))
 
@@ -81,7 +81,8 @@ def test_readme_says_how_predict_is_called():
         call.func.attr for call in ast.walk(ast.parse("result.show(); result.save('x')")) if isinstance(call, ast.Call)
     }
     assert all(
-        f"result.{name}(" in text and hasattr(importlib.import_module("stages.result").Result, name) for name in called
+        f"result.{name}(" in text and hasattr(importlib.import_module("inference.result").Result, name)
+        for name in called
     )
     assert "from infer import predict" in text
     assert callable(infer.predict)

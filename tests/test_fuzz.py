@@ -28,20 +28,22 @@ from data.artifacts import Seed, read_mask, read_seed, write_mask, write_seed
 from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
+from exports.mask_sets import open_mask_set
+from exports.masks import export_masks
+from inference.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
+from inference.pictures import Picture, read_labels
+from measuring.gather import gather, table
+from measuring.report_page import settings as settings_tables
+from measuring.report_page import stage_tables
 from models.weights import read_weights
-from stages.exports import export_masks
-from stages.gather import gather, table
-from stages.mask_sets import open_mask_set
 from stages.networks import load_network
-from stages.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
-from stages.pictures import Picture, read_labels
-from stages.report_page import settings as settings_tables
-from stages.report_page import stage_tables
 from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.mutations import TOKENS, VALUES, changed_bytes, changed_document, changed_json
+from train import STAGES
 from utils.checkpoint import load_checkpoint
-from utils.config import Config, DataConfig, load_config
+from utils.config import Config, DataConfig
+from utils.config_file import load_config
 from utils.describe import describe
 from utils.errors import UserError
 from utils.files import read_json
@@ -452,7 +454,7 @@ def test_notes_of_what_is_done(tmp_path, data):
     assert tried(lambda: find_done(output, picture, "abc", values, predictor)) in (entry, None)
 
 
-STAGES = {
+RECORD = {
     "cam": {"fingerprint": "a", "finished": 1767225600.0, "seconds": 3.5, "peak_memory_mb": {"memory": 300}, "result": {"loss": 0.5}},
     "seeds": {"fingerprint": "b", "finished": 1767225700.0, "seconds": 1, "peak_memory_mb": {}, "result": {}},
 }  # fmt: skip
@@ -467,12 +469,12 @@ ABOUT = {
 }
 
 
-@fuzz(changed_json(STAGES), changed_json(ABOUT), st.booleans())
+@fuzz(changed_json(RECORD), changed_json(ABOUT), st.booleans())
 def test_records_of_a_run(tmp_path, stages_json, about, first):
-    put(tmp_path / "run/stages.json", stages_json if first else json.dumps(STAGES).encode())
+    put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
     cfg = Config(run=str(tmp_path / "run"))
-    tried(lambda: stage_tables(cfg, Run.reopen(tmp_path / "run")))
+    tried(lambda: stage_tables(STAGES, cfg, Run.reopen(tmp_path / "run")))
     tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 
 

@@ -12,12 +12,12 @@ from torch.utils.data import Dataset
 from data.dataset import TrainingSampler
 from models.affinity import AffinityNet, affinity_losses
 from models.ibb import IterativeBackgroundBlur
+from models.par import par
 from models.random_walk import random_walk
-from models.refine import par
 from models.segmenter import Segmenter, segmentation_loss
 from stages.seeds import prepare, to_seed
 from tests.models.tiny import TinyBackbone, picture, tiny_classifier
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.engine import Compute, Schedule, train_network
 from utils.run import Run
 

@@ -20,18 +20,20 @@ import infer
 import utils.console as console
 from data.artifacts import read_mask, read_seed, seed_size
 from data.transforms import normalise
+from exports.mask_sets import open_mask_set
+from inference.bulk import predict_pictures
+from inference.classifier import apart
+from inference.loading import load_predictor
+from inference.output_folder import ClassValues
+from inference.pictures import output_names, read_labels
+from inference.predictor import IGNORE, Prediction, resize_mask
+from inference.sources import find_pictures
+from inference.video import video_names
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter, class_probabilities
-from stages.bulk import predict_pictures
-from stages.inference import IGNORE, Prediction, apart, load_predictor, resize_mask
-from stages.mask_sets import open_mask_set
 from stages.networks import save_network
-from stages.output_folder import ClassValues
-from stages.pictures import output_names, read_labels
-from stages.sources import find_pictures
-from stages.video import video_names
 from tests.utils.test_page import Page
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.errors import UserError, run_script
 
 NAMES = ("cat", "dog", "train")

@@ -20,8 +20,9 @@ from data.shapes import SHAPES_CLASSES, generate
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.networks import save_network
-from tests.test_scripts import ROOT, call
-from utils.config import load_config
+from tests.project import ROOT, call
+from tests.test_rooms import ROOMS
+from utils.config_file import load_config
 
 CONFIG = ("--config", "{settings}")
 MODEL = ("--model_path", "{segmenter}")
@@ -60,7 +61,7 @@ TABLE = [
     ("train", [*CONFIG, "--stages", "seed"], ["there is no stage 'seed'", "known: cam,"]),
     ("train", [*CONFIG, "--stages", "seeds"], ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"]),
     ("train", [*CONFIG, "--run", "{text}"], ["folder", "cannot be written", "choose another with --run"]),
-    ("train", [*CONFIG, "--set", "model.backbone=resnet51"], ["unknown backbone 'resnet51'", "known: resnet50"]),
+    ("train", [*CONFIG, "--set", "model.backbone=resnet51"], ["'model.backbone' must be one of resnet50", "found 'resnet51'"]),
     ("train", [*CONFIG, "--set", "model.weights={none}.pth"], ["none.pth", "give the path of a .pth file"]),
     # data
     ("train", [*CONFIG, "--set", "data.root={none}"], ["none has no folder JPEGImages", "set data.root to it, or"]),
@@ -121,27 +122,26 @@ TABLE = [
     ("infer", ["--input", "{text_video}", *MODEL], ["cannot be read as a video", "give another file, or convert this one"]),
     ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for pictures", "leave them out"]),
     # the other commands
-    ("stages.exports", ["{none}", "--export", "coco", "--output", "{out}"], ["there is no folder", "expected masks ID.png in it"]),
-    ("stages.exports", ["{empty}", "--export", "coco", "--output", "{out}"], ["holds no masks", "expected ID.png in it"]),
-    ("stages.exports", ["{small_masks}", "--export", "coco", "--output", "{out}"], ["does not say which classes", "--classes cat,dog,..."]),
-    ("stages.exports", ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"], ["has value 99, which no class has", "with --classes"]),
-    ("stages.exports", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"], ["there is no such folder"]),
-    ("stages.exports", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"], ["there is no picture of mask", "expected"]),
-    ("stages.exports", ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"], ["no format 'tar'", "expected some of"]),
-    ("stages.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
-    ("stages.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
-    ("stages.voc_server", ["{segmenter}", "--output", "{out}"], ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"]),
-    ("stages.voc_server", ["{none}.pth", "--output", "{out}"], ["there is no file", "give the path of a .pth file"]),
-    ("stages.convert", ["{none}.pth", "{out}.pth"], ["none.pth"]),
-    ("stages.convert", ["{tensors}", "{out}.pth"], ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"]),
-    ("stages.convert", ["{segmenter}", "{text}"], ["exists already", "give another name, or remove it first"]),
-    ("stages.onnx_export", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
-    ("stages.onnx_export", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
-    ("stages.report_page", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
-    ("utils.checkpoint", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
-    ("utils.checkpoint", ["{numbers}"], ["and no weights", "expected tensors by name"]),
+    ("exports.masks", ["{none}", "--export", "coco", "--output", "{out}"], ["there is no folder", "expected masks ID.png in it"]),
+    ("exports.masks", ["{empty}", "--export", "coco", "--output", "{out}"], ["holds no masks", "expected ID.png in it"]),
+    ("exports.masks", ["{small_masks}", "--export", "coco", "--output", "{out}"], ["does not say which classes", "--classes cat,dog,..."]),
+    ("exports.masks", ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"], ["has value 99, which no class has", "with --classes"]),
+    ("exports.masks", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"], ["there is no such folder"]),
+    ("exports.masks", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"], ["there is no picture of mask", "expected"]),
+    ("exports.masks", ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"], ["no format 'tar'", "expected some of"]),
+    ("measuring.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
+    ("measuring.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
+    ("exports.voc_server", ["{segmenter}", "--output", "{out}"], ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"]),
+    ("exports.voc_server", ["{none}.pth", "--output", "{out}"], ["there is no file", "give the path of a .pth file"]),
+    ("exports.convert", ["{none}.pth", "{out}.pth"], ["none.pth"]),
+    ("exports.convert", ["{tensors}", "{out}.pth"], ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"]),
+    ("exports.convert", ["{segmenter}", "{text}"], ["exists already", "give another name, or remove it first"]),
+    ("exports.onnx", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
+    ("exports.onnx", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
+    ("report", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
+    ("utils.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
+    ("utils.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
 ]  # fmt: skip
-MAINS = {"utils.checkpoint": "utils.describe"}  # where `main` lies, if elsewhere
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own pictures
 
 
@@ -227,7 +227,7 @@ def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world,
     words = [filled(word, world) for word in arguments]
     if command == "infer" and "--output" not in words:
         words += ["--output", str(tmp_path / "out")]
-    ended = call(MAINS.get(command, command), *words)
+    ended = call(command, *words)
     assert ended.code == 2, ended.out + ended.err
     assert "Traceback" not in ended.err
     *_, message = ended.err.strip().splitlines()
@@ -237,7 +237,7 @@ def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world,
 
 
 def test_every_command_has_rows():
-    files = [path for part in (".", "data", "models", "stages", "utils") for path in (ROOT / part).glob("*.py")]
+    files = [path for part in (".", *ROOMS) for path in (ROOT / part).glob("*.py")]
     commands = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
         for path in files
@@ -258,7 +258,7 @@ ADVICE = re.compile(
 def messages() -> list[tuple[str, str]]:
     """Place and text of every `raise UserError(...)` whose text stands there; what a function builds is left out."""
     found = []
-    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ("data", "models", "stages", "utils") for path in (ROOT / room).glob("*.py")):  # fmt: skip
+    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py")):  # fmt: skip
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Raise)

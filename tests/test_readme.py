@@ -15,7 +15,7 @@ from PIL import Image
 
 from data.artifacts import read_mask
 from data.shapes import SHAPES_CLASSES, scenes
-from tests.test_scripts import ROOT, Ended, call
+from tests.project import ROOT, Ended, call
 
 TINY = (
     "device=cpu", "workers=0", "model.backbone=efficientnet_lite0", "model.weights=none", "cam.epochs=1", "cam.batch_size=4",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_scripts import ROOT, new_project
+from tests.project import ROOT, new_project
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
 LIMIT = 600  # seconds of silence after which something hangs

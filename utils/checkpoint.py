@@ -1,12 +1,11 @@
 """Checkpoints that describe themselves: what kind of network, which classes, which backbone, which settings.
 
 A file holds plain values and tensors only and is read with `weights_only=True`, so opening one never runs code.
-`python -m utils.checkpoint FILE` prints what a file is.
+`python -m utils.describe FILE` prints what a file is.
 """
 
 import pickle
 import struct
-import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 
-from utils.errors import UserError, run_script
+from utils.errors import UserError
 from utils.files import atomic_path
 
 FORMAT = "ibbnet"
@@ -154,9 +153,3 @@ def _check_unpacked_size(path: Path) -> None:
             unpacked = sum(entry.file_size for entry in archive.infolist())
         if unpacked > path.stat().st_size:
             raise ValueError(f"it would unpack to {unpacked} bytes")
-
-
-if __name__ == "__main__":
-    from utils.describe import main  # which needs this module
-
-    sys.exit(run_script(main))

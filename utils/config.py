@@ -1,37 +1,25 @@
-"""The one configuration: `config.yaml` -> frozen dataclasses.
+"""Every setting with its type, default and bounds, as frozen dataclasses; `config.yaml` shows them with a comment each.
 
-    cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
+    cfg = load_config("config.yaml", preset="voc12")    # utils/config_file.py
+    cfg.cam.epochs
 
-The dataclasses below hold every setting with its type and default; `config.yaml` shows them with a comment each and adds
-presets, named blocks of overrides. `--set` beats the preset, the preset beats the file, the file beats the defaults.
-Unknown keys, wrong types and values out of range are `UserError`s that name the key, the line and the nearest known key.
+A setting is added here, in `config.yaml`, and in the `reads` of the stages that read it (train.py).
 """
 
-import contextlib
 import dataclasses
-import difflib
-import os
-import re
-import sys
-import types
 import typing
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-
-from utils.errors import UserError
-from utils.yaml_text import NOT_YAML, parse_yaml
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Which pictures, with which labels (data/)."""
 
-    kind: Literal["voc", "coco", "folder", "shapes"] = "voc"
+    kind: str = "voc"  # of data.index.KINDS
     root: str = "data/VOCdevkit/VOC2012"
     train_list: str = "train_aug"
     val_list: str = "val"
@@ -51,7 +39,7 @@ class DataConfig:
 class ModelConfig:
     """The backbone (models/backbone.py)."""
 
-    backbone: str = "resnet50"
+    backbone: str = "resnet50"  # of models.backbone.BACKBONES, or timm/NAME
     weights: str = "imagenet"
 
 
@@ -116,10 +104,10 @@ class SeedsConfig:
 class AffinityConfig:
     """Stages `affinity` (IRN's confident labels and network) and `walk` (over learned or over features' affinities)."""
 
-    kind: Literal["none", "learned", "features"] = "none"
+    kind: str = "none"  # or of stages.walk.WALKS
     fg_threshold: float = 0.30
     bg_threshold: float = 0.05
-    refine: Literal["auto", "none", "par", "crf"] = "auto"
+    refine: str = "auto"  # none, or of stages.refinement.REFINEMENTS
     displacement: bool = False
     crop_size: int = 512
     scale_range: tuple[float, float] = (0.5, 1.5)
@@ -144,13 +132,13 @@ class AffinityConfig:
 
 @dataclass(frozen=True)
 class PseudoConfig:
-    """Stage `pseudo`: maps -> masks (models/pseudo.py, models/refine.py)."""
+    """Stage `pseudo`: maps -> masks (models/pseudo.py, stages/refinement.py)."""
 
     background: Literal["threshold", "power"] = "threshold"
     threshold: float = 0.25
     power: float = 4.0
     ignore_band: float = 0.0
-    refine: Literal["none", "par", "crf"] = "none"
+    refine: str = "none"  # or of stages.refinement.REFINEMENTS
     par_iterations: int = 10
     crf_iterations: int = 10
 
@@ -282,61 +270,6 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 }
 
 
-def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file.
-
-    Args:
-        path: a YAML file; None takes the defaults alone.
-        preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
-        overrides: `key.sub=value` strings; the value is read as YAML.
-
-    Raises:
-        UserError: no such file or preset, bad YAML, unknown key, wrong type, value out of range.
-    """
-    values: dict[str, tuple[Any, str]] = {}  # dotted key -> (value, where it was said)
-    if path is not None:
-        document, lines = _read_yaml(Path(path))
-        presets = document.pop("presets", None) or {}
-        named = document.pop("preset", None)
-
-        def where(key: str) -> str:
-            return f"{path}, line {lines[key]}" if key in lines else str(path)  # merged keys (`<<`) have no line
-
-        if not isinstance(presets, dict):
-            raise UserError(f"{where('presets')}: 'presets' must hold named blocks of settings, found {_said(presets)}")
-        values |= _flatten(document, where)
-        preset = preset if preset is not None else named
-        if preset is not None:
-            preset = str(preset)
-            if preset not in presets:
-                raise UserError(
-                    f"{path}: there is no preset '{preset}'{_nearest(str(preset), presets)}; known: {', '.join(presets)}"
-                )
-            values |= _flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")))
-    elif preset is not None:
-        raise UserError(
-            f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
-        )
-    return _build(values | _parse_overrides(overrides))
-
-
-def config_from_dict(nested: dict[str, Any], where: str) -> Config:
-    """The configuration that `to_dict` wrote, for example inside a checkpoint.
-
-    A file outlives settings: those that are not known (any more) are left out with a warning that names them and `where`.
-    """
-    flat = _flatten(nested, lambda key: where)
-    unknown = sorted(set(flat) - set(known_keys()))
-    if unknown:
-        warnings.warn(f"{where}: settings {', '.join(unknown)} are not known here and are left out", stacklevel=2)
-    return _build({key: value for key, value in flat.items() if key not in unknown})
-
-
-def override(cfg: Config, overrides: Sequence[str]) -> Config:
-    """A configuration with `key.sub=value` strings on top."""
-    return _build(_flatten(to_dict(cfg), lambda key: key) | _parse_overrides(overrides))
-
-
 def to_dict(cfg: Any) -> dict[str, Any]:
     """Plain nested dictionaries and lists of a configuration or one section of it."""
     return {name: list(value) if isinstance(value, tuple) else to_dict(value) if dataclasses.is_dataclass(value) else value
@@ -359,183 +292,7 @@ def known_keys(section: type = Config, prefix: str = "") -> dict[str, Any]:
     return keys
 
 
-def _parse_overrides(overrides: Sequence[str]) -> dict[str, tuple[Any, str]]:
-    values: dict[str, tuple[Any, str]] = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
-        try:
-            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
-        except NOT_YAML as error:
-            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
-    return values
-
-
-def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The document and the line of every dotted key in it."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"configuration file {path} cannot be read ({error}); check the path") from error
-    try:
-        node, document = parse_yaml(text)
-    except NOT_YAML as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}; mend the line") from error
-    document = document or {}
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: expected 'key: value' lines, found a {type(document).__name__}")
-    lines: dict[str, int] = {}
-
-    def walk(mapping: yaml.Node | None, prefix: str) -> None:
-        if isinstance(mapping, yaml.MappingNode):
-            for key, value in mapping.value:
-                dotted = f"{prefix}{key.value}"
-                if dotted in lines:
-                    raise UserError(
-                        f"{path}, line {key.start_mark.line + 1}: '{dotted}' was already set in line {lines[dotted]}"
-                    )
-                lines[dotted] = key.start_mark.line + 1
-                walk(value, dotted + ".")
-
-    walk(node, "")
-    return document, lines
-
-
-def _flatten(
-    nested: dict[str, Any], where: typing.Callable[[str], str], prefix: str = ""
-) -> dict[str, tuple[Any, str]]:
-    """Nested mappings as dotted keys; a mapping is opened only where it names a section."""
-    if not isinstance(nested, dict):
-        raise UserError(f"{where(prefix.rstrip('.'))}: expected 'key: value' lines, found {_said(nested)}")
-    sections = {
-        f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(typing.get_type_hints(Config)[f.name])
-    }
-    flat: dict[str, tuple[Any, str]] = {}
-    for name, value in nested.items():
-        key = f"{prefix}{name}"
-        if not prefix and name in sections:
-            flat |= _flatten({} if value is None else value, where, f"{key}.")
-        else:
-            flat[key] = (value, where(key))
-    return flat
-
-
-def _build(values: dict[str, tuple[Any, str]]) -> Config:
-    keys = known_keys()
-    sections: dict[str, dict[str, Any]] = {}
-    for key, (value, where) in values.items():
-        if key not in keys:
-            raise UserError(f"{where}: unknown setting '{key}'{_nearest(key, keys) or '; config.yaml lists all'}")
-        value = _convert(value, keys[key], key, where)
-        low, high = BOUNDS.get(key, (None, None))
-        for number in value if isinstance(value, tuple) else (value,):
-            if (low is not None and number < low) or (high is not None and number > high):
-                expected = f"between {low} and {high}" if high is not None else f"at least {low}"
-                raise UserError(f"{where}: '{key}' must be {expected}, found {_said(number)}")
-        section, _, name = key.rpartition(".")
-        sections.setdefault(section, {})[name] = value
-    top = sections.pop("", {})
-    hints = typing.get_type_hints(Config)
-    cfg = Config(**top, **{name: hints[name](**settings) for name, settings in sections.items()})
-    _check_together(cfg, {key: where for key, (_, where) in values.items()})
-    return cfg
-
-
-def _check_together(cfg: Config, where: dict[str, str]) -> None:
-    """Rules that take more than one setting."""
-    ranges = {
-        "cam.resize_long": cfg.cam.resize_long,
-        "affinity.scale_range": cfg.affinity.scale_range,
-        "segment.scale_range": cfg.segment.scale_range,
-    }
-    for key, (low, high) in ranges.items():
-        if low > high:
-            raise UserError(f"{where[key]}: '{key}' is a range, expected the smallest first, found [{low}, {high}]")
-    ordered = (
-        ("prm.lo", cfg.prm.lo, "prm.hi", cfg.prm.hi),
-        ("affinity.bg_threshold", cfg.affinity.bg_threshold, "affinity.fg_threshold", cfg.affinity.fg_threshold),
-    )
-    for low_key, low, high_key, high in ordered:
-        if low > high:
-            said = " and ".join(dict.fromkeys(where[key] for key in (low_key, high_key) if key in where))
-            raise UserError(f"{said}: '{low_key}' ({low}) must not be above '{high_key}' ({high})")
-    for color in cfg.data.colors:
-        if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
-            raise UserError(f"{where['data.colors']}: 'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'")
-    for key, scales in (
-        ("cam.scales", cfg.cam.scales),
-        ("ibb.scales", cfg.ibb.scales),
-        ("segment.scales", cfg.segment.scales),
-    ):
-        if not scales:
-            raise UserError(f"{where[key]}: '{key}' needs at least one scale, for example [1.0]")
-
-
-def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
-    """`value` as the annotated type, or a `UserError`."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is tuple:
-        open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
-        if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
-            many = "a list" if open_ended else f"a list of {len(arguments)} values"
-            raise UserError(f"{where}: '{key}' must be {many} of type {arguments[0].__name__}, found {_said(value)}")
-        return tuple(_convert(item, arguments[0], key, where) for item in value)
-    if origin is Literal:
-        if value is False and "off" in arguments:  # YAML reads a bare off as False
-            value = "off"
-        if value not in arguments:
-            raise UserError(
-                f"{where}: '{key}' must be one of {', '.join(arguments)}, found {_said(value)}{_nearest(str(value), arguments)}"
-            )
-        return value
-    if origin is types.UnionType:
-        raise TypeError(f"union types are not supported in the configuration: {key}")
-    if annotation is float:
-        if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
-            with contextlib.suppress(ValueError):
-                value = float(value)
-        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-            return float(value)
-    elif annotation is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif annotation is str and value is None:
-        return ""
-    elif annotation is str and isinstance(value, str) and not _is_text(value):
-        raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {_said(value)}")
-    elif isinstance(value, annotation):
-        return value
-    elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    raise UserError(
-        f"{where}: '{key}' must be of type {annotation.__name__}, found {_said(value)} ({type(value).__name__})"
-    )
-
-
-def _is_text(value: str) -> bool:
-    """Whether the system can have it in a path."""
-    try:
-        return b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
-
-
-def _said(value: Any) -> str:
-    """A value for a message, no longer than a line."""
-    try:
-        text = repr(value)
-    except ValueError:  # Python writes no number of more than 4,300 digits
-        text = "a number of thousands of digits"
-    return text if len(text) <= 100 else f"{text[:97]}..."
-
-
-def _nearest(word: str, known: typing.Iterable[str]) -> str:
-    known = [str(name) for name in known]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if not close:  # the last part alone: `epoch` finds `cam.epochs`
-        last = {name.rpartition(".")[2]: name for name in known}
-        close = [last[name] for name in difflib.get_close_matches(word.rpartition(".")[2], last, n=1, cutoff=0.6)]
-    return f"; did you mean '{close[0]}'?" if close else ""
+def setting_names(section: str, but: Iterable[str] = ()) -> tuple[str, ...]:
+    """The dotted keys of a section, without those of the names in `but`."""
+    left_out = {f"{section}.{name}" for name in but}
+    return tuple(key for key in known_keys() if key.startswith(f"{section}.") and key not in left_out)

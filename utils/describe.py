@@ -1,9 +1,10 @@
-"""What a weight file is, in words: `python -m utils.checkpoint FILE`.
+"""What a weight file is, in words: `python -m utils.describe FILE`.
 
 Our own checkpoints say it themselves; other files are known by the names of their entries.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from utils.checkpoint import FORMAT, Checkpoint, load_tensors, to_checkpoint
 from utils.config import Config, to_dict
-from utils.errors import UserError
+from utils.errors import UserError, run_script
 
 SHOWN = 6  # names of entries of a file that nobody knows
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state", "network")  # under which programs keep the weights
@@ -150,9 +151,13 @@ def _type_of(content: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m utils.checkpoint", description="Print what weight files are.")
+    parser = argparse.ArgumentParser(prog="python -m utils.describe", description="Print what weight files are.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a .pth file: ours, torchvision's, IRN's, any other")
     for number, path in enumerate(parser.parse_args().files):
         lines = describe(path)
         width = max(len(title) for title, _ in lines)
         print("\n" * bool(number) + "\n".join(f"{title:{width}}  {text}" for title, text in lines))
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -134,6 +134,9 @@ class ResumableSampler(Protocol):
     def __iter__(self) -> Iterator: ...
 
 
+Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, batch on the device) -> named scalars
+
+
 @dataclass(frozen=True)
 class Schedule:
     """SGD with the poly schedule: lr * (1 - step / steps) ** power."""
@@ -151,7 +154,7 @@ def train_network(
     stage: str,
     network: nn.Module,
     head: nn.Module,
-    losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
+    losses: Losses,
     dataset: Dataset,
     sampler: ResumableSampler,
     schedule: Schedule,
@@ -175,67 +178,85 @@ def train_network(
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
-    torch.manual_seed(
-        seed + rank()
-    )  # each process has its own dropout; what they share, pictures and weights, has other seeds
+    # Each process has its own dropout; what they share, pictures and weights, has other seeds.
+    torch.manual_seed(seed + rank())
     if sampler.batch_size < world_size():
         raise UserError(f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
                         f"which needs one; raise {stage}.batch_size, or start fewer processes")  # fmt: skip
     sampler.split(rank(), world_size())
-    optimizer = _optimizer(network, head, schedule)
-    steps = schedule.epochs * sampler.steps_per_epoch
-    poly = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power)
-    scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
-    path = run.path(f"{stage}.last.pth")
-    state = TrainingState(path, run.fingerprint, compute.device, network, optimizer, poly, scaler)
+    per_epoch = sampler.steps_per_epoch
+    steps = schedule.epochs * per_epoch
+    descent = _Descent(network, head, losses, schedule, steps, compute)
+    state = TrainingState(run.path(f"{stage}.last.pth"), run.fingerprint, compute.device, descent.parts())
     step, totals = state.load()
     if step:
         run.log(f"{stage:9} resumed at step {step} of {steps}")
     loader = _loader(dataset, sampler, compute, workers)
-    forward = compute.forward(network)
-    network.train()
+    descent.begin()
     poll = Poll()
     with deferred_interrupt("stopping after this step") as stop:
-        for epoch in range(step // sampler.steps_per_epoch, schedule.epochs):
-            first = step % sampler.steps_per_epoch
+        for epoch in range(step // per_epoch, schedule.epochs):
+            first = step % per_epoch
             sampler.start(epoch, first)
-            if not first:
-                totals = {}
+            totals = totals if first else {}
             started = time.perf_counter()
             title = f"{stage} epoch {epoch + 1}/{schedule.epochs}"
-            for batch in progress(loader, sampler.steps_per_epoch, title, first, unit="step"):
-                batch = {name: _to_device(value, compute) for name, value in batch.items()}
-                with compute.autocast():
-                    terms = losses(forward, batch)
-                loss = torch.stack(list(terms.values())).sum()
-                optimizer.zero_grad(set_to_none=True)
-                # Gradients of processes are averaged, and the loss is the sum of their parts.
-                scaler.scale(loss * world_size()).backward()
-                scaler.step(optimizer)
-                scaler.update()
-                poly.step()
-                step += 1
+            for batch in progress(loader, per_epoch, title, first, unit="step"):
                 # Summed on the device: reading a value here would wait for it.
-                for name, value in (terms | {"loss": loss}).items():
-                    totals[name] = totals.get(name, 0) + value.detach()
+                for name, value in descent.step(batch).items():
+                    totals[name] = totals.get(name, 0) + value
+                step += 1
                 stopping, saving = poll.ask(stop.is_set(), state.is_due())
                 # The end of an epoch is saved below, once it is known to be sound.
-                if (stopping or saving) and step % sampler.steps_per_epoch:
+                if (stopping or saving) and step % per_epoch:
                     state.save(step, totals)
                     if stopping:
                         raise KeyboardInterrupt(f"in stage {stage} at step {step} of {steps}, which is kept")
             poll.close()
-            means = _means(totals, sampler.steps_per_epoch)
-            if not means["loss"] < float("inf"):
-                raise UserError(f"training of stage '{stage}' diverged in epoch {epoch + 1} (loss {means['loss']}); "
-                                f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
-            rate = (sampler.steps_per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-            _record_epoch(run, stage, epoch + 1, schedule.epochs, step, rate, means)
+            rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
+            _record_epoch(run, stage, epoch + 1, schedule, step, rate, _means(totals, per_epoch))
             state.save(step, totals)
             if any_of(stop.is_set()):
                 raise KeyboardInterrupt(f"in stage {stage} after epoch {epoch + 1} of {schedule.epochs}, which is kept")
     network.eval()
-    return _means(totals, sampler.steps_per_epoch)
+    return _means(totals, per_epoch)
+
+
+class _Descent:
+    """A network on its way down: its forward pass, losses, optimizer and learning rate; `step` takes a batch."""
+
+    def __init__(
+        self, network: nn.Module, head: nn.Module, losses: Losses, schedule: Schedule, steps: int, compute: Compute
+    ):
+        self.network, self.losses, self.compute = network, losses, compute
+        self.optimizer = _optimizer(network, head, schedule)
+        self.poly = torch.optim.lr_scheduler.LambdaLR(
+            self.optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power
+        )
+        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
+
+    def parts(self) -> dict[str, Any]:
+        """What has a state to resume from, by name."""
+        return {"network": self.network, "optimizer": self.optimizer, "poly": self.poly, "scaler": self.scaler}
+
+    def begin(self) -> None:
+        """To be called once the state is loaded."""
+        self.forward = self.compute.forward(self.network)
+        self.network.train()
+
+    def step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """One step; the named losses and their sum `loss`, scalars on the device without a graph."""
+        batch = {name: _to_device(value, self.compute) for name, value in batch.items()}
+        with self.compute.autocast():
+            terms = self.losses(self.forward, batch)
+        loss = torch.stack(list(terms.values())).sum()
+        self.optimizer.zero_grad(set_to_none=True)
+        # Gradients of processes are averaged, and the loss is the sum of their parts.
+        self.scaler.scale(loss * world_size()).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.poly.step()
+        return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
 
 
 def _optimizer(network: nn.Module, head: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
@@ -265,11 +286,15 @@ def _loader(dataset: Dataset, sampler: ResumableSampler, compute: Compute, worke
 
 
 def _record_epoch(
-    run: Run, stage: str, epoch: int, epochs: int, step: int, rate: float, means: dict[str, float]
+    run: Run, stage: str, epoch: int, schedule: Schedule, step: int, rate: float, means: dict[str, float]
 ) -> None:
+    """Note an epoch's losses, or refuse them where they are no numbers."""
+    if not means["loss"] < float("inf"):
+        raise UserError(f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
+                        f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
     run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-    run.log(f"{stage:9} epoch {epoch}/{epochs}: {shown} ({rate:.1f} pictures/s)")
+    run.log(f"{stage:9} epoch {epoch}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:

@@ -1,40 +1,33 @@
-"""A run folder and the stages that fill it.
+"""A run folder: its files, its log, and the record of its stages (utils/pipeline.py runs them).
 
-    runs/NAME/config.yaml   the resolved configuration
-    runs/NAME/run.json      versions, commit, device, command
-    runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
-    runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
-
-A stage's fingerprint covers the settings that it reads, its input data and its upstream stages' fingerprints. A stage whose
-fingerprint is recorded and whose output is there is up to date; the others are run, in order.
+runs/NAME/config.yaml   the resolved configuration
+runs/NAME/run.json      versions, commit, device, command
+runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
+runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
 """
 
-import contextlib
-import filecmp
 import json
 import platform
-import resource
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from utils.config import Config, to_dict, to_yaml
-from utils.console import NORMAL, say, table_of
-from utils.distributed import barrier, from_main, gather, is_main, world_size
+from utils.config import Config, to_yaml
+from utils.console import NORMAL, say
+from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
 from utils.events import Events
-from utils.files import all_to_disk, atomic_path, digest, is_whole, write_json, write_text, writing
+from utils.files import all_to_disk, write_json, write_text, writing
 from utils.metrics_log import append_metrics
 
+RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
+PARENTS = 3  # a run folder's masks and seeds lie at most this deep in it
 LATEST = 1e11  # seconds since 1970 that a time can be, in the year 5138
 
 
@@ -58,7 +51,7 @@ class Run:
     def _begin(self, cfg: Config, command: Sequence[str]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / "config.yaml", to_yaml(cfg))
+            write_text(self.folder / RUN_SETTINGS, to_yaml(cfg))
         except (OSError, UserError) as error:
             raise UserError(
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
@@ -83,9 +76,18 @@ class Run:
 
     def _open(self) -> None:
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
-        self.stage = self.fingerprint = ""  # of the stage that is running
+        self.begin("", "", "")
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
+
+    def begin(self, stage: str, fingerprint: str, look: str) -> None:
+        """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`)."""
+        self.stage, self.fingerprint, self.look = stage, fingerprint, look
+
+    def is_recorded(self) -> bool:
+        """Whether the running stage was done before, as it would be done now."""
+        entry = self.stages.get(self.stage, {})
+        return entry.get("fingerprint") == self.fingerprint and entry.get("look", "") == self.look
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -114,24 +116,25 @@ class Run:
         """
         all_to_disk()  # before it is called done
         barrier()
-        self.stages[stage] = from_main(lambda: {"fingerprint": self.fingerprint, "finished": time.time(), **entry})
+        look = {"look": self.look} if self.look else {}
+        self.stages[stage] = from_main(
+            lambda: {"fingerprint": self.fingerprint, **look, "finished": time.time(), **entry}
+        )
         if is_main():
-            write_json(self.path("stages.json"), self.stages, durable=True)
+            write_json(self.path(RUN_RECORD), self.stages, durable=True)
             self.path(f"{stage}.last.pth").unlink(missing_ok=True)
             self.events.close()
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
-        folder, marker = self.path(name), self.path(name, ".fingerprint")
-        if from_main(
-            lambda: not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != self.fingerprint
-        ):
+        folder, marker, made_as = self.path(name), self.path(name, ".fingerprint"), self.fingerprint + self.look
+        if from_main(lambda: not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != made_as):
             self.replace_output()
             if is_main():
                 with writing(folder):
                     if folder.is_dir():
                         shutil.rmtree(folder)
-                write_text(marker, self.fingerprint)
+                write_text(marker, made_as)
         barrier()
         return folder
 
@@ -143,7 +146,7 @@ class Run:
         if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
             del self.stages[self.stage]
             if is_main():
-                write_json(self.path("stages.json"), self.stages, durable=True)
+                write_json(self.path(RUN_RECORD), self.stages, durable=True)
 
     def forget_state(self) -> None:
         """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
@@ -152,7 +155,7 @@ class Run:
             state.unlink()
 
     def _read_stages(self) -> dict[str, dict[str, Any]]:
-        path = self.path("stages.json")
+        path = self.path(RUN_RECORD)
         if not path.is_file():
             return {}
         try:
@@ -168,147 +171,10 @@ class Run:
             ) from error
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One step of the pipeline.
-
-    Attributes:
-        name: as in `--stages`.
-        title: what it does, for people.
-        run: does the work; returns the figures to note and show.
-        reads: the settings that it depends on, sections or dotted keys.
-        upstream: stages whose output it reads.
-        inputs: anything that JSON can hold which stands for the data that it reads.
-        complete: whether its output is all there.
-        skip: the reason why it has nothing to do under these settings; None if it has. Its input then passes on.
-        writes_checkpoint: the name of the network that it trains, for `checkpoints/best_model.pth`.
-        shows_result: whether its figures are shown as a table when it is done; a stage that logs its own does without.
-    """
-
-    name: str
-    title: str
-    run: Callable[[Config, Run], dict[str, Any]]
-    reads: tuple[str, ...]
-    upstream: tuple[str, ...] = ()
-    inputs: Callable[[Config], Any] = field(default=lambda cfg: None)
-    complete: Callable[[Config, Run], bool] = field(default=lambda cfg, run: True)
-    skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
-    writes_checkpoint: str | None = None
-    shows_result: bool = True
-
-
-def run_stages(
-    stages: Sequence[Stage],
-    cfg: Config,
-    run: Run,
-    only: Sequence[str] = (),
-    after: Callable[[Config, Run], None] = lambda cfg, run: None,
-) -> None:
-    """Run what is missing or stale, in order, and say so per stage.
-
-    Args:
-        stages: the whole pipeline.
-        only: names to restrict it to; the others keep what they have made so far.
-        after: called after each stage that was run, and at the end; of several processes by the main one.
-
-    Raises:
-        UserError: an unknown name in `only`, or a stage that needs one that has not run.
-    """
-    names = [stage.name for stage in stages]
-    for name in only:
-        if name not in names:
-            raise UserError(f"--stages: there is no stage '{name}'; known: {', '.join(names)}")
-    fingerprints: dict[str, str] = {}  # "" for a stage that has never run
-    source: dict[str, str] = {}  # a skipped stage passes on the output of another
-    for stage in stages:
-        asked = not only or stage.name in only
-        missing = [source[name] for name in stage.upstream if not fingerprints[name]]
-        reason = from_main(partial(stage.skip, cfg))
-        if reason is not None:
-            source[stage.name] = source[stage.upstream[0]] if stage.upstream else stage.name
-            fingerprints[stage.name] = "" if missing else digest([fingerprints[name] for name in stage.upstream])
-            if asked:
-                run.log(f"{stage.name:9} skipped: {reason}")
-            continue
-        source[stage.name] = stage.name
-        if not asked:
-            # What it made stands for it, be it stale: the stages asked for work on what is there.
-            fingerprints[stage.name] = run.stages.get(stage.name, {}).get("fingerprint", "")
-            continue
-        if missing:
-            raise UserError(f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
-                            f"--stages {missing[0]},{stage.name}")  # fmt: skip
-        run.stage = stage.name
-        run.fingerprint, up_to_date = from_main(partial(_look_at, stage, cfg, run, fingerprints))
-        fingerprints[stage.name] = run.fingerprint
-        if up_to_date:
-            run.log(f"{stage.name:9} up to date")
-            run.forget_state()
-        else:
-            if run.stages.get(stage.name, {}).get("fingerprint") == run.fingerprint:
-                run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
-            _run_stage(stage, cfg, run)
-            if is_main():
-                after(cfg, run)
-    if is_main():
-        _publish(stages, cfg, run)
-        after(cfg, run)
-
-
-def _look_at(stage: Stage, cfg: Config, run: Run, fingerprints: dict[str, str]) -> tuple[str, bool]:
-    """A stage's fingerprint, and whether it has nothing to do."""
-    upstream = [fingerprints[name] for name in stage.upstream]
-    now = digest([stage.name, _settings(cfg, stage.reads), stage.inputs(cfg), upstream])
-    return now, run.stages.get(stage.name, {}).get("fingerprint") == now and stage.complete(cfg, run)
-
-
-def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
-    run.log(f"{stage.name:9} {stage.title}")
-    reset_peak_memory()
-    started = time.perf_counter()
-    try:
-        result = stage.run(cfg, run)
-    except KeyboardInterrupt as stop:
-        raise KeyboardInterrupt(str(stop) or f"in stage {stage.name}; what it has made so far is kept") from stop
-    seconds = time.perf_counter() - started
-    each = gather(peak_memory())
-    memory = {name: max(peak[name] for peak in each) for name in each[0]}
-    run.finish(
-        stage.name,
-        seconds=round(seconds, 1),
-        peak_memory_mb={name: round(size / 2**20) for name, size in memory.items()},
-        result=result,
-    )
-    sizes = ", ".join(f"{name} {size / 2**30:.1f} GB" for name, size in memory.items())
-    run.log(f"{stage.name:9} done in {duration(seconds)} (peak {sizes})")
-    figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
-    if figures and stage.shows_result:
-        run.log(table_of(figures))
-    if stage.writes_checkpoint and is_main():
-        _publish([stage], cfg, run)
-
-
-def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
-    """Put the network that was trained last where evaluate.py and infer.py look for it."""
-    trained = [stage for stage in stages if stage.writes_checkpoint and stage.name in run.stages]
-    if not trained:
-        return
-    latest = max(trained, key=lambda stage: run.stages[stage.name]["finished"])
-    source = run.path(str(latest.writes_checkpoint))
-    published = Path(cfg.checkpoint)
-    if is_whole(source) and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
-        with atomic_path(cfg.checkpoint, durable=True) as temporary:
-            shutil.copyfile(source, temporary)
-
-
-def _settings(cfg: Config, keys: tuple[str, ...]) -> dict[str, Any]:
-    values = {}
-    for key in keys:
-        value: Any = to_dict(cfg)
-        for part in key.split("."):
-            value = value[part]
-        values[key] = value
-    return values
+def run_of(folder: Path) -> Path | None:
+    """The run folder that a folder of seeds or masks lies in, if any."""
+    parents = [folder.absolute(), *folder.absolute().parents][: PARENTS + 1]
+    return next((path for path in parents if all((path / name).is_file() for name in (RUN_SETTINGS, RUN_RECORD))), None)
 
 
 def _is_entry(entry: Any) -> bool:
@@ -348,24 +214,6 @@ def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
         else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "platform": platform.platform(),
     }
-
-
-def reset_peak_memory() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is the process's so far
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory() -> dict[str, int]:
-    """Bytes: `memory` of this process, and `cuda` where there is one."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                peak = int(line.split()[1]) * 1024
-    return {"memory": peak} | ({"cuda": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {})
 
 
 def duration(seconds: float) -> str:

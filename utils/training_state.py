@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from utils.checkpoint import load_tensors, save_tensors
 from utils.distributed import barrier, gather, is_main, rank, total, world_size
@@ -20,18 +20,9 @@ class TrainingState:
     A state may be gone on with by another number of processes: they see the same pictures, but draw their dropout anew.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        fingerprint: str,
-        device: torch.device,
-        network: nn.Module,
-        optimizer: Any,
-        poly: Any,
-        scaler: Any,
-    ):
-        self.path, self.fingerprint, self.device = path, fingerprint, device
-        self.parts = {"network": network, "optimizer": optimizer, "poly": poly, "scaler": scaler}
+    def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):
+        """`parts` by name: what has a state of its own, such as the network and its optimizer."""
+        self.path, self.fingerprint, self.device, self.parts = path, fingerprint, device, parts
         self.saved_at = time.monotonic()
 
     def load(self) -> tuple[int, dict[str, Tensor]]:

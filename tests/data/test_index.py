@@ -3,7 +3,8 @@ import pytest
 
 from data.artifacts import voc_palette
 from data.index import class_palette, open_index
-from utils.config import DataConfig, load_config
+from utils.config import DataConfig
+from utils.config_file import load_config
 from utils.errors import UserError
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.backbone import IMAGENET_MEAN, IMAGENET_STD
+from models.chain import IMAGENET_MEAN, IMAGENET_STD
 
 
 def reference(name: str) -> dict[str, np.ndarray]:

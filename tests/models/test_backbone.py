@@ -8,15 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from models.backbone import (  # timm and torchvision by way of it: it makes them load beside any torch
-    build_backbone,
-    lite0_imagenet_state,
-    load_state,
-    stage_number,
-    timm,
-    torchvision,
-)
+from models.backbone import build_backbone
+from models.chain import load_state, stage_number
 from models.classifier import build_classifier, build_imagenet_classifier
+from models.efficientnet_lite0 import (  # by way of models/, which makes it load beside any torch
+    lite0_imagenet_state,
+    timm,
+)
+from models.resnet import torchvision
 from tests.models.reference import load_by_formula, reference, reference_image
 from tests.models.tiny import TinyBackbone
 from utils.errors import UserError
@@ -261,7 +260,10 @@ def test_weights_of_a_timm_network_that_cannot_be_had(monkeypatch):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(UserError, match=r"unknown backbone 'resnet51'; known: resnet50, .*timm/NAME"):
+    with pytest.raises(
+        UserError,
+        match=r"'model.backbone' must be one of resnet50, .*timm/NAME, found 'resnet51'; did you mean 'resnet50'",
+    ):
         build_backbone("resnet51", "none")
     for name in ("nonsense", "hf-hub:somebody/network", "hf_hub:a/b", "local-dir:/tmp", "../x", ""):
         with pytest.raises(UserError, match=rf"timm/{name}.*timm\.list_models"):

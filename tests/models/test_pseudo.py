@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from models.par import par
 from models.pseudo import IGNORE, confident_labels, pseudo_mask, upsample
-from models.refine import par
 
 CLASSES = torch.tensor([4, 0, 11])
 

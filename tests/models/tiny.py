@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from models.backbone import Backbone
+from models.chain import Backbone
 from models.classifier import Classifier
 
 

@@ -14,7 +14,7 @@ from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.networks import load_affinity, load_classifier, load_network, save_network
 from tests.models.tiny import picture
-from tests.test_scripts import call
+from tests.project import call
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config import Config
 from utils.errors import UserError

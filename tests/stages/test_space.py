@@ -10,7 +10,7 @@ from data.index import open_index
 from models.segmenter import build_segmenter
 from stages import space
 from stages.space import require_network_space, require_picture_space
-from tests.test_scripts import new_project
+from tests.project import new_project
 from utils.config import DataConfig
 from utils.errors import UserError
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.artifacts import read_mask, read_seed
 from stages.networks import load_affinity
-from tests.test_scripts import Project, call, finished, names, project  # noqa: F401  (fixtures)
+from tests.project import Project, call, names
 
 LEARNED = (
     "affinity.kind=learned", "affinity.refine=par", "affinity.epochs=2", "affinity.batch_size=3", "affinity.crop_size=64",
@@ -20,7 +20,7 @@ def set_all(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
-def test_learned_walk_goes_on_from_the_seeds(project: Project):  # noqa: F811
+def test_learned_walk_goes_on_from_the_seeds(project: Project):
     ended = project.train(*set_all(*LEARNED))
     assert ended.code == 0, ended.err
     assert ended.stages("up to date") == ["cam", "seeds", "ladder"]
@@ -45,7 +45,7 @@ def test_learned_walk_goes_on_from_the_seeds(project: Project):  # noqa: F811
     assert shorter.stages("done") == ["walk", "pseudo", "segment", "report"]
 
 
-def test_displacement_changes_no_mask(project: Project):  # noqa: F811
+def test_displacement_changes_no_mask(project: Project):
     assert project.train(*set_all(*LEARNED), "--stages", "affinity,walk").code == 0
     name = names(project, "train")[0]
     without = read_seed(project.run / "walked" / f"{name}.npz")
@@ -59,7 +59,7 @@ def test_displacement_changes_no_mask(project: Project):  # noqa: F811
     assert np.abs(with_it.maps - without.maps).max() < 0.02
 
 
-def test_walk_over_features_needs_no_training(project: Project):  # noqa: F811
+def test_walk_over_features_needs_no_training(project: Project):
     ended = project.train(*set_all("affinity.kind=features"), "--stages", "affinity,walk,pseudo")
     assert ended.code == 0, ended.err
     assert ended.stages("done") == ["walk", "pseudo"]
@@ -68,7 +68,7 @@ def test_walk_over_features_needs_no_training(project: Project):  # noqa: F811
         assert walked.maps.max(axis=(1, 2)) == pytest.approx(1)
 
 
-def test_background_that_walks_leaves_less_to_the_classes(project: Project):  # noqa: F811
+def test_background_that_walks_leaves_less_to_the_classes(project: Project):
     maps = []
     for ground in (0.1, 1.0):
         ended = project.train(*set_all(*LEARNED, f"affinity.walk_background={ground}"), "--stages", "affinity,walk")
@@ -79,14 +79,14 @@ def test_background_that_walks_leaves_less_to_the_classes(project: Project):  # 
         assert strong.mean() < 0.6 * weak.mean()
 
 
-def test_unknown_stride_is_named(project: Project):  # noqa: F811
+def test_unknown_stride_is_named(project: Project):
     ended = project.train(*set_all("affinity.kind=features", "affinity.feature_strides=[8, 32]"), "--stages", "walk")
     assert ended.code != 0
     assert "affinity.feature_strides" in ended.err
     assert "32" in ended.err
 
 
-def test_nothing_confident_and_one_picture(project: Project):  # noqa: F811
+def test_nothing_confident_and_one_picture(project: Project):
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
     settings = (
@@ -104,7 +104,7 @@ def test_nothing_confident_and_one_picture(project: Project):  # noqa: F811
 
 @pytest.mark.parametrize("size", [(1, 70), (70, 1), (530, 90)])
 @pytest.mark.parametrize("kind", ["learned", "features"])
-def test_any_size(project: Project, size: tuple[int, int], kind: str):  # noqa: F811
+def test_any_size(project: Project, size: tuple[int, int], kind: str):
     first = names(project, "train")[0]
     path = next((project.folder / "voc/JPEGImages").glob(f"{first}.*"))
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
@@ -114,7 +114,7 @@ def test_any_size(project: Project, size: tuple[int, int], kind: str):  # noqa: 
     assert read_mask(project.run / "pseudo" / f"{first}.png").shape == size
 
 
-def test_affinity_checkpoint_is_no_model_to_predict_with(project: Project):  # noqa: F811
+def test_affinity_checkpoint_is_no_model_to_predict_with(project: Project):
     assert project.train(*set_all(*LEARNED), "--stages", "affinity").code == 0
     ended = call("evaluate", "--config", project.folder / "settings.yaml", "--model_path", project.run / "affinity.pth")
     assert ended.code not in (0, None)

@@ -12,7 +12,8 @@ import torch
 
 from utils import checkpoint as checkpoint_module
 from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
-from utils.config import Config, config_from_dict, to_dict
+from utils.config import Config, to_dict
+from utils.config_file import config_from_dict
 from utils.errors import UserError
 from utils.files import atomic_path, digest, write_json, write_text
 

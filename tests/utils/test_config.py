@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from utils.config import BOUNDS, Config, config_from_dict, known_keys, load_config, override, to_dict, to_yaml
+from utils.config import BOUNDS, Config, known_keys, to_dict, to_yaml
+from utils.config_file import config_from_dict, load_config, override
 from utils.errors import UserError
 
 FILE = Path(__file__).parents[2] / "config.yaml"
@@ -157,7 +158,11 @@ MISTAKES = {
     "list of another length": ("", ["cam.resize_long=[320]"], ["'cam.resize_long'", "a list of 2 values", "int"]),
     "text in a list": ("", ["cam.scales=[1, big]"], ["'cam.scales'", "float", "'big'"]),
     "list for one": ("", ["cam.lr=[0.1]"], ["'cam.lr'", "float"]),
-    "another choice": ("", ["data.kind=voc12"], ["'data.kind'", "voc, coco, folder, shapes", "did you mean 'voc'?"]),
+    "another choice": (
+        "",
+        ["pseudo.background=treshold"],
+        ["'pseudo.background'", "threshold, power", "did you mean 'threshold'?"],
+    ),
     "below": ("cam: {lr: 0.1, epochs: 0}\n", [], ["line 1", "'cam.epochs' must be at least 1, found 0"]),
     "above": ("", ["pseudo.threshold=1.5"], ["'pseudo.threshold' must be between 0 and 1, found 1.5"]),
     "out of range in a list": ("", ["cam.scales=[1, 0]"], ["'cam.scales' must be between 0.1 and 8, found 0"]),

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from utils.checkpoint import Checkpoint, save_checkpoint
-from utils.config import Config, load_config, to_dict
+from utils.config import Config, to_dict
+from utils.config_file import load_config
 from utils.describe import changed_settings, describe
 from utils.errors import UserError
 
@@ -119,7 +120,7 @@ def test_what_holds_no_weights(tmp_path, content):
 
 def test_the_command(tmp_path):
     path = saved(tmp_path / "a.pth", resnet(6, True, head=1000))
-    command = [sys.executable, "-m", "utils.checkpoint"]
+    command = [sys.executable, "-m", "utils.describe"]
     ended = subprocess.run([*command, path, path], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("ResNet-50") == 2

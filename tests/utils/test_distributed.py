@@ -14,7 +14,7 @@ from models.batch_norm import SharedBatchNorm2d, share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.distributed import (
     Board,
     Poll,

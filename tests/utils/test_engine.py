@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
 from utils import training_state
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.engine import Compute, Schedule, choose_compute, train_network
 from utils.errors import UserError
 from utils.run import Run

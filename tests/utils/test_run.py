@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from utils.config import Config, load_config, override
+from utils.config import Config
+from utils.config_file import load_config, override
 from utils.errors import UserError
-from utils.run import Run, Stage, run_stages
+from utils.pipeline import Stage, run_stages
+from utils.run import Run
 
 
 @dataclass

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.config import load_config
+from utils.config_file import load_config
 from utils.errors import UserError
 from utils.yaml_text import MOST_VALUES, NOT_YAML, parse_yaml
 

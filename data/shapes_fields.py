@@ -1,0 +1,122 @@
+"""What the demo's drawings are made of: a frame of coordinates, distance fields, patterns and colours.
+
+A distance field is negative inside a form. Rotation, scale and bending are a change of coordinates, edges are anti-aliased, and
+an object's mask is exact.
+"""
+
+import colorsys
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One drawing's place in a picture.
+
+    Attributes:
+        u, v: (H, W) the drawing's own coordinates of each pixel, bent a little at random.
+        pixel: side of a pixel in those coordinates.
+        random: where the drawing's own variations come from.
+    """
+
+    u: np.ndarray
+    v: np.ndarray
+    pixel: float
+    random: np.random.Generator
+
+    def cover(self, distance: np.ndarray) -> np.ndarray:
+        """Coverage of pixels by the inside (negative side) of a distance field."""
+        return np.clip(0.5 - distance / self.pixel, 0, 1)
+
+
+def make_frame(height: int, width: int, centre: tuple[float, float], scale: float, angle: float, flip: bool,
+               bend: float, random: np.random.Generator) -> Frame:  # fmt: skip
+    """A frame with its origin at `centre` (x, y), `scale` pixels to the unit, turned by `angle` degrees, bent by `bend` units."""
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    x, y = (x - centre[0]) / scale, (y - centre[1]) / scale
+    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    u, v = cosine * x + sine * y, cosine * y - sine * x
+    u = -u if flip else u
+    u = u + bend * smooth_noise(height, width, scale, random)
+    v = v + bend * smooth_noise(height, width, scale, random)
+    return Frame(u, v, 1 / scale, random)
+
+
+def smooth_noise(height: int, width: int, unit: float, random: np.random.Generator) -> np.ndarray:
+    """(H, W) noise about -1..1 that varies over about `unit` pixels."""
+    rows, columns = (int(side / unit) + 4 for side in (height, width))
+    coarse = random.uniform(-1, 1, (rows, columns)).astype(np.float32)
+    shift_y, shift_x = random.uniform(0.5, 1.5, 2)
+    matrix = np.array([[1 / unit, 0, shift_x], [0, 1 / unit, shift_y]], np.float32)
+    return cv2.warpAffine(coarse, matrix, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+
+
+def disc(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, radius: float) -> np.ndarray:
+    return np.hypot(u - centre_u, v - centre_v) - radius
+
+
+def ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float) -> np.ndarray:
+    """Exact at the edge, which is all that is needed: value over gradient length."""
+    a, b = (u - centre_u) / half_u, (v - centre_v) / half_v
+    value = np.hypot(a, b)
+    return (value - 1) * value / np.maximum(np.hypot(a / half_u, b / half_v), 1e-3)
+
+
+def box(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float,
+         corner: float) -> np.ndarray:  # fmt: skip
+    a, b = np.abs(u - centre_u) - half_u + corner, np.abs(v - centre_v) - half_v + corner
+    return np.hypot(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner
+
+
+def capsule(
+    u: np.ndarray, v: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float
+) -> np.ndarray:
+    du, dv = end[0] - start[0], end[1] - start[1]
+    along = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0, 1)
+    return np.hypot(u - start[0] - along * du, v - start[1] - along * dv) - radius
+
+
+def polygon(u: np.ndarray, v: np.ndarray, corners: list[tuple[float, float]]) -> np.ndarray:
+    distance = np.full(u.shape, np.inf, np.float32)
+    inside = np.zeros(u.shape, bool)
+    for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
+        distance = np.minimum(distance, capsule(u, v, start, end, 0.0))
+        if start[1] != end[1]:
+            crossing = (v < start[1]) != (v < end[1])
+            inside ^= crossing & (u < start[0] + (v - start[1]) * (end[0] - start[0]) / (end[1] - start[1]))
+    return np.where(inside, -distance, distance)
+
+
+def stripe_field(t: np.ndarray, period: float, share: float = 0.5) -> np.ndarray:
+    """Distance field of stripes along t that cover that share of each period."""
+    phase = t / period
+    return (np.abs(phase - np.floor(phase) - 0.5) - 0.5 * share) * period
+
+
+def stripes(t: np.ndarray, period: float, frame: Frame) -> np.ndarray:
+    return frame.cover(stripe_field(t, period))
+
+
+def scallops(along: np.ndarray, across: np.ndarray, size: float) -> np.ndarray:
+    """Overlapping rows of round scales, 0 in a scale's middle and 1 at its rim."""
+    row = np.floor(across / (0.6 * size))
+    offset = (along / size + 0.5 * (row % 2)) % 1 - 0.5
+    depth = across / (0.6 * size) - row
+    return np.clip(np.hypot(2 * offset, depth) ** 3, 0, 1)
+
+
+def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
+
+
+def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    return first * (1 - share) + second * share
+
+
+def shaded(colour: np.ndarray, down: np.ndarray, distance: np.ndarray, gloss: float = 0.12) -> np.ndarray:
+    """Light from above, darker towards the rim, with a thin outline."""
+    light = 1 + gloss * np.clip(-down, -1, 1) - 0.45 * np.exp(np.minimum(distance, 0) / 0.045)
+    return np.clip(colour * light[..., None], 0, 1)

@@ -1,0 +1,127 @@
+"""A folder of masks and what is known of it: which class a value stands for, which picture a mask is of.
+
+Three kinds of folder: what infer.py wrote (`classes.json`, `predictions.json`, `masks/`), a folder of a run (`pseudo/`,
+`predictions/given/`, whose `config.yaml` knows the data), and any other, whose classes must be named.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dataset import Index
+from data.images import IMAGE_SUFFIXES
+from data.index import open_index
+from inference.output_folder import CLASSES, PREDICTIONS
+from stages.lists import seed_list
+from utils.config import Config
+from utils.config_file import load_config
+from utils.errors import UserError
+from utils.names import fault_of, shown
+from utils.run import RUN_SETTINGS, run_of
+
+PICTURE_SUFFIX = ".jpg"  # of a picture that nothing is known of
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask, its name (relative path without suffix), and its picture's relative path, with suffix."""
+
+    name: str
+    path: Path
+    picture: str
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Masks, and the class names by mask value."""
+
+    class_names: dict[int, str]
+    masks: tuple[MaskFile, ...]
+
+
+def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | None = None) -> MaskSet:
+    """The masks of a folder.
+
+    Args:
+        folder: of any of the three kinds.
+        classes: names in the order of the values from 1; empty takes what infer.py or the run says.
+        pictures: where the pictures lie, for their file names; None takes what infer.py or the run says, or NAME.jpg where
+            `classes` are given.
+
+    Raises:
+        UserError: no folder, no masks in it, or nobody says which classes they are of.
+    """
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
+    if (folder / PREDICTIONS).is_file():
+        return _with_classes(_of_inference(folder), classes)
+    paths = sorted(folder.rglob("[!.]*.png"))
+    if not paths:
+        raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
+    by_name = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
+    index = None if classes else _index_of(folder, set(by_name))
+    if not classes and index is None:
+        raise UserError(f"{folder} does not say which classes its masks are of: it lies in no run folder whose data can be read; "
+                        "name them in the order of the mask values, --classes cat,dog,...")  # fmt: skip
+    names = tuple(classes) or index.class_names
+    suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
+    if pictures is not None:
+        suffixes = _suffixes(pictures)
+        missing = sorted(set(by_name) - set(suffixes))
+        if missing:
+            raise UserError(f"--pictures {pictures}: there is no picture of mask {by_name[missing[0]]}; expected "
+                            f"{missing[0]}{PICTURE_SUFFIX} or another suffix there")  # fmt: skip
+    masks = (MaskFile(name, path, name + suffixes.get(name, PICTURE_SUFFIX)) for name, path in by_name.items())
+    return MaskSet(dict(enumerate(names, start=1)), tuple(masks))
+
+
+def _of_inference(folder: Path) -> MaskSet:
+    try:
+        report, classes = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PREDICTIONS, CLASSES))
+        rows: list[dict[str, Any]] = report["pictures"]
+        for name in (name for row in rows for name in (row["mask"], row["picture"])):
+            if (fault := fault_of(name)) is not None:  # labels are written by these names
+                raise ValueError(f"the name {shown(name)} {fault}")
+        masks = tuple(
+            MaskFile(str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()), folder / row["mask"], row["picture"])
+            for row in rows
+        )  # fmt: skip
+        names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(
+            f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"
+        ) from error
+    missing = [mask for mask in masks if not mask.path.is_file()]
+    if missing:
+        raise UserError(f"{missing[0].path} is not there; run infer.py again, and if the name of picture '{missing[0].picture}' is not "
+                        "in UTF-8, which these formats cannot hold, rename it first")  # fmt: skip
+    return MaskSet(names, masks)
+
+
+def _with_classes(masks: MaskSet, classes: Sequence[str]) -> MaskSet:
+    return MaskSet(dict(enumerate(classes, start=1)), masks.masks) if classes else masks
+
+
+def _index_of(folder: Path, names: set[str]) -> Index | None:
+    """The list of the run's data that the masks are of: the seed list for `pseudo`, the validation list for predictions."""
+    run = run_of(folder)
+    if run is None:
+        return None
+    cfg: Config = load_config(run / RUN_SETTINGS)
+    found = None
+    for list_name in dict.fromkeys((seed_list(cfg), cfg.data.train_list, cfg.data.val_list)):
+        if list_name:
+            found = open_index(cfg.data, list_name)
+            if names <= {record.name for record in found.records}:
+                return found
+    return found
+
+
+def _suffixes(pictures: Path) -> dict[str, str]:
+    """Suffix by name of the pictures of a folder, at any depth."""
+    if not pictures.is_dir():
+        raise UserError(f"--pictures {pictures}: there is no such folder; check the path")
+    paths = (path for path in sorted(pictures.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
+    return {path.relative_to(pictures).with_suffix("").as_posix(): path.suffix for path in paths}

@@ -1,0 +1,260 @@
+"""Masks in the formats of other programs.
+
+    python -m exports.masks runs/NAME/pseudo --export coco,yolo --output exported     a run's masks
+    python -m exports.masks out --export coco-polygons --output out                   what infer.py wrote
+    python -m exports.masks MASKS --classes cat,dog --pictures PICTURES --export yolo --output exported
+
+    coco            coco.json             one annotation a picture and class, as run lengths: the very pixels
+    coco-polygons   coco_polygons.json    the same as polygons, which labelling tools can edit
+    yolo            yolo/labels/NAME.txt, yolo/data.yaml: one line a polygon, for YOLO's segmentation
+    voc             voc_server.tgz        results/VOC2012/Segmentation/comp6_test_cls/ID.png, as the VOC server takes them
+
+A mask tells classes apart and not objects, so all pixels of a class in a picture are one annotation of COCO, and each
+connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255 (unsure) are
+of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
+"""
+
+import argparse
+import io
+import json
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pycocotools.mask
+import yaml
+
+from data.artifacts import IGNORE, read_mask, write_mask
+from data.polygons import region_polygons
+from data.voc import VOC_CLASSES
+from exports.mask_sets import MaskSet, open_mask_set
+from utils.console import progress
+from utils.errors import UserError, run_script
+from utils.files import atomic_path, write_text
+
+VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
+DECIMALS = 6  # of a side's share: a hundredth of a pixel in 10,000
+
+
+@dataclass
+class Exported:
+    """What was written.
+
+    Attributes:
+        paths: files, and folders of files.
+        pictures: how many.
+        annotations: regions or polygons.
+        unsure: share of the pixels that are of no class (255).
+    """
+
+    paths: list[Path]
+    pictures: int
+    annotations: int
+    unsure: float
+
+
+def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
+    """Write the masks into `output` in each of the formats (names in `FORMATS`).
+
+    Raises:
+        UserError: an unknown format, a mask that is missing, damaged or has a value of no class.
+    """
+    return {name: FORMATS[name](masks, output) for name in parse_formats(",".join(formats))}
+
+
+def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
+    """Names separated by commas, each once, in the order given; `known` are those of `FORMATS` unless said otherwise."""
+    known = known or tuple(FORMATS)
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    strange = [name for name in names if name not in known]
+    if strange or not names:
+        raise UserError(f"--export: there is no format '{','.join(strange)}'; expected some of {', '.join(known)}")
+    return names
+
+
+def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Exported:
+    """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
+    images: list[dict[str, Any]] = []
+    counter, written = _Unsure(), 0
+    head = {
+        "info": {"description": "segmentation masks by IBBNet; one annotation a picture and class", "version": "1.0"},
+        "licenses": [],
+        "categories": [
+            {"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())
+        ],
+    }
+    path = output / ("coco_polygons.json" if polygons else "coco.json")
+    # Annotation by annotation, on one line: those of COCO's 82,081 pictures would take gigabytes in memory.
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
+        for number, (picture, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
+            images.append({"id": number, "file_name": picture, "width": mask.shape[1], "height": mask.shape[0]})
+            for value, region in _regions(mask):
+                annotation = {"id": written + 1, "image_id": number, **_annotation(value, region, polygons)}
+                file.write((", " if written else "") + json.dumps(annotation))
+                written += 1
+        file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
+    return Exported([path], len(images), written, counter.share())
+
+
+def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
+    """COCO's entry of a class's pixels (H, W) bool, but for its numbers."""
+    packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
+    outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
+    return {
+        "category_id": value,
+        "segmentation": outlines or {"size": list(region.shape), "counts": packed["counts"].decode("ascii")},
+        "area": int(region.sum()),
+        "bbox": pycocotools.mask.toBbox(packed).tolist(),
+        "iscrowd": 0,
+    }
+
+
+def export_coco_polygons(masks: MaskSet, output: Path) -> Exported:
+    """`export_coco` with polygons."""
+    return export_coco(masks, output, polygons=True)
+
+
+def export_yolo(masks: MaskSet, output: Path) -> Exported:
+    """`yolo/labels/NAME.txt`, one line `CLASS x1 y1 x2 y2 ...` a polygon (in shares of width and height), and `data.yaml`.
+
+    A file without lines is a picture without objects. YOLO finds a label file by its picture's name under `images/`, without
+    suffix, so two pictures that differ in nothing else cannot both have one.
+    """
+    folder = output / "yolo"
+    names = [str(PurePosixPath(mask.picture).with_suffix("")) for mask in masks.masks]
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
+    if twice:
+        raise UserError(f"--export yolo: two pictures are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
+                        "for one label file for both; rename one")  # fmt: skip
+    counter, lines_written = _Unsure(), 0
+    for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
+        height, width = mask.shape
+        lines = []
+        for value, region in _regions(mask):
+            for outline in region_polygons(region):
+                shares = (outline / (width, height)).ravel()
+                lines.append(f"{value - 1} " + " ".join(f"{share:.{DECIMALS}f}" for share in shares) + "\n")
+        write_text(folder / "labels" / f"{name}.txt", "".join(lines))
+        lines_written += len(lines)
+    highest = max(masks.class_names, default=0)
+    by_number = {value - 1: masks.class_names.get(value, f"value {value}") for value in range(1, highest + 1)}
+    about = {"path": ".", "train": "images", "val": "images", "names": by_number}
+    write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
+    return Exported([folder], len(names), lines_written, counter.share())
+
+
+def export_voc(masks: MaskSet, output: Path) -> Exported:
+    """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
+    if tuple(masks.class_names.values()) != VOC_CLASSES:
+        raise UserError(f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
+                        f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo")  # fmt: skip
+    path = output / "voc_server.tgz"
+    counter = _Unsure()
+    with tempfile.TemporaryDirectory() as scratch, atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:  # fmt: skip
+        for entry, (_, mask) in zip(masks.masks, _read_all(masks, counter, "pack for the VOC server"), strict=True):
+            if "/" in entry.name:
+                raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected the names of VOC's list, such as "
+                                "2008_000001")  # fmt: skip
+            write_mask(Path(scratch) / "mask.png", np.where(mask == IGNORE, 0, mask))
+            content = (Path(scratch) / "mask.png").read_bytes()
+            member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return Exported([path], len(masks.masks), len(masks.masks), counter.share())
+
+
+FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
+    "coco": export_coco,
+    "coco-polygons": export_coco_polygons,
+    "yolo": export_yolo,
+    "voc": export_voc,
+}
+
+
+class _Unsure:
+    """Counts pixels of 255 in passing."""
+
+    def __init__(self) -> None:
+        self.unsure = self.pixels = 0
+
+    def add(self, mask: np.ndarray) -> None:
+        self.unsure += int((mask == IGNORE).sum())
+        self.pixels += mask.size
+
+    def share(self) -> float:
+        return self.unsure / self.pixels if self.pixels else 0.0
+
+
+def _read_all(masks: MaskSet, counter: _Unsure, title: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Picture file name and (H, W) uint8 mask of each, its values checked."""
+    for entry in progress(masks.masks, len(masks.masks), title):
+        mask = read_mask(entry.path)
+        strange = sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names})
+        if strange:
+            known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
+            raise UserError(
+                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the order of the "
+                "mask values with --classes"
+            )
+        counter.add(mask)
+        yield entry.picture, mask
+
+
+def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Value and (H, W) bool of each class of a mask."""
+    for value in np.unique(mask).tolist():
+        if 0 < value < IGNORE:
+            yield value, mask == value
+
+
+def said(exported: dict[str, Exported]) -> str:
+    """What was written, for the screen."""
+    lines = []
+    for name, written in exported.items():
+        unsure = (
+            f"; {100 * written.unsure:.1f} % of the pixels are 255 (unsure) and of no class" if written.unsure else ""
+        )
+        lines.append(
+            f"{name}: {written.pictures} pictures, {written.annotations} annotations, {', '.join(map(str, written.paths))}{unsure}"
+        )
+    return "\n".join(lines)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m exports.masks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote"
+    )
+    parser.add_argument("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
+    parser.add_argument(
+        "--classes", default="", metavar="A,B",
+        help="class names in the order of the mask values from 1 (default: those of infer.py or of the run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="where the pictures lie, for their file names (default: NAME.jpg)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    formats = parse_formats(args.export)
+    classes = [name.strip() for name in args.classes.split(",") if name.strip()]
+    masks = open_mask_set(args.masks, classes, args.pictures)
+    print(said(export_masks(masks, formats, args.output)))
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

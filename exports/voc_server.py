@@ -1,0 +1,62 @@
+"""Masks of VOC's `test` list (or any other, no truth needed) as the VOC evaluation server takes them.
+
+    python -m exports.voc_server CHECKPOINT --list test --output server/ --set data.root=VOCdevkit/VOC2012
+
+Runs the segmentation network as evaluate.py does (its scales and mirror image, labels predicted), and packs
+`results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in `server/predicted/`; the
+same command goes on where it stopped. Masks that are there already: python -m exports.masks MASKS --export voc.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data.index import open_index
+from data.voc import VOC_CLASSES
+from exports.mask_sets import MaskFile, MaskSet
+from exports.masks import export_voc, said
+from measuring.predictions import PREDICTED, write_predictions
+from models.segmenter import Segmenter
+from stages.networks import load_network
+from utils.config_file import override
+from utils.errors import UserError, run_script
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m exports.voc_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of VOC's 20 classes"
+    )
+    parser.add_argument("--list", default="test", metavar="LIST", help="a list's name or file (default: test)")
+    parser.add_argument(
+        "--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting of the checkpoint's own, such as data.root",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    network, checkpoint, own = load_network(args.checkpoint)
+    if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
+        raise UserError(f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server takes "
+                        "masks of no other; give segmenter.pth of a run on VOC")  # fmt: skip
+    cfg = override(own, args.set)
+    index = open_index(cfg.data, args.list)
+    write_predictions(network, index, args.output, cfg, given=False)
+    folder = args.output / PREDICTED
+    masks = (MaskFile(record.name, folder / f"{record.name}.png", record.image.name) for record in index.records)
+    written = export_voc(MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks)), args.output)
+    print(said({"voc": written}))
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,1 @@
+"""The parts of infer.py: input files, networks as predictors, and the output folder with its gallery."""

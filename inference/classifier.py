@@ -1,0 +1,119 @@
+"""A classifier as a predictor, by the method: one of ours, or the packaged one that knows ImageNet's 1,000 classes."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from inference.predictor import MAX_SIDE, Prediction, Predictor
+from models.cam import gather_evidence, normalise_maps
+from models.pseudo import pseudo_mask, upsample
+from stages.refinement import refiner
+from stages.seeds import build_method, predicted_classes
+from utils.config import to_dict
+from utils.errors import UserError
+
+LEAST_SCORE = (
+    0.2  # probability below which a trained classifier's best class is not shown: most likely it is none of them
+)
+
+# Which of the 1,000 classes a picture shows. Their probabilities are a softmax: one object takes most of the 1, and what
+# is left goes to its synonyms first. So a second class must be likely by itself and lie somewhere else.
+MOST_CLASSES = 3
+CANDIDATES = 6
+LEAST_PROBABILITY = 0.075
+LEAST_RATIO = 0.3  # to the most likely class
+MOST_OVERLAP = 0.5  # IoU with a likelier class's map
+MAP_OBJECT = 0.4  # map value from which that IoU counts a cell
+
+
+class ClassifierPredictor(Predictor):
+    """A classifier: its likely classes, the method's maps of them, and masks as stage `pseudo` makes them."""
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        self.max_side = self.cfg.seeds.max_side or MAX_SIDE
+        sections = to_dict(self.cfg)
+        self.settings |= {name: sections[name] for name in ("gfm", "prm", "ibb", "pseudo")}
+        self.settings |= {"cam": {name: sections["cam"][name] for name in ("scales", "flip")}}
+        self.settings |= {"seeds": {**sections["seeds"], "max_side": self.max_side}}
+        self.method = build_method(self.cfg)
+        if self.tile:
+            raise UserError("--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
+                            "rest of the picture, so they cannot be put together from parts; leave --tile out or train on to stage "
+                            "segment")  # fmt: skip
+
+    def _predict_many(
+        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
+    ) -> list[Prediction]:
+        return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
+
+    def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
+        logits = gather_evidence(self.network, tensor, [], scales=self.cfg.cam.scales, flip=self.cfg.cam.flip).logits
+        scores = self.probabilities(logits)
+        shown = self.choose(tensor, logits) if classes is None else classes
+        if not shown:
+            return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
+        coarse = self.method(self.network, tensor, shown).float().cpu()
+        maps = upsample(coarse, image.shape[:2])
+        settings = self.cfg.pseudo
+        mask = pseudo_mask(
+            maps, torch.arange(len(shown)), background=settings.background, threshold=settings.threshold,
+            power=settings.power, ignore_band=settings.ignore_band, refiner=refiner(settings.refine, settings, image),
+        )  # fmt: skip
+        return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """(C,) logits -> (C,) probabilities, each class by itself."""
+        return logits.sigmoid()
+
+    def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
+        """The classes that the picture shows, by the network's own judgement; none where it holds all for unlikely."""
+        threshold = self.cfg.seeds.class_threshold
+        likely = (self.probabilities(logits) >= min(LEAST_SCORE, threshold)).tolist()
+        return [index for index in predicted_classes(logits, threshold) if index in self.allowed and likely[index]]
+
+
+class ImagenetPredictor(ClassifierPredictor):
+    """The packaged ImageNet classifier: the most likely class, and few others that are likely and lie elsewhere."""
+
+    score_is = "probability among 1,000 classes; below about 0.2 it is a guess"
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        del self.settings["seeds"]["class_threshold"]  # is of probabilities that stand each by itself
+        self.settings["choice"] = {
+            "most_classes": MOST_CLASSES, "least_probability": LEAST_PROBABILITY, "least_ratio": LEAST_RATIO,
+            "most_overlap": MOST_OVERLAP,
+        }  # fmt: skip
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        return logits.softmax(dim=0)
+
+    def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
+        values, order = self.probabilities(logits).topk(CANDIDATES)
+        least = max(LEAST_PROBABILITY, LEAST_RATIO * float(values[0]))
+        likely = [
+            index
+            for position, (index, value) in enumerate(zip(order.tolist(), values.tolist(), strict=True))
+            if index in self.allowed and (position == 0 or value >= least)
+        ]
+        if len(likely) < 2:
+            return likely
+        settings = self.cfg.cam
+        cams = gather_evidence(self.network, tensor, likely, scales=settings.scales, flip=settings.flip).cam
+        return sorted(likely[position] for position in apart(normalise_maps(cams))[:MOST_CLASSES])
+
+
+def apart(maps: Tensor) -> list[int]:
+    """Positions of maps (K, h, w) in 0..1 that lie apart from all earlier ones that were taken."""
+    cells = (maps > MAP_OBJECT).flatten(1).float()
+    common = cells @ cells.T
+    sizes = cells.sum(dim=1)
+    overlap = common / (sizes[:, None] + sizes - common).clamp_min(1)
+    taken: list[int] = []
+    for position in range(len(maps)):
+        if all(overlap[position, earlier] <= MOST_OVERLAP for earlier in taken):
+            taken.append(position)
+    return taken

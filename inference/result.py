@@ -1,0 +1,136 @@
+"""The mask of one picture as something to look at: what `infer.predict` returns, in a notebook or a program."""
+
+import html
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.artifacts import voc_palette, write_mask
+from data.images import read_image
+from inference.predictor import IGNORE, Prediction, Predictor
+from utils.errors import UserError
+from utils.visualize import bright_palette, data_uri, fit, legend, overlay
+
+SHOWN_SIDE = 720  # pixels, in a notebook
+OPACITY = 0.45
+
+
+@dataclass(frozen=True)
+class Found:
+    """A class on a picture: its name, its value in the mask, the network's score, and its share of the pixels, 0..1 each."""
+
+    name: str
+    value: int
+    score: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A picture with its mask.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        mask: (H, W) uint8; 0 background, 255 unsure, else the value of one of `classes`. A network with up to 254 classes has
+            value k + 1 for its class k, one with more counts the classes of this picture.
+        classes: those that were found or given, the largest first.
+        palette: (256, 3) uint8, the colour of each value.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    classes: tuple[Found, ...]
+    palette: np.ndarray
+
+    def region(self, name: str) -> np.ndarray:
+        """(H, W) bool: where a class is.
+
+        Raises:
+            UserError: it was not found on this picture.
+        """
+        for found in self.classes:
+            if found.name == name:
+                return self.mask == found.value
+        names = ", ".join(found.name for found in self.classes) or "no class at all"
+        raise UserError(f"'{name}' is not among what was found on this picture ({names}); give one of these names")
+
+    def overlay(self, opacity: float = OPACITY) -> Image.Image:
+        """The mask drawn over the picture."""
+        return Image.fromarray(overlay(self.image, self.mask, self.palette, opacity))
+
+    def drawn(self) -> Image.Image:
+        """Picture and overlay side by side above a legend, small enough for a screen."""
+        parts = [fit(self.image, SHOWN_SIDE), fit(np.asarray(self.overlay()), SHOWN_SIDE)]
+        both = Image.fromarray(np.concatenate(parts, axis=1))
+        below = legend(self._swatches(), max(both.width, 240))
+        sheet = Image.new("RGB", (max(both.width, below.width), both.height + below.height), "white")
+        sheet.paste(both, (0, 0))
+        sheet.paste(below, (0, both.height))
+        return sheet
+
+    def show(self) -> None:
+        """Show it: below the cell in a notebook, else in the system's picture viewer."""
+        shell = sys.modules.get("IPython")
+        if shell is not None and shell.get_ipython() is not None:
+            sys.modules["IPython.display"].display(self)
+        else:
+            self.drawn().show()
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask as palette PNG."""
+        write_mask(path, self.mask, self.palette)
+
+    def _swatches(self) -> list[tuple[str, tuple[int, int, int]]]:
+        rows = [
+            (f"{found.name} {found.share:.0%}", tuple(self.palette[found.value].tolist())) for found in self.classes
+        ]
+        return rows or [("none of the classes", (0, 0, 0))]
+
+    def _repr_html_(self) -> str:
+        """Picture, overlay and legend, in one piece of HTML that refers to nothing."""
+        pictures = [data_uri(fit(picture, SHOWN_SIDE)) for picture in (self.image, np.asarray(self.overlay()))]
+        images = "".join(f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
+                         for uri, text in zip(pictures, ("picture", "its mask over it"), strict=True))  # fmt: skip
+        names = " ".join(
+            f'<span style="display:inline-block;width:1em;height:1em;background:rgb{colour}"></span> {html.escape(text)}'
+            for text, colour in self._swatches()
+        )
+        return f'<figure style="margin:0">{images}<figcaption>{names}</figcaption></figure>'
+
+
+def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -> Result:
+    """A prediction with the values that infer.py's files have, and everything that is needed to draw it."""
+    many = len(predictor.class_names) >= IGNORE
+    values = [place if many else index + 1 for place, index in enumerate(prediction.classes, start=1)]
+    table = np.zeros(256, np.uint8)
+    table[1 : len(values) + 1] = values
+    table[IGNORE] = IGNORE
+    counts = Image.fromarray(prediction.mask).histogram()
+    found = [
+        Found(predictor.class_names[index], value, score, counts[place] / prediction.mask.size)
+        for place, (index, value, score) in enumerate(
+            zip(prediction.classes, values, prediction.scores, strict=True), 1
+        )
+    ]
+    palette = bright_palette() if many else voc_palette()
+    return Result(image, table[prediction.mask], tuple(sorted(found, key=lambda one: -one.share)), palette)
+
+
+def to_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a path, a Pillow picture or an array.
+
+    Raises:
+        UserError: an array of another shape or type, or a file that cannot be read.
+    """
+    if isinstance(image, str | Path):
+        return np.array(read_image(image))
+    if isinstance(image, Image.Image):
+        return np.array(image.convert("RGB"))
+    pixels = np.asarray(image)
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+        raise UserError(f"predict: expected a path, a Pillow picture or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
+                        f"{pixels.shape} {pixels.dtype}; convert it first")  # fmt: skip
+    return pixels

@@ -1,0 +1,104 @@
+"""What --input of infer.py means: pictures, folders and patterns, in one list whose names do not depend on how it was said."""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.images import IMAGE_SUFFIXES, find_images
+from inference.output_folder import DONE, MASKS, OVERLAYS, SHEET, VIDEOS
+from inference.pictures import Picture, output_names
+from utils.errors import UserError
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
+
+
+def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool = True) -> list[Picture]:
+    """The pictures of the input, each once, without what infer.py itself has written there.
+
+    Args:
+        sources: each a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
+        output: where results go.
+        recursive: search folders at any depth.
+
+    Raises:
+        UserError: there is nothing of that name, or no picture in it.
+    """
+    found: dict[str, Path] = {}  # absolute path -> as said
+    roots = []
+    for source in sources:
+        root, paths = _expand(source, recursive)
+        if paths != [root]:
+            paths = without_own_output(paths, root, output)
+        if not paths:
+            depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
+            raise UserError(f"--input {source}: no pictures in this folder or of this pattern{depth}; expected files that end in "
+                            f"{', '.join(sorted(IMAGE_SUFFIXES))}")  # fmt: skip
+        roots.append(root.parent if paths == [root] else root)
+        found |= {os.path.abspath(path): path for path in paths}
+    base = os.path.commonpath([os.path.abspath(root) for root in roots])
+    relative = [Path(os.path.relpath(path, base)).as_posix() for path in found]
+    names = output_names(relative)
+    return [Picture(path, place, names[place]) for path, place in zip(found.values(), relative, strict=True)]
+
+
+def split_videos(sources: Sequence[str | Path]) -> tuple[list[Path], list[str | Path]]:
+    """Videos that are named or matched by a pattern, and the sources that are left.
+
+    A folder is searched for pictures only; of a pattern that matches videos alone nothing is left.
+    """
+    videos: list[Path] = []
+    others: list[str | Path] = []
+    for source in sources:
+        matches = _matches(source)
+        films = [path for path in matches if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        videos += films
+        if not films or len(films) < len(matches):
+            others.append(source)
+    return list(dict.fromkeys(videos)), others
+
+
+def without_own_output(paths: Sequence[Path], root: Path, output: Path) -> list[Path]:
+    """The paths without those that infer.py wrote below `root` or into `output`."""
+    written = [done.parent for done in root.rglob(DONE) if done.is_dir()]
+    if output.is_dir():
+        written.append(output)
+    ours = [path.resolve() / part for path in written for part in (MASKS, OVERLAYS, VIDEOS, SHEET)]
+    return [path for path in paths if not any(path.resolve().is_relative_to(part) for part in ours)]
+
+
+def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
+    """The folder that names count from, and the pictures; for a single file both are that file."""
+    path = Path(source)
+    if path.is_file():
+        return path, [path]
+    if path.is_dir():
+        return path, _in_folder(path, recursive)
+    matches = _matches(source)
+    if not matches:
+        raise UserError(f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
+                        f"{Path.cwd()}")  # fmt: skip
+    pictures = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
+    pictures += [picture for match in matches if match.is_dir() for picture in _in_folder(match, recursive)]
+    return _fixed_part(str(source)), list(dict.fromkeys(pictures))
+
+
+def _in_folder(folder: Path, recursive: bool) -> list[Path]:
+    return [path for path in find_images(folder) if recursive or path.parent == folder]
+
+
+def _matches(source: str | Path) -> list[Path]:
+    """The path itself, or where there is none what it matches as a pattern, sorted; a name may hold brackets."""
+    if Path(source).exists():
+        return [Path(source)]
+    return [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]
+
+
+def _fixed_part(pattern: str) -> Path:
+    """The folder before the first part with a wildcard."""
+    fixed = []
+    for part in Path(pattern).parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)

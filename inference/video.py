@@ -1,0 +1,179 @@
+"""A video in, the same video with its masks drawn over it out."""
+
+import itertools
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+
+from data.images import check_pixels
+from inference.output_folder import DONE, LAST_VALUE, VIDEOS, ClassValues, claim, identity, read_done, write_done
+from inference.predictor import IGNORE, Predictor
+from utils.console import progress
+from utils.distributed import WorkQueue, gather, is_main
+from utils.errors import UserError
+from utils.files import atomic_path, digest
+from utils.visualize import overlay
+
+OPACITY = 0.45
+# Even sides, which the format asks for: an odd one gets a line more. Players start while they load.
+ENCODING = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
+QUALITY = 7  # of 0..10
+# What imageio raises for files that hold no video, or a damaged one; its reader thread's errors are RuntimeError.
+DAMAGED_VIDEO = (OSError, RuntimeError, ValueError, IndexError, StopIteration)
+
+
+@dataclass(frozen=True)
+class VideoSummary:
+    """What became of a video.
+
+    Attributes:
+        path: of the overlay video.
+        frames: in it.
+        seconds: that they took; 0 where the video was done already.
+        classes: names, those in most frames first, with the number of frames that show them.
+    """
+
+    path: Path
+    frames: int
+    seconds: float
+    classes: list[tuple[str, int]]
+
+
+def predict_videos(
+    videos: Sequence[Path], output: Path, predictor: Predictor, limit: int = 0, batch: int = 1
+) -> Iterator[VideoSummary]:
+    """`predict_video` of each. Several processes share the videos, each of which one of them reads alone.
+
+    Where mask values are given to classes as they occur, the main process reads all of them.
+
+    Returns:
+        In the main process all summaries, its own as soon as they are there.
+    """
+    names, numbers = video_names(videos), WorkQueue(range(len(videos)))
+    if len(predictor.class_names) > LAST_VALUE:
+        numbers = range(len(videos)) if is_main() else range(0)
+    own = []
+    for number in numbers:
+        own.append(predict_video(videos[number], output, predictor, limit, batch, names[number]))
+        yield own[-1]
+    others = gather(own)[1:]
+    yield from itertools.chain.from_iterable(others)
+
+
+def video_names(videos: Sequence[Path]) -> list[str]:
+    """Names of the overlays: the videos' own, with a number where several have the same."""
+    names: list[str] = []
+    for video in videos:
+        same = sum(video.stem.casefold() == other.stem.casefold() for other in videos[: len(names)])
+        names.append(f"{video.stem} ({same + 1})" if same else video.stem)
+    return names
+
+
+def predict_video(
+    source: Path, output: Path, predictor: Predictor, limit: int = 0, batch: int = 1, name: str = ""
+) -> VideoSummary:
+    """Draw the masks of every frame over it; a video that is done already is kept.
+
+    Each frame is looked at by itself. The overlay has the frames' size and rate, and no sound. It is written whole or not at
+    all: a call that is stopped begins the video anew.
+
+    Args:
+        source: a file that ffmpeg reads.
+        output: the folder of infer.py; the overlay is `videos/NAME.mp4` in it.
+        limit: the most frames to take; 0 takes all.
+        batch: frames that the network is given at once.
+        name: of the overlay; the video's own by default.
+
+    Raises:
+        UserError: no such file, no video, or an output folder that is not ours.
+    """
+    if not source.is_file():
+        raise UserError(f"--input {source}: there is no such file; check the path from {Path.cwd()}")
+    claim(output)
+    values = ClassValues(output, predictor.class_names)
+    target = output / VIDEOS / f"{name or source.stem}.mp4"
+    record_path = output / DONE / VIDEOS / f"{target.name}.json"
+    fingerprint = digest([predictor.about["weights"], predictor.class_names, predictor.settings, identity(source), limit,
+                          OPACITY, QUALITY])  # fmt: skip
+    record = read_done(record_path, fingerprint)
+    if record is not None and target.is_file():
+        return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])
+    started = time.perf_counter()
+    reader, about = _open(source)
+    try:
+        frames = _frames(reader, source, about, limit)
+        count, seen = _draw(source, target, _batches(frames, batch), about["fps"], predictor, values)
+    finally:
+        reader.close()
+    write_done(record_path, fingerprint, {"frames": count, "classes": [list(row) for row in seen.most_common()]})
+    return VideoSummary(target, count, time.perf_counter() - started, seen.most_common())
+
+
+def _draw(
+    source: Path,
+    target: Path,
+    batches: Iterator[list[np.ndarray]],
+    fps: float,
+    predictor: Predictor,
+    values: ClassValues,
+) -> tuple[int, Counter[str]]:
+    """Write the overlay of all frames; returns their number, and in how many of them each class shows."""
+    frames = 0
+    seen: Counter[str] = Counter()
+    with atomic_path(target) as temporary:
+        writer = imageio.get_writer(
+            temporary, format="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=QUALITY,
+            macro_block_size=1, output_params=ENCODING,
+        )  # fmt: skip
+        try:
+            for images in batches:
+                for image, prediction in zip(images, predictor.predict_many(images), strict=True):
+                    table = np.zeros(256, np.uint8)
+                    table[IGNORE] = IGNORE
+                    table[1 : len(prediction.classes) + 1] = [values.value(index) for index in prediction.classes]
+                    writer.append_data(overlay(image, table[prediction.mask], values.palette, OPACITY))
+                    shown = np.unique(prediction.mask)
+                    names = enumerate(prediction.classes, 1)
+                    seen.update(predictor.class_names[index] for place, index in names if place in shown)
+                    frames += 1
+        finally:
+            writer.close()
+        if not frames:
+            raise UserError(_no_video(source, "it has no frame that can be decoded"))
+    return frames, seen
+
+
+def _open(source: Path) -> tuple[Any, dict[str, Any]]:
+    try:
+        reader = imageio.get_reader(source, format="FFMPEG")
+        about = reader.get_meta_data()
+        check_pixels(*about["size"][::-1], f"--input {source}: a frame")
+        return reader, about
+    except DAMAGED_VIDEO as error:
+        raise UserError(_no_video(source, str(error).strip().splitlines()[-1] if str(error).strip() else "")) from error
+
+
+def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Iterator[np.ndarray]:
+    """(H, W, 3) uint8 each. A video that breaks off gives the frames before it does, as players show them."""
+    expected = max(1, round(about["fps"] * about.get("duration", 0)))
+    expected = min(expected, limit) if limit else expected
+    frames: Callable[[], Iterator[np.ndarray]] = reader.iter_data
+    for frame in progress(islice(frames(), limit or None), expected, source.name, unit="frame"):
+        yield np.asarray(frame)[..., :3]
+
+
+def _batches(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
+    while batch := list(islice(images, size)):
+        yield batch
+
+
+def _no_video(source: Path, reason: str) -> str:
+    return (f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or convert "
+            "this one: ffmpeg -i FILE -c:v libx264 new.mp4")  # fmt: skip

@@ -1,0 +1,178 @@
+"""Several runs of one experiment to mean and deviation.
+
+    python -m measuring.gather runs/seed0 runs/seed1 runs/seed2                       their reports
+    python -m measuring.gather a.json b.json c.json --csv table.csv --json table.json     figures that evaluate.py --json wrote
+
+The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, pictures, backbone, weights, scales, labels.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from measuring.report import FILE as REPORT
+from utils.errors import UserError, run_script
+from utils.files import atomic_path, write_json
+
+FIGURES = ("miou", "miou_best", "over_activation", "under_activation")
+HEADERS = ("mIoU", "best", "over", "under")
+MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A figure of several runs, in 0..1."""
+
+    mean: float
+    deviation: float
+    values: tuple[float, ...]
+
+
+def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
+    """Mean and deviation of each measurement that all files have.
+
+    Args:
+        paths: run folders (their `report.json`) or files of `evaluate.py --json`; at least two.
+
+    Returns:
+        By title: `evaluated` (what was measured), `n_images`, `figures` (name -> `Spread`) and `per_class` (name -> `Spread` of IoU).
+
+    Raises:
+        UserError: fewer than two, a file that is no such file, or measurements that are no repeats of each other.
+    """
+    if len(paths) < 2:
+        raise UserError(
+            "a mean and a deviation need at least two runs; give their folders or the files of evaluate.py --json"
+        )
+    read = [_read(path) for path in paths]
+    common = [title for title in read[0] if all(title in other for other in read)]
+    if not common:
+        raise UserError(
+            f"{paths[0]} and the others have no measurement in common: {', '.join(read[0])}; measure the same of all"
+        )
+    gathered = {}
+    for title in common:
+        rows = [measurements[title] for measurements in read]
+        for path, row in zip(paths[1:], rows[1:], strict=True):
+            _check_repeat(title, paths[0], rows[0], path, row)
+        names = [
+            name
+            for name in rows[0]["per_class"]
+            if all(row["per_class"].get(name, {}).get("iou") is not None for row in rows)
+        ]
+        gathered[title] = {
+            "evaluated": {key: value for key, value in rows[0]["evaluated"].items() if key in MUST_AGREE},
+            "n_images": rows[0]["n_images"],
+            "figures": {
+                name: _spread([row[name] for row in rows])
+                for name in FIGURES
+                if all(row[name] is not None for row in rows)
+            },
+            "per_class": {name: _spread([row["per_class"][name]["iou"] for row in rows]) for name in names},
+        }
+    return gathered
+
+
+def _spread(values: list[float]) -> Spread:
+    return Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """Measurements by title."""
+    file = path / REPORT if path.is_dir() else path
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        rows = {title: row for title, row in content.items() if isinstance(row, dict) and "miou" in row}
+        if "miou" in content:
+            about = content["evaluated"]
+            labels = f", {about['labels']} labels" if about.get("labels") else ""
+            rows = {f"{about['kind']}{labels}": content} | rows
+        for row in rows.values():
+            shares = [row[name] for name in FIGURES] + [one["iou"] for one in row["per_class"].values()]
+            if not all(share is None or isinstance(share, int | float) for share in shares) or row["miou"] is None:
+                raise TypeError("a figure is no number")
+            if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
+                raise TypeError("n_images or the list's name is of another type")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
+                        "of evaluate.py --json") from error  # fmt: skip
+    if not rows:
+        raise UserError(
+            f"{file} holds no figures; expected a run folder with {REPORT}, or a file of evaluate.py --json"
+        )
+    return rows
+
+
+def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, other: dict[str, Any]) -> None:
+    one, two = ({"pictures": each["n_images"]} | each["evaluated"] for each in (row, other))
+    for key in ("pictures", *MUST_AGREE):
+        if one.get(key) != two.get(key):
+            raise UserError(f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
+                            f"{two.get(key)}; measure all of them the same way")  # fmt: skip
+
+
+def table(gathered: dict[str, dict[str, Any]]) -> str:
+    """A line a measurement, mean ± deviation in per cent."""
+    runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
+    lines = [
+        f"{f'{runs} runs, mean ± deviation':34}{'list':>12}{'pictures':>10}"
+        + "".join(f"{name:>14}" for name in HEADERS)
+    ]
+    for title, row in gathered.items():
+        cells = [f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in row["figures"].values()]
+        lines.append(
+            f"{title:34}{row['evaluated'].get('list', ''):>12}{row['n_images']:>10}"
+            + "".join(f"{cell:>14}" for cell in cells)
+        )
+    return "\n".join(lines)
+
+
+def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
+    """One line a figure of a measurement, classes' IoU among them: mean, deviation, and each run's value, in 0..1."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
+        writer.writerow(
+            ["measured", "list", "n_images", "figure", "mean", "deviation", *(f"run {n + 1}" for n in range(runs))]
+        )
+        for title, row in gathered.items():
+            classes = {f"iou {name}": spread for name, spread in row["per_class"].items()}
+            for name, spread in (row["figures"] | classes).items():
+                said = [title, row["evaluated"].get("list", ""), row["n_images"], name]
+                writer.writerow([*said, spread.mean, spread.deviation, *spread.values])
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m measuring.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write them as a table, one line a figure")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    gathered = gather(args.runs)
+    print(table(gathered))
+    if args.csv:
+        write_table(args.csv, gathered)
+    if args.json:
+        plain = {
+            title: row
+            | {part: {name: vars(spread) for name, spread in row[part].items()} for part in ("figures", "per_class")}
+            for title, row in gathered.items()
+        }
+        write_json(args.json, {"runs": [str(path) for path in args.runs]} | plain)
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

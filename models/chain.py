@@ -1,0 +1,111 @@
+"""What a backbone is: a chain of stages, each a feature map coarser or deeper than the one before.
+
+    features = backbone.stages(x)        # list of F_1..F_L
+    backbone.channels, backbone.strides  # of each of them
+    backbone.mean, backbone.std          # RGB in 0..1 that it was trained with
+
+The method speaks of stages by stride and position only, so any chain will do. All end at output stride 16.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from utils.errors import UserError
+
+OUTPUT_STRIDE = 16
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Backbone(nn.Module):
+    """A chain of `chain[0] .. chain[L-1]`, kept in `blocks`; a subclass fills it and the four descriptions.
+
+    Batch norm always uses its running statistics (as in IRN): crops and small batches would spoil them, and a picture's
+    maps must not depend on what else is in its batch. Its scale and shift are trained.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def chain(self) -> list[Callable[[Tensor], Tensor]]:
+        """The L stages, to be called one after the other."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised picture -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
+        for stage in self.chain():
+            x = stage(x)
+        return x
+
+    def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:
+        """All stages' maps.
+
+        Args:
+            x: (B, 3, H, W) normalised pictures.
+            grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
+                grad. So gradients with respect to it and later ones can be had at the price of the part behind it alone.
+
+        Returns:
+            F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
+        """
+        features = []
+        for number, stage in enumerate(self.chain()):
+            if grad_from is not None and number <= grad_from:
+                with torch.no_grad():
+                    x = stage(x)
+                if number == grad_from:
+                    x = x.detach().requires_grad_()
+            else:
+                x = stage(x)
+            features.append(x)
+        return features
+
+    def frozen_parts(self, stride: int) -> list[nn.Module]:
+        """The modules of all stages up to that stride, the shallowest first; 0 gives none."""
+        raise NotImplementedError
+
+    def train(self, mode: bool = True) -> "Backbone":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def freeze(self, stride: int) -> None:
+        """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all."""
+        for module in self.frozen_parts(stride):
+            module.requires_grad_(False)
+
+
+def stage_number(backbone: Backbone, position: int, setting: str) -> int:
+    """The number 0..L-1 of a stage whose position is given as a Python index.
+
+    Raises:
+        UserError: there is no such stage; the message names `setting`.
+    """
+    count = len(backbone.strides)
+    if not -count <= position < count:
+        raise UserError(
+            f"{setting}: there is no stage {position}; the backbone has {count} of strides {', '.join(map(str, backbone.strides))}, "
+            f"so give {-count}..{count - 1}"
+        )
+    return position % count
+
+
+def load_state(module: nn.Module, state: dict[str, Tensor], where: str, ignore: tuple[str, ...] = ()) -> None:
+    """Load a state whose names and shapes must fit, except for entries that start with one of `ignore`.
+
+    Raises:
+        UserError: names the first entries that do not fit.
+    """
+    if not isinstance(state, dict):
+        raise UserError(f"{where} does not hold a state dictionary; save the network's state_dict() alone")
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(ignore)} if ignore else state
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
+        raise UserError(f"{where} does not fit the network: {detail}; give a file of this backbone") from error

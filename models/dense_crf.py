@@ -1,0 +1,48 @@
+"""Refinement of class probabilities by the dense CRF, where its package is installed (requirements-extras.txt)."""
+
+import importlib.util
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.errors import UserError
+
+# As used by IRN: pairwise terms of position, and of position and colour.
+GAUSSIAN = {"sxy": 3, "compat": 3}
+BILATERAL = {"sxy": 50, "srgb": 5, "compat": 10}
+
+
+def has_dense_crf() -> bool:
+    """Whether the dense CRF's package is installed."""
+    return importlib.util.find_spec("pydensecrf") is not None
+
+
+def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
+    """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
+
+    Args:
+        image: (3, H, W) uint8.
+        probabilities: (..., L, H, W), sums to 1 over L.
+
+    Returns:
+        As `probabilities`, on their device; computed on the CPU.
+
+    Raises:
+        UserError: the package is not installed.
+    """
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+        from pydensecrf.utils import unary_from_softmax
+    except ImportError as error:
+        raise UserError("pseudo.refine crf needs the package pydensecrf2: pip install -r requirements-extras.txt (it compiles, gcc "
+                        "needed); or use pseudo.refine: par, which is always there") from error  # fmt: skip
+    labels, height, width = probabilities.shape[-3:]
+    field = DenseCRF2D(width, height, labels)
+    field.addPairwiseGaussian(**GAUSSIAN)
+    field.addPairwiseBilateral(**BILATERAL, rgbim=np.ascontiguousarray(image.permute(1, 2, 0).cpu().numpy()))
+    refined = []
+    for labelling in probabilities.reshape(-1, labels, height, width).cpu().numpy():
+        field.setUnaryEnergy(np.ascontiguousarray(unary_from_softmax(labelling)))
+        refined.append(np.array(field.inference(iterations), dtype=np.float32))
+    return torch.from_numpy(np.stack(refined)).reshape(probabilities.shape).to(probabilities.device)

@@ -1,0 +1,36 @@
+"""Write a run's page anew, from what its folder holds: python report.py runs/NAME
+
+train.py writes report.html itself, after each stage and while a network is trained.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from measuring.report_page import FILE, write_report_page
+from train import STAGES
+from utils.config_file import load_config
+from utils.errors import UserError, run_script
+from utils.run import RUN_SETTINGS, Run
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if not (args.run / "run.json").is_file():
+        raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")
+    cfg = load_config(args.run / RUN_SETTINGS, overrides=args.set)
+    write_report_page(STAGES, cfg, Run.reopen(args.run))
+    print(f"see {args.run / FILE}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

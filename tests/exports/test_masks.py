@@ -1,0 +1,272 @@
+"""Exported masks, read back by pycocotools, by our own COCO reader, from YOLO's lines and from the server's archive."""
+
+import contextlib
+import io
+import json
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from pycocotools.coco import COCO
+
+from data.artifacts import read_mask, voc_palette, write_mask
+from data.index import open_index
+from data.polygons import fill_polygons
+from data.voc import VOC_CLASSES
+from exports import masks as exports
+from exports.mask_sets import MaskFile, MaskSet, open_mask_set
+from exports.masks import VOC_FOLDER, export_masks, parse_formats
+from utils.config import DataConfig
+from utils.errors import UserError, run_script
+
+NAMES = ("cat", "dög", "train")
+
+
+def example_mask(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
+    """A ring, a line one pixel wide, single pixels, a block and a band of 255; other places for each seed."""
+    random = np.random.default_rng(seed)
+    rows, columns = np.indices((height, width))
+    far = np.hypot(rows - 28, columns - 30 - seed)
+    mask = np.zeros((height, width), np.uint8)
+    mask[(far < 20) & (far > 9)] = 1
+    mask[5 + seed, 2:70] = 2
+    mask[40:55, 55:75] = 3
+    mask[38:40, 55:75] = 255
+    mask[tuple(random.integers(0, (height, width), (5, 2)).T)] = 2
+    return mask
+
+
+@pytest.fixture
+def masks(tmp_path) -> MaskSet:
+    """Three masks; the second is of a picture without objects."""
+    folder = tmp_path / "masks"
+    for number, name in enumerate(("a", "b", "deep/ü c")):
+        write_mask(folder / f"{name}.png", example_mask(number) * (name != "b"))
+    return open_mask_set(folder, NAMES)
+
+
+def load_coco(path: Path) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(str(path))
+
+
+def iou(one: np.ndarray, other: np.ndarray) -> float:
+    return (one & other).sum() / max(1, (one | other).sum())
+
+
+def without_unsure(mask: np.ndarray) -> np.ndarray:
+    return np.where(mask == 255, 0, mask)
+
+
+class TestCoco:
+    @pytest.mark.parametrize(("kind", "least"), [("coco", 1.0), ("coco-polygons", 0.97)])
+    def test_pycocotools_reads_the_same_pixels(self, masks, tmp_path, kind, least):
+        (path,) = export_masks(masks, [kind], tmp_path / "out")[kind].paths
+        coco = load_coco(path)
+        assert {number: category["name"] for number, category in coco.cats.items()} == dict(enumerate(NAMES, 1))
+        assert [image["file_name"] for image in coco.imgs.values()] == ["a.jpg", "b.jpg", "deep/ü c.jpg"]
+        compared = 0
+        for entry, (number, image) in zip(masks.masks, coco.imgs.items(), strict=True):
+            mask = read_mask(entry.path)
+            assert (image["height"], image["width"]) == mask.shape
+            annotations = coco.imgToAnns[number]
+            assert [row["category_id"] for row in annotations] == sorted(set(np.unique(mask).tolist()) - {0, 255})
+            for row in annotations:
+                region = mask == row["category_id"]
+                assert iou(coco.annToMask(row) > 0, region) >= least
+                rows, columns = region.nonzero()
+                left, top = columns.min(), rows.min()
+                assert row["bbox"] == [left, top, columns.max() + 1 - left, rows.max() + 1 - top]
+                assert row["area"] == region.sum()
+                assert row["iscrowd"] == 0
+                compared += 1
+        assert compared == 6
+
+    def test_our_own_reader_reads_the_same_masks(self, masks, tmp_path):
+        export_masks(masks, ["coco"], tmp_path / "out")
+        (tmp_path / "coco/annotations").mkdir(parents=True)
+        (tmp_path / "out/coco.json").rename(tmp_path / "coco/annotations/instances_mine.json")
+        for entry in masks.masks:
+            path = tmp_path / "coco/mine" / entry.picture
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", read_mask(entry.path).shape[::-1]).save(path)
+        index = open_index(DataConfig(kind="coco", root=str(tmp_path / "coco")), "mine", masks=True)
+        assert index.class_names == NAMES
+        by_name = {record.name: record for record in index.records}
+        for entry in masks.masks:
+            assert np.array_equal(read_mask(by_name[entry.name].mask), without_unsure(read_mask(entry.path)))
+
+    def test_polygons_are_polygons(self, masks, tmp_path):
+        export_masks(masks, ["coco-polygons"], tmp_path)
+        rows = json.loads((tmp_path / "coco_polygons.json").read_text(encoding="utf-8"))["annotations"]
+        for row in rows:
+            assert all(isinstance(polygon, list) and len(polygon) >= 6 for polygon in row["segmentation"])
+
+    def test_unsure_pixels_are_counted(self, masks, tmp_path):
+        written = export_masks(masks, ["coco"], tmp_path)["coco"]
+        assert written.unsure == pytest.approx(2 * 40 / (3 * 60 * 80), rel=0.2)
+        assert "255 (unsure)" in exports.said({"coco": written})
+
+
+class TestYolo:
+    def read(self, path: Path, height: int, width: int) -> np.ndarray:
+        """A label file as a mask of YOLO's classes + 1."""
+        mask = np.zeros((height, width), np.uint8)
+        for line in path.read_text(encoding="utf-8").splitlines():
+            number, *shares = line.split()
+            points = np.array(shares, np.float64).reshape(-1, 2)
+            assert ((points >= 0) & (points <= 1)).all()
+            mask[fill_polygons([points * (width, height)], height, width)] = int(number) + 1
+        return mask
+
+    def test_lines_hold_the_same_pixels(self, masks, tmp_path):
+        export_masks(masks, ["yolo"], tmp_path)
+        for entry in masks.masks:
+            truth = without_unsure(read_mask(entry.path))
+            found = self.read(tmp_path / f"yolo/labels/{entry.name}.txt", *truth.shape)
+            assert set(np.unique(found)) == set(np.unique(truth))
+            for value in set(np.unique(truth).tolist()) - {0}:
+                assert iou(found == value, truth == value) >= 0.97
+        assert (tmp_path / "yolo/labels/b.txt").read_text() == ""
+        about = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text(encoding="utf-8"))
+        assert about["names"] == {0: "cat", 1: "dög", 2: "train"}
+
+    def test_opencv_draws_the_same_blocks(self, masks, tmp_path):
+        """What most readers do: round to pixels and fill, the rim included. Exact is then only what ends at the border."""
+        cv2 = pytest.importorskip("cv2")
+        mask = np.zeros((40, 50), np.uint8)
+        mask[20:, 10:] = 2
+        write_mask(tmp_path / "one/x.png", mask)
+        export_masks(open_mask_set(tmp_path / "one", NAMES), ["yolo"], tmp_path)
+        number, *shares = (tmp_path / "yolo/labels/x.txt").read_text().split()
+        points = np.array(shares, np.float64).reshape(-1, 2) * (50, 40)
+        drawn = cv2.fillPoly(np.zeros_like(mask), [np.int32(points)], 1)
+        assert number == "1"
+        assert iou(drawn > 0, mask > 0) >= 0.97
+
+    def test_two_pictures_for_one_label_file(self, tmp_path):
+        write_mask(tmp_path / "m.png", np.zeros((4, 4)))
+        twice = MaskSet({1: "cat"}, tuple(MaskFile(name, tmp_path / "m.png", name) for name in ("a.jpg", "a.png")))
+        with pytest.raises(UserError, match=r"two pictures are named a but for their suffix.*rename"):
+            export_masks(twice, ["yolo"], tmp_path)
+
+
+class TestVocServer:
+    def test_archive_is_as_the_server_takes_it(self, tmp_path):
+        for number, name in enumerate(("2008_000001", "2008_000004")):
+            write_mask(tmp_path / f"in/{name}.png", example_mask(number))
+        export_masks(open_mask_set(tmp_path / "in", VOC_CLASSES), ["voc"], tmp_path)
+        with tarfile.open(tmp_path / "voc_server.tgz", "r:gz") as archive:
+            assert archive.getnames() == [f"{VOC_FOLDER}/2008_00000{number}.png" for number in (1, 4)]
+            archive.extractall(tmp_path / "there", filter="data")
+        for number, name in enumerate(("2008_000001", "2008_000004")):
+            path = tmp_path / "there/results/VOC2012/Segmentation/comp6_test_cls" / f"{name}.png"
+            assert np.array_equal(read_mask(path), without_unsure(example_mask(number)))
+            with Image.open(path) as image:
+                assert image.mode == "P"
+                assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:21], voc_palette()[:21])
+
+    def test_other_classes_are_refused(self, masks, tmp_path):
+        with pytest.raises(UserError, match="the VOC server takes masks of its own 20 classes"):
+            export_masks(masks, ["voc"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+class TestMistakes:
+    def call(self, monkeypatch, capsys, *arguments) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["exports", *map(str, arguments)])
+        code = run_script(exports.main)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    def test_the_command(self, masks, tmp_path, monkeypatch, capsys):
+        code, printed = self.call(monkeypatch, capsys, tmp_path / "masks", "--export", "coco,yolo", "--output",
+                                  tmp_path / "out", "--classes", "cat,dög,train")  # fmt: skip
+        assert (code, printed.count("3 pictures")) == (0, 2)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["coco.json", "yolo"]
+
+    def test_file_names_come_from_the_pictures(self, masks, tmp_path):
+        for name in ("a.PNG", "b.jpeg", "deep/ü c.webp"):
+            (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "pictures" / name).touch()
+        found = open_mask_set(tmp_path / "masks", NAMES, tmp_path / "pictures")
+        assert [mask.picture for mask in found.masks] == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
+        (tmp_path / "pictures/b.jpeg").unlink()
+        with pytest.raises(UserError, match=r"no picture of mask .*b\.png"):
+            open_mask_set(tmp_path / "masks", NAMES, tmp_path / "pictures")
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["nowhere", "--export", "coco"], "no folder nowhere"),
+            (["{masks}", "--export", "coco"], "name them in the order of the mask values"),
+            (["{masks}", "--export", "png", "--classes", "a"], "no format 'png'; expected some of coco, coco-polygons"),
+            (["{masks}", "--export", ",", "--classes", "a"], "expected some of coco"),
+            (["{masks}", "--export", "coco", "--classes", "cat,dog"], "has value 3, which no class has (the values 1..2)"),
+            (["{empty}", "--export", "coco", "--classes", "cat"], "holds no masks"),
+            (["{masks}", "--export", "coco", "--classes", "a,b,c", "--pictures", "gone"], "--pictures gone: there is no such"),
+        ],
+    )  # fmt: skip
+    def test_each_is_told(self, masks, tmp_path, monkeypatch, capsys, arguments, expected):
+        (tmp_path / "empty").mkdir()
+        places = {"masks": tmp_path / "masks", "empty": tmp_path / "empty"}
+        given = [argument.format(**places) for argument in arguments]
+        code, printed = self.call(monkeypatch, capsys, *given, "--output", tmp_path / "out")
+        assert code == 2
+        assert expected in printed
+        assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+
+    def test_a_write_that_fails_leaves_nothing(self, masks, tmp_path, monkeypatch):
+        read = exports.read_mask
+
+        def damaged(path: Path) -> np.ndarray:
+            if path.stem == "ü c":
+                raise UserError("damaged")
+            return read(path)
+
+        monkeypatch.setattr(exports, "read_mask", damaged)
+        for kind in ("coco", "coco-polygons"):
+            with pytest.raises(UserError, match="damaged"):
+                export_masks(masks, [kind], tmp_path / "out")
+        assert not list(tmp_path.glob("out/*"))
+
+    def test_formats_are_taken_once_and_in_order(self):
+        assert parse_formats(" yolo,coco ,yolo") == ["yolo", "coco"]
+
+
+def test_real_masks(shared_data, tmp_path):
+    """VOC's own truth, 255 and all."""
+    for path in sorted((shared_data / "voc12/SegmentationClass").glob("*.png"))[:12]:
+        write_mask(tmp_path / "in" / path.name, read_mask(path))
+    masks = open_mask_set(tmp_path / "in", VOC_CLASSES)
+    export_masks(masks, ["coco", "coco-polygons"], tmp_path)
+    for name, least in (("coco.json", 1.0), ("coco_polygons.json", 0.97)):
+        coco = load_coco(tmp_path / name)
+        for entry, number in zip(masks.masks, coco.imgs, strict=True):
+            mask = read_mask(entry.path)
+            for row in coco.imgToAnns[number]:
+                assert iou(coco.annToMask(row) > 0, mask == row["category_id"]) >= least
+
+
+def test_what_a_killed_program_left_half_written_is_no_mask(tmp_path):
+    write_mask(tmp_path / "masks/a.png", np.zeros((4, 5), np.uint8))
+    (tmp_path / "masks/.b.4711.tmp.png").write_bytes(b"half a")
+    assert len(open_mask_set(tmp_path / "masks", NAMES).masks) == 1
+
+
+@pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None])
+@pytest.mark.parametrize("key", ["picture", "mask"])
+def test_names_in_predictions_stay_in_the_folder(tmp_path, key, name):
+    out = tmp_path / "out"
+    write_mask(out / "masks/a.png", np.zeros((4, 4)))
+    row = {"picture": "a.jpg", "mask": "masks/a.png"}
+    (out / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
+    (out / "predictions.json").write_text(json.dumps({"pictures": [row]}))
+    export_masks(open_mask_set(out), ["yolo"], tmp_path / "made")
+    (out / "predictions.json").write_text(json.dumps({"pictures": [row | {key: name}]}))
+    with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
+        open_mask_set(out)

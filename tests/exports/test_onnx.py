@@ -1,0 +1,136 @@
+"""The ONNX file gives the network's logits, at any size, from plain pixels."""
+
+import contextlib
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from data.images import read_image
+from data.transforms import normalise
+from exports import onnx as onnx_export
+from exports.onnx import FromPixels, export_onnx
+from models.classifier import build_classifier
+from models.segmenter import Segmenter, build_segmenter
+from stages.networks import save_network
+from tests.models.tiny import TinyBackbone
+from utils.config_file import load_config
+from utils.errors import UserError, run_script
+
+NAMES = ("cat", "dög", "train")
+
+
+def tiny_segmenter() -> Segmenter:
+    torch.manual_seed(0)
+    network = Segmenter(TinyBackbone(), len(NAMES) + 1).eval().requires_grad_(False)
+    network.backbone.mean, network.backbone.std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+    torch.nn.init.normal_(network.head[-1].weight)
+    return network
+
+
+def session(path: Path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnxruntime (requirements-extras.txt)")
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    for name in ("onnx", "onnxscript"):
+        pytest.importorskip(name, reason=f"needs {name} (requirements-extras.txt)")
+    path = tmp_path_factory.mktemp("onnx") / "tiny.onnx"
+    export_onnx(tiny_segmenter(), NAMES, "tiny", path)
+    return path
+
+
+@pytest.mark.parametrize("size", [(1, 64, 96), (3, 33, 50), (2, 192, 224), (1, 375, 500), (1, 32, 32)])
+def test_logits_are_the_networks_at_any_size(exported, size):
+    batch, height, width = size
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, 3, height, width)).astype(np.float32)
+    (logits,) = session(exported).run(None, {"image": pixels})
+    assert logits.shape == (batch, len(NAMES) + 1, height, width)
+    assert logits.std() > 0.01
+    expected = FromPixels(tiny_segmenter())(torch.from_numpy(pixels)).numpy()
+    assert np.abs(logits - expected).max() < 1e-4
+
+
+def test_pixels_are_normalised_inside():
+    network, pixels = tiny_segmenter(), torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
+    by_hand = network(normalise(pixels, network.backbone.mean, network.backbone.std)[None])
+    by_hand = torch.nn.functional.interpolate(by_hand, (64, 64), mode="bilinear", align_corners=False)
+    assert torch.allclose(FromPixels(network)(pixels[None].float()), by_hand, atol=1e-5)
+
+
+def test_the_file_says_what_it_is(exported):
+    about = session(exported).get_modelmeta().custom_metadata_map
+    assert json.loads(about["classes"]) == ["background", *NAMES]
+    assert json.loads(about["mean"]) == [0.5, 0.4, 0.3]
+    assert json.loads(about["std"]) == [0.2, 0.25, 0.3]
+    assert "0..255" in about["input"]
+    assert about["backbone"] == "tiny"
+    (given,), (back,) = session(exported).get_inputs(), session(exported).get_outputs()
+    assert (given.name, given.shape[1], back.name, back.shape[1]) == ("image", 3, "logits", 4)
+    assert [path.name for path in exported.parent.iterdir()] == [exported.name]  # no weights beside it
+
+
+class Program:
+    """In place of what torch's exporter gives."""
+
+    def __init__(self):
+        self.model = SimpleNamespace(metadata_props={})
+
+    def save(self, path: Path, external_data: bool) -> None:
+        path.write_bytes(b"onnx")
+
+
+@pytest.mark.parametrize(("difference", "kept"), [(0.5, False), (float("nan"), False), (1e-5, True), (None, True)])
+def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, kept):
+    monkeypatch.setattr(onnx_export, "NEEDED", ())
+    monkeypatch.setattr(onnx_export, "_trace", lambda module: Program())
+    monkeypatch.setattr(onnx_export, "_compare", lambda module, path: difference)
+    with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
+        assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "out/a.onnx") == difference
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
+
+
+def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "NEEDED", ("onnx_that_nobody_has",))
+    with pytest.raises(UserError, match=r"needs onnx_that_nobody_has: pip install -r requirements-extras\.txt"):
+        export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "a.onnx")
+
+
+def call(monkeypatch, capsys, *arguments) -> tuple[int, str]:
+    monkeypatch.setattr(sys, "argv", ["onnx_export", *map(str, arguments)])
+    code = run_script(onnx_export.main)
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+def test_a_classifier_is_refused(tmp_path, monkeypatch, capsys):
+    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
+    save_network(tmp_path / "net.pth", "classifier", build_classifier("efficientnet_lite0", 3, "none"), NAMES, cfg, {})
+    code, printed = call(monkeypatch, capsys, tmp_path / "net.pth", tmp_path / "a.onnx")
+    assert (code, "holds a classifier; expected a segmentation network" in printed) == (2, True)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_on_real_pictures(shared_data, tmp_path, monkeypatch, capsys):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"needs {name} (requirements-extras.txt)")
+    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=-2"])
+    torch.manual_seed(0)
+    network = build_segmenter("efficientnet_lite0", 4, "imagenet", -2)
+    torch.nn.init.normal_(network.head[-1].weight)
+    save_network(tmp_path / "net.pth", "segmenter", network, NAMES, cfg, {})
+    code, printed = call(monkeypatch, capsys, tmp_path / "net.pth", tmp_path / "net.onnx")
+    assert code == 0, printed
+    running = session(tmp_path / "net.onnx")
+    for path in sorted((shared_data / "voc12/JPEGImages").glob("*.jpg"))[:5]:
+        pixels = np.array(read_image(path), np.float32).transpose(2, 0, 1)[None]
+        (logits,) = running.run(None, {"image": pixels})
+        with torch.no_grad():
+            expected = FromPixels(network)(torch.from_numpy(pixels)).numpy()
+        assert np.abs(logits - expected).max() < 1e-3

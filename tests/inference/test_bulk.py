@@ -1,0 +1,167 @@
+"""Many pictures: batches, tiles and killed calls change nothing in what is written; memory holds a few pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import inference.bulk
+import utils.files
+from data.artifacts import read_mask
+from inference.bulk import predict_pictures
+from inference.loading import load_predictor
+from models.segmenter import build_segmenter
+from stages.networks import save_network
+from tests.test_infer import NAMES, QUICK, Stub, predictions, save
+from utils.config_file import load_config
+from utils.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def segmenter(tmp_path_factory) -> Path:
+    cfg = load_config(None, overrides=QUICK)
+    torch.manual_seed(0)
+    network = build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segment.stage)
+    torch.nn.init.normal_(network.head[-1].weight)
+    path = tmp_path_factory.mktemp("network") / "segmenter.pth"
+    save_network(path, "segmenter", network, NAMES, cfg, {})
+    return path
+
+
+def masks(output: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (output / "masks").rglob("*.png")}
+
+
+def test_batches_change_nothing(segmenter, tmp_path):
+    for number, size in enumerate([(40, 60), (40, 60), (48, 32), (40, 60), (33, 90), (48, 32), (48, 32)]):
+        save(tmp_path / f"in/{number}.png", size)
+    (tmp_path / "in/2b.png").write_text("no picture")
+    (tmp_path / "labels.csv").write_text("image,labels\n1,cat;dog\n6,\n")
+    predictor = load_predictor(segmenter, ["pseudo.refine=none"])
+    for batch in (1, 3, 16):
+        summary = predict_pictures(
+            tmp_path / "in", tmp_path / f"out{batch}", predictor, tmp_path / "labels.csv", batch=batch
+        )
+        assert (summary.new, len(summary.unreadable)) == (7, 1)
+    for batch in (3, 16):
+        for name in masks(tmp_path / "out1"):
+            one, many = (read_mask(tmp_path / f"out{b}/masks/{name}") for b in (1, batch))
+            assert (one != many).mean() < 0.01  # sums in another order
+        assert [row["picture"] for row in predictions(tmp_path / f"out{batch}")["pictures"]] == [
+            f"{n}.png" for n in range(7)
+        ]
+    assert set(np.unique(read_mask(tmp_path / "out3/masks/1.png"))) <= {0, 1, 2}
+    assert not read_mask(tmp_path / "out3/masks/6.png").any()
+
+
+def test_pictures_of_one_size_pass_together(segmenter):
+    predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
+    seen = []
+    predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
+    sizes = [(40, 60), (64, 64), (40, 60), (40, 60)]
+    predictor.predict_many([np.zeros((*size, 3), np.uint8) for size in sizes])
+    assert seen == [(3, 3, 40, 60), (1, 3, 64, 64)]
+
+
+def test_only_pictures_longer_than_a_tile_are_tiled(segmenter):
+    predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"], tile=64)
+    whole = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
+    random = np.random.default_rng(0)
+    small, large = (random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((64, 50), (100, 150)))
+    assert np.array_equal(predictor.predict(small).mask, whole.predict(small).mask)
+    seen = []
+    predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
+    found = predictor.predict_many([small, large], [None, [0, 2]])
+    assert seen == [(1, 3, 64, 64)] * 6 + [(1, 3, 64, 50)]
+    assert found[1].mask.shape == (100, 150)
+    assert found[1].classes == (0, 2)
+    assert set(np.unique(found[1].mask)) <= {0, 1, 2}
+    assert found[1].maps.shape == (2, 25, 38)
+    assert predictor.settings != whole.settings
+
+
+@pytest.mark.parametrize(("tile", "expected"), [(10, "expected at least 64"), (-1, "expected at least 64")])
+def test_a_tile_that_shows_nothing_is_refused(segmenter, tile, expected):
+    with pytest.raises(UserError, match=expected):
+        load_predictor(segmenter, tile=tile)
+
+
+def test_a_classifier_has_no_tiles():
+    with pytest.raises(UserError, match="--tile needs a segmentation network"):
+        load_predictor(None, tile=200)
+
+
+def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
+    for number in range(60):
+        save(tmp_path / f"in/{number:02}.png", (40 + number % 3, 60))
+    words = ["--input", tmp_path / "in", "--model_path", segmenter, "--output"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "infer.py", *map(str, words), str(tmp_path / "parts")], cwd=ROOT, env=environment
+    )
+    done = tmp_path / "parts/.done"
+    end = time.monotonic() + 120
+    while len(list(done.glob("[!.]*.json"))) < 5 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it was too quick to be killed"
+    kept = {
+        path.stem: (tmp_path / f"parts/masks/{path.stem}.png").stat().st_mtime_ns for path in done.glob("[!.]*.json")
+    }
+    assert 5 <= len(kept) < 60
+    predictor = load_predictor(segmenter)
+    summary = predict_pictures(tmp_path / "in", tmp_path / "parts", predictor)
+    assert (summary.kept, summary.new) == (len(kept), 60 - len(kept))
+    assert all((tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns == when for name, when in kept.items())
+    predict_pictures(tmp_path / "in", tmp_path / "whole", predictor)
+    assert masks(tmp_path / "parts") == masks(tmp_path / "whole")
+    reports = [json.loads((tmp_path / part / "predictions.json").read_text()) for part in ("parts", "whole")]
+    assert reports[0]["pictures"] == reports[1]["pictures"]
+
+
+def test_few_pictures_are_in_memory_at_once(tmp_path, monkeypatch):
+    for number in range(30):
+        save(tmp_path / f"in/{number:02}.png", (20, 30), 0)
+    alive, most, lock = 0, 0, threading.Lock()
+
+    def read(job, original=inference.bulk._read):
+        nonlocal alive, most
+        with lock:
+            alive += 1
+            most = max(most, alive)
+        return original(job)
+
+    def finish(*args, original=inference.bulk._finish):
+        nonlocal alive
+        time.sleep(0.01)  # a slow disk
+        original(*args)
+        with lock:
+            alive -= 1
+
+    monkeypatch.setattr(inference.bulk, "_read", read)
+    monkeypatch.setattr(inference.bulk, "_finish", finish)
+    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    assert alive == 0
+    assert 2 <= most <= 7
+
+
+def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
+    for number in range(3):
+        save(tmp_path / f"in/{number}.png", (20, 30), 0)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(utils.files.os, "replace", full)
+    with pytest.raises(UserError, match=r"cannot be written .*No space left.*run the same command again"):
+        predict_pictures(tmp_path / "in", tmp_path / "out", Stub())

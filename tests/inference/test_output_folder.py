@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from data.artifacts import write_mask
+from inference.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
+from inference.pictures import Picture
+
+MANY = tuple(f"class {number}" for number in range(300))
+PICTURE = Picture(Path("a.jpg"), "a.jpg", "a")
+
+
+def test_a_note_is_read_as_it_was_written_or_not_at_all(tmp_path):
+    path, entry = tmp_path / "a.json", {"classes": [{"name": "ü", "score": 0.1}], "width": 3}
+    write_done(path, "abc", entry)
+    assert read_done(path, "abc") == entry
+    assert read_done(path, "abd") is None
+    whole = path.read_text(encoding="utf-8")
+    for changed in (whole.replace("0.1", "0.2"), whole.replace("3", "null"), whole[:-9], "[" * 100_000, "[]", "{}", ""):
+        path.write_text(changed, encoding="utf-8")
+        assert read_done(path, "abc") is None
+
+
+def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
+    values = ClassValues(tmp_path, MANY)
+    entry = {"classes": [{"name": "class 7", "value": values.value(7)}]}
+    write_mask(tmp_path / "masks/a.png", [[0, 1]])
+    (tmp_path / "overlays").mkdir()
+    Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
+    write_done(done_path(tmp_path, PICTURE), "abc", entry)
+    predictor = SimpleNamespace(class_names=MANY)
+    assert find_done(tmp_path, PICTURE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
+    (tmp_path / CLASSES).unlink()
+    assert find_done(tmp_path, PICTURE, "abc", ClassValues(tmp_path, MANY), predictor) is None
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"name": "class 7"}], [{"value": 1}], [{"name": "no such", "value": 1}], [{"name": "class 7", "value": "1"}],
+        [{"name": "class 7", "value": 2}], [{"name": "class 7", "value": 0}], [{"name": "class 7", "value": 1}, {"name": "class 8", "value": 1}],
+        [3], 3, None,
+    ],
+)  # fmt: skip
+def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
+    ClassValues(tmp_path, MANY).value(9)
+    assert ClassValues(tmp_path, MANY).values == {9: 1}
+    content = json.loads((tmp_path / CLASSES).read_text())
+    (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": rows}))
+    assert ClassValues(tmp_path, MANY).values == {}

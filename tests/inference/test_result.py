@@ -1,0 +1,97 @@
+"""What `infer.predict` returns: values, names, pictures for notebooks and for the screen."""
+
+import base64
+import io
+import re
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import read_mask
+from inference.predictor import IGNORE, Prediction
+from inference.result import to_pixels, to_result
+from tests.test_infer import Stub
+from utils.errors import UserError
+
+
+@pytest.fixture
+def result():
+    """Class `train` over the upper half, `<cat>` in a corner below, a line unsure."""
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:20], mask[30:, 50:], mask[39] = 2, 1, IGNORE
+    return to_result(
+        np.full((40, 60, 3), 90, np.uint8), Prediction(mask, (0, 2), (0.25, 0.75)), Stub(("<cat>", "dog", "train"))
+    )
+
+
+def test_classes_have_the_values_of_the_files(result):
+    assert [(found.name, found.value, found.score) for found in result.classes] == [
+        ("train", 3, 0.75),
+        ("<cat>", 1, 0.25),
+    ]
+    assert result.classes[0].share == 0.5
+    assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
+    assert result.region("train").sum() == 20 * 60
+    with pytest.raises(UserError, match=r"'dog' is not among .* \(train, <cat>\)"):
+        result.region("dog")
+
+
+def test_a_network_of_many_classes_counts_those_of_the_picture():
+    mask = np.array([[0, 1, 2]], np.uint8)
+    found = to_result(
+        np.zeros((1, 3, 3), np.uint8),
+        Prediction(mask, (7, 299), (0.5, 0.5)),
+        Stub(tuple(f"class {n}" for n in range(300))),
+    )
+    assert {one.name: one.value for one in found.classes} == {"class 7": 1, "class 299": 2}
+    assert np.array_equal(found.mask, mask)
+
+
+def test_html_is_whole_and_safe(result):
+    page = result._repr_html_()
+    assert "&lt;cat&gt;" in page
+    assert "<cat>" not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in re.findall(r"base64,([^\"]+)", page)]
+    assert sizes == [(60, 40), (60, 40)]
+    assert "rgb(128, 128, 0)" in page  # value 3 of VOC's palette
+
+
+def test_nothing_found_is_said_too():
+    empty = to_result(np.zeros((5, 5, 3), np.uint8), Prediction(np.zeros((5, 5), np.uint8), (), ()), Stub())
+    assert "none of the classes" in empty._repr_html_()
+    assert empty.drawn().height > 5
+
+
+def test_show_opens_a_viewer_or_fills_the_cell(result, monkeypatch):
+    shown = []
+    monkeypatch.setattr(Image.Image, "show", lambda self: shown.append(self.size))
+    monkeypatch.delitem(sys.modules, "IPython", raising=False)
+    result.show()
+    assert shown[0][0] >= 120
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: object()))
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=shown.append))
+    result.show()
+    assert shown[1] is result
+
+
+def test_the_overlay_tints_what_the_mask_says(result, tmp_path):
+    drawn = np.asarray(result.overlay())
+    assert (drawn[5, 5] != 90).any()
+    assert (drawn[33, 5] == 90).all()
+    assert (np.asarray(result.overlay(0.0)) == 90).all()
+    result.save(tmp_path / "mask.png")
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), result.mask)
+
+
+def test_any_way_to_give_a_picture(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels):
+        assert np.array_equal(to_pixels(given), pixels)
+    for wrong in (pixels / 255, pixels[..., 0], pixels.transpose(2, 0, 1), pixels[:0]):
+        with pytest.raises(UserError, match=r"expected a path, .* convert it first"):
+            to_pixels(wrong)

@@ -1,0 +1,87 @@
+"""--input of infer.py: files, folders, patterns, depth, what is left out, and names that do not depend on how it was said."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference.sources import find_pictures, split_videos
+from utils.errors import UserError
+
+
+@pytest.fixture
+def shots(tmp_path, monkeypatch) -> Path:
+    for name in (
+        "shots/a.jpg",
+        "shots/b.png",
+        "shots/deep/c.jpg",
+        "shots/deep/er/d.jpg",
+        "more/a.jpg",
+        "shots/[1].jpg",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "shots/notes.txt").write_text("no picture")
+    (tmp_path / "shots/film.MP4").write_text("a video")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def relative(*sources: str, recursive: bool = True) -> set[str]:
+    return {picture.relative for picture in find_pictures(sources, Path("out"), recursive)}
+
+
+@pytest.mark.parametrize(
+    ("sources", "expected"),
+    [
+        (["shots"], {"a.jpg", "b.png", "[1].jpg", "deep/c.jpg", "deep/er/d.jpg"}),
+        (["shots/*.jpg"], {"a.jpg", "[1].jpg"}),
+        (["shots/**/*.jpg"], {"a.jpg", "[1].jpg", "deep/c.jpg", "deep/er/d.jpg"}),
+        (["shots/*/c.jpg"], {"deep/c.jpg"}),
+        (["shots/[1].jpg"], {"[1].jpg"}),  # is there, and so is no pattern
+        (["shots/[ab].*"], {"a.jpg", "b.png"}),
+        (["shots/a.jpg", "more/a.jpg"], {"shots/a.jpg", "more/a.jpg"}),
+        (["shots/a.jpg", "shots/b.png"], {"a.jpg", "b.png"}),
+        (["shots/a.jpg", "shots", "shots/*.jpg"], {"a.jpg", "b.png", "[1].jpg", "deep/c.jpg", "deep/er/d.jpg"}),
+        (["shots/d*"], {"deep/c.jpg", "deep/er/d.jpg"}),
+    ],
+)
+def test_files_folders_and_patterns(shots, sources, expected):
+    assert relative(*sources) == expected
+    assert len(find_pictures(sources, Path("out"))) == len(expected)
+
+
+def test_folders_are_searched_as_deep_as_asked_for(shots):
+    assert relative("shots", recursive=False) == {"a.jpg", "b.png", "[1].jpg"}
+    with pytest.raises(UserError, match=r"sub-folders were not searched \(--recursive\)"):
+        find_pictures([shots / "shots/*"], Path("out"), False) and find_pictures([shots], Path("out"), False)
+
+
+def test_names_are_the_same_however_a_folder_is_named(shots):
+    wanted = {picture.relative: picture.name for picture in find_pictures(["shots"], Path("out"))}
+    for source in (shots / "shots", "./shots/", "more/../shots"):
+        assert {picture.relative: picture.name for picture in find_pictures([source], Path("out"))} == wanted
+
+
+def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
+    for part in ("out/.done", "out/masks"):
+        (shots / part).mkdir(parents=True)
+    Image.new("L", (4, 4)).save(shots / "out/masks/a.png")
+    assert relative("**/*.png") == {"shots/b.png"}
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"), [("shots/*.tif", "no file of this pattern"), ("nowhere", "no such file"), ("shots/*.txt", "expected files that end in")]
+)  # fmt: skip
+def test_nothing_found_is_said(shots, source, expected):
+    with pytest.raises(UserError, match=expected) as raised:
+        find_pictures(["shots", source], Path("out"))
+    assert f"--input {source}" in str(raised.value)
+
+
+def test_videos_are_those_that_are_named_or_matched(shots):
+    assert split_videos(["shots"]) == ([], ["shots"])
+    assert split_videos(["shots/film.MP4", "shots/a.jpg"]) == ([Path("shots/film.MP4")], ["shots/a.jpg"])
+    assert split_videos(["shots/*"]) == ([Path("shots/film.MP4")], ["shots/*"])
+    assert split_videos(["shots/*.MP4", "shots/film.MP4"]) == ([Path("shots/film.MP4")], [])

@@ -1,0 +1,105 @@
+"""Video: frames, rate and size are kept, masks lie over the frames, and it is whole, kept or begun anew."""
+
+from pathlib import Path
+
+import imageio.v2 as imageio
+import numpy as np
+import pytest
+
+from data.images import LIMIT
+from inference.video import predict_video
+from tests.test_infer import Stub
+from utils.errors import UserError
+
+FRAMES, RATE = 7, 12
+
+
+class Many(Stub):
+    def predict_many(self, images, classes=None):
+        return [self.predict(image) for image in images]
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """Seven frames, 66 x 48, a grey that grows; the stub finds a class by the red value, which stays below 3."""
+    path = tmp_path / "a clip.mp4"
+    with imageio.get_writer(path, format="FFMPEG", fps=RATE, macro_block_size=1, quality=9) as writer:
+        for number in range(FRAMES):
+            frame = np.zeros((48, 66, 3), np.uint8)
+            frame[..., 1:] = 60 + 20 * number
+            writer.append_data(frame)
+    return path
+
+
+class Red(Many):
+    """Codecs shift colours a little, so the class is always the second."""
+
+    def predict(self, image, classes=None):
+        return super().predict(image, [1])
+
+
+def read(path: Path) -> tuple[list[np.ndarray], dict]:
+    with imageio.get_reader(path, format="FFMPEG") as reader:
+        return [np.asarray(frame) for frame in reader], reader.get_meta_data()
+
+
+def test_frames_rate_and_size_stay_and_masks_lie_over_them(clip, tmp_path):
+    summary = predict_video(clip, tmp_path / "out", Red(), batch=3)
+    assert summary.path == tmp_path / "out/videos/a clip.mp4"
+    assert (summary.frames, summary.classes) == (FRAMES, [("dog", FRAMES)])
+    frames, about = read(summary.path)
+    assert (len(frames), about["fps"], about["size"]) == (FRAMES, RATE, (66, 48))
+    for frame, before in zip(frames, read(clip)[0], strict=True):
+        change = np.abs(frame.astype(int) - before).mean(axis=(1, 2))
+        assert change[:20].min() > 10  # the stub's mask is the upper half
+        assert change[30:].max() < 6
+
+
+def test_an_odd_size_gets_a_line_more(tmp_path):
+    path = tmp_path / "odd.avi"
+    with imageio.get_writer(
+        path, format="FFMPEG", fps=5, codec="ffv1", pixelformat="rgb24", macro_block_size=1
+    ) as writer:
+        for _ in range(2):
+            writer.append_data(np.full((33, 47, 3), 90, np.uint8))
+    assert read(predict_video(path, tmp_path / "out", Red()).path)[0][0].shape == (34, 48, 3)
+
+
+def test_limit_and_what_is_done_is_kept(clip, tmp_path):
+    assert predict_video(clip, tmp_path / "out", Red(), limit=2).frames == 2
+    assert predict_video(clip, tmp_path / "out", Red()).frames == FRAMES
+    stub = Red()
+    again = predict_video(clip, tmp_path / "out", stub)
+    assert (again.frames, again.seconds, again.classes) == (FRAMES, 0.0, [("dog", FRAMES)])
+    assert stub.asked == []
+    assert predict_video(clip, tmp_path / "out", Red(settings={"threshold": 0.4})).seconds > 0
+
+
+def test_a_stopped_video_leaves_no_half(clip, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        predict_video(clip, tmp_path / "out", Red(fails_at=3))
+    assert list((tmp_path / "out/videos").iterdir()) == []
+    assert predict_video(clip, tmp_path / "out", Red()).frames == FRAMES
+
+
+def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkeypatch):
+    monkeypatch.setenv(LIMIT, str(66 * 48 - 1))
+    with pytest.raises(UserError, match=r"a clip\.mp4: a frame is of 66 x 48 pixels, above data.max_pixels"):
+        predict_video(clip, tmp_path / "out", Red())
+
+
+def test_a_note_that_was_changed_is_no_note(clip, tmp_path):
+    predict_video(clip, tmp_path / "out", Red(), limit=2)
+    (note,) = (tmp_path / "out/.done").rglob("*.json")
+    note.write_text(note.read_text().replace('"frames": 2', '"frames": "two"'))
+    stub = Red()
+    assert predict_video(clip, tmp_path / "out", stub, limit=2).frames == 2
+    assert len(stub.asked) == 2
+
+
+def test_what_is_no_video_is_said(tmp_path):
+    (tmp_path / "text.mp4").write_text("no video at all")
+    with pytest.raises(UserError, match=r"text\.mp4 cannot be read as a video.*give another file"):
+        predict_video(tmp_path / "text.mp4", tmp_path / "out", Red())
+    with pytest.raises(UserError, match="there is no such file"):
+        predict_video(tmp_path / "none.mp4", tmp_path / "out", Red())

@@ -1,0 +1,89 @@
+"""A run folder as the stages before `report` leave it, made without a network: seeds and masks are the truth with faults."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import IGNORE, Seed, read_mask, seed_size, write_mask, write_seed
+from data.images import read_image
+from data.index import open_index
+from measuring import report
+from measuring.predictions import BLURRED, GIVEN, PREDICTED, RUNGS
+from utils.config import Config
+from utils.config_file import load_config
+from utils.files import atomic_path
+from utils.run import Run
+
+LOSSES = [0.7, 0.4, 0.3]
+
+
+def measured_run(
+    tmp_path: Path,
+    make_voc: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    segmented: bool = True,
+    count: int = 30,
+) -> tuple[Config, Run]:
+    """A run whose stage `report` has run on the pictures of `make_voc`, each rung better than the one before."""
+    root = make_voc(count=count, size=(60, 80))
+    cfg = load_config(None, overrides=[
+        f"run={tmp_path / 'run'}", "data.kind=voc", f"data.root={root}", "data.train_list=train", "data.val_list=val", "workers=0",
+        "affinity.kind=none", "pseudo.refine=none", "pseudo.background=threshold", "pseudo.threshold=0.4", "report.thresholds=7",
+        "ibb.iterations=2",
+    ])  # fmt: skip
+    run = Run(cfg, ["train.py", "--preset", "<made>"])
+    index = open_index(cfg.data, "val", masks=True)
+    random = np.random.default_rng(0)
+    for record in index.records:
+        truth = read_mask(record.mask)
+        for number, rung in enumerate((*RUNGS, PREDICTED)):
+            write_seed(
+                run.path("ladder", rung, f"{record.name}.npz"),
+                faulty_seed(truth, record.labels, 0.5 - 0.1 * number, random),
+            )
+        for round_ in (1, 2):
+            with atomic_path(run.path("ladder", BLURRED, f"{record.name}.{round_}.webp")) as temporary:
+                read_image(record.image).save(temporary)
+    for record in open_index(cfg.data, "train").records:
+        size = Image.open(record.image).size[::-1]
+        maps = np.full((len(record.labels), *seed_size(*size)), 0.5, np.float32)
+        write_seed(run.path("seeds", f"{record.name}.npz"), Seed(np.array(record.labels), maps, size))
+        write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
+    if segmented:
+        run.path(report.SEGMENTER).write_bytes(b"")
+        monkeypatch.setattr(report, "load_network", lambda path: (None, None, None))
+        monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
+    for stage in ("cam", "seeds", "pseudo", *(["segment"] if segmented else []), "ladder", "report"):
+        if stage == "report":
+            result = report.make_report(cfg, run)
+        else:
+            result = {"pictures": 20, "loss": LOSSES[-1], "note": "a <b>result</b>"}
+        run.finish(stage, seconds=61.0, peak_memory_mb={"memory": 512}, result=result)
+        if stage in ("cam", "segment"):
+            for epoch, loss in enumerate(LOSSES, 1):
+                run.record(stage, epoch=epoch, step=5 * epoch, pictures_per_second=9.5, terms=loss, loss=loss)
+    return cfg, run
+
+
+def faulty_seed(truth: np.ndarray, labels: tuple[int, ...], noise: float, random: np.random.Generator) -> Seed:
+    """Maps that are high where the truth is, with noise of that strength."""
+    height, width = seed_size(*truth.shape)
+    small = truth[::4, ::4][:height, :width]
+    maps = np.stack([(small == label + 1) * 0.8 for label in labels]) + noise * random.random(
+        (len(labels), height, width)
+    )
+    return Seed(np.array(labels), np.clip(maps, 0, 1).astype(np.float32), truth.shape)
+
+
+def write_faulty_masks(network, index, folder: Path, cfg: Config) -> None:
+    """As `write_predictions`: the truth, where every third picture lacks its last class."""
+    for number, record in enumerate(index.records):
+        mask = read_mask(record.mask)
+        mask[mask == IGNORE] = 0
+        if number % 3 == 0:
+            mask[mask == mask.max()] = 0
+        for labels in (GIVEN, PREDICTED):
+            write_mask(folder / labels / f"{record.name}.png", mask)

@@ -1,0 +1,71 @@
+"""What the stage `report` measures and chooses to show."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from data.artifacts import read_mask
+from data.index import open_index
+from measuring.report import FILE, PICTURES, TITLES, choose_shown, report_is_complete
+from tests.measuring.measured import measured_run
+
+
+@pytest.fixture
+def measured(tmp_path, make_voc, monkeypatch):
+    return measured_run(tmp_path, make_voc, monkeypatch)
+
+
+def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(measured):
+    _cfg, run = measured
+    figures = json.loads(run.path(FILE).read_text())
+    given = [*TITLES.values(), "pseudo masks", "segmentation, given labels"]
+    predicted = ["seed, predicted labels", "segmentation, predicted labels"]
+    assert list(figures) == given + predicted
+    for row in figures.values():
+        low, high = row["interval"]["miou"]
+        assert low <= row["miou_best"] <= high
+        assert low < high
+    for ladder in (given, predicted):
+        assert figures[ladder[0]]["gain"] is None
+        for before, title in itertools.pairwise(ladder):
+            gain = figures[title]["gain"]
+            assert gain["over"] == before
+            assert gain["miou"] == pytest.approx(figures[title]["miou_best"] - figures[before]["miou_best"])
+            assert gain["low"] <= gain["miou"] <= gain["high"]
+            assert gain["clear"] == (gain["low"] > 0 or gain["high"] < 0)
+
+
+def test_confusions_are_those_of_the_figures(measured):
+    cfg, run = measured
+    figures, pictures = (json.loads(run.path(name).read_text()) for name in (FILE, PICTURES))
+    for title, row in figures.items():
+        counts = np.array(pictures["confusion"][title])
+        over = counts[0, 1:].sum() / counts[0].sum()
+        assert over == pytest.approx(row["over_activation_best"])
+    truth = [read_mask(record.mask) for record in open_index(cfg.data, "val", masks=True).records]
+    assert counts.sum() == sum((mask != 255).sum() for mask in truth)
+    assert len(pictures["shown"]) == pictures["pictures"] == len(truth)
+
+
+def test_the_report_is_complete_only_with_all_its_files(measured):
+    cfg, run = measured
+    assert report_is_complete(cfg, run)
+    run.path(PICTURES).unlink()
+    assert not report_is_complete(cfg, run)
+
+
+def test_the_worst_and_the_best_are_always_shown():
+    miou = np.random.default_rng(0).random(500)
+    shown = choose_shown(miou, most=50, extremes=5)
+    order = np.argsort(miou)
+    assert {*order[:5], *order[-5:]} <= set(shown)
+    assert shown == sorted(set(shown))
+    assert len(shown) == 50
+    assert max(np.diff(shown)) < 40  # spread over the list
+
+
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_few_pictures_are_all_shown(count):
+    assert choose_shown(np.full(count, np.nan), most=50, extremes=5) == list(range(count))

@@ -1,0 +1,178 @@
+"""report.html: what it shows of a run at each point, and that it is written anew only when something changed."""
+
+import json
+
+import pytest
+
+import measuring.report_gallery as report_gallery
+import measuring.report_page as report_page
+from measuring.report_page import FILE, keep_report_page, update_report_page, write_report_page
+from tests.measuring.measured import LOSSES, measured_run
+from tests.utils.test_page import Page
+from train import STAGES
+from utils.config import Config, ReportConfig
+from utils.run import Run
+
+
+@pytest.fixture
+def measured(tmp_path, make_voc, monkeypatch):
+    return measured_run(tmp_path, make_voc, monkeypatch)
+
+
+def written(cfg, run) -> Page:
+    write_report_page(STAGES, cfg, run)
+    return Page(run.path(FILE))
+
+
+def layers(page: Page) -> list[str]:
+    return [layer["name"] for layer in page.items[0]["layers"]]
+
+
+def test_a_finished_run_shows_every_step_of_every_picture(measured):
+    page = written(*measured)
+    assert len(page.items) == 10
+    assert layers(page) == [
+        "truth", "CAM map", "CAM", "blur, round 1", "blur, round 2", "seed map", "seed", "pseudo mask", "prediction", "errors",
+    ]  # fmt: skip
+    assert page.text.count("Loss of stage") == 2
+    for heading in ("Results", "Curves", "Classes", "Confusion", "Pictures", "Stages", "Settings"):
+        assert f"<h2>{heading}</h2>" in page.source
+    assert "still to come" not in page.text
+    assert "--preset <made>" in page.text
+
+
+def test_scores_are_those_of_the_masks(measured):
+    cfg, run = measured
+    for number, item in enumerate(written(cfg, run).items):
+        by_name = {layer["name"]: layer for layer in item["layers"]}
+        prediction = by_name["prediction"]
+        assert set(prediction["by"]) == {"background", *item["classes"]}
+        if number % 3:
+            assert prediction["score"] == 1
+            assert by_name["errors"]["swatches"] == []
+        else:  # its last class is missing in the prediction
+            assert min(prediction["by"].values()) == 0
+            assert [name for name, _ in by_name["errors"]["swatches"]] == ["object taken for background"]
+
+
+def test_figures_on_the_page_are_those_of_the_report(measured):
+    cfg, run = measured
+    page = written(cfg, run)
+    for row in json.loads(run.path("report.json").read_text()).values():
+        low, high = row["interval"]["miou"]
+        assert f"{100 * row['miou_best']:.1f}" in page.text
+        assert f"{100 * low:.1f} .. {100 * high:.1f}" in page.text
+
+
+def test_a_run_that_goes_on_shows_what_is_there(measured):
+    cfg, run = measured
+    run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
+    page = written(cfg, run)
+    assert "pseudo, segment, ladder, report still to come" in page.text
+    assert "<h2>Results</h2>" not in page.source
+    assert page.items[0]["layers"][0]["name"] == "seed map"
+    assert all(layer["score"] is None for item in page.items for layer in item["layers"])
+
+
+def test_no_truth_is_read_before_anything_is_measured(measured, monkeypatch):
+    cfg, run = measured
+    del run.stages["report"]
+    monkeypatch.setattr(report_gallery, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    for mask in (run.folder.parent / "voc" / "SegmentationClass").glob("*.png"):
+        mask.unlink()
+    assert len(written(cfg, run).items) > 0
+
+
+def test_figures_older_than_a_stage_are_called_so(measured):
+    cfg, run = measured
+    assert "older than a stage" not in written(cfg, run).text
+    run.stages["cam"]["finished"] = run.stages["report"]["finished"] + 1
+    page = written(cfg, run)
+    assert "older than a stage" in page.text
+    assert "truth" not in layers(page)  # files of the ladder may be gone
+
+
+def test_a_page_is_written_again_only_after_a_change(measured):
+    cfg, run = measured
+    update_report_page(STAGES, cfg, run)
+    before = run.path(FILE).stat().st_mtime_ns
+    update_report_page(STAGES, cfg, Run.reopen(run.folder))
+    assert run.path(FILE).stat().st_mtime_ns == before
+    run.stages["cam"]["seconds"] = 2.0
+    update_report_page(STAGES, cfg, run)
+    assert run.path(FILE).stat().st_mtime_ns > before
+
+
+def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkeypatch):
+    cfg, run = measured
+    drawn = []
+    draw = report_page.training_items
+    monkeypatch.setattr(report_page, "training_items", lambda *known: drawn.append(1) or draw(*known))
+    monkeypatch.setattr(report_page, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    monkeypatch.setattr(report_page, "EVERY", 0.0)
+    run.after_epoch = keep_report_page(STAGES, cfg, run)
+    sources = []
+    for epoch, loss in enumerate([3.0, 2.0, 1.0], 1):
+        run.record("affinity", epoch=epoch, step=epoch, loss=loss)
+        page = Page(run.path(FILE))
+        assert "Loss of stage affinity" in page.text
+        assert layers(page) == ["seed map", "pseudo mask"]
+        sources.append(page.source)
+    assert len(set(sources)) == 3
+    assert len(drawn) == 1
+    run.stages["affinity"] = run.stages["seeds"]
+    run.after_epoch()
+    assert len(drawn) == 2
+
+
+def test_while_a_network_is_trained_pages_are_a_minute_apart(measured):
+    cfg, run = measured
+    run.after_epoch = keep_report_page(STAGES, cfg, run)
+    run.record("affinity", epoch=1, step=1, loss=3.0)
+    assert not run.path(FILE).exists()
+
+
+def test_the_page_stays_below_its_bound(measured, monkeypatch):
+    cfg, run = measured
+    size = sum(
+        len(item["uri"]) + sum(len(layer["uri"]) for layer in item["layers"]) for item in written(cfg, run).items
+    )
+    monkeypatch.setattr(report_gallery, "MOST_BYTES", size // 2)
+    page = written(cfg, run)
+    assert 1 <= len(page.items) < 10
+    assert f"{len(page.items)} of 10 pictures" in page.text
+
+
+def test_curves_are_those_of_the_last_training(measured):
+    _cfg, run = measured
+    for epoch, loss in enumerate([5.0, 4.0], 1):
+        run.record("cam", epoch=epoch, step=epoch, loss=loss)
+    metrics = report_page.read_metrics(run.path("metrics.jsonl"))
+    assert [row["loss"] for row in metrics["cam"]] == [5.0, 4.0]
+    assert [row["loss"] for row in metrics["segment"]] == LOSSES
+
+
+def test_many_classes_have_no_matrix_but_their_largest_confusions(measured):
+    counts = [[0] * 50 for _ in range(50)]
+    for value in range(50):
+        counts[value][value] = 100
+    counts[3][7] = 40
+    (largest,) = report_page.confusion({"x": counts}, [f"c{n}" for n in range(1, 50)])
+    assert largest.rows[0][:2] == ("c3", "c7")
+    assert largest.rows[0][3].text == "28.6"
+    assert len(largest.rows) == 1
+
+
+def test_damaged_figures_are_said_to_be_lost(measured):
+    cfg, run = measured
+    run.path("report.json").write_text("{")
+    write_report_page(STAGES, cfg, run)
+    assert "are lost or damaged" in run.path(FILE).read_text()
+
+
+def test_a_record_without_times_is_shown_without_them(tmp_path):
+    (tmp_path / "stages.json").write_text('{"cam": {"fingerprint": "a", "finished": 1767225600.0}}')
+    cfg = Config(run=str(tmp_path), report=ReportConfig(enabled=False))
+    (table,) = report_page.stage_tables(STAGES, cfg, Run.reopen(tmp_path))
+    row = next(row for row in table.rows if row[0] == "cam")
+    assert row[2].text == "0.0 s"

@@ -1,0 +1,40 @@
+"""Pictures and probabilities for the tests of refinements."""
+
+import torch
+from torch import Tensor
+
+HEIGHT, WIDTH, EDGE = 40, 60, 33  # a picture whose colour changes at column 33
+
+
+def random_picture(height: int, width: int, seed: int = 0) -> Tensor:
+    return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+
+
+def random_probabilities(labels: int, height: int, width: int, seed: int = 1) -> Tensor:
+    logits = 2 * torch.randn(labels, height, width, generator=torch.Generator().manual_seed(seed))
+    return logits.softmax(dim=0)
+
+
+def two_colours() -> tuple[Tensor, Tensor]:
+    """A picture of two flat colours and where the right one is."""
+    right = (torch.arange(WIDTH) >= EDGE).expand(HEIGHT, WIDTH)
+    colours = torch.tensor([[70, 90, 60], [180, 120, 150]], dtype=torch.uint8)
+    return colours[right.long()].permute(2, 0, 1).contiguous(), right
+
+
+def soft_edge(column: float, softness: float = 4.0) -> Tensor:
+    """Probabilities (2, H, W) whose boundary is blurred and lies at `column` instead of the colour edge."""
+    right = torch.sigmoid((torch.arange(WIDTH) - column + 0.5) / softness).expand(HEIGHT, WIDTH)
+    return torch.stack([1 - right, right])
+
+
+def intersection_over_union(prediction: Tensor, truth: Tensor) -> float:
+    return ((prediction & truth).sum() / (prediction | truth).sum()).item()
+
+
+def assert_probabilities(refined: Tensor, like: Tensor) -> None:
+    assert refined.shape == like.shape
+    assert refined.dtype == torch.float32
+    assert torch.isfinite(refined).all()
+    assert refined.min() >= 0
+    torch.testing.assert_close(refined.sum(dim=0), torch.ones(like.shape[1:]), atol=1e-4, rtol=0)

@@ -1,0 +1,81 @@
+"""Properties of the dense CRF: what it keeps and what it repairs; skipped where its package is not installed."""
+
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from models.dense_crf import dense_crf
+from tests.models.colours import (
+    EDGE,
+    assert_probabilities,
+    intersection_over_union,
+    random_picture,
+    random_probabilities,
+    soft_edge,
+    two_colours,
+)
+from utils.errors import UserError
+
+
+@pytest.fixture
+def crf() -> Callable[..., Tensor]:
+    pytest.importorskip("pydensecrf", reason="needs pydensecrf2: pip install -r requirements-extras.txt")
+    return dense_crf
+
+
+def test_crf_moves_the_boundary_to_the_colour_edge(crf):
+    image, truth = two_colours()
+    for column in (EDGE - 6, EDGE + 6):
+        probabilities = soft_edge(column)
+        before = intersection_over_union(probabilities[1] > 0.5, truth)
+        refined = crf(image, probabilities)
+        assert_probabilities(refined, probabilities)
+        assert before < 0.85
+        assert intersection_over_union(refined[1] > 0.5, truth) > 0.99
+
+
+def test_crf_without_iterations_changes_nothing(crf):
+    probabilities = random_probabilities(3, 20, 25)
+    torch.testing.assert_close(
+        crf(random_picture(20, 25), probabilities, iterations=0), probabilities, atol=1e-4, rtol=0
+    )
+
+
+def test_crf_makes_neighbours_agree(crf):
+    """On one colour a lone dissenting pixel gives way, and the certain majority stays."""
+    probabilities = torch.full((2, 15, 15), 0.2)
+    probabilities[0] = 0.8
+    probabilities[:, 7, 7] = torch.tensor([0.3, 0.7])
+    refined = crf(torch.full((3, 15, 15), 90, dtype=torch.uint8), probabilities)
+    assert (refined[0] > 0.8).all()
+
+
+def test_crf_treats_labels_alike(crf):
+    image, probabilities = random_picture(20, 25), random_probabilities(3, 20, 25)
+    order = [2, 0, 1]
+    torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
+def test_crf_on_small_pictures(crf, size):
+    probabilities = random_probabilities(2, *size)
+    assert_probabilities(crf(random_picture(*size), probabilities), probabilities)
+    assert_probabilities(crf(torch.zeros(3, *size, dtype=torch.uint8), probabilities), probabilities)
+
+
+def test_crf_takes_certainty_and_views(crf):
+    """Probabilities of exactly 0 and 1, and tensors that are not contiguous."""
+    image, truth = two_colours()
+    probabilities = torch.stack([~truth, truth]).float()
+    refined = crf(image.transpose(1, 2), probabilities.transpose(1, 2))
+    assert_probabilities(refined, probabilities.transpose(1, 2))
+    assert torch.equal(refined[1] > 0.5, truth.T)
+
+
+def test_crf_without_its_package_says_what_to_do(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
+        dense_crf(random_picture(4, 4), random_probabilities(2, 4, 4))

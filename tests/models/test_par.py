@@ -1,0 +1,170 @@
+"""Properties of PAR: what it keeps, what it repairs, and that it is its formula."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.par import par
+from tests.models.colours import (
+    EDGE,
+    HEIGHT,
+    WIDTH,
+    assert_probabilities,
+    intersection_over_union,
+    random_picture,
+    random_probabilities,
+    soft_edge,
+    two_colours,
+)
+
+
+def neighbour_offsets(dilations: Sequence[int]) -> list[tuple[int, int]]:
+    """(dy, dx) of the eight neighbours at each dilation."""
+    steps = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
+    return [(dy * dilation, dx * dilation) for dilation in dilations for dy, dx in steps]
+
+
+def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: tuple[int, ...]) -> np.ndarray:
+    """The formula pixel by pixel, in double precision."""
+    colours, current = image.numpy().astype(float), probabilities.numpy().astype(float)
+    height, width = colours.shape[1:]
+    offsets = neighbour_offsets(dilations)
+    distances = np.array([math.hypot(*offset) for offset in offsets])
+    position = np.exp(-((distances / (0.3 * distances.std(ddof=1))) ** 2))
+    position /= position.sum()
+    for _ in range(iterations):
+        following = np.zeros_like(current)
+        for y in range(height):
+            for x in range(width):
+                places = [(min(max(y + dy, 0), height - 1), min(max(x + dx, 0), width - 1)) for dy, dx in offsets]
+                around = np.array([colours[:, v, u] for v, u in places])
+                deviation = np.maximum(around.std(axis=0, ddof=1), 1e-4 * 255)
+                exponent = -(((around - colours[:, y, x]) / (0.3 * deviation)) ** 2).mean(axis=1)
+                colour = np.exp(exponent - exponent.max())
+                kernel = (colour / colour.sum() + 0.01 * position) / 1.01
+                for weight, (v, u) in zip(kernel, places, strict=True):
+                    following[:, y, x] += weight * current[:, v, u]
+        current = following
+    return current
+
+
+@pytest.mark.parametrize("labels", [1, 2, 5])
+def test_par_keeps_probabilities(labels):
+    probabilities = random_probabilities(labels, 37, 52)
+    assert_probabilities(par(random_picture(37, 52), probabilities), probabilities)
+
+
+def test_par_agrees_with_plain_formula():
+    image, probabilities = random_picture(6, 7), random_probabilities(3, 6, 7)
+    image[:, :3, :4] = 100 + image[:, :3, :4] // 64  # a nearly flat part
+    refined = par(image, probabilities, iterations=2, dilations=(1, 3))
+    np.testing.assert_allclose(refined.numpy(), plain_par(image, probabilities, 2, (1, 3)), atol=1e-5)
+
+
+def test_par_without_iterations_changes_nothing():
+    image, probabilities = random_picture(30, 40), random_probabilities(3, 30, 40)
+    assert torch.equal(par(image, probabilities, iterations=0, max_side=20), probabilities)
+
+
+def test_par_steps_add_up():
+    image, probabilities = random_picture(20, 25), random_probabilities(2, 20, 25)
+    twice = par(image, par(image, probabilities, iterations=2), iterations=3)
+    torch.testing.assert_close(twice, par(image, probabilities, iterations=5))
+
+
+def test_par_moves_the_boundary_to_the_colour_edge():
+    image, truth = two_colours()
+    for column in (EDGE - 6, EDGE + 6):
+        probabilities = soft_edge(column)
+        before = intersection_over_union(probabilities[1] > 0.5, truth)
+        after = intersection_over_union(par(image, probabilities)[1] > 0.5, truth)
+        assert before < 0.85
+        assert after > 0.99
+
+
+def test_par_mixes_nothing_across_a_colour_edge():
+    """Labels that already end at the edge stay: what leaks is the position kernel's share, 1 % a step at most."""
+    image, truth = two_colours()
+    probabilities = torch.stack([~truth, truth]).float()
+    refined = par(image, probabilities, iterations=5)
+    assert (refined - probabilities).abs().max() < 0.05
+
+
+def test_par_on_one_colour_is_plain_smoothing():
+    """A single spike spreads by the position kernel and the same weight to all neighbours, whatever the colour."""
+    spike = torch.zeros(21, 25)
+    spike[10, 12] = 1
+    probabilities = torch.stack([1 - spike, spike])
+    offsets = neighbour_offsets((1, 2))
+    for colour in (0, 127, 255):
+        image = torch.full((3, 21, 25), colour, dtype=torch.uint8)
+        spread = par(image, probabilities, iterations=1, dilations=(1, 2))[1]
+        weights = torch.stack([spread[10 - dy, 12 - dx] for dy, dx in offsets])
+        assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+        assert (weights > 0.99 / len(offsets)).all()
+        nearest = [max(abs(dy), abs(dx)) == 1 and 0 in (dy, dx) for dy, dx in offsets]
+        assert weights.topk(4).indices.sort().values.tolist() == np.flatnonzero(nearest).tolist()
+        assert spread.count_nonzero() == len(offsets)
+        torch.testing.assert_close(spread, spread.flip(0))
+        torch.testing.assert_close(spread, spread.flip(1))
+
+
+@pytest.mark.parametrize("image", [random_picture(30, 31), torch.full((3, 30, 31), 90, dtype=torch.uint8)])
+def test_par_keeps_constant_probabilities(image):
+    constant = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 30, 31).contiguous()
+    torch.testing.assert_close(par(image, constant), constant, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("max_side", [0, 20])
+@pytest.mark.parametrize("turn", [lambda m: m.flip(1), lambda m: m.flip(2), lambda m: m.transpose(1, 2)])
+def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side: int):
+    image, probabilities = random_picture(33, 41), random_probabilities(3, 33, 41)
+    refined = par(image, probabilities, iterations=4, max_side=max_side)
+    torch.testing.assert_close(
+        par(turn(image), turn(probabilities), iterations=4, max_side=max_side), turn(refined), atol=1e-5, rtol=0
+    )
+
+
+def test_par_treats_labels_alike():
+    image, probabilities = random_picture(20, 25), random_probabilities(4, 20, 25)
+    order = [2, 0, 3, 1]
+    torch.testing.assert_close(par(image, probabilities[order]), par(image, probabilities)[order])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (9, 13)])
+def test_par_on_pictures_smaller_than_its_reach(size):
+    probabilities = random_probabilities(2, *size)
+    assert_probabilities(par(random_picture(*size), probabilities), probabilities)
+    assert_probabilities(par(torch.zeros(3, *size, dtype=torch.uint8), probabilities), probabilities)
+    assert_probabilities(par(random_picture(*size), probabilities, max_side=4), probabilities)
+
+
+def test_par_at_reduced_size_finds_the_same_edge():
+    image, truth = two_colours()
+    probabilities = soft_edge(EDGE + 6)
+    assert torch.equal(par(image, probabilities, max_side=WIDTH), par(image, probabilities, max_side=0))
+    refined = par(image, probabilities, max_side=WIDTH // 2)
+    assert_probabilities(refined, probabilities)
+    assert intersection_over_union(refined[1] > 0.5, truth) > 0.95
+
+
+def test_par_takes_from_alike_colours():
+    """Beside an edge, what lies across it gets no more than the position kernel gives."""
+    image, truth = two_colours()
+    ramp = torch.arange(WIDTH).expand(HEIGHT, WIDTH) / WIDTH
+    probabilities = torch.stack([~truth * ramp, truth * ramp, 1 - ramp])
+    taken = par(image, probabilities, iterations=1, dilations=(1, 2))[:, HEIGHT // 2, EDGE - 1]
+    assert taken[0] > 0.9 * ramp[0, EDGE - 1]
+    assert taken[1] < 0.01
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_par_is_the_same_on_cuda():
+    image, probabilities = random_picture(50, 60), random_probabilities(3, 50, 60)
+    refined = par(image, probabilities.cuda())
+    assert refined.is_cuda
+    torch.testing.assert_close(refined.cpu(), par(image, probabilities), atol=1e-4, rtol=0)

@@ -1,0 +1,99 @@
+"""A small project for tests of whole scripts: generated data, settings, and scripts called in this process."""
+
+import contextlib
+import importlib
+import io
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.shapes import generate
+from utils.errors import run_script
+
+ROOT = Path(__file__).parents[1]
+REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock"}  # what a run says of itself each time
+
+SETTINGS = """
+run: {folder}/run
+checkpoint: {folder}/best_model.pth
+device: cpu
+workers: 0
+data: {{kind: voc, root: {folder}/voc, train_list: train, val_list: val}}
+model: {{backbone: efficientnet_lite0, weights: none}}
+cam: {{epochs: 1, batch_size: 4, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0, 0.5]}}
+ibb: {{iterations: 1}}
+pseudo: {{background: threshold, threshold: 0.4, refine: none}}
+segment: {{stage: -2, epochs: 1, batch_size: 4, crop_size: 32, scales: [1.0]}}
+report: {{thresholds: 4}}
+"""
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    def stages(self, end: str) -> list[str]:
+        """Names of the stages with a line that goes on with `end`."""
+        return [line.split()[0] for line in self.out.splitlines() if line[10:].startswith(end) and line[:1].isalpha()]
+
+
+def call(script: str, *arguments: str | Path) -> Ended:
+    """Run a script's `main` in this process, which saves the seconds that importing torch takes."""
+    main = importlib.import_module(script).main
+    out, err, before = io.StringIO(), io.StringIO(), sys.argv
+    sys.argv = [f"{script}.py", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = run_script(main)
+            except SystemExit as ended:
+                code = ended.code
+    finally:
+        sys.argv = before
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+@dataclass
+class Project:
+    """A folder with data, settings and a finished run."""
+
+    folder: Path
+    first: Ended | None = None
+
+    @property
+    def run(self) -> Path:
+        return self.folder / "run"
+
+    def train(self, *arguments: str) -> Ended:
+        return call("train", "--config", self.folder / "settings.yaml", *arguments)
+
+    def evaluate(self, *arguments: str | Path) -> tuple[Ended, dict]:
+        json_path = self.folder / "figures.json"
+        ended = call("evaluate", "--config", self.folder / "settings.yaml", "--json", json_path, *arguments)
+        return ended, json.loads(json_path.read_text())
+
+    def copy(self, folder: Path) -> "Project":
+        shutil.copytree(self.folder, folder, dirs_exist_ok=True)
+        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+        return Project(folder)
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        """Every file but what is rewritten each time, with its time and size."""
+        found = {path.relative_to(self.folder): path.stat() for path in self.folder.rglob("*") if path.is_file()}
+        return {
+            str(path): (about.st_mtime_ns, about.st_size) for path, about in found.items() if path.name not in REWRITTEN
+        }
+
+
+def new_project(folder: Path) -> Project:
+    generate(folder / "voc", train=6, val=3, size=64)
+    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+    return Project(folder)
+
+
+def names(project: Project, list_name: str) -> list[str]:
+    return (project.folder / "voc" / "ImageSets" / "Segmentation" / f"{list_name}.txt").read_text().split()

@@ -1,0 +1,82 @@
+"""Which room may import which: the order that lets a reader understand a file by reading downwards only."""
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# Room -> the rooms that it may import from, besides itself. docs/design.md says why.
+ROOMS = {
+    "utils": set(),
+    "data": {"utils"},
+    "models": {"utils"},
+    "stages": {"data", "models", "utils"},
+    "measuring": {"data", "models", "stages", "utils"},
+    "inference": {"data", "models", "stages", "utils"},
+    "exports": {"data", "models", "stages", "measuring", "inference", "utils"},
+}
+SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
+OUTSIDE = {"benchmarks", "docs", "examples", "tests"}  # may import all, and nobody imports them
+ACROSS = {"test_malformed.py"}  # of a whole room
+FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
+    """Modules of this project that a file imports anywhere in it, by dotted name."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports by a relative name"
+            assert node.module is not None
+            is_room = node.module in ROOMS
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} if is_room else {node.module}
+    return frozenset(name for name in found if name.partition(".")[0] in {*ROOMS, *SCRIPTS, *OUTSIDE})
+
+
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_a_room_imports_only_from_the_rooms_below_it(path):
+    room = path.parent.name
+    assert {name.partition(".")[0] for name in imports(path)} <= {room} | ROOMS[room]
+
+
+def test_rooms_stand_above_each_other():
+    list(TopologicalSorter(ROOMS).static_order())
+
+
+def test_no_file_imports_itself_by_way_of_others():
+    graph = {name_of(path): imports(path) for path in [*FILES, *ROOT.glob("*.py")]}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+def test_every_import_of_the_project_leads_to_a_file():
+    for path in sorted(ROOT.rglob("*.py")):
+        if path.relative_to(ROOT).parts[0] in {*ROOMS, *OUTSIDE} or path.parent == ROOT:
+            for name in imports(path):
+                place = ROOT / name.replace(".", "/")
+                assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() or place.is_dir(), (path, name)  # fmt: skip
+
+
+def test_every_folder_of_code_is_a_room():
+    folders = {path.parent.name for path in ROOT.glob("*/*.py")}
+    assert folders - {path.name for path in ROOT.glob(".*")} == {*ROOMS, *OUTSIDE}
+
+
+def test_tests_mirror_the_tree():
+    for path in (ROOT / "tests").glob("*/test_*.py"):
+        files = {file.stem for file in (ROOT / path.parent.name).glob("*.py")}
+        about = path.stem.removeprefix("test_")
+        assert path.name in ACROSS or any(about == name or about.startswith(f"{name}_") for name in files), path
