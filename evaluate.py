@@ -37,6 +37,7 @@ DEFAULT_CONFIG = "config.yaml"
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
@@ -69,6 +70,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     setup_console(args)
     cfg = find_config(args)

@@ -53,6 +53,7 @@ SHOWN = 5  # unreadable files on the screen; predictions.json has all
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--input", required=True, nargs="+", metavar="PATH",
@@ -108,6 +109,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     setup_console(args)
     overrides = args.set + ([f"device={args.device}"] if args.device else [])

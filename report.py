@@ -15,6 +15,7 @@ from utils.run import RUN_SETTINGS, Run
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
     parser.add_argument(
@@ -24,6 +25,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     if not (args.run / "run.json").is_file():
         raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")

@@ -112,6 +112,7 @@ STAGES = (
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)"
@@ -135,6 +136,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     setup_console(args)
     overrides = args.set + ([f"run={args.run}"] if args.run else [])

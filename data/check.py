@@ -58,10 +58,12 @@ class Findings:
 
     @property
     def class_names(self) -> tuple[str, ...]:
+        """Those of the first list that could be opened; none where no list could."""
         return next((index.class_names for index in self.lists.values()), ())
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m data.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -75,6 +77,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     cfg = load_config(args.config, args.preset, args.set)
     findings = check(cfg)

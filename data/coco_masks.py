@@ -124,8 +124,10 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
 
 
 def unpacked_counts(text: str | bytes) -> list[int]:
-    """COCO's packed run lengths as numbers: each in groups of five bits, lowest first, from the fourth on as the difference to the
-    last but one; a character is a group plus 48, with 32 where another follows.
+    """COCO's packed run lengths as numbers.
+
+    Each is in groups of five bits, lowest first, from the fourth on as the difference to the last but one; a character is a
+    group plus 48, with 32 where another follows.
     """
     counts: list[int] = []
     value = shift = 0

@@ -55,6 +55,7 @@ def smooth_noise(height: int, width: int, unit: float, random: np.random.Generat
 
 
 def disc(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, radius: float) -> np.ndarray:
+    """Of a disc; radius 0 gives the distance from a point."""
     return np.hypot(u - centre_u, v - centre_v) - radius
 
 
@@ -67,6 +68,7 @@ def ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half
 
 def box(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float,
          corner: float) -> np.ndarray:  # fmt: skip
+    """Of a box with corners rounded by `corner`."""
     a, b = np.abs(u - centre_u) - half_u + corner, np.abs(v - centre_v) - half_v + corner
     return np.hypot(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner
 
@@ -74,12 +76,14 @@ def box(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: 
 def capsule(
     u: np.ndarray, v: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float
 ) -> np.ndarray:
+    """Of everything nearer than `radius` to the line from `start` to `end`."""
     du, dv = end[0] - start[0], end[1] - start[1]
     along = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0, 1)
     return np.hypot(u - start[0] - along * du, v - start[1] - along * dv) - radius
 
 
 def polygon(u: np.ndarray, v: np.ndarray, corners: list[tuple[float, float]]) -> np.ndarray:
+    """Of the inside of a polygon, whose sides may cross."""
     distance = np.full(u.shape, np.inf, np.float32)
     inside = np.zeros(u.shape, bool)
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
@@ -97,6 +101,7 @@ def stripe_field(t: np.ndarray, period: float, share: float = 0.5) -> np.ndarray
 
 
 def stripes(t: np.ndarray, period: float, frame: Frame) -> np.ndarray:
+    """Coverage in 0..1 by stripes along t, half of each period."""
     return frame.cover(stripe_field(t, period))
 
 
@@ -109,10 +114,12 @@ def scallops(along: np.ndarray, across: np.ndarray, size: float) -> np.ndarray:
 
 
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
+    """(3,) RGB in 0..1 of hue, saturation and value in 0..1."""
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)
 
 
 def mix(first: np.ndarray, second: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """`share` of the second colour, the rest of the first."""
     return first * (1 - share) + second * share
 
 

@@ -1,5 +1,6 @@
-"""Text files that people make: lists of one name a line, and CSV tables. Byte order marks, any line ends and blank lines
-are taken as they come; what is not text in UTF-8 is refused with the line.
+"""Text files that people make: lists of one name a line, and CSV tables.
+
+Byte order marks, any line ends and blank lines are taken as they come; what is not text in UTF-8 is refused with the line.
 """
 
 import csv

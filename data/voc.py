@@ -1,5 +1,6 @@
-"""PASCAL VOC layout: JPEGImages, SegmentationClass, ImageSets/Segmentation, and image-level labels from one of three
-places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
+"""PASCAL VOC layout: JPEGImages, SegmentationClass, ImageSets/Segmentation.
+
+Image-level labels come from one of three places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
 """
 
 import xml.etree.ElementTree as ElementTree

@@ -41,6 +41,7 @@ THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of preset demo")
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help="of result, method, threshold (default: all)")

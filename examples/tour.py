@@ -43,6 +43,7 @@ QUICK = (
 
 
 def main() -> None:
+    """The command."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out/tour")
 
     print("1. Settings: preset demo, made quick. Any setting of config.yaml can be said so.")

@@ -24,6 +24,7 @@ from utils.errors import UserError, run_script
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="FILE", type=Path, help="a checkpoint of this project, or IRN's .pth file")
     parser.add_argument("target", metavar="OUT", type=Path, help="the .pth file to write")
@@ -31,6 +32,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     if args.target.exists():
         raise UserError(f"{args.target} exists already; give another name, or remove it first")

@@ -227,6 +227,7 @@ def said(exported: dict[str, Exported]) -> str:
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.masks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -249,6 +250,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     formats = parse_formats(args.export)
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]

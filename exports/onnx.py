@@ -122,6 +122,7 @@ def _compare(module: nn.Module, path: Path) -> float | None:
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -133,6 +134,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     network, checkpoint, _ = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):

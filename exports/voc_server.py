@@ -23,6 +23,7 @@ from utils.errors import UserError, run_script
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.voc_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     network, checkpoint, own = load_network(args.checkpoint)
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:

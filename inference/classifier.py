@@ -89,9 +89,11 @@ class ImagenetPredictor(ClassifierPredictor):
         }  # fmt: skip
 
     def probabilities(self, logits: Tensor) -> Tensor:
+        """(C,) logits -> (C,) probabilities that sum to 1."""
         return logits.softmax(dim=0)
 
     def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
+        """The most likely class, and of the next ones those that lie apart from likelier ones."""
         values, order = self.probabilities(logits).topk(CANDIDATES)
         least = max(LEAST_PROBABILITY, LEAST_RATIO * float(values[0]))
         likely = [

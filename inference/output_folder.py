@@ -158,18 +158,22 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def mask_path(picture: Picture) -> str:
+    """Under the output folder."""
     return f"{MASKS}/{picture.name}.png"
 
 
 def overlay_path(picture: Picture) -> str:
+    """Under the output folder."""
     return f"{OVERLAYS}/{picture.name}.jpg"
 
 
 def maps_path(picture: Picture) -> str:
+    """Under the output folder."""
     return f"{MAPS}/{picture.name}.npz"
 
 
 def done_path(output: Path, picture: Picture) -> Path:
+    """Of the note that a picture is done."""
     return output / DONE / f"{picture.name}.json"
 
 

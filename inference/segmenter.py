@@ -33,6 +33,7 @@ class SegmenterPredictor(Predictor):
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
+        """As for any predictor; pictures longer than `tile` are seen in tiles, one by one."""
         known = list(classes or [None] * len(images))
         large = [place for place, image in enumerate(images) if self.tile and max(image.shape[:2]) > self.tile]
         found = {place: self._predict_tiled(images[place], known[place]) for place in large}

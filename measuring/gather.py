@@ -148,6 +148,7 @@ def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
 
 
 def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m measuring.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -160,6 +161,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
+    """The command."""
     args = parse_args()
     gathered = gather(args.runs)
     print(table(gathered))

@@ -63,6 +63,7 @@ class MeanShift(nn.Module):
         self.register_buffer("running_mean", torch.zeros(2))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 2, H, W) displacements, less their mean outside of training."""
         return x if self.training else x - self.running_mean[:, None, None]
 
 
@@ -120,6 +121,7 @@ class AffinityNet(nn.Module):
         return nn.ModuleList(getattr(self, name) for name in names)
 
     def train(self, mode: bool = True) -> "AffinityNet":
+        """Training or evaluation mode of the branches; the backbone stays in evaluation mode."""
         super().train(mode)
         self.backbone.eval()  # all of it: what is not trained must not draw random numbers either
         return self

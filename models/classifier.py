@@ -21,6 +21,7 @@ class Classifier(nn.Module):
 
     @property
     def num_classes(self) -> int:
+        """C, foreground classes."""
         return self.classifier.out_channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ class EfficientNetLite0(Backbone):
         )
 
     def chain(self) -> list[Callable[[Tensor], Tensor]]:
+        """The six stages; timm's block groups in between are put together by stride."""
         groups = self.blocks
         return [
             lambda x: groups[0](self.bn1(self.conv_stem(x))),
@@ -42,6 +43,7 @@ class EfficientNetLite0(Backbone):
         ]
 
     def frozen_parts(self, stride: int) -> list[nn.Module]:
+        """Of stem, block groups and head those up to that stride."""
         groups = self.blocks
         parts: list[tuple[int, nn.Module]] = [
             (2, self.conv_stem), (2, self.bn1), (2, groups[0]), (4, groups[1]), (8, groups[2]),

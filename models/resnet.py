@@ -30,12 +30,14 @@ class ResNet(Backbone):
                 self.add_module(name, module)
 
     def chain(self) -> list[Callable[[Tensor], Tensor]]:
+        """Stem and the four layers."""
         return [self._stem, self.layer1, self.layer2, self.layer3, self.layer4]
 
     def _stem(self, x: Tensor) -> Tensor:
         return self.maxpool(self.relu(self.bn1(self.conv1(x))))
 
     def frozen_parts(self, stride: int) -> list[nn.Module]:
+        """Of stem and layers those up to that stride."""
         parts: list[tuple[int, nn.Module]] = [
             (4, self.conv1), (4, self.bn1), (4, self.layer1), (8, self.layer2), (16, self.layer3), (16, self.layer4),
         ]  # fmt: skip

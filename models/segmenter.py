@@ -33,6 +33,7 @@ class Segmenter(nn.Module):
 
     @property
     def num_classes(self) -> int:
+        """Values, background included."""
         return self.head[-1].out_channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -20,9 +20,8 @@ class TimmBackbone(Backbone):
 
     def __init__(self, name: str, pretrained: bool):
         super().__init__()
-        if not NAMES_OF_TIMM.fullmatch(
-            name
-        ):  # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says
+        # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says.
+        if not NAMES_OF_TIMM.fullmatch(name):
             raise UserError(f"model.backbone timm/{name[:80]}: expected a name from timm.list_models()")
         try:
             self.net = _create_features(name, pretrained)
@@ -35,13 +34,16 @@ class TimmBackbone(Backbone):
         self.std = tuple(description.get("std", IMAGENET_STD))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised picture -> the last stage F_L."""
         return self.net(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:
+        """All stages' maps; `grad_from` costs a graph from the input on."""
         # A graph is recorded only if something in it requires grad; frozen weights leave the input as the place to begin.
         return self.net(x.detach().requires_grad_() if grad_from is not None else x)
 
     def frozen_parts(self, stride: int) -> list[nn.Module]:
+        """None: the stages are not separate modules, which is said."""
         if stride:
             warnings.warn(
                 "frozen_stride has no effect on timm/ backbones, whose stages are not separate modules", stacklevel=2

@@ -34,6 +34,7 @@ class Difference:
 
     @property
     def difference(self) -> float:
+        """How much larger the second is."""
         return self.b - self.a
 
     @property

@@ -16,6 +16,11 @@ Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
 
 def build_config(values: dict[str, tuple[Any, str]]) -> Config:
+    """The configuration of dotted keys and values, each with where it was said.
+
+    Raises:
+        UserError: unknown key, wrong type, value out of range, or settings that do not agree.
+    """
     keys = known_keys()
     sections: dict[str, dict[str, Any]] = {}
     for key, (value, where) in values.items():

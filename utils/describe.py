@@ -151,6 +151,7 @@ def _type_of(content: Any) -> str:
 
 
 def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(prog="python -m utils.describe", description="Print what weight files are.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a .pth file: ours, torchvision's, IRN's, any other")
     for number, path in enumerate(parser.parse_args().files):

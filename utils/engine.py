@@ -1,5 +1,7 @@
-"""The training loop that all trained stages share: poly schedule, mixed precision, several processes, and resuming in the
-middle of an epoch."""
+"""The training loop that all trained stages share.
+
+Poly schedule, mixed precision, several processes, and resuming in the middle of an epoch.
+"""
 
 import logging
 import time
@@ -127,11 +129,13 @@ class ResumableSampler(Protocol):
     share: int
     steps_per_epoch: int
 
-    def split(self, rank: int, processes: int) -> None: ...
+    def split(self, rank: int, processes: int) -> None:
+        """Give only what process `rank` takes of each batch."""
 
-    def start(self, epoch: int, step: int = 0) -> None: ...
+    def start(self, epoch: int, step: int = 0) -> None:
+        """The next iteration is that epoch's, without its first `step` batches."""
 
-    def __iter__(self) -> Iterator: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, batch on the device) -> named scalars

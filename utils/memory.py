@@ -9,6 +9,7 @@ import torch
 
 
 def reset_peak_memory() -> None:
+    """Begin to measure anew, as far as the system can."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is the process's so far

@@ -14,7 +14,7 @@ DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("co
 
 
 def fault_of(name: str) -> str | None:
-    """What keeps a name, with '/' or '\\' between its parts, from being a path inside any folder; None where nothing does."""
+    r"""What keeps a name, with '/' or '\' between its parts, from being a path inside any folder; None where nothing does."""
     if not name.strip("./\\ "):
         return "is empty or names a folder"
     parts = name.replace("\\", "/").split("/")
