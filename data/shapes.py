@@ -28,7 +28,6 @@ from utils.errors import UserError
 from utils.files import atomic_path, remove_leftovers, write_json, write_text
 
 SHAPES_CLASSES = tuple(drawing.name for drawing in DRAWINGS)
-SHAPES_CONTEXTS = tuple(drawing.context_name for drawing in DRAWINGS)
 
 VERSION = 1  # raise it when the pictures change: datasets of an older version are written anew
 SEED = 2024

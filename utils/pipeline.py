@@ -45,8 +45,8 @@ class Stage:
     title: str
     run: Callable[[Config, Run], dict[str, Any]]
     reads: tuple[str, ...] | Callable[[Config], tuple[str, ...]]
-    looks: tuple[str, ...] = ()
     upstream: tuple[str, ...] = ()
+    looks: tuple[str, ...] = ()
     inputs: Callable[[Config], Any] = field(default=lambda cfg: None)
     complete: Callable[[Config, Run], bool] = field(default=lambda cfg, run: True)
     skip: Callable[[Config], str | None] = field(default=lambda cfg: None)

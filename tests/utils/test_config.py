@@ -1,17 +1,10 @@
-"""The configuration: what the file says, what beats what, and what a mistake is told."""
-
-from pathlib import Path
+"""The settings: what config.yaml shows of them, and that the defaults are the published protocol."""
 
 import pytest
-import yaml
 
-from utils.config import BOUNDS, Config, known_keys, to_dict, to_yaml
-from utils.config_file import config_from_dict, load_config, override
-from utils.errors import UserError
-
-FILE = Path(__file__).parents[2] / "config.yaml"
-DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-PRESETS = DOCUMENT["presets"]
+from tests.utils.settings import FILE, base, flat
+from utils.config import Config, known_keys
+from utils.config_file import config_from_dict, load_config
 
 # What IRN's published program uses, by our name; each must be stated beside the setting.
 IRN = {
@@ -35,17 +28,6 @@ IRN = {
 }
 
 
-def flat(nested: dict, prefix: str = "") -> dict:
-    out = {}
-    for name, value in nested.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return out
-
-
-def base() -> dict:
-    return {name: value for name, value in DOCUMENT.items() if name not in ("preset", "presets")}
-
-
 def comments() -> dict[str, str]:
     """Dotted key -> the comment on its line, of everything above the presets."""
     found, section = {}, ""
@@ -60,12 +42,6 @@ def comments() -> dict[str, str]:
     return found
 
 
-def write(folder: Path, text: str) -> Path:
-    path = folder / "settings.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
 def test_the_file_shows_every_setting_with_its_default():
     assert set(flat(base())) == set(known_keys())
     assert config_from_dict(base(), "config.yaml") == Config()
@@ -76,17 +52,6 @@ def test_the_file_states_irn_values_beside_the_settings():
     for key, value in IRN.items():
         assert "IRN" in found[key], key
         assert value in found[key], key
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_says_what_it_loads(preset):
-    cfg = to_dict(load_config(FILE, preset))
-    expected = flat(base()) | flat(PRESETS[preset]) | {"precision": "off"}  # YAML reads a bare off as false
-    assert flat(cfg) == expected
-
-
-def test_the_file_names_the_preset_that_is_used_when_none_is_asked_for():
-    assert load_config(FILE) == load_config(FILE, DOCUMENT["preset"]) != load_config(FILE, "voc12")
 
 
 def test_the_published_protocol():
@@ -102,208 +67,6 @@ def test_the_published_protocol():
     assert (cfg.affinity.beta, cfg.affinity.exp_times) == (10.0, 8)
 
 
-def test_what_beats_what(tmp_path):
-    path = write(tmp_path, "cam: {epochs: 7, lr: 0.3, crop_size: 64}\npresets: {fast: {cam: {epochs: 8, lr: 0.4}}}\n")
-    plain, preset = load_config(path), load_config(path, "fast")
-    both = load_config(path, "fast", ["cam.epochs=9", "cam.epochs=10"])
-    assert [cfg.cam.epochs for cfg in (Config(), plain, preset, both)] == [5, 7, 8, 10]
-    assert [cfg.cam.lr for cfg in (Config(), plain, preset, both)] == [0.1, 0.3, 0.4, 0.4]
-    assert [cfg.cam.crop_size for cfg in (Config(), plain, preset, both)] == [512, 64, 64, 64]
-    assert both.cam.batch_size == Config().cam.batch_size
-
-
-def test_overrides_of_a_configuration_keep_the_rest():
-    cfg = override(load_config(FILE, "demo"), ["cam.epochs=9"])
-    assert cfg.cam.epochs == 9
-    assert override(cfg, [f"cam.epochs={load_config(FILE, 'demo').cam.epochs}"]) == load_config(FILE, "demo")
-
-
-def test_without_a_file_there_are_the_defaults():
-    assert load_config(None) == Config()
-    assert load_config(None, overrides=["seed=3"]).seed == 3
-    with pytest.raises(UserError, match="no configuration file"):
-        load_config(None, "demo")
-
-
-@pytest.mark.parametrize("empty", ["", "# nothing\n", "cam:\n", "presets:\n"])
-def test_an_empty_file_or_section_changes_nothing(tmp_path, empty):
-    assert load_config(write(tmp_path, empty)) == Config()
-
-
-# Each: the text of a file, the overrides, and what the message must hold.
-MISTAKES = {
-    "unknown key": ("seed: 1\ncam:\n  epoch: 3\n", [], ["line 3", "'cam.epoch'", "did you mean 'cam.epochs'?"]),
-    "unknown key at the top": ("sede: 1\n", [], ["line 1", "'sede'", "did you mean 'seed'?"]),
-    "unknown section": ("\ngmf: {enabled: true}\n", [], ["line 2", "'gmf'"]),
-    "key without its section": ("crop_size: 64\n", [], ["line 1", "'crop_size'", "crop_size'?"]),
-    "nothing near": ("xyzzy: 1\n", [], ["line 1: unknown setting 'xyzzy'"]),
-    "in a preset": (
-        "preset: a\npresets:\n  a:\n    prm:\n      high: 0.5\n",
-        [],
-        ["line 5", "'prm.high'", "did you mean 'prm.hi'?"],
-    ),
-    "on the command line": ("", ["cam.epochs_=3"], ["--set cam.epochs_=3", "did you mean 'cam.epochs'?"]),
-    "a section as a setting": ("", ["cam=3"], ["--set cam=3", "'cam'"]),
-    "without equals": ("", ["cam.epochs"], ["--set cam.epochs", "key.sub=value"]),
-    "bad value on the command line": ("", ["cam.scales=[1"], ["--set cam.scales=[1", "YAML"]),
-    "text for a number": ("cam:\n  epochs: many\n", [], ["line 2", "'cam.epochs'", "int", "'many'"]),
-    "fraction for a whole number": ("", ["cam.epochs=2.5"], ["'cam.epochs'", "int", "2.5"]),
-    "yes for a number": ("", ["cam.epochs=true"], ["'cam.epochs'", "int", "True"]),
-    "yes for a fraction": ("", ["cam.lr=true"], ["'cam.lr'", "float", "True"]),
-    "number for a switch": ("", ["gfm.enabled=1"], ["'gfm.enabled'", "bool"]),
-    "text for a switch": ("", ["gfm.enabled='False'"], ["'gfm.enabled'", "bool", "'False'"]),
-    "not a number": ("", ["cam.lr=.nan"], ["'cam.lr'", "float"]),
-    "endless": ("", ["cam.lr=.inf"], ["'cam.lr'", "float"]),
-    "one for a list": ("", ["cam.scales=1"], ["'cam.scales'", "a list", "float"]),
-    "list of another length": ("", ["cam.resize_long=[320]"], ["'cam.resize_long'", "a list of 2 values", "int"]),
-    "text in a list": ("", ["cam.scales=[1, big]"], ["'cam.scales'", "float", "'big'"]),
-    "list for one": ("", ["cam.lr=[0.1]"], ["'cam.lr'", "float"]),
-    "another choice": (
-        "",
-        ["pseudo.background=treshold"],
-        ["'pseudo.background'", "threshold, power", "did you mean 'threshold'?"],
-    ),
-    "below": ("cam: {lr: 0.1, epochs: 0}\n", [], ["line 1", "'cam.epochs' must be at least 1, found 0"]),
-    "above": ("", ["pseudo.threshold=1.5"], ["'pseudo.threshold' must be between 0 and 1, found 1.5"]),
-    "out of range in a list": ("", ["cam.scales=[1, 0]"], ["'cam.scales' must be between 0.1 and 8, found 0"]),
-    "negative momentum": ("", ["segment.momentum=-0.9"], ["'segment.momentum' must be between 0 and 1"]),
-    "negative seed": ("", ["seed=-1"], ["'seed' must be between 0"]),
-    "range the wrong way": ("", ["cam.resize_long=[640, 320]"], ["'cam.resize_long'", "smallest first"]),
-    "lo above hi": ("prm: {lo: 0.6}\n", [], ["line 1", "'prm.lo' (0.6)", "'prm.hi' (0.5)"]),
-    "affinity cuts crossed": (
-        "affinity: {bg_threshold: 0.6}\n",
-        [],
-        ["line 1", "'affinity.bg_threshold' (0.6)", "'affinity.fg_threshold' (0.3)"],
-    ),
-    "hi below lo": (
-        "prm: {lo: 0.2, hi: 0.3}\n",
-        ["prm.hi=0.1"],
-        ["--set prm.hi=0.1", "'prm.lo' (0.2)", "'prm.hi' (0.1)"],
-    ),
-    "no scale": ("", ["segment.scales=[]"], ["'segment.scales' needs at least one"]),
-    "twice": ("cam:\n  lr: 0.1\n  lr: 0.2\n", [], ["line 3", "'cam.lr' was already set in line 2"]),
-    "section twice": (
-        "cam: {lr: 1}\nprm: {lo: 0}\ncam: {epochs: 1}\n",
-        [],
-        ["line 3", "'cam' was already set in line 1"],
-    ),
-    "twice in a preset": (
-        "presets:\n  a:\n    seed: 1\n    seed: 2\n",
-        [],
-        ["line 4", "'presets.a.seed' was already set in line 3"],
-    ),
-    "bad YAML": ("cam:\n  lr: [0.1\nseed: 1\n", [], ["line 3", "not valid YAML"]),
-    "a tab": ("cam:\n\tlr: 1\n", [], ["line 2", "not valid YAML"]),
-    "a list as file": ("- 1\n", [], ["key: value", "list"]),
-    "a section that is a number": ("seed: 1\ncam: 3\n", [], ["line 2", "key: value", "3"]),
-    "preset that is a number": ("preset: a\npresets:\n  a: 3\n", [], ["line 3", "key: value", "3"]),
-    "presets that are a list": ("presets: [a]\n", [], ["line 1", "'presets'"]),
-    "key that YAML reads as false": ("off: 3\n", [], ["unknown setting 'False'"]),
-    "merged key": ("x: &x {epoch: 3}\ncam:\n  <<: *x\n", [], ["unknown setting"]),
-    "preset that is not there": ("preset: fats\npresets: {fast: {}}\n", [], ["'fats'", "did you mean 'fast'?"]),
-}
-
-
-@pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_its_place_and_the_nearest_name(tmp_path, mistake):
-    text, overrides, expected = MISTAKES[mistake]
-    path = write(tmp_path, text)
-    with pytest.raises(UserError) as error:
-        load_config(path, overrides=overrides)
-    for part in expected:
-        assert part in str(error.value)
-    if not overrides:
-        assert str(path) in str(error.value)
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.yaml"):
-        load_config(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match="cannot be read"):
-        load_config(tmp_path)
-    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00seed")
-    with pytest.raises(UserError, match=r"bytes\.yaml"):
-        load_config(tmp_path / "bytes.yaml")
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1e-4", 1e-4), ("1E-4", 1e-4), ("0.0001", 1e-4), ("1", 1.0), ("'0.5'", 0.5), ("0", 0.0)],
-)
-def test_numbers_in_every_spelling(text, expected):
-    value = load_config(None, overrides=[f"cam.weight_decay={text}"]).cam.weight_decay
-    assert isinstance(value, float)
-    assert value == expected
-
-
-def test_both_ends_of_a_range_are_allowed():
-    bound_each_other = {"prm.hi", "prm.lo", "affinity.fg_threshold", "affinity.bg_threshold"}
-    for key, (low, high) in BOUNDS.items():
-        if known_keys()[key] in (int, float) and key not in bound_each_other:
-            for end in (low, high):
-                if end is not None:
-                    section, _, name = key.rpartition(".")
-                    cfg = load_config(None, overrides=[f"{key}={end}"])
-                    assert getattr(getattr(cfg, section) if section else cfg, name) == end
-
-
-def test_lists_become_tuples_of_the_right_type():
-    cfg = load_config(None, overrides=["cam.scales=[1, 0.5, 1e0]", "prm.strides=[8]", "data.classes=[cat, 7]"])
-    assert cfg.cam.scales == (1.0, 0.5, 1.0)
-    assert all(isinstance(scale, float) for scale in cfg.cam.scales)
-    assert cfg.prm.strides == (8,)
-    assert cfg.data.classes == ("cat", "7")
-    assert load_config(None, overrides=["data.classes=[]"]).data.classes == ()
-
-
-def test_words_that_yaml_reads_as_something_else():
-    cfg = load_config(
-        None, overrides=["precision=off", "data.val_list=", "data.train_list=2012", "data.labels=a=b.csv"]
-    )
-    assert (cfg.precision, cfg.data.val_list, cfg.data.train_list, cfg.data.labels) == ("off", "", "2012", "a=b.csv")
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_round_trip(tmp_path, preset):
-    odd = [
-        "cam.weight_decay=1e-5",
-        "data.classes=['off', '1', 'ä: b', '#c']",
-        "data.labels=''",
-        "cam.scales=[0.3333333]",
-    ]
-    cfg = load_config(FILE, preset, odd)
-    assert load_config(write(tmp_path, to_yaml(cfg))) == cfg
-    assert config_from_dict(to_dict(cfg), "a checkpoint") == cfg
-
-
-def test_a_setting_that_is_not_known_any_more_is_left_out_and_named():
-    settings = to_dict(Config())
-    settings["cam"] |= {"epochs": 2, "epoch": 3}
-    with pytest.warns(UserWarning, match=r"old\.pth: settings cam\.epoch are not known here"):
-        assert config_from_dict(settings, "old.pth").cam.epochs == 2
-
-
-def test_a_dictionary_with_a_wrong_value_names_where_it_came_from():
-    with pytest.raises(UserError, match=r"old\.pth: 'cam\.epochs' must be of type int"):
-        config_from_dict({"cam": {"epochs": "two"}}, "old.pth")
-
-
 def test_the_configuration_cannot_be_changed_by_accident():
     with pytest.raises(AttributeError):
         Config().cam.epochs = 3
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("seed=0x" + "f" * 5000, "'seed' must be between .* found a number of thousands of digits"),
-        ("cam.lr=0x" + "f" * 5000, "'cam.lr' must be of type float, found a number of thousands of digits"),
-        ('data.root="a\\0b"', r"'data.root' holds a character that no path or name can have, found 'a\\x00b'"),
-        ('data.classes=["\\ud800"]', "'data.classes' holds a character"),
-        (f"cam.lr=[{'x, ' * 5000}]", r"'cam.lr' must be of type float, found \['x', .*\.\.\. \(list\)$"),
-        ("data.max_pixels=0", "'data.max_pixels' must be between 1 and"),
-    ],
-)
-def test_values_that_nothing_can_be_done_with(text, message):
-    with pytest.raises(UserError, match=message):
-        load_config(None, overrides=[text])
