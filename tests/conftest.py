@@ -2,8 +2,10 @@
 
 import csv
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from PIL import Image
 import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
+from models.classifier import build_classifier
+from models.segmenter import build_segmenter
+from stages.networks import save_network
+from tests.inference.stub import NAMES, QUICK, save
 from tests.project import Project, new_project
+from utils.config_file import load_config
+from utils.errors import run_script
 
 VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
 VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></object>"
@@ -119,3 +127,43 @@ def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, 
         for name, found in present.items():
             objects = "".join(VOC_OBJECT.format(name=classes[label], difficult=0) for label in found)
             (root / "Annotations" / f"{name}.xml").write_text(VOC_XML.format(name=name, objects=objects))
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> dict[str, Path]:
+    """A classifier and a segmenter with random weights, three classes each."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    cfg = load_config(None, overrides=QUICK)
+    torch.manual_seed(0)
+    networks = {
+        "classifier": build_classifier("efficientnet_lite0", len(NAMES), "none"),
+        "segmenter": build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segment.stage),
+    }
+    torch.nn.init.normal_(networks["segmenter"].head[-1].weight)  # else one class wins everywhere
+    for kind, network in networks.items():
+        save_network(folder / f"{kind}.pth", kind, network, NAMES, cfg, {})
+    return {kind: folder / f"{kind}.pth" for kind in networks}
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
+    folder = tmp_path / "pictures"
+    save(folder / "a.jpg", (40, 60))
+    save(folder / "b/c.png", (48, 32), mode="L")
+    save(folder / "rotated.jpg", (40, 60), orientation=6)
+    return folder
+
+
+@pytest.fixture
+def script(monkeypatch, capsys):
+    """A function that runs infer.py with arguments -> (exit code, what it printed)."""
+    import infer
+
+    def run(*arguments: Any) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
+        code = run_script(infer.main)
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run

@@ -8,8 +8,8 @@ import pytest
 from inference.bulk import predict_pictures
 from measuring.report_page import FILE, write_report_page
 from tests.browser import PHONE, open_browser, overlaps, problems, visit
+from tests.inference.stub import Stub, save
 from tests.measuring.measured import measured_run
-from tests.test_infer import Stub, save
 from train import STAGES
 from utils.page import Gallery, Item, Layer, Section, picture_uri, write_page
 

@@ -13,9 +13,9 @@ import torch
 
 from inference.bulk import predict_pictures
 from inference.output_folder import PREDICTIONS
+from tests.inference.stub import Stub, save
 from tests.project import call
 from tests.test_fault_injection import outcome, start
-from tests.test_infer import Stub, save
 from utils.checkpoint import save_tensors
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

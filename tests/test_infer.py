@@ -3,120 +3,27 @@
 import json
 import os
 import shutil
-import sys
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import imageio.v2 as imageio
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from pycocotools.mask import decode
 
 import infer
 import utils.console as console
 from data.artifacts import read_mask, read_seed, seed_size
-from data.transforms import normalise
 from exports.mask_sets import open_mask_set
 from inference.bulk import predict_pictures
-from inference.classifier import apart
 from inference.loading import load_predictor
-from inference.output_folder import ClassValues
-from inference.pictures import output_names, read_labels
-from inference.predictor import IGNORE, Prediction, resize_mask
-from inference.sources import find_pictures
+from inference.pictures import output_names
+from inference.predictor import IGNORE, Prediction
 from inference.video import video_names
-from models.classifier import build_classifier
-from models.segmenter import build_segmenter, class_probabilities
-from stages.networks import save_network
+from tests.inference.stub import NAMES, Stub, predictions, save
 from tests.utils.test_page import Page
-from utils.config_file import load_config
-from utils.errors import UserError, run_script
-
-NAMES = ("cat", "dog", "train")
-QUICK = ["model.backbone=efficientnet_lite0", "cam.scales=[1.0]", "cam.flip=false", "ibb.iterations=1", "segment.stage=2",
-         "segment.scales=[1.0, 0.5]"]  # fmt: skip
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory) -> dict[str, Path]:
-    """A classifier and a segmenter with random weights, three classes each."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-    cfg = load_config(None, overrides=QUICK)
-    torch.manual_seed(0)
-    networks = {
-        "classifier": build_classifier("efficientnet_lite0", len(NAMES), "none"),
-        "segmenter": build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segment.stage),
-    }
-    torch.nn.init.normal_(networks["segmenter"].head[-1].weight)  # else one class wins everywhere
-    for kind, network in networks.items():
-        save_network(folder / f"{kind}.pth", kind, network, NAMES, cfg, {})
-    return {kind: folder / f"{kind}.pth" for kind in networks}
-
-
-@pytest.fixture
-def pictures(tmp_path) -> Path:
-    """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
-    folder = tmp_path / "pictures"
-    save(folder / "a.jpg", (40, 60))
-    save(folder / "b/c.png", (48, 32), mode="L")
-    save(folder / "rotated.jpg", (40, 60), orientation=6)
-    return folder
-
-
-@pytest.fixture
-def script(monkeypatch, capsys):
-    """A function that runs infer.py with arguments -> (exit code, what it printed)."""
-
-    def run(*arguments: Any) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
-        code = run_script(infer.main)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
-
-
-@dataclass
-class Stub:
-    """A predictor without a network: the class is the picture's first red value, over its upper half."""
-
-    class_names: tuple[str, ...] = NAMES
-    settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
-    about: dict[str, Any] = field(default_factory=lambda: {
-        "kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"})  # fmt: skip
-    asked: list[Any] = field(default_factory=list)
-    fails_at: int | None = None
-
-    def predict(self, image: np.ndarray, classes: list[int] | None = None) -> Prediction:
-        if len(self.asked) == self.fails_at:
-            raise KeyboardInterrupt
-        self.asked.append(classes)
-        mask = np.zeros(image.shape[:2], np.uint8)
-        mask[: len(mask) // 2] = 1
-        return Prediction(mask, tuple(classes or [int(image[0, 0, 0])]), tuple([0.5] * len(classes or [0])))
-
-
-def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = "RGB", orientation: int = 1) -> None:
-    """A picture of `size` (H, W); with `red`, of that one colour."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
-    if red is not None:
-        pixels[:] = red, 0, 0
-    exif = Image.Exif()
-    exif[274] = orientation
-    Image.fromarray(pixels).convert(mode).save(path, **({"exif": exif} if orientation != 1 else {}))
-
-
-def predictions(output: Path) -> dict[str, Any]:
-    return json.loads((output / "predictions.json").read_text(encoding="utf-8"))
-
-
-def times(output: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file() and path.name != ".lock"}
+from utils.errors import UserError
 
 
 class TestOutput:
@@ -334,219 +241,6 @@ class TestMistakes:
             assert code == 2, printed
             assert expected in printed
             assert "Traceback" not in printed
-
-
-class TestResume:
-    @pytest.fixture
-    def folder(self, tmp_path) -> Path:
-        for red in range(3):
-            save(tmp_path / "in" / f"p{red}.png", (20, 30), red)
-        return tmp_path
-
-    def test_the_second_time_nothing_is_done(self, script, checkpoints, pictures, tmp_path):
-        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
-        script(*arguments)
-        before = times(tmp_path / "out")
-        code, printed = script(*arguments)
-        assert code == 0
-        assert "0 pictures predicted, 3 done already" in printed
-        assert times(tmp_path / "out") == before
-
-    def test_only_what_has_changed_is_redone(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
-        save(folder / "in/p1.png", (22, 30), 2)
-        (folder / "out/masks/p2.png").unlink()
-        summary = predict_pictures(folder / "in", folder / "out", Stub())
-        assert (summary.new, summary.kept) == (2, 1)
-        assert predictions(folder / "out")["pictures"][1]["height"] == 22
-
-    @pytest.mark.parametrize(
-        "other", [Stub(settings={"threshold": 0.4}), Stub(("a", "b", "c")), Stub(about=Stub().about | {"weights": "v"})]
-    )
-    def test_another_network_or_setting_redoes_all(self, folder, other):
-        predict_pictures(folder / "in", folder / "out", Stub())
-        assert predict_pictures(folder / "in", folder / "out", other).new == 3
-
-    def test_a_new_label_redoes_its_picture(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
-        (folder / "labels.csv").write_text("image,labels\np1,train\n")
-        stub = Stub()
-        assert predict_pictures(folder / "in", folder / "out", stub, folder / "labels.csv").new == 1
-        assert stub.asked == [[2]]
-
-    def test_interrupted_and_gone_on_with_is_as_in_one_go(self, tmp_path):
-        names = tuple(f"class {number}" for number in range(300))
-        for place, red in enumerate((7, 90, 7, 250, 3)):
-            save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_pictures(tmp_path / "in", tmp_path / "whole", Stub(names))
-        with pytest.raises(KeyboardInterrupt):
-            predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names, fails_at=2))
-        assert predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names)).kept == 2
-        for place in range(5):
-            paths = [tmp_path / part / "masks" / f"p{place}.png" for part in ("whole", "parts")]
-            assert paths[0].read_bytes() == paths[1].read_bytes()
-        assert predictions(tmp_path / "whole")["pictures"] == predictions(tmp_path / "parts")["pictures"]
-
-    def test_other_pictures_of_the_folder_are_counted(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
-        (folder / "in/p0.png").unlink()
-        summary = predict_pictures(folder / "in", folder / "out", Stub())
-        assert (summary.new, summary.kept, summary.others) == (0, 2, 1)
-        assert len(predictions(folder / "out")["pictures"]) == 2
-
-
-class TestClassValues:
-    NAMES = tuple(f"class {number}" for number in range(300))
-
-    def test_a_few_classes_keep_the_networks_order(self, tmp_path):
-        assert [ClassValues(tmp_path, NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
-
-    def test_many_get_values_as_they_occur_and_keep_them(self, tmp_path):
-        assert [ClassValues(tmp_path, self.NAMES).value(280), ClassValues(tmp_path, self.NAMES).value(5)] == [1, 2]
-        again = ClassValues(tmp_path, self.NAMES)
-        assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
-        rows = json.loads((tmp_path / "classes.json").read_text())["classes"]
-        assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
-
-    def test_another_networks_values_are_not_taken_over(self, tmp_path):
-        ClassValues(tmp_path, self.NAMES).value(280)
-        assert ClassValues(tmp_path, tuple(reversed(self.NAMES))).value(5) == 1
-
-    def test_what_no_mask_can_hold_is_unsure_and_said(self, tmp_path):
-        values = ClassValues(tmp_path, self.NAMES)
-        assert [values.value(index) for index in range(254)] == list(range(1, 255))
-        assert values.value(254) == IGNORE
-        save(tmp_path / "in/a.png", (20, 30), 255)
-        summary = predict_pictures(tmp_path / "in", tmp_path, Stub(self.NAMES))
-        assert summary.without_value == ["class 255"]
-        assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}
-
-    def test_masks_whose_table_was_lost_are_redone(self, tmp_path):
-        for place, red in enumerate((9, 4)):
-            save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub(self.NAMES))
-        (tmp_path / "out/classes.json").unlink()
-        assert predict_pictures(tmp_path / "in", tmp_path / "out", Stub(self.NAMES)).new == 2
-
-
-class TestLabels:
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    @pytest.mark.parametrize(
-        "table", ["image,labels\na.jpg,Dog;train\nc,\n", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"]
-    )
-    def test_given_classes_are_the_only_ones(self, script, checkpoints, pictures, tmp_path, kind, table):
-        (tmp_path / "labels.csv").write_text(table)
-        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind],
-                               "--labels", tmp_path / "labels.csv")  # fmt: skip
-        assert code == 0, printed
-        rows = {row["picture"]: row for row in predictions(tmp_path / "out")["pictures"]}
-        assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
-        assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}
-        assert not read_mask(tmp_path / "out/masks/b/c.png").any()
-        assert [rows[name]["labels"] for name in ("a.jpg", "b/c.png", "rotated.jpg")] == ["given", "given", "predicted"]
-
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_no_other_than_the_allowed_classes_are_found(self, checkpoints, kind):
-        image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-        found = load_predictor(checkpoints[kind], allowed=["train"]).predict(image)
-        assert set(found.classes) <= {2}
-
-    @pytest.mark.parametrize(
-        ("table", "expected"),
-        [
-            ("", "is empty"),
-            ("a.jpg,cat\n", "expected a header"),
-            ("image,labels\na.jpg,cat,dog\n", "separate labels with ';'"),
-            ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
-            ("image,labels\nsame,cat\n", "may be"),
-            ("image,labels\nzzz.jpg,cat\n", "none of its 1 rows"),
-            ("image,cat,dog\na.jpg,1,yes\n", "expected 0 or 1"),
-            ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),
-        ],
-    )
-    def test_mistakes_name_file_and_line(self, pictures, tmp_path, table, expected):
-        save(pictures / "x/same.jpg", (20, 20))
-        save(pictures / "y/same.jpg", (20, 20))
-        (tmp_path / "labels.csv").write_text(table)
-        with pytest.raises(UserError, match=expected) as raised:
-            read_labels(tmp_path / "labels.csv", find_pictures([pictures], tmp_path / "out"), NAMES)
-        assert "labels.csv" in str(raised.value)
-
-    def test_an_exact_path_wins_over_a_name(self, tmp_path):
-        save(tmp_path / "a.jpg", (20, 20))
-        save(tmp_path / "sub/a.jpg", (20, 20))
-        (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n./sub/a.jpg,dog\n")
-        found = read_labels(tmp_path / "labels.csv", find_pictures([tmp_path], tmp_path / "out"), NAMES)
-        assert found == {"a.jpg": [0], "sub/a.jpg": [1]}
-
-
-class TestPredictors:
-    def test_segmenter_is_the_argmax_of_its_probabilities(self, checkpoints):
-        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
-        image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-        network = predictor.network
-        tensor = normalise(torch.from_numpy(image).permute(2, 0, 1), network.backbone.mean, network.backbone.std)
-        expected = class_probabilities(network, tensor, (1.0, 0.5), True, (64, 96)).argmax(dim=0).numpy()
-        found = predictor.predict(image)
-        values = np.array([0, *(index + 1 for index in found.classes)])
-        assert len(found.classes) > 1
-        assert np.array_equal(values[found.mask], expected)
-
-    def test_settings_of_a_checkpoint_yield_to_those_said(self, checkpoints):
-        assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
-        said = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
-        assert said.settings["pseudo"]["refine"] == "none"
-        assert said.max_side == 100
-
-    def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
-        predictor = load_predictor(checkpoints["classifier"])
-        assert predictor.choose(None, torch.tensor([-3.0, -2.0, -4.0])) == []
-        assert predictor.choose(None, torch.tensor([-3.0, -1.0, -4.0])) == [1]
-        assert predictor.choose(None, torch.tensor([3.0, -1.0, 4.0])) == [0, 2]
-
-    @pytest.mark.parametrize("size", [(1, 1), (3, 700), (33, 31)])
-    def test_any_size_of_picture(self, checkpoints, size):
-        image = np.full((*size, 3), 90, np.uint8)
-        for path in checkpoints.values():
-            assert load_predictor(path).predict(image).mask.shape == size
-
-    def test_packaged_classifier_steps_in_and_says_so(self, script, tmp_path, monkeypatch):
-        save(tmp_path / "in/a.jpg", (64, 80))
-        monkeypatch.chdir(tmp_path)
-        code, printed = script("--input", "in", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
-        assert code == 0, printed
-        assert "packaged ImageNet classifier" in printed
-        found = predictions(tmp_path / "out")["pictures"][0]["classes"]
-        assert 1 <= len(found) <= 3
-        assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))
-        assert predictions(tmp_path / "out")["network"]["classes"] == 1000
-
-
-def test_maps_that_lie_upon_each_other_count_once():
-    maps = torch.zeros(4, 10, 10)
-    maps[0, :5], maps[1, :4], maps[2, 6:], maps[3] = 1, 0.9, 0.8, 0.3  # the last lies nowhere
-    assert apart(maps) == [0, 2, 3]
-
-
-def test_a_mask_keeps_its_values_and_areas_at_another_size():
-    mask = np.zeros((20, 30), np.uint8)
-    mask[:10], mask[10:, 15:] = 7, IGNORE
-    large = resize_mask(mask, (63, 95))
-    assert large.shape == (63, 95)
-    assert set(np.unique(large)) == {0, 7, IGNORE}
-    for value in (0, 7, IGNORE):
-        assert (large == value).mean() == pytest.approx((mask == value).mean(), abs=0.03)
-    assert np.array_equal(resize_mask(mask, mask.shape), mask)
-
-
-def test_names_of_any_bytes_are_taken(tmp_path):
-    path = tmp_path / "in" / os.fsdecode(b"caf\xe9.png")
-    try:
-        save(path, (20, 30), 0)
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
-    assert len(predictions(tmp_path / "out")["pictures"]) == 1
 
 
 class TestTool:

@@ -20,7 +20,7 @@ from inference.bulk import predict_pictures
 from inference.loading import load_predictor
 from models.segmenter import build_segmenter
 from stages.networks import save_network
-from tests.test_infer import NAMES, QUICK, Stub, predictions, save
+from tests.inference.stub import NAMES, QUICK, Stub, predictions, save, times
 from utils.config_file import load_config
 from utils.errors import UserError
 
@@ -165,3 +165,72 @@ def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
     monkeypatch.setattr(utils.files.os, "replace", full)
     with pytest.raises(UserError, match=r"cannot be written .*No space left.*run the same command again"):
         predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+
+
+class TestResume:
+    @pytest.fixture
+    def folder(self, tmp_path) -> Path:
+        for red in range(3):
+            save(tmp_path / "in" / f"p{red}.png", (20, 30), red)
+        return tmp_path
+
+    def test_the_second_time_nothing_is_done(self, script, checkpoints, pictures, tmp_path):
+        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+        script(*arguments)
+        before = times(tmp_path / "out")
+        code, printed = script(*arguments)
+        assert code == 0
+        assert "0 pictures predicted, 3 done already" in printed
+        assert times(tmp_path / "out") == before
+
+    def test_only_what_has_changed_is_redone(self, folder):
+        predict_pictures(folder / "in", folder / "out", Stub())
+        save(folder / "in/p1.png", (22, 30), 2)
+        (folder / "out/masks/p2.png").unlink()
+        summary = predict_pictures(folder / "in", folder / "out", Stub())
+        assert (summary.new, summary.kept) == (2, 1)
+        assert predictions(folder / "out")["pictures"][1]["height"] == 22
+
+    @pytest.mark.parametrize(
+        "other", [Stub(settings={"threshold": 0.4}), Stub(("a", "b", "c")), Stub(about=Stub().about | {"weights": "v"})]
+    )
+    def test_another_network_or_setting_redoes_all(self, folder, other):
+        predict_pictures(folder / "in", folder / "out", Stub())
+        assert predict_pictures(folder / "in", folder / "out", other).new == 3
+
+    def test_a_new_label_redoes_its_picture(self, folder):
+        predict_pictures(folder / "in", folder / "out", Stub())
+        (folder / "labels.csv").write_text("image,labels\np1,train\n")
+        stub = Stub()
+        assert predict_pictures(folder / "in", folder / "out", stub, folder / "labels.csv").new == 1
+        assert stub.asked == [[2]]
+
+    def test_interrupted_and_gone_on_with_is_as_in_one_go(self, tmp_path):
+        names = tuple(f"class {number}" for number in range(300))
+        for place, red in enumerate((7, 90, 7, 250, 3)):
+            save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
+        predict_pictures(tmp_path / "in", tmp_path / "whole", Stub(names))
+        with pytest.raises(KeyboardInterrupt):
+            predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names, fails_at=2))
+        assert predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names)).kept == 2
+        for place in range(5):
+            paths = [tmp_path / part / "masks" / f"p{place}.png" for part in ("whole", "parts")]
+            assert paths[0].read_bytes() == paths[1].read_bytes()
+        assert predictions(tmp_path / "whole")["pictures"] == predictions(tmp_path / "parts")["pictures"]
+
+    def test_other_pictures_of_the_folder_are_counted(self, folder):
+        predict_pictures(folder / "in", folder / "out", Stub())
+        (folder / "in/p0.png").unlink()
+        summary = predict_pictures(folder / "in", folder / "out", Stub())
+        assert (summary.new, summary.kept, summary.others) == (0, 2, 1)
+        assert len(predictions(folder / "out")["pictures"]) == 2
+
+
+def test_names_of_any_bytes_are_taken(tmp_path):
+    path = tmp_path / "in" / os.fsdecode(b"caf\xe9.png")
+    try:
+        save(path, (20, 30), 0)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    assert len(predictions(tmp_path / "out")["pictures"]) == 1

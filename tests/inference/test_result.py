@@ -13,7 +13,7 @@ from PIL import Image
 from data.artifacts import read_mask
 from inference.predictor import IGNORE, Prediction
 from inference.result import to_pixels, to_result
-from tests.test_infer import Stub
+from tests.inference.stub import Stub
 from utils.errors import UserError
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from data.images import LIMIT
 from inference.video import predict_video
-from tests.test_infer import Stub
+from tests.inference.stub import Stub
 from utils.errors import UserError
 
 FRAMES, RATE = 7, 12

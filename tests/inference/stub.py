@@ -1,0 +1,56 @@
+"""A predictor without a network, and pictures for it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from inference.predictor import Prediction
+
+NAMES = ("cat", "dog", "train")
+
+
+QUICK = ["model.backbone=efficientnet_lite0", "cam.scales=[1.0]", "cam.flip=false", "ibb.iterations=1", "segment.stage=2",
+         "segment.scales=[1.0, 0.5]"]  # fmt: skip
+
+
+@dataclass
+class Stub:
+    """A predictor without a network: the class is the picture's first red value, over its upper half."""
+
+    class_names: tuple[str, ...] = NAMES
+    settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
+    about: dict[str, Any] = field(default_factory=lambda: {
+        "kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"})  # fmt: skip
+    asked: list[Any] = field(default_factory=list)
+    fails_at: int | None = None
+
+    def predict(self, image: np.ndarray, classes: list[int] | None = None) -> Prediction:
+        if len(self.asked) == self.fails_at:
+            raise KeyboardInterrupt
+        self.asked.append(classes)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[: len(mask) // 2] = 1
+        return Prediction(mask, tuple(classes or [int(image[0, 0, 0])]), tuple([0.5] * len(classes or [0])))
+
+
+def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = "RGB", orientation: int = 1) -> None:
+    """A picture of `size` (H, W); with `red`, of that one colour."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
+    if red is not None:
+        pixels[:] = red, 0, 0
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).convert(mode).save(path, **({"exif": exif} if orientation != 1 else {}))
+
+
+def predictions(output: Path) -> dict[str, Any]:
+    return json.loads((output / "predictions.json").read_text(encoding="utf-8"))
+
+
+def times(output: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file() and path.name != ".lock"}

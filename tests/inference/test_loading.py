@@ -1,0 +1,52 @@
+"""From a checkpoint, or none, to masks."""
+
+import numpy as np
+import pytest
+import torch
+
+from data.transforms import normalise
+from inference.loading import load_predictor
+from models.segmenter import class_probabilities
+from tests.inference.stub import predictions, save
+
+
+class TestPredictors:
+    def test_segmenter_is_the_argmax_of_its_probabilities(self, checkpoints):
+        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
+        image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        network = predictor.network
+        tensor = normalise(torch.from_numpy(image).permute(2, 0, 1), network.backbone.mean, network.backbone.std)
+        expected = class_probabilities(network, tensor, (1.0, 0.5), True, (64, 96)).argmax(dim=0).numpy()
+        found = predictor.predict(image)
+        values = np.array([0, *(index + 1 for index in found.classes)])
+        assert len(found.classes) > 1
+        assert np.array_equal(values[found.mask], expected)
+
+    def test_settings_of_a_checkpoint_yield_to_those_said(self, checkpoints):
+        assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
+        said = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
+        assert said.settings["pseudo"]["refine"] == "none"
+        assert said.max_side == 100
+
+    def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
+        predictor = load_predictor(checkpoints["classifier"])
+        assert predictor.choose(None, torch.tensor([-3.0, -2.0, -4.0])) == []
+        assert predictor.choose(None, torch.tensor([-3.0, -1.0, -4.0])) == [1]
+        assert predictor.choose(None, torch.tensor([3.0, -1.0, 4.0])) == [0, 2]
+
+    @pytest.mark.parametrize("size", [(1, 1), (3, 700), (33, 31)])
+    def test_any_size_of_picture(self, checkpoints, size):
+        image = np.full((*size, 3), 90, np.uint8)
+        for path in checkpoints.values():
+            assert load_predictor(path).predict(image).mask.shape == size
+
+    def test_packaged_classifier_steps_in_and_says_so(self, script, tmp_path, monkeypatch):
+        save(tmp_path / "in/a.jpg", (64, 80))
+        monkeypatch.chdir(tmp_path)
+        code, printed = script("--input", "in", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
+        assert code == 0, printed
+        assert "packaged ImageNet classifier" in printed
+        found = predictions(tmp_path / "out")["pictures"][0]["classes"]
+        assert 1 <= len(found) <= 3
+        assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))
+        assert predictions(tmp_path / "out")["network"]["classes"] == 1000

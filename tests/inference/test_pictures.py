@@ -1,0 +1,62 @@
+"""What is known of pictures: labels from a table, and names of their outputs."""
+
+import numpy as np
+import pytest
+
+from data.artifacts import read_mask
+from inference.loading import load_predictor
+from inference.pictures import read_labels
+from inference.sources import find_pictures
+from tests.inference.stub import NAMES, predictions, save
+from utils.errors import UserError
+
+
+class TestLabels:
+    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+    @pytest.mark.parametrize(
+        "table", ["image,labels\na.jpg,Dog;train\nc,\n", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"]
+    )
+    def test_given_classes_are_the_only_ones(self, script, checkpoints, pictures, tmp_path, kind, table):
+        (tmp_path / "labels.csv").write_text(table)
+        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind],
+                               "--labels", tmp_path / "labels.csv")  # fmt: skip
+        assert code == 0, printed
+        rows = {row["picture"]: row for row in predictions(tmp_path / "out")["pictures"]}
+        assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
+        assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}
+        assert not read_mask(tmp_path / "out/masks/b/c.png").any()
+        assert [rows[name]["labels"] for name in ("a.jpg", "b/c.png", "rotated.jpg")] == ["given", "given", "predicted"]
+
+    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+    def test_no_other_than_the_allowed_classes_are_found(self, checkpoints, kind):
+        image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+        found = load_predictor(checkpoints[kind], allowed=["train"]).predict(image)
+        assert set(found.classes) <= {2}
+
+    @pytest.mark.parametrize(
+        ("table", "expected"),
+        [
+            ("", "is empty"),
+            ("a.jpg,cat\n", "expected a header"),
+            ("image,labels\na.jpg,cat,dog\n", "separate labels with ';'"),
+            ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
+            ("image,labels\nsame,cat\n", "may be"),
+            ("image,labels\nzzz.jpg,cat\n", "none of its 1 rows"),
+            ("image,cat,dog\na.jpg,1,yes\n", "expected 0 or 1"),
+            ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),
+        ],
+    )
+    def test_mistakes_name_file_and_line(self, pictures, tmp_path, table, expected):
+        save(pictures / "x/same.jpg", (20, 20))
+        save(pictures / "y/same.jpg", (20, 20))
+        (tmp_path / "labels.csv").write_text(table)
+        with pytest.raises(UserError, match=expected) as raised:
+            read_labels(tmp_path / "labels.csv", find_pictures([pictures], tmp_path / "out"), NAMES)
+        assert "labels.csv" in str(raised.value)
+
+    def test_an_exact_path_wins_over_a_name(self, tmp_path):
+        save(tmp_path / "a.jpg", (20, 20))
+        save(tmp_path / "sub/a.jpg", (20, 20))
+        (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n./sub/a.jpg,dog\n")
+        found = read_labels(tmp_path / "labels.csv", find_pictures([tmp_path], tmp_path / "out"), NAMES)
+        assert found == {"a.jpg": [0], "sub/a.jpg": [1]}
