@@ -1,0 +1,63 @@
+"""Mean and deviation of several runs."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import evaluate
+from measuring import gather
+from utils.errors import UserError
+
+
+class TestGather:
+    def files(self, call, data, tmp_path) -> list[Path]:
+        paths = []
+        for folder in ("good", "same", "bad"):
+            paths.append(tmp_path / f"{folder}.json")
+            call(evaluate, *data, "--masks", tmp_path / folder, "--json", paths[-1])
+        return paths
+
+    def test_mean_and_deviation_of_a_sample(self, call, data, tmp_path):
+        paths = self.files(call, data, tmp_path)
+        code, printed = call(gather, *paths, "--json", tmp_path / "g.json", "--csv", tmp_path / "g.csv")
+        assert code == 0, printed
+        values = [json.loads(path.read_text())["miou"] for path in paths]
+        row = json.loads((tmp_path / "g.json").read_text())["masks"]
+        assert row["figures"]["miou"]["values"] == values
+        assert row["figures"]["miou"]["mean"] == pytest.approx(np.mean(values))
+        assert row["figures"]["miou"]["deviation"] == pytest.approx(np.std(values, ddof=1))
+        assert f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}" in printed
+        lines = {line["figure"]: line for line in csv.DictReader((tmp_path / "g.csv").open(encoding="utf-8"))}
+        assert float(lines["miou"]["run 3"]) == values[2]
+        assert float(lines["iou cat"]["mean"]) == pytest.approx(row["per_class"]["cat"]["mean"])
+
+    def test_what_is_no_repeat_is_refused(self, call, data, tmp_path):
+        paths = self.files(call, data, tmp_path)
+        call(evaluate, *data, "--masks", tmp_path / "good", "--split", "train", "--json", tmp_path / "other.json")
+        (tmp_path / "text.json").write_text("{}")
+        for arguments, expected in (
+            ([paths[0]], "at least two runs"),
+            ([paths[0], tmp_path / "other.json"], "pictures is 10 and 20"),
+            ([paths[0], tmp_path / "text.json"], "text.json holds no figures"),
+            ([paths[0], tmp_path], "holds no figures"),
+            ([paths[0], tmp_path / "gone.json"], "gone.json holds no figures"),
+        ):
+            code, printed = call(gather, *arguments)
+            assert (code, expected in printed) == (2, True), printed
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"miou": None}, {"miou": "0.5"}, {"miou_best": [1]}, {"per_class": {"cat": {"iou": "x"}}}, {"per_class": {"cat": {}}},
+         {"per_class": 3}, {"n_images": None}, {"evaluated": {"kind": "masks", "list": 3}}, {"evaluated": [1]}],
+    )  # fmt: skip
+    def test_figures_of_another_type_are_named(self, tmp_path, changed):
+        row = {"evaluated": {"kind": "masks"}, "n_images": 3, "miou": 0.5, "miou_best": None, "over_activation": 0.1,
+               "under_activation": 0.2, "per_class": {"cat": {"iou": 0.5}, "dog": {"iou": None}}}  # fmt: skip
+        for name, content in (("a", row), ("b", row), ("c", row | changed)):
+            (tmp_path / f"{name}.json").write_text(json.dumps(content))
+        assert "0.00" in gather.table(gather.gather([tmp_path / "a.json", tmp_path / "b.json"]))
+        with pytest.raises(UserError, match=r"c\.json holds no figures"):
+            gather.gather([tmp_path / "a.json", tmp_path / "c.json"])
