@@ -22,7 +22,7 @@ from measuring.comparison import compare
 from measuring.evaluation import Measurement, measure_masks, measure_seeds
 from measuring.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
 from measuring.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
-from measuring.report import LADDER
+from stages.files import LADDER
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
 from utils.config import Config

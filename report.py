@@ -7,7 +7,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from measuring.report_page import FILE, write_report_page
+from measuring.report_page import write_report_page
+from stages.files import REPORT_PAGE
 from train import STAGES
 from utils.config_file import load_config
 from utils.errors import UserError, run_script
@@ -31,7 +32,7 @@ def main() -> None:
         raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")
     cfg = load_config(args.run / RUN_SETTINGS, overrides=args.set)
     write_report_page(STAGES, cfg, Run.reopen(args.run))
-    print(f"see {args.run / FILE}")
+    print(f"see {args.run / REPORT_PAGE}")
 
 
 if __name__ == "__main__":

@@ -16,17 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from measuring.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
-from measuring.report_page import FILE as REPORT_PAGE
 from measuring.report_page import keep_report_page, update_report_page
-from stages.affinity import FILE as AFFINITY
 from stages.affinity import train_affinity
-from stages.cam import FILE as CLASSIFIER
 from stages.cam import train_classifier
 from stages.choices import check_choices
+from stages.files import AFFINITY, CLASSIFIER, REPORT_PAGE, SEGMENTER
 from stages.lists import list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
-from stages.segment import FILE as SEGMENTER
 from stages.segment import train_segmenter
 from stages.walk import walk_complete, walk_reads, walk_seed_list
 from utils.config import Config, setting_names

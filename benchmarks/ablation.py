@@ -22,7 +22,7 @@ from models.cam import Evidence, gather_evidence
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
 from models.pseudo import upsample
-from stages.cam import FILE as CLASSIFIER
+from stages.files import CLASSIFIER
 from stages.networks import load_classifier
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
 from stages.walk import walk_over_features

@@ -27,7 +27,7 @@ from data.index import open_index
 from measuring.evaluation import measure_masks
 from models.affinity import build_affinity_net
 from models.pseudo import pseudo_mask, upsample
-from stages.affinity import FILE as AFFINITY
+from stages.files import AFFINITY
 from stages.networks import save_network
 from stages.pseudo import write_pseudo_masks
 from stages.refinement import refiner

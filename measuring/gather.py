@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from measuring.report import FILE as REPORT
+from stages.files import REPORT
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json
 

@@ -15,13 +15,9 @@ from data.dataset import Index
 from data.index import open_index
 from measuring.evaluation import Measurement, measure_masks, measure_seeds
 from measuring.predictions import GIVEN, PREDICTED, measure_predictions, write_predictions
-from measuring.report import PREDICTIONS
+from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, WALKED
 from stages.lists import seed_list
 from stages.networks import load_network
-from stages.pseudo import FOLDER as PSEUDO
-from stages.seeds import FOLDER as SEEDS
-from stages.segment import FILE as SEGMENTER
-from stages.walk import FOLDER as WALKED
 from utils.config import Config
 from utils.config_file import load_config
 from utils.distributed import from_main, scratch_folder

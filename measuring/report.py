@@ -28,10 +28,20 @@ from measuring.predictions import (
     write_predictions,
 )
 from models.pseudo import pseudo_mask, upsample
-from stages.cam import FILE as CLASSIFIER
+from stages.files import (
+    CLASSIFIER,
+    LADDER,
+    PREDICTIONS,
+    PSEUDO_LADDER,
+    REPORT,
+    REPORT_PICTURES,
+    REPORT_SHEET,
+    REPORT_TABLE,
+    SEGMENTER,
+    WALKED_LADDER,
+)
 from stages.networks import load_classifier, load_network
 from stages.pseudo import write_pseudo_masks
-from stages.segment import FILE as SEGMENTER
 from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.config import Config
@@ -40,8 +50,6 @@ from utils.files import atomic_path, is_whole, read_json, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 
-LADDER, WALKED_LADDER, PREDICTIONS, PSEUDO_LADDER = "ladder", "ladder_walked", "predictions", "ladder_pseudo"
-FILE, PICTURES = "report.json", "report_pictures.json"
 EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
 SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
 TITLES = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
@@ -114,21 +122,21 @@ def write_report(
         measured, counts: of each line of the ladder, the latter (N, 3, C) by picture.
     """
     table = ladder_table(measured, cfg.data.val_list)
-    write_text(run.path("report.txt"), table + "\n")
+    write_text(run.path(REPORT_TABLE), table + "\n")
     draw_sheet(run, index, measured, cfg)
     shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
-    write_json(run.path(PICTURES), {
+    write_json(run.path(REPORT_PICTURES), {
         "class_names": list(index.class_names), "pictures": len(index),
         "shown": [index.records[number].name for number in shown],
         "confusion": {title: row.best.counts.tolist() for title, row in measured.items()},
     })  # fmt: skip
-    write_json(run.path(FILE), figures_with_intervals(measured, counts))
+    write_json(run.path(REPORT), figures_with_intervals(measured, counts))
     run.log(table)
 
 
 def report_is_complete(cfg: Config, run: Run) -> bool:
     """Whether the figures are there, and what the page needs beside them."""
-    return all(read_json(run.path(name)) for name in (FILE, PICTURES))
+    return all(read_json(run.path(name)) for name in (REPORT, REPORT_PICTURES))
 
 
 def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
@@ -249,7 +257,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config
             swatches = [(index.class_names[value - 1], palette[value]) for value in found]
             tiles.append(Tile(overlay(image, mask, palette), title, swatches))
         sheet_rows.append(tiles)
-    with atomic_path(run.path("report.jpg")) as temporary:
+    with atomic_path(run.path(REPORT_SHEET)) as temporary:
         contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)
 
 

@@ -12,11 +12,9 @@ from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from measuring.predictions import BLURRED, GIVEN, PREDICTED
-from measuring.report import LADDER, PREDICTIONS, PSEUDO_LADDER, TITLES, WALKED_LADDER, mask_at, walk_title
+from measuring.report import TITLES, mask_at, walk_title
+from stages.files import LADDER, PREDICTIONS, PSEUDO, PSEUDO_LADDER, SEEDS, WALKED, WALKED_LADDER
 from stages.lists import seed_index
-from stages.pseudo import FOLDER as PSEUDO
-from stages.seeds import FOLDER as SEEDS
-from stages.walk import FOLDER as WALKED
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
 from utils.config import Config

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from measuring.report import FILE as FIGURES
-from measuring.report import PICTURES
 from measuring.report_gallery import PREDICTION, SEED, training_items, validation_items
+from stages.files import REPORT, REPORT_PAGE, REPORT_PICTURES
 from utils.bootstrap import DRAWS, LEVEL
 from utils.config import Config, to_dict, to_yaml
 from utils.files import digest, read_json
@@ -23,7 +22,6 @@ from utils.pipeline import Stage
 from utils.plots import Interval, Series, interval_plot, line_plot
 from utils.run import Run, duration
 
-FILE = "report.html"
 VERSION = 1  # raised when the page changes, so that old ones are written anew
 EXTREMES = 6  # worst and best pictures shown above the gallery
 MATRIX_CLASSES = 32  # more are told by their largest confusions alone
@@ -35,7 +33,7 @@ NOT_LOSSES = ("stage", "epoch", "step", "time", "pictures_per_second")
 def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
     """Write `report.html` unless it says all this already."""
     made_from = digest([VERSION, run.stages, to_dict(cfg)["report"]])
-    if page_made_from(run.path(FILE)) != made_from:
+    if page_made_from(run.path(REPORT_PAGE)) != made_from:
         write_report_page(stages, cfg, run, made_from)
 
 
@@ -73,7 +71,7 @@ def write_report_page(
         pictures: the section of pictures while a network is trained; None makes it anew.
     """
     about = read_json(run.path("run.json"))
-    figures, measured = read_json(run.path(FIGURES)), read_json(run.path(PICTURES))
+    figures, measured = read_json(run.path(REPORT)), read_json(run.path(REPORT_PICTURES))
     unreadable = "report" in run.stages and not (figures and measured)
     if "report" not in run.stages or unreadable:
         figures = {}
@@ -89,7 +87,7 @@ def write_report_page(
             f"This run is not complete: {', '.join(missing)} still to come. The page is written anew after each stage, and while a network is trained."
         )
     if unreadable:
-        intro.append(f"The figures ({FIGURES}, {PICTURES}) are lost or damaged; train.py makes them again.")
+        intro.append(f"The figures ({REPORT}, {REPORT_PICTURES}) are lost or damaged; train.py makes them again.")
     note = (
         "" if fresh or not figures else "These figures are older than a stage before them, which was run again since."
     )
@@ -102,7 +100,7 @@ def write_report_page(
         Section("Stages", stage_tables(stages, cfg, run)),
         Section("Settings", settings(cfg, about)),
     ]  # fmt: skip
-    write_page(run.path(FILE), f"IBBNet: {run.folder.resolve().name}", intro, sections, made_from)
+    write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections, made_from)
 
 
 def is_fresh(stages: dict[str, dict[str, Any]]) -> bool:

@@ -26,10 +26,10 @@ from models.affinity import (
 from models.dense_crf import has_dense_crf
 from models.pseudo import confident_labels, upsample
 from stages.affinity_sheet import draw_affinity
+from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT, SEEDS
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
-from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, whole_pictures
 from stages.space import require_network_space, require_picture_space
 from utils.config import Config, PseudoConfig
@@ -38,7 +38,6 @@ from utils.engine import Compute, Schedule, choose_compute, train_network
 from utils.reading import read_once
 from utils.run import Run
 
-FILE, SHEET, FOLDER = "affinity.pth", "affinity.jpg", "confident"
 TEN_ITERATIONS = PseudoConfig(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
 MOST_SHIFT_PICTURES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
 
@@ -63,15 +62,23 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     )  # fmt: skip
     figures = train_network(
         run, "affinity", network, network.displacement_branch, partial(pair_losses, radius=settings.radius),
-        TrainingPictures(index, crop, run.path(FOLDER)), TrainingSampler(len(index), settings.batch_size, cfg.seed),
+        TrainingPictures(index, crop, run.path(CONFIDENT)), TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule, compute, cfg.workers, cfg.seed,
     )  # fmt: skip
     if settings.displacement:
         _shift(network, index, cfg, compute)
     run.replace_output()
-    save_network(run.path(FILE), "affinity", network, index.class_names, cfg, figures)
+    save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
-        draw_affinity(run.path(SHEET), network, index, run.path(FOLDER), compute, settings.max_side, settings.crop_size)
+        draw_affinity(
+            run.path(AFFINITY_SHEET),
+            network,
+            index,
+            run.path(CONFIDENT),
+            compute,
+            settings.max_side,
+            settings.crop_size,
+        )
     return {"pictures": len(index), **sure, **figures}
 
 
@@ -86,7 +93,7 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]:
     """Write `confident/ID.png`; files that are there already are kept. Returns the shares of what is sure and not."""
-    folder = run.fresh_folder(FOLDER)
+    folder = run.fresh_folder(CONFIDENT)
     kind = confident_refinement(cfg, run)
     missing = without_file(index, folder, ".png")
     labels = _ConfidentLabels(index, run.path(SEEDS), cfg, kind)

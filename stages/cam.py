@@ -9,6 +9,7 @@ from data.dataset import Index, TrainingPictures, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
+from stages.files import CLASSIFIER
 from stages.networks import save_network
 from stages.space import require_network_space
 from utils.config import Config
@@ -16,8 +17,6 @@ from utils.distributed import total
 from utils.engine import Schedule, choose_compute, train_network
 from utils.errors import UserError
 from utils.run import Run
-
-FILE = "classifier.pth"
 
 
 def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         schedule, compute, cfg.workers, cfg.seed,
     )  # fmt: skip
     run.replace_output()
-    save_network(run.path(FILE), "classifier", classifier, index.class_names, cfg, figures)
+    save_network(run.path(CLASSIFIER), "classifier", classifier, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}
 
 

@@ -12,25 +12,22 @@ from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
+from stages.files import PSEUDO, SEEDS, WALKED
 from stages.lists import other_masks, seed_index, without_file
 from stages.refinement import refiner
-from stages.seeds import FOLDER as SEEDS
 from stages.space import require_picture_space
-from stages.walk import FOLDER as WALKED
 from utils.config import Config, PseudoConfig
 from utils.distributed import total
 from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 
-FOLDER = "pseudo"
-
 
 def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     source = run.path(SEEDS if cfg.affinity.kind == "none" else WALKED)
-    return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(FOLDER))}
+    return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
 
 
 def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
@@ -53,7 +50,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its mask."""
-    return all(is_whole(run.path(FOLDER, f"{record.name}.png")) for record in seed_index(cfg).records)
+    return all(is_whole(run.path(PSEUDO, f"{record.name}.png")) for record in seed_index(cfg).records)
 
 
 class _Masks(Dataset):

@@ -11,7 +11,7 @@ from data.artifacts import Seed, seed_size, write_seed
 from data.dataset import Index, WholePictures
 from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
-from stages.cam import FILE as CLASSIFIER
+from stages.files import CLASSIFIER, SEEDS
 from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from stages.space import require_picture_space
@@ -21,7 +21,6 @@ from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 
-FOLDER = "seeds"
 Method = TypeVar("Method", bound=IterativeBackgroundBlur)
 
 
@@ -32,7 +31,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     classifier = load_classifier(run.path(CLASSIFIER))
     compute.network(classifier)
     method = build_method(cfg)
-    folder = run.fresh_folder(FOLDER)
+    folder = run.fresh_folder(SEEDS)
     missing = without_file(index, folder, ".npz")
     require_picture_space(folder, index, missing, seeds=1)
     for item in whole_pictures(index, missing, cfg.workers, "seeds"):
@@ -46,7 +45,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
 
 def seeds_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(is_whole(run.path(FOLDER, f"{record.name}.npz")) for record in seed_index(cfg).records)
+    return all(is_whole(run.path(SEEDS, f"{record.name}.npz")) for record in seed_index(cfg).records)
 
 
 def build_method(cfg: Config, kind: type[Method] = IterativeBackgroundBlur) -> Method:

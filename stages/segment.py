@@ -9,16 +9,13 @@ from data.dataset import TrainingPictures, TrainingSampler
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
-from stages.cam import FILE as CLASSIFIER
+from stages.files import CLASSIFIER, PSEUDO, SEGMENTER
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
-from stages.pseudo import FOLDER as PSEUDO
 from stages.space import require_network_space
 from utils.config import Config
 from utils.engine import Schedule, choose_compute, train_network
 from utils.run import Run
-
-FILE = "segmenter.pth"
 
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
@@ -48,7 +45,7 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
         schedule, compute, cfg.workers, cfg.seed,
     )  # fmt: skip
     run.replace_output()
-    save_network(run.path(FILE), "segmenter", segmenter, index.class_names, cfg, figures)
+    save_network(run.path(SEGMENTER), "segmenter", segmenter, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}
 
 

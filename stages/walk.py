@@ -17,11 +17,9 @@ from models.cam import gather_evidence, map_size, normalise_maps
 from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
-from stages.affinity import FILE as AFFINITY
-from stages.cam import FILE as CLASSIFIER
+from stages.files import AFFINITY, CLASSIFIER, SEEDS, WALKED
 from stages.lists import seed_index, without_file
 from stages.networks import load_affinity, load_classifier
-from stages.seeds import FOLDER as SEEDS
 from stages.seeds import prepare, to_seed, whole_pictures
 from stages.space import require_picture_space
 from utils.config import AffinityConfig, Config
@@ -29,7 +27,6 @@ from utils.engine import Compute, choose_compute
 from utils.files import is_whole
 from utils.run import Run
 
-FOLDER = "walked"
 Walk = Callable[[Tensor, Tensor], Tensor]  # (3, H, W) picture, (K, ceil(H / 4), ceil(W / 4)) maps -> such maps
 
 
@@ -49,13 +46,13 @@ class WalkKind:
 def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `walked/ID.npz`, files like seeds, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    written = walk_seeds(cfg, run, index, run.path(SEEDS), run.fresh_folder(FOLDER))
+    written = walk_seeds(cfg, run, index, run.path(SEEDS), run.fresh_folder(WALKED))
     return {"pictures": len(index), "written": written}
 
 
 def walk_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(is_whole(run.path(FOLDER, f"{record.name}.npz")) for record in seed_index(cfg).records)
+    return all(is_whole(run.path(WALKED, f"{record.name}.npz")) for record in seed_index(cfg).records)
 
 
 def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:

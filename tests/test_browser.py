@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from inference.bulk import predict_pictures
-from measuring.report_page import FILE, write_report_page
+from measuring.report_page import write_report_page
+from stages.files import REPORT_PAGE
 from tests.browser import PHONE, open_browser, overlaps, problems, visit
 from tests.inference.stub import Stub, save
 from tests.measuring.measured import measured_run
@@ -25,7 +26,7 @@ def browser():
 def report(browser, tmp_path, make_voc, monkeypatch) -> Path:
     cfg, run = measured_run(tmp_path, make_voc, monkeypatch)
     write_report_page(STAGES, cfg, run)
-    return run.path(FILE)
+    return run.path(REPORT_PAGE)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from measuring.report import FILE, PICTURES, TITLES, choose_shown, report_is_complete
+from measuring.report import TITLES, choose_shown, report_is_complete
+from stages.files import REPORT, REPORT_PICTURES
 from tests.measuring.measured import measured_run
 
 
@@ -19,7 +20,7 @@ def measured(tmp_path, make_voc, monkeypatch):
 
 def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(measured):
     _cfg, run = measured
-    figures = json.loads(run.path(FILE).read_text())
+    figures = json.loads(run.path(REPORT).read_text())
     given = [*TITLES.values(), "pseudo masks", "segmentation, given labels"]
     predicted = ["seed, predicted labels", "segmentation, predicted labels"]
     assert list(figures) == given + predicted
@@ -39,7 +40,7 @@ def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(me
 
 def test_confusions_are_those_of_the_figures(measured):
     cfg, run = measured
-    figures, pictures = (json.loads(run.path(name).read_text()) for name in (FILE, PICTURES))
+    figures, pictures = (json.loads(run.path(name).read_text()) for name in (REPORT, REPORT_PICTURES))
     for title, row in figures.items():
         counts = np.array(pictures["confusion"][title])
         over = counts[0, 1:].sum() / counts[0].sum()
@@ -52,7 +53,7 @@ def test_confusions_are_those_of_the_figures(measured):
 def test_the_report_is_complete_only_with_all_its_files(measured):
     cfg, run = measured
     assert report_is_complete(cfg, run)
-    run.path(PICTURES).unlink()
+    run.path(REPORT_PICTURES).unlink()
     assert not report_is_complete(cfg, run)
 
 

@@ -6,7 +6,8 @@ import pytest
 
 import measuring.report_gallery as report_gallery
 import measuring.report_page as report_page
-from measuring.report_page import FILE, keep_report_page, update_report_page, write_report_page
+from measuring.report_page import keep_report_page, update_report_page, write_report_page
+from stages.files import REPORT_PAGE
 from tests.measuring.measured import LOSSES, measured_run
 from tests.utils.test_page import Page
 from train import STAGES
@@ -21,7 +22,7 @@ def measured(tmp_path, make_voc, monkeypatch):
 
 def written(cfg, run) -> Page:
     write_report_page(STAGES, cfg, run)
-    return Page(run.path(FILE))
+    return Page(run.path(REPORT_PAGE))
 
 
 def layers(page: Page) -> list[str]:
@@ -95,12 +96,12 @@ def test_figures_older_than_a_stage_are_called_so(measured):
 def test_a_page_is_written_again_only_after_a_change(measured):
     cfg, run = measured
     update_report_page(STAGES, cfg, run)
-    before = run.path(FILE).stat().st_mtime_ns
+    before = run.path(REPORT_PAGE).stat().st_mtime_ns
     update_report_page(STAGES, cfg, Run.reopen(run.folder))
-    assert run.path(FILE).stat().st_mtime_ns == before
+    assert run.path(REPORT_PAGE).stat().st_mtime_ns == before
     run.stages["cam"]["seconds"] = 2.0
     update_report_page(STAGES, cfg, run)
-    assert run.path(FILE).stat().st_mtime_ns > before
+    assert run.path(REPORT_PAGE).stat().st_mtime_ns > before
 
 
 def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkeypatch):
@@ -114,7 +115,7 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
     sources = []
     for epoch, loss in enumerate([3.0, 2.0, 1.0], 1):
         run.record("affinity", epoch=epoch, step=epoch, loss=loss)
-        page = Page(run.path(FILE))
+        page = Page(run.path(REPORT_PAGE))
         assert "Loss of stage affinity" in page.text
         assert layers(page) == ["seed map", "pseudo mask"]
         sources.append(page.source)
@@ -129,7 +130,7 @@ def test_while_a_network_is_trained_pages_are_a_minute_apart(measured):
     cfg, run = measured
     run.after_epoch = keep_report_page(STAGES, cfg, run)
     run.record("affinity", epoch=1, step=1, loss=3.0)
-    assert not run.path(FILE).exists()
+    assert not run.path(REPORT_PAGE).exists()
 
 
 def test_the_page_stays_below_its_bound(measured, monkeypatch):
@@ -167,7 +168,7 @@ def test_damaged_figures_are_said_to_be_lost(measured):
     cfg, run = measured
     run.path("report.json").write_text("{")
     write_report_page(STAGES, cfg, run)
-    assert "are lost or damaged" in run.path(FILE).read_text()
+    assert "are lost or damaged" in run.path(REPORT_PAGE).read_text()
 
 
 def test_a_record_without_times_is_shown_without_them(tmp_path):
