@@ -10,7 +10,6 @@ import numpy as np
 from data.artifacts import voc_palette
 from data.coco import open_coco
 from data.dataset import Complain, Index, refuse
-from data.download import download
 from data.folder import open_folder
 from data.images import limit_pixels
 from data.shapes import open_shapes
@@ -49,6 +48,8 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False, compla
     limit_pixels(settings.max_pixels)
     open_list = pick(KINDS, settings.kind, "data.kind")
     if settings.download:
+        from data.download import download  # by torchvision, which takes seconds to import
+
         download(settings.kind, settings.root, list_name)
     return open_list(settings, list_name, masks, complain)
 

@@ -1,0 +1,28 @@
+"""Names of tables: found, or told with what there is."""
+
+import pytest
+
+from utils.choices import nearest, pick
+from utils.errors import UserError
+
+TABLE = {"voc": 1, "coco": 2}
+
+
+def test_the_entry_of_that_name():
+    assert [pick(TABLE, name, "data.kind") for name in TABLE] == [1, 2]
+
+
+def test_another_name_is_told_with_the_known_ones_and_the_nearest():
+    with pytest.raises(UserError) as error:
+        pick(TABLE, "cocoa", "data.kind", more=["NAME"])
+    assert str(error.value) == "'data.kind' must be one of voc, coco, NAME, found 'cocoa'; did you mean 'coco'?"
+    with pytest.raises(UserError, match=rf"found '{'x' * 100}'$"):
+        pick(TABLE, "x" * 1000, "data.kind")
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("epoch", "; did you mean 'cam.epochs'?"), ("cam.epoch", "; did you mean 'cam.epochs'?"), ("xyzzy", ""), ("", "")],
+)
+def test_the_nearest_by_the_whole_or_by_the_last_part(word, expected):
+    assert nearest(word, ["cam.epochs", "seed"]) == expected
