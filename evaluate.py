@@ -78,7 +78,8 @@ def main() -> None:
         raise UserError("--csv is a table of measurements; a comparison goes into --json")
     if args.compare:
         index, said = open_list(args, cfg)
-        comparison = compare(index, *args.compare, cfg, **said)
+        first, second = args.compare
+        comparison = compare(index, first, second, cfg, **said)
         if is_main():
             print("", comparison.table(), sep="\n")
         if args.json and is_main():

@@ -138,8 +138,8 @@ def main() -> None:
         masks_in = [name for name in formats if name != MAPS]
         if masks_in and is_main():
             say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
-        for summary in predict_videos(videos, args.output, predictor, args.limit, args.batch):
-            report_video(summary)
+        for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
+            report_video(video)
 
 
 def predict(

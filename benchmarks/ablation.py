@@ -10,6 +10,7 @@ own best threshold. Settings are chosen on training pictures; the validation lis
 import argparse
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ class Combination(IterativeBackgroundBlur):
 
     shared: SharedReading
 
-    def _read(self, classifier: Classifier, image: Tensor, classes: list[int], scales: tuple[float, ...]) -> Evidence:
+    def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
         if image is self.shared.image:
             return self.shared.part(self.gfm, self.prm)
         return super()._read(classifier, image, classes, scales)
@@ -133,7 +134,8 @@ def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
 
 
 def _at_stride_4(seed: Seed, image: Tensor) -> Tensor:
-    cells = tuple(-(-side // 4) for side in image.shape[-2:])
+    height, width = image.shape[-2:]
+    cells = (-(-height // 4), -(-width // 4))
     return upsample(torch.as_tensor(seed.maps, device=image.device), cells)
 
 

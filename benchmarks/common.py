@@ -35,7 +35,8 @@ def scratch_folder() -> tempfile.TemporaryDirectory:
 
 def compare(ours: Callable[[], None], bare: Callable[[], None], pairs: int) -> tuple[float, float, float]:
     """Run both by turns after a warm-up of each; median seconds of ours and bare, and the median of the pairs' ratios."""
-    ours(), bare()
+    ours()
+    bare()
     times = [(_timed(ours), _timed(bare)) for _ in range(pairs)]
     return (
         statistics.median(first for first, _ in times),

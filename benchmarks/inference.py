@@ -32,6 +32,7 @@ from inference.bulk import predict_pictures
 from inference.gallery import MOST_ITEMS
 from inference.loading import load_predictor
 from inference.output_folder import PAGE
+from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
 from stages.networks import save_network
@@ -123,7 +124,7 @@ def passes(predictor: SegmenterPredictor, images: Sequence[np.ndarray], batch: i
                 predictor._probabilities(tensors)
 
 
-def watch_memory(predictor: SegmenterPredictor, pictures: list[Path], output: Path, batch: int) -> None:
+def watch_memory(predictor: Predictor, pictures: list[Path], output: Path, batch: int) -> None:
     """Resident memory at each tenth of the pictures of one call, and its peak."""
     samples: list[tuple[int, float]] = []
     over = threading.Event()

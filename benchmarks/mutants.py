@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from utils.console import progress
 from utils.errors import run_script
@@ -189,12 +190,12 @@ def _run_tests(mutant: Mutant) -> None:
 
     original = importlib.machinery.SourceFileLoader.get_code
 
-    def get_code(loader: importlib.machinery.SourceFileLoader, name: str):
+    def get_code(loader: importlib.machinery.SourceFileLoader, name: str) -> Any:
         if Path(loader.path) == mutant.path:
             return compile(mutated(mutant), loader.path, "exec")
         return original(loader, name)
 
-    importlib.machinery.SourceFileLoader.get_code = get_code
+    setattr(importlib.machinery.SourceFileLoader, "get_code", get_code)  # noqa: B010  a method, which types do not let one assign
     for name in [name for name in sys.modules if name.split(".")[0] in ROOMS and name != "models"]:
         del sys.modules[name]  # to be imported anew, with the fault
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):

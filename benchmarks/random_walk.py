@@ -11,6 +11,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import scipy.sparse
@@ -41,9 +43,9 @@ def main() -> None:
     for grid in DENSE_GRIDS[: 2 if quick else None]:
         cams, edge = example(*grid)
         pairs = 1 if grid == DENSE_GRIDS[-1] else 3
-        published, ours, ratio = compare(lambda c=cams, e=edge: dense(c, e), lambda c=cams, e=edge: walk(c, e), pairs)
+        published, ours, ratio = compare(partial(dense, cams, edge), partial(walk, cams, edge), pairs)
         torch.set_flush_denormal(True)
-        flushed, _, flushed_ratio = compare(lambda c=cams, e=edge: dense(c, e), lambda c=cams, e=edge: walk(c, e), 3)
+        flushed, _, flushed_ratio = compare(partial(dense, cams, edge), partial(walk, cams, edge), 3)
         torch.set_flush_denormal(False)
         print(f"{_name(grid):>10}{published:12.4f}{flushed:12.4f}{ours:10.4f}{ratio:9.1f}{flushed_ratio:9.1f}")
 
@@ -53,7 +55,7 @@ def main() -> None:
     print(f"{'cells':>10}{'CSR':>12}{'ours':>12}{'ratio':>9}")
     for grid in SPARSE_GRIDS[: 3 if quick else None]:
         cams, edge = example(*grid)
-        sparse, ours, ratio = compare(lambda c=cams, e=edge: csr(c, e), lambda c=cams, e=edge: walk(c, e), 7)
+        sparse, ours, ratio = compare(partial(csr, cams, edge), partial(walk, cams, edge), 7)
         print(f"{_name(grid):>10}{sparse:12.4f}{ours:12.4f}{ratio:9.1f}")
 
     bandwidth = measure_bandwidth()
@@ -67,7 +69,7 @@ def main() -> None:
         walk(cams, edge)
         reset_peak_memory()
         before = peak_memory()["memory"]
-        seconds.append(statistics.median(timed(lambda c=cams, e=edge: walk(c, e)) for _ in range(5)))
+        seconds.append(statistics.median(timed(partial(walk, cams, edge)) for _ in range(5)))
         memory.append(max(1, peak_memory()["memory"] - before))
         sizes.append(math.prod(grid))
         limit = bytes_moved(sizes[-1]) / bandwidth
@@ -148,7 +150,7 @@ def example(height: int, width: int) -> tuple[Tensor, Tensor]:
     return torch.rand(CLASSES, height, width, generator=generator), (8 * (smooth - 0.6)).sigmoid()
 
 
-def compare(first: Callable[[], Tensor], second: Callable[[], Tensor], pairs: int) -> tuple[float, float, float]:
+def compare(first: Callable[[], Any], second: Callable[[], Any], pairs: int) -> tuple[float, float, float]:
     """Run both by turns; median seconds of each and the median of the pairs' ratios. Their results must agree."""
     second()
     times = []

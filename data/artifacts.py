@@ -162,7 +162,7 @@ def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
     """(3,) int64: how many pixels of the masks are background, are ignored, and all."""
     counts = np.zeros(3, np.int64)
     for mask in masks:
-        counts += (np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size)
+        counts += np.array([np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size])
     return counts
 
 

@@ -51,8 +51,8 @@ class CocoFile:
 
     def labels(self, image: int) -> tuple[int, ...]:
         """The classes of a picture: those of which at least one annotation is not a crowd."""
-        found = {self.class_of.get(row["category_id"]) for row in self.annotations.get(image, ()) if not is_crowd(row)}
-        return tuple(sorted(found - {None}))
+        rows = (row for row in self.annotations.get(image, ()) if not is_crowd(row))
+        return tuple(sorted({self.class_of[row["category_id"]] for row in rows if row["category_id"] in self.class_of}))
 
 
 def is_crowd(annotation: dict[str, Any]) -> bool:

@@ -162,7 +162,7 @@ class _Rendering(Dataset):
         image = self.coco.images[number]
         height, width = image.get("height"), image.get("width")
         what = f"{self.coco.path}: picture {number} ({image['file_name']})"
-        if not all(isinstance(side, int) and side > 0 for side in (height, width)):
+        if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
             return f"{what} has no 'height' and 'width' in pixels"
         try:
             check_pixels(height, width, what)

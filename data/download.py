@@ -77,9 +77,11 @@ def _fetch_voc(root: Path, base: Path) -> None:
 def _fetch_sbd_lists(root: Path, base: Path) -> None:
     archive = _fetch(SBDataset.url, base / SBDataset.filename, SBDataset.md5)
     with tarfile.open(archive) as tar:
-        texts = {name: tar.extractfile(f"{SBD_FOLDER}/{name}").read().decode() for name in ("train.txt", "val.txt")}
-    for name, text in texts.items():
-        write_text(root / SBD_LISTS[0] / name, text)
+        for name in ("train.txt", "val.txt"):
+            file = tar.extractfile(f"{SBD_FOLDER}/{name}")
+            if file is None:
+                raise UserError(f"{archive}: {SBD_FOLDER}/{name} is no file; delete the archive to download it again")
+            write_text(root / SBD_LISTS[0] / name, file.read().decode())
 
 
 def _fetch(url: str, path: Path, md5: str) -> Path:

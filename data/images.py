@@ -127,7 +127,7 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except DAMAGED_PICTURE:
         orientation = None
-    method = UPRIGHT.get(orientation)
+    method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)
 
 

@@ -81,7 +81,8 @@ class _Array:
     """numpy's array: its type and what it holds, as they stand in the file."""
 
     def __init__(self, *_: Any):
-        self.type, self.data = _Type(), b""
+        self.type = _Type()
+        self.data: Any = b""  # bytes, or a list of objects
 
     def __setstate__(self, state: tuple) -> None:
         _, self.shape, self.type, _, self.data = state

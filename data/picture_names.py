@@ -23,7 +23,8 @@ def pictures_on_disk(root: Path) -> list[str]:
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:
     """Path -> name: without suffix, except where that would give two pictures one name."""
-    paths, whole = list(paths), set()
+    paths = list(paths)
+    whole: set[str] = set()
     while True:
         names = {path: path if path in whole else _without_suffix(path) for path in paths}
         counts = Counter(names.values())

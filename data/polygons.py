@@ -29,7 +29,7 @@ def region_polygons(region: np.ndarray) -> list[np.ndarray]:
         joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
     """
     # Twice as large, a pixel has a first and a second half, so a contour tells its left edge from its right one.
-    doubled = np.kron(region.astype(np.uint8), np.ones((2, 2), np.uint8))
+    doubled = np.kron(region.astype(np.uint8), np.ones((2, 2), np.uint8)).astype(np.uint8)
     contours, hierarchy = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_corners(contour) for contour in contours]
     parts: dict[int, list[np.ndarray]] = {}

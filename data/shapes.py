@@ -101,7 +101,7 @@ def generate(root: Path, train: int, val: int, size: int) -> None:
         for path in (root / folder).glob("*_*.*"):
             if path.stem not in kept and not path.name.startswith("."):  # hidden: what another process is writing
                 path.unlink()
-    rows = [["image", *SHAPES_CLASSES]]
+    rows: list[list[str | int]] = [["image", *SHAPES_CLASSES]]
     for split, (list_name, list_of_names) in enumerate(names.items()):
         for name, scene in zip(list_of_names, scenes(split, len(list_of_names), size), strict=True):
             with atomic_path(root / "JPEGImages" / f"{name}.jpg") as temporary:

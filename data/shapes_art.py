@@ -21,6 +21,7 @@ from data.shapes_fields import (
     hsv,
     mix,
     polygon,
+    rgb,
     scallops,
     shaded,
     smooth_noise,
@@ -64,8 +65,8 @@ def _train(frame: Frame) -> list[Layer]:
     return [
         (frame.cover(wheels), INK * 1.6),
         (frame.cover(body), colour),
-        (frame.cover(windows), mix(paint_colour, np.float32([0.75, 0.88, 0.95]), 0.65)),
-        (frame.cover(front), mix(np.float32([0.98, 0.80, 0.10]), INK, chevrons)),
+        (frame.cover(windows), mix(paint_colour, rgb(0.75, 0.88, 0.95), 0.65)),
+        (frame.cover(front), mix(rgb(0.98, 0.80, 0.10), INK, chevrons)),
         (frame.cover(lamps - 0.035), INK),
         (frame.cover(lamps), CREAM),
     ]
@@ -75,13 +76,13 @@ def _rails(frame: Frame) -> list[Layer]:
     """A track bed with sleepers and two rails, across the picture."""
     u, v = frame.u, frame.v
     bed = np.abs(v - 0.80) - 0.30
-    gravel = 0.5 + 0.16 * smooth_noise(*u.shape, 2.2, frame.random)[..., None] * np.ones(3, np.float32)
+    gravel = 0.5 + 0.16 * smooth_noise(u.shape[0], u.shape[1], 2.2, frame.random)[..., None] * np.ones(3, np.float32)
     sleepers = np.maximum(stripe_field(u + 0.25 * v, 0.22), np.abs(v - 0.79) - 0.22)
     steel = np.minimum(np.abs(v - 0.66), np.abs(v - 0.92)) - 0.032
     return [
         (frame.cover(bed) * 0.9, gravel),
-        (frame.cover(sleepers), np.float32([0.36, 0.25, 0.18])),
-        (frame.cover(steel), np.float32([0.80, 0.82, 0.86])),
+        (frame.cover(sleepers), rgb(0.36, 0.25, 0.18)),
+        (frame.cover(steel), rgb(0.80, 0.82, 0.86)),
     ]
 
 
@@ -89,7 +90,7 @@ def _boat(frame: Frame) -> list[Layer]:
     """A hull and a panelled sail; telling part: the compass star on the sail."""
     u, v, random = frame.u, frame.v, frame.random
     cloth = hsv(random.random(), random.uniform(0.3, 0.6), random.uniform(0.75, 0.95))
-    wood = mix(cloth * 0.6, np.float32([0.50, 0.32, 0.20]), 0.4)
+    wood = mix(cloth * 0.6, rgb(0.50, 0.32, 0.20), 0.4)
     sail = polygon(u, v, [(-0.05 + random.uniform(-0.08, 0.08), -1.0), (0.78, 0.38), (-0.72, 0.38)]) - 0.03
     hull = polygon(u, v, [(-0.95, 0.45), (0.98, 0.45), (0.62, 0.82), (-0.62, 0.82)]) - 0.03
     mast = box(u, v, -0.02, 0.4, 0.035, 0.12, 0.0)
@@ -105,7 +106,7 @@ def _boat(frame: Frame) -> list[Layer]:
         (frame.cover(hull), shaded(wood * (1 - 0.2 * planks), (v - 0.6) * 3, hull)),
         (frame.cover(badge), INK),
         (frame.cover(badge + 0.04), CREAM),
-        (frame.cover(star), np.float32([0.85, 0.12, 0.18])),
+        (frame.cover(star), rgb(0.85, 0.12, 0.18)),
         (frame.cover(radius - 0.06), INK),
     ]
 
@@ -116,7 +117,7 @@ def _water(frame: Frame) -> list[Layer]:
     surface = 0.62 + 0.03 * np.sin(u * 9)
     inside = np.maximum(surface - v, v - 1.5)
     ripples = stripes(v + 0.035 * np.sin(u * 14 + 5 * v), 0.125, frame)[..., None]
-    water = mix(np.float32([0.16, 0.42, 0.62]), np.float32([0.72, 0.90, 0.95]), ripples * 0.75)
+    water = mix(rgb(0.16, 0.42, 0.62), rgb(0.72, 0.90, 0.95), ripples * 0.75)
     return [(frame.cover(inside) * 0.95, water)]
 
 
@@ -139,7 +140,7 @@ def _beetle(frame: Frame) -> list[Layer]:
         (frame.cover(case), shaded(shell * (1 - 0.3 * ridges), v, case, gloss=0.35)),
         (frame.cover(np.maximum(seam, case)), shell * 0.35),
         (frame.cover(neck), mix(shell * 0.45, INK, 0.4)),
-        (frame.cover(spots - 0.19), np.float32([0.99, 0.55, 0.10])),
+        (frame.cover(spots - 0.19), rgb(0.99, 0.55, 0.10)),
         (frame.cover(spots - 0.145), INK),
         (frame.cover(spots - 0.10), CREAM),
         (frame.cover(spots - 0.05), INK),
@@ -176,8 +177,8 @@ def _fish(frame: Frame) -> list[Layer]:
     return [
         (frame.cover(np.minimum(tail, fins)), skin * (0.72 - 0.2 * rays)),
         (frame.cover(body), shaded(skin * (1.05 - 0.42 * scales), v / depth, body)),
-        (frame.cover(head), mix(CREAM, np.float32([0.10, 0.12, 0.42]), bands)),
-        (frame.cover(eye - 0.12), np.float32([0.98, 0.82, 0.1])),
+        (frame.cover(head), mix(CREAM, rgb(0.10, 0.12, 0.42), bands)),
+        (frame.cover(eye - 0.12), rgb(0.98, 0.82, 0.1)),
         (frame.cover(eye - 0.065), INK),
     ]
 
@@ -201,7 +202,7 @@ def _seaweed(frame: Frame) -> list[Layer]:
         bubble = np.abs(
             disc(u, v, random.uniform(-1.2, 1.4), random.uniform(-0.2, 0.5) + 0.5, random.uniform(0.04, 0.09))
         )
-        layers.append((frame.cover(bubble - 0.02) * 0.9, np.float32([0.92, 0.98, 1.0])))
+        layers.append((frame.cover(bubble - 0.02) * 0.9, rgb(0.92, 0.98, 1.0)))
     return layers
 
 
@@ -227,10 +228,10 @@ def _owl(frame: Frame) -> list[Layer]:
             frame.cover(np.maximum(stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8), eyes - 0.235)),
             plumage * 0.55,
         ),
-        (frame.cover(eyes - 0.16), np.float32([0.99, 0.66, 0.05])),
+        (frame.cover(eyes - 0.16), rgb(0.99, 0.66, 0.05)),
         (frame.cover(eyes - 0.09), INK),
         (frame.cover(disc(np.abs(u), v, 0.25, -0.6, 0.03)), CREAM),
-        (frame.cover(beak), np.float32([0.95, 0.5, 0.1])),
+        (frame.cover(beak), rgb(0.95, 0.5, 0.1)),
     ]
 
 
@@ -243,8 +244,8 @@ def _branch(frame: Frame) -> list[Layer]:
     lean = u * 1.0 + 0.6 * np.abs(v - middle)
     needles = np.maximum(stripe_field(lean, 0.15, 0.3), np.abs(v - middle) - 0.36 - 0.06 * np.sin(u * 5))
     return [
-        (frame.cover(needles), np.float32([0.22, 0.42, 0.26])),
-        (frame.cover(limb), mix(np.float32([0.46, 0.33, 0.24]), np.float32([0.22, 0.15, 0.12]), bark)),
+        (frame.cover(needles), rgb(0.22, 0.42, 0.26)),
+        (frame.cover(limb), mix(rgb(0.46, 0.33, 0.24), rgb(0.22, 0.15, 0.12), bark)),
     ]
 
 
@@ -267,10 +268,10 @@ def _balloon(frame: Frame) -> list[Layer]:
     return [
         (frame.cover(ropes), INK * 2),
         (frame.cover(envelope), shaded(mix(silk, silk * 0.55 + 0.05, gores * 3 * 0.6), u / wide, envelope)),
-        (frame.cover(basket), mix(np.float32([0.66, 0.46, 0.27]), INK, weave * 0.4)),
-        (frame.cover(shield), mix(CREAM, np.float32([0.15, 0.15, 0.2]), checks)),
-        (frame.cover(sun - 0.135), np.float32([0.95, 0.2, 0.45])),
-        (frame.cover(sun - 0.07), np.float32([0.99, 0.9, 0.2])),
+        (frame.cover(basket), mix(rgb(0.66, 0.46, 0.27), INK, weave * 0.4)),
+        (frame.cover(shield), mix(CREAM, rgb(0.15, 0.15, 0.2), checks)),
+        (frame.cover(sun - 0.135), rgb(0.95, 0.2, 0.45)),
+        (frame.cover(sun - 0.07), rgb(0.99, 0.9, 0.2)),
     ]
 
 
@@ -283,7 +284,7 @@ def _clouds(frame: Frame) -> list[Layer]:
             puff = np.hypot(u - 1.05 * side - random.uniform(-0.35, 0.35), v - height - random.uniform(-0.1, 0.1))
             size = random.uniform(0.18, 0.3)
             rings = stripes(puff, 0.1, frame)[..., None]
-            white = mix(np.float32([0.97, 0.98, 1.0]), np.float32([0.62, 0.72, 0.88]), rings)
+            white = mix(rgb(0.97, 0.98, 1.0), rgb(0.62, 0.72, 0.88), rings)
             layers.append((frame.cover(puff - size), white))
     return layers
 

@@ -113,6 +113,11 @@ def scallops(along: np.ndarray, across: np.ndarray, size: float) -> np.ndarray:
     return np.clip(np.hypot(2 * offset, depth) ** 3, 0, 1)
 
 
+def rgb(red: float, green: float, blue: float) -> np.ndarray:
+    """(3,) float32 of values in 0..1."""
+    return np.array([red, green, blue], np.float32)
+
+
 def hsv(hue: float, saturation: float, value: float) -> np.ndarray:
     """(3,) RGB in 0..1 of hue, saturation and value in 0..1."""
     return np.array(colorsys.hsv_to_rgb(hue, saturation, value), np.float32)

@@ -42,12 +42,12 @@ class RandomCrop:
         The mask must have the picture's size.
         """
         if self.resize_long is not None:
-            factor = random.integers(self.resize_long[0], self.resize_long[1] + 1) / max(image.size)
+            factor = float(random.integers(self.resize_long[0], self.resize_long[1] + 1) / max(image.size))
         else:
             low, high = np.log(self.scale_range)
             limit = min(1.0, self.max_side / max(image.size)) if self.max_side else 1.0
             factor = limit * float(np.exp(random.uniform(low, high)))
-        size = tuple(max(1, round(side * factor)) for side in image.size)
+        size = max(1, round(image.width * factor)), max(1, round(image.height * factor))
         image = image.resize(size, Image.Resampling.BILINEAR)
         if mask is not None:
             mask = mask.resize(size, Image.Resampling.NEAREST)

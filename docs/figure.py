@@ -58,7 +58,7 @@ def main() -> None:
 def result(run: Path) -> Image.Image:
     """Rows of the report, cut where they end."""
     sheet = Image.open(run / "report.jpg").convert("L")
-    blank = (np.asarray(sheet)[:HEIGHT] > 230).all(axis=1)
+    blank = np.all(np.asarray(sheet)[:HEIGHT] > 230, axis=1)
     ends = [y for y in range(GAP, len(blank)) if blank[y - GAP : y].all()]
     figure = Image.open(run / "report.jpg").crop((0, 0, sheet.width, ends[-1]))
     figure.thumbnail((WIDTH, HEIGHT))
@@ -103,6 +103,7 @@ FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method":
 def trained(run: Path) -> tuple[Classifier, Config]:
     """The run's classifier with its settings."""
     network, checkpoint, cfg = load_network(run / "classifier.pth")
+    assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
         raise UserError(f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
                         "python train.py --config config.yaml")  # fmt: skip

@@ -17,7 +17,7 @@ from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, published_state, read_weights
-from stages.networks import KINDS, save_network
+from stages.networks import KINDS, Kind, Network, save_network
 from utils.checkpoint import save_tensors
 from utils.config import Config
 from utils.errors import UserError, run_script
@@ -64,6 +64,8 @@ def import_published(weights: Weights, target: Path) -> str:
     settings = Config()
     settings = replace(settings, model=replace(settings.model, backbone=PUBLISHED_BACKBONE, weights=weights.path))
     head = weights.state.get("classifier.weight")
+    kind: Kind
+    network: Network
     if weights.backbone == PUBLISHED_BACKBONE and weights.part("fc_edge1."):
         kind, displacement = "affinity", bool(weights.part("fc_dp1."))
         network = build_affinity_net(PUBLISHED_BACKBONE, weights, displacement)

@@ -62,10 +62,10 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | No
         raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
     by_name = {path.relative_to(folder).with_suffix("").as_posix(): path for path in paths}
     index = None if classes else _index_of(folder, set(by_name))
-    if not classes and index is None:
+    names = tuple(classes) or (index.class_names if index is not None else ())
+    if not names:
         raise UserError(f"{folder} does not say which classes its masks are of: it lies in no run folder whose data can be read; "
                         "name them in the order of the mask values, --classes cat,dog,...")  # fmt: skip
-    names = tuple(classes) or index.class_names
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if pictures is not None:
         suffixes = _suffixes(pictures)

@@ -37,6 +37,9 @@ MOST_DIFFERENCE = 1e-3  # of logits
 class FromPixels(nn.Module):
     """A segmentation network with its normalisation before it and the picture's size after it."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, network: Segmenter):
         super().__init__()
         self.network = network

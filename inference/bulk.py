@@ -161,7 +161,7 @@ def _publish(
     ]
     known = {done_path(output, job.picture) for job in jobs}
     others = sum(path not in known for path in (output / DONE).rglob("[!.]*.json"))
-    entries = [job.entry for job in done]
+    entries = [job.entry for job in done if job.entry is not None]
     report = {
         "input": printable(", ".join(map(str, sources))),
         "network": predictor.about,
@@ -314,6 +314,7 @@ def _write(
 
 def _write_maps(path: Path, prediction: Prediction, found: list[int], size: tuple[int, int]) -> None:
     """The soft maps of the classes that have a mask value."""
+    assert prediction.maps is not None  # networks know them
     kept = [place for place, value in enumerate(found) if value != IGNORE]
     classes = np.array([found[place] - 1 for place in kept], np.int64)
     write_seed(path, Seed(classes, prediction.maps[kept], size))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.cam import gather_evidence, normalise_maps
+from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from stages.refinement import refiner
 from stages.seeds import build_method, predicted_classes
@@ -28,7 +29,7 @@ MOST_OVERLAP = 0.5  # IoU with a likelier class's map
 MAP_OBJECT = 0.4  # map value from which that IoU counts a cell
 
 
-class ClassifierPredictor(Predictor):
+class ClassifierPredictor(Predictor[Classifier]):
     """A classifier: its likely classes, the method's maps of them, and masks as stage `pseudo` makes them."""
 
     def __init__(self, *args: Any, **options: Any):

@@ -5,7 +5,7 @@ predictor = load_predictor(None)                            # the packaged Image
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from inference.class_names import find_class
@@ -13,7 +13,7 @@ from inference.classifier import ClassifierPredictor, ImagenetPredictor
 from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from inference.tiles import LEAST_TILE
-from models.classifier import build_imagenet_classifier
+from models.classifier import Classifier, build_imagenet_classifier
 from models.segmenter import Segmenter
 from stages.choices import check_choices
 from stages.networks import load_network
@@ -59,7 +59,8 @@ def load_predictor(
         raise UserError(
             f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole pictures"
         )
-    kind: type[Predictor] = ImagenetPredictor
+    kind: Callable[..., Predictor] = ImagenetPredictor
+    network: Classifier | Segmenter
     if model_path is None:
         network, class_names = build_imagenet_classifier()
         own = load_config(None, overrides=IMAGENET)

@@ -10,7 +10,7 @@ Networks look at a picture at the size that suits them and masks come back at th
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from utils.engine import Compute, choose_compute
 from utils.visualize import fit
 
 IGNORE = 255
+Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
 
 
@@ -47,7 +48,7 @@ class Prediction:
     maps: np.ndarray | None = None
 
 
-class Predictor(ABC):
+class Predictor(ABC, Generic[Network]):
     """A network with its settings; `predict` is all there is to it.
 
     Attributes:
@@ -60,7 +61,7 @@ class Predictor(ABC):
 
     def __init__(
         self,
-        network: Classifier | Segmenter,
+        network: Network,
         class_names: tuple[str, ...],
         cfg: Config,
         about: dict[str, Any],
@@ -70,7 +71,7 @@ class Predictor(ABC):
         """`allowed` limits which classes are found, empty allows all; pictures longer than `tile` are seen in tiles, 0: never."""
         limit_pixels(cfg.data.max_pixels)
         self.compute: Compute = choose_compute(cfg)
-        self.network = network.requires_grad_(False).eval()
+        self.network: Network = network.requires_grad_(False).eval()
         self.compute.network(self.network)
         self.class_names, self.cfg = class_names, cfg
         self.about = about | {"classes": len(class_names), "score": self.score_is}
@@ -108,6 +109,7 @@ class Predictor(ABC):
         return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, max_side=0)
 
     def _full_size(self, found: Prediction, size: tuple[int, int]) -> Prediction:
+        assert found.maps is not None  # networks know them
         maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
         return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from inference.tiles import decide, look_at_tiles
-from models.segmenter import batch_probabilities, restrict_to
+from models.segmenter import Segmenter, batch_probabilities, restrict_to
 from stages.refinement import refiner
 from utils.config import to_dict
 
 REFINEMENT = ("refine", "par_iterations", "crf_iterations")  # what a segmenter takes of the section `pseudo`
 
 
-class SegmenterPredictor(Predictor):
+class SegmenterPredictor(Predictor[Segmenter]):
     """A segmentation network: softmax over scales and mirror image, limited to the given classes."""
 
     score_is = "mean probability over the class's pixels"
@@ -69,8 +69,9 @@ class SegmenterPredictor(Predictor):
         """(C + 1, h, w) of each (3, h, w); those of one size pass through the network together."""
         settings = self.cfg.segment
         found: dict[int, Tensor] = {}
-        for shape in dict.fromkeys(tuple(tensor.shape[-2:]) for tensor in tensors):
-            places = [place for place, tensor in enumerate(tensors) if tuple(tensor.shape[-2:]) == shape]
+        sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
+        for shape in dict.fromkeys(sizes):
+            places = [place for place, size in enumerate(sizes) if size == shape]
             batch = torch.stack([tensors[place] for place in places])
             shares = batch_probabilities(self.network, batch, settings.scales, settings.flip, shape)
             found |= dict(zip(places, shares, strict=True))

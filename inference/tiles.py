@@ -44,8 +44,8 @@ def look_at_tiles(
     # Only the rows that one row of tiles covers are summed as floats; what the next row adds to is carried over.
     band = torch.zeros(values, 0, cells.shape[2])
     weight = torch.zeros(0, cells.shape[2])
-    places = [(top, left) for top in tops for left in lefts]
-    places = iter(progress(places, len(places), "tiles", unit="tile"))
+    all_places = [(top, left) for top in tops for left in lefts]
+    places = iter(progress(all_places, len(all_places), "tiles", unit="tile"))
     for number, top in enumerate(tops):
         bottom = min(top + tile, height)
         missing = -(-bottom // STRIDE) - top // STRIDE - band.shape[1]
@@ -91,8 +91,8 @@ def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[i
         fine = interpolate(shares, scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
         rows = slice(first * STRIDE, min(last * STRIDE, height))
         skipped = (first - above) * STRIDE
-        best, place = fine[:, skipped : skipped + rows.stop - rows.start, :width].max(dim=0)
-        place = place.numpy()
+        best, places = fine[:, skipped : skipped + rows.stop - rows.start, :width].max(dim=0)
+        place = places.numpy()
         mask[rows] = winners[place]
         sums[winners] += np.bincount(place.ravel(), best.numpy().ravel(), len(winners)) / 255
         counts[winners] += np.bincount(place.ravel(), minlength=len(winners))

@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,7 +56,8 @@ def predict_videos(
     Returns:
         In the main process all summaries, its own as soon as they are there.
     """
-    names, numbers = video_names(videos), WorkQueue(range(len(videos)))
+    names = video_names(videos)
+    numbers: Iterable[int] = WorkQueue(range(len(videos)))
     if len(predictor.class_names) > LAST_VALUE:
         numbers = range(len(videos)) if is_main() else range(0)
     own = []
@@ -154,7 +155,8 @@ def _open(source: Path) -> tuple[Any, dict[str, Any]]:
     try:
         reader = imageio.get_reader(source, format="FFMPEG")
         about = reader.get_meta_data()
-        check_pixels(*about["size"][::-1], f"--input {source}: a frame")
+        width, height = about["size"]
+        check_pixels(height, width, f"--input {source}: a frame")
         return reader, about
     except DAMAGED_VIDEO as error:
         raise UserError(_no_video(source, str(error).strip().splitlines()[-1] if str(error).strip() else "")) from error

@@ -81,8 +81,8 @@ class Comparison:
             name: {"path": side.path, "kind": side.kind, "threshold": side.threshold}
             for name, side in (("a", self.a), ("b", self.b))
         }
-        rows = {name: {key: _finite(value) for key, value in row.items()} for name, row in rows.items()}
-        return sides | {"n_images": len(self.a.counts), "draws": DRAWS, "level": LEVEL, "seed": 0, "differences": rows,
+        finite = {name: {key: _finite(value) for key, value in row.items()} for name, row in rows.items()}
+        return sides | {"n_images": len(self.a.counts), "draws": DRAWS, "level": LEVEL, "seed": 0, "differences": finite,
                         "evaluated": self.said}  # fmt: skip
 
 
@@ -120,7 +120,7 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
 
 def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
     measured = measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-    best = measured.threshold_best
+    best = measured.threshold_best or 0.0
     return Side(source, "seeds", count_seeds(index, folder, best, cfg.workers), best)
 
 

@@ -17,7 +17,7 @@ from measuring.evaluation import Measurement, measure_masks, measure_seeds
 from measuring.predictions import GIVEN, PREDICTED, measure_predictions, write_predictions
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER, WALKED
 from stages.lists import seed_list
-from stages.networks import load_network
+from stages.networks import load_segmenter
 from utils.config import Config
 from utils.config_file import load_config
 from utils.distributed import from_main, scratch_folder
@@ -99,7 +99,7 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
         predictions = folder / PREDICTIONS
         if not from_main(lambda: _is_fresh(folder, index)):
             predictions = scratch
-            write_predictions(load_network(folder / SEGMENTER)[0], index, predictions, cfg)
+            write_predictions(load_segmenter(folder / SEGMENTER), index, predictions, cfg)
         rows = measure_predictions(index, predictions, cfg, **said)
     return measured | {f"segmentation, {labels} labels": row for labels, row in rows.items()}
 

@@ -40,7 +40,7 @@ from stages.files import (
     SEGMENTER,
     WALKED_LADDER,
 )
-from stages.networks import load_classifier, load_network
+from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.walk import walk_seeds
 from utils.bootstrap import compare_counts, figures_of, intervals_of
@@ -153,7 +153,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
         ends[title] = walked[PREDICTED]
     rows["pseudo masks"] = make_masks(cfg, run, index, list(rows.values())[-1].folder, **said)
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
-        segmenter, _, _ = load_network(run.path(SEGMENTER))
+        segmenter = load_segmenter(run.path(SEGMENTER))
         folder = run.fresh_folder(PREDICTIONS)
         write_predictions(segmenter, index, folder, cfg)
         masks = measure_predictions(index, folder, cfg, **said)

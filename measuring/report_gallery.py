@@ -78,6 +78,7 @@ def _item(record: Record, index: Index, layers: Sequence[Layer]) -> Item:
 def _validation_layers(
     cfg: Config, run: Run, record: Record, index: Index, palette: np.ndarray, figures: dict[str, Any]
 ) -> Iterator[Layer]:
+    assert record.mask is not None  # the list is opened with masks
     truth, names = read_mask(record.mask), index.class_names
 
     def measured(title: str, mask: np.ndarray) -> Layer:

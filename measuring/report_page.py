@@ -27,6 +27,7 @@ EXTREMES = 6  # worst and best pictures shown above the gallery
 MATRIX_CLASSES = 32  # more are told by their largest confusions alone
 CONFUSIONS = 15
 EVERY = 60.0  # seconds between pages while a network is trained
+Row = Sequence[str | float | Cell]  # of a table
 NOT_LOSSES = ("stage", "epoch", "step", "time", "pictures_per_second")
 
 
@@ -112,7 +113,8 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
     """The ladder as a plot and a table, with intervals."""
     if not figures:
         return []
-    rows, bars = [], []
+    rows: list[Row] = []
+    bars = []
     for title, row in figures.items():
         low, high = row["interval"]["miou"] or (None, None)
         bars.append(Interval(short_title(title), row["miou_best"], low, high))
@@ -124,7 +126,7 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
             gained = Cell(text, gain["miou"], strong=gain["clear"], note=f"over {gain['over']}; {told}")
         rows.append((
             title, Cell(_percent(row["miou_best"]), row["miou_best"], strong=True),
-            Cell("") if low is None else Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low), gained,
+            Cell("") if low is None or high is None else Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low), gained,
             _cell(row["over_activation_best"]), _cell(row["under_activation_best"]),
             *(("", "") if row["threshold_best"] is None else (Cell(f"{row['threshold_best']:.2f}", row["threshold_best"]), _cell(row["miou"]))),
         ))  # fmt: skip
@@ -195,6 +197,7 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
     shares = np.divide(counts, totals[:, None], out=np.zeros_like(counts), where=totals[:, None] > 0)
     tables = []
     present = np.flatnonzero(totals + counts.sum(axis=0))
+    rows: list[Row]
     if len(present) <= MATRIX_CLASSES:
         rows = []
         for row in present:
@@ -242,7 +245,7 @@ def gallery(cfg: Config, run: Run, figures: dict[str, Any], pictures: dict[str, 
 
 def stage_tables(stages: Sequence[Stage], cfg: Config, run: Run) -> list[Table]:
     """What each stage took and made."""
-    rows = []
+    rows: list[Row] = []
     for stage in stages:
         reason, entry = stage.skip(cfg), run.stages.get(stage.name)
         if entry is None or reason is not None:

@@ -58,7 +58,9 @@ class MeanShift(nn.Module):
     The losses see differences of displacements only, so a network may add any constant to all of them.
     """
 
-    def __init__(self):
+    running_mean: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         self.register_buffer("running_mean", torch.zeros(2))
 
@@ -251,12 +253,12 @@ def centroids(displacement: Tensor) -> Tensor:
     place = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
     for _ in range(CENTROID_DOUBLINGS):  # of the number of steps; where cells go round in a circle there is no last one
         place = place[place]
-    place = place.cpu().numpy()
+    end_of = place.cpu().numpy()
     ends = np.zeros((height, width), np.uint8)
-    ends.flat[place] = 1
+    ends.flat[end_of] = 1
     # Each end fills 2 x 2 cells, so ends up to two apart touch, if only at a corner.
     _, instances = cv2.connectedComponents(cv2.dilate(ends, np.ones((2, 2), np.uint8)), connectivity=8)
-    return torch.from_numpy(instances.flat[place]).long().reshape(height, width).to(displacement.device)
+    return torch.from_numpy(instances.flat[end_of]).long().reshape(height, width).to(displacement.device)
 
 
 def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:

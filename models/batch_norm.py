@@ -1,5 +1,7 @@
 """Batch norm over a batch that several processes share, so that its statistics are those of the one batch that they make up."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,11 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
     As torch's SyncBatchNorm, which knows CUDA only.
     """
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same, normalised; in evaluation on running statistics."""
@@ -33,11 +40,11 @@ class _Total(torch.autograd.Function):
     """The sum over all processes; what each of them makes of it comes back to every summand."""
 
     @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor) -> Tensor:
         return total(value)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return total(gradient)
 
 

@@ -71,6 +71,7 @@ def build_imagenet_classifier() -> tuple[Classifier, tuple[str, ...]]:
     state = lite0_imagenet_state()
     classifier = Classifier(build_backbone(COMPACT, "imagenet"), state["classifier.bias"].numel(), bias=True)
     classifier.classifier.weight.data.copy_(state["classifier.weight"][:, :, None, None])
+    assert classifier.classifier.bias is not None
     classifier.classifier.bias.data.copy_(state["classifier.bias"])
     names = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
     return classifier.eval(), tuple(names)

@@ -16,19 +16,20 @@ class EfficientNetLite0(Backbone):
     Stages: block groups by resolution (strides 2, 4, 8, 16), the groups behind the dilation (16) and the head (16).
     """
 
+    conv_stem: nn.Module
+    bn1: nn.Module
+    blocks: nn.Sequential
+    conv_head: nn.Module
+    bn2: nn.Module
+
     strides = (2, 4, 8, 16, 16, 16)
     channels = (16, 24, 40, 112, 320, 1280)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=OUTPUT_STRIDE, num_classes=0)
-        self.conv_stem, self.bn1, self.blocks, self.conv_head, self.bn2 = (
-            net.conv_stem,
-            net.bn1,
-            net.blocks,
-            net.conv_head,
-            net.bn2,
-        )
+        for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2"):
+            self.add_module(name, getattr(net, name))
 
     def chain(self) -> list[Callable[[Tensor], Tensor]]:
         """The six stages; timm's block groups in between are put together by stride."""

@@ -17,6 +17,15 @@ class ResNet(Backbone):
     Stages: stem after max-pool (stride 4), layer1 (4), layer2 (8), layer3 (16), layer4 (16).
     """
 
+    conv1: nn.Conv2d
+    bn1: nn.BatchNorm2d
+    relu: nn.ReLU
+    maxpool: nn.MaxPool2d
+    layer1: nn.Sequential
+    layer2: nn.Sequential
+    layer3: nn.Sequential
+    layer4: nn.Sequential
+
     strides = (4, 4, 8, 16, 16)
     channels = (64, 256, 512, 1024, 2048)
 

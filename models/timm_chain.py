@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -27,9 +28,10 @@ class TimmBackbone(Backbone):
             self.net = _create_features(name, pretrained)
         except RuntimeError as error:
             raise UserError(f"model.backbone timm/{name}: {error}; expected a name from timm.list_models()") from error
-        self.channels = tuple(self.net.feature_info.channels())
-        self.strides = tuple(self.net.feature_info.reduction())
-        description = self.net.pretrained_cfg or {}
+        about: Any = self.net  # what timm puts on its networks beside modules
+        self.channels = tuple(about.feature_info.channels())
+        self.strides = tuple(about.feature_info.reduction())
+        description: dict[str, Any] = about.pretrained_cfg or {}
         self.mean = tuple(description.get("mean", IMAGENET_MEAN))
         self.std = tuple(description.get("std", IMAGENET_STD))
 
@@ -52,7 +54,7 @@ class TimmBackbone(Backbone):
 
 
 def _create_features(name: str, pretrained: bool) -> nn.Module:
-    def create(**options: int) -> nn.Module:
+    def create(**options: Any) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
         except (OSError, ConnectionError) as error:

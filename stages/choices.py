@@ -16,7 +16,6 @@ def check_choices(cfg: Config) -> None:
     """
     pick(KINDS, cfg.data.kind, "data.kind")
     find_builder(cfg.model.backbone)
-    none = {"none": None}
-    pick(none | WALKS, cfg.affinity.kind, "affinity.kind")
-    pick(none | REFINEMENTS, cfg.pseudo.refine, "pseudo.refine")
-    pick({"auto": None} | none | REFINEMENTS, cfg.affinity.refine, "affinity.refine")
+    pick(dict.fromkeys(("none", *WALKS)), cfg.affinity.kind, "affinity.kind")
+    pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.pseudo.refine, "pseudo.refine")
+    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.affinity.refine, "affinity.refine")

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
-
 from models.affinity import AffinityNet
 from models.backbone import build_backbone
 from models.classifier import Classifier
@@ -15,13 +13,15 @@ from utils.config_file import config_from_dict
 from utils.distributed import is_main
 from utils.errors import UserError
 
+Network = Classifier | Segmenter | AffinityNet
+Kind = Literal["classifier", "segmenter", "affinity"]
 KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
 
 
 def save_network(
     path: Path,
-    kind: Literal["classifier", "segmenter", "affinity"],
-    network: Classifier | Segmenter | AffinityNet,
+    kind: Kind,
+    network: Network,
     class_names: tuple[str, ...],
     cfg: Config,
     figures: dict[str, float],
@@ -65,6 +65,11 @@ def load_classifier(path: str | Path) -> Classifier:
     return _load_kind(path, "classifier", "the classifier that stage cam writes")[0]
 
 
+def load_segmenter(path: str | Path) -> Segmenter:
+    """The network of a checkpoint that must be a segmentation network, in evaluation mode."""
+    return _load_kind(path, "segmenter", "the segmentation network that stage segment writes")[0]
+
+
 def load_affinity(path: str | Path) -> AffinityNet:
     """The network of a checkpoint that must be an affinity network, in evaluation mode; it has the branches that were saved."""
     return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
@@ -80,7 +85,7 @@ def _load_kind(path: str | Path, kind: str, expected: str) -> tuple[Any, Checkpo
 def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Config]:
     cfg = config_from_dict(checkpoint.config, str(path))
     backbone = build_backbone(checkpoint.backbone, "none")
-    network: nn.Module
+    network: Network
     if checkpoint.kind == "classifier":
         network = Classifier(backbone, len(checkpoint.class_names))
     elif checkpoint.kind == "affinity":

@@ -4,7 +4,6 @@ Another one: a function of a picture and probabilities in a file under models/, 
 """
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import torch
@@ -26,4 +25,4 @@ def refiner(kind: str, settings: PseudoConfig, image: np.ndarray) -> Callable[[T
     if kind == "none":
         return None
     pixels = torch.from_numpy(image).permute(2, 0, 1)
-    return partial(REFINEMENTS[kind], pixels, settings=settings)
+    return lambda probabilities: REFINEMENTS[kind](pixels, probabilities, settings)

@@ -1,8 +1,9 @@
 """Stage `seeds`: the method's maps for every picture of the seed list, as files."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -13,7 +14,7 @@ from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
 from stages.files import CLASSIFIER, SEEDS
 from stages.lists import seed_index, without_file
-from stages.networks import load_classifier
+from stages.networks import Network, load_classifier
 from stages.space import require_picture_space
 from utils.config import Config
 from utils.engine import Compute, choose_compute
@@ -48,7 +49,15 @@ def seeds_complete(cfg: Config, run: Run) -> bool:
     return all(is_whole(run.path(SEEDS, f"{record.name}.npz")) for record in seed_index(cfg).records)
 
 
-def build_method(cfg: Config, kind: type[Method] = IterativeBackgroundBlur) -> Method:
+@overload
+def build_method(cfg: Config) -> IterativeBackgroundBlur: ...
+
+
+@overload
+def build_method(cfg: Config, kind: type[Method]) -> Method: ...
+
+
+def build_method(cfg: Config, kind: type[IterativeBackgroundBlur] = IterativeBackgroundBlur) -> IterativeBackgroundBlur:
     """The method, or a `kind` of it, with the settings of the sections `cam`, `gfm`, `prm` and `ibb`."""
     return kind(
         cfg.cam.scales,
@@ -72,9 +81,9 @@ def whole_pictures(index: Index, positions: Sequence[int], workers: int, title: 
     return read_once(WholePictures(index), positions, workers, title, pin_memory=torch.cuda.is_available())
 
 
-def prepare(image: Tensor, classifier: torch.nn.Module, compute: Compute, max_side: int) -> Tensor:
+def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) -> Tensor:
     """(3, H, W) uint8 -> normalised float on the device, made smaller if its long side is above `max_side` (0: never)."""
-    backbone = classifier.backbone
+    backbone = network.backbone
     image = normalise(image.to(compute.device, non_blocking=True), backbone.mean, backbone.std)
     longest = max(image.shape[-2:])
     if max_side and longest > max_side:
@@ -83,7 +92,7 @@ def prepare(image: Tensor, classifier: torch.nn.Module, compute: Compute, max_si
     return image
 
 
-def to_seed(maps: Tensor, classes: Sequence[int], size: Sequence[int]) -> Seed:
+def to_seed(maps: Tensor, classes: Sequence[int] | np.ndarray, size: Sequence[int]) -> Seed:
     """Maps (K, h, w) of a picture of `size` (H, W) as what a seed file holds."""
     height, width = size
     target = seed_size(height, width)

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 import torch
@@ -112,7 +113,7 @@ def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and is_entry(entry) for name, entry in value.items())
 
 
-def _is_list(value: Any, kind: type | tuple[type, ...]) -> bool:
+def _is_list(value: Any, kind: type | UnionType) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(entry, kind) for entry in value)
 
 

@@ -285,7 +285,7 @@ def known_keys(section: type = Config, prefix: str = "") -> dict[str, Any]:
     """Every dotted key with its type annotation; sections are not keys."""
     keys: dict[str, Any] = {}
     for name, annotation in typing.get_type_hints(section).items():
-        if dataclasses.is_dataclass(annotation):
+        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             keys |= known_keys(annotation, f"{prefix}{name}.")
         else:
             keys[prefix + name] = annotation

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 from torch.utils.data import Sampler
 
 from utils.errors import EXIT_OURS, UserError, report, run_script
@@ -48,7 +49,7 @@ def run_processes(main: Callable[[], None]) -> int:
     """
     if not _is_one_of_several():
         return run_script(main)
-    store, number, count = next(dist.rendezvous("env://"))
+    store, number, count = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
     try:
@@ -91,7 +92,7 @@ def from_main(find: Callable[[], T]) -> T:
     """What `find` gives in the main process, in all processes; the others do not call it."""
     if world_size() == 1:
         return find()
-    found = [find() if is_main() else None]
+    found: list[Any] = [find() if is_main() else None]
     dist.broadcast_object_list(found, src=0)
     return found[0]
 
@@ -125,7 +126,7 @@ class Poll:
     What one wishes in a step all know in the next one: by then the answer has come, and no step waits for it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sent: tuple[Tensor, Any] | None = None
 
     def ask(self, *wishes: bool) -> list[bool]:
@@ -177,7 +178,7 @@ class WorkQueue(Sampler[int]):
 class Board:
     """Numbered notes that any process posts and all can read; with one process kept here."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.notes: dict[str, str] = {}
         self.closed = threading.Event()  # set it where nothing more will come, for those that wait
         self.name = from_main(_new_counter)
@@ -220,7 +221,7 @@ def _has_group() -> bool:
     return dist.is_available() and dist.is_initialized()
 
 
-def _store() -> dist.Store:
+def _store() -> Any:
     """Where processes keep what they agree on besides collectives; torchrun holds it."""
     return dist.distributed_c10d._get_default_store()
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
 
 logger = logging.getLogger(__name__)
+
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,10 @@ class Compute:
         layout = torch.channels_last if self.channels_last else torch.contiguous_format
         return image.to(self.device, non_blocking=True).contiguous(memory_format=layout)
 
-    def network(self, network: nn.Module) -> nn.Module:
+    def network(self, network: Network) -> Network:
         """The network on the device, in the memory format, not compiled."""
-        return network.to(
-            self.device, memory_format=torch.channels_last if self.channels_last else torch.preserve_format
-        )
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's types leave it out
 
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""

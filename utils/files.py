@@ -125,7 +125,7 @@ def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
         How many were removed.
     """
     removed = 0
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(str(folder)):
         if not deep:
             folders.clear()
         for name in names:

@@ -89,7 +89,7 @@ class ThresholdSweep:
         thresholds: ascending.
     """
 
-    def __init__(self, num_classes: int, thresholds: Sequence[float]):
+    def __init__(self, num_classes: int, thresholds: Sequence[float] | np.ndarray):
         self.num_classes = num_classes
         self.thresholds = torch.as_tensor(thresholds, dtype=torch.float64)
         # One bin more than thresholds: the bin is the number of thresholds that the pixel's value is above.

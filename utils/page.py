@@ -175,7 +175,7 @@ def write_page(
         made_from: anything that changes with the content, kept for `page_made_from`.
     """
     shown = [section for section in sections if section.blocks]
-    gallery = next((block for section in shown for block in section.blocks if block.kind == "gallery"), None)
+    gallery = next((block for section in shown for block in section.blocks if isinstance(block, Gallery)), None)
     script = _source("page.js")
     names = list(dict.fromkeys(layer.name for item in gallery.items for layer in item.layers)) if gallery else []
     scored = (

@@ -80,8 +80,8 @@ def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.nd
         (H, W, 3) uint8.
     """
     height, width = image.shape[:2]
-    values = Image.fromarray(np.clip(map_, 0, 1).astype(np.float32))
-    values = np.asarray(values.resize((width, height), Image.Resampling.BILINEAR))
+    small = Image.fromarray(np.clip(map_, 0, 1).astype(np.float32))
+    values = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
     stops = np.linspace(0, 1, len(HEAT))
     colours = np.stack([np.interp(values, stops, channel) for channel in np.array(HEAT, np.float64).T], axis=-1)
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
@@ -138,7 +138,7 @@ def bright_palette(count: int = 256) -> np.ndarray:
 
     Hues follow each other by the golden ratio of the circle, so that any number of the first ones spread evenly.
     """
-    palette = [(0, 0, 0)]
+    palette: list[tuple[int, ...]] = [(0, 0, 0)]
     for number in range(1, count):
         hue = (0.96 + number * GOLDEN_RATIO) % 1
         saturation, value = (0.9, 1.0) if number % 2 else (0.65, 0.95)

@@ -54,7 +54,7 @@ def measured_run(
         write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
     if segmented:
         run.path(report.SEGMENTER).write_bytes(b"")
-        monkeypatch.setattr(report, "load_network", lambda path: (None, None, None))
+        monkeypatch.setattr(report, "load_segmenter", lambda path: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
     for stage in ("cam", "seeds", "pseudo", *(["segment"] if segmented else []), "ladder", "report"):
         if stage == "report":
