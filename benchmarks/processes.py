@@ -42,9 +42,9 @@ def main() -> None:
 
 def seconds(folder: Path, name: str, processes: int) -> dict[str, float]:
     """Seconds of each stage of a new run."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0"]
-    settings = [*SETTINGS, f"data.root={folder / 'shapes'}", f"checkpoint={folder / name}.pth"]
-    command = ["train.py", "--config", "config.yaml", "--preset", "demo", "--run", str(folder / name), "--quiet"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+    settings = [*SETTINGS, f"data.root={folder / 'shapes'}", f"checkpoint={folder / name}.pth", f"run={folder / name}"]
+    command = ["train.py", "--config", "config.yaml", "--preset", "demo", "--quiet"]
     command += [word for setting in settings for word in ("--set", setting)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*launcher, *command], check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)

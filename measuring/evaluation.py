@@ -232,9 +232,9 @@ class _MaskReader:
         path = self.folder / f"{record.name}.png"
         mask, target = read_mask(path), _truth(record)
         _check_size(path, mask.shape, target)
-        strange = np.unique(mask[(mask > self.num_classes) & (mask != IGNORE)])
-        if len(strange):
-            raise UserError(f"mask {path} has value {strange[0]}; expected 0..{self.num_classes} or {IGNORE}")
+        strange = (mask > self.num_classes) & (mask != IGNORE)
+        if strange.any():
+            raise UserError(f"mask {path} has value {mask[strange].min()}; expected 0..{self.num_classes} or {IGNORE}")
         return target, torch.from_numpy(mask)
 
 
