@@ -6,7 +6,8 @@ import yaml
 
 # What PyYAML raises for texts that are no YAML, or whose values Python cannot hold, such as the 31st of February.
 NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
-MOST_VALUES = 100_000  # references counted as often as they are used
+MOST_VALUES = 20_000  # references counted as often as they are used
+DEEPEST = 100  # lists in lists; the parser's time grows with the square of this
 
 
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
@@ -15,8 +16,13 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
     A few lines of references to references can stand for more values than any memory holds, so they are counted first.
 
     Raises:
-        YAMLError, and others of `NOT_YAML`: it is no YAML, or stands for more than `MOST_VALUES` values.
+        YAMLError, and others of `NOT_YAML`: it is no YAML, is deeper than `DEEPEST`, or stands for more than `MOST_VALUES`.
     """
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.YAMLError(f"it has lists in lists deeper than {DEEPEST}")
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     count, waiting = 0, [node]
     while waiting:

@@ -2,7 +2,7 @@ import pytest
 
 from utils.config_file import load_config
 from utils.errors import UserError
-from utils.yaml_text import MOST_VALUES, NOT_YAML, parse_yaml
+from utils.yaml_text import DEEPEST, MOST_VALUES, NOT_YAML, parse_yaml
 
 LAUGHS = "a0: &a0 [0]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
 
@@ -30,6 +30,8 @@ def test_plain_values_and_references():
         "{[1]: 2}",
         "\x00",
         "=",
+        "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
+        "\n".join("  " * depth + "-" for depth in range(DEEPEST + 1)),
     ],
 )
 def test_what_is_refused(text, tmp_path):
@@ -44,3 +46,7 @@ def test_what_is_refused(text, tmp_path):
 
 def test_a_large_file_is_no_bomb():
     assert len(parse_yaml("\n".join(f"- {n}" for n in range(MOST_VALUES // 2)))[1]) == MOST_VALUES // 2
+
+
+def test_nesting_up_to_the_limit():
+    assert parse_yaml("[" * DEEPEST + "]" * DEEPEST)[1]
