@@ -8,6 +8,7 @@ import yaml
 NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 MOST_VALUES = 20_000  # references counted as often as they are used
 DEEPEST = 100  # lists in lists; the parser's time grows with the square of this
+LONGEST_NUMBER = 100  # characters; Python itself refuses to write one of more than 4,300 digits
 
 
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
@@ -16,7 +17,8 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
     A few lines of references to references can stand for more values than any memory holds, so they are counted first.
 
     Raises:
-        YAMLError, and others of `NOT_YAML`: it is no YAML, is deeper than `DEEPEST`, or stands for more than `MOST_VALUES`.
+        YAMLError, and others of `NOT_YAML`: it is no YAML, is deeper than `DEEPEST`, stands for more than `MOST_VALUES`, or
+            has a longer number than `LONGEST_NUMBER`.
     """
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -34,4 +36,6 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
             waiting += [part for pair in inner.value for part in pair]
         elif isinstance(inner, yaml.SequenceNode):
             waiting += inner.value
+        elif inner is not None and inner.tag == "tag:yaml.org,2002:int" and len(inner.value) > LONGEST_NUMBER:
+            raise yaml.YAMLError(f"it has a number of more than {LONGEST_NUMBER} digits")
     return node, yaml.safe_load(text)

@@ -30,6 +30,7 @@ def test_plain_values_and_references():
         "{[1]: 2}",
         "\x00",
         "=",
+        "0x" + "f" * 5000,
         "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
         "\n".join("  " * depth + "-" for depth in range(DEEPEST + 1)),
     ],
