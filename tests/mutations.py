@@ -51,7 +51,8 @@ def changed_document(draw: Callable, document: Any, values: st.SearchStrategy = 
     """The document after up to three of its values were exchanged, left out or doubled."""
     root = {"": copy.deepcopy(document)}
     for _ in range(draw(st.integers(1, 3))):
-        holder, key = root, ""
+        holder: Any = root
+        key: Any = ""
         while isinstance(holder[key], dict | list) and len(holder[key]) and draw(st.integers(0, 5)):
             holder = holder[key]
             key = draw(st.sampled_from(sorted(holder, key=repr) if isinstance(holder, dict) else range(len(holder))))

@@ -61,7 +61,7 @@ class Moment:
 HOW = ("half of it written", "before it has its name", "just after it has its name")
 
 
-def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.Process:
+def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.process.BaseProcess:
     """`train.py` in a process of its own; forked, because importing torch takes longer than the run."""
     folder.mkdir(exist_ok=True)
     (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder, workers=workers))
