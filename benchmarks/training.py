@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from benchmarks.common import compare, generated_index, scratch_folder
 from data.artifacts import write_mask
@@ -61,7 +60,7 @@ def main() -> None:
 
 
 def compare_training(
-    cfg: Config, stage: str, network: Any, head: nn.Module, dataset: Dataset,
+    cfg: Config, stage: str, network: Any, head: nn.Module, dataset: TrainingPictures,
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
 ) -> None:  # fmt: skip
     """Time both by turns, and what a loader process gives, and print a line."""
@@ -69,7 +68,7 @@ def compare_training(
     compute = choose_compute(cfg)
     network.backbone.freeze(settings.frozen_stride)
     compute.network(network)
-    sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)  # type: ignore[arg-type]
+    sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)
     items = [dataset[draw] for draw, _ in zip(sampler, range(DECODED), strict=False)]  # a warm-up, too
     first = items[: settings.batch_size]
     batch = {name: torch.stack([item[name] for item in first]) for name, value in first[0].items() if isinstance(value, Tensor)}  # fmt: skip
