@@ -30,6 +30,12 @@ def test_at_one_scale_the_maps_are_the_classifiers():
     assert evidence.features == []
 
 
+def test_logits_are_the_mean_of_the_picture_and_its_mirror_image():
+    classifier, image = tiny_classifier(), picture(50, 70)
+    expected = classifier(torch.stack([image, image.flip(-1)])).mean(dim=0)
+    torch.testing.assert_close(gather_evidence(classifier, image, CLASSES, flip=True).logits, expected)
+
+
 @pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
 def test_the_grid_has_a_cell_for_each_eight_pixels(size):
     evidence = gather_evidence(tiny_classifier(), picture(*size), CLASSES, **STAGES, scales=(1.0, 0.5))

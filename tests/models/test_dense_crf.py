@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.dense_crf import dense_crf
+from models.dense_crf import BILATERAL, GAUSSIAN, dense_crf
 from tests.models.colours import (
     EDGE,
     assert_probabilities,
@@ -79,3 +79,7 @@ def test_crf_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
         dense_crf(random_picture(4, 4), random_probabilities(2, 4, 4))
+
+
+def test_the_terms_are_those_that_irn_publishes():
+    assert (GAUSSIAN, BILATERAL) == ({"sxy": 3, "compat": 3}, {"sxy": 50, "srgb": 5, "compat": 10})

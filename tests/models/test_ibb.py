@@ -278,11 +278,14 @@ def test_the_blur_is_a_share_of_the_long_side():
 
 def test_each_round_reads_the_sharp_picture_blurred_by_the_mean_of_the_rounds_before():
     classifier, image = tiny_classifier(), picture()
-    trace = method(prm=False, iterations=3, tau=0.4, sigma=0.05).trace(classifier, image, CLASSES)
+    trace = method(prm=False, iterations=3, tau=1.0, sigma=0.05).trace(classifier, image, CLASSES)
     assert (len(trace.rounds), len(trace.blurred)) == (4, 3)
+    assert all(
+        (blurred - image).abs().mean() > 0.01 for blurred in trace.blurred
+    )  # else all that follows holds of itself
     for number in range(3):
         mean = torch.stack(trace.rounds[: number + 1]).mean(dim=0)
-        torch.testing.assert_close(trace.blurred[number], blur_background(image, mean, 0.4, 0.05))
+        torch.testing.assert_close(trace.blurred[number], blur_background(image, mean, 1.0, 0.05))
         again = method(prm=False, iterations=0, scales=(1.0,)).trace(classifier, trace.blurred[number], CLASSES)
         torch.testing.assert_close(trace.rounds[number + 1], again.gfm)
     torch.testing.assert_close(trace.ibb, normalise_maps(torch.stack(trace.rounds).mean(dim=0)))
