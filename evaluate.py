@@ -11,6 +11,11 @@ A network is measured twice: limited to the given image-level labels, and with t
 Several runs to mean and deviation: python -m measuring.gather --help
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from pathlib import Path

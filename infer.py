@@ -19,6 +19,11 @@ A classifier's masks are made by the method of its settings without the affinity
 which need whole data sets.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from collections.abc import Sequence

@@ -9,6 +9,11 @@ stopped run was; Ctrl-C stops it. report.html in the run folder shows what is th
 trained last is put into checkpoints/best_model.pth.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from functools import partial

@@ -15,6 +15,11 @@ writes into --output as report.txt and report.json (everything) and contact_shee
 Ends with exit code 2 if there are problems.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from collections import defaultdict

@@ -8,6 +8,11 @@ gets VOC's classes and the settings of the published protocol. To train on from 
 model.weights takes the file as it is.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from dataclasses import replace

@@ -14,6 +14,11 @@ connected part is a line for YOLO. COCO's category id is the mask value, YOLO's 
 of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import io
 import json

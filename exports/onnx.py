@@ -8,6 +8,11 @@ so that the largest one is the mask value. One scale, no mirror image, no refine
 The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import importlib.util
 import json

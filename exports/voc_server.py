@@ -7,6 +7,11 @@ Runs the segmentation network as evaluate.py does (its scales and mirror image, 
 same command goes on where it stopped. Masks that are there already: python -m exports.masks MASKS --export voc.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from pathlib import Path

@@ -6,6 +6,11 @@
 The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, pictures, backbone, weights, scales, labels.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import csv
 import json

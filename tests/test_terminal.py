@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, new_project
+from tests.project import ROOT, SCRIPTS, new_project
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
 LIMIT = 600  # seconds of silence after which something hangs
@@ -52,3 +52,10 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
     assert "run the same command again to go on from here" in text
     assert not any("step/s" in line for line in lines), text  # no bar is left
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_while_packages_are_imported(script):
+    code, lines = stopped_in_terminal(["-X", "importtime", f"{script}.py", "--help"], "| torch")
+    text = "\n".join(line for line in lines if not line.startswith("import time:"))
+    assert (code, text.strip()) == (130, "interrupted before the work began")

@@ -31,6 +31,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.utils.data import Sampler
 
 from utils.errors import EXIT_OURS, UserError, report, run_script
+from utils.startup import work_begins
 
 # The others wait as long as one works alone (a report, a download). That a process has died is seen by its connection, and by
 # torchrun, not by this time.
@@ -53,6 +54,7 @@ def run_processes(main: Callable[[], None]) -> int:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
     try:
+        work_begins()
         with contextlib.nullcontext() if is_main() else _silence():
             main()
         barrier()

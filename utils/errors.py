@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from utils.console import VERBOSE, close_bars, says
 from utils.names import visible
+from utils.startup import EXIT_INTERRUPTED, EXIT_USER, work_begins
 
 FROM_LOADER = (
     "Caught "  # so begins what torch makes of an error in a loader process: the traceback, and the message last
 )
-EXIT_SUCCESS, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+EXIT_SUCCESS, EXIT_OURS = 0, 1
 
 
 class UserError(Exception):
@@ -34,6 +35,7 @@ def run_script(main: Callable[[], None]) -> int:
     An interrupt (Ctrl-C) gives 130, and the command to go on with. With --verbose a user's mistake has its traceback, too. A failure of ours raises on, so that its traceback is seen; Python then exits 1.
     """
     try:
+        work_begins()
         main()
     except (UserError, KeyboardInterrupt) as error:
         return report(error)

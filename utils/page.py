@@ -253,9 +253,7 @@ def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Se
     """
     found = [int(value) for value in np.unique(mask) if 0 < value < IGNORE]
     swatches = [(class_names[value - 1], tuple(palette[value].tolist())) for value in found]
-    places = [
-        (class_names[value - 1], x, y) for value, x, y in class_places(fit(mask, SIDE, nearest=True), LEAST_NAMED)
-    ]
+    places = class_places(fit(mask, SIDE, nearest=True), class_names, LEAST_NAMED)
     return Layer(name, mask_uri(mask, palette), True, swatches, places, **more)
 
 

@@ -25,6 +25,8 @@ INK, PAPER, FAINT = (32, 33, 36), (255, 255, 255), (110, 112, 118)  # of sheets 
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's, which the colour-blind can tell apart; the first is of what is right.
 ERROR_COLOURS = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167))
+# A letter's width and a name's height as shares of the width at which pages show a picture at least (230 pixels).
+LETTER, LINE = 0.03, 0.065
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
 
 Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
@@ -111,26 +113,49 @@ def error_map(target: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     return np.where(wrong, errors, 0).astype(np.uint8)
 
 
-def class_places(mask: np.ndarray, least_share: float = 0.0) -> list[tuple[int, float, float]]:
-    """Where a class's name can be written on a mask: well inside its largest part.
+def class_places(
+    mask: np.ndarray, class_names: Sequence[str], least_share: float = 0.0
+) -> list[tuple[str, float, float]]:
+    """Where the classes' names can be written on a mask: each well inside its class, but on no other name.
 
     Args:
         mask: (H, W) uint8; 0 and 255 have no name.
+        class_names: of the values from 1 on; an empty one is not written.
         least_share: of the picture, below which a class gets none.
 
     Returns:
-        (value, x, y) with x and y in 0..1.
+        (name, x, y) with x and y in 0..1. That point of the name itself lies there, so that one at the rim stays inside: x 0 is the
+        left end of the name at the left rim, x 1 its right end at the right rim.
     """
     height, width = mask.shape
-    places = []
-    for value in np.unique(mask):
-        area = (mask == value).astype(np.uint8)
-        if value in (0, IGNORE) or area.mean() < least_share:
+    ys, xs = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
+    line = LINE * width
+    tops = ys * (height - line)
+    sizes = {int(value): count for value, count in zip(*np.unique(mask, return_counts=True), strict=True)}
+    places, taken = [], []
+    for value in sorted(sizes, key=sizes.__getitem__):  # the smallest has least choice
+        name = class_names[value - 1] if 0 < value < IGNORE else ""
+        if not name or sizes[value] < least_share * mask.size:
             continue
-        depth = cv2.distanceTransform(np.pad(area, 1), cv2.DIST_L2, 3)[1:-1, 1:-1]
+        length = min(width, LETTER * width * len(name))
+        lefts = xs * (width - length)
+        free = np.ones(mask.shape, bool)
+        for left, top, other in taken:
+            beside = (lefts + length <= left) | (lefts >= left + other)
+            free &= beside | (np.abs(tops - top) >= line)[:, None]
+        depth = _signed_depth(mask == value)
+        if free.any():
+            depth[~free] = -np.inf
         row, column = np.unravel_index(depth.argmax(), depth.shape)
-        places.append((int(value), (column + 0.5) / width, (row + 0.5) / height))
+        places.append((name, float(xs[column]), float(ys[row])))
+        taken.append((lefts[column], tops[row], length))
     return places
+
+
+def _signed_depth(area: np.ndarray) -> np.ndarray:
+    """(H, W) float: how far inside the area (H, W) bool a pixel lies, and below 0 how far outside; the rim is an outside."""
+    inside = cv2.distanceTransform(np.pad(area, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
+    return inside - cv2.distanceTransform((~area).astype(np.uint8), cv2.DIST_L2, 3)
 
 
 def bright_palette(count: int = 256) -> np.ndarray:

@@ -1,10 +1,14 @@
 """Drawing: what is coloured and what is left alone, sizes, errors and where names stand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from utils.visualize import (
     IGNORE,
+    LETTER,
+    LINE,
     MAX_ROWS,
     RIM,
     Tile,
@@ -172,16 +176,36 @@ class TestPlaces:
         mask = np.zeros((60, 80), np.uint8)
         mask[5:10, 5:10] = 3
         mask[20:60, 40:80] = 3  # touches the rim
-        ((value, x, y),) = class_places(mask)
-        assert value == 3
+        ((name, x, y),) = class_places(mask, ["", "", "owl"])
+        assert name == "owl"
         assert 55 <= x * 80 <= 65
         assert 35 <= y * 60 <= 45
 
     def test_small_parts_and_unsure_pixels_have_no_name(self):
         mask = np.zeros((100, 100), np.uint8)
         mask[0, :3], mask[50:] = 1, 255
-        assert class_places(mask, least_share=0.01) == []
-        assert [value for value, _, _ in class_places(mask)] == [1]
+        assert class_places(mask, ["owl"], least_share=0.01) == []
+        assert [name for name, _, _ in class_places(mask, ["owl"])] == ["owl"]
+
+    def test_names_are_not_written_on_each_other(self):
+        rows, columns = np.indices((150, 200))
+        mask = (1 + ((rows - 75) ** 2 + (columns - 100) ** 2 < 40**2)).astype(np.uint8)  # one around the other
+        mask[70:75, 90:110] = 3  # and a third in the middle
+        names = ["dining table", "potted plant", "person"]
+        boxes = {}
+        for name, x, y in class_places(mask, names):
+            size = np.array([LETTER * 200 * len(name), LINE * 200])
+            corner = np.array([x, y]) * ([200, 150] - size)
+            boxes[name] = corner, corner + size
+        assert list(boxes) == ["person", "potted plant", "dining table"]
+        for (one, end), (other, other_end) in itertools.combinations(boxes.values(), 2):
+            assert (end <= other).any() or (other_end <= one).any()
+        middle = np.mean(boxes["person"], axis=0)
+        assert np.abs(middle - [100, 72]).max() < 8  # the one with least choice stands where it is
+
+    def test_where_there_is_no_room_for_all_they_are_written_all_the_same(self):
+        mask = np.repeat(np.arange(1, 41, dtype=np.uint8), 2)[None].repeat(40, axis=0)
+        assert len(class_places(mask, [f"a class of number {n}" for n in range(40)])) == 40
 
 
 def test_data_uri_is_a_picture(image):

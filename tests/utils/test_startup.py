@@ -1,0 +1,62 @@
+"""What a script says before its packages are imported."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.test_scripts import ROOT, SCRIPTS
+from utils.startup import prepare, work_begins
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ | environment)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_python_without_the_packages_is_told_what_to_do(script):
+    ended = run("-S", f"{script}.py", "--help")  # without site-packages
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: the package ")
+    assert "source .venv/bin/activate" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+def test_of_several_processes_one_speaks():
+    ended = run("-S", "train.py", RANK="1")
+    assert (ended.returncode, ended.stderr) == (2, "")
+
+
+def test_an_old_python_is_refused():
+    program = "import sys; sys.version_info = (3, 10, 2); from utils.startup import prepare; prepare()"
+    ended = run("-c", program)
+    assert ended.returncode == 2
+    assert "needs Python 3.11 or later" in ended.stderr
+    assert "is 3.10.2" in ended.stderr
+
+
+def test_a_missing_module_of_ours_keeps_its_traceback():
+    ended = run("-c", "from utils.startup import prepare; prepare(); import utils.nothing")
+    assert ended.returncode == 1
+    assert "Traceback" in ended.stderr
+
+
+def test_when_the_work_begins_all_is_as_usual():
+    before = signal.getsignal(signal.SIGINT), sys.excepthook
+    prepare()
+    assert (signal.getsignal(signal.SIGINT), sys.excepthook) != before
+    work_begins()
+    assert (signal.getsignal(signal.SIGINT), sys.excepthook) == (signal.default_int_handler, sys.__excepthook__)
+
+
+def test_an_interrupt_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        prepare()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+        work_begins()

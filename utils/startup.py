@@ -1,0 +1,56 @@
+"""What a script does first of all, before imports that take seconds.
+
+    prepare()         at the top of a script, where it is run and not imported
+
+Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's own.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+OLDEST = (3, 11)
+PROJECT = Path(__file__).parents[1]
+EXIT_USER, EXIT_INTERRUPTED = 2, 130
+
+
+def prepare() -> None:
+    """To be called by a script before it imports anything else."""
+    if sys.version_info < OLDEST:
+        found = ".".join(map(str, sys.version_info[:3]))
+        _end(f"error: IBBNet needs Python {'.'.join(map(str, OLDEST))} or later, and {sys.executable} is {found}; make the virtual "
+             "environment with a newer one", EXIT_USER)  # fmt: skip
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
+        signal.signal(signal.SIGINT, _interrupted)
+    sys.excepthook = _missing_package
+
+
+def work_begins() -> None:
+    """Everything is imported: from here on Ctrl-C raises KeyboardInterrupt, and errors are said, as usual in Python."""
+    if sys.excepthook is _missing_package:
+        sys.excepthook = sys.__excepthook__
+    if signal.getsignal(signal.SIGINT) is _interrupted:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    # Not an exception: half imported packages would turn it into errors of their own. Nothing has been written yet.
+    _end("\ninterrupted before the work began", EXIT_INTERRUPTED)
+
+
+def _missing_package(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    name = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if not name or (PROJECT / name).is_dir():
+        sys.__excepthook__(kind, error, trace)
+        return
+    _end(f"error: the package {name} is not installed for {sys.executable}; activate the virtual environment (source .venv/bin/activate) "
+         "or install what is needed: python -m pip install -r requirements.txt", EXIT_USER)  # fmt: skip
+
+
+def _end(message: str, code: int) -> NoReturn:
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+        os.write(2, f"{message}\n".encode())
+    os._exit(code)
