@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from benchmarks.common import scratch_folder
+from benchmarks.common import no_options, scratch_folder
 from data.dataset import TrainingPictures, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
@@ -29,6 +29,7 @@ LIST = "train2017"
 
 
 def main() -> None:
+    no_options(__doc__)
     with scratch_folder() as name:
         root = Path(name)
         size = generate(root)

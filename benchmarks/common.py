@@ -1,6 +1,8 @@
 """What the benchmarks share: generated photographs of VOC's size, and pairs of timings."""
 
+import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +29,13 @@ def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
         labels = random.choice(num_classes, size=1 + number % 2, replace=False)
         records.append(Record(path.stem, path, tuple(sorted(int(label) for label in labels))))
     return Index(tuple(f"class {number}" for number in range(num_classes)), tuple(records))
+
+
+def no_options(about: str | None) -> None:
+    """For a script without options: `--help` says what it does, and whatever else stands on its command line is refused."""
+    name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
+    parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 
-from benchmarks.common import compare, scratch_folder
+from benchmarks.common import compare, no_options, scratch_folder
 from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
 from data.dataset import Index, WholePictures
 from data.images import read_image
@@ -43,6 +43,7 @@ TIMES_MEASURED = 10  # how often each mask is measured, so that the timing is of
 
 
 def main() -> None:
+    no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
         settings = [f"run={folder / 'run'}", f"data.root={folder / 'shapes'}", "data.kind=shapes", "data.shapes_size=448",

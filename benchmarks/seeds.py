@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import compare, generated_index, scratch_folder
+from benchmarks.common import compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
@@ -20,6 +20,7 @@ PICTURES, PAIRS = 12, 3
 
 
 def main() -> None:
+    no_options(__doc__)
     for settings in (["ibb.iterations=0", "prm.enabled=false"], ["ibb.iterations=0"], []):
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
         ours, bare, ratio = measure(cfg)

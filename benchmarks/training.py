@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.common import compare, generated_index, scratch_folder
+from benchmarks.common import compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_mask
 from data.dataset import Index, TrainingPictures, TrainingSampler
 from data.images import read_image
@@ -37,6 +37,7 @@ DECODED = 48  # pictures
 
 
 def main() -> None:
+    no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", [f"run={folder / 'run'}"])

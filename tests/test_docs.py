@@ -63,6 +63,14 @@ def test_commands_and_their_options_exist(page):
         load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
 
 
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main" in path.read_text())
+)
+def test_every_benchmark_says_what_it_does(name):
+    ended = call(f"benchmarks.{name}", "--help")
+    assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
 def test_settings_exist(page):
     sections = {name: set(values) for name, values in to_dict(Config()).items() if isinstance(values, dict)}
