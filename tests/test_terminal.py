@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.project import ROOT, SCRIPTS, new_project
+from data.shapes import generate
+from tests.project import ROOT, SETTINGS, Project, call, new_project
+from tests.test_scripts import SCRIPTS
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
 LIMIT = 600  # seconds of silence after which something hangs
@@ -54,8 +56,40 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory) -> Project:
+    """A trained classifier, and pictures enough to be stopped among them."""
+    project = Project(tmp_path_factory.mktemp("many"))
+    generate(project.folder / "voc", train=12, val=12, size=64)
+    (project.folder / "settings.yaml").write_text(SETTINGS.format(folder=project.folder))
+    ended = project.train("--stages", "cam")
+    assert ended.code == 0, ended.err
+    return project
+
+
+@pytest.mark.parametrize(
+    ("command", "bar"),
+    [
+        ("train.py --config {0}/settings.yaml --stages seeds", "seeds"),
+        ("evaluate.py --model_path {0}/run/classifier.pth", "ladder"),
+        ("infer.py --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "pictures"),
+    ],
+)
+def test_ctrl_c_among_pictures_can_be_gone_on_from(many, command, bar):
+    arguments = command.format(many.folder).split()
+    code, lines = stopped_in_terminal(arguments, f"{bar}:   0%")
+    text = "\n".join(lines)
+    assert code == 130, text
+    assert "Traceback" not in text
+    assert "run the same command again to go on from here" in text
+    assert not any("0%" in line for line in lines), text  # no bar is left
+    again = call(arguments[0].removesuffix(".py"), *arguments[1:])
+    assert again.code == 0, again.err
+    assert not list(many.folder.rglob(".*.tmp*"))
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_while_packages_are_imported(script):
-    code, lines = stopped_in_terminal(["-X", "importtime", f"{script}.py", "--help"], "| torch")
-    text = "\n".join(line for line in lines if not line.startswith("import time:"))
-    assert (code, text.strip()) == (130, "interrupted before the work began")
+    code, lines = stopped_in_terminal(["-X", "importtime", f"{script}.py", "--help"], " torch.")
+    said = [line for line in lines if line and not line.startswith(("import time:", "^C"))]
+    assert (code, said) == (130, ["interrupted before the work began"])

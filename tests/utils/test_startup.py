@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.test_scripts import ROOT, SCRIPTS
+from tests.project import ROOT
+from tests.test_scripts import SCRIPTS
 from utils.startup import prepare, work_begins
 
 
