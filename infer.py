@@ -54,7 +54,7 @@ from utils.files import remove_leftovers
 from utils.lock import lock_folder
 
 IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
-SHOWN = 5  # unreadable files on the screen; predictions.json has all
+SHOWN = 5  # unreadable files, or classes, on the screen; predictions.json has all
 
 
 def parse_args() -> argparse.Namespace:
@@ -133,6 +133,7 @@ def main() -> None:
     if not pictures and (formats or args.labels):
         raise UserError("--export and --labels are for pictures, and --input names videos only; leave them out")
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
+    say(network_line(predictor))
     claim(args.output)
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
@@ -195,6 +196,13 @@ def default_checkpoint(cfg: Config) -> str:
     say(f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
         "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE).")  # fmt: skip
     return IMAGENET_NAME
+
+
+def network_line(predictor: Predictor) -> str:
+    """Which network it is: a demo's, found where nobody thought of it, makes nonsense of photographs."""
+    names, about = predictor.class_names, predictor.about
+    some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return f"{about['kind']} of {len(names)} classes ({some}) from {about['path'] or 'the packaged ImageNet weights'}"
 
 
 def report(summary: Summary, predictor: Predictor, output: Path) -> None:

@@ -3,6 +3,11 @@
 train.py writes report.html itself, after each stage and while a network is trained.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from pathlib import Path

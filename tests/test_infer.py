@@ -253,6 +253,9 @@ class TestTool:
         code, printed = script(*arguments)
         assert code == 0, printed
         assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
+        assert printed.startswith(
+            f"segmenter of {len(NAMES)} classes ({', '.join(NAMES)}) from {checkpoints['segmenter']}"
+        )
         assert "2 pictures predicted" in printed
         assert "videos/clip.mp4: 2 frames" in printed
         code, printed = script(*arguments)

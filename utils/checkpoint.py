@@ -4,11 +4,6 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 `python -m utils.describe FILE` prints what a file is.
 """
 
-if __name__ == "__main__":  # before imports that take seconds
-    from utils.startup import prepare
-
-    prepare()
-
 import pickle
 import struct
 import zipfile

@@ -3,6 +3,11 @@
 Our own checkpoints say it themselves; other files are known by the names of their entries.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from collections.abc import Callable, Iterable
