@@ -8,11 +8,12 @@ import pytest
 from inference.bulk import predict_pictures
 from measuring.report_page import write_report_page
 from stages.files import REPORT_PAGE
-from tests.browser import PHONE, open_browser, overlaps, problems, visit
+from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
 from tests.inference.stub import Stub, save
 from tests.measuring.measured import measured_run
 from train import STAGES
-from utils.page import Gallery, Item, Layer, Section, picture_uri, write_page
+from utils.page import Gallery, Item, Layer, Section, mask_layer, picture_uri, write_page
+from utils.visualize import bright_palette
 
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
 
@@ -170,6 +171,20 @@ def test_a_table_sorts(browser, report):
         browser.execute_script("arguments[0].click()", button)
         values = [float(text) for text in texts(browser, column)]
         assert values == sorted(values, reverse=order)
+
+
+def test_names_on_a_mask_do_not_cover_each_other(browser, tmp_path):
+    rows, columns = np.indices((300, 400))
+    mask = 1 + sum(((rows - 150) ** 2 + (columns - 200) ** 2 < radius**2).astype(np.uint8) for radius in (30, 60))
+    names = ["dining table", "potted plant", "person"]
+    layer = mask_layer("mask", mask, bright_palette(), names)
+    item = Item("a", picture_uri(np.zeros((300, 400, 3), np.uint8)), mask.shape, layers=[layer])
+    write_page(tmp_path / "page.html", "names", [], [Section("Pictures", [Gallery([item], "mask")])])
+    for size in (DESKTOP, PHONE):
+        visit(browser, tmp_path / "page.html", size)
+        browser.execute_script("document.querySelector('.card > button').click()")
+        assert sorted(texts(browser, ".place")) == sorted(names)
+        assert overlaps(browser, ".place") == []
 
 
 def test_more_pictures_are_shown_on_demand(browser, tmp_path):

@@ -26,7 +26,7 @@ ERRORS = ("background taken for an object", "object taken for background", "anot
 # Okabe and Ito's, which the colour-blind can tell apart; the first is of what is right.
 ERROR_COLOURS = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167))
 # A letter's width and a name's height as shares of the width at which pages show a picture at least (230 pixels).
-LETTER, LINE = 0.03, 0.065
+LETTER, LINE = 0.036, 0.07
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
 
 Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
