@@ -9,9 +9,12 @@ Bars are drawn on a terminal only, so that logs and pipes stay clean.
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakSet
 
@@ -59,18 +62,35 @@ def say(message: str, level: int = NORMAL) -> None:
 
 def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "picture") -> tqdm:
     """A bar with rate (in `unit`) and time left, silent where the output is not a terminal; without `iterable` it is moved by `update`."""
-    bar = tqdm(
-        iterable,
-        total=total,
-        initial=initial,
-        desc=title,
-        unit=unit,
-        disable=not says(NORMAL) or not sys.stderr.isatty(),
-        dynamic_ncols=True,
-        leave=says(VERBOSE),
-    )
-    _bars.add(bar)
+    with _ctrl_c_waits():  # tqdm takes away only bars that it has drawn once
+        bar = tqdm(
+            iterable,
+            total=total,
+            initial=initial,
+            desc=title,
+            unit=unit,
+            disable=not says(NORMAL) or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            leave=says(VERBOSE),
+        )
+        _bars.add(bar)
     return bar
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Ctrl-C, pressed within it, comes at its end."""
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield
+        return
+    pressed: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if pressed:
+            signal.raise_signal(signal.SIGINT)
 
 
 def close_bars() -> None:
