@@ -25,7 +25,7 @@ from data.dataset import Index
 from data.index import open_index
 from measuring.comparison import compare
 from measuring.evaluation import Measurement, measure_masks, measure_seeds
-from measuring.predictions import PREDICTED, RUNGS, ladder_complete, measure_ladder, measure_network
+from measuring.predictions import LAST_RUNG, PREDICTED, ladder_complete, measure_ladder, measure_network
 from measuring.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
 from stages.files import LADDER
 from stages.networks import load_network
@@ -145,7 +145,7 @@ def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **s
     if kind != "segmenter" or not ladder_complete(index, folder):
         return {}
     rungs = measure_ladder(index, folder, cfg, **said)
-    return {"its seeds, predicted labels": rungs[PREDICTED], "its seeds, given labels": rungs[RUNGS[-1]]}
+    return {"its seeds, predicted labels": rungs[PREDICTED], "its seeds, given labels": rungs[LAST_RUNG]}
 
 
 def find_config(args: argparse.Namespace) -> Config:

@@ -21,7 +21,9 @@ from utils.engine import choose_compute
 from utils.files import atomic_path, is_whole
 from utils.visualize import fit
 
-RUNGS = ("cam", "gfm", "prm", "ibb")  # each step of the method with given labels; the last is the seed
+# Each step of the method with given labels (a field of `models.ibb.Trace`), and what its line is called; the last is the seed.
+RUNGS = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
+LAST_RUNG = [*RUNGS][-1]
 GIVEN, PREDICTED = "given", "predicted"
 BLURRED = "blurred"  # folder of the pictures that the rounds of IBB have read, ID.1.webp, ID.2.webp, ...
 BLURRED_SIDE, BLURRED_QUALITY = 288, 60
@@ -161,7 +163,7 @@ def measure_network(
         rungs = measure_ladder(index, folder, cfg, **said)
         return {
             "seeds, predicted labels": rungs[PREDICTED],
-            "seeds, given labels": rungs["ibb"],
+            "seeds, given labels": rungs[LAST_RUNG],
             "CAM, given labels": rungs["cam"],
         }
     write_predictions(network, index, folder, cfg)

@@ -18,6 +18,7 @@ from data.index import class_palette, open_index
 from measuring.evaluation import Measurement, count_masks, count_seeds, measure_masks
 from measuring.predictions import (
     GIVEN,
+    LAST_RUNG,
     PREDICTED,
     RUNGS,
     ladder_complete,
@@ -52,7 +53,6 @@ from utils.visualize import Tile, contact_sheet, overlay
 
 EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
 SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
-TITLES = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     said = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
     ladder = run.path(LADDER)
     seeds = measure_ladder(index, ladder, cfg, **said)
-    rows = {title: Row(seeds[rung], ladder / rung) for rung, title in TITLES.items()}
+    rows = {title: Row(seeds[rung], ladder / rung) for rung, title in RUNGS.items()}
     ends = {"seed": Row(seeds[PREDICTED], ladder / PREDICTED)}
     if cfg.affinity.kind != "none":
         walked = climb_walk(cfg, run, index, **said)
@@ -170,7 +170,7 @@ def walk_title(cfg: Config) -> str:
 def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Row]:
     """Walk the ladder's seeds and measure them, with given and with predicted labels."""
     folder = run.fresh_folder(WALKED_LADDER)
-    for labels, rung in ((GIVEN, RUNGS[-1]), (PREDICTED, PREDICTED)):
+    for labels, rung in ((GIVEN, LAST_RUNG), (PREDICTED, PREDICTED)):
         walk_seeds(cfg, run, index, run.path(LADDER, rung), folder / labels)
     return {
         labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels)
@@ -232,7 +232,7 @@ def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
 
 def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
     """Draw `report.jpg`, examples of what was measured: picture, truth, and each method's mask beside it."""
-    first, last = rows[TITLES["cam"]], rows[TITLES["ibb"]]
+    first, last = rows[RUNGS["cam"]], rows[RUNGS[LAST_RUNG]]
     examples = [index.records[round(place)] for place in np.linspace(0, len(index) - 1, min(EXAMPLES, len(index)))]
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []

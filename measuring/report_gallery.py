@@ -11,8 +11,8 @@ from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
-from measuring.predictions import BLURRED, GIVEN, PREDICTED
-from measuring.report import TITLES, mask_at, walk_title
+from measuring.predictions import BLURRED, GIVEN, LAST_RUNG, PREDICTED, RUNGS
+from measuring.report import mask_at, walk_title
 from stages.files import LADDER, PREDICTIONS, PSEUDO, PSEUDO_LADDER, SEEDS, WALKED, WALKED_LADDER
 from stages.lists import seed_index
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
@@ -89,12 +89,12 @@ def _validation_layers(
     last = np.zeros_like(truth)
     cam = run.path(LADDER, "cam", f"{record.name}.npz")
     yield _heat("CAM map", cam)
-    yield measured("CAM", mask_at(cam, figures[TITLES["cam"]]["threshold_best"]))
+    yield measured("CAM", mask_at(cam, figures[RUNGS["cam"]]["threshold_best"]))
     for number, path in enumerate(_rounds(run.path(LADDER, BLURRED), record.name), 1):
         yield Layer(f"blur, round {number}", picture_uri(np.array(read_image(path))), over=False)
     seed = run.path(LADDER, "ibb", f"{record.name}.npz")
     yield _heat("seed map", seed)
-    last = mask_at(seed, figures[TITLES["ibb"]]["threshold_best"])
+    last = mask_at(seed, figures[RUNGS[LAST_RUNG]]["threshold_best"])
     yield measured(SEED, last)
     walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
     walk_row = figures.get(f"+ {walk_title(cfg)}")

@@ -8,7 +8,8 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from measuring.report import TITLES, choose_shown, report_is_complete
+from measuring.predictions import RUNGS
+from measuring.report import choose_shown, report_is_complete
 from stages.files import REPORT, REPORT_PICTURES
 from tests.measuring.measured import measured_run
 
@@ -21,7 +22,7 @@ def measured(tmp_path, make_voc, monkeypatch):
 def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(measured):
     _cfg, run = measured
     figures = json.loads(run.path(REPORT).read_text())
-    given = [*TITLES.values(), "pseudo masks", "segmentation, given labels"]
+    given = [*RUNGS.values(), "pseudo masks", "segmentation, given labels"]
     predicted = ["seed, predicted labels", "segmentation, predicted labels"]
     assert list(figures) == given + predicted
     for row in figures.values():
