@@ -132,7 +132,8 @@ def class_places(
     line = LINE * width
     tops = ys * (height - line)
     sizes = {int(value): count for value, count in zip(*np.unique(mask, return_counts=True), strict=True)}
-    places, taken = [], []
+    places = []
+    taken: list[tuple[float, float, float]] = []  # left end, top and length of the names so far
     for value in sorted(sizes, key=sizes.__getitem__):  # the smallest has least choice
         name = class_names[value - 1] if 0 < value < IGNORE else ""
         if not name or sizes[value] < least_share * mask.size:
