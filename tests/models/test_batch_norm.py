@@ -1,0 +1,72 @@
+"""Shared batch norm is batch norm of the whole batch; the processes are made up, real ones are in tests/utils/test_distributed.py."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models.batch_norm as module
+from models.batch_norm import SharedBatchNorm2d, share_statistics
+
+
+@pytest.fixture
+def twins(monkeypatch):
+    """Two processes that see the same pictures."""
+    monkeypatch.setattr(module, "world_size", lambda: 2)
+    monkeypatch.setattr(module, "total", lambda value: 2 * value)
+
+
+def both(x: Tensor) -> tuple[SharedBatchNorm2d, nn.BatchNorm2d]:
+    """A shared and a plain layer with the same scale, shift and running statistics."""
+    torch.manual_seed(0)
+    plain = nn.BatchNorm2d(x.shape[1], eps=0.02, momentum=0.3)
+    nn.init.normal_(plain.weight)
+    nn.init.normal_(plain.bias)
+    plain.running_mean.normal_()
+    plain.running_var.uniform_(0.5, 2)
+    shared = SharedBatchNorm2d(x.shape[1], 0.02, 0.3)
+    shared.load_state_dict(plain.state_dict())
+    return shared, plain
+
+
+def test_its_statistics_are_those_of_all_processes(twins):
+    x = 3 * torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(1)) + 1
+    shared, plain = both(x)
+    for _ in range(2):
+        torch.testing.assert_close(shared(x), plain(torch.cat([x, x]))[:2])
+    assert shared.num_batches_tracked == plain.num_batches_tracked == 2
+    torch.testing.assert_close(shared.running_mean, plain.running_mean)
+    torch.testing.assert_close(shared.running_var, plain.running_var)
+
+
+def test_its_gradients_are_those_of_the_whole_batch(twins):
+    x = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(1))
+    weights = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(2))
+    shared, plain = both(x)
+    own, whole = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
+    (shared(own) * weights).sum().backward()
+    (plain(whole) * torch.cat([weights, weights])).sum().backward()
+    torch.testing.assert_close(own.grad, whole.grad[:2], atol=1e-5, rtol=1e-4)
+
+
+def test_in_evaluation_and_alone_it_is_the_plain_layer(twins, monkeypatch):
+    x = torch.randn(2, 4, 5, 3)
+    shared, plain = both(x)
+    torch.testing.assert_close(shared.eval()(x), plain.eval()(x))
+    monkeypatch.setattr(module, "world_size", lambda: 1)
+    torch.testing.assert_close(shared.train()(x), plain.train()(x))
+
+
+def test_layers_are_exchanged_where_there_are_several_processes(twins, monkeypatch):
+    x = torch.randn(2, 4, 5, 3)
+    plain = both(x)[1].eval()
+    network = nn.Sequential(nn.Sequential(plain), nn.ReLU())
+    expected = network(x)
+    share_statistics(network)
+    shared = network[0][0]
+    assert type(shared) is SharedBatchNorm2d
+    assert (shared.eps, shared.momentum, shared.training) == (0.02, 0.3, False)
+    torch.testing.assert_close(network(x), expected)
+    monkeypatch.setattr(module, "world_size", lambda: 1)
+    alone = nn.Sequential(nn.BatchNorm2d(4))
+    share_statistics(alone)
+    assert type(alone[0]) is nn.BatchNorm2d
