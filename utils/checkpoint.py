@@ -67,7 +67,8 @@ def save_tensors(path: str | Path, content: Any) -> None:
     """
     with atomic_path(path, durable=True) as temporary:
         try:
-            torch.save(content, temporary)
+            with temporary.open("wb") as file:  # torch would write the name of a path into the file
+                torch.save(content, file)
         except RuntimeError as error:  # torch's writer says of a full disk that it is at an unexpected position
             raise OSError(f"torch's writer stopped: {str(error).splitlines()[0]}") from error
 

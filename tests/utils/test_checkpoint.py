@@ -56,6 +56,13 @@ def test_a_file_describes_itself(tmp_path):
     assert set(content) == {"format", "version", *asdict(example())}
 
 
+def test_the_same_network_is_the_same_file(tmp_path):
+    written = example()
+    for name in ("one.pth", "deeper/other.pth"):
+        save_checkpoint(tmp_path / name, written)
+    assert (tmp_path / "one.pth").read_bytes() == (tmp_path / "deeper/other.pth").read_bytes()
+
+
 def test_views_are_saved_alone(tmp_path):
     large = torch.zeros(1_000_000)
     save_checkpoint(
@@ -152,7 +159,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     before = path.read_bytes()
 
     def fail(content, target):
-        Path(target).write_bytes(b"half a ")
+        target.write(b"half a ")
         raise OSError("disk full")
 
     monkeypatch.setattr(checkpoint_module.torch, "save", fail)
