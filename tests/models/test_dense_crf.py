@@ -1,5 +1,6 @@
 """Properties of the dense CRF: what it keeps and what it repairs; skipped where its package is not installed."""
 
+import importlib.util
 import sys
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.dense_crf import BILATERAL, GAUSSIAN, dense_crf
+from models.dense_crf import BILATERAL, GAUSSIAN, dense_crf, has_dense_crf
 from tests.models.colours import (
     EDGE,
     assert_probabilities,
@@ -83,3 +84,11 @@ def test_crf_without_its_package_says_what_to_do(monkeypatch):
 
 def test_the_terms_are_those_that_irn_publishes():
     assert (GAUSSIAN, BILATERAL) == ({"sxy": 3, "compat": 3}, {"sxy": 50, "srgb": 5, "compat": 10})
+
+
+def test_whether_it_is_installed_is_known_without_importing_it(monkeypatch):
+    found = {"pydensecrf": object()}
+    monkeypatch.setattr(importlib.util, "find_spec", found.get)
+    assert has_dense_crf()
+    found.clear()
+    assert not has_dense_crf()
