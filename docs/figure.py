@@ -33,7 +33,7 @@ from utils.errors import UserError, run_script
 from utils.files import atomic_path
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
-HEIGHT, WIDTH, GAP = 1420, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
+HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of pictures than training's and validation's (0 and 1)
 SHOWN = ("train", "owl", "boat")  # a picture of each
 STEPS = ("picture", "CAM  C", "+ GFM  G", "+ PRM  A", "blurred  x1", "blurred  x2", "+ IBB", "mask", "truth")
@@ -60,7 +60,7 @@ def result(run: Path) -> Image.Image:
     sheet = Image.open(run / "report.jpg").convert("L")
     blank = np.all(np.asarray(sheet)[:HEIGHT] > 230, axis=1)
     ends = [y for y in range(GAP, len(blank)) if blank[y - GAP : y].all()]
-    figure = Image.open(run / "report.jpg").crop((0, 0, sheet.width, ends[-1]))
+    figure = Image.open(run / "report.jpg").crop((0, 0, sheet.width, ends[-1] - GAP // 2))
     figure.thumbnail((WIDTH, HEIGHT))
     return figure
 
