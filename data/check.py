@@ -95,7 +95,7 @@ def main() -> None:
         written.append("contact_sheet.jpg")
     print(f"\nsee {', '.join(str(args.output / name) for name in written)}")
     if findings.problems:
-        raise UserError(f"{len(findings.problems)} problems to mend, listed in {args.output / 'report.txt'}")
+        raise UserError(f"problems to mend: {len(findings.problems)}, listed in {args.output / 'report.txt'}")
 
 
 def check(cfg: Config) -> Findings:
@@ -267,7 +267,7 @@ def _section(title: str, messages: Sequence[str], limit: int | None) -> list[str
         return ["", f"no {title}"]
     shown = messages[:limit]
     more = [f"  and {len(messages) - len(shown)} more"] if len(shown) < len(messages) else []
-    return ["", f"{len(messages)} {title}:", *(f"  {message}" for message in shown), *more]
+    return ["", f"{title}: {len(messages)}", *(f"  {message}" for message in shown), *more]
 
 
 def _first(paths: Any) -> str:

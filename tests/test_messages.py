@@ -76,7 +76,7 @@ TABLE = [
     ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.colors=[\"#ff0000\"]"], ["expected one for each of the 2 classes in their order: cat, dog"]),
     ("train", [*CONFIG, "--set", "data.kind=shapes", "--set", "data.root={own}"], ["holds no generated dataset", "set data.root to a new folder"]),
     ("train", [*CONFIG, "--set", "data.kind=coco", "--set", "data.download=true"], ["fetches PASCAL VOC 2012 only", "set data.download=false"]),
-    ("data.check", [*CONFIG, "--output", "{out}", "--set", "data.root={none}"], ["problems to mend, listed in"]),
+    ("data.check", [*CONFIG, "--output", "{out}", "--set", "data.root={none}"], ["problems to mend:", "listed in"]),
     ("data.check", ["--preset", "voc21", "--output", "{out}"], ["there is no preset 'voc21'", "did you mean 'voc12'?"]),
     # evaluation
     ("evaluate", [], ["one of the arguments --model_path --seeds --masks --run --compare is required"]),

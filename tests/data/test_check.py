@@ -98,7 +98,7 @@ def test_nothing_that_can_be_opened(tmp_path):
     findings = check(settings(tmp_path / "gone"))
     assert "is not a folder" in findings.problems[0]
     assert findings.lists == {}
-    assert "1 problems to mend" in report(findings)
+    assert "problems to mend: 1" in report(findings)
 
 
 def test_masks_of_the_validation_list(make_voc):
@@ -168,7 +168,7 @@ def test_the_command(pets, tmp_path, monkeypatch, capsys):
     assert run_script(main) == 2
     captured = capsys.readouterr()
     assert "and 2 more" in captured.out
-    assert captured.err == f"error: 12 problems to mend, listed in {output}/report.txt\n"
+    assert captured.err == f"error: problems to mend: 12, listed in {output}/report.txt\n"
     assert (output / "report.txt").read_text().count("is not a picture") == 12
 
 
