@@ -1,4 +1,4 @@
-"""A tour of IBBNet from Python, on generated pictures, in seconds: python examples/tour.py [FOLDER]
+"""A tour of IBBNet from Python, on generated pictures, in about a minute: python examples/tour.py [FOLDER]
 
 What a program of yours would use: settings and data, a classifier, the four maps of the method, a mask with its score, a
 segmentation network, and `predict`. The networks are trained for a moment only, so that the tour is short; in earnest that is
@@ -36,9 +36,9 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB: the seed", "mask", "truth")
 QUICK = (
-    "device=cpu", "workers=0", "data.shapes_train=24", "data.shapes_val=3", "data.shapes_size=96", "cam.epochs=2", "cam.batch_size=8",
-    "cam.crop_size=96", "cam.resize_long=[96,128]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
-    "segment.crop_size=96", "segment.scales=[1.0]", "report.enabled=false",
+    "device=cpu", "workers=0", "data.shapes_train=48", "data.shapes_val=3", "data.shapes_size=128", "cam.epochs=6", "cam.batch_size=8",
+    "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
+    "segment.crop_size=128", "segment.scales=[1.0]", "report.enabled=false",
 )  # fmt: skip
 
 

@@ -36,6 +36,10 @@ def test_the_tour_shows_every_step_of_every_picture(tour):
     sheet = np.asarray(Image.open(folder / "maps.jpg"))
     assert sheet.shape[1] > 7 * 180
     assert sheet.std() > 20  # pictures, and no blank sheet
+    cam = sheet[:, 210:390].astype(int)  # the second column
+    assert (
+        cam[..., 0] - cam[..., 2]
+    ).max() > 100  # warm somewhere: a classifier that has learned nothing has maps of 0
 
 
 def test_the_tour_leaves_a_mask_and_a_page(tour):
