@@ -145,7 +145,7 @@ def test_batch_norm_keeps_its_running_statistics_in_training(backbones, name):
 
 
 @pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0", "tiny"])
-@pytest.mark.parametrize("stride", [0, 4, 8, 16])
+@pytest.mark.parametrize("stride", [0, 2, 4, 8, 16])
 def test_freezing_ends_at_the_stride(backbones, name, stride):
     backbone = backbones(name).requires_grad_(True)
     try:
