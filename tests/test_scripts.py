@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from data.artifacts import read_mask, read_seed, write_mask
 from exports.mask_sets import open_mask_set
@@ -69,6 +70,16 @@ def test_only_the_stages_asked_for(project):
     again = project.train("--set", "pseudo.threshold=0.2", "--stages", "pseudo")
     assert again.stages("done") == ["pseudo"]
     assert again.stages("up to date") == []
+
+
+def test_other_colours_redo_what_shows_them_and_train_nothing(project):
+    colours = [f"#0000{10 * number:02x}" for number in range(1, 7)]
+    ended = project.train("--set", f"data.colors={json.dumps(colours)}")
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == ["pseudo", "report"]
+    mask = Image.open(project.run / "pseudo" / f"{names(project, 'train')[0]}.png")
+    assert mask.getpalette()[3:21] == [value for number in range(1, 7) for value in (0, 0, 10 * number)]
+    assert project.train("--set", f"data.colors={json.dumps(colours)}").stages("done") == []
 
 
 def test_without_masks_training_runs_to_the_end(tmp_path):

@@ -41,6 +41,8 @@ def test_learned_walk_goes_on_from_the_seeds(project: Project):
     assert again.stages("done") == []
     thresholds = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3"))
     assert thresholds.stages("done") == ["pseudo", "segment", "report"]
+    of_the_other_walk = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3", "affinity.feature_power=3"))
+    assert of_the_other_walk.stages("done") == []
     shorter = project.train(*set_all(*LEARNED, "affinity.exp_times=2"))
     assert shorter.stages("done") == ["walk", "pseudo", "segment", "report"]
 
