@@ -186,10 +186,7 @@ def train_network(
     """
     # Each process has its own dropout; what they share, pictures and weights, has other seeds.
     torch.manual_seed(seed + rank())
-    if sampler.batch_size < world_size():
-        raise UserError(f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
-                        f"which needs one; raise {stage}.batch_size, or start fewer processes")  # fmt: skip
-    sampler.split(rank(), world_size())
+    _split(sampler, stage)
     per_epoch = sampler.steps_per_epoch
     steps = schedule.epochs * per_epoch
     descent = _Descent(network, head, losses, schedule, steps, compute)
@@ -226,6 +223,14 @@ def train_network(
                 raise KeyboardInterrupt(f"in stage {stage} after epoch {epoch + 1} of {schedule.epochs}, which is kept")
     network.eval()
     return _means(totals, per_epoch)
+
+
+def _split(sampler: ResumableSampler, stage: str) -> None:
+    """Give this process its part of each batch."""
+    if sampler.batch_size < world_size():
+        raise UserError(f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
+                        f"which needs one; raise {stage}.batch_size, or start fewer processes")  # fmt: skip
+    sampler.split(rank(), world_size())
 
 
 class _Descent:
