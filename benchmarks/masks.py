@@ -86,7 +86,7 @@ def prepared_walk(cfg: Config, index: Index, source: Path) -> Callable[[], None]
     compute = choose_compute(cfg)
     network = compute.network(build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)).eval()
     pairs: list[tuple[Tensor, Tensor]] = []
-    for item in map(WholePictures(index).__getitem__, range(len(index))):
+    for item in WholePictures(index):
         image = prepare(item["image"], network, compute, cfg.affinity.max_side)
         maps = torch.from_numpy(read_seed(source / f"{item['name']}.npz").maps).to(compute.device)
         cells = [-(-side // 4) for side in image.shape[-2:]]

@@ -144,6 +144,9 @@ class WholePictures(Dataset):
     def __len__(self) -> int:
         return len(self.index)
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (self[position] for position in range(len(self)))
+
     def __getitem__(self, position: int) -> dict[str, Any]:
         record = self.index.records[position]
         image = read_image(record.image)

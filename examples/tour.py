@@ -88,6 +88,7 @@ def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[
             upsample(trace.ibb.cpu(), size), torch.tensor(classes), background="threshold", threshold=cfg.pseudo.threshold,
             power=cfg.pseudo.power, ignore_band=0.0, refiner=None,
         )  # fmt: skip
+        assert record.mask is not None  # the list was opened with masks
         truth = read_mask(record.mask)
         matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
         pixels = item["image"].permute(1, 2, 0).numpy()
