@@ -161,7 +161,7 @@ def mutated(mutant: Mutant) -> ast.Module:
 
 
 def tests_of(path: Path) -> list[str]:
-    """Test files that import the module, its own first, then those of the same room."""
+    """Test files that import the module, its own first, then those of the same room; where none does, those of who imports it."""
     module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
     own = f"tests/{path.parent.name}/test_{path.stem}"
     names = []
@@ -169,6 +169,11 @@ def tests_of(path: Path) -> list[str]:
         name = file.relative_to(ROOT).as_posix()
         if name not in UNCOUNTED and (module in file.read_text(encoding="utf-8") or name.startswith(own)):
             names.append(name)
+    if not names:
+        users = [
+            user for user in path.parent.glob("*.py") if f"from {module} import" in user.read_text(encoding="utf-8")
+        ]
+        return sorted({name for user in users for name in tests_of(user)})
     return sorted(
         names, key=lambda name: (not name.startswith(own), not name.startswith(f"tests/{path.parent.name}/"), name)
     )

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.backbone import build_backbone
-from models.chain import load_state, stage_number
+from models.chain import IMAGENET_MEAN, load_state, stage_number
 from models.classifier import build_classifier, build_imagenet_classifier
 from models.efficientnet_lite0 import (  # by way of models/, which makes it load beside any torch
     lite0_imagenet_state,
@@ -257,6 +257,13 @@ def test_weights_of_a_timm_network_that_cannot_be_had(monkeypatch):
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(UserError, match=r"timm/mobilenetv3_small_050 could not be had.*model\.weights to none"):
         build_backbone(TIMM, "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"), [(TIMM, IMAGENET_MEAN), ("timm/tf_mobilenetv3_small_minimal_100", (0.5, 0.5, 0.5))]
+)
+def test_a_timm_network_is_given_pictures_as_it_was_trained_with(name, expected):
+    assert build_backbone(name, "none").mean == expected
 
 
 def test_an_unknown_name_lists_the_known_ones():
