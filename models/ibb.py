@@ -22,7 +22,6 @@ from utils.errors import UserError
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
 LEAST_LIKENESS = 1e-4  # a smaller difference of cosines is rounding, which n would blow up
-ROUNDING = 1e-5  # share of a stage's values below which a difference is that of float32 sums
 
 
 @dataclass(frozen=True)
