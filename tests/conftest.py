@@ -23,6 +23,9 @@ from tests.project import Project, new_project
 from utils.config_file import load_config
 from utils.errors import run_script
 
+# Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
+torch.set_num_threads(1)
+
 VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
 VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></object>"
 
@@ -48,11 +51,8 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project whose run is finished, made once; tests that change something take `project`, a copy."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     project = new_project(tmp_path_factory.mktemp("project"))
     project.first = project.train()
-    torch.set_num_threads(threads)
     return project
 
 
