@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from inference.bulk import predict_pictures
 from inference.output_folder import PREDICTIONS
@@ -30,13 +29,10 @@ AGAIN = "the same again"
 def finished(tmp_path_factory) -> Path:
     """A project with a finished run of all stages."""
     folder = tmp_path_factory.mktemp("finished")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     process = start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "output.txt").read_text()
-    yield folder
-    torch.set_num_threads(threads)
+    return folder
 
 
 @pytest.fixture

@@ -70,15 +70,12 @@ class Project:
 @pytest.fixture(scope="module")
 def one(tmp_path_factory) -> Project:
     """What one process makes: all stages."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("one")
     generate(folder / "voc", train=7, val=3, size=64)
     project = Project(folder)
     ended = call("train", *project.arguments())
     assert ended.code == 0, ended.err
-    yield project
-    torch.set_num_threads(threads)
+    return project
 
 
 def together(count: int, project: Project, script: str, *arguments: str | Path) -> None:

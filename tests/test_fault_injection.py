@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 import train
 import utils.files
@@ -72,7 +71,6 @@ def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multi
 
 def _train(folder: Path, moment: Moment | None) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
-    torch.set_num_threads(1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
     utils.training_state.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", moment)
@@ -141,15 +139,12 @@ class Undisturbed:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Undisturbed:
     folder = tmp_path_factory.mktemp("undisturbed")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     started = time.monotonic()
     process = start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     seconds = time.monotonic() - started
-    yield Undisturbed(outcome(folder), seconds, int((folder / "files.txt").read_text()))
-    torch.set_num_threads(threads)
+    return Undisturbed(outcome(folder), seconds, int((folder / "files.txt").read_text()))
 
 
 def moment_of(number: int, files: int) -> Moment:

@@ -208,14 +208,6 @@ def world(tmp_path_factory) -> dict[str, Path]:
     return {word: folder / name for word, name in (files | {name: name for name in same}).items()}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def filled(word: str, world: dict[str, Path]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: str(world[match[1]]), word)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from data.artifacts import read_mask
@@ -73,11 +72,7 @@ class Reader:
 
 @pytest.fixture(autouse=True)
 def from_the_root(monkeypatch):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     monkeypatch.chdir(ROOT)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
