@@ -209,7 +209,7 @@ class _SeedReader:
 
     def __call__(self, record: Record) -> tuple[Tensor, Tensor, Tensor]:
         path = self.folder / f"{record.name}.npz"
-        seed, target = read_seed(path), _truth(record)
+        seed, target = read_seed(path), _truth(record, self.num_classes)
         _check_size(path, seed.size, target)
         if not len(seed.classes):
             return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
@@ -230,12 +230,9 @@ class _MaskReader:
 
     def __call__(self, record: Record) -> tuple[Tensor, Tensor]:
         path = self.folder / f"{record.name}.png"
-        mask, target = read_mask(path), _truth(record)
+        mask, target = _read_values(path, self.num_classes), _truth(record, self.num_classes)
         _check_size(path, mask.shape, target)
-        strange = (mask > self.num_classes) & (mask != IGNORE)
-        if strange.any():
-            raise UserError(f"mask {path} has value {mask[strange].min()}; expected 0..{self.num_classes} or {IGNORE}")
-        return target, torch.from_numpy(mask)
+        return target, mask
 
 
 class _Rows(Dataset):
@@ -254,10 +251,18 @@ def _read_all(index: Index, reader: Any, workers: int, title: str) -> Iterator[t
     return read_once(_Rows(index, reader), range(len(index)), workers if len(index) > 500 else 0, title)
 
 
-def _truth(record: Record) -> Tensor:
+def _truth(record: Record, num_classes: int) -> Tensor:
     if record.mask is None:
         raise UserError(f"picture '{record.name}' has no truth; evaluation needs a mask for each picture of the list")
-    return torch.from_numpy(read_mask(record.mask))
+    return _read_values(record.mask, num_classes)
+
+
+def _read_values(path: Path, num_classes: int) -> Tensor:
+    mask = read_mask(path)
+    strange = (mask > num_classes) & (mask != IGNORE)
+    if strange.any():
+        raise UserError(f"mask {path} has value {mask[strange].min()}; expected 0..{num_classes} or {IGNORE}")
+    return torch.from_numpy(mask)
 
 
 def _check_size(path: Path, size: Sequence[int], target: Tensor) -> None:

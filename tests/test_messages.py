@@ -90,6 +90,7 @@ TABLE = [
     ("evaluate", [*CONFIG, "--seeds", "{empty}"], ["there is no seed file", "run the stage that writes it"]),
     ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one picture"]),
     ("evaluate", [*CONFIG, "--masks", "{strange_masks}"], ["has value 99", "expected 0..6 or 255"]),
+    ("evaluate", [*CONFIG, "--masks", "{voc}/SegmentationClass", "--set", "data.root={strange_truth}"], ["strange_truth", "has value 99", "expected 0..6 or 255"]),
     ("evaluate", [*CONFIG, "--masks", "{colour_masks}"], ["is a picture of mode RGB", "save it as palette or grey PNG"]),
     ("evaluate", [*CONFIG, "--seeds", "{strange_seeds}"], ["has class 77", "the data has classes 0..5", "with --config"]),
     ("evaluate", [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"], ["there is no truth to measure against", "evaluation needs one for each picture"]),
@@ -172,6 +173,9 @@ def world(tmp_path_factory) -> dict[str, Path]:
         (folder / name).mkdir(parents=True)
     for name in ("own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png"):
         Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / name)
+    shutil.copytree(folder / "voc", folder / "strange_truth")
+    for path in (folder / "strange_truth/SegmentationClass").iterdir():
+        write_mask(path, np.full(Image.open(path).size[::-1], 99, np.uint8))
     names = [
         name
         for part in ("train", "val")
@@ -204,6 +208,7 @@ def world(tmp_path_factory) -> dict[str, Path]:
         "strange_masks",
         "colour_masks",
         "strange_seeds",
+        "strange_truth",
     )
     return {word: folder / name for word, name in (files | {name: name for name in same}).items()}
 
