@@ -36,7 +36,7 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB: the seed", "mask", "truth")
 QUICK = (
-    "device=cpu", "workers=0", "data.shapes_train=48", "data.shapes_val=3", "data.shapes_size=128", "cam.epochs=6", "cam.batch_size=8",
+    "device=cpu", "workers=0", "data.shapes_train=32", "data.shapes_val=3", "data.shapes_size=128", "cam.epochs=6", "cam.batch_size=8",
     "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
     "segment.crop_size=128", "segment.scales=[1.0]", "report.enabled=false",
 )  # fmt: skip

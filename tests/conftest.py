@@ -26,8 +26,15 @@ from utils.errors import run_script
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
 torch.set_num_threads(1)
 
+TESTS = Path(__file__).parent
+
 VOC_XML = "<annotation><filename>{name}.jpg</filename>{objects}</annotation>"
 VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></object>"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of the whole project first: they take longest, and what is short fills up the end of two processes."""
+    items.sort(key=lambda item: item.path.parent != TESTS)
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import ast
 import importlib
 import re
 import shlex
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = "log.md"  # names what was, too
 
 
+@cache
 def options(command: str) -> set[str]:
     """The options of a script or module, as its --help lists them."""
     ended = call(command, "--help")
@@ -49,7 +51,6 @@ def test_links_lead_to_files_and_headings(page):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
 def test_commands_and_their_options_exist(page):
-    known: dict[str, set[str]] = {}
     for words in commands(page):
         script = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
         said = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -57,8 +58,7 @@ def test_commands_and_their_options_exist(page):
             continue
         assert (ROOT / f"{script.replace('.', '/')}.py").is_file(), words
         if said:
-            known.setdefault(script, options(script))
-            assert said <= known[script], words
+            assert said <= options(script), words
         settings = [after for word, after in pairwise(words) if word == "--set"]
         load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
 

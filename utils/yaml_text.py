@@ -11,6 +11,21 @@ DEEPEST = 100  # lists in lists; the parser's time grows with the square of this
 LONGEST_NUMBER = 100  # characters; Python itself refuses to write one of more than 4,300 digits
 
 
+class _ShallowLoader(yaml.SafeLoader):
+    """The safe loader, which ends as soon as a text is too deep."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """One node, and by way of itself the nodes in it."""
+        if self.depth == DEEPEST and self.check_event(yaml.CollectionStartEvent):
+            raise yaml.YAMLError(f"it has lists in lists deeper than {DEEPEST}")
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
     """The nodes and the value of a YAML text, by the safe loader, which makes plain values and runs nothing.
 
@@ -20,12 +35,7 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
         YAMLError, and others of `NOT_YAML`: it is no YAML, is deeper than `DEEPEST`, stands for more than `MOST_VALUES`, or
             has a longer number than `LONGEST_NUMBER`.
     """
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise yaml.YAMLError(f"it has lists in lists deeper than {DEEPEST}")
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=_ShallowLoader)
     count, waiting = 0, [node]
     while waiting:
         count += 1

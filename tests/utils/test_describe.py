@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.project import ROOT, call
 from utils.checkpoint import Checkpoint, save_checkpoint
 from utils.config import Config, to_dict
 from utils.config_file import load_config
 from utils.describe import changed_settings, describe
 from utils.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 def entries(*names: str, rows: int = 3) -> dict[str, Tensor]:
@@ -124,6 +123,6 @@ def test_the_command(tmp_path):
     ended = subprocess.run([*command, path, path], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("ResNet-50") == 2
-    ended = subprocess.run([*command, "nowhere.pth"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith("error: there is no file nowhere.pth")
+    ended = call("utils.describe", "nowhere.pth")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith("error: there is no file nowhere.pth")
