@@ -71,7 +71,12 @@ def project(finished: Project, tmp_path: Path) -> Project:
 
 @pytest.fixture
 def make_voc(tmp_path: Path) -> Callable[..., Path]:
-    """A function that makes a dataset in VOC layout and returns its root."""
+    """A function that makes a dataset in VOC layout in `tmp_path` and returns its root."""
+    return voc_maker(tmp_path)
+
+
+def voc_maker(parent: Path) -> Callable[..., Path]:
+    """As the fixture `make_voc`, in a folder that several tests share."""
 
     def make(
         count: int = 6,
@@ -88,7 +93,7 @@ def make_voc(tmp_path: Path) -> Callable[..., Path]:
             size: (H, W), at least 20 by 20; every second picture is lying on its side.
             labels: how the image-level labels are kept: `csv`, `xml`, `npy` or `none`.
         """
-        root = tmp_path / folder
+        root = parent / folder
         for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
             (root / part).mkdir(parents=True)
         random = np.random.default_rng(0)

@@ -9,6 +9,7 @@ from inference.bulk import predict_pictures
 from measuring.report_page import write_report_page
 from stages.files import REPORT_PAGE
 from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
+from tests.conftest import voc_maker
 from tests.inference.stub import Stub, save
 from tests.measuring.measured import measured_run
 from train import STAGES
@@ -23,19 +24,22 @@ def browser():
     yield from open_browser()
 
 
-@pytest.fixture
-def report(browser, tmp_path, make_voc, monkeypatch) -> Path:
-    cfg, run = measured_run(tmp_path, make_voc, monkeypatch)
+@pytest.fixture(scope="module")
+def report(browser, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        cfg, run = measured_run(folder, voc_maker(folder), patch)
     write_report_page(STAGES, cfg, run)
     return run.path(REPORT_PAGE)
 
 
-@pytest.fixture
-def gallery(browser, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def gallery(browser, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("gallery")
     for number in range(7):
-        save(tmp_path / "in" / f"picture {number} <b>.png", (60, 80), number % 3)
-    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
-    return tmp_path / "out" / "index.html"
+        save(folder / "in" / f"picture {number} <b>.png", (60, 80), number % 3)
+    predict_pictures(folder / "in", folder / "out", Stub())
+    return folder / "out" / "index.html"
 
 
 def texts(browser, selector: str) -> list[str]:
