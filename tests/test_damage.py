@@ -13,8 +13,8 @@ import pytest
 from inference.bulk import predict_pictures
 from inference.output_folder import PREDICTIONS
 from tests.inference.stub import Stub, save
-from tests.project import call
-from tests.test_fault_injection import outcome, start
+from tests.project import call, made_once
+from tests.test_fault_injection import outcome, run_undisturbed, start
 from utils.checkpoint import save_tensors
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -28,11 +28,7 @@ AGAIN = "the same again"
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
     """A project with a finished run of all stages."""
-    folder = tmp_path_factory.mktemp("finished")
-    process = start(folder)
-    process.join()
-    assert process.exitcode == 0, (folder / "output.txt").read_text()
-    return folder
+    return made_once(tmp_path_factory, "undisturbed", run_undisturbed)
 
 
 @pytest.fixture

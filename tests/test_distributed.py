@@ -236,7 +236,7 @@ def children(process: subprocess.Popen) -> list[int]:
 @pytest.mark.parametrize("ending", ["killed", "interrupted"])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     project = one.copy(tmp_path)
-    arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=25")
+    arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=12")
     process = start_torchrun(project, *arguments[2:])
     try:
         wait_for((project.run / "cam.last.pth").is_file, process)

@@ -25,6 +25,7 @@ import pytest
 import train
 import utils.files
 import utils.training_state
+from tests.project import made_once
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
@@ -136,15 +137,19 @@ class Undisturbed:
     files: int
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Undisturbed:
-    folder = tmp_path_factory.mktemp("undisturbed")
+def run_undisturbed(folder: Path) -> None:
     started = time.monotonic()
     process = start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "output.txt").read_text()
-    seconds = time.monotonic() - started
-    return Undisturbed(outcome(folder), seconds, int((folder / "files.txt").read_text()))
+    (folder / "seconds.txt").write_text(str(time.monotonic() - started))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Undisturbed:
+    folder = made_once(tmp_path_factory, "undisturbed", run_undisturbed)
+    seconds, files = ((folder / f"{name}.txt").read_text() for name in ("seconds", "files"))
+    return Undisturbed(outcome(folder), float(seconds), int(files))
 
 
 def moment_of(number: int, files: int) -> Moment:
