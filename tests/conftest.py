@@ -1,4 +1,8 @@
-"""Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs."""
+"""Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs.
+
+Networks take seconds to import, and the process of pytest-xdist that hands out tests reads this file and needs none: where a
+fixture needs them, it imports them itself.
+"""
 
 import csv
 import os
@@ -15,10 +19,6 @@ from PIL import Image
 import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
-from models.classifier import build_classifier
-from models.segmenter import build_segmenter
-from stages.networks import save_network
-from tests.inference.stub import NAMES, QUICK, save
 from tests.project import Project, new_project
 from utils.config_file import load_config
 from utils.errors import run_script
@@ -144,6 +144,11 @@ def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> dict[str, Path]:
     """A classifier and a segmenter with random weights, three classes each."""
+    from models.classifier import build_classifier
+    from models.segmenter import build_segmenter
+    from stages.networks import save_network
+    from tests.inference.stub import NAMES, QUICK
+
     folder = tmp_path_factory.mktemp("checkpoints")
     cfg = load_config(None, overrides=QUICK)
     torch.manual_seed(0)
@@ -160,6 +165,8 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def pictures(tmp_path) -> Path:
     """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
+    from tests.inference.stub import save
+
     folder = tmp_path / "pictures"
     save(folder / "a.jpg", (40, 60))
     save(folder / "b/c.png", (48, 32), mode="L")
