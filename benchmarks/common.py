@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from data.dataset import Index, Record
+from utils.allocator import keep_freed_memory
 
 VOC_SIZE = (500, 375)
 
@@ -32,10 +33,14 @@ def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
 
 
 def no_options(about: str | None) -> None:
-    """For a script without options: `--help` says what it does, and whatever else stands on its command line is refused."""
+    """For a script without options: `--help` says what it does, and whatever else stands on its command line is refused.
+
+    From here on memory is kept as it is by train.py (utils/allocator.py).
+    """
     name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
     parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
+    keep_freed_memory()
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory:

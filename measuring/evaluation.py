@@ -24,6 +24,7 @@ from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
+FEW = 500  # pictures, up to which loader processes take longer to start than they save
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,8 @@ def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) ->
     """
     check_truth(index)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
-    reader = _MaskReader(folder, len(index.class_names))
-    for _, (target, prediction) in _read_all(index, reader, workers, "measure masks"):
-        matrix.update(target, prediction)
+    for _, counted in _read_all(index, _MaskCounter(folder, len(index.class_names)), workers, "measure masks"):
+        matrix.add(counted)
     matrix.sum_processes()
     return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
 
@@ -161,9 +161,8 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
         UserError: as `measure_masks`.
     """
     check_truth(index)
-    values = len(index.class_names) + 1
-    rows = _read_all(index, _MaskReader(folder, len(index.class_names)), workers, "count masks")
-    return _gather_counts(index, ((position, _counts(values, *masks)) for position, masks in rows))
+    rows = _read_all(index, _MaskCounter(folder, len(index.class_names)), workers, "count masks")
+    return _gather_counts(index, ((position, class_counts(counted.counts.numpy())) for position, counted in rows))
 
 
 def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> np.ndarray:
@@ -222,17 +221,24 @@ class _SeedReader:
         return target, value, torch.from_numpy(seed.classes)[winner] + 1
 
 
-class _MaskReader:
-    """Record -> (truth, mask)."""
+class _MaskCounter:
+    """Record -> the counts of its mask; in a loader process, because they are smaller than the pixels."""
 
     def __init__(self, folder: Path, num_classes: int):
         self.folder, self.num_classes = folder, num_classes
 
-    def __call__(self, record: Record) -> tuple[Tensor, Tensor]:
+    def __call__(self, record: Record) -> ConfusionMatrix:
         path = self.folder / f"{record.name}.png"
-        mask, target = _read_values(path, self.num_classes), _truth(record, self.num_classes)
-        _check_size(path, mask.shape, target)
-        return target, mask
+        mask, truth = read_mask(path), read_mask(_path_of_truth(record))
+        _check_size(path, mask.shape, truth)
+        matrix = ConfusionMatrix(self.num_classes + 1)
+        try:
+            matrix.update(torch.from_numpy(truth), torch.from_numpy(mask))
+        except ValueError:  # only now each by itself: nearly all files are as they should be
+            _check_values(mask, path, self.num_classes)
+            _check_values(truth, _path_of_truth(record), self.num_classes)
+            raise
+        return matrix
 
 
 class _Rows(Dataset):
@@ -247,25 +253,29 @@ class _Rows(Dataset):
 
 
 def _read_all(index: Index, reader: Any, workers: int, title: str) -> Iterator[tuple[int, Any]]:
-    # In this process unless there is work for several: starting one costs more than a hundred small files.
-    return read_once(_Rows(index, reader), range(len(index)), workers if len(index) > 500 else 0, title)
+    return read_once(_Rows(index, reader), range(len(index)), workers if len(index) > FEW else 0, title)
 
 
 def _truth(record: Record, num_classes: int) -> Tensor:
+    path = _path_of_truth(record)
+    truth = read_mask(path)
+    _check_values(truth, path, num_classes)
+    return torch.from_numpy(truth)
+
+
+def _path_of_truth(record: Record) -> Path:
     if record.mask is None:
         raise UserError(f"picture '{record.name}' has no truth; evaluation needs a mask for each picture of the list")
-    return _read_values(record.mask, num_classes)
+    return record.mask
 
 
-def _read_values(path: Path, num_classes: int) -> Tensor:
-    mask = read_mask(path)
+def _check_values(mask: np.ndarray, path: Path, num_classes: int) -> None:
     strange = (mask > num_classes) & (mask != IGNORE)
     if strange.any():
         raise UserError(f"mask {path} has value {mask[strange].min()}; expected 0..{num_classes} or {IGNORE}")
-    return torch.from_numpy(mask)
 
 
-def _check_size(path: Path, size: Sequence[int], target: Tensor) -> None:
+def _check_size(path: Path, size: Sequence[int], target: Tensor | np.ndarray) -> None:
     if tuple(size) != tuple(target.shape):
         raise UserError(
             f"{path} is {size[0]} x {size[1]} (height x width), its truth {target.shape[0]} x {target.shape[1]}; they must be of one picture"

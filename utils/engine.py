@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
+from utils.allocator import give_back_memory
 from utils.config import Config
 from utils.console import progress
 from utils.distributed import Poll, any_of, local_rank, rank, world_size
@@ -284,6 +285,7 @@ def _optimizer(network: nn.Module, head: nn.Module, schedule: Schedule) -> torch
 
 
 def _loader(dataset: Dataset, sampler: ResumableSampler, compute: Compute, workers: int) -> DataLoader:
+    give_back_memory()  # else the system copies what is free, too, once a loader process shares it
     return DataLoader(
         dataset,
         batch_size=sampler.share,

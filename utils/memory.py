@@ -7,9 +7,12 @@ from pathlib import Path
 
 import torch
 
+from utils.allocator import give_back_memory
+
 
 def reset_peak_memory() -> None:
-    """Begin to measure anew, as far as the system can."""
+    """Begin to measure anew, as far as the system can; what earlier work has freed goes back to it."""
+    give_back_memory()
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is the process's so far

@@ -4,6 +4,7 @@ Values: 0 is background, 1..C the classes, 255 in the truth is skipped, 255 in a
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -43,14 +44,25 @@ class ConfusionMatrix:
                 f"truth of shape {tuple(target.shape)} and prediction of shape {tuple(prediction.shape)} differ"
             )
         truth, predicted, lengths = _runs(target.cpu().numpy().ravel(), prediction.cpu().numpy().ravel())
-        _check_values(truth[truth != IGNORE], "truth", self.num_classes)
-        _check_values(predicted[predicted != IGNORE], "prediction", self.num_classes)
-        valid, unsure = truth != IGNORE, predicted == IGNORE
-        self.ignored_predictions += int(lengths[valid & unsure].sum())
-        pair = truth.astype(np.int64) * self.num_classes + np.where(unsure, 0, predicted)
-        pixels = np.bincount(pair[valid], lengths[valid], minlength=self.counts.numel())  # float64 is exact below 2**53
-        self.counts += torch.from_numpy(pixels.astype(np.int64)).view(self.counts.shape)
+        # Counted with a row and a column more for 255, and again for what is of no class: so values are looked at only once.
+        classes, side = self.num_classes, self.num_classes + 2
+        pair = _places(truth, "truth", classes) * side + _places(predicted, "prediction", classes)
+        pixels = np.bincount(pair, lengths, minlength=side * side)  # float64 is exact below 2**53
+        counts = pixels.astype(np.int64).reshape(side, side)
+        if counts[-1].any() or counts[:, -1].any():
+            _check_values(truth[truth != IGNORE], "truth", classes)
+            _check_values(predicted[predicted != IGNORE], "prediction", classes)
+        unsure = counts[:classes, classes]
+        counts[:classes, 0] += unsure
+        self.ignored_predictions += int(unsure.sum())
+        self.counts += torch.from_numpy(counts[:classes, :classes])
         self.n_images += len(target) if target.ndim == 3 else 1
+
+    def add(self, other: "ConfusionMatrix") -> None:
+        """Add what another of the same classes has counted."""
+        self.counts += other.counts
+        self.ignored_predictions += other.ignored_predictions
+        self.n_images += other.n_images
 
     def sum_processes(self) -> None:
         """Add up what all processes have counted, exactly; in all of them."""
@@ -142,9 +154,28 @@ def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
     Masks are made of runs along a row; counting a run with its length is ten times faster than counting its pixels.
     """
     begins = np.ones(len(target), bool)
-    begins[1:] = (target[1:] != target[:-1]) | (prediction[1:] != prediction[:-1])
+    np.not_equal(target[1:], target[:-1], out=begins[1:])
+    begins[1:] |= prediction[1:] != prediction[:-1]
     starts = np.flatnonzero(begins)
-    return target[starts], prediction[starts], np.diff(starts, append=len(target))
+    lengths = np.full(len(starts), len(target))
+    lengths[:-1] = starts[1:]
+    return target[starts], prediction[starts], lengths - starts
+
+
+def _places(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:
+    """Where values are counted: a class by itself, 255 behind the classes, then a byte that is neither."""
+    if values.dtype != np.uint8:
+        _check_values(values[values != IGNORE], name, num_classes)
+        values = values.astype(np.uint8)
+    return _place_of_byte(num_classes)[values]
+
+
+@lru_cache
+def _place_of_byte(num_classes: int) -> np.ndarray:
+    places = np.full(256, num_classes + 1)
+    places[:num_classes] = np.arange(num_classes)
+    places[IGNORE] = num_classes
+    return places
 
 
 def _check_values(values: np.ndarray | Tensor, name: str, num_classes: int) -> None:

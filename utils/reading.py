@@ -5,6 +5,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Dataset
 
+from utils.allocator import give_back_memory
 from utils.console import progress
 from utils.distributed import WorkQueue, barrier
 from utils.interrupts import leave_to_main, started
@@ -23,6 +24,7 @@ def read_once(
         pin_memory: so that copies to a GPU need not be waited for.
     """
     queue = WorkQueue(positions)
+    give_back_memory()  # else the system copies what is free, too, once a loader process shares it
     loader = DataLoader(
         dataset,
         sampler=queue,

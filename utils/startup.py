@@ -2,7 +2,8 @@
 
     prepare()         at the top of a script, where it is run and not imported
 
-Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's own.
+Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's own, and
+`utils/allocator.py`, which does not either.
 """
 
 import os
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
+
+from utils.allocator import keep_freed_memory
 
 OLDEST = (3, 11)
 PROJECT = Path(__file__).parents[1]
@@ -26,6 +29,7 @@ def prepare() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
         signal.signal(signal.SIGINT, _interrupted)
     sys.excepthook = _missing_package
+    keep_freed_memory()
 
 
 def work_begins() -> None:

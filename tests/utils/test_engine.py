@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from data.dataset import TrainingSampler
 from utils import training_state
@@ -321,3 +321,16 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, sa
     resumed, resumed_figures = train(new_run())
     assert same(resumed, network)
     assert resumed_figures == figures
+
+
+def test_what_is_free_is_given_back_before_loader_processes_share_it(new_run, monkeypatch):
+    order = []
+    monkeypatch.setattr("utils.engine.give_back_memory", lambda: order.append("given back"))
+
+    def loader(*args, **settings):
+        order.append("loader")
+        return DataLoader(*args, **settings)
+
+    monkeypatch.setattr("utils.engine.DataLoader", loader)
+    train(new_run())
+    assert order == ["given back", "loader"]

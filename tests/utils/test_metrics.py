@@ -82,6 +82,18 @@ def test_batches_add_up():
     assert (one.n_images, two.n_images, both.n_images) == (3, 3, 6)
 
 
+def test_what_others_have_counted_is_added():
+    parts, whole = [ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)], ConfusionMatrix(CLASSES)
+    for number, part in enumerate(parts):
+        target, prediction = random_masks(number, 2, 7, 9)
+        part.update(target, prediction)
+        whole.update(target, prediction)
+    parts[0].add(parts[1])
+    assert torch.equal(parts[0].counts, whole.counts)
+    assert (parts[0].ignored_predictions, parts[0].n_images) == (whole.ignored_predictions, whole.n_images)
+    assert whole.ignored_predictions > 0
+
+
 def test_255_in_the_truth_is_skipped_and_in_a_prediction_is_background():
     target, prediction = random_masks(3, 20, 20)
     matrix, background, cut = ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)
@@ -124,9 +136,12 @@ def test_over_and_under_activation_are_shares_of_background_and_of_object():
     assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
 
 
-@pytest.mark.parametrize("value", [-1, CLASSES, 254, 300])
-def test_values_of_no_class_are_refused(value):
-    good, bad = torch.zeros(4, dtype=torch.int64), torch.tensor([0, 0, value, 0])
+@pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(-1, torch.int64), (CLASSES, torch.uint8), (CLASSES, torch.int64), (254, torch.uint8), (300, torch.int64)],
+)
+def test_values_of_no_class_are_refused(value, dtype):
+    good, bad = torch.zeros(4, dtype=dtype), torch.tensor([0, 0, value, 0], dtype=dtype)
     with pytest.raises(ValueError, match=rf"{value}.*truth.*0\.\.4 or 255"):
         ConfusionMatrix(CLASSES).update(bad, good)
     with pytest.raises(ValueError, match=rf"{value}.*prediction.*0\.\.4 or 255"):
@@ -137,6 +152,20 @@ def test_values_of_no_class_are_refused(value):
     with pytest.raises(ValueError, match="prediction"):
         sweep.update(good, torch.rand(4), bad)
     assert sweep.bins.sum() == 0
+
+
+def test_what_is_refused_leaves_no_trace():
+    matrix = ConfusionMatrix(CLASSES)
+    with pytest.raises(ValueError, match="truth"):
+        matrix.update(torch.tensor([0, 1, 99], dtype=torch.uint8), torch.tensor([0, 255, 1], dtype=torch.uint8))
+    assert (int(matrix.counts.sum()), matrix.ignored_predictions, matrix.n_images) == (0, 0, 0)
+
+
+def test_all_values_that_bytes_have_can_be_classes():
+    values = torch.arange(256, dtype=torch.uint8)
+    matrix = ConfusionMatrix(255)
+    matrix.update(values, values)
+    assert torch.equal(matrix.counts, torch.eye(255, dtype=torch.int64))
 
 
 def test_shapes_that_differ_are_refused():

@@ -1,0 +1,77 @@
+"""Masks are counted where they are read, and what is wrong with a file is said with its name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from data.artifacts import write_mask
+from data.dataset import Index, Record
+from measuring.evaluation import count_masks, measure_masks
+from utils.bootstrap import class_counts
+from utils.errors import UserError
+from utils.metrics import ConfusionMatrix
+
+NAMES = ("cat", "dog", "owl")
+
+
+@pytest.fixture
+def masks(tmp_path) -> tuple[Index, Path, list[tuple[np.ndarray, np.ndarray]]]:
+    """An index with truth, a folder of masks, and both as arrays; 255 in each."""
+    random = np.random.default_rng(0)
+    records, pairs = [], []
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "masks").mkdir()
+    for number in range(3):
+        pair = random.choice([0, 1, 2, 3, 255], size=(2, 20 + number, 31)).astype(np.uint8)
+        name, truth = f"p{number}", tmp_path / f"truth/p{number}.png"
+        write_mask(truth, pair[0])
+        write_mask(tmp_path / f"masks/{name}.png", pair[1])
+        records.append(Record(name, tmp_path / f"{name}.jpg", (0,), truth))
+        pairs.append((pair[0], pair[1]))
+    return Index(NAMES, tuple(records)), tmp_path / "masks", pairs
+
+
+def test_masks_are_counted_as_by_the_matrix(masks):
+    index, folder, pairs = masks
+    measured = measure_masks(index, folder, workers=0).matrix
+    expected, each = ConfusionMatrix(4), []
+    for truth, mask in pairs:
+        one = ConfusionMatrix(4)
+        one.update(torch.from_numpy(truth), torch.from_numpy(mask))
+        expected.update(torch.from_numpy(truth), torch.from_numpy(mask))
+        each.append(class_counts(one.counts.numpy()))
+    assert torch.equal(measured.counts, expected.counts)
+    assert measured.ignored_predictions == expected.ignored_predictions > 0
+    assert measured.n_images == 3
+    assert np.array_equal(count_masks(index, folder, workers=0), np.stack(each))
+
+
+def test_loader_processes_count_the_same(masks, monkeypatch):
+    index, folder, _ = masks
+    alone = measure_masks(index, folder, workers=0).matrix
+    monkeypatch.setattr("measuring.evaluation.FEW", 2)
+    shared = measure_masks(index, folder, workers=2).matrix
+    assert torch.equal(shared.counts, alone.counts)
+    assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
+
+
+@pytest.mark.parametrize("kind", ["truth", "masks"])
+@pytest.mark.parametrize("value", [4, 254])
+def test_a_value_of_no_class_is_said_with_its_file(masks, tmp_path, kind, value):
+    index, folder, pairs = masks
+    spoilt = pairs[1][kind == "masks"].copy()
+    spoilt[3, 5] = value
+    write_mask(tmp_path / kind / "p1.png", spoilt)
+    with pytest.raises(UserError, match=rf"{kind}/p1\.png has value {value}; expected 0\.\.3 or 255"):
+        measure_masks(index, folder, workers=0)
+
+
+def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks, tmp_path):
+    index, folder, pairs = masks
+    truth, mask = pairs[2]
+    mask = np.where(truth == 255, 9, mask)
+    write_mask(tmp_path / "masks/p2.png", mask)
+    with pytest.raises(UserError, match=r"masks/p2\.png has value 9;"):
+        count_masks(index, folder, workers=0)
