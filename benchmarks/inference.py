@@ -36,6 +36,7 @@ from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
 from stages.networks import save_network
+from utils.allocator import keep_freed_memory
 from utils.config_file import load_config
 from utils.errors import UserError, run_script
 
@@ -62,6 +63,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    keep_freed_memory()  # as infer.py does
     with scratch_folder() as name:
         folder = Path(name)
         path = args.model_path or random_network(folder / "random.pth")

@@ -21,6 +21,7 @@ from inference.bulk import predict_pictures
 from inference.loading import load_predictor
 from measuring.report_page import update_report_page
 from train import STAGES
+from utils.allocator import keep_freed_memory
 from utils.config import Config
 from utils.config_file import load_config
 from utils.console import setup_console
@@ -63,6 +64,7 @@ def main() -> None:
     if args.repeats < 8:
         raise UserError(f"--repeats {args.repeats}: expected at least 8; fewer do not show a trend")
     setup_console(argparse.Namespace(quiet=True, verbose=False))
+    keep_freed_memory()  # as the scripts do
     rows = []
     print(f"{'':>4}{'resident MB':>13}{'files':>7}{'threads':>9}{'children':>10}{'seconds':>9}")
     with scratch_folder() as name:

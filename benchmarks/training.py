@@ -1,8 +1,10 @@
 """Training from files against training from memory: python -m benchmarks.training
 
 Ours: the loop of stages `cam` and `segment` with decoding, augmentation, loader processes and logging. Limit: the same step (forward,
-loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its pictures a second, from the second step of
-a call to its last. What a call takes besides (starting loader processes, the state to resume from) is printed by itself.
+loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its pictures a second, once the first steps have
+asked the system for the memory that all need. What a call takes besides (these, starting loader processes, the state to resume
+from) is printed by itself. The ratio of this process's time tells what other work on the machine does not change, with
+OMP_NUM_THREADS=1 (several threads wait for each other by spinning).
 
 Then what one loader process gives: pictures a second that are decoded, augmented and normalised. A GPU that trains at R pictures a
 second needs R divided by this many `workers`.
@@ -33,6 +35,7 @@ from utils.engine import Schedule, choose_compute, train_network
 from utils.run import Run
 
 STEPS, PAIRS = 12, 3
+FIRST = 3  # steps that are not timed
 CLASSES = 20
 BACKBONE = "efficientnet_lite0"
 DECODED = 48  # pictures
@@ -79,10 +82,10 @@ def compare_training(
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
     schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power)
 
-    begins: list[float] = []
+    begins: list[tuple[float, float]] = []  # of each step, by the clock and in processor's seconds
 
     def timed_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-        begins.append(time.perf_counter())
+        begins.append((time.perf_counter(), time.process_time()))
         return losses(network, batch)
 
     def ours() -> None:
@@ -99,25 +102,27 @@ def compare_training(
             torch.stack(list(timed_losses(network, batch).values())).sum().backward()
             optimizer.step()
 
-    def seconds_a_step(work: Callable[[], None]) -> tuple[float, float]:
-        """Of the steps after the first, and the seconds that the call takes besides them."""
+    def seconds_a_step(work: Callable[[], None]) -> tuple[float, float, float]:
+        """A step by the clock, the same in processor's seconds, and the seconds of the clock that the call takes besides."""
         begins.clear()
         started = time.perf_counter()
         work()
-        step = (begins[-1] - begins[0]) / (len(begins) - 1)
-        return step, time.perf_counter() - started - step * len(begins)
+        step, processor = (
+            (last - first) / (len(begins) - 1 - FIRST) for first, last in zip(begins[FIRST], begins[-1], strict=True)
+        )
+        return step, processor, time.perf_counter() - started - step * len(begins)
 
     bare()
     pairs = [(seconds_a_step(ours), seconds_a_step(bare)) for _ in range(PAIRS)]
-    ratio = statistics.median(least / step for (step, _), (least, _) in pairs)
+    ratio, of_processor = (statistics.median(least[clock] / step[clock] for step, least in pairs) for clock in (0, 1))
     step, least, besides = (
-        statistics.median(values) for values in zip(*((a[0], b[0], a[1]) for a, b in pairs), strict=True)
+        statistics.median(values) for values in zip(*((a[0], b[0], a[2]) for a, b in pairs), strict=True)
     )
     started = time.perf_counter()
     for draw, _ in zip(sampler, range(DECODED), strict=False):
         dataset[draw]
     rate = DECODED / (time.perf_counter() - started)
-    print(f"{stage:8} from files {sampler.batch_size / step:.2f} pictures/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}; "
+    print(f"{stage:8} from files {sampler.batch_size / step:.2f} pictures/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
           f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} pictures/s", flush=True)  # fmt: skip
 
 
