@@ -25,7 +25,8 @@ from measuring.report_page import keep_report_page, update_report_page
 from stages.affinity import train_affinity
 from stages.cam import train_classifier
 from stages.choices import check_choices
-from stages.files import AFFINITY, CLASSIFIER, REPORT_PAGE, SEGMENTER
+from stages.context import learn_context, no_context, part_seeds, parted_complete
+from stages.files import AFFINITY, CLASSIFIER, CONTEXT, REPORT_PAGE, SEGMENTER
 from stages.lists import list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
@@ -76,8 +77,20 @@ STAGES = (
         complete=seeds_complete,
     ),
     Stage(
+        "context", "learn from the seeds what comes along with each class", learn_context,
+        reads=("context", "seeds.max_side"), upstream=("seeds",),
+        complete=lambda cfg, run: is_whole(run.path(CONTEXT)),
+        skip=no_context,
+    ),
+    Stage(
+        "part", "part the seeds from the context of their classes", part_seeds,
+        reads=("context.enabled", "seeds.max_side"), upstream=("context",),
+        complete=parted_complete,
+        skip=no_context,
+    ),
+    Stage(
         "affinity", "train the affinity network on confident seeds", train_affinity,
-        reads=(*NETWORK, *AFFINITY_TRAINING), upstream=("seeds",),
+        reads=(*NETWORK, *AFFINITY_TRAINING), upstream=("part",),
         complete=lambda cfg, run: is_whole(run.path(AFFINITY)),
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
@@ -100,7 +113,7 @@ STAGES = (
     ),
     Stage(
         "ladder", "read the validation list with each module", climb_ladder,
-        reads=(*METHOD, "seeds.class_threshold"), upstream=("ibb",),
+        reads=(*METHOD, "seeds.class_threshold"), upstream=("context",),
         inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
         complete=ladder_is_complete, skip=no_truth,
     ),

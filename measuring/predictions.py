@@ -22,7 +22,7 @@ from utils.files import atomic_path, is_whole
 from utils.visualize import fit
 
 # Each step of the method with given labels (a field of `models.ibb.Trace`), and what its line is called; the last is the seed.
-RUNGS = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB (the seed)"}
+RUNGS = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB", "context": "+ context (the seed)"}
 LAST_RUNG = [*RUNGS][-1]
 GIVEN, PREDICTED = "given", "predicted"
 BLURRED = "blurred"  # folder of the pictures that the rounds of IBB have read, ID.1.webp, ID.2.webp, ...
@@ -54,7 +54,7 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
         with compute.autocast():
             trace = method.trace(classifier, image, classes)
             predicted = predicted_classes(trace.logits, cfg.seeds.class_threshold)
-            maps = trace.ibb if predicted == classes else method(classifier, image, predicted)
+            maps = trace.context if predicted == classes else method(classifier, image, predicted)
         for number, picture in enumerate(trace.blurred, 1):
             write_blurred(folder / BLURRED / f"{item['name']}.{number}.webp", picture, classifier)
         for rung in RUNGS:

@@ -30,7 +30,6 @@ from measuring.predictions import (
 )
 from models.pseudo import pseudo_mask, upsample
 from stages.files import (
-    CLASSIFIER,
     LADDER,
     PREDICTIONS,
     PSEUDO_LADDER,
@@ -40,6 +39,7 @@ from stages.files import (
     REPORT_TABLE,
     SEGMENTER,
     WALKED_LADDER,
+    last_classifier,
 )
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
@@ -91,7 +91,7 @@ def no_truth(cfg: Config) -> str | None:
 def climb_ladder(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `ladder/RUNG/ID.npz` for the validation list: the maps at each step of the method."""
     index = open_index(cfg.data, cfg.data.val_list)
-    written = write_ladder(load_classifier(run.path(CLASSIFIER)), index, run.fresh_folder(LADDER), cfg)
+    written = write_ladder(load_classifier(run.path(last_classifier(cfg))), index, run.fresh_folder(LADDER), cfg)
     return {"pictures": len(index), "written": written}
 
 
@@ -241,7 +241,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config
         masks = {
             "truth": read_mask(record.mask),
             "CAM": mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
-            "seed (GFM, PRM, IBB)": mask_at(run.path(LADDER, "ibb", f"{record.name}.npz"), last.threshold_best),
+            "seed (all modules)": mask_at(run.path(LADDER, LAST_RUNG, f"{record.name}.npz"), last.threshold_best),
         }
         walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
         walk_row = rows.get(f"+ {walk_title(cfg)}")

@@ -13,7 +13,7 @@ from data.images import read_image
 from data.index import class_palette, open_index
 from measuring.predictions import BLURRED, GIVEN, LAST_RUNG, PREDICTED, RUNGS
 from measuring.report import mask_at, walk_title
-from stages.files import LADDER, PREDICTIONS, PSEUDO, PSEUDO_LADDER, SEEDS, WALKED, WALKED_LADDER
+from stages.files import LADDER, PARTED, PREDICTIONS, PSEUDO, PSEUDO_LADDER, SEEDS, WALKED, WALKED_LADDER
 from stages.lists import seed_index
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
@@ -58,7 +58,11 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
     for record in (index.records[place] for place in places):
         layers = [
             _heat(title, run.path(folder, f"{record.name}.npz"))
-            for title, folder in (("seed map", SEEDS), ("walked seed map", WALKED))
+            for title, folder in (
+                ("seed map", SEEDS),
+                ("seed map without context", PARTED),
+                ("walked seed map", WALKED),
+            )
             if is_whole(run.path(folder, f"{record.name}.npz"))
         ]
         mask = run.path(PSEUDO, f"{record.name}.png")
@@ -92,7 +96,7 @@ def _validation_layers(
     yield measured("CAM", mask_at(cam, figures[RUNGS["cam"]]["threshold_best"]))
     for number, path in enumerate(_rounds(run.path(LADDER, BLURRED), record.name), 1):
         yield Layer(f"blur, round {number}", picture_uri(np.array(read_image(path))), over=False)
-    seed = run.path(LADDER, "ibb", f"{record.name}.npz")
+    seed = run.path(LADDER, LAST_RUNG, f"{record.name}.npz")
     yield _heat("seed map", seed)
     last = mask_at(seed, figures[RUNGS[LAST_RUNG]]["threshold_best"])
     yield measured(SEED, last)

@@ -7,17 +7,23 @@ from torch import Tensor, nn
 
 from models.backbone import COMPACT, build_backbone, open_weights
 from models.chain import Backbone
+from models.context import ContextDiscriminant
 from models.efficientnet_lite0 import lite0_imagenet_state
 from models.weights import Weights
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`)."""
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`).
+
+    Attributes:
+        context: tells the classes from their context; None until stage `context` has found it.
+    """
 
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False):
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=bias)
+        self.context: ContextDiscriminant | None = None
 
     @property
     def num_classes(self) -> int:

@@ -1,4 +1,4 @@
-"""The method: Grad Fusion (GFM), Partial Reactivation (PRM) and Iterative Background Blur (IBB), docs/method.md 1-3.
+"""The method: Grad Fusion (GFM), Partial Reactivation (PRM), Iterative Background Blur (IBB) and context, docs/method.md 1-4.
 
     method = IterativeBackgroundBlur(scales=(1.0, 0.5, 1.5), iterations=3)
     maps = method(classifier, image, classes)          # (K, h, w) in 0..1
@@ -6,7 +6,8 @@
 
 Against *under-activation*: GFM adds what the gradients of earlier stages still see of the body, PRM what looks like the sure
 object. Against *over-activation*: PRM takes away what looks like the sure background, and IBB reads the picture again with
-its background blurred, so that context which only co-occurs is gone.
+its background blurred, so that context which only co-occurs is gone. Where the classifier has been told its classes'
+context (models/context.py), cells that look like that lose what is left.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from torch.nn.functional import interpolate, normalize
 
 from models.cam import Evidence, gather_evidence, normalise_maps
 from models.classifier import Classifier
+from models.context import context_stage
 from utils.errors import UserError
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
@@ -32,7 +34,8 @@ class Trace:
         cam: C, of the picture itself.
         gfm: G of the picture itself; equals `cam` where GFM is off.
         prm: A of the picture itself; equals `gfm` where PRM is off.
-        ibb: the result; equals `prm` where IBB is off.
+        ibb: after all rounds; equals `prm` where IBB is off.
+        context: the result; equals `ibb` where the classifier knows no context.
         rounds: A^s of each round, the first is that of the picture itself.
         blurred: x_1 .. x_T, the (3, H, W) pictures that the rounds after the first have read.
         logits: (C,) the classifier's, of the picture itself.
@@ -42,6 +45,7 @@ class Trace:
     gfm: Tensor
     prm: Tensor
     ibb: Tensor
+    context: Tensor
     rounds: list[Tensor]
     blurred: list[Tensor]
     logits: Tensor
@@ -103,7 +107,7 @@ class IterativeBackgroundBlur:
         Returns:
             (K, h, w) float32 in 0..1 on the grid of `models.cam.map_size`.
         """
-        return self.trace(classifier, image, classes).ibb
+        return self.trace(classifier, image, classes).context
 
     def trace(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Trace:
         """As calling it, with every step on the way."""
@@ -122,7 +126,8 @@ class IterativeBackgroundBlur:
         if blurred:
             # The rounds agree on what is object; likeness is judged on the sharp picture's features.
             result = self._reactivate(normalise_maps(torch.stack(rounds).mean(dim=0)), evidence.features)
-        return Trace(cam, fused, rounds[0], result, rounds, blurred, evidence.logits)
+        parted = part_from_context(classifier, image, result, classes)
+        return Trace(cam, fused, rounds[0], result, parted, rounds, blurred, evidence.logits)
 
     def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
         strides = classifier.backbone.strides
@@ -145,6 +150,25 @@ class IterativeBackgroundBlur:
         for _ in range(self.prm_rounds):
             reactivated = normalise_maps(reactivated + reactivate(reactivated, unit, self.prm_hi, self.prm_lo))
         return reactivated
+
+
+def part_from_context(classifier: Classifier, image: Tensor, maps: Tensor, classes: Sequence[int]) -> Tensor:
+    """n(A_k L_k), where the classifier has a discriminant of its classes' context; else the maps as they are.
+
+    Args:
+        image: x0, (3, H, W), read once more at its own size.
+        maps: A, (K, h, w) in 0..1 on the grid of `models.cam.map_size`.
+        classes: the K classes.
+    """
+    if classifier.context is None or not len(classes):
+        return maps
+    return normalise_maps(maps * classifier.context(context_features(classifier, image), classes))
+
+
+def context_features(classifier: Classifier, image: Tensor) -> Tensor:
+    """The unit features f, (D, h, w), that context is told by: of the picture itself, at one scale."""
+    stage = context_stage(classifier.backbone)
+    return unit_features(gather_evidence(classifier, image, [], flip=False, feature_stages=[stage]).features)
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:

@@ -26,7 +26,7 @@ from models.affinity import (
 from models.dense_crf import has_dense_crf
 from models.pseudo import confident_labels, upsample
 from stages.affinity_sheet import draw_affinity
-from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT, SEEDS
+from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT, last_seeds
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
@@ -96,7 +96,7 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     folder = run.fresh_folder(CONFIDENT)
     kind = confident_refinement(cfg, run)
     missing = without_file(index, folder, ".png")
-    labels = _ConfidentLabels(index, run.path(SEEDS), cfg, kind)
+    labels = _ConfidentLabels(index, run.path(last_seeds(cfg)), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
     require_picture_space(folder, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from models.affinity import AffinityNet
 from models.backbone import build_backbone
 from models.classifier import Classifier
+from models.context import ContextDiscriminant, context_stage
 from models.segmenter import Segmenter
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.config import Config, to_dict
@@ -15,6 +16,7 @@ from utils.errors import UserError
 
 Network = Classifier | Segmenter | AffinityNet
 Kind = Literal["classifier", "segmenter", "affinity"]
+CONTEXT_WEIGHT = "context.weight"
 KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
 
 
@@ -88,6 +90,9 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
     network: Network
     if checkpoint.kind == "classifier":
         network = Classifier(backbone, len(checkpoint.class_names))
+        if CONTEXT_WEIGHT in checkpoint.state:
+            channels = backbone.channels[context_stage(backbone)]
+            network.context = ContextDiscriminant(network.num_classes, channels)
     elif checkpoint.kind == "affinity":
         network = AffinityNet(backbone, any(name.startswith("fc_dp") for name in checkpoint.state))
     elif checkpoint.kind == "segmenter":

@@ -12,7 +12,7 @@ from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.files import PSEUDO, SEEDS, WALKED
+from stages.files import PSEUDO, WALKED, last_seeds
 from stages.lists import other_masks, seed_index, without_file
 from stages.refinement import refiner
 from stages.space import require_picture_space
@@ -26,7 +26,7 @@ from utils.run import Run
 def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    source = run.path(SEEDS if cfg.affinity.kind == "none" else WALKED)
+    source = run.path(last_seeds(cfg) if cfg.affinity.kind == "none" else WALKED)
     return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
 
 

@@ -17,7 +17,7 @@ from models.cam import gather_evidence, map_size, normalise_maps
 from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
-from stages.files import AFFINITY, CLASSIFIER, SEEDS, WALKED
+from stages.files import AFFINITY, CLASSIFIER, WALKED, last_seeds
 from stages.lists import seed_index, without_file
 from stages.networks import load_affinity, load_classifier
 from stages.seeds import prepare, to_seed, whole_pictures
@@ -46,7 +46,7 @@ class WalkKind:
 def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `walked/ID.npz`, files like seeds, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    written = walk_seeds(cfg, run, index, run.path(SEEDS), run.fresh_folder(WALKED))
+    written = walk_seeds(cfg, run, index, run.path(last_seeds(cfg)), run.fresh_folder(WALKED))
     return {"pictures": len(index), "written": written}
 
 

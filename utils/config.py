@@ -101,6 +101,16 @@ class SeedsConfig:
 
 
 @dataclass(frozen=True)
+class ContextConfig:
+    """Stages `context` and `part`: what comes along with each class (models/context.py)."""
+
+    enabled: bool = True
+    hi: float = 0.65
+    lo: float = 0.25
+    shrinkage: float = 0.05
+
+
+@dataclass(frozen=True)
 class AffinityConfig:
     """Stages `affinity` (IRN's confident labels and network) and `walk` (over learned or over features' affinities)."""
 
@@ -192,6 +202,7 @@ class Config:
     prm: PrmConfig = field(default_factory=PrmConfig)
     ibb: IbbConfig = field(default_factory=IbbConfig)
     seeds: SeedsConfig = field(default_factory=SeedsConfig)
+    context: ContextConfig = field(default_factory=ContextConfig)
     affinity: AffinityConfig = field(default_factory=AffinityConfig)
     pseudo: PseudoConfig = field(default_factory=PseudoConfig)
     segment: SegmentConfig = field(default_factory=SegmentConfig)
@@ -228,6 +239,9 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "ibb.scales": (0.1, 8),
     "seeds.max_side": (0, None),
     "seeds.class_threshold": (0, 1),
+    "context.hi": (0, 1),
+    "context.lo": (0, 1),
+    "context.shrinkage": (0.000001, 1),
     "affinity.fg_threshold": (0, 1),
     "affinity.bg_threshold": (0, 1),
     "affinity.crop_size": (32, None),

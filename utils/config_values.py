@@ -53,6 +53,7 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
             raise UserError(f"{where[key]}: '{key}' is a range, expected the smallest first, found [{low}, {high}]")
     ordered = (
         ("prm.lo", cfg.prm.lo, "prm.hi", cfg.prm.hi),
+        ("context.lo", cfg.context.lo, "context.hi", cfg.context.hi),
         ("affinity.bg_threshold", cfg.affinity.bg_threshold, "affinity.fg_threshold", cfg.affinity.fg_threshold),
     )
     for low_key, low, high_key, high in ordered:

@@ -1,0 +1,88 @@
+"""Stages `context` and `part`: learn from all seeds what comes along with each class, and take it out of them."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn.functional import interpolate
+
+from data.artifacts import read_seed, write_seed
+from data.dataset import Index
+from models.cam import map_size
+from models.classifier import Classifier
+from models.context import ContextDiscriminant, ContextStatistics, context_stage
+from models.ibb import context_features, part_from_context
+from stages.files import CLASSIFIER, CONTEXT, PARTED, SEEDS
+from stages.lists import seed_index, without_file
+from stages.networks import load_classifier, save_network
+from stages.seeds import prepare, to_seed, whole_pictures
+from stages.space import require_network_space, require_picture_space
+from utils.config import Config
+from utils.distributed import total
+from utils.engine import choose_compute
+from utils.files import is_whole
+from utils.run import Run
+
+
+def no_context(cfg: Config) -> str | None:
+    """Why there is no context to learn, or None if there is."""
+    return None if cfg.context.enabled else "context.enabled is false"
+
+
+def learn_context(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `context.pth`, the classifier with the discriminant of its classes' context, from the seeds of the seed list."""
+    index = seed_index(cfg)
+    classifier = load_classifier(run.path(CLASSIFIER))
+    require_network_space(run.folder, classifier)
+    classifier.context = find_discriminant(cfg, classifier, index, run.path(SEEDS))
+    run.replace_output()
+    save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
+    known = int((classifier.context.weight != 0).any(dim=1).sum())
+    return {"pictures": len(index), "classes": known}
+
+
+def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
+    """What the seeds of a list say of its classes' context; the same in all processes."""
+    compute = choose_compute(cfg)
+    compute.network(classifier)
+    statistics = ContextStatistics(
+        classifier.num_classes, classifier.backbone.channels[context_stage(classifier.backbone)]
+    )
+    for item in whole_pictures(index, range(len(index)), cfg.workers, "context"):
+        seed = read_seed(seeds / f"{item['name']}.npz")
+        if not len(seed.classes):
+            continue
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        with compute.autocast():
+            unit = context_features(classifier, image)
+        maps = interpolate(torch.from_numpy(seed.maps)[None], unit.shape[1:], mode="area")[0]
+        statistics.add(unit.cpu(), maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
+    for tensor in statistics.tensors():
+        tensor.copy_(total(tensor))
+    return statistics.solve(cfg.context.shrinkage)
+
+
+def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `parted/ID.npz`, the seeds without their classes' context, for the seed list; files that are there are kept."""
+    index = seed_index(cfg)
+    compute = choose_compute(cfg)
+    classifier = load_classifier(run.path(CONTEXT))
+    compute.network(classifier)
+    folder = run.fresh_folder(PARTED)
+    missing = without_file(index, folder, ".npz")
+    require_picture_space(folder, index, missing, seeds=1)
+    for item in whole_pictures(index, missing, cfg.workers, "part"):
+        name = f"{item['name']}.npz"
+        seed = read_seed(run.path(SEEDS, name))
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        maps = torch.from_numpy(seed.maps).to(compute.device)
+        maps = interpolate(maps[None], map_size(*image.shape[-2:]), mode="area")[0] if len(maps) else maps
+        with compute.autocast():
+            parted = part_from_context(classifier, image, maps, seed.classes.tolist())
+        write_seed(folder / name, to_seed(parted, seed.classes, seed.size))
+    return {"pictures": len(index), "written": len(missing)}
+
+
+def parted_complete(cfg: Config, run: Run) -> bool:
+    """Whether every picture of the list has its file."""
+    return all(is_whole(run.path(PARTED, f"{record.name}.npz")) for record in seed_index(cfg).records)
