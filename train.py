@@ -80,7 +80,7 @@ STAGES = (
         "context", "learn from the seeds what comes along with each class", learn_context,
         reads=("context", "seeds.max_side"), upstream=("seeds",),
         complete=lambda cfg, run: is_whole(run.path(CONTEXT)),
-        skip=no_context,
+        skip=no_context, writes_checkpoint=CONTEXT,
     ),
     Stage(
         "part", "part the seeds from the context of their classes", part_seeds,

@@ -1,16 +1,17 @@
-"""What each module is worth: CAM, each module alone, each left out, all, and the walk over features after them.
+"""What each module is worth: every combination of GFM, PRM, IBB and context, and the walk over features after it.
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
-own best threshold. Settings are chosen on training pictures; the validation list is for reporting.
+own best threshold. What context is was learned once, from the run's own seeds. Settings are chosen on training pictures; the
+validation list is for reporting.
 """
 
 import argparse
 import dataclasses
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,18 @@ from models.cam import Evidence, gather_evidence
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
 from models.pseudo import upsample
-from stages.files import CLASSIFIER
+from stages.files import last_classifier
 from stages.networks import load_classifier
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
-from stages.walk import walk_over_features
+from stages.walk import walk_along, walk_features
 from utils.config import Config
 from utils.config_file import load_config
 from utils.engine import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 
-MODULES = ("gfm", "prm", "ibb")
+MODULES = ("gfm", "prm", "ibb")  # what can be switched while a picture is read; context comes after each combination
 THRESHOLDS = np.linspace(0, 0.8, 81)
-WALKED = {(): "CAM + walk over features", MODULES: "all + walk over features"}
 
 
 class SharedReading:
@@ -70,7 +70,7 @@ class Combination(IterativeBackgroundBlur):
 
 
 def combinations(cfg: Config) -> dict[tuple[str, ...], Combination]:
-    """The method with every subset of its modules."""
+    """The method with every subset of `MODULES`, those that are switched on by name."""
     found = {}
     for count in range(len(MODULES) + 1):
         for names in itertools.combinations(MODULES, count):
@@ -82,40 +82,63 @@ def combinations(cfg: Config) -> dict[tuple[str, ...], Combination]:
     return found
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """The command."""
+    args = parse_args()
     cfg = load_config(args.run / "config.yaml")
     compute = choose_compute(cfg)
-    classifier = load_classifier(args.run / CLASSIFIER)
+    classifier = load_classifier(args.run / last_classifier(cfg))
     compute.network(classifier)
     list_name = args.list or cfg.data.val_list
     index = open_index(cfg.data, list_name, masks=True)
     positions = range(0, len(index), args.every)
+    sweeps: dict[str, ThresholdSweep] = {}
     methods = combinations(cfg)
-    titles = {names: " + ".join(names).upper() or "CAM" for names in methods} | {MODULES: "all: GFM + PRM + IBB"}
-    rows = [*titles.values(), *WALKED.values()]
-    sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
     for item in whole_pictures(index, positions, cfg.workers, "ablation"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
-            shared = SharedReading(classifier, image, classes, cfg)
-            for names, method in methods.items():
-                method.shared = shared
-                seed = to_seed(method(classifier, image, classes), classes, item["image"].shape[-2:])
-                update(sweeps[titles[names]], seed, item["mask"])
-                if names in WALKED:
-                    maps = walk_over_features(
-                        classifier, image, _at_stride_4(seed, image), cfg.affinity, cfg.cam.scales, cfg.cam.flip
-                    )
-                    update(sweeps[WALKED[names]], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
+            for title, maps in every_row(methods, classifier, image, classes, cfg):
+                sweep = sweeps.setdefault(title, ThresholdSweep(len(index.class_names) + 1, THRESHOLDS))
+                update(sweep, to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
         f"{list_name}, {len(positions)} pictures, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
     )
+    print_table(sweeps)
+
+
+def every_row(
+    methods: dict[tuple[str, ...], Combination], classifier: Classifier, image: Tensor, classes: list[int], cfg: Config
+) -> Iterator[tuple[str, Tensor]]:
+    """Title and maps (K, *, *) of each combination, without and with context, before and after the walk."""
+    shared = SharedReading(classifier, image, classes, cfg)
+    unit = walk_features(classifier, image, cfg.affinity, cfg.cam.scales, cfg.cam.flip)
+    for names, method in methods.items():
+        method.shared = shared
+        trace = method.trace(classifier, image, classes)
+        title = " + ".join(name.upper() for name in names) or "CAM"
+        rows = {title: trace.ibb}
+        if classifier.context is not None:
+            rows[f"{title} + context"] = trace.context
+        for row, maps in rows.items():
+            yield row, maps
+            yield (
+                f"{row} + walk",
+                walk_over_features(classifier, image, fine, cfg.affinity, cfg.cam.scales, cfg.cam.flip),
+            )
+
+
+def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
+    """A line a row, at its best threshold."""
     print(f"{'given labels, best threshold':34}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
     for title, sweep in sweeps.items():
         best = int(np.argmax(sweep.curve()))
@@ -131,12 +154,6 @@ def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
         return
     value, winner = upsample(torch.as_tensor(seed.maps), seed.size).max(dim=0)
     sweep.update(target, value, torch.as_tensor(seed.classes)[winner] + 1)
-
-
-def _at_stride_4(seed: Seed, image: Tensor) -> Tensor:
-    height, width = image.shape[-2:]
-    cells = (-(-height // 4), -(-width // 4))
-    return upsample(torch.as_tensor(seed.maps, device=image.device), cells)
 
 
 if __name__ == "__main__":

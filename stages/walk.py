@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 from data.artifacts import Seed, read_seed, write_seed
 from data.dataset import Index
 from models.affinity import AffinityNet, boundary
-from models.cam import gather_evidence, map_size, normalise_maps
+from models.cam import gather_evidence, normalise_maps
 from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
@@ -111,13 +111,23 @@ def walk_over_features(
     network: Classifier, image: Tensor, maps: Tensor, settings: AffinityConfig, scales: tuple[float, ...], flip: bool
 ) -> Tensor:
     """The walk over likeness of features; each map divided by its maximum."""
+    return walk_along(walk_features(network, image, settings, scales, flip), maps, settings)
+
+
+def walk_features(
+    network: Classifier, image: Tensor, settings: AffinityConfig, scales: tuple[float, ...], flip: bool
+) -> Tensor:
+    """(D, h, w) unit features whose likeness says where to walk, on the grid of `models.cam.map_size`."""
     stages = stages_of_strides(network.backbone.strides, settings.feature_strides, "affinity.feature_strides")
-    evidence = gather_evidence(network, image, [], scales=scales, flip=flip, feature_stages=stages)
-    start = interpolate(maps[None].float(), map_size(*image.shape[-2:]), mode="area")[0]
+    return unit_features(gather_evidence(network, image, [], scales=scales, flip=flip, feature_stages=stages).features)
+
+
+def walk_along(unit: Tensor, maps: Tensor, settings: AffinityConfig) -> Tensor:
+    """Maps (K, *, *) after the walk over the likeness of these features, each divided by its maximum."""
+    start = interpolate(maps[None].float(), unit.shape[1:], mode="area")[0]
     walked = feature_walk(
-        start, unit_features(evidence.features),
-        power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep,
-    )  # fmt: skip
+        start, unit, power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep
+    )
     return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
 
 

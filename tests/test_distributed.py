@@ -35,9 +35,9 @@ pseudo: {{background: threshold, threshold: 0.4, refine: par, par_iterations: 2}
 segment: {{stage: -2, epochs: 1, batch_size: 5, crop_size: 32, scales: [1.0]}}
 report: {{thresholds: 7}}
 """
-SHARED_STAGES = ("seeds", "walk", "pseudo", "ladder", "report")
+SHARED_STAGES = ("seeds", "context", "part", "walk", "pseudo", "ladder", "report")
 PATIENCE = 300  # seconds, on a machine that is busy with other things
-MADE = ("seeds", "walked", "pseudo", "ladder", "ladder_walked", "ladder_pseudo", "predictions")
+MADE = ("seeds", "parted", "walked", "pseudo", "ladder", "ladder_walked", "ladder_pseudo", "predictions")
 
 
 class Project:

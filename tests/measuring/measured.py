@@ -56,7 +56,7 @@ def measured_run(
         run.path(report.SEGMENTER).write_bytes(b"")
         monkeypatch.setattr(report, "load_segmenter", lambda path: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
-    for stage in ("cam", "seeds", "pseudo", *(["segment"] if segmented else []), "ladder", "report"):
+    for stage in ("cam", "seeds", "context", "part", "pseudo", *(["segment"] if segmented else []), "ladder", "report"):
         if stage == "report":
             result = report.make_report(cfg, run)
         else:

@@ -69,7 +69,7 @@ def test_a_run_that_goes_on_shows_what_is_there(measured):
     cfg, run = measured
     run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
     page = written(cfg, run)
-    assert "pseudo, segment, ladder, report still to come" in page.text
+    assert "context, part, pseudo, segment, ladder, report still to come" in page.text
     assert "<h2>Results</h2>" not in page.source
     assert page.items[0]["layers"][0]["name"] == "seed map"
     assert all(layer["score"] is None for item in page.items for layer in item["layers"])

@@ -23,10 +23,10 @@ def set_all(*settings: str) -> list[str]:
 def test_learned_walk_goes_on_from_the_seeds(project: Project):
     ended = project.train(*set_all(*LEARNED))
     assert ended.code == 0, ended.err
-    assert ended.stages("up to date") == ["cam", "seeds", "ladder"]
+    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ladder"]
     assert ended.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
     for name in names(project, "train"):
-        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds", "walked"))
+        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("parted", "walked"))
         assert walked.maps.shape == seed.maps.shape
         assert (walked.classes == seed.classes).all()
         assert walked.maps.max() == pytest.approx(1)
@@ -112,7 +112,9 @@ def test_any_size(project: Project, size: tuple[int, int], kind: str):
     pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
     Image.fromarray(pixels).save(path)
     ended = project.train(
-        *set_all(*LEARNED, "affinity.epochs=1", f"affinity.kind={kind}"), "--stages", "seeds,affinity,walk,pseudo"
+        *set_all(*LEARNED, "affinity.epochs=1", f"affinity.kind={kind}"),
+        "--stages",
+        "seeds,context,part,affinity,walk,pseudo",
     )
     assert ended.code == 0, ended.err
     assert read_mask(project.run / "pseudo" / f"{first}.png").shape == size

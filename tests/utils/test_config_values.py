@@ -105,7 +105,14 @@ def test_numbers_in_every_spelling(text, expected):
 
 
 def test_both_ends_of_a_range_are_allowed():
-    bound_each_other = {"prm.hi", "prm.lo", "affinity.fg_threshold", "affinity.bg_threshold"}
+    bound_each_other = {
+        "prm.hi",
+        "prm.lo",
+        "context.hi",
+        "context.lo",
+        "affinity.fg_threshold",
+        "affinity.bg_threshold",
+    }
     for key, (low, high) in BOUNDS.items():
         if known_keys()[key] in (int, float) and key not in bound_each_other:
             for end in (low, high):
