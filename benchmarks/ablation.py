@@ -131,10 +131,7 @@ def every_row(
             rows[f"{title} + context"] = trace.context
         for row, maps in rows.items():
             yield row, maps
-            yield (
-                f"{row} + walk",
-                walk_over_features(classifier, image, fine, cfg.affinity, cfg.cam.scales, cfg.cam.flip),
-            )
+            yield f"{row} + walk", walk_along(unit, maps, cfg.affinity)
 
 
 def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
