@@ -36,7 +36,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         super().__init__(*args, **options)
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
         sections = to_dict(self.cfg)
-        self.settings |= {name: sections[name] for name in ("gfm", "prm", "ibb", "pseudo")}
+        self.settings |= {name: sections[name] for name in ("gfm", "prm", "ibb", "context", "pseudo")}
         self.settings |= {"cam": {name: sections["cam"][name] for name in ("scales", "flip")}}
         self.settings |= {"seeds": {**sections["seeds"], "max_side": self.max_side}}
         self.method = build_method(self.cfg)

@@ -66,6 +66,7 @@ class IterativeBackgroundBlur:
         tau: the map value from which a pixel is kept fully sharp.
         sigma: the blur's standard deviation, as a share of the picture's long side.
         blur_scales: what the blurred pictures are read at; fewer than `scales`, since they only correct.
+        context: take the classes' context out, where the classifier knows it.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class IterativeBackgroundBlur:
         tau: float = 0.3,
         sigma: float = 1 / 30,
         blur_scales: Sequence[float] = (1.0,),
+        context: bool = True,
     ):
         self.scales, self.flip = tuple(scales), flip
         self.gfm, self.gfm_min_stride = gfm, gfm_min_stride
@@ -95,6 +97,7 @@ class IterativeBackgroundBlur:
             prm_rounds,
         )
         self.iterations, self.tau, self.sigma, self.blur_scales = iterations, tau, sigma, tuple(blur_scales)
+        self.context = context
 
     def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
         """Maps A of one picture.
@@ -126,7 +129,7 @@ class IterativeBackgroundBlur:
         if blurred:
             # The rounds agree on what is object; likeness is judged on the sharp picture's features.
             result = self._reactivate(normalise_maps(torch.stack(rounds).mean(dim=0)), evidence.features)
-        parted = part_from_context(classifier, image, result, classes)
+        parted = part_from_context(classifier, image, result, classes) if self.context else result
         return Trace(cam, fused, rounds[0], result, parted, rounds, blurred, evidence.logits)
 
     def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:

@@ -58,7 +58,7 @@ def build_method(cfg: Config, kind: type[Method]) -> Method: ...
 
 
 def build_method(cfg: Config, kind: type[IterativeBackgroundBlur] = IterativeBackgroundBlur) -> IterativeBackgroundBlur:
-    """The method, or a `kind` of it, with the settings of the sections `cam`, `gfm`, `prm` and `ibb`."""
+    """The method, or a `kind` of it, with the settings of the sections `cam`, `gfm`, `prm`, `ibb` and `context`."""
     return kind(
         cfg.cam.scales,
         cfg.cam.flip,
@@ -73,6 +73,7 @@ def build_method(cfg: Config, kind: type[IterativeBackgroundBlur] = IterativeBac
         tau=cfg.ibb.tau,
         sigma=cfg.ibb.sigma,
         blur_scales=cfg.ibb.scales,
+        context=cfg.context.enabled,
     )
 
 

@@ -140,3 +140,4 @@ def test_the_method_ends_with_it():
     assert torch.equal(trace.ibb, without.ibb)
     torch.testing.assert_close(trace.context, part_from_context(classifier, image, trace.ibb, [0, 2]))
     assert torch.equal(method(classifier, image, [0, 2]), trace.context)
+    assert torch.equal(IterativeBackgroundBlur(iterations=1, context=False)(classifier, image, [0, 2]), without.ibb)
