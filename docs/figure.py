@@ -36,7 +36,18 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of pictures than training's and validation's (0 and 1)
 SHOWN = ("train", "owl", "boat")  # a picture of each
-STEPS = ("picture", "CAM  C", "+ GFM  G", "+ PRM  A", "blurred  x1", "blurred  x2", "+ IBB", "mask", "truth")
+STEPS = (
+    "picture",
+    "CAM  C",
+    "+ GFM  G",
+    "+ PRM  A",
+    "blurred  x1",
+    "blurred  x2",
+    "+ IBB",
+    "+ context",
+    "mask",
+    "truth",
+)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -72,14 +83,15 @@ def method(run: Path) -> Image.Image:
     for scene in chosen():
         trace = traced(classifier, cfg, scene)
         maps = {
-            name: heatmap(scene.image, getattr(trace, name)[0].cpu().numpy()) for name in ("cam", "gfm", "prm", "ibb")
+            name: heatmap(scene.image, getattr(trace, name)[0].cpu().numpy())
+            for name in ("cam", "gfm", "prm", "ibb", "context")
         }
         seen = [shown(picture, classifier) for picture in (*trace.blurred, *trace.blurred[-1:])[:2]]
         masks = [
             overlay(scene.image, mask, voc_palette())
             for mask in (cut(trace, scene, cfg, cfg.pseudo.threshold), scene.mask)
         ]
-        pictures = (scene.image, maps["cam"], maps["gfm"], maps["prm"], *seen, maps["ibb"], *masks)
+        pictures = (scene.image, maps["cam"], maps["gfm"], maps["prm"], *seen, maps["ibb"], maps["context"], *masks)
         rows.append([Tile(np.asarray(picture)) for picture in pictures])
         rows[-1][1] = Tile(maps["cam"], SHAPES_CLASSES[scene.labels[0]])
     return contact_sheet(rows, STEPS, tile=TILE)
@@ -91,7 +103,7 @@ def threshold(run: Path) -> Image.Image:
     rows = []
     for scene in chosen():
         trace = traced(classifier, cfg, scene)
-        seed = heatmap(scene.image, trace.ibb.amax(dim=0).cpu().numpy())
+        seed = heatmap(scene.image, trace.context.amax(dim=0).cpu().numpy())
         masks = [overlay(scene.image, cut(trace, scene, cfg, value), voc_palette()) for value in THRESHOLDS]
         rows.append([Tile(picture) for picture in (seed, *masks)])
     return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
@@ -102,7 +114,7 @@ FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method":
 
 def trained(run: Path) -> tuple[Classifier, Config]:
     """The run's classifier with its settings."""
-    network, checkpoint, cfg = load_network(run / "classifier.pth")
+    network, checkpoint, cfg = load_network(run / "context.pth")
     assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
         raise UserError(f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
@@ -128,7 +140,7 @@ def cut(trace: Trace, scene: Scene, cfg: Config, value: float) -> np.ndarray:
     """The seed's mask at a background threshold, refined as the run's settings say."""
     settings = cfg.pseudo
     mask = pseudo_mask(
-        upsample(trace.ibb.cpu(), scene.mask.shape), torch.tensor(scene.labels), background="threshold", threshold=value,
+        upsample(trace.context.cpu(), scene.mask.shape), torch.tensor(scene.labels), background="threshold", threshold=value,
         power=settings.power, ignore_band=0.0, refiner=refiner(settings.refine, settings, scene.image),
     )  # fmt: skip
     return np.asarray(mask, np.uint8)

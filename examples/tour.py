@@ -4,7 +4,7 @@ What a program of yours would use: settings and data, a classifier, the four map
 segmentation network, and `predict`. The networks are trained for a moment only, so that the tour is short; in earnest that is
 `python train.py --config config.yaml`.
 
-Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (picture, CAM, + GFM, + PRM, + IBB, mask, truth), result.html, mask.png.
+Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (picture, CAM, + GFM, + PRM, + IBB, + context, mask, truth), result.html, mask.png.
 """
 
 import sys
@@ -34,7 +34,7 @@ from utils.run import Run
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB: the seed", "mask", "truth")
+COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB", "+ context: the seed", "mask", "truth")
 QUICK = (
     "device=cpu", "workers=0", "data.shapes_train=32", "data.shapes_val=3", "data.shapes_size=128", "cam.epochs=6", "cam.batch_size=8",
     "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
@@ -59,7 +59,7 @@ def main() -> None:
     run_stages(STAGES, cfg, Run(cfg, sys.argv))
 
     print("4. The method on single pictures, step by step.")
-    classifier = load_classifier(folder / "run" / "classifier.pth")
+    classifier = load_classifier(folder / "run" / "context.pth")
     rows, matrix = show_steps(cfg, classifier, index)
     with atomic_path(folder / "maps.jpg") as temporary:
         contact_sheet(rows, COLUMNS, "what each step of the method adds", tile=180).save(temporary, quality=90)
@@ -85,14 +85,14 @@ def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[
         trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the picture
         size = tuple(item["image"].shape[-2:])
         mask = pseudo_mask(
-            upsample(trace.ibb.cpu(), size), torch.tensor(classes), background="threshold", threshold=cfg.pseudo.threshold,
+            upsample(trace.context.cpu(), size), torch.tensor(classes), background="threshold", threshold=cfg.pseudo.threshold,
             power=cfg.pseudo.power, ignore_band=0.0, refiner=None,
         )  # fmt: skip
         assert record.mask is not None  # the list was opened with masks
         truth = read_mask(record.mask)
         matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
         pixels = item["image"].permute(1, 2, 0).numpy()
-        maps = [getattr(trace, step)[0].cpu().numpy() for step in ("cam", "gfm", "prm", "ibb")]
+        maps = [getattr(trace, step)[0].cpu().numpy() for step in ("cam", "gfm", "prm", "ibb", "context")]
         drawn = [overlay(pixels, values, palette) for values in (torch.as_tensor(mask).byte().numpy(), truth)]
         rows.append([Tile(picture) for picture in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
         rows[-1][0] = Tile(pixels, f"{record.name}: maps of {index.class_names[classes[0]]}")

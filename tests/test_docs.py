@@ -101,7 +101,7 @@ def run(tmp_path) -> Path:
     cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]", "ibb.iterations=2"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
-    save_network(tmp_path / "classifier.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
+    save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
     return tmp_path
 
 
