@@ -18,7 +18,6 @@ import argparse
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from measuring.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
 from measuring.report_page import keep_report_page, update_report_page
@@ -32,7 +31,7 @@ from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
 from stages.segment import train_segmenter
 from stages.walk import walk_complete, walk_reads, walk_seed_list
-from utils.config import Config, setting_names
+from utils.config import setting_names
 from utils.config_file import load_config
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
@@ -49,14 +48,6 @@ AFFINITY_TRAINING = setting_names("affinity", but=(
 ))  # fmt: skip
 
 
-def _not_built(cfg: Config) -> str:
-    return "training with blurred backgrounds is not built yet; what comes in goes on unchanged"
-
-
-def _cannot_run(cfg: Config, run: Run) -> dict[str, Any]:
-    raise AssertionError("this stage is always skipped")
-
-
 # The pipeline, in order: what each stage is called, what it does, which settings it reads and which stages it waits for.
 STAGES = (
     Stage(
@@ -67,12 +58,8 @@ STAGES = (
         writes_checkpoint=CLASSIFIER,
     ),
     Stage(
-        "ibb", "train the classifier on pictures with blurred background", _cannot_run,
-        reads=(), upstream=("cam",), skip=_not_built,
-    ),
-    Stage(
         "seeds", "read the seed list with CAM, GFM, PRM and IBB", make_seeds,
-        reads=METHOD, upstream=("ibb",),
+        reads=METHOD, upstream=("cam",),
         inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
         complete=seeds_complete,
     ),

@@ -26,7 +26,7 @@ SCRIPTS = ("train", "evaluate", "infer", "report")
 def test_training_runs_from_pictures_and_labels_to_a_report(finished):
     assert finished.first.code == 0, finished.first.err
     assert finished.first.stages("done") == ["cam", "seeds", "context", "part", "pseudo", "segment", "ladder", "report"]
-    assert finished.first.stages("skipped") == ["ibb", "affinity", "walk"]
+    assert finished.first.stages("skipped") == ["affinity", "walk"]
     for name in names(finished, "train"):
         seed, mask = (
             read_seed(finished.run / "seeds" / f"{name}.npz"),
