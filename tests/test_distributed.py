@@ -88,10 +88,10 @@ def together(count: int, project: Project, script: str, *arguments: str | Path) 
 def test_seeds_walk_and_masks_are_those_of_one_process(one, tmp_path):
     project = one.copy(tmp_path, "classifier.pth", "stages.json")
     forget(project, *SHARED_STAGES)
-    together(2, project, "train", *project.arguments("--stages", "seeds,walk,pseudo"))
+    together(2, project, "train", *project.arguments("--stages", "seeds,context,part,walk,pseudo"))
     made = project.made()
     assert made == {name: content for name, content in one.made().items() if name in made}
-    assert len(made) == 3 * 7
+    assert len(made) == 4 * 7
 
 
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):

@@ -119,7 +119,7 @@ def test_a_figure_of_another_run_is_refused(run):
     assert (ended.code, "known: result, method, threshold" in ended.err) == (2, True)
     cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
     save_network(
-        run / "classifier.pth", "classifier", build_classifier("efficientnet_lite0", 2, "none"), ("cat", "dog"), cfg, {}
+        run / "context.pth", "classifier", build_classifier("efficientnet_lite0", 2, "none"), ("cat", "dog"), cfg, {}
     )
     with pytest.raises(UserError, match=r"is no run of preset demo.*train one"):
         figure.trained(run)

@@ -114,6 +114,15 @@ def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(isinstance(name, str) and is_entry(entry) for name, entry in value.items())
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it holds only what a file of settings can hold."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(entry) for entry in value)
+    return value is None or isinstance(value, str | int | float)
+
+
 def _is_list(value: Any, kind: type | UnionType) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(entry, kind) for entry in value)
 
@@ -123,7 +132,7 @@ FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
     "kind": lambda value: isinstance(value, str),
     "class_names": lambda value: _is_list(value, str),
     "backbone": lambda value: isinstance(value, str),
-    "config": lambda value: _is_table(value, lambda entry: True),
+    "config": lambda value: isinstance(value, dict) and _is_plain(value),
     "state": lambda value: _is_table(value, lambda entry: isinstance(entry, torch.Tensor)),
     "figures": lambda value: _is_table(value, lambda entry: isinstance(entry, int | float)),
     "normalisation": lambda value: _is_table(value, lambda entry: _is_list(entry, int | float)),

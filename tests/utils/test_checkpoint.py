@@ -192,7 +192,7 @@ def test_a_digest_is_that_of_the_value(tmp_path):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"kind": 3}, {"class_names": "cat"}, {"class_names": [1]}, {"backbone": None}, {"config": []}, {"config": {1: 2}},
+        {"kind": 3}, {"class_names": "cat"}, {"class_names": [1]}, {"backbone": None}, {"config": []}, {"config": {1: 2}}, {"config": {"cam": {"lr": torch.zeros(2)}}},
         {"state": {"a": 1}}, {"state": torch.zeros(2)}, {"figures": {"loss": "low"}}, {"normalisation": {"mean": 0.5}},
     ],
 )  # fmt: skip
