@@ -62,7 +62,7 @@ def main() -> None:
         report("pseudo", lambda: write_pseudo_masks(cfg, index, source, next(targets)), lambda: read_all(items, cfg))
         write_pseudo_masks(cfg, index, source, masks)
         again = dataclasses.replace(index, records=index.records * TIMES_MEASURED)
-        report("evaluate", lambda: measure_masks(again, masks, workers=0), lambda: decode(again, masks))
+        report("evaluate", lambda: measure_masks(again, masks, cfg.workers), lambda: decode(again, masks))
 
 
 def report(name: str, ours: Callable[[], Any], limit: Callable[[], Any]) -> None:

@@ -24,7 +24,7 @@ from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
-FEW = 500  # pictures, up to which loader processes take longer to start than they save
+FEW = 500  # pictures, up to which loader processes take longer to start than they save, and threads do
 
 
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ class _Rows(Dataset):
 
 
 def _read_all(index: Index, reader: Any, workers: int, title: str) -> Iterator[tuple[int, Any]]:
-    return read_once(_Rows(index, reader), range(len(index)), workers if len(index) > FEW else 0, title)
+    return read_once(_Rows(index, reader), range(len(index)), workers, title, threads=len(index) <= FEW)
 
 
 def _truth(record: Record, num_classes: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Every item once, with and without loader processes."""
 
+import threading
+
 import pytest
 from torch.utils.data import DataLoader
 
@@ -11,9 +13,38 @@ class Squares:
         return number**2
 
 
+@pytest.mark.parametrize("threads", [False, True])
 @pytest.mark.parametrize("workers", [0, 2])
-def test_items_come_in_the_order_of_their_positions(workers):
-    assert list(read_once(Squares(), [3, 1, 4, 1, 5], workers, "squares")) == [9, 1, 16, 1, 25]
+def test_items_come_in_the_order_of_their_positions(workers, threads):
+    positions = [3, 1, 4, 1, 5, 9, 2, 6]
+    squares = [number**2 for number in positions]
+    assert list(read_once(Squares(), positions, workers, "squares", threads=threads)) == squares
+
+
+def test_threads_read_no_further_ahead_than_there_are_of_them():
+    read = []
+
+    class Noted:
+        def __getitem__(self, number: int) -> int:
+            read.append(number)
+            return number
+
+    items = read_once(Noted(), range(100), 3, "numbers", threads=True)
+    assert [next(items), next(items)] == [0, 1]
+    items.close()
+    assert len(read) <= 2 + 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_its_item_is_asked_for():
+    class Faulty:
+        def __getitem__(self, number: int) -> float:
+            return 1 / (number - 2)
+
+    items = read_once(Faulty(), range(5), 2, "numbers", threads=True)
+    assert [next(items), next(items)] == [-0.5, -1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
 
 
 def test_what_is_free_is_given_back_before_loader_processes_share_it(monkeypatch):
