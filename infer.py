@@ -209,7 +209,8 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     """What was done, on the screen."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
     kept = f", {summary.kept} done already" if summary.kept else ""
-    say(f"{summary.new} pictures predicted{each}{kept}, {len(summary.unreadable)} unreadable")
+    pictures = "picture" if summary.new == 1 else "pictures"
+    say(f"{summary.new} {pictures} predicted{each}{kept}, {len(summary.unreadable)} unreadable")
     for row in summary.unreadable[:SHOWN]:
         say(f"  skipped {row['reason']}", QUIET)
     if len(summary.unreadable) > SHOWN:

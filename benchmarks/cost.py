@@ -1,0 +1,66 @@
+"""What the method costs beside plain CAM: python -m benchmarks.cost
+
+Seconds a picture of the maps with preset voc12_compact, the picture lying in memory, by turns with plain CAM of the same scales and flip. Targets: all
+modules at most 6 times, the fast setting (`ibb.enabled=false`) at most 2.5 times.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from benchmarks.common import compare, generated_index, no_options, scratch_folder
+from models.classifier import build_classifier
+from models.context import ContextDiscriminant, context_stage
+from stages.seeds import build_method, prepare, whole_pictures
+from stages.walk import walk_over_features
+from utils.config import Config
+from utils.config_file import load_config
+from utils.engine import choose_compute
+
+PICTURES, PAIRS = 8, 3
+CAM = ("gfm.enabled=false", "prm.enabled=false", "ibb.enabled=false", "context.enabled=false")
+SETTINGS = {
+    "CAM + context": CAM[:3],
+    "GFM + PRM": CAM[2:],
+    "GFM + PRM + context (fast)": CAM[2:3],
+    "GFM + PRM + IBB + context (all)": (),
+}
+
+
+def main() -> None:
+    no_options(__doc__)
+    with scratch_folder() as folder:
+        index = generated_index(Path(folder), PICTURES)
+        config = Path(__file__).parent.parent / "config.yaml"
+        cfg = load_config(config, "voc12_compact", CAM)
+        compute = choose_compute(cfg)
+        classifier = build_classifier("efficientnet_lite0", 20, "imagenet")
+        classifier.context = ContextDiscriminant(20, classifier.backbone.channels[context_stage(classifier.backbone)])
+        compute.network(classifier).requires_grad_(False)
+        read = [
+            (
+                prepare(item["image"], classifier, compute, cfg.seeds.max_side),
+                item["labels"].nonzero().flatten().tolist(),
+            )
+            for item in whole_pictures(index, range(PICTURES), 0, "")
+        ]
+
+        def seeds(own: Config, walk: bool) -> None:
+            method = build_method(own)
+            for image, classes in read:
+                maps = method(classifier, image, classes)
+                if walk:
+                    walk_over_features(classifier, image, maps, own.affinity, own.cam.scales, own.cam.flip)
+
+        for title, settings in SETTINGS.items():
+            own = load_config(config, "voc12_compact", settings)
+            for walk in (False, True):
+                ours, cam, ratio = compare(partial(seeds, own, walk), partial(seeds, cfg, False), PAIRS)
+                name = title + " + walk over features" * walk
+                print(
+                    f"{name:56}{ours / PICTURES:6.2f} s a picture, CAM {cam / PICTURES:.2f} s: {ratio:.1f} times",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()
