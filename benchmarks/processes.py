@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.common import scratch_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("cam", "seeds", "affinity", "walk", "pseudo", "segment")
+STAGES = ("cam", "seeds", "context", "part", "affinity", "walk", "pseudo", "segment")
 ROUNDS = 2
 SETTINGS = ("workers=0", "device=cpu", "data.shapes_train=96", "data.shapes_val=4", "data.shapes_size=256", "cam.epochs=2",
             "affinity.kind=learned", "affinity.epochs=2", "affinity.crop_size=192", "affinity.batch_size=8", "affinity.refine=par",
