@@ -2,7 +2,7 @@
 
     python train.py --config config.yaml                                  the demo, on generated pictures
     python train.py --config config.yaml --preset voc12 --set data.root=/data/VOC2012
-    python train.py --config config.yaml --stages seeds,context,part,pseudo --set gfm.enabled=false --run runs/no_gfm
+    python train.py --config config.yaml --stages cam,seeds,context --set gfm.enabled=false --run runs/no_gfm
 
 Every stage writes into the run folder. The same command again does only what is missing or stale, and goes on where a
 stopped run was; Ctrl-C stops it. report.html in the run folder shows what is there, after each stage and while a network is
