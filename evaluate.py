@@ -51,13 +51,16 @@ def parse_args() -> argparse.Namespace:
     what.add_argument("--seeds", metavar="FOLDER", help="seed files ID.npz")
     what.add_argument("--masks", metavar="FOLDER", help="mask files ID.png, 255 counts as background")
     what.add_argument(
-        "--run", metavar="FOLDER",
+        "--run",
+        metavar="FOLDER",
         help="a run: seeds and pseudo masks on the list they are published on (VOC: train), segmentation on val",
-    )  # fmt: skip
+    )
     what.add_argument(
-        "--compare", nargs=2, metavar=("A", "B"),
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
         help="two folders of masks or seeds, or checkpoints: the difference, with its interval over pictures",
-    )  # fmt: skip
+    )
     parser.add_argument("--config", metavar="FILE", help="settings; runs/NAME/config.yaml gives those of a run")
     parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")

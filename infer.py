@@ -61,13 +61,18 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--input", required=True, nargs="+", metavar="PATH",
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH",
         help="pictures, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--recursive", action=argparse.BooleanOptionalAction, default=True,
+        "--recursive",
+        action=argparse.BooleanOptionalAction,
+        default=True,
         help="search folders at any depth (the default), or only themselves",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--output", default="out", type=Path, metavar="FOLDER", help="where everything goes (default: out)"
     )
@@ -77,38 +82,51 @@ def parse_args() -> argparse.Namespace:
         help=f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it is there)",
     )
     parser.add_argument(
-        "--labels", type=Path, metavar="CSV",
+        "--labels",
+        type=Path,
+        metavar="CSV",
         help="what pictures contain: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... "
         "with rows of 0 and 1; for pictures without a row the network says",
-    )  # fmt: skip
+    )
     parser.add_argument("--classes", default="", metavar="A,B", help="find only these classes")
     parser.add_argument(
-        "--export", default="", metavar="A,B",
+        "--export",
+        default="",
+        metavar="A,B",
         help=f"also write the masks as {', '.join(FORMATS)} (see python -m exports.masks --help), or soft maps: {MAPS}/NAME.npz",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--limit", type=int, default=0, metavar="N", help="only the first N pictures, and N frames of a video"
     )
     parser.add_argument(
-        "--batch", type=int, default=1, metavar="N",
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
         help="pictures or frames given to a segmentation network at once, those of one size; pays on a GPU",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--tile", type=int, default=0, metavar="PIXELS",
+        "--tile",
+        type=int,
+        default=0,
+        metavar="PIXELS",
         help="see pictures longer than this in overlapping tiles of this side, for objects that are small in them. A tile stands for a "
         "picture and is made as small as one (the setting segment.max_side): choose a side of which the objects fill as much as "
         f"they do of the pictures trained on. A tile takes as long as a picture. Segmentation networks only, at most {MOST_TILES} tiles a "
         "picture (default: every picture whole, made small)",
-    )  # fmt: skip
+    )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
     parser.add_argument(
         "--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
         help="one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated",
-    )  # fmt: skip
+    )
     add_console_options(parser)
     return parser.parse_args()
 
@@ -138,8 +156,16 @@ def main() -> None:
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
         if pictures:
-            summary = predict_pictures(pictures, args.output, predictor, args.labels, args.limit, MAPS in formats,
-                                       recursive=args.recursive, batch=args.batch)  # fmt: skip
+            summary = predict_pictures(
+                pictures,
+                args.output,
+                predictor,
+                args.labels,
+                args.limit,
+                MAPS in formats,
+                recursive=args.recursive,
+                batch=args.batch,
+            )
             report(summary, predictor, args.output)
         masks_in = [name for name in formats if name != MAPS]
         if masks_in and is_main():
@@ -193,8 +219,10 @@ def default_checkpoint(cfg: Config) -> str:
     """The network that train.py made last, or else the packaged one, which is said."""
     if Path(cfg.checkpoint).is_file():
         return cfg.checkpoint
-    say(f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
-        "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE).")  # fmt: skip
+    say(
+        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
+        "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE)."
+    )
     return IMAGENET_NAME
 
 
@@ -216,8 +244,11 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     if len(summary.unreadable) > SHOWN:
         say(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}", QUIET)
     if summary.without_value:
-        say(f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
-            f"that value in {output / PREDICTIONS}; name the classes that matter with --classes", QUIET)  # fmt: skip
+        say(
+            f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
+            f"that value in {output / PREDICTIONS}; name the classes that matter with --classes",
+            QUIET,
+        )
     if summary.others:
         say(f"  {output} also holds masks of {summary.others} pictures that are not part of this input")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")

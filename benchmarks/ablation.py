@@ -47,9 +47,14 @@ class SharedReading:
         self.fused = [n for n in first_stages(strides) if strides[n] >= cfg.gfm.min_stride and n < len(strides) - 1]
         self.compared = stages_of_strides(strides, cfg.prm.strides, "prm.strides")
         self.evidence = gather_evidence(
-            classifier, image, classes, scales=cfg.cam.scales, flip=cfg.cam.flip,
-            gradient_stages=self.fused, feature_stages=self.compared,
-        )  # fmt: skip
+            classifier,
+            image,
+            classes,
+            scales=cfg.cam.scales,
+            flip=cfg.cam.flip,
+            gradient_stages=self.fused,
+            feature_stages=self.compared,
+        )
 
     def part(self, gfm: bool, prm: bool) -> Evidence:
         """What a method with these modules would have read."""

@@ -74,8 +74,9 @@ def generate(root: Path) -> int:
                 f'{", " if place else ""}{{"segmentation": {outlines[place % OUTLINES]}, "area": 2765.1486, "iscrowd": 0, '
                 f'"image_id": {owner}, "bbox": [199.84, 200.46, 77.71, 70.88], "category_id": {kind}, "id": {place + 1}}}'
             )
-        categories = [{"supercategory": "thing", "id": number, "name": f"class {number}"}
-                      for number in range(1, CATEGORIES + 1)]  # fmt: skip
+        categories = [
+            {"supercategory": "thing", "id": number, "name": f"class {number}"} for number in range(1, CATEGORIES + 1)
+        ]
         file.write(f'], "categories": {json.dumps(categories)}}}')
     return path.stat().st_size
 
@@ -90,8 +91,9 @@ def _picture(number: int) -> str:
 
 def in_own_process(what: str, root: Path) -> dict[str, float]:
     """Figures of one way; a process's peak memory is its own."""
-    answer = subprocess.run([sys.executable, "-m", "benchmarks.coco_index", what, str(root)],
-                            check=True, capture_output=True, text=True)  # fmt: skip
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmarks.coco_index", what, str(root)], check=True, capture_output=True, text=True
+    )
     return json.loads(answer.stdout.splitlines()[-1])
 
 

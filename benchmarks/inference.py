@@ -48,8 +48,9 @@ SAMPLE_EVERY = 0.2  # seconds
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.inference", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="for memory (default: 1000)")
     parser.add_argument("--timed", type=int, default=100, metavar="N", help="for the rate (default: 100)")
     parser.add_argument("--input", type=Path, metavar="FOLDER", help="pictures to repeat (default: generated ones)")
@@ -106,8 +107,10 @@ def compare_rates(
         )
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
     settings, refine = predictor.cfg.segment, predictor.cfg.pseudo.refine
-    print(f"{rate:.2f} pictures a second ({len(pictures)} pictures, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
-          f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares")  # fmt: skip
+    print(
+        f"{rate:.2f} pictures a second ({len(pictures)} pictures, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
+        f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
+    )
     for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
         print(
             f"  ratio to the bare network by {clock}: {refined:.2f} with its refinement ({refine}), {bare:.2f} without"
@@ -144,8 +147,10 @@ def watch_memory(predictor: Predictor, pictures: list[Path], output: Path, batch
         watcher.join()
     marks = [len(pictures) * tenth // SHARES for tenth in range(1, SHARES)]
     shown = [f"{next((memory for done, memory in samples if done >= mark), resident()):.0f}" for mark in marks]
-    print(f"memory in MB at each tenth of {len(pictures)} pictures ({seconds:.0f} s): {' '.join(shown)}; "
-          f"after the page {resident():.0f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}")  # fmt: skip
+    print(
+        f"memory in MB at each tenth of {len(pictures)} pictures ({seconds:.0f} s): {' '.join(shown)}; "
+        f"after the page {resident():.0f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
+    )
 
 
 def random_network(path: Path) -> Path:

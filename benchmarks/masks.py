@@ -46,8 +46,13 @@ def main() -> None:
     no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
-        settings = [f"run={folder / 'run'}", f"data.root={folder / 'shapes'}", "data.kind=shapes", "data.shapes_size=448",
-                    f"data.shapes_train={PICTURES}"]  # fmt: skip
+        settings = [
+            f"run={folder / 'run'}",
+            f"data.root={folder / 'shapes'}",
+            "data.kind=shapes",
+            "data.shapes_size=448",
+            f"data.shapes_train={PICTURES}",
+        ]
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
         run, index = Run(cfg), open_index(cfg.data, "train", masks=True)
         network = build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)
@@ -114,10 +119,14 @@ class InMemory(torch.utils.data.Dataset):
     def __getitem__(self, number: int) -> Tensor:
         (seed, image), settings = self.inputs[number], self.settings
         return pseudo_mask(
-            upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes), background=settings.background,
-            threshold=settings.threshold, power=settings.power, ignore_band=settings.ignore_band,
+            upsample(torch.from_numpy(seed.maps), seed.size),
+            torch.from_numpy(seed.classes),
+            background=settings.background,
+            threshold=settings.threshold,
+            power=settings.power,
+            ignore_band=settings.ignore_band,
             refiner=refiner(settings.refine, settings, image),
-        )  # fmt: skip
+        )
 
 
 def read_all(items: InMemory, cfg: Config) -> None:

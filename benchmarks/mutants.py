@@ -38,13 +38,50 @@ UNCOUNTED = (
     "tests/test_messages.py",
 )  # slow, or of all at once
 
-COMPARISONS = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
-               ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is}  # fmt: skip
-OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
-             ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.Pow: ast.Mult, ast.MatMult: ast.Add}  # fmt: skip
-METHODS = {"min": "max", "max": "min", "amin": "amax", "amax": "amin", "argmax": "argmin", "argmin": "argmax", "sum": "mean",
-           "mean": "sum", "any": "all", "all": "any", "relu": "abs", "clamp_min": "clamp_max", "sigmoid": "tanh", "eval": "train",
-           "floor": "ceil", "ceil": "floor", "zeros_like": "ones_like", "ones_like": "zeros_like"}  # fmt: skip
+COMPARISONS = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+}
+OPERATORS = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.Mult,
+    ast.BitAnd: ast.BitOr,
+    ast.BitOr: ast.BitAnd,
+    ast.Pow: ast.Mult,
+    ast.MatMult: ast.Add,
+}
+METHODS = {
+    "min": "max",
+    "max": "min",
+    "amin": "amax",
+    "amax": "amin",
+    "argmax": "argmin",
+    "argmin": "argmax",
+    "sum": "mean",
+    "mean": "sum",
+    "any": "all",
+    "all": "any",
+    "relu": "abs",
+    "clamp_min": "clamp_max",
+    "sigmoid": "tanh",
+    "eval": "train",
+    "floor": "ceil",
+    "ceil": "floor",
+    "zeros_like": "ones_like",
+    "ones_like": "zeros_like",
+}
 
 
 @dataclass(frozen=True)
@@ -248,8 +285,10 @@ def main() -> None:
             survivors.append(mutant)
             print(f"survived  {mutant.path.relative_to(ROOT)}:{mutant.line}  {mutant.said}", flush=True)
     killed = len(chosen) - len(survivors)
-    print(f"{killed} of {len(chosen)} killed ({100 * killed / len(chosen):.1f} %), drawn from {len(known)} with seed {args.seed}; "
-          f"{time.perf_counter() - started:.0f} s")  # fmt: skip
+    print(
+        f"{killed} of {len(chosen)} killed ({100 * killed / len(chosen):.1f} %), drawn from {len(known)} with seed {args.seed}; "
+        f"{time.perf_counter() - started:.0f} s"
+    )
 
 
 if __name__ == "__main__":

@@ -18,14 +18,27 @@ from benchmarks.common import scratch_folder
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("cam", "seeds", "context", "part", "affinity", "walk", "pseudo", "segment")
 ROUNDS = 2
-SETTINGS = ("workers=0", "device=cpu", "data.shapes_train=96", "data.shapes_val=4", "data.shapes_size=256", "cam.epochs=2",
-            "affinity.kind=learned", "affinity.epochs=2", "affinity.crop_size=192", "affinity.batch_size=8", "affinity.refine=par",
-            "segment.epochs=2", "report.enabled=false")  # fmt: skip
+SETTINGS = (
+    "workers=0",
+    "device=cpu",
+    "data.shapes_train=96",
+    "data.shapes_val=4",
+    "data.shapes_size=256",
+    "cam.epochs=2",
+    "affinity.kind=learned",
+    "affinity.epochs=2",
+    "affinity.crop_size=192",
+    "affinity.batch_size=8",
+    "affinity.refine=par",
+    "segment.epochs=2",
+    "report.enabled=false",
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.processes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--processes", type=int, default=2, metavar="N")
     args = parser.parse_args()
     with scratch_folder() as name:

@@ -31,12 +31,34 @@ from utils.pipeline import run_stages
 from utils.run import Run
 
 SETTINGS = (
-    "device=cpu", "workers=1", "data.kind=shapes", "data.train_list=train", "data.val_list=val", "data.shapes_train=8",
-    "data.shapes_val=4", "data.shapes_size=96", "model.backbone=efficientnet_lite0", "model.weights=none", "cam.epochs=1",
-    "cam.batch_size=4", "cam.crop_size=64", "cam.resize_long=[64,96]", "cam.scales=[1.0]", "ibb.iterations=1",
-    "affinity.kind=learned", "affinity.refine=par", "affinity.epochs=1", "affinity.batch_size=4", "affinity.crop_size=64",
-    "segment.stage=-2", "segment.epochs=1", "segment.batch_size=4", "segment.crop_size=64", "segment.scales=[1.0]", "report.thresholds=4",
-)  # fmt: skip
+    "device=cpu",
+    "workers=1",
+    "data.kind=shapes",
+    "data.train_list=train",
+    "data.val_list=val",
+    "data.shapes_train=8",
+    "data.shapes_val=4",
+    "data.shapes_size=96",
+    "model.backbone=efficientnet_lite0",
+    "model.weights=none",
+    "cam.epochs=1",
+    "cam.batch_size=4",
+    "cam.crop_size=64",
+    "cam.resize_long=[64,96]",
+    "cam.scales=[1.0]",
+    "ibb.iterations=1",
+    "affinity.kind=learned",
+    "affinity.refine=par",
+    "affinity.epochs=1",
+    "affinity.batch_size=4",
+    "affinity.crop_size=64",
+    "segment.stage=-2",
+    "segment.epochs=1",
+    "segment.batch_size=4",
+    "segment.crop_size=64",
+    "segment.scales=[1.0]",
+    "report.thresholds=4",
+)
 MEGABYTE = 2**20
 MOST_GROWTH = 0.03  # of resident memory, from the first half after the warm-up to the second; noise is about 0.01
 
@@ -73,8 +95,12 @@ def main() -> None:
             once(Path(name), number)
             gc.collect()
             rows.append(held())
-            print("{:>4}{:>13.1f}{:>7}{:>9}{:>10}{:>9.1f}".format(number, *astuple(rows[-1]), time.perf_counter() - started),
-                  flush=True)  # fmt: skip
+            print(
+                "{:>4}{:>13.1f}{:>7}{:>9}{:>10}{:>9.1f}".format(
+                    number, *astuple(rows[-1]), time.perf_counter() - started
+                ),
+                flush=True,
+            )
     grown = growth(rows)
     print("\n" + ("; ".join(grown) if grown else "nothing grows"))
     if grown:

@@ -58,17 +58,25 @@ def main() -> None:
 
         segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage)
         crop = RandomCrop(
-            cfg.segment.crop_size, mean, std, scale_range=cfg.segment.scale_range,
-            color_jitter=cfg.segment.color_jitter, max_side=cfg.segment.max_side,
-        )  # fmt: skip
+            cfg.segment.crop_size,
+            mean,
+            std,
+            scale_range=cfg.segment.scale_range,
+            color_jitter=cfg.segment.color_jitter,
+            max_side=cfg.segment.max_side,
+        )
         pictures = TrainingPictures(index, crop, folder / "masks")
         compare_training(cfg, "segment", segmenter, segmenter.head, pictures, mask_losses)
 
 
 def compare_training(
-    cfg: Config, stage: str, network: Any, head: nn.Module, dataset: TrainingPictures,
+    cfg: Config,
+    stage: str,
+    network: Any,
+    head: nn.Module,
+    dataset: TrainingPictures,
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
-) -> None:  # fmt: skip
+) -> None:
     """Time both by turns, and what a loader process gives, and print a line."""
     settings = getattr(cfg, stage)
     compute = choose_compute(cfg)
@@ -77,7 +85,11 @@ def compare_training(
     sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)
     items = [dataset[draw] for draw, _ in zip(sampler, range(DECODED), strict=False)]  # a warm-up, too
     first = items[: settings.batch_size]
-    batch = {name: torch.stack([item[name] for item in first]) for name, value in first[0].items() if isinstance(value, Tensor)}  # fmt: skip
+    batch = {
+        name: torch.stack([item[name] for item in first])
+        for name, value in first[0].items()
+        if isinstance(value, Tensor)
+    }
     batch["image"] = compute.image(batch["image"])
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
     schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power)
@@ -122,8 +134,11 @@ def compare_training(
     for draw, _ in zip(sampler, range(DECODED), strict=False):
         dataset[draw]
     rate = DECODED / (time.perf_counter() - started)
-    print(f"{stage:8} from files {sampler.batch_size / step:.2f} pictures/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
-          f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} pictures/s", flush=True)  # fmt: skip
+    print(
+        f"{stage:8} from files {sampler.batch_size / step:.2f} pictures/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
+        f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} pictures/s",
+        flush=True,
+    )
 
 
 def write_random_masks(index: Index, folder: Path) -> None:

@@ -28,8 +28,21 @@ IGNORE = 255
 HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
 
 # What numpy and zipfile raise for archives whose bytes are wrong.
-DAMAGED_ARCHIVE = (OSError, ValueError, TypeError, LookupError, EOFError, RuntimeError, SyntaxError, OverflowError, struct.error,
-                   tokenize.TokenError, lzma.LZMAError, zipfile.BadZipFile, zlib.error)  # fmt: skip
+DAMAGED_ARCHIVE = (
+    OSError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    RuntimeError,
+    SyntaxError,
+    OverflowError,
+    struct.error,
+    tokenize.TokenError,
+    lzma.LZMAError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)

@@ -157,11 +157,16 @@ def label_notes(findings: Findings, cfg: Config) -> Iterator[str]:
         if list_name == cfg.data.val_list and index.without_truth():
             missing = index.without_truth()
             yield f"list '{list_name}': {len(missing)} of {len(index)} pictures have no mask, {_first(r.image for r in missing)}"
-        beyond = [record for record in index.records
-                  if set(findings.facts[record.image].mask_values) - {0, IGNORE} - {label + 1 for label in record.labels}]  # fmt: skip
+        beyond = [
+            record
+            for record in index.records
+            if set(findings.facts[record.image].mask_values) - {0, IGNORE} - {label + 1 for label in record.labels}
+        ]
         if beyond:
-            yield (f"list '{list_name}': the masks of {len(beyond)} pictures hold classes that are not among their labels, "
-                   f"{_first(record.image for record in beyond)}")  # fmt: skip
+            yield (
+                f"list '{list_name}': the masks of {len(beyond)} pictures hold classes that are not among their labels, "
+                f"{_first(record.image for record in beyond)}"
+            )
 
 
 def picture_notes(findings: Findings, cfg: Config) -> Iterator[str]:
@@ -175,8 +180,10 @@ def picture_notes(findings: Findings, cfg: Config) -> Iterator[str]:
         trained = {findings.facts[record.image].content for record in train.records} - {""}
         both = [record.image for record in val.records if findings.facts[record.image].content in trained]
         if both:
-            yield (f"{len(both)} of {len(val)} pictures of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
-                   f"{_first(both)}; figures on them say little about new pictures")  # fmt: skip
+            yield (
+                f"{len(both)} of {len(val)} pictures of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
+                f"{_first(both)}; figures on them say little about new pictures"
+            )
     if cfg.data.kind == "folder" and findings.lists:
         root = Path(cfg.data.root)
         try:
@@ -203,8 +210,10 @@ def report(findings: Findings, limit: int | None = None) -> str:
     counts = {list_name: index.label_counts() for list_name, index in findings.lists.items()}
     if counts:
         lines += ["", f"{'class':24}" + "".join(f"{name or 'all':>14}" for name in counts)]
-        lines += [f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values())
-                  for name in findings.class_names]  # fmt: skip
+        lines += [
+            f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values())
+            for name in findings.class_names
+        ]
     lines += _section("problems to mend", findings.problems, limit)
     lines += _section("notes", findings.notes, limit)
     return printable_lines(lines)
@@ -233,8 +242,9 @@ def draw(findings: Findings, palette: np.ndarray, path: Path) -> None:
     for label, name in enumerate(index.class_names):
         having = [record for record in readable if label in record.labels]
         places = np.linspace(0, len(having) - 1, min(COLUMNS, len(having))).round().astype(int)
-        rows.append([_tile(having[place], index, palette, name if column == 0 else "")
-                     for column, place in enumerate(places)])  # fmt: skip
+        rows.append(
+            [_tile(having[place], index, palette, name if column == 0 else "") for column, place in enumerate(places)]
+        )
     without = [record for record in readable if not record.labels][:COLUMNS]
     rows.append([_tile(record, index, palette, "no label") for record in without])
     with atomic_path(path) as temporary:

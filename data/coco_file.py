@@ -147,8 +147,10 @@ def _read(path: Path, outlines: bool, background: str, complain: Complain) -> Co
     images = _unique(path, document["images"], "picture", "file_name", complain)
     for number, image in list(images.items()):
         if (fault := fault_of(image["file_name"])) is not None:
-            complain(f"{path}: picture {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
-                     "the folder of pictures, such as 000000000009.jpg")  # fmt: skip
+            complain(
+                f"{path}: picture {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
+                "the folder of pictures, such as 000000000009.jpg"
+            )
             del images[number]
     return CocoFile(
         path,

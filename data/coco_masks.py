@@ -34,8 +34,9 @@ LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the picture
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
-def coco_masks(root: Path, list_name: str, path: Path, class_names: tuple[str, ...], background: str,
-               records: tuple[Record, ...]) -> Path:  # fmt: skip
+def coco_masks(
+    root: Path, list_name: str, path: Path, class_names: tuple[str, ...], background: str, records: tuple[Record, ...]
+) -> Path:
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
 
     It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes may

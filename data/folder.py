@@ -232,8 +232,10 @@ def _json_rows(path: Path, background: str, complain: Complain) -> tuple[tuple[s
     """The file's classes, and a row a picture."""
     table = read_label_table(path, background, complain)
     names = [composed(name) for name in table.class_names]
-    rows = [(f"{path}, picture '{file_name}'", file_name, {names[label] for label in labels})
-            for file_name, labels in table.pictures]  # fmt: skip
+    rows = [
+        (f"{path}, picture '{file_name}'", file_name, {names[label] for label in labels})
+        for file_name, labels in table.pictures
+    ]
     return tuple(names), rows
 
 

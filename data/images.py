@@ -113,9 +113,13 @@ def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
 def find_images(folder: str | Path) -> list[Path]:
     """All picture files below a folder by suffix, hidden ones left out, sorted by path."""
     folder = Path(folder)
-    return sorted(path for path in folder.rglob("*")
-                  if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-                  and not any(part.startswith(".") for part in path.relative_to(folder).parts))  # fmt: skip
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
 
 
 def _upright(image: Image.Image) -> Image.Image:

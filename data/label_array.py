@@ -19,9 +19,22 @@ from utils.names import shown
 NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"})
 
 # What the unpickler raises for files that are damaged, or hold something else.
-NOT_A_TABLE = (OSError, ValueError, AttributeError, TypeError, EOFError, LookupError, ImportError, MemoryError,
-               OverflowError, RecursionError, SyntaxError, tokenize.TokenError, struct.error,
-               pickle.UnpicklingError)  # fmt: skip
+NOT_A_TABLE = (
+    OSError,
+    ValueError,
+    AttributeError,
+    TypeError,
+    EOFError,
+    LookupError,
+    ImportError,
+    MemoryError,
+    OverflowError,
+    RecursionError,
+    SyntaxError,
+    tokenize.TokenError,
+    struct.error,
+    pickle.UnpicklingError,
+)
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
@@ -112,8 +125,13 @@ def _encode(text: Any, *_: Any) -> bytes:
 
 # Names in numpy, whatever the module, and in _codecs -> what they are here.
 STANDS_FOR = {
-    "ndarray": _Array, "dtype": _Type, "_reconstruct": _Array, "_frombuffer": _from_buffer, "scalar": _scalar, "encode": _encode,
-}  # fmt: skip
+    "ndarray": _Array,
+    "dtype": _Type,
+    "_reconstruct": _Array,
+    "_frombuffer": _from_buffer,
+    "scalar": _scalar,
+    "encode": _encode,
+}
 
 
 def _vector(value: Any) -> np.ndarray:

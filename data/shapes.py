@@ -75,8 +75,15 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
         UserError: the folder holds something else.
     """
     root = Path(root)
-    wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size,
-              "complete": True}  # fmt: skip
+    wanted = {
+        "generator": "ibbnet shapes",
+        "version": VERSION,
+        "seed": SEED,
+        "train": train,
+        "val": val,
+        "size": size,
+        "complete": True,
+    }
 
     def is_there() -> bool:
         return _read_marker(root) == wanted and _has_files(root, train, val, masks)
@@ -145,8 +152,11 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
         scales = [random.uniform(0.22, 0.28) * short for _ in labels]
         near, far = random.uniform(0.25, 0.3), random.uniform(0.7, 0.76)
         cross = random.uniform(0.4, 0.56, 2)
-        places = ([(near * width, cross[0] * height), (far * width, cross[1] * height)] if width >= height else
-                  [(cross[0] * width, near * height), (cross[1] * width, far * height)])  # fmt: skip
+        places = (
+            [(near * width, cross[0] * height), (far * width, cross[1] * height)]
+            if width >= height
+            else [(cross[0] * width, near * height), (cross[1] * width, far * height)]
+        )
         order = random.permutation(2)
         places = [places[position] for position in order]
 
@@ -193,8 +203,10 @@ def _read_marker(root: Path) -> dict | None:
         return json.loads((root / MARKER).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if root.is_dir() and any(root.iterdir()):
-            raise UserError(f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo pictures "
-                            "would be mixed with what is there; set data.root to a new folder, or data.kind to voc") from None  # fmt: skip
+            raise UserError(
+                f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo pictures "
+                "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
+            ) from None
         return None
     except json.JSONDecodeError:
         return None

@@ -27,7 +27,7 @@ from data.shapes_fields import (
     smooth_noise,
     stripe_field,
     stripes,
-)  # fmt: skip
+)
 
 INK = np.array([0.10, 0.09, 0.13], np.float32)
 CREAM = np.array([0.98, 0.95, 0.86], np.float32)
@@ -129,8 +129,12 @@ def _beetle(frame: Frame) -> list[Layer]:
     case = ellipse(u, v, 0.0, 0.12, random.uniform(0.56, 0.66), length)
     neck = ellipse(u, v, 0.0, -0.62, 0.46, 0.27)
     head = ellipse(u, v, 0.0, -0.88, 0.22, 0.16)
-    legs = np.minimum.reduce([capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06)
-                              for start, end in ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))])  # fmt: skip
+    legs = np.minimum.reduce(
+        [
+            capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06)
+            for start, end in ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))
+        ]
+    )
     ridges = stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[..., None]
     seam = np.abs(u) - 0.018
     spots = disc(np.abs(u), v, 0.22, -0.62, 0.0)
@@ -167,8 +171,10 @@ def _fish(frame: Frame) -> list[Layer]:
     depth = random.uniform(0.44, 0.56)
     body = ellipse(u, v, 0.1, 0, 0.85, depth)
     tail = polygon(u, v, [(-0.62, 0), (-1.1, -0.42), (-0.98, 0.0), (-1.1, 0.42)]) - 0.03
-    fins = np.minimum(polygon(u, v, [(-0.35, -depth * 0.8), (-0.2, -depth - 0.22), (0.4, -depth * 0.8)]) - 0.03,
-                      polygon(u, v, [(-0.1, depth * 0.8), (-0.15, depth + 0.2), (0.3, depth * 0.85)]) - 0.03)  # fmt: skip
+    fins = np.minimum(
+        polygon(u, v, [(-0.35, -depth * 0.8), (-0.2, -depth - 0.22), (0.4, -depth * 0.8)]) - 0.03,
+        polygon(u, v, [(-0.1, depth * 0.8), (-0.15, depth + 0.2), (0.3, depth * 0.85)]) - 0.03,
+    )
     rays = stripes(u + 0.6 * v, 0.09, frame)[..., None]
     scales = scallops(v, u, 0.2)[..., None]
     head = np.maximum(body + 0.015, 0.48 + 0.2 * (v / depth) ** 2 - u)

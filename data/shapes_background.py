@@ -23,8 +23,10 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
     """A neutral (H, W, 3) scene: a gradient or a hilly horizon, cloth or stone grain, and a few blobs that mean nothing."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     hue = random.random()
-    first, second = (hsv((hue + shift) % 1, random.uniform(0.12, 0.42), random.uniform(0.55, 0.9))
-                     for shift in (0, random.uniform(-0.2, 0.2)))  # fmt: skip
+    first, second = (
+        hsv((hue + shift) % 1, random.uniform(0.12, 0.42), random.uniform(0.55, 0.9))
+        for shift in (0, random.uniform(-0.2, 0.2))
+    )
     angle = random.uniform(0, math.pi)
     ramp = np.clip(0.5 + math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5), 0, 1)[..., None]
     canvas = first * (1 - ramp) + second * ramp
@@ -35,8 +37,16 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
             hill = hsv(random.random(), random.uniform(0.1, 0.35), random.uniform(0.4, 0.8))
             paint(canvas, [(np.clip((y - ridge) * max(height, width), 0, 1) * 0.85, hill)])
     for _ in range(random.integers(2, 6)):
-        frame = make_frame(height, width, (random.uniform(0, width), random.uniform(0, height)), unit,
-                           random.uniform(0, 360), False, 0.2, random)  # fmt: skip
+        frame = make_frame(
+            height,
+            width,
+            (random.uniform(0, width), random.uniform(0, height)),
+            unit,
+            random.uniform(0, 360),
+            False,
+            0.2,
+            random,
+        )
         paint(canvas, _blob(frame))
     grain = smooth_noise(height, width, random.uniform(2, 16), random) * random.uniform(0.02, 0.09)
     grain += smooth_noise(height, width, unit, random) * random.uniform(0.0, 0.12)

@@ -32,8 +32,16 @@ class Frame:
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
 
-def make_frame(height: int, width: int, centre: tuple[float, float], scale: float, angle: float, flip: bool,
-               bend: float, random: np.random.Generator) -> Frame:  # fmt: skip
+def make_frame(
+    height: int,
+    width: int,
+    centre: tuple[float, float],
+    scale: float,
+    angle: float,
+    flip: bool,
+    bend: float,
+    random: np.random.Generator,
+) -> Frame:
     """A frame with its origin at `centre` (x, y), `scale` pixels to the unit, turned by `angle` degrees, bent by `bend` units."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = (x - centre[0]) / scale, (y - centre[1]) / scale
@@ -66,8 +74,9 @@ def ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half
     return (value - 1) * value / np.maximum(np.hypot(a / half_u, b / half_v), 1e-3)
 
 
-def box(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float,
-         corner: float) -> np.ndarray:  # fmt: skip
+def box(
+    u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float, corner: float
+) -> np.ndarray:
     """Of a box with corners rounded by `corner`."""
     a, b = np.abs(u - centre_u) - half_u + corner, np.abs(v - centre_v) - half_v + corner
     return np.hypot(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner

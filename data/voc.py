@@ -14,9 +14,27 @@ from utils.errors import UserError
 from utils.names import fault_of, shown
 
 VOC_CLASSES = (
-    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
-    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
-)  # fmt: skip
+    "aeroplane",
+    "bicycle",
+    "bird",
+    "boat",
+    "bottle",
+    "bus",
+    "car",
+    "cat",
+    "chair",
+    "cow",
+    "diningtable",
+    "dog",
+    "horse",
+    "motorbike",
+    "person",
+    "pottedplant",
+    "sheep",
+    "sofa",
+    "train",
+    "tvmonitor",
+)
 
 
 TEST = "test"  # VOC keeps its labels and masks to itself
@@ -50,9 +68,11 @@ def open_voc(
     """
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
-        raise UserError(f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
-                        "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 itself set "
-                        "data.download=true")  # fmt: skip
+        raise UserError(
+            f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
+            "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 itself set "
+            "data.download=true"
+        )
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(

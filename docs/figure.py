@@ -117,8 +117,10 @@ def trained(run: Path) -> tuple[Classifier, Config]:
     network, checkpoint, cfg = load_network(run / "context.pth")
     assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
-        raise UserError(f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
-                        "python train.py --config config.yaml")  # fmt: skip
+        raise UserError(
+            f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
+            "python train.py --config config.yaml"
+        )
     return network, cfg
 
 
@@ -140,9 +142,14 @@ def cut(trace: Trace, scene: Scene, cfg: Config, value: float) -> np.ndarray:
     """The seed's mask at a background threshold, refined as the run's settings say."""
     settings = cfg.pseudo
     mask = pseudo_mask(
-        upsample(trace.context.cpu(), scene.mask.shape), torch.tensor(scene.labels), background="threshold", threshold=value,
-        power=settings.power, ignore_band=0.0, refiner=refiner(settings.refine, settings, scene.image),
-    )  # fmt: skip
+        upsample(trace.context.cpu(), scene.mask.shape),
+        torch.tensor(scene.labels),
+        background="threshold",
+        threshold=value,
+        power=settings.power,
+        ignore_band=0.0,
+        refiner=refiner(settings.refine, settings, scene.image),
+    )
     return np.asarray(mask, np.uint8)
 
 

@@ -36,10 +36,23 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 ROOT = Path(__file__).resolve().parents[1]
 COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB", "+ context: the seed", "mask", "truth")
 QUICK = (
-    "device=cpu", "workers=0", "data.shapes_train=32", "data.shapes_val=3", "data.shapes_size=128", "cam.epochs=6", "cam.batch_size=8",
-    "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]", "ibb.iterations=1", "segment.epochs=1", "segment.batch_size=8",
-    "segment.crop_size=128", "segment.scales=[1.0]", "report.enabled=false",
-)  # fmt: skip
+    "device=cpu",
+    "workers=0",
+    "data.shapes_train=32",
+    "data.shapes_val=3",
+    "data.shapes_size=128",
+    "cam.epochs=6",
+    "cam.batch_size=8",
+    "cam.crop_size=128",
+    "cam.resize_long=[112,160]",
+    "cam.scales=[1.0]",
+    "ibb.iterations=1",
+    "segment.epochs=1",
+    "segment.batch_size=8",
+    "segment.crop_size=128",
+    "segment.scales=[1.0]",
+    "report.enabled=false",
+)
 
 
 def main() -> None:
@@ -63,8 +76,10 @@ def main() -> None:
     rows, matrix = show_steps(cfg, classifier, index)
     with atomic_path(folder / "maps.jpg") as temporary:
         contact_sheet(rows, COLUMNS, "what each step of the method adds", tile=180).save(temporary, quality=90)
-    print(f"   seeds of {matrix.n_images} pictures: mIoU {100 * matrix.miou():.1f}, over-activation "
-          f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %")  # fmt: skip
+    print(
+        f"   seeds of {matrix.n_images} pictures: mIoU {100 * matrix.miou():.1f}, over-activation "
+        f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %"
+    )
 
     print("5. A mask of any picture. In a notebook the result shows itself; here it becomes a page.")
     result = predict(index.records[0].image, folder / "best_model.pth", device="cpu")
@@ -85,9 +100,14 @@ def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[
         trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the picture
         size = tuple(item["image"].shape[-2:])
         mask = pseudo_mask(
-            upsample(trace.context.cpu(), size), torch.tensor(classes), background="threshold", threshold=cfg.pseudo.threshold,
-            power=cfg.pseudo.power, ignore_band=0.0, refiner=None,
-        )  # fmt: skip
+            upsample(trace.context.cpu(), size),
+            torch.tensor(classes),
+            background="threshold",
+            threshold=cfg.pseudo.threshold,
+            power=cfg.pseudo.power,
+            ignore_band=0.0,
+            refiner=None,
+        )
         assert record.mask is not None  # the list was opened with masks
         truth = read_mask(record.mask)
         matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))

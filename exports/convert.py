@@ -76,12 +76,16 @@ def import_published(weights: Weights, target: Path) -> str:
         network = build_affinity_net(PUBLISHED_BACKBONE, weights, displacement)
     elif weights.backbone == PUBLISHED_BACKBONE and head is not None:
         if len(head) != len(VOC_CLASSES):
-            raise UserError(f"{weights.path} knows {len(head)} classes, expected VOC's {len(VOC_CLASSES)}, whose names are known; "
-                            "to train on from it, set model.weights to the file")  # fmt: skip
+            raise UserError(
+                f"{weights.path} knows {len(head)} classes, expected VOC's {len(VOC_CLASSES)}, whose names are known; "
+                "to train on from it, set model.weights to the file"
+            )
         kind, network = "classifier", build_classifier(PUBLISHED_BACKBONE, len(VOC_CLASSES), weights)
     else:
-        raise UserError(f"{weights.path} is neither a checkpoint of train.py nor IRN's res50_cam.pth or res50_irn.pth; a backbone's "
-                        "weights need no conversion: set model.weights to the file")  # fmt: skip
+        raise UserError(
+            f"{weights.path} is neither a checkpoint of train.py nor IRN's res50_cam.pth or res50_irn.pth; a backbone's "
+            "weights need no conversion: set model.weights to the file"
+        )
     save_network(target, kind, network, VOC_CLASSES, settings, figures={})
     return KINDS[kind]
 

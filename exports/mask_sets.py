@@ -64,15 +64,19 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | No
     index = None if classes else _index_of(folder, set(by_name))
     names = tuple(classes) or (index.class_names if index is not None else ())
     if not names:
-        raise UserError(f"{folder} does not say which classes its masks are of: it lies in no run folder whose data can be read; "
-                        "name them in the order of the mask values, --classes cat,dog,...")  # fmt: skip
+        raise UserError(
+            f"{folder} does not say which classes its masks are of: it lies in no run folder whose data can be read; "
+            "name them in the order of the mask values, --classes cat,dog,..."
+        )
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if pictures is not None:
         suffixes = _suffixes(pictures)
         missing = sorted(set(by_name) - set(suffixes))
         if missing:
-            raise UserError(f"--pictures {pictures}: there is no picture of mask {by_name[missing[0]]}; expected "
-                            f"{missing[0]}{PICTURE_SUFFIX} or another suffix there")  # fmt: skip
+            raise UserError(
+                f"--pictures {pictures}: there is no picture of mask {by_name[missing[0]]}; expected "
+                f"{missing[0]}{PICTURE_SUFFIX} or another suffix there"
+            )
     masks = (MaskFile(name, path, name + suffixes.get(name, PICTURE_SUFFIX)) for name, path in by_name.items())
     return MaskSet(dict(enumerate(names, start=1)), tuple(masks))
 
@@ -85,9 +89,13 @@ def _of_inference(folder: Path) -> MaskSet:
             if (fault := fault_of(name)) is not None:  # labels are written by these names
                 raise ValueError(f"the name {shown(name)} {fault}")
         masks = tuple(
-            MaskFile(str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()), folder / row["mask"], row["picture"])
+            MaskFile(
+                str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()),
+                folder / row["mask"],
+                row["picture"],
+            )
             for row in rows
-        )  # fmt: skip
+        )
         names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
@@ -95,8 +103,10 @@ def _of_inference(folder: Path) -> MaskSet:
         ) from error
     missing = [mask for mask in masks if not mask.path.is_file()]
     if missing:
-        raise UserError(f"{missing[0].path} is not there; run infer.py again, and if the name of picture '{missing[0].picture}' is not "
-                        "in UTF-8, which these formats cannot hold, rename it first")  # fmt: skip
+        raise UserError(
+            f"{missing[0].path} is not there; run infer.py again, and if the name of picture '{missing[0].picture}' is not "
+            "in UTF-8, which these formats cannot hold, rename it first"
+        )
     return MaskSet(names, masks)
 
 

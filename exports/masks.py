@@ -135,8 +135,10 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
     names = [str(PurePosixPath(mask.picture).with_suffix("")) for mask in masks.masks]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
-        raise UserError(f"--export yolo: two pictures are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
-                        "for one label file for both; rename one")  # fmt: skip
+        raise UserError(
+            f"--export yolo: two pictures are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
+            "for one label file for both; rename one"
+        )
     counter, lines_written = _Unsure(), 0
     for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
         height, width = mask.shape
@@ -157,15 +159,23 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
 def export_voc(masks: MaskSet, output: Path) -> Exported:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
-        raise UserError(f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
-                        f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo")  # fmt: skip
+        raise UserError(
+            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
+            f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+        )
     path = output / "voc_server.tgz"
     counter = _Unsure()
-    with tempfile.TemporaryDirectory() as scratch, atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        atomic_path(path) as temporary,
+        tarfile.open(temporary, "w:gz") as archive,
+    ):
         for entry, (_, mask) in zip(masks.masks, _read_all(masks, counter, "pack for the VOC server"), strict=True):
             if "/" in entry.name:
-                raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected the names of VOC's list, such as "
-                                "2008_000001")  # fmt: skip
+                raise UserError(
+                    f"--export voc: {entry.path} lies in a sub-folder; expected the names of VOC's list, such as "
+                    "2008_000001"
+                )
             write_mask(Path(scratch) / "mask.png", np.where(mask == IGNORE, 0, mask))
             content = (Path(scratch) / "mask.png").read_bytes()
             member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")
@@ -242,9 +252,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
     parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
     parser.add_argument(
-        "--classes", default="", metavar="A,B",
+        "--classes",
+        default="",
+        metavar="A,B",
         help="class names in the order of the mask values from 1 (default: those of infer.py or of the run)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--pictures",
         type=Path,

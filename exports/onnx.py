@@ -79,15 +79,17 @@ def export_onnx(network: Segmenter, class_names: tuple[str, ...], backbone: str,
     module = FromPixels(network).eval()
     program = _trace(module)
     mean, std = (json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std"))
-    program.model.metadata_props.update({
-        "format": "ibbnet segmentation network",
-        "classes": json.dumps(["background", *class_names], ensure_ascii=False),
-        "backbone": backbone,
-        "input": f"image (batch, 3, height, width) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
-        "output": "logits (batch, classes, height, width) float32; the largest is the mask value",
-        "mean": mean,
-        "std": std,
-    })  # fmt: skip
+    program.model.metadata_props.update(
+        {
+            "format": "ibbnet segmentation network",
+            "classes": json.dumps(["background", *class_names], ensure_ascii=False),
+            "backbone": backbone,
+            "input": f"image (batch, 3, height, width) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
+            "output": "logits (batch, classes, height, width) float32; the largest is the mask value",
+            "mean": mean,
+            "std": std,
+        }
+    )
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
         difference = _compare(module, temporary)
@@ -107,8 +109,14 @@ def _trace(module: nn.Module) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
         return torch.onnx.export(
-            module, (example,), input_names=["image"], output_names=["logits"], dynamic_shapes=shapes, dynamo=True, verbose=False
-        )  # fmt: skip
+            module,
+            (example,),
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=shapes,
+            dynamo=True,
+            verbose=False,
+        )
 
 
 def _compare(module: nn.Module, path: Path) -> float | None:
@@ -146,8 +154,10 @@ def main() -> None:
     args = parse_args()
     network, checkpoint, _ = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
-        raise UserError(f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
-                        "same run: a classifier's masks take gradients, which ONNX has not")  # fmt: skip
+        raise UserError(
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
+            "same run: a classifier's masks take gradients, which ONNX has not"
+        )
     difference = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output)
     checked = (
         "not compared: onnxruntime is not installed"

@@ -54,8 +54,10 @@ def main() -> None:
     args = parse_args()
     network, checkpoint, own = load_network(args.checkpoint)
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
-        raise UserError(f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server takes "
-                        "masks of no other; give segmenter.pth of a run on VOC")  # fmt: skip
+        raise UserError(
+            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server takes "
+            "masks of no other; give segmenter.pth of a run on VOC"
+        )
     cfg = override(own, args.set)
     index = open_index(cfg.data, args.list)
     write_predictions(network, index, args.output, cfg, given=False)

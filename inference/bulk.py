@@ -33,7 +33,7 @@ from inference.output_folder import (
     mask_path,
     overlay_path,
     write_done,
-)  # fmt: skip
+)
 from inference.pictures import Picture, read_labels
 from inference.predictor import IGNORE, Prediction, Predictor
 from inference.sources import find_pictures
@@ -149,9 +149,14 @@ def _share_results(jobs: Sequence[_Job]) -> None:
 
 
 def _publish(
-    jobs: Sequence[_Job], todo: Sequence[_Job], output: Path, predictor: Predictor, values: ClassValues,
-    sources: Sequence[str | Path], seconds: float,
-) -> Summary:  # fmt: skip
+    jobs: Sequence[_Job],
+    todo: Sequence[_Job],
+    output: Path,
+    predictor: Predictor,
+    values: ClassValues,
+    sources: Sequence[str | Path],
+    seconds: float,
+) -> Summary:
     """Write what is said of all pictures together."""
     done = [job for job in jobs if job.entry is not None]
     unreadable = [
@@ -173,8 +178,10 @@ def _publish(
         publish(output, report, [job.picture for job in done], values)
     else:
         write_json(output / PREDICTIONS, report)
-        raise UserError(f"--input {sources[0]}: not one picture can be read ({len(unreadable)} tried); give other files. The first: "
-                        f"{unreadable[0]['reason']}")  # fmt: skip
+        raise UserError(
+            f"--input {sources[0]}: not one picture can be read ({len(unreadable)} tried); give other files. The first: "
+            f"{unreadable[0]['reason']}"
+        )
     without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
     new = sum(not job.unreadable for job in todo)
     return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value))
@@ -261,9 +268,15 @@ def _read(job: _Job) -> np.ndarray | None:
 
 
 def _finish(
-    job: _Job, output: Path, image: np.ndarray, prediction: Prediction, occurrences: Occurrences, values: ClassValues,
-    predictor: Predictor, maps: bool,
-) -> None:  # fmt: skip
+    job: _Job,
+    output: Path,
+    image: np.ndarray,
+    prediction: Prediction,
+    occurrences: Occurrences,
+    values: ClassValues,
+    predictor: Predictor,
+    maps: bool,
+) -> None:
     """Write everything about a picture, and last that it is done."""
     found = occurrences.values_of(job.number, prediction.classes)
     if maps:
@@ -274,9 +287,14 @@ def _finish(
 
 
 def _write(
-    job: _Job, output: Path, image: np.ndarray, prediction: Prediction, found: list[int], values: ClassValues,
+    job: _Job,
+    output: Path,
+    image: np.ndarray,
+    prediction: Prediction,
+    found: list[int],
+    values: ClassValues,
     predictor: Predictor,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Write the mask and the overlay of a picture, and return its entry in `predictions.json`."""
     table = np.zeros(256, np.uint8)
     table[1 : len(found) + 1] = found

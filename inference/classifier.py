@@ -41,9 +41,11 @@ class ClassifierPredictor(Predictor[Classifier]):
         self.settings |= {"seeds": {**sections["seeds"], "max_side": self.max_side}}
         self.method = build_method(self.cfg)
         if self.tile:
-            raise UserError("--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
-                            "rest of the picture, so they cannot be put together from parts; leave --tile out or train on to stage "
-                            "segment")  # fmt: skip
+            raise UserError(
+                "--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
+                "rest of the picture, so they cannot be put together from parts; leave --tile out or train on to stage "
+                "segment"
+            )
 
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
@@ -60,9 +62,14 @@ class ClassifierPredictor(Predictor[Classifier]):
         maps = upsample(coarse, image.shape[:2])
         settings = self.cfg.pseudo
         mask = pseudo_mask(
-            maps, torch.arange(len(shown)), background=settings.background, threshold=settings.threshold,
-            power=settings.power, ignore_band=settings.ignore_band, refiner=refiner(settings.refine, settings, image),
-        )  # fmt: skip
+            maps,
+            torch.arange(len(shown)),
+            background=settings.background,
+            threshold=settings.threshold,
+            power=settings.power,
+            ignore_band=settings.ignore_band,
+            refiner=refiner(settings.refine, settings, image),
+        )
         return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
 
     def probabilities(self, logits: Tensor) -> Tensor:
@@ -85,9 +92,11 @@ class ImagenetPredictor(ClassifierPredictor):
         super().__init__(*args, **options)
         del self.settings["seeds"]["class_threshold"]  # is of probabilities that stand each by itself
         self.settings["choice"] = {
-            "most_classes": MOST_CLASSES, "least_probability": LEAST_PROBABILITY, "least_ratio": LEAST_RATIO,
+            "most_classes": MOST_CLASSES,
+            "least_probability": LEAST_PROBABILITY,
+            "least_ratio": LEAST_RATIO,
             "most_overlap": MOST_OVERLAP,
-        }  # fmt: skip
+        }
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(C,) logits -> (C,) probabilities that sum to 1."""

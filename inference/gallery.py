@@ -20,7 +20,7 @@ from inference.output_folder import (
     maps_path,
     mask_path,
     overlay_path,
-)  # fmt: skip
+)
 from inference.pictures import Picture
 from utils.console import progress
 from utils.files import atomic_path, read_json, write_json

@@ -54,8 +54,10 @@ def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[s
     for line, row in rows[1:]:
         where = f"{path}, line {line}"
         if len(row) != len(header):
-            raise UserError(f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; "
-                            "separate labels with ';'")  # fmt: skip
+            raise UserError(
+                f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; "
+                "separate labels with ';'"
+            )
         if as_list:
             chosen = [find_class(name, class_names, where) for name in row[1].split(";") if name.strip()]
         elif set(row[1:]) <= {"0", "1"}:
@@ -72,8 +74,10 @@ def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[s
                 raise UserError(f"{where}: picture '{row[0]}' has a row already; make it one row")
             found[match] = sorted(set(chosen))
     if not found:
-        raise UserError(f"{path}: none of its {len(rows) - 1} rows names a picture of the input; expected paths from the "
-                        f"input folder or file names, such as {pictures[0].relative}")  # fmt: skip
+        raise UserError(
+            f"{path}: none of its {len(rows) - 1} rows names a picture of the input; expected paths from the "
+            f"input folder or file names, such as {pictures[0].relative}"
+        )
     return found
 
 

@@ -92,8 +92,10 @@ class Result:
     def _repr_html_(self) -> str:
         """Picture, overlay and legend, in one piece of HTML that refers to nothing."""
         pictures = [data_uri(fit(picture, SHOWN_SIDE)) for picture in (self.image, np.asarray(self.overlay()))]
-        images = "".join(f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
-                         for uri, text in zip(pictures, ("picture", "its mask over it"), strict=True))  # fmt: skip
+        images = "".join(
+            f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
+            for uri, text in zip(pictures, ("picture", "its mask over it"), strict=True)
+        )
         names = " ".join(
             f'<span style="display:inline-block;width:1em;height:1em;background:rgb{colour}"></span> {html.escape(text)}'
             for text, colour in self._swatches()
@@ -131,6 +133,8 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         return np.array(image.convert("RGB"))
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise UserError(f"predict: expected a path, a Pillow picture or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
-                        f"{pixels.shape} {pixels.dtype}; convert it first")  # fmt: skip
+        raise UserError(
+            f"predict: expected a path, a Pillow picture or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
+            f"{pixels.shape} {pixels.dtype}; convert it first"
+        )
     return pixels

@@ -32,8 +32,10 @@ def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool =
             paths = without_own_output(paths, root, output)
         if not paths:
             depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
-            raise UserError(f"--input {source}: no pictures in this folder or of this pattern{depth}; expected files that end in "
-                            f"{', '.join(sorted(IMAGE_SUFFIXES))}")  # fmt: skip
+            raise UserError(
+                f"--input {source}: no pictures in this folder or of this pattern{depth}; expected files that end in "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
         roots.append(root.parent if paths == [root] else root)
         found |= {os.path.abspath(path): path for path in paths}
     base = os.path.commonpath([os.path.abspath(root) for root in roots])
@@ -76,8 +78,10 @@ def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
         return path, _in_folder(path, recursive)
     matches = _matches(source)
     if not matches:
-        raise UserError(f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
-                        f"{Path.cwd()}")  # fmt: skip
+        raise UserError(
+            f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
+            f"{Path.cwd()}"
+        )
     pictures = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
     pictures += [picture for match in matches if match.is_dir() for picture in _in_folder(match, recursive)]
     return _fixed_part(str(source)), list(dict.fromkeys(pictures))

@@ -101,8 +101,17 @@ def predict_video(
     values = ClassValues(output, predictor.class_names)
     target = output / VIDEOS / f"{name or source.stem}.mp4"
     record_path = output / DONE / VIDEOS / f"{target.name}.json"
-    fingerprint = digest([predictor.about["weights"], predictor.class_names, predictor.settings, identity(source), limit,
-                          OPACITY, QUALITY])  # fmt: skip
+    fingerprint = digest(
+        [
+            predictor.about["weights"],
+            predictor.class_names,
+            predictor.settings,
+            identity(source),
+            limit,
+            OPACITY,
+            QUALITY,
+        ]
+    )
     record = read_done(record_path, fingerprint)
     if record is not None and target.is_file():
         return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])
@@ -130,9 +139,15 @@ def _draw(
     seen: Counter[str] = Counter()
     with atomic_path(target) as temporary:
         writer = imageio.get_writer(
-            temporary, format="FFMPEG", fps=fps, codec="libx264", pixelformat="yuv420p", quality=QUALITY,
-            macro_block_size=1, output_params=ENCODING,
-        )  # fmt: skip
+            temporary,
+            format="FFMPEG",
+            fps=fps,
+            codec="libx264",
+            pixelformat="yuv420p",
+            quality=QUALITY,
+            macro_block_size=1,
+            output_params=ENCODING,
+        )
         try:
             for images in batches:
                 for image, prediction in zip(images, predictor.predict_many(images), strict=True):
@@ -177,5 +192,7 @@ def _batches(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarra
 
 
 def _no_video(source: Path, reason: str) -> str:
-    return (f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or convert "
-            "this one: ffmpeg -i FILE -c:v libx264 new.mp4")  # fmt: skip
+    return (
+        f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or convert "
+        "this one: ffmpeg -i FILE -c:v libx264 new.mp4"
+    )

@@ -57,8 +57,10 @@ class Comparison:
         lines += [f"{count} pictures, {DRAWS} draws of {count} with replacement", ""]
         lines.append(f"{'':18}{'A':>7}{'B':>7}{'B - A':>8}   {100 * LEVEL:.0f} % interval")
         for name, row in self.differences.items():
-            lines.append(f"{TITLES[name]:18}{100 * row.a:7.1f}{100 * row.b:7.1f}{100 * row.difference:+8.2f}   "
-                         f"{100 * row.low:+.2f} .. {100 * row.high:+.2f}")  # fmt: skip
+            lines.append(
+                f"{TITLES[name]:18}{100 * row.a:7.1f}{100 * row.b:7.1f}{100 * row.difference:+8.2f}   "
+                f"{100 * row.low:+.2f} .. {100 * row.high:+.2f}"
+            )
         return "\n".join([*lines, "", self.verdict()])
 
     def verdict(self) -> str:
@@ -67,23 +69,38 @@ class Comparison:
         if row.is_clear:
             better = "B" if row.low > 0 else "A"
             return f"{better} is better: the interval of the difference leaves out 0"
-        return (f"no difference can be told on these {count} pictures: the interval holds 0 (B is not above A in "
-                f"{100 * row.not_better:.0f} % of the draws)")  # fmt: skip
+        return (
+            f"no difference can be told on these {count} pictures: the interval holds 0 (B is not above A in "
+            f"{100 * row.not_better:.0f} % of the draws)"
+        )
 
     def figures(self) -> dict[str, Any]:
         """For `--json`; shares in 0..1."""
         rows = {
-            name: {"a": row.a, "b": row.b, "difference": row.difference, "low": row.low, "high": row.high,
-                   "not_better": row.not_better, "clear": row.is_clear}
+            name: {
+                "a": row.a,
+                "b": row.b,
+                "difference": row.difference,
+                "low": row.low,
+                "high": row.high,
+                "not_better": row.not_better,
+                "clear": row.is_clear,
+            }
             for name, row in self.differences.items()
-        }  # fmt: skip
+        }
         sides = {
             name: {"path": side.path, "kind": side.kind, "threshold": side.threshold}
             for name, side in (("a", self.a), ("b", self.b))
         }
         finite = {name: {key: _finite(value) for key, value in row.items()} for name, row in rows.items()}
-        return sides | {"n_images": len(self.a.counts), "draws": DRAWS, "level": LEVEL, "seed": 0, "differences": finite,
-                        "evaluated": self.said}  # fmt: skip
+        return sides | {
+            "n_images": len(self.a.counts),
+            "draws": DRAWS,
+            "level": LEVEL,
+            "seed": 0,
+            "differences": finite,
+            "evaluated": self.said,
+        }
 
 
 def compare(index: Index, a: str, b: str, cfg: Config, **said: Any) -> Comparison:
@@ -114,8 +131,10 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
     if (path / f"{name}.npz").is_file():
         return _seeds(index, path, source, cfg)
     what = "neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
-    raise UserError(f"--compare {source}: {what.format(name=name)}; expected a folder of masks, a folder of seeds, or a checkpoint, "
-                    "for the pictures of the list (--split names another)")  # fmt: skip
+    raise UserError(
+        f"--compare {source}: {what.format(name=name)}; expected a folder of masks, a folder of seeds, or a checkpoint, "
+        "for the pictures of the list (--split names another)"
+    )
 
 
 def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:

@@ -79,11 +79,16 @@ class Measurement:
                     + "".join(f"{_percent(row[key]):>8}" for key in ("iou", "over_activation", "under_activation"))
                 )
         at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
-        lines += ["", f"mIoU {_percent(self.matrix.miou())}{at}, over-activation {_percent(self.matrix.over_activation())}, "
-                  f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} pictures)"]  # fmt: skip
+        lines += [
+            "",
+            f"mIoU {_percent(self.matrix.miou())}{at}, over-activation {_percent(self.matrix.over_activation())}, "
+            f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} pictures)",
+        ]
         if self.threshold_best is not None:
-            lines.append(f"mIoU {_percent(self.best.miou())} at the best threshold {self.threshold_best:g}, over-activation "
-                         f"{_percent(self.best.over_activation())}, under-activation {_percent(self.best.under_activation())}")  # fmt: skip
+            lines.append(
+                f"mIoU {_percent(self.best.miou())} at the best threshold {self.threshold_best:g}, over-activation "
+                f"{_percent(self.best.over_activation())}, under-activation {_percent(self.best.under_activation())}"
+            )
             lines.append(
                 "curve: "
                 + "  ".join(
@@ -135,9 +140,14 @@ def measure_seeds(
     in_range = [(t, m) for t, m in curve if t <= HIGHEST_THRESHOLD]
     threshold_best = max(in_range, key=lambda point: point[1])[0]
     return Measurement(
-        {"kind": "seeds", "path": str(folder), **evaluated}, sweep.at(sweep.nearest(threshold)), index.class_names,
-        sweep.at(sweep.nearest(threshold_best)), threshold, threshold_best, in_range,
-    )  # fmt: skip
+        {"kind": "seeds", "path": str(folder), **evaluated},
+        sweep.at(sweep.nearest(threshold)),
+        index.class_names,
+        sweep.at(sweep.nearest(threshold_best)),
+        threshold,
+        threshold_best,
+        in_range,
+    )
 
 
 def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -> Measurement:

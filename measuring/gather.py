@@ -104,8 +104,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
-                        "of evaluate.py --json") from error  # fmt: skip
+        raise UserError(
+            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
+            "of evaluate.py --json"
+        ) from error
     if not rows:
         raise UserError(
             f"{file} holds no figures; expected a run folder with {REPORT}, or a file of evaluate.py --json"
@@ -117,8 +119,10 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
     one, two = ({"pictures": each["n_images"]} | each["evaluated"] for each in (row, other))
     for key in ("pictures", *MUST_AGREE):
         if one.get(key) != two.get(key):
-            raise UserError(f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
-                            f"{two.get(key)}; measure all of them the same way")  # fmt: skip
+            raise UserError(
+                f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
+                f"{two.get(key)}; measure all of them the same way"
+            )
 
 
 def table(gathered: dict[str, dict[str, Any]]) -> str:

@@ -126,9 +126,17 @@ def measure_ladder(index: Index, folder: Path, cfg: Config, **said: Any) -> dict
 def measure_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: Any) -> Measurement:
     """One folder of seeds that were made with `given` or `predicted` labels."""
     return measure_seeds(
-        index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers,
-        labels=labels, scales=list(cfg.cam.scales), flip=cfg.cam.flip, crf="none", **said,
-    )  # fmt: skip
+        index,
+        folder,
+        cfg.pseudo.threshold,
+        cfg.report.thresholds,
+        cfg.workers,
+        labels=labels,
+        scales=list(cfg.cam.scales),
+        flip=cfg.cam.flip,
+        crf="none",
+        **said,
+    )
 
 
 def measure_predictions(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:

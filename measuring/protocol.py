@@ -30,8 +30,22 @@ PUBLISHED = {  # kind of data -> list -> its pictures
 }
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
 UNKNOWN = "not known: the files lie in no run folder"
-CSV_COLUMNS = ("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "crf", "threshold", "miou",
-               "threshold_best", "miou_best", "over_activation", "under_activation")  # fmt: skip
+CSV_COLUMNS = (
+    "labels",
+    "list",
+    "n_images",
+    "backbone",
+    "weights",
+    "scales",
+    "flip",
+    "crf",
+    "threshold",
+    "miou",
+    "threshold_best",
+    "miou_best",
+    "over_activation",
+    "under_activation",
+)
 
 
 def said_of_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
@@ -119,8 +133,10 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
             continue  # this copy of the data has no such list
         if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
             return list_name, index
-    raise UserError(f"{folder} has not a file for each picture of list '{seed_list(cfg)}'; run the stages that are missing: python "
-                    f"train.py --config {folder.parent / RUN_SETTINGS}")  # fmt: skip
+    raise UserError(
+        f"{folder} has not a file for each picture of list '{seed_list(cfg)}'; run the stages that are missing: python "
+        f"train.py --config {folder.parent / RUN_SETTINGS}"
+    )
 
 
 def _is_fresh(folder: Path, index: Index) -> bool:

@@ -83,8 +83,10 @@ def no_truth(cfg: Config) -> str | None:
     if len(without) == len(index):
         return f"list '{cfg.data.val_list}' has no masks to measure against"
     if without:
-        return (f"{len(without)} of {len(index)} pictures of list '{cfg.data.val_list}' have no mask, first {without[0].image}; "
-                "add them, or make a list of the pictures that have one")  # fmt: skip
+        return (
+            f"{len(without)} of {len(index)} pictures of list '{cfg.data.val_list}' have no mask, first {without[0].image}; "
+            "add them, or make a list of the pictures that have one"
+        )
     return None
 
 
@@ -125,11 +127,15 @@ def write_report(
     write_text(run.path(REPORT_TABLE), table + "\n")
     draw_sheet(run, index, measured, cfg)
     shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
-    write_json(run.path(REPORT_PICTURES), {
-        "class_names": list(index.class_names), "pictures": len(index),
-        "shown": [index.records[number].name for number in shown],
-        "confusion": {title: row.best.counts.tolist() for title, row in measured.items()},
-    })  # fmt: skip
+    write_json(
+        run.path(REPORT_PICTURES),
+        {
+            "class_names": list(index.class_names),
+            "pictures": len(index),
+            "shown": [index.records[number].name for number in shown],
+            "confusion": {title: row.best.counts.tolist() for title, row in measured.items()},
+        },
+    )
     write_json(run.path(REPORT), figures_with_intervals(measured, counts))
     run.log(table)
 
@@ -198,9 +204,12 @@ def figures_with_intervals(rows: dict[str, Measurement], counts: dict[str, np.nd
         if labels in before:
             difference = compare_counts(counts[before[labels]], counts[title])["miou"]
             found[title]["gain"] = {
-                "over": before[labels], "miou": difference.difference, "low": difference.low, "high": difference.high,
+                "over": before[labels],
+                "miou": difference.difference,
+                "low": difference.low,
+                "high": difference.high,
                 "clear": bool(difference.is_clear),
-            }  # fmt: skip
+            }
         before[labels] = title
     return found
 

@@ -100,7 +100,7 @@ def write_report_page(
         pictures or gallery(cfg, run, figures if fresh else {}, measured),
         Section("Stages", stage_tables(stages, cfg, run)),
         Section("Settings", settings(cfg, about)),
-    ]  # fmt: skip
+    ]
     write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections, made_from)
 
 
@@ -124,18 +124,37 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
             text = f"{100 * gain['miou']:+.1f} ({100 * gain['low']:+.1f} .. {100 * gain['high']:+.1f})"
             told = "the interval leaves out 0" if gain["clear"] else "these pictures cannot tell: the interval holds 0"
             gained = Cell(text, gain["miou"], strong=gain["clear"], note=f"over {gain['over']}; {told}")
-        rows.append((
-            title, Cell(_percent(row["miou_best"]), row["miou_best"], strong=True),
-            Cell("") if low is None or high is None else Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low), gained,
-            _cell(row["over_activation_best"]), _cell(row["under_activation_best"]),
-            *(("", "") if row["threshold_best"] is None else (Cell(f"{row['threshold_best']:.2f}", row["threshold_best"]), _cell(row["miou"]))),
-        ))  # fmt: skip
+        rows.append(
+            (
+                title,
+                Cell(_percent(row["miou_best"]), row["miou_best"], strong=True),
+                Cell("") if low is None or high is None else Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low),
+                gained,
+                _cell(row["over_activation_best"]),
+                _cell(row["under_activation_best"]),
+                *(
+                    ("", "")
+                    if row["threshold_best"] is None
+                    else (Cell(f"{row['threshold_best']:.2f}", row["threshold_best"]), _cell(row["miou"]))
+                ),
+            )
+        )
     level = f"{100 * LEVEL:.0f} %"
-    header = ("", "mIoU", f"{level} interval", "over the line before", "over-activation", "under-activation", "best threshold",
-              "mIoU at the set threshold")  # fmt: skip
-    note = (f"In per cent. Intervals are of a bootstrap over pictures ({DRAWS} draws); the difference to the line before with the same "
-            "labels is paired, bold where its interval leaves out 0. Over-activation is the share of background pixels given a class, "
-            "under-activation the share of object pixels given background.")  # fmt: skip
+    header = (
+        "",
+        "mIoU",
+        f"{level} interval",
+        "over the line before",
+        "over-activation",
+        "under-activation",
+        "best threshold",
+        "mIoU at the set threshold",
+    )
+    note = (
+        f"In per cent. Intervals are of a bootstrap over pictures ({DRAWS} draws); the difference to the line before with the same "
+        "labels is paired, bold where its interval leaves out 0. Over-activation is the share of background pixels given a class, "
+        "under-activation the share of object pixels given background."
+    )
     return [
         Plots([interval_plot("mIoU", bars, f"mIoU in per cent, {level} intervals")]),
         Table("Ladder", header, rows, note),
@@ -202,10 +221,15 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
         rows = []
         for row in present:
             cells = [
-                Cell(f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else "", shares[row, column],
-                     shares[row, column], row == column, f"{names[row]} taken for {names[column]}: {100 * shares[row, column]:.1f} %")
+                Cell(
+                    f"{100 * shares[row, column]:.0f}" if shares[row, column] >= 0.005 else "",
+                    shares[row, column],
+                    shares[row, column],
+                    row == column,
+                    f"{names[row]} taken for {names[column]}: {100 * shares[row, column]:.1f} %",
+                )
                 for column in present
-            ]  # fmt: skip
+            ]
             rows.append((names[row], *cells))
         header = ("truth \\ mask", *(names[column] for column in present))
         tables.append(
@@ -274,7 +298,7 @@ def settings(cfg: Config, about: dict[str, Any]) -> list[Table | Text]:
         Table("Run", ("", ""), rows),
         Table("Settings other than the defaults", ("setting", "value"), changed),
         Text([to_yaml(cfg)], folded="All settings, as config.yaml of the run folder has them"),
-    ]  # fmt: skip
+    ]
 
 
 def _changes(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:

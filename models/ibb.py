@@ -137,9 +137,14 @@ class IterativeBackgroundBlur:
         fused = [n for n in first_stages(strides) if strides[n] >= self.gfm_min_stride and n < len(strides) - 1]
         compared = stages_of_strides(strides, self.prm_strides, "prm.strides") if self.prm else []
         return gather_evidence(
-            classifier, image, classes, scales=scales, flip=self.flip,
-            gradient_stages=fused if self.gfm else (), feature_stages=compared,
-        )  # fmt: skip
+            classifier,
+            image,
+            classes,
+            scales=scales,
+            flip=self.flip,
+            gradient_stages=fused if self.gfm else (),
+            feature_stages=compared,
+        )
 
     def _fuse(self, evidence: Evidence) -> Tensor:
         cam = normalise_maps(evidence.cam)
@@ -186,8 +191,10 @@ def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: st
         UserError: the backbone has none of that stride; the message names `setting`.
     """
     if missing := set(wanted) - set(strides):
-        raise UserError(f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
-                        f"choose from {', '.join(map(str, sorted(set(strides))))}")  # fmt: skip
+        raise UserError(
+            f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
+            f"choose from {', '.join(map(str, sorted(set(strides))))}"
+        )
     return [number for number in first_stages(strides) if strides[number] in wanted]
 
 

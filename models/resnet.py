@@ -48,8 +48,13 @@ class ResNet(Backbone):
     def frozen_parts(self, stride: int) -> list[nn.Module]:
         """Of stem and layers those up to that stride."""
         parts: list[tuple[int, nn.Module]] = [
-            (4, self.conv1), (4, self.bn1), (4, self.layer1), (8, self.layer2), (16, self.layer3), (16, self.layer4),
-        ]  # fmt: skip
+            (4, self.conv1),
+            (4, self.bn1),
+            (4, self.layer1),
+            (8, self.layer2),
+            (16, self.layer3),
+            (16, self.layer4),
+        ]
         return [module for reached, module in parts if reached <= stride]
 
 

@@ -58,8 +58,10 @@ def _create_features(name: str, pretrained: bool) -> nn.Module:
         try:
             return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
         except (OSError, ConnectionError) as error:
-            raise UserError(f"the ImageNet weights of timm/{name} could not be had ({type(error).__name__}); put them into the Hugging Face "
-                            f"cache where there is a network, set model.weights to none or to a file, or use model.backbone=efficientnet_lite0") from error  # fmt: skip
+            raise UserError(
+                f"the ImageNet weights of timm/{name} could not be had ({type(error).__name__}); put them into the Hugging Face "
+                f"cache where there is a network, set model.weights to none or to a file, or use model.backbone=efficientnet_lite0"
+            ) from error
 
     try:
         return create(output_stride=OUTPUT_STRIDE)

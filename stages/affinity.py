@@ -53,18 +53,33 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
     compute.network(network)
     require_network_space(run.folder, network)
     crop = RandomCrop(
-        settings.crop_size, network.backbone.mean, network.backbone.std,
-        scale_range=settings.scale_range, max_side=settings.max_side,
-    )  # fmt: skip
+        settings.crop_size,
+        network.backbone.mean,
+        network.backbone.std,
+        scale_range=settings.scale_range,
+        max_side=settings.max_side,
+    )
     schedule = Schedule(
-        settings.epochs, settings.lr, settings.lr * settings.lr_displacement_factor,
-        settings.momentum, settings.weight_decay, settings.poly_power,
-    )  # fmt: skip
+        settings.epochs,
+        settings.lr,
+        settings.lr * settings.lr_displacement_factor,
+        settings.momentum,
+        settings.weight_decay,
+        settings.poly_power,
+    )
     figures = train_network(
-        run, "affinity", network, network.displacement_branch, partial(pair_losses, radius=settings.radius),
-        TrainingPictures(index, crop, run.path(CONFIDENT)), TrainingSampler(len(index), settings.batch_size, cfg.seed),
-        schedule, compute, cfg.workers, cfg.seed,
-    )  # fmt: skip
+        run,
+        "affinity",
+        network,
+        network.displacement_branch,
+        partial(pair_losses, radius=settings.radius),
+        TrainingPictures(index, crop, run.path(CONFIDENT)),
+        TrainingSampler(len(index), settings.batch_size, cfg.seed),
+        schedule,
+        compute,
+        cfg.workers,
+        cfg.seed,
+    )
     if settings.displacement:
         _shift(network, index, cfg, compute)
     run.replace_output()
@@ -136,9 +151,12 @@ class _ConfidentLabels(Dataset):
         if len(seed.classes):
             refinement = refiner(self.kind, TEN_ITERATIONS, np.array(read_image(record.image)))
         return record.name, confident_labels(
-            upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes),
-            fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement,
-        )  # fmt: skip
+            upsample(torch.from_numpy(seed.maps), seed.size),
+            torch.from_numpy(seed.classes),
+            fg_threshold=settings.fg_threshold,
+            bg_threshold=settings.bg_threshold,
+            refiner=refinement,
+        )
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:

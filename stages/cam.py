@@ -32,18 +32,34 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     compute.network(classifier)
     require_network_space(run.folder, classifier)
     crop = RandomCrop(
-        cfg.cam.crop_size, classifier.backbone.mean, classifier.backbone.std,
-        resize_long=cfg.cam.resize_long, color_jitter=cfg.cam.color_jitter,
-    )  # fmt: skip
+        cfg.cam.crop_size,
+        classifier.backbone.mean,
+        classifier.backbone.std,
+        resize_long=cfg.cam.resize_long,
+        color_jitter=cfg.cam.color_jitter,
+    )
     schedule = Schedule(
-        cfg.cam.epochs, cfg.cam.lr, cfg.cam.lr * cfg.cam.lr_head_factor,
-        cfg.cam.momentum, cfg.cam.weight_decay, cfg.cam.poly_power,
-    )  # fmt: skip
+        cfg.cam.epochs,
+        cfg.cam.lr,
+        cfg.cam.lr * cfg.cam.lr_head_factor,
+        cfg.cam.momentum,
+        cfg.cam.weight_decay,
+        cfg.cam.poly_power,
+    )
     sampler = TrainingSampler(len(index), cfg.cam.batch_size, cfg.seed)
     figures = train_network(
-        run, "cam", classifier, classifier.classifier, classification_losses, TrainingPictures(index, crop), sampler,
-        schedule, compute, cfg.workers, cfg.seed,
-    )  # fmt: skip
+        run,
+        "cam",
+        classifier,
+        classifier.classifier,
+        classification_losses,
+        TrainingPictures(index, crop),
+        sampler,
+        schedule,
+        compute,
+        cfg.workers,
+        cfg.seed,
+    )
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}

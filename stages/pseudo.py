@@ -70,6 +70,11 @@ class _Masks(Dataset):
         if self.settings.refine != "none" and len(seed.classes):
             refinement = refiner(self.settings.refine, self.settings, np.array(read_image(record.image)))
         return record.name, pseudo_mask(
-            maps, torch.from_numpy(seed.classes), background=self.settings.background, threshold=self.settings.threshold,
-            power=self.settings.power, ignore_band=self.settings.ignore_band, refiner=refinement,
-        )  # fmt: skip
+            maps,
+            torch.from_numpy(seed.classes),
+            background=self.settings.background,
+            threshold=self.settings.threshold,
+            power=self.settings.power,
+            ignore_band=self.settings.ignore_band,
+            refiner=refinement,
+        )

@@ -32,18 +32,35 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     compute.network(segmenter)
     require_network_space(run.folder, segmenter)
     crop = RandomCrop(
-        settings.crop_size, segmenter.backbone.mean, segmenter.backbone.std,
-        scale_range=settings.scale_range, color_jitter=settings.color_jitter, max_side=settings.max_side,
-    )  # fmt: skip
+        settings.crop_size,
+        segmenter.backbone.mean,
+        segmenter.backbone.std,
+        scale_range=settings.scale_range,
+        color_jitter=settings.color_jitter,
+        max_side=settings.max_side,
+    )
     schedule = Schedule(
-        settings.epochs, settings.lr, settings.lr * settings.lr_head_factor,
-        settings.momentum, settings.weight_decay, settings.poly_power,
-    )  # fmt: skip
+        settings.epochs,
+        settings.lr,
+        settings.lr * settings.lr_head_factor,
+        settings.momentum,
+        settings.weight_decay,
+        settings.poly_power,
+    )
     sampler = TrainingSampler(len(index), settings.batch_size, cfg.seed)
     figures = train_network(
-        run, "segment", segmenter, segmenter.head, mask_losses, TrainingPictures(index, crop, run.path(PSEUDO)), sampler,
-        schedule, compute, cfg.workers, cfg.seed,
-    )  # fmt: skip
+        run,
+        "segment",
+        segmenter,
+        segmenter.head,
+        mask_losses,
+        TrainingPictures(index, crop, run.path(PSEUDO)),
+        sampler,
+        schedule,
+        compute,
+        cfg.workers,
+        cfg.seed,
+    )
     run.replace_output()
     save_network(run.path(SEGMENTER), "segmenter", segmenter, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}

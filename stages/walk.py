@@ -144,15 +144,30 @@ def _open_features(cfg: Config, run: Run) -> tuple[Classifier, Walk]:
 
 
 WALKS = {
-    "learned": WalkKind(_open_learned, (
-        "affinity.max_side", "affinity.crop_size", "affinity.walk_radius", "affinity.beta", "affinity.exp_times",
-        "affinity.walk_background",
-    )),
-    "features": WalkKind(_open_features, (
-        "affinity.max_side", "cam.scales", "cam.flip", "affinity.feature_strides", "affinity.feature_power", "affinity.feature_steps",
-        "affinity.feature_keep",
-    )),
-}  # fmt: skip
+    "learned": WalkKind(
+        _open_learned,
+        (
+            "affinity.max_side",
+            "affinity.crop_size",
+            "affinity.walk_radius",
+            "affinity.beta",
+            "affinity.exp_times",
+            "affinity.walk_background",
+        ),
+    ),
+    "features": WalkKind(
+        _open_features,
+        (
+            "affinity.max_side",
+            "cam.scales",
+            "cam.flip",
+            "affinity.feature_strides",
+            "affinity.feature_power",
+            "affinity.feature_steps",
+            "affinity.feature_keep",
+        ),
+    ),
+}
 
 
 def walk_reads(cfg: Config) -> tuple[str, ...]:

@@ -9,17 +9,86 @@ from hypothesis import strategies as st
 
 # What readers trip over: numbers out of range, ways out of a folder, ends of text, what looks like another thing.
 TOKENS = (
-    b"", b"\0", b"\n", b"\r", b",", b";", b"'", b'"', b"{", b"}", b"[", b"]", b":", b"#", b"&a ", b"*a", b"<<: ", b"!!python/object/apply:os.system ",
-    b"../", b"..\\", b"/etc/passwd", b"C:\\", b"CON", b".", b"/", b"x" * 300, b"nan", b"inf", b"-1", b"0", b"1e999", b"9" * 5000, b"0x" + b"f" * 5000,
-    b"1:99", b"2020-13-45", b"null", b"true", b"~", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\\ud800", b"\\u0000", b"\\x1b[2J",
-    b"<!DOCTYPE a [<!ENTITY b 'c'>]>", b"&b;", b"<a>" * 50, b"[" * 3000, b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\0\0\0",
-)  # fmt: skip
+    b"",
+    b"\0",
+    b"\n",
+    b"\r",
+    b",",
+    b";",
+    b"'",
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b":",
+    b"#",
+    b"&a ",
+    b"*a",
+    b"<<: ",
+    b"!!python/object/apply:os.system ",
+    b"../",
+    b"..\\",
+    b"/etc/passwd",
+    b"C:\\",
+    b"CON",
+    b".",
+    b"/",
+    b"x" * 300,
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"9" * 5000,
+    b"0x" + b"f" * 5000,
+    b"1:99",
+    b"2020-13-45",
+    b"null",
+    b"true",
+    b"~",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"\xf0\x9f\x98\x80",
+    b"\\ud800",
+    b"\\u0000",
+    b"\\x1b[2J",
+    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    b"&b;",
+    b"<a>" * 50,
+    b"[" * 3000,
+    b"\x7f\xff\xff\xff",
+    b"\xff\xff\xff\xff",
+    b"\x80\0\0\0",
+)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
-    | st.sampled_from([10**30, -(10**30), 2**31, 2**63, 1e308, "../x", "/x", "a\0b", "\ud800", "x" * 300, "con", "", "NaN", "a/../../b"]),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(
+        [
+            10**30,
+            -(10**30),
+            2**31,
+            2**63,
+            1e308,
+            "../x",
+            "/x",
+            "a\0b",
+            "\ud800",
+            "x" * 300,
+            "con",
+            "",
+            "NaN",
+            "a/../../b",
+        ]
+    ),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @st.composite

@@ -120,8 +120,18 @@ def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
         "return [...document.querySelectorAll('dialog figcaption')].map((caption) => caption.firstChild.textContent.split(',')[0])"
     )
     assert captions == [
-        "picture", "truth", "CAM map", "CAM", "blur", "blur", "seed map", "seed", "pseudo mask", "prediction", "errors",
-    ]  # fmt: skip
+        "picture",
+        "truth",
+        "CAM map",
+        "CAM",
+        "blur",
+        "blur",
+        "seed map",
+        "seed",
+        "pseudo mask",
+        "prediction",
+        "errors",
+    ]
     assert len(texts(browser, "dialog figure")) == 11
     first = texts(browser, "#viewer-title")
     press(browser, "ARROW_RIGHT")

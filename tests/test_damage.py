@@ -43,16 +43,30 @@ def project(finished, tmp_path) -> Path:
     [
         (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "cut", AGAIN),
         (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "zeroed", AGAIN),
-        (["run/ladder/cam/val_0001.npz", "run/report.json", "best_model.pth", "run/seeds/train_0002.npz", "run/seeds/.fingerprint"], "emptied", AGAIN),
+        (
+            [
+                "run/ladder/cam/val_0001.npz",
+                "run/report.json",
+                "best_model.pth",
+                "run/seeds/train_0002.npz",
+                "run/seeds/.fingerprint",
+            ],
+            "emptied",
+            AGAIN,
+        ),
         (["run/report_pictures.json", "run/run.json", "run/config.yaml", "run/.lock"], "cut", AGAIN),
         (["run/classifier.pth", "run/segmenter.pth"], "cut", AGAIN),
         (["run/affinity.pth", "run/confident/train_0001.png"], "zeroed", AGAIN),
-        (["run/report.json", "run/predictions/given/val_0001.png", "run/ladder_walked/given/val_0001.npz"], "cut", AGAIN),
+        (
+            ["run/report.json", "run/predictions/given/val_0001.png", "run/ladder_walked/given/val_0001.npz"],
+            "cut",
+            AGAIN,
+        ),
         (["data/shapes/shapes.json"], "cut", AGAIN),
         (["run/stages.json"], "cut", "stages.json cannot be read"),
         (["run/stages.json"], "emptied", "delete it to run all stages of this folder again"),
     ],
-)  # fmt: skip
+)
 def test_a_damaged_run(finished, project, paths, damage, expected):
     for path in paths:
         content = (project / path).read_bytes()
@@ -99,7 +113,7 @@ def test_the_last_line_of_the_numbers_may_be_cut_off(finished, project):
 @pytest.mark.parametrize(
     ("path", "option"),
     [("seeds/train_0001.npz", "--seeds"), ("pseudo/train_0001.png", "--masks")],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_is_measured_and_damaged_is_named(project, path, option, damage):
     damaged = project / "run" / path
@@ -113,8 +127,10 @@ def test_what_is_measured_and_damaged_is_named(project, path, option, damage):
 def test_a_damaged_network_is_named(project, name):
     path = project / "run" / name
     path.write_bytes(DAMAGES["cut"](path.read_bytes()))
-    for ended in (call("evaluate", "--model_path", path), call("infer", "--input", project / "data", "--model_path", path,
-                                                               "--output", project / "out")):  # fmt: skip
+    for ended in (
+        call("evaluate", "--model_path", path),
+        call("infer", "--input", project / "data", "--model_path", path, "--output", project / "out"),
+    ):
         assert (ended.code, str(path) in ended.err) == (2, True), ended.err
 
 

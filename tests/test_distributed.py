@@ -141,9 +141,16 @@ def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("arguments", [["--seeds", "run/seeds", "--split", "train"], ["--masks", "run/pseudo", "--split", "train"],
-                                       ["--compare", "run/ladder/cam", "run/ladder/ibb"], ["--model_path", "run/segmenter.pth"]],
-                         ids=lambda words: words[0])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--seeds", "run/seeds", "--split", "train"],
+        ["--masks", "run/pseudo", "--split", "train"],
+        ["--compare", "run/ladder/cam", "run/ladder/ibb"],
+        ["--model_path", "run/segmenter.pth"],
+    ],
+    ids=lambda words: words[0],
+)
 def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
     words = [str(one.folder / word) if word.startswith("run/") else word for word in arguments]
     alone = call("evaluate", *one.arguments("--json", tmp_path / "one.json", *words))
@@ -169,8 +176,26 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     (source / "broken.jpg").write_bytes(b"no picture")
     path = network if network == "imagenet" else str(one.run / network)
     for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
-        words = ["--input", source, "--model_path", path, "--device", "cpu", "--output", output, "--export", "maps", "--limit", "7",
-                 "--set", "cam.scales=[1.0]", "--set", "ibb.iterations=1", "--set", "pseudo.refine=none"]  # fmt: skip
+        words = [
+            "--input",
+            source,
+            "--model_path",
+            path,
+            "--device",
+            "cpu",
+            "--output",
+            output,
+            "--export",
+            "maps",
+            "--limit",
+            "7",
+            "--set",
+            "cam.scales=[1.0]",
+            "--set",
+            "ibb.iterations=1",
+            "--set",
+            "pseudo.refine=none",
+        ]
         if count == 1:
             assert call("infer", *words).code == 0
         else:
@@ -214,10 +239,23 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
 
 
 def start_torchrun(project: Project, *arguments: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py",
-               *project.arguments(*arguments)]  # fmt: skip
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node=2",
+        "train.py",
+        *project.arguments(*arguments),
+    ]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
 
 
 def wait_for(found, process: subprocess.Popen, seconds: float = PATIENCE) -> None:

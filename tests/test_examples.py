@@ -22,9 +22,13 @@ def test_there_is_a_test_for_each_example():
 def tour(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("elsewhere")
     ended = subprocess.run(
-        [sys.executable, ROOT / "examples/tour.py", "tour"], cwd=folder, capture_output=True, text=True, check=False,
+        [sys.executable, ROOT / "examples/tour.py", "tour"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return folder / "tour", ended.stdout
 

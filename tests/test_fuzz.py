@@ -71,7 +71,7 @@ def fuzz(*strategies: st.SearchStrategy) -> Callable:
     ]
     return lambda test: settings(
         max_examples=INPUTS, deadline=None, derandomize=True, database=None, suppress_health_check=quiet
-    )(given(*strategies)(test))  # fmt: skip
+    )(given(*strategies)(test))
 
 
 def tried(read: Callable[[], Any]) -> Any:
@@ -112,10 +112,39 @@ def bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 # Names under `in/`; a file of another name was written by what should only read.
 KNOWN = {
-    "labels.csv", "labels.json", "image_labels.csv", "cls_labels.npy", "list.txt", "a.jpg", "b.jpg", "c.png", "p0.jpg", "p1.jpg", "p0.xml", "p1.xml", "cat",
-    "JPEGImages", "ImageSets", "Segmentation", "Annotations", "annotations", "val", "instances_val.json", "input", "a.npz", "a.pth", "a.png", "b.png",
-    "predictions.json", "classes.json", "masks", "config.yaml", "b.json", "a.json", "a b.jpg",
-}  # fmt: skip
+    "labels.csv",
+    "labels.json",
+    "image_labels.csv",
+    "cls_labels.npy",
+    "list.txt",
+    "a.jpg",
+    "b.jpg",
+    "c.png",
+    "p0.jpg",
+    "p1.jpg",
+    "p0.xml",
+    "p1.xml",
+    "cat",
+    "JPEGImages",
+    "ImageSets",
+    "Segmentation",
+    "Annotations",
+    "annotations",
+    "val",
+    "instances_val.json",
+    "input",
+    "a.npz",
+    "a.pth",
+    "a.png",
+    "b.png",
+    "predictions.json",
+    "classes.json",
+    "masks",
+    "config.yaml",
+    "b.json",
+    "a.json",
+    "a b.jpg",
+}
 
 
 def put(path: Path, content: bytes) -> Path:
@@ -273,14 +302,24 @@ def test_arrays_of_labels(tmp_path, content):
 
 
 COCO = {
-    "images": [{"id": 7, "file_name": "a b.jpg", "height": 6, "width": 8}, {"id": 9, "file_name": "b.jpg", "height": 6, "width": 8}],
+    "images": [
+        {"id": 7, "file_name": "a b.jpg", "height": 6, "width": 8},
+        {"id": 9, "file_name": "b.jpg", "height": 6, "width": 8},
+    ],
     "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 90, "area": 4, "bbox": [0, 0, 2, 2], "segmentation": [[0, 0, 2, 0, 2, 2]]},
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 90,
+            "area": 4,
+            "bbox": [0, 0, 2, 2],
+            "segmentation": [[0, 0, 2, 0, 2, 2]],
+        },
         {"id": 2, "image_id": 9, "category_id": 3, "iscrowd": 1, "segmentation": {"size": [6, 8], "counts": [40, 8]}},
         {"id": 3, "image_id": 9, "category_id": 3, "segmentation": {"size": [6, 8], "counts": "X18"}},
     ],
-}  # fmt: skip
+}
 
 
 @fuzz(changed_json(COCO), st.booleans())
@@ -350,7 +389,7 @@ ARRAYS = st.builds(
     lambda shape, kind: np.zeros(shape, kind),
     st.lists(st.sampled_from([0, 1, 2, 3, 13]), max_size=4).map(tuple),
     st.sampled_from(["u1", "i8", "f4", "f8", "?", "U3", "S2", "M8[s]", "u1,i4", "c8"]),
-) | st.lists(st.integers(-(2**40), 2**62) | st.sampled_from([0, 1, 9, 13, 35, 50]), max_size=3).map(np.array)  # fmt: skip
+) | st.lists(st.integers(-(2**40), 2**62) | st.sampled_from([0, 1, 9, 13, 35, 50]), max_size=3).map(np.array)
 
 
 def seed_file() -> bytes:
@@ -414,13 +453,22 @@ def test_checkpoints(tmp_path, checkpoint, data):
 
 REPORT = {
     "pictures": [
-        {"picture": "a.jpg", "mask": "masks/a.png", "overlay": "overlays/a.jpg", "width": 8, "height": 6, "labels": "predicted",
-         "classes": [{"name": "cat", "value": 1, "score": 0.5, "pixels": 24, "share": 0.5}], "background_share": 0.5, "unsure_share": 0.0},
+        {
+            "picture": "a.jpg",
+            "mask": "masks/a.png",
+            "overlay": "overlays/a.jpg",
+            "width": 8,
+            "height": 6,
+            "labels": "predicted",
+            "classes": [{"name": "cat", "value": 1, "score": 0.5, "pixels": 24, "share": 0.5}],
+            "background_share": 0.5,
+            "unsure_share": 0.0,
+        },
         {"picture": "b.jpg", "mask": "masks/b.png", "classes": []},
     ],
     "unreadable": [],
     "network": {"kind": "classifier"},
-}  # fmt: skip
+}
 VALUES_OF_CLASSES = {"background": 0, "unsure": 255, "classes": [{"value": 1, "name": "cat", "colour": [1, 2, 3]}]}
 
 
@@ -455,9 +503,15 @@ def test_notes_of_what_is_done(tmp_path, data):
 
 
 RECORD = {
-    "cam": {"fingerprint": "a", "finished": 1767225600.0, "seconds": 3.5, "peak_memory_mb": {"memory": 300}, "result": {"loss": 0.5}},
+    "cam": {
+        "fingerprint": "a",
+        "finished": 1767225600.0,
+        "seconds": 3.5,
+        "peak_memory_mb": {"memory": 300},
+        "result": {"loss": 0.5},
+    },
     "seeds": {"fingerprint": "b", "finished": 1767225700.0, "seconds": 1, "peak_memory_mb": {}, "result": {}},
-}  # fmt: skip
+}
 ABOUT = {
     "command": ["train.py"],
     "started": "2026-01-01T00:00:00",
@@ -479,9 +533,14 @@ def test_records_of_a_run(tmp_path, stages_json, about, first):
 
 
 FIGURES = {
-    "evaluated": {"kind": "masks", "labels": "given", "list": "val"}, "n_images": 3, "miou": 0.5, "miou_best": 0.5, "over_activation": 0.1,
-    "under_activation": 0.2, "per_class": {"cat": {"iou": 0.5}, "dog": {"iou": None}},
-}  # fmt: skip
+    "evaluated": {"kind": "masks", "labels": "given", "list": "val"},
+    "n_images": 3,
+    "miou": 0.5,
+    "miou_best": 0.5,
+    "over_activation": 0.1,
+    "under_activation": 0.2,
+    "per_class": {"cat": {"iou": 0.5}, "dog": {"iou": None}},
+}
 
 
 @fuzz(changed_json(FIGURES))

@@ -59,8 +59,19 @@ def train(folder: Path, compute: Compute) -> tuple[dict[str, float], nn.Module]:
     run = Run(load_config(None, overrides=[f"run={folder}"]))
     run.fingerprint = "f"
     network = compute.network(segmenter())
-    figures = train_network(run, "toy", network, network.head, losses, Blotches(), TrainingSampler(8, 4, seed=0),
-                            Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9), compute, 0, seed=0)  # fmt: skip
+    figures = train_network(
+        run,
+        "toy",
+        network,
+        network.head,
+        losses,
+        Blotches(),
+        TrainingSampler(8, 4, seed=0),
+        Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9),
+        compute,
+        0,
+        seed=0,
+    )
     return figures, network
 
 

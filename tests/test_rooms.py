@@ -68,7 +68,10 @@ def test_every_import_of_the_project_leads_to_a_file():
         if path.relative_to(ROOT).parts[0] in {*ROOMS, *OUTSIDE} or path.parent == ROOT:
             for name in imports(path):
                 place = ROOT / name.replace(".", "/")
-                assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() or place.is_dir(), (path, name)  # fmt: skip
+                assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file() or place.is_dir(), (
+                    path,
+                    name,
+                )
 
 
 def test_every_folder_of_code_is_a_room():

@@ -123,9 +123,20 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
 # Evaluation
 
 KEYS = {
-    "miou", "threshold", "miou_best", "threshold_best", "over_activation", "under_activation", "over_activation_best",
-    "under_activation_best", "per_class", "n_images", "ignored_predictions", "curve", "evaluated",
-}  # fmt: skip
+    "miou",
+    "threshold",
+    "miou_best",
+    "threshold_best",
+    "over_activation",
+    "under_activation",
+    "over_activation_best",
+    "under_activation_best",
+    "per_class",
+    "n_images",
+    "ignored_predictions",
+    "curve",
+    "evaluated",
+}
 
 
 def test_a_network_is_measured_with_given_and_predicted_labels(finished):
@@ -285,8 +296,9 @@ def test_folders_that_do_not_fit_are_a_users_matter(finished, tmp_path):
 
 
 def test_from_the_shell_there_is_no_traceback():
-    ended = subprocess.run([sys.executable, "train.py", "--set", "cam.epoch=3"],
-                           cwd=ROOT, capture_output=True, text=True, check=False)  # fmt: skip
+    ended = subprocess.run(
+        [sys.executable, "train.py", "--set", "cam.epoch=3"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.startswith("error: --set cam.epoch=3: unknown setting 'cam.epoch'")

@@ -23,9 +23,21 @@ VERSION = 1
 
 # What torch raises for files whose bytes are wrong, or that hold what it refuses.
 DAMAGED_WEIGHTS = (
-    OSError, RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError, AssertionError, struct.error,
-    pickle.UnpicklingError, OverflowError, MemoryError, RecursionError, zipfile.BadZipFile,
-)  # fmt: skip
+    OSError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    struct.error,
+    pickle.UnpicklingError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True)

@@ -286,8 +286,10 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
 
 def to_dict(cfg: Any) -> dict[str, Any]:
     """Plain nested dictionaries and lists of a configuration or one section of it."""
-    return {name: list(value) if isinstance(value, tuple) else to_dict(value) if dataclasses.is_dataclass(value) else value
-            for name, value in ((f.name, getattr(cfg, f.name)) for f in dataclasses.fields(cfg))}  # fmt: skip
+    return {
+        name: list(value) if isinstance(value, tuple) else to_dict(value) if dataclasses.is_dataclass(value) else value
+        for name, value in ((f.name, getattr(cfg, f.name)) for f in dataclasses.fields(cfg))
+    }
 
 
 def to_yaml(cfg: Config) -> str:

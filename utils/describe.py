@@ -24,8 +24,12 @@ SHOWN = 6  # names of entries of a file that nobody knows
 WRAPPERS = ("state_dict", "model_state_dict", "model", "state", "network")  # under which programs keep the weights
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # entries that are no parameters
 RESNET_DEPTHS = {  # (blocks of layer3, whether they are bottlenecks) -> depth
-    (2, False): 18, (6, False): 34, (6, True): 50, (23, True): 101, (36, True): 152,
-}  # fmt: skip
+    (2, False): 18,
+    (6, False): 34,
+    (6, True): 50,
+    (23, True): 101,
+    (36, True): 152,
+}
 IRN_CAM, IRN_AFFINITY = "IRN's CAM network (res50_cam.pth)", "IRN's affinity network (res50_irn.pth)"
 FITS = "; model.weights takes it"
 Lines = list[tuple[str, str]]
@@ -43,7 +47,11 @@ def describe(path: str | Path) -> Lines:
         return [size, *_ours(to_checkpoint(content, path))]
     if isinstance(content, dict) and {"fingerprint", "step", "network", "optimizer"} <= set(content):
         state = content["network"]
-        return [size, ("kind", f"a training that was stopped after {content['step']} steps; train.py goes on from it"), *_counts(state)]  # fmt: skip
+        return [
+            size,
+            ("kind", f"a training that was stopped after {content['step']} steps; train.py goes on from it"),
+            *_counts(state),
+        ]
     state = _unwrap(content)
     if not state:
         raise UserError(
@@ -143,16 +151,26 @@ KNOWN: tuple[tuple[tuple[str, ...], Callable[[dict[str, Tensor]], str]], ...] = 
         ("backbone.layer1.", "classifier.0."),
         lambda state: f"torchvision's segmentation network on {_resnet(state, 'backbone.')}",
     ),
-    (("backbone.", "classifier."), lambda state: f"the bare state of an IBBNet classifier{_head(state, 'classifier.weight')}"),
-    (("conv1.", "layer1.", "layer4."), lambda state: f"torchvision's {_resnet(state)}{_head(state, 'fc.weight')}{_fits(state)}"),
+    (
+        ("backbone.", "classifier."),
+        lambda state: f"the bare state of an IBBNet classifier{_head(state, 'classifier.weight')}",
+    ),
+    (
+        ("conv1.", "layer1.", "layer4."),
+        lambda state: f"torchvision's {_resnet(state)}{_head(state, 'fc.weight')}{_fits(state)}",
+    ),
     (("_conv_stem.", "_blocks."), lambda state: f"an EfficientNet of efficientnet_pytorch{_head(state, '_fc.weight')}"),
     (("conv_stem.", "blocks."), lambda state: f"timm's EfficientNet or MobileNet{_head(state, 'classifier.weight')}"),
     (("patch_embed.", "blocks."), lambda state: f"timm's vision transformer{_head(state, 'head.weight')}"),
-)  # fmt: skip
+)
 
 
 def _type_of(content: Any) -> str:
-    return f"a {type(content).__name__}" if not isinstance(content, dict) else f"a dictionary of {', '.join(map(str, list(content)[:4])) or 'nothing'}"  # fmt: skip
+    return (
+        f"a {type(content).__name__}"
+        if not isinstance(content, dict)
+        else f"a dictionary of {', '.join(map(str, list(content)[:4])) or 'nothing'}"
+    )
 
 
 def main() -> None:

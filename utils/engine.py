@@ -82,8 +82,11 @@ class _Compiled:
             return self.call(*inputs)
         except self.failure as error:
             reason = str(error).strip().splitlines()[0][:200]
-            logger.warning("compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
-                           "without this line", reason)  # fmt: skip
+            logger.warning(
+                "compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
+                "without this line",
+                reason,
+            )
             self.call = self.network
             return self.network(*inputs)
 
@@ -229,8 +232,10 @@ def train_network(
 def _split(sampler: ResumableSampler, stage: str) -> None:
     """Give this process its part of each batch."""
     if sampler.batch_size < world_size():
-        raise UserError(f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
-                        f"which needs one; raise {stage}.batch_size, or start fewer processes")  # fmt: skip
+        raise UserError(
+            f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
+            f"which needs one; raise {stage}.batch_size, or start fewer processes"
+        )
     sampler.split(rank(), world_size())
 
 
@@ -303,8 +308,10 @@ def _record_epoch(
 ) -> None:
     """Note an epoch's losses, or refuse them where they are no numbers."""
     if not means["loss"] < float("inf"):
-        raise UserError(f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
-                        f"lower {stage}.lr, which is {schedule.lr}")  # fmt: skip
+        raise UserError(
+            f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
+            f"lower {stage}.lr, which is {schedule.lr}"
+        )
     run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
     run.log(f"{stage:9} epoch {epoch}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")

@@ -70,8 +70,10 @@ def _take(descriptor: int, folder: Path, option: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UserError(f"{folder} is being written by {_holder(descriptor)}; wait until that has ended, stop it there, or name another "
-                        f"folder with {option}") from None  # fmt: skip
+        raise UserError(
+            f"{folder} is being written by {_holder(descriptor)}; wait until that has ended, stop it there, or name another "
+            f"folder with {option}"
+        ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             raise

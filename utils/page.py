@@ -181,15 +181,31 @@ def write_page(
     scored = (
         {layer.name for item in gallery.items for layer in item.layers if layer.score is not None} if gallery else set()
     )
-    write_text(path, _template("page.html").render(
-        title=title, intro=intro, sections=shown, made_from=made_from, gallery=gallery, layers=names, scored=bool(scored),
-        classes=sorted({name for item in gallery.items for name in item.classes}) if gallery else [],
-        data=_json(_gallery_data(gallery, names)) if gallery else "", opacity=round(100 * OPACITY),
-        style=Markup(_source("style.css")), script=Markup(script), digest=_digest(script),
-        ramp=", ".join(_css(colour) for colour in HEAT),
-        keys=[Markup(f'<svg class="key s{n}" viewBox="0 0 34 12"><polyline points="1,6 33,6"/>{marker(n, 17, 6)}</svg>')
-              for n in range(STYLES)],
-    ))  # fmt: skip
+    write_text(
+        path,
+        _template("page.html").render(
+            title=title,
+            intro=intro,
+            sections=shown,
+            made_from=made_from,
+            gallery=gallery,
+            layers=names,
+            scored=bool(scored),
+            classes=sorted({name for item in gallery.items for name in item.classes}) if gallery else [],
+            data=_json(_gallery_data(gallery, names)) if gallery else "",
+            opacity=round(100 * OPACITY),
+            style=Markup(_source("style.css")),
+            script=Markup(script),
+            digest=_digest(script),
+            ramp=", ".join(_css(colour) for colour in HEAT),
+            keys=[
+                Markup(
+                    f'<svg class="key s{n}" viewBox="0 0 34 12"><polyline points="1,6 33,6"/>{marker(n, 17, 6)}</svg>'
+                )
+                for n in range(STYLES)
+            ],
+        ),
+    )
 
 
 def page_made_from(path: str | Path) -> str:
@@ -269,25 +285,32 @@ def _gallery_data(gallery: Gallery, names: Sequence[str]) -> dict[str, Any]:
     """What page.js reads; short keys, because there are thousands of them."""
     items = [
         {
-            "title": printable(item.title), "uri": item.uri, "h": item.size[0], "w": item.size[1],
-            "classes": [printable(name) for name in item.classes], "note": printable(item.note),
+            "title": printable(item.title),
+            "uri": item.uri,
+            "h": item.size[0],
+            "w": item.size[1],
+            "classes": [printable(name) for name in item.classes],
+            "note": printable(item.note),
             "details": [[printable(name), _css(colour), printable(text)] for name, colour, text in item.details],
             "links": [[printable(text), _address(target)] for text, target in item.links],
             "layers": [_layer_data(layer) for layer in item.layers],
         }
         for item in gallery.items
-    ]  # fmt: skip
+    ]
     return {"items": items, "layers": [printable(name) for name in names]}
 
 
 def _layer_data(layer: Layer) -> dict[str, Any]:
     return {
-        "name": printable(layer.name), "uri": layer.uri, "over": layer.over, "ramp": layer.ramp,
+        "name": printable(layer.name),
+        "uri": layer.uri,
+        "over": layer.over,
+        "ramp": layer.ramp,
         "swatches": [[printable(name), _css(colour)] for name, colour in layer.swatches],
         "places": [[printable(name), round(100 * x, 1), round(100 * y, 1)] for name, x, y in layer.places],
         "score": _rounded(layer.score),
         "by": {printable(name): _rounded(value) for name, value in layer.by_class.items()},
-    }  # fmt: skip
+    }
 
 
 def _rounded(value: float | None) -> float | None:
@@ -322,10 +345,13 @@ def _source(name: str) -> str:
 @cache
 def _template(name: str) -> Any:
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
         finalize=lambda value: printable(value) if type(value) is str else value,
-    )  # fmt: skip
+    )
     environment.filters["css_id"] = lambda title: "-".join(
         "".join(c if c.isalnum() else " " for c in title).lower().split()
     )

@@ -91,8 +91,10 @@ def run_stages(
             # What it made stands for it, be it stale: the stages asked for work on what is there.
             fingerprints[stage.name] = run.stages.get(stage.name, {}).get("fingerprint", "")
         elif missing:
-            raise UserError(f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
-                            f"--stages {missing[0]},{stage.name}")  # fmt: skip
+            raise UserError(
+                f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {run.folder}; add it: "
+                f"--stages {missing[0]},{stage.name}"
+            )
         else:
             fingerprints[stage.name] = _bring_up_to_date(stage, cfg, run, fingerprints, after)
     if is_main():

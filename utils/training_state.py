@@ -38,8 +38,10 @@ class TrainingState:
         content = self._read()
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:
-            raise UserError(f"processes find different states {self.path} to go on from; the run folder must be one folder for all of "
-                            "them: on several machines give one that they share with --run")  # fmt: skip
+            raise UserError(
+                f"processes find different states {self.path} to go on from; the run folder must be one folder for all of "
+                "them: on several machines give one that they share with --run"
+            )
         if not step:
             return 0, {}
         for name, part in self.parts.items():

@@ -73,10 +73,18 @@ def test_csv_of_any_make_gives_the_same(tmp_path, text):
         ("name,class\na 1.jpg,cat\n", r"labels.csv, line 1: expected the header", None),
         ("image;labels\na 1.jpg;cat\n", r"labels.csv, line 1: .* separated by commas", None),
         (csv_text("a 1.jpg"), "labels.csv, line 2: expected 2 cells", None),
-        (csv_text(*CSV_ROWS, "a 1.jpg,dog"), r"labels.csv, line 5: picture 'a 1.jpg' has a row already \(.*line 2\)", 3),
+        (
+            csv_text(*CSV_ROWS, "a 1.jpg,dog"),
+            r"labels.csv, line 5: picture 'a 1.jpg' has a row already \(.*line 2\)",
+            3,
+        ),
         (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no picture 'd.jpg'", 3),
         (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no picture's name", 3),
-        (csv_text(*CSV_ROWS, "../x.jpg,dog"), r"labels.csv, line 5: the picture's name '../x.jpg' leads out of its folder", 3),
+        (
+            csv_text(*CSV_ROWS, "../x.jpg,dog"),
+            r"labels.csv, line 5: the picture's name '../x.jpg' leads out of its folder",
+            3,
+        ),
         (csv_text(*CSV_ROWS, "c.jpg,dog,cat"), r"labels.csv, line 5: expected 2 cells .* found 3", 3),
         (csv_text('a 1.jpg,"cat,dog"', "c.jpg,cat"), r"labels.csv, line 2: separate labels with ';'", 2),
         (csv_text().encode("utf-16"), "labels.csv is text in UTF-16, expected UTF-8", None),
@@ -84,7 +92,7 @@ def test_csv_of_any_make_gives_the_same(tmp_path, text):
         (b"PK\x03\x04\xff\xfe\x00 a spreadsheet", "labels.csv, line 1: expected text in UTF-8", None),
         (csv_text("a 1.jpg,cat\0"), "labels.csv, line 2: expected text in UTF-8", None),
     ],
-)  # fmt: skip
+)
 def test_csv(tmp_path, text, message, left):
     settings = settings_of("folder", make_csv(tmp_path / "own", text))
     with pytest.raises(UserError, match=message) as caught:
@@ -272,12 +280,15 @@ def test_voc_lists(make_voc, text, message, left):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (VOC_XML.format(name="p1", objects=VOC_OBJECT.format(name="cow", difficult=0)), "p1.xml, object 1: unknown class 'cow'"),
+        (
+            VOC_XML.format(name="p1", objects=VOC_OBJECT.format(name="cow", difficult=0)),
+            "p1.xml, object 1: unknown class 'cow'",
+        ),
         ("<annotation><object>", "p1.xml is not valid XML"),
         ("", "p1.xml is not valid XML"),
         (None, "no annotation .*p1.xml"),
     ],
-)  # fmt: skip
+)
 def test_voc_annotations(make_voc, content, message):
     root = make_voc(3, labels="xml")
     path = root / "Annotations/p1.xml"

@@ -77,7 +77,10 @@ def test_what_irn_cannot_read_is_refused(tmp_path):
 def test_what_cannot_be_imported_is_refused(tmp_path):
     state = build_classifier("resnet50", 3, "none").state_dict()
     backbone = {name.removeprefix("backbone."): values for name, values in state.items() if name != "classifier.weight"}
-    for content, said in ((published_state(state), "knows 3 classes, expected VOC's 20"), (backbone, "need no conversion")):  # fmt: skip
+    for content, said in (
+        (published_state(state), "knows 3 classes, expected VOC's 20"),
+        (backbone, "need no conversion"),
+    ):
         torch.save(content, tmp_path / "other.pth")
         ended = convert(tmp_path / "other.pth", tmp_path / "out.pth")
         assert ended.code == 2

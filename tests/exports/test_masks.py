@@ -184,8 +184,17 @@ class TestMistakes:
         return code, printed.out + printed.err
 
     def test_the_command(self, masks, tmp_path, monkeypatch, capsys):
-        code, printed = self.call(monkeypatch, capsys, tmp_path / "masks", "--export", "coco,yolo", "--output",
-                                  tmp_path / "out", "--classes", "cat,dög,train")  # fmt: skip
+        code, printed = self.call(
+            monkeypatch,
+            capsys,
+            tmp_path / "masks",
+            "--export",
+            "coco,yolo",
+            "--output",
+            tmp_path / "out",
+            "--classes",
+            "cat,dög,train",
+        )
         assert (code, printed.count("3 pictures")) == (0, 2)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["coco.json", "yolo"]
 
@@ -206,11 +215,17 @@ class TestMistakes:
             (["{masks}", "--export", "coco"], "name them in the order of the mask values"),
             (["{masks}", "--export", "png", "--classes", "a"], "no format 'png'; expected some of coco, coco-polygons"),
             (["{masks}", "--export", ",", "--classes", "a"], "expected some of coco"),
-            (["{masks}", "--export", "coco", "--classes", "cat,dog"], "has value 3, which no class has (the values 1..2)"),
+            (
+                ["{masks}", "--export", "coco", "--classes", "cat,dog"],
+                "has value 3, which no class has (the values 1..2)",
+            ),
             (["{empty}", "--export", "coco", "--classes", "cat"], "holds no masks"),
-            (["{masks}", "--export", "coco", "--classes", "a,b,c", "--pictures", "gone"], "--pictures gone: there is no such"),
+            (
+                ["{masks}", "--export", "coco", "--classes", "a,b,c", "--pictures", "gone"],
+                "--pictures gone: there is no such",
+            ),
         ],
-    )  # fmt: skip
+    )
     def test_each_is_told(self, masks, tmp_path, monkeypatch, capsys, arguments, expected):
         (tmp_path / "empty").mkdir()
         places = {"masks": tmp_path / "masks", "empty": tmp_path / "empty"}

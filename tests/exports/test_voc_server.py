@@ -15,8 +15,16 @@ from utils.config_file import load_config
 
 class TestVocServer:
     def checkpoint(self, folder: Path, class_names: tuple[str, ...]) -> Path:
-        cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=2", "segment.scales=[1.0]",
-                                           "device=cpu", "workers=0"])  # fmt: skip
+        cfg = load_config(
+            None,
+            overrides=[
+                "model.backbone=efficientnet_lite0",
+                "segment.stage=2",
+                "segment.scales=[1.0]",
+                "device=cpu",
+                "workers=0",
+            ],
+        )
         torch.manual_seed(0)
         network = build_segmenter("efficientnet_lite0", len(class_names) + 1, "none", cfg.segment.stage)
         torch.nn.init.normal_(network.head[-1].weight)  # else one class wins everywhere

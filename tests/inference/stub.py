@@ -13,8 +13,14 @@ from inference.predictor import Prediction
 NAMES = ("cat", "dog", "train")
 
 
-QUICK = ["model.backbone=efficientnet_lite0", "cam.scales=[1.0]", "cam.flip=false", "ibb.iterations=1", "segment.stage=2",
-         "segment.scales=[1.0, 0.5]"]  # fmt: skip
+QUICK = [
+    "model.backbone=efficientnet_lite0",
+    "cam.scales=[1.0]",
+    "cam.flip=false",
+    "ibb.iterations=1",
+    "segment.stage=2",
+    "segment.scales=[1.0, 0.5]",
+]
 
 
 @dataclass
@@ -23,8 +29,16 @@ class Stub:
 
     class_names: tuple[str, ...] = NAMES
     settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
-    about: dict[str, Any] = field(default_factory=lambda: {
-        "kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"})  # fmt: skip
+    about: dict[str, Any] = field(
+        default_factory=lambda: {
+            "kind": "classifier",
+            "path": "x.pth",
+            "weights": "w",
+            "backbone": "b",
+            "classes": 3,
+            "score": "probability",
+        }
+    )
     asked: list[Any] = field(default_factory=list)
     fails_at: int | None = None
 

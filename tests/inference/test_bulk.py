@@ -103,8 +103,15 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
     for number in range(40):
         save(tmp_path / f"in/{number:02}.png", (40 + number % 3, 60))
     settings = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
-    words = ["--input", tmp_path / "in", "--model_path", segmenter, "--output", tmp_path / "parts",
-             *(word for setting in settings for word in ("--set", setting))]  # fmt: skip
+    words = [
+        "--input",
+        tmp_path / "in",
+        "--model_path",
+        segmenter,
+        "--output",
+        tmp_path / "parts",
+        *(word for setting in settings for word in ("--set", setting)),
+    ]
     # Forked, because importing torch takes longer than the pictures.
     process = multiprocessing.get_context("fork").Process(target=call, args=("infer", *words))
     process.start()

@@ -44,11 +44,18 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"name": "class 7"}], [{"value": 1}], [{"name": "no such", "value": 1}], [{"name": "class 7", "value": "1"}],
-        [{"name": "class 7", "value": 2}], [{"name": "class 7", "value": 0}], [{"name": "class 7", "value": 1}, {"name": "class 8", "value": 1}],
-        [3], 3, None,
+        [{"name": "class 7"}],
+        [{"value": 1}],
+        [{"name": "no such", "value": 1}],
+        [{"name": "class 7", "value": "1"}],
+        [{"name": "class 7", "value": 2}],
+        [{"name": "class 7", "value": 0}],
+        [{"name": "class 7", "value": 1}, {"name": "class 8", "value": 1}],
+        [3],
+        3,
+        None,
     ],
-)  # fmt: skip
+)
 def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
     ClassValues(tmp_path, MANY).value(9)
     assert ClassValues(tmp_path, MANY).values == {9: 1}

@@ -18,8 +18,16 @@ class TestLabels:
     )
     def test_given_classes_are_the_only_ones(self, script, checkpoints, pictures, tmp_path, kind, table):
         (tmp_path / "labels.csv").write_text(table)
-        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind],
-                               "--labels", tmp_path / "labels.csv")  # fmt: skip
+        code, printed = script(
+            "--input",
+            pictures,
+            "--output",
+            tmp_path / "out",
+            "--model_path",
+            checkpoints[kind],
+            "--labels",
+            tmp_path / "labels.csv",
+        )
         assert code == 0, printed
         rows = {row["picture"]: row for row in predictions(tmp_path / "out")["pictures"]}
         assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}

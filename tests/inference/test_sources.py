@@ -72,8 +72,13 @@ def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
 
 
 @pytest.mark.parametrize(
-    ("source", "expected"), [("shots/*.tif", "no file of this pattern"), ("nowhere", "no such file"), ("shots/*.txt", "expected files that end in")]
-)  # fmt: skip
+    ("source", "expected"),
+    [
+        ("shots/*.tif", "no file of this pattern"),
+        ("nowhere", "no such file"),
+        ("shots/*.txt", "expected files that end in"),
+    ],
+)
 def test_nothing_found_is_said(shots, source, expected):
     with pytest.raises(UserError, match=expected) as raised:
         find_pictures(["shots", source], Path("out"))

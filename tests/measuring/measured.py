@@ -29,11 +29,23 @@ def measured_run(
 ) -> tuple[Config, Run]:
     """A run whose stage `report` has run on the pictures of `make_voc`, each rung better than the one before."""
     root = make_voc(count=count, size=(60, 80))
-    cfg = load_config(None, overrides=[
-        f"run={tmp_path / 'run'}", "data.kind=voc", f"data.root={root}", "data.train_list=train", "data.val_list=val", "workers=0",
-        "affinity.kind=none", "pseudo.refine=none", "pseudo.background=threshold", "pseudo.threshold=0.4", "report.thresholds=7",
-        "ibb.iterations=2",
-    ])  # fmt: skip
+    cfg = load_config(
+        None,
+        overrides=[
+            f"run={tmp_path / 'run'}",
+            "data.kind=voc",
+            f"data.root={root}",
+            "data.train_list=train",
+            "data.val_list=val",
+            "workers=0",
+            "affinity.kind=none",
+            "pseudo.refine=none",
+            "pseudo.background=threshold",
+            "pseudo.threshold=0.4",
+            "report.thresholds=7",
+            "ibb.iterations=2",
+        ],
+    )
     run = Run(cfg, ["train.py", "--preset", "<made>"])
     index = open_index(cfg.data, "val", masks=True)
     random = np.random.default_rng(0)

@@ -33,8 +33,17 @@ def test_a_finished_run_shows_every_step_of_every_picture(measured):
     page = written(*measured)
     assert len(page.items) == 10
     assert layers(page) == [
-        "truth", "CAM map", "CAM", "blur, round 1", "blur, round 2", "seed map", "seed", "pseudo mask", "prediction", "errors",
-    ]  # fmt: skip
+        "truth",
+        "CAM map",
+        "CAM",
+        "blur, round 1",
+        "blur, round 2",
+        "seed map",
+        "seed",
+        "pseudo mask",
+        "prediction",
+        "errors",
+    ]
     assert page.text.count("Loss of stage") == 2
     for heading in ("Results", "Curves", "Classes", "Confusion", "Pictures", "Stages", "Settings"):
         assert f"<h2>{heading}</h2>" in page.source

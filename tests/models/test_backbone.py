@@ -79,8 +79,12 @@ def test_resnet101_is_resnet50_with_a_deeper_third_layer():
         shallow = build_backbone("resnet50", "none")
         features = deep.stages(torch.empty(1, 3, 64, 96))
     assert [tuple(feature.shape[1:]) for feature in features] == [
-        (64, 16, 24), (256, 16, 24), (512, 8, 12), (1024, 4, 6), (2048, 4, 6)
-    ]  # fmt: skip
+        (64, 16, 24),
+        (256, 16, 24),
+        (512, 8, 12),
+        (1024, 4, 6),
+        (2048, 4, 6),
+    ]
     assert (len(shallow.layer3), len(deep.layer3)) == (6, 23)
     assert set(shallow.state_dict()) < set(deep.state_dict())
 
@@ -210,14 +214,26 @@ def test_the_imagenet_classifier_knows_photographs(shared_data):
     from data.transforms import normalise
 
     classifier, names = build_imagenet_classifier()
-    wanted = {"aeroplane": {"airliner", "warplane", "wing"}, "train": {"steam locomotive", "electric locomotive",
-              "bullet train", "passenger car", "freight car", "streetcar"}}  # fmt: skip
+    wanted = {
+        "aeroplane": {"airliner", "warplane", "wing"},
+        "train": {
+            "steam locomotive",
+            "electric locomotive",
+            "bullet train",
+            "passenger car",
+            "freight car",
+            "streetcar",
+        },
+    }
     table = (shared_data / "voc12" / "image_labels.csv").read_text().splitlines()
     header = table[0].split(",")
     hits = []
     for label, expected in wanted.items():
-        only = [row.split(",")[0] for row in table[1:] if row.split(",")[1:].count("1") == 1
-                and row.split(",")[header.index(label)] == "1"]  # fmt: skip
+        only = [
+            row.split(",")[0]
+            for row in table[1:]
+            if row.split(",")[1:].count("1") == 1 and row.split(",")[header.index(label)] == "1"
+        ]
         for name in only[:5]:
             image = read_image(shared_data / "voc12" / "JPEGImages" / f"{name}.jpg").resize((256, 224))
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)

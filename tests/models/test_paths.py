@@ -16,16 +16,25 @@ RADII = (3, 5, 10)
 def plain_maxima(edge: Tensor, radius: int) -> Tensor:
     """Pair by pair, source by source."""
     reach, (height, width) = radius - 1, edge.shape[-2:]
-    return torch.stack([
-        torch.stack([
-            torch.stack([
-                torch.stack([edge[:, y + dy, x + dx] for dy, dx in path]).amax(dim=0)
-                for x in range(reach, width - reach)
-            ], dim=-1)
-            for y in range(height - reach)
-        ], dim=-2)
-        for path in pair_paths(radius)
-    ], dim=1)  # fmt: skip
+    return torch.stack(
+        [
+            torch.stack(
+                [
+                    torch.stack(
+                        [
+                            torch.stack([edge[:, y + dy, x + dx] for dy, dx in path]).amax(dim=0)
+                            for x in range(reach, width - reach)
+                        ],
+                        dim=-1,
+                    )
+                    for y in range(height - reach)
+                ],
+                dim=-2,
+            )
+            for path in pair_paths(radius)
+        ],
+        dim=1,
+    )
 
 
 @pytest.mark.parametrize("radius", RADII)

@@ -170,10 +170,12 @@ def test_refined_mask_ends_at_the_colour_edge():
 def test_upsampled_maps_lie_where_they_were(size):
     """A ramp over the picture, reduced to stride 4 and brought back, is the same ramp but for the rim."""
     height, width = size
-    ramps = torch.stack([
-        ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width),
-        ((torch.arange(width) + 0.5) / width)[None].expand(height, width),
-    ])  # fmt: skip
+    ramps = torch.stack(
+        [
+            ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width),
+            ((torch.arange(width) + 0.5) / width)[None].expand(height, width),
+        ]
+    )
     cells = (-(-height // 4), -(-width // 4))
     rows, columns = (torch.arange(cells[0]) + 0.5) / cells[0], (torch.arange(cells[1]) + 0.5) / cells[1]
     seed = torch.stack([rows[:, None].expand(cells), columns[None].expand(cells)])  # cell centres, edge to edge

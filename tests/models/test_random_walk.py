@@ -44,9 +44,12 @@ def test_agrees_with_the_published_program(number: int):
         name.split("_", 1)[1]: value for name, value in np.load(REFERENCE).items() if name.startswith(f"walk{number}_")
     }
     walked = random_walk(
-        torch.tensor(case["cam"]), torch.tensor(case["edge"]),
-        radius=int(case["radius"]), beta=float(case["beta"]), exp_times=int(case["exp_times"]),
-    )  # fmt: skip
+        torch.tensor(case["cam"]),
+        torch.tensor(case["edge"]),
+        radius=int(case["radius"]),
+        beta=float(case["beta"]),
+        exp_times=int(case["exp_times"]),
+    )
     torch.testing.assert_close(walked, torch.tensor(case["out"]), rtol=1e-3, atol=0)
     assert (walked.argmax(dim=0).numpy() == case["out"].argmax(axis=0)).all()
 

@@ -20,8 +20,17 @@ from utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"
 # What IRN's program saves beside weights: indices of paths, targets, and in an early version a batch norm's statistics.
-EXTRAS = ("path_indices0", "path_indices7", "disp_target", "ind_from", "ind_to", "fc_dp7.4.running_var",
-          "fc_dp7.4.num_batches_tracked", "resnet50.fc.weight", "resnet50.fc.bias")  # fmt: skip
+EXTRAS = (
+    "path_indices0",
+    "path_indices7",
+    "disp_target",
+    "ind_from",
+    "ind_to",
+    "fc_dp7.4.running_var",
+    "fc_dp7.4.num_batches_tracked",
+    "resnet50.fc.weight",
+    "resnet50.fc.bias",
+)
 
 
 def stand_in(network: nn.Module) -> dict[str, Tensor]:
@@ -111,10 +120,14 @@ def test_published_names_of_single_layers(ours):
         ("backbone.conv1.weight", "resnet50.conv1.weight", "stage1.0.weight", "backbone.0.0.weight"),
         ("backbone.bn1.running_var", "resnet50.bn1.running_var", "stage1.1.running_var", "backbone.0.1.running_var"),
         ("backbone.layer1.2.bn3.bias", "resnet50.layer1.2.bn3.bias", "stage1.4.2.bn3.bias", "backbone.0.4.2.bn3.bias"),
-        ("backbone.layer2.0.downsample.1.weight", "stage2.0.0.downsample.1.weight", "backbone.1.0.0.downsample.1.weight"),
+        (
+            "backbone.layer2.0.downsample.1.weight",
+            "stage2.0.0.downsample.1.weight",
+            "backbone.1.0.0.downsample.1.weight",
+        ),
         ("backbone.layer4.2.conv3.weight", "stage4.0.2.conv3.weight", "backbone.3.0.2.conv3.weight"),
         ("classifier.weight", "classifier.weight", "newly_added.0.weight"),
-    ):  # fmt: skip
+    ):
         assert all(torch.equal(cam[other], ours["cam"][name]) for other in published)
     for name, *published in (
         ("backbone.conv1.weight", "resnet50.conv1.weight", "stage1.0.weight", "backbone.0.0.weight"),
@@ -140,7 +153,10 @@ def test_duplicates_take_no_memory(ours):
 def published_file(network: nn.Module, folder: Path) -> tuple[dict[str, Tensor], Path]:
     """IRN's file as an old torch on several GPUs wrote it: legacy format, ordered, with metadata, no counts of batches."""
     generator = torch.Generator().manual_seed(0)
-    state = {n: t if n.endswith("tracked") else torch.rand(t.shape, generator=generator) for n, t in network.state_dict().items()}  # fmt: skip
+    state = {
+        n: t if n.endswith("tracked") else torch.rand(t.shape, generator=generator)
+        for n, t in network.state_dict().items()
+    }
     published = OrderedDict(
         (f"module.{n}", t) for n, t in published_state(state).items() if not n.endswith("num_batches_tracked")
     )
@@ -182,7 +198,11 @@ def test_torchvisions_file_with_its_head_gives_the_backbone(tmp_path):
 def test_of_a_checkpoint_of_ours_the_backbone_is_taken(tmp_path):
     torch.manual_seed(0)
     backbone = build_backbone(LITE0, "none")
-    networks = {"classifier": Classifier(backbone, 2), "affinity": AffinityNet(backbone, False), "segmenter": Segmenter(backbone, 3)}  # fmt: skip
+    networks = {
+        "classifier": Classifier(backbone, 2),
+        "affinity": AffinityNet(backbone, False),
+        "segmenter": Segmenter(backbone, 3),
+    }
     for kind, network in networks.items():
         path = checkpoint_of(network, kind, ("cat", "dog"), tmp_path / f"{kind}.pth")
         assert same(build_backbone(LITE0, str(path)).state_dict(), backbone.state_dict())
@@ -243,10 +263,13 @@ def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
     [
         ([1], "does not hold a state dictionary"),
         ({}, "does not hold a state dictionary"),
-        ({"epoch": 3, "state_dict": {"a": 1}}, r"epoch, state_dict are no tensors; save the network's state_dict\(\) alone"),
+        (
+            {"epoch": 3, "state_dict": {"a": 1}},
+            r"epoch, state_dict are no tensors; save the network's state_dict\(\) alone",
+        ),
         ({"conv1.weight": torch.zeros(1), "epoch": 3}, "epoch is no tensor"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_state_is_told(tmp_path, content, message):
     torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=rf"weights\.pth does not hold a state dictionary.*{message}|{message}"):

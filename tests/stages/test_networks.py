@@ -33,7 +33,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
     """A checkpoint of each kind."""
     torch.manual_seed(0)
     folder, backbone = tmp_path_factory.mktemp("networks"), build_backbone(LITE0, "none")
-    networks = {"classifier": Classifier(backbone, 3), "segmenter": Segmenter(backbone, 4), "affinity": AffinityNet(backbone)}  # fmt: skip
+    networks = {
+        "classifier": Classifier(backbone, 3),
+        "segmenter": Segmenter(backbone, 4),
+        "affinity": AffinityNet(backbone),
+    }
     for kind, network in networks.items():
         save_network(folder / f"{kind}.pth", kind, network, CLASSES, settings, {})
     return folder
@@ -71,8 +75,12 @@ def test_a_checkpoint_of_another_kind_is_told(folder):
         (load_classifier, "segmenter", "holds a segmentation network, expected the classifier"),
         (load_affinity, "classifier", "holds a classifier, expected the affinity network that stage affinity writes"),
         (load_affinity, "segmenter", "holds a segmentation network, expected the affinity network"),
-        (load_network, "affinity", "holds an affinity network, which sees boundaries and no classes; expected a seg.* or a classifier"),
-    ):  # fmt: skip
+        (
+            load_network,
+            "affinity",
+            "holds an affinity network, which sees boundaries and no classes; expected a seg.* or a classifier",
+        ),
+    ):
         with pytest.raises(UserError, match=rf"{kind}\.pth {message}"):
             load(folder / f"{kind}.pth")
 

@@ -11,9 +11,14 @@ from stages.networks import load_affinity
 from tests.project import Project, call, names
 
 LEARNED = (
-    "affinity.kind=learned", "affinity.refine=par", "affinity.epochs=2", "affinity.batch_size=3", "affinity.crop_size=64",
-    "affinity.radius=5", "affinity.exp_times=4",
-)  # fmt: skip
+    "affinity.kind=learned",
+    "affinity.refine=par",
+    "affinity.epochs=2",
+    "affinity.batch_size=3",
+    "affinity.crop_size=64",
+    "affinity.radius=5",
+    "affinity.exp_times=4",
+)
 
 
 def set_all(*settings: str) -> list[str]:

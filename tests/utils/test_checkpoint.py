@@ -192,10 +192,19 @@ def test_a_digest_is_that_of_the_value(tmp_path):
 @pytest.mark.parametrize(
     "changed",
     [
-        {"kind": 3}, {"class_names": "cat"}, {"class_names": [1]}, {"backbone": None}, {"config": []}, {"config": {1: 2}}, {"config": {"cam": {"lr": torch.zeros(2)}}},
-        {"state": {"a": 1}}, {"state": torch.zeros(2)}, {"figures": {"loss": "low"}}, {"normalisation": {"mean": 0.5}},
+        {"kind": 3},
+        {"class_names": "cat"},
+        {"class_names": [1]},
+        {"backbone": None},
+        {"config": []},
+        {"config": {1: 2}},
+        {"config": {"cam": {"lr": torch.zeros(2)}}},
+        {"state": {"a": 1}},
+        {"state": torch.zeros(2)},
+        {"figures": {"loss": "low"}},
+        {"normalisation": {"mean": 0.5}},
     ],
-)  # fmt: skip
+)
 def test_a_part_of_another_type_is_named(tmp_path, changed):
     save_checkpoint(tmp_path / "network.pth", example())
     torch.save(content_of(tmp_path / "network.pth") | changed, tmp_path / "network.pth")

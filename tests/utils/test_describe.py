@@ -45,9 +45,16 @@ def test_our_own_says_what_it_is(tmp_path):
     }
     save_checkpoint(
         tmp_path / "a.pth",
-        Checkpoint("segmenter", ("cat", "dög"), "efficientnet_lite0", to_dict(cfg), state, {"loss": 0.25},
-                   {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}),
-    )  # fmt: skip
+        Checkpoint(
+            "segmenter",
+            ("cat", "dög"),
+            "efficientnet_lite0",
+            to_dict(cfg),
+            state,
+            {"loss": 0.25},
+            {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
+        ),
+    )
     lines = said(tmp_path / "a.pth")
     assert lines["kind"] == "IBBNet segmenter"
     assert lines["classes"] == "2: cat, dög"
@@ -70,19 +77,36 @@ def test_defaults_are_not_said_and_settings_that_are_gone_are():
         (resnet(2, False, head=10), "torchvision's ResNet-18 with a head of 10 classes"),
         (resnet(5, False), "torchvision's ResNet without a head"),
         ({f"module.{name}": tensor for name, tensor in resnet(6, True).items()}, "torchvision's ResNet-50"),
-        (entries("resnet50.conv1.weight", "stage1.0.weight", "classifier.weight", rows=20),
-         "IRN's CAM network (res50_cam.pth) with a head of 20 classes"),
-        (entries("resnet50.conv1.weight", "stage1.0.weight", "fc_edge1.0.weight", "edge_layers.0.0.weight"), "IRN's affinity"),
+        (
+            entries("resnet50.conv1.weight", "stage1.0.weight", "classifier.weight", rows=20),
+            "IRN's CAM network (res50_cam.pth) with a head of 20 classes",
+        ),
+        (
+            entries("resnet50.conv1.weight", "stage1.0.weight", "fc_edge1.0.weight", "edge_layers.0.0.weight"),
+            "IRN's affinity",
+        ),
         (entries("backbone.conv1.weight", "fc_edge1.0.weight"), "the bare state of an IBBNet affinity network"),
         (entries("backbone.conv_stem.weight", "head.0.weight"), "the bare state of an IBBNet segmentation network"),
-        (entries("backbone.conv_stem.weight", "classifier.weight"), "the bare state of an IBBNet classifier with a head of 3"),
-        ({f"backbone.{name}": tensor for name, tensor in resnet(23, True).items()} | entries("classifier.0.convs.0.0.weight"),
-         "torchvision's segmentation network on ResNet-101"),
+        (
+            entries("backbone.conv_stem.weight", "classifier.weight"),
+            "the bare state of an IBBNet classifier with a head of 3",
+        ),
+        (
+            {f"backbone.{name}": tensor for name, tensor in resnet(23, True).items()}
+            | entries("classifier.0.convs.0.0.weight"),
+            "torchvision's segmentation network on ResNet-101",
+        ),
         (entries("conv_stem.weight", "blocks.0.0.conv.weight"), "timm's EfficientNet or MobileNet without a head"),
-        (entries("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.weight"), "timm's vision transformer with a head"),
-        (entries(*(f"part{number}.weight" for number in range(9))), "not known; its entries begin with part0.weight, part1"),
+        (
+            entries("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.weight"),
+            "timm's vision transformer with a head",
+        ),
+        (
+            entries(*(f"part{number}.weight" for number in range(9))),
+            "not known; its entries begin with part0.weight, part1",
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_others_are_known_by_their_names(tmp_path, state, expected, wrapped):
     path = saved(tmp_path / "a.pth", {"epoch": 3, "state_dict": state} if wrapped else state)

@@ -164,8 +164,19 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
         return losses(network, batch)
 
     with mock.patch.object(training_state, "SAVE_EVERY", -1.0):
-        train_network(run, "toy", network, network.head, terms, Pictures(), TrainingSampler(11, 5, seed=2),
-                      Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9), Compute(torch.device("cpu"), compile=compile), 0, seed=0)  # fmt: skip
+        train_network(
+            run,
+            "toy",
+            network,
+            network.head,
+            terms,
+            Pictures(),
+            TrainingSampler(11, 5, seed=2),
+            Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9),
+            Compute(torch.device("cpu"), compile=compile),
+            0,
+            seed=0,
+        )
     if is_main():
         torch.save(network.state_dict(), folder / "weights.pth")
 

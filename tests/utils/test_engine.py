@@ -68,8 +68,19 @@ def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int
         network = Network()
     settings = {"epochs": EPOCHS, "lr": 0.05, "head_lr": 0.2, "momentum": 0.9, "weight_decay": 1e-4, "poly_power": 0.9}
     sampler = TrainingSampler(PICTURES, BATCH, seed=3)
-    figures = train_network(run, "toy", network, network.head, terms, Numbers(), sampler,
-                            Schedule(**settings | schedule), CPU, workers, seed=5)  # fmt: skip
+    figures = train_network(
+        run,
+        "toy",
+        network,
+        network.head,
+        terms,
+        Numbers(),
+        sampler,
+        Schedule(**settings | schedule),
+        CPU,
+        workers,
+        seed=5,
+    )
     return network, figures
 
 
@@ -205,8 +216,15 @@ def test_momentum_and_weight_decay_are_those_of_sgd(new_run):
     network = Two()
     with torch.no_grad():
         network.body.weight.fill_(2.0)
-    train(new_run(), lambda network, batch: {"sum": network()}, network,
-          lr=0.1, momentum=0.5, weight_decay=0.01, poly_power=0.0)  # fmt: skip
+    train(
+        new_run(),
+        lambda network, batch: {"sum": network()},
+        network,
+        lr=0.1,
+        momentum=0.5,
+        weight_decay=0.01,
+        poly_power=0.0,
+    )
     weight, velocity = 2.0, 0.0
     for _ in range(15):
         velocity = 0.5 * velocity + (1 + 0.01 * weight)
@@ -247,8 +265,15 @@ def test_every_loss_is_averaged_over_its_epoch_by_name(new_run):
 
 
 def test_the_sum_of_the_losses_is_descended(new_run):
-    _, figures = train(new_run(), lambda network, batch: {"a": network() ** 2, "b": (network() - 1) ** 2}, Two(),
-                       lr=0.1, head_lr=0.1, momentum=0.0, weight_decay=0.0)  # fmt: skip
+    _, figures = train(
+        new_run(),
+        lambda network, batch: {"a": network() ** 2, "b": (network() - 1) ** 2},
+        Two(),
+        lr=0.1,
+        head_lr=0.1,
+        momentum=0.0,
+        weight_decay=0.0,
+    )
     assert figures["loss"] == pytest.approx(0.5, abs=0.01)  # the least that a^2 + (a - 1)^2 can be
 
 
@@ -272,8 +297,19 @@ def test_a_diverged_epoch_is_not_gone_on_from(new_run):
 def test_fewer_pictures_than_a_batch(new_run):
     network = Two()
     sampler = TrainingSampler(3, 16, seed=0)
-    figures = train_network(new_run(), "toy", network, network.head, lambda network, batch: {"sum": network()}, Numbers(),
-                            sampler, Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9), CPU, 0, seed=0)  # fmt: skip
+    figures = train_network(
+        new_run(),
+        "toy",
+        network,
+        network.head,
+        lambda network, batch: {"sum": network()},
+        Numbers(),
+        sampler,
+        Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9),
+        CPU,
+        0,
+        seed=0,
+    )
     assert math.isfinite(figures["loss"])
 
 

@@ -63,8 +63,15 @@ def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
         content = path.read_bytes()
         assert is_whole(path)
         ends_in_zeros = [content[:-40] + bytes(40)] if path.suffix != ".webp" else []  # which says its length alone
-        for damaged in (content[:-1], content[: len(content) // 2], content[:3], b"", bytes(len(content)),
-                        bytes(40) + content[40:], *ends_in_zeros):  # fmt: skip
+        for damaged in (
+            content[:-1],
+            content[: len(content) // 2],
+            content[:3],
+            b"",
+            bytes(len(content)),
+            bytes(40) + content[40:],
+            *ends_in_zeros,
+        ):
             path.write_bytes(damaged)
             assert not is_whole(path), (path.name, len(damaged))
         path.unlink()
@@ -89,10 +96,22 @@ def test_leftovers_of_the_dead_are_removed_and_nothing_else(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     host, elsewhere = utils.files._host(), "othermachine"
-    left = [f".a.{host}.{ended.pid}.tmp.npz", f"seeds/.b.png.{host}.{ended.pid}.tmp.png", f"..lock.{host}.{ended.pid}.tmp",
-            f".mine.{host}.{os.getpid()}.tmp.npz", f".old.{elsewhere}.7.tmp.pth"]  # fmt: skip
-    kept = [f".a.{host}.{os.getppid()}.tmp.npz", f".young.{elsewhere}.7.tmp.pth", "a.npz", ".fingerprint", ".a.tmp.npz",
-            f"a.{host}.{ended.pid}.tmp.npz", "seeds/.hidden"]  # fmt: skip
+    left = [
+        f".a.{host}.{ended.pid}.tmp.npz",
+        f"seeds/.b.png.{host}.{ended.pid}.tmp.png",
+        f"..lock.{host}.{ended.pid}.tmp",
+        f".mine.{host}.{os.getpid()}.tmp.npz",
+        f".old.{elsewhere}.7.tmp.pth",
+    ]
+    kept = [
+        f".a.{host}.{os.getppid()}.tmp.npz",
+        f".young.{elsewhere}.7.tmp.pth",
+        "a.npz",
+        ".fingerprint",
+        ".a.tmp.npz",
+        f"a.{host}.{ended.pid}.tmp.npz",
+        "seeds/.hidden",
+    ]
     for name in (*left, *kept):
         (tmp_path / name).write_text("half")
     os.utime(tmp_path / left[-1], (time.time() - 7200,) * 2)

@@ -6,8 +6,20 @@ from utils.names import MOST_BYTES, fault_of, is_too_long, shown
 
 @pytest.mark.parametrize(
     "name",
-    ["a.jpg", "a/b.jpg", "a..b/..c", "ü ß.png", "./a", ".hidden", "ab:c", "con_carne.jpg", "conny/1.jpg", "2007_000032", "a\udcff.jpg"],
-)  # fmt: skip
+    [
+        "a.jpg",
+        "a/b.jpg",
+        "a..b/..c",
+        "ü ß.png",
+        "./a",
+        ".hidden",
+        "ab:c",
+        "con_carne.jpg",
+        "conny/1.jpg",
+        "2007_000032",
+        "a\udcff.jpg",
+    ],
+)
 def test_names_of_pictures_are_taken(name):
     assert fault_of(name) is None
 
@@ -15,15 +27,31 @@ def test_names_of_pictures_are_taken(name):
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("", "is empty"), (" ", "is empty"), (".", "is empty"), ("..", "is empty"), ("a/..", "leads out"),
-        ("../a", "leads out"), ("a/../../b", "leads out"), ("..\\a", "leads out"), ("a\\..\\b", "leads out"),
-        ("/etc/passwd", "absolute"), ("\\\\server\\share", "absolute"), ("C:\\a.jpg", "absolute"), ("c:a.jpg", "absolute"),
-        ("a\0b", "control character"), ("a\nb", "control character"), ("\x1b[31ma", "control character"),
-        ("a\ud800b", "half a character"), ("x" * (MOST_BYTES + 1), "too long"), ("ü" * (MOST_BYTES // 2 + 1), "too long"),
+        ("", "is empty"),
+        (" ", "is empty"),
+        (".", "is empty"),
+        ("..", "is empty"),
+        ("a/..", "leads out"),
+        ("../a", "leads out"),
+        ("a/../../b", "leads out"),
+        ("..\\a", "leads out"),
+        ("a\\..\\b", "leads out"),
+        ("/etc/passwd", "absolute"),
+        ("\\\\server\\share", "absolute"),
+        ("C:\\a.jpg", "absolute"),
+        ("c:a.jpg", "absolute"),
+        ("a\0b", "control character"),
+        ("a\nb", "control character"),
+        ("\x1b[31ma", "control character"),
+        ("a\ud800b", "half a character"),
+        ("x" * (MOST_BYTES + 1), "too long"),
+        ("ü" * (MOST_BYTES // 2 + 1), "too long"),
         ("/".join(["x" * 99] * 11), "too long"),
-        ("con", "'con', which Windows"), ("a/NUL.jpg", "'NUL.jpg', which Windows"), ("lpt1 .txt/a", "Windows"),
+        ("con", "'con', which Windows"),
+        ("a/NUL.jpg", "'NUL.jpg', which Windows"),
+        ("lpt1 .txt/a", "Windows"),
     ],
-)  # fmt: skip
+)
 def test_names_that_lead_elsewhere_or_nowhere_are_not(name, fault):
     assert fault in (fault_of(name) or "nothing")
 

@@ -48,8 +48,15 @@ class Toys:
             return {"made": len(self.ran), "share": 0.123456789}
 
         return Stage(
-            name, f"write {name}", run, reads, upstream, self.looks.get(name, ()), complete=lambda cfg, run: run.path(f"{name}.txt").is_file(), **options
-        )  # fmt: skip
+            name,
+            f"write {name}",
+            run,
+            reads,
+            upstream,
+            self.looks.get(name, ()),
+            complete=lambda cfg, run: run.path(f"{name}.txt").is_file(),
+            **options,
+        )
 
     def configuration(self, *overrides: str) -> Config:
         own = [f"run={self.folder / 'run'}", f"checkpoint={self.folder / 'best.pth'}"]
@@ -184,13 +191,25 @@ def test_the_record_of_a_stage(toys):
     assert record["peak_memory_mb"]["memory"] > 10
 
 
-@pytest.mark.parametrize("content", [
-        "{", "", "[]", "3", '{"a": 1}', "\x00", "[" * 100_000, '{"a": {"finished": 1}}', '{"a": {"fingerprint": "x"}}',
-        '{"a": {"fingerprint": "x", "finished": "now"}}', '{"a": {"fingerprint": "x", "finished": 1e300}}',
-        '{"a": {"fingerprint": "x", "finished": 1, "seconds": null}}', '{"a": {"fingerprint": "x", "finished": 1, "result": 3}}',
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "",
+        "[]",
+        "3",
+        '{"a": 1}',
+        "\x00",
+        "[" * 100_000,
+        '{"a": {"finished": 1}}',
+        '{"a": {"fingerprint": "x"}}',
+        '{"a": {"fingerprint": "x", "finished": "now"}}',
+        '{"a": {"fingerprint": "x", "finished": 1e300}}',
+        '{"a": {"fingerprint": "x", "finished": 1, "seconds": null}}',
+        '{"a": {"fingerprint": "x", "finished": 1, "result": 3}}',
         '{"a": {"fingerprint": "x", "finished": 1, "peak_memory_mb": [1]}}',
     ],
-)  # fmt: skip
+)
 def test_a_record_that_cannot_be_read_is_a_users_matter(toys, content):
     toys()
     (toys.folder / "run" / "stages.json").write_text(content)
@@ -206,8 +225,14 @@ def test_the_network_trained_last_is_published(tmp_path):
             torch.save(f"{name} {cfg.seed} {cfg.cam.lr}", run.path(f"{name}.pth"))
             return {}
 
-        return Stage(name, name, run, ("seed",) if name == "second" else ("cam.lr",), writes_checkpoint=f"{name}.pth",
-                     complete=lambda cfg, run: run.path(f"{name}.pth").is_file())  # fmt: skip
+        return Stage(
+            name,
+            name,
+            run,
+            ("seed",) if name == "second" else ("cam.lr",),
+            writes_checkpoint=f"{name}.pth",
+            complete=lambda cfg, run: run.path(f"{name}.pth").is_file(),
+        )
 
     def publish(*overrides: str, only: tuple[str, ...] = ()) -> str:
         changed = override(cfg, overrides)
