@@ -102,6 +102,34 @@ def test_a_class_without_sure_cells_keeps_its_maps(pictures):
     assert (nothing(pictures[0][0], [0, 1]) == 0.5).all()
 
 
+def test_a_class_that_is_known_from_one_side_only_keeps_its_maps(pictures):
+    statistics = gathered(pictures)
+    unit = pictures[0][0]
+    statistics.add(unit, torch.full((1, 6, 7), 0.9), [3], HI, LO)  # all object, no background
+    assert (statistics.solve(SHRINKAGE)(unit, [3]) == 0.5).all()
+
+
+def test_a_cell_at_a_bound_is_not_sure(pictures):
+    unit = pictures[0][0]
+    statistics = ContextStatistics(CLASSES, CHANNELS)
+    for value in (HI, LO):
+        statistics.add(unit, torch.full((1, 6, 7), value, dtype=torch.float64), [0], HI, LO)
+    assert not any(tensor.any() for tensor in statistics.tensors())
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_likeness_is_the_sigmoid_of_the_linear_function_in_full_precision(pictures, mixed):
+    found = gathered(pictures).solve(SHRINKAGE)
+    unit = pictures[0][0]
+    cells = unit.flatten(1).double()
+    expected = (
+        (found.weight.double()[[2, 0]] @ cells + found.bias.double()[[2, 0], None]).sigmoid().unflatten(1, (6, 7))
+    )
+    with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+        likeness = found(unit, [2, 0])
+    torch.testing.assert_close(likeness.double(), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_features_that_do_not_vary_are_no_division_by_zero():
     statistics = ContextStatistics(1, 2)
     unit = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
