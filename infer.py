@@ -98,6 +98,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--limit", type=int, default=0, metavar="N", help="only the first N pictures, and N frames of a video"
     )
+    _add_network_options(parser)
+    add_console_options(parser)
+    return parser.parse_args()
+
+
+def _add_network_options(parser: argparse.ArgumentParser) -> None:
+    """How the network is run, and with which settings."""
     parser.add_argument(
         "--batch",
         type=int,
@@ -127,8 +134,6 @@ def parse_args() -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated",
     )
-    add_console_options(parser)
-    return parser.parse_args()
 
 
 def main() -> None:
