@@ -118,4 +118,4 @@ class ContextStatistics:
 
 
 def _whole(values: Tensor) -> Tensor:
-    return (values.double().cpu() * FRACTION).round().long()
+    return (values.double() * FRACTION).round().long().cpu()

@@ -13,14 +13,13 @@ from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.ibb import context_features, part_from_context
 from stages.files import CLASSIFIER, CONTEXT, PARTED, SEEDS
-from stages.lists import seed_index, without_file
+from stages.lists import list_complete, seed_index, without_file
 from stages.networks import load_classifier, save_network
 from stages.seeds import prepare, to_seed, whole_pictures
 from stages.space import require_network_space, require_picture_space
 from utils.config import Config
 from utils.distributed import total
 from utils.engine import choose_compute
-from utils.files import is_whole
 from utils.run import Run
 
 
@@ -55,8 +54,9 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
             unit = context_features(classifier, image)
-        maps = interpolate(torch.from_numpy(seed.maps)[None], unit.shape[1:], mode="area")[0]
-        statistics.add(unit.cpu(), maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
+        maps = torch.from_numpy(seed.maps).to(unit.device)
+        maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
+        statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
     return statistics.solve(cfg.context.shrinkage)
@@ -85,4 +85,4 @@ def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
 
 def parted_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(is_whole(run.path(PARTED, f"{record.name}.npz")) for record in seed_index(cfg).records)
+    return list_complete(cfg, run.path(PARTED), ".npz")

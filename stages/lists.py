@@ -27,6 +27,11 @@ def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
     )
 
 
+def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
+    """Whether every picture of the seed list has a whole file ID`suffix` in the folder."""
+    return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
+
+
 def list_fingerprint(cfg: Config, list_name: str) -> str:
     """Changes with the list's pictures or labels."""
     return open_index(cfg.data, list_name).fingerprint()

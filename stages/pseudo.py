@@ -13,12 +13,11 @@ from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.files import PSEUDO, WALKED, last_seeds
-from stages.lists import other_masks, seed_index, without_file
+from stages.lists import list_complete, other_masks, seed_index, without_file
 from stages.refinement import refiner
 from stages.space import require_picture_space
 from utils.config import Config, PseudoConfig
 from utils.distributed import total
-from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 
@@ -50,7 +49,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its mask."""
-    return all(is_whole(run.path(PSEUDO, f"{record.name}.png")) for record in seed_index(cfg).records)
+    return list_complete(cfg, run.path(PSEUDO), ".png")
 
 
 class _Masks(Dataset):

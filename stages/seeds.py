@@ -13,12 +13,11 @@ from data.dataset import Index, WholePictures
 from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
 from stages.files import CLASSIFIER, SEEDS
-from stages.lists import seed_index, without_file
+from stages.lists import list_complete, seed_index, without_file
 from stages.networks import Network, load_classifier
 from stages.space import require_picture_space
 from utils.config import Config
 from utils.engine import Compute, choose_compute
-from utils.files import is_whole
 from utils.reading import read_once
 from utils.run import Run
 
@@ -46,7 +45,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
 
 def seeds_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(is_whole(run.path(SEEDS, f"{record.name}.npz")) for record in seed_index(cfg).records)
+    return list_complete(cfg, run.path(SEEDS), ".npz")
 
 
 @overload

@@ -18,13 +18,12 @@ from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
 from stages.files import AFFINITY, CLASSIFIER, WALKED, last_seeds
-from stages.lists import seed_index, without_file
+from stages.lists import list_complete, seed_index, without_file
 from stages.networks import load_affinity, load_classifier
 from stages.seeds import prepare, to_seed, whole_pictures
 from stages.space import require_picture_space
 from utils.config import AffinityConfig, Config
 from utils.engine import Compute, choose_compute
-from utils.files import is_whole
 from utils.run import Run
 
 Walk = Callable[[Tensor, Tensor], Tensor]  # (3, H, W) picture, (K, ceil(H / 4), ceil(W / 4)) maps -> such maps
@@ -52,7 +51,7 @@ def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
 
 def walk_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
-    return all(is_whole(run.path(WALKED, f"{record.name}.npz")) for record in seed_index(cfg).records)
+    return list_complete(cfg, run.path(WALKED), ".npz")
 
 
 def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
