@@ -25,7 +25,8 @@ from stages.affinity import train_affinity
 from stages.cam import train_classifier
 from stages.choices import check_choices
 from stages.context import learn_context, no_context, part_seeds, parted_complete
-from stages.files import AFFINITY, CLASSIFIER, CONTEXT, REPORT_PAGE, SEGMENTER
+from stages.files import AFFINITY, CLASSIFIER, CONTEXT, IBB, REPORT_PAGE, SEGMENTER
+from stages.ibb import fuse_seed_list, fused_complete, no_blur_training, train_on_blurred
 from stages.lists import list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
@@ -41,7 +42,8 @@ from utils.pipeline import Stage, run_stages
 from utils.run import Run
 
 NETWORK = ("seed", "precision", "model")
-METHOD = ("cam.scales", "cam.flip", "gfm", "prm", "ibb", "seeds.max_side")
+BLUR_TRAINING = ("enabled", "epochs", "threshold", "ignore_band", "blurred_share", "blurred_sigma", "weight")
+METHOD = ("cam.scales", "cam.flip", "gfm", "prm", *setting_names("ibb", but=BLUR_TRAINING[1:]), "seeds.max_side")
 CAM_TRAINING = setting_names("cam", but=("scales", "flip"))  # those are of how its maps are read
 AFFINITY_TRAINING = setting_names(
     "affinity",
@@ -57,6 +59,7 @@ AFFINITY_TRAINING = setting_names(
         "feature_keep",
     ),
 )
+SEGMENTER_TRAINING = setting_names("segment", but=("epochs", "scales", "flip"))
 
 
 # The pipeline, in order: what each stage is called, what it does, which settings it reads and which stages it waits for.
@@ -99,11 +102,30 @@ STAGES = (
         skip=no_context,
     ),
     Stage(
+        "ibb",
+        "train on the seeds with their background blurred",
+        train_on_blurred,
+        reads=(*NETWORK, *SEGMENTER_TRAINING, *(f"ibb.{name}" for name in BLUR_TRAINING if name != "weight")),
+        upstream=("part",),
+        complete=lambda cfg, run: is_whole(run.path(IBB)),
+        skip=no_blur_training,
+        writes_checkpoint=IBB,
+    ),
+    Stage(
+        "fuse",
+        "let that network correct the seeds",
+        fuse_seed_list,
+        reads=("ibb.weight", "segment.scales", "segment.flip", "segment.max_side"),
+        upstream=("ibb",),
+        complete=fused_complete,
+        skip=no_blur_training,
+    ),
+    Stage(
         "affinity",
         "train the affinity network on confident seeds",
         train_affinity,
         reads=(*NETWORK, *AFFINITY_TRAINING),
-        upstream=("part",),
+        upstream=("fuse",),
         complete=lambda cfg, run: is_whole(run.path(AFFINITY)),
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),

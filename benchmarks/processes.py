@@ -30,6 +30,7 @@ SETTINGS = (
     "affinity.crop_size=192",
     "affinity.batch_size=8",
     "affinity.refine=par",
+    "ibb.epochs=2",
     "segment.epochs=2",
     "report.enabled=false",
 )

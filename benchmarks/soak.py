@@ -47,6 +47,7 @@ SETTINGS = (
     "cam.resize_long=[64,96]",
     "cam.scales=[1.0]",
     "ibb.iterations=1",
+    "ibb.epochs=1",
     "affinity.kind=learned",
     "affinity.refine=par",
     "affinity.epochs=1",

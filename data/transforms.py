@@ -8,9 +8,33 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageFilter
 
 from data.artifacts import IGNORE
+
+EDGE = 2  # pixels: the deviation by which the border between sharp and blurred is made soft
+
+
+@dataclass(frozen=True)
+class BackgroundBlur:
+    """Blurs the background of some training crops, what their mask calls background.
+
+    Attributes:
+        share: of the crops.
+        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its logarithm.
+    """
+
+    share: float
+    sigma: tuple[float, float]
+
+    def __call__(self, image: Image.Image, mask: Image.Image, random: np.random.Generator) -> Image.Image:
+        """The crop, RGB, with what is 0 in its mask blurred, or as it is; objects and what is ignored stay sharp."""
+        if random.random() >= self.share:
+            return image
+        low, high = np.log(self.sigma)
+        deviation = float(np.exp(random.uniform(low, high))) * max(image.size)
+        keep = mask.convert("L").point(lambda value: 255 if value else 0).filter(ImageFilter.GaussianBlur(EDGE))
+        return Image.composite(image, image.filter(ImageFilter.GaussianBlur(deviation)), keep)
 
 
 @dataclass(frozen=True)
@@ -24,6 +48,7 @@ class RandomCrop:
         scale_range: or the size is multiplied by a factor drawn from this range, evenly in its logarithm.
         color_jitter: brightness, contrast and saturation are each multiplied by a factor in 1 +- this.
         max_side: before `scale_range`, a picture whose long side is above this is brought down to it; 0 leaves it.
+        blur: of the background, where there is a mask.
     """
 
     crop_size: int
@@ -33,6 +58,7 @@ class RandomCrop:
     scale_range: tuple[float, float] = (1.0, 1.0)
     color_jitter: float = 0.0
     max_side: int = 0
+    blur: BackgroundBlur | None = None
 
     def __call__(
         self, image: Image.Image, mask: Image.Image | None, random: np.random.Generator
@@ -62,13 +88,17 @@ class RandomCrop:
         if self.color_jitter:
             for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
                 image = enhance(image).enhance(random.uniform(1 - self.color_jitter, 1 + self.color_jitter))
+        if mask is not None:
+            mask = mask.crop(box)
+            if self.blur is not None:
+                image = self.blur(image, mask, random)
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         crop = torch.zeros(3, self.crop_size, self.crop_size)
         crop[:, target_y : target_y + height, target_x : target_x + width] = normalise(pixels, self.mean, self.std)
         item = {"image": crop}
         if mask is not None:
             target = torch.full((self.crop_size, self.crop_size), IGNORE, dtype=torch.int64)
-            values = torch.from_numpy(np.array(mask.crop(box)).astype(np.int64))
+            values = torch.from_numpy(np.array(mask).astype(np.int64))
             target[target_y : target_y + height, target_x : target_x + width] = values
             item["mask"] = target
         return item

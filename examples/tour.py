@@ -47,6 +47,7 @@ QUICK = (
     "cam.resize_long=[112,160]",
     "cam.scales=[1.0]",
     "ibb.iterations=1",
+    "ibb.epochs=0",
     "segment.epochs=1",
     "segment.batch_size=8",
     "segment.crop_size=128",

@@ -4,7 +4,7 @@ All return a `Measurement`, which prints as a table and goes into JSON. The only
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
+BATCH = 8  # masks counted together
 FEW = 500  # pictures, up to which loader processes take longer to start than they save, and threads do
 
 
@@ -132,7 +133,7 @@ def measure_seeds(
     values = len(index.class_names) + 1
     sweep = ThresholdSweep(values, thresholds)
     for _, (target, value, winner) in _read_all(
-        index, _SeedReader(folder, len(index.class_names)), workers, "measure seeds"
+        _Rows(index, _SeedReader(folder, len(index.class_names))), workers, "measure seeds"
     ):
         sweep.update(target, value, winner)
     sweep.sum_processes()
@@ -158,7 +159,7 @@ def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) ->
     """
     check_truth(index)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
-    for _, counted in _read_all(index, _MaskCounter(folder, len(index.class_names)), workers, "measure masks"):
+    for counted in _read_all(_Batches(index, _MaskCounter(folder, len(index.class_names))), workers, "measure masks"):
         matrix.add(counted)
     matrix.sum_processes()
     return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
@@ -171,7 +172,7 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
         UserError: as `measure_masks`.
     """
     check_truth(index)
-    rows = _read_all(index, _MaskCounter(folder, len(index.class_names)), workers, "count masks")
+    rows = _read_all(_Rows(index, _MaskCounter(folder, len(index.class_names))), workers, "count masks")
     return _gather_counts(index, ((position, class_counts(counted.counts.numpy())) for position, counted in rows))
 
 
@@ -179,7 +180,7 @@ def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> n
     """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
     check_truth(index)
     values = len(index.class_names) + 1
-    rows = _read_all(index, _SeedReader(folder, len(index.class_names)), workers, "count seeds")
+    rows = _read_all(_Rows(index, _SeedReader(folder, len(index.class_names))), workers, "count seeds")
     counted = (
         (position, _counts(values, target, winner * (value > threshold))) for position, (target, value, winner) in rows
     )
@@ -232,38 +233,59 @@ class _SeedReader:
 
 
 class _MaskCounter:
-    """Record -> the counts of its mask; in a loader process, because they are smaller than the pixels."""
+    """Records -> the counts of their masks; made where they are read, because counts are smaller than pixels."""
 
     def __init__(self, folder: Path, num_classes: int):
         self.folder, self.num_classes = folder, num_classes
 
-    def __call__(self, record: Record) -> ConfusionMatrix:
-        path = self.folder / f"{record.name}.png"
-        mask, truth = read_mask(path), read_mask(_path_of_truth(record))
-        _check_size(path, mask.shape, truth)
+    def __call__(self, *records: Record) -> ConfusionMatrix:
         matrix = ConfusionMatrix(self.num_classes + 1)
         try:
-            matrix.update(torch.from_numpy(truth), torch.from_numpy(mask))
+            matrix.update_all(map(self._read, records))
         except ValueError:  # only now each by itself: nearly all files are as they should be
-            _check_values(mask, path, self.num_classes)
-            _check_values(truth, _path_of_truth(record), self.num_classes)
+            for record in records:
+                _check_values(read_mask(self._path(record)), self._path(record), self.num_classes)
+                _truth(record, self.num_classes)
             raise
         return matrix
 
+    def _read(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
+        mask, truth = read_mask(self._path(record)), read_mask(_path_of_truth(record))
+        _check_size(self._path(record), mask.shape, truth)
+        return truth, mask
+
+    def _path(self, record: Record) -> Path:
+        return self.folder / f"{record.name}.png"
+
 
 class _Rows(Dataset):
-    def __init__(self, index: Index, reader: Any):
-        self.index, self.reader = index, reader
+    """(position, what the reader makes of the record) of each picture."""
+
+    def __init__(self, index: Index, reader: Callable[..., Any]):
+        self.records, self.reader = index.records, reader
 
     def __len__(self) -> int:
-        return len(self.index)
+        return len(self.records)
 
     def __getitem__(self, position: int) -> tuple[int, Any]:
-        return position, self.reader(self.index.records[position])
+        return position, self.reader(self.records[position])
 
 
-def _read_all(index: Index, reader: Any, workers: int, title: str) -> Iterator[tuple[int, Any]]:
-    return read_once(_Rows(index, reader), range(len(index)), workers, title, threads=len(index) <= FEW)
+class _Batches(Dataset):
+    """What the reader makes of `BATCH` records at a time."""
+
+    def __init__(self, index: Index, reader: Callable[..., Any]):
+        self.records, self.reader = index.records, reader
+
+    def __len__(self) -> int:
+        return -(-len(self.records) // BATCH)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.reader(*self.records[number * BATCH : (number + 1) * BATCH])
+
+
+def _read_all(items: _Rows | _Batches, workers: int, title: str) -> Iterator[Any]:
+    return read_once(items, range(len(items)), workers, title, threads=len(items.records) <= FEW)
 
 
 def _truth(record: Record, num_classes: int) -> Tensor:

@@ -15,7 +15,7 @@ from data.dataset import Index
 from data.index import open_index
 from measuring.evaluation import Measurement, measure_masks, measure_seeds
 from measuring.predictions import GIVEN, PREDICTED, measure_predictions, write_predictions
-from stages.files import PREDICTIONS, PSEUDO, SEGMENTER, WALKED, last_seeds
+from stages.files import PREDICTIONS, PSEUDO, SEGMENTER, last_seeds, parted_seeds, walked_seeds
 from stages.lists import seed_list
 from stages.networks import load_segmenter
 from utils.config import Config
@@ -94,12 +94,11 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
             f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
         )
     measured = {}
-    parts = [
-        ("seeds", last_seeds(cfg), ".npz"),
-        ("seeds after the walk", WALKED, ".npz"),
-        ("pseudo masks", PSEUDO, ".png"),
-    ]
-    for title, name, suffix in parts if cfg.affinity.kind != "none" else (parts[0], parts[-1]):
+    parts = {parted_seeds(cfg): "seeds"}
+    parts.setdefault(last_seeds(cfg), "seeds after training on blurred pictures")
+    parts.setdefault(walked_seeds(cfg), "seeds after the walk")
+    for name, title in (parts | {PSEUDO: "pseudo masks"}).items():
+        suffix = ".png" if name == PSEUDO else ".npz"
         list_name, index = _list_of(folder / name, suffix, cfg)
         said = {"labels": "given"} | said_of_list(cfg, list_name, len(index)) | said_of_run(cfg, name)
         if suffix == ".npz":

@@ -4,6 +4,7 @@
 `report.txt` the table, `report.jpg` examples. The page itself, `report.html`, is made of these by measuring/report_page.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ from measuring.predictions import (
 )
 from models.pseudo import pseudo_mask, upsample
 from stages.files import (
+    FUSED_LADDER,
+    IBB,
     LADDER,
     PREDICTIONS,
     PSEUDO_LADDER,
@@ -41,6 +44,7 @@ from stages.files import (
     WALKED_LADDER,
     last_classifier,
 )
+from stages.ibb import fuse_seeds
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.walk import walk_seeds
@@ -50,6 +54,9 @@ from utils.distributed import is_main
 from utils.files import atomic_path, is_whole, read_json, write_json, write_text
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
+
+BLUR_TRAINING = "IBB in training"  # what the ladder calls the stages `ibb` and `fuse`
+SeedStep = Callable[[Config, Run, Index, Path, Path], int]  # seeds of one folder -> seeds in another
 
 EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
 SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
@@ -152,11 +159,15 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     seeds = measure_ladder(index, ladder, cfg, **said)
     rows = {title: Row(seeds[rung], ladder / rung) for rung, title in RUNGS.items()}
     ends = {"seed": Row(seeds[PREDICTED], ladder / PREDICTED)}
+    climbs = []
+    if "ibb" in run.stages and run.path(IBB).is_file():
+        climbs.append((BLUR_TRAINING, FUSED_LADDER, fuse_seeds))
     if cfg.affinity.kind != "none":
-        walked = climb_walk(cfg, run, index, **said)
-        title = walk_title(cfg)
-        rows[f"+ {title}"] = walked[GIVEN]
-        ends[title] = walked[PREDICTED]
+        climbs.append((walk_title(cfg), WALKED_LADDER, walk_seeds))
+    for title, name, step in climbs:
+        before = {GIVEN: [*rows.values()][-1].folder, PREDICTED: [*ends.values()][-1].folder}
+        after = climb(cfg, run, index, before, run.fresh_folder(name), step, **said)
+        rows[f"+ {title}"], ends[title] = after[GIVEN], after[PREDICTED]
     rows["pseudo masks"] = make_masks(cfg, run, index, list(rows.values())[-1].folder, **said)
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
         segmenter = load_segmenter(run.path(SEGMENTER))
@@ -173,14 +184,14 @@ def walk_title(cfg: Config) -> str:
     return f"walk ({cfg.affinity.kind})"
 
 
-def climb_walk(cfg: Config, run: Run, index: Index, **said: Any) -> dict[str, Row]:
-    """Walk the ladder's seeds and measure them, with given and with predicted labels."""
-    folder = run.fresh_folder(WALKED_LADDER)
-    for labels, rung in ((GIVEN, LAST_RUNG), (PREDICTED, PREDICTED)):
-        walk_seeds(cfg, run, index, run.path(LADDER, rung), folder / labels)
+def climb(
+    cfg: Config, run: Run, index: Index, before: dict[str, Path], folder: Path, step: SeedStep, **said: Any
+) -> dict[str, Row]:
+    """Take the ladder's seeds, with given and with predicted labels, a stage further, and measure them."""
+    for labels, seeds in before.items():
+        step(cfg, run, index, seeds, folder / labels)
     return {
-        labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels)
-        for labels in (GIVEN, PREDICTED)
+        labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels) for labels in before
     }
 
 

@@ -12,8 +12,19 @@ from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from measuring.predictions import BLURRED, GIVEN, LAST_RUNG, PREDICTED, RUNGS
-from measuring.report import mask_at, walk_title
-from stages.files import LADDER, PARTED, PREDICTIONS, PSEUDO, PSEUDO_LADDER, SEEDS, WALKED, WALKED_LADDER
+from measuring.report import BLUR_TRAINING, mask_at, walk_title
+from stages.files import (
+    FUSED,
+    FUSED_LADDER,
+    LADDER,
+    PARTED,
+    PREDICTIONS,
+    PSEUDO,
+    PSEUDO_LADDER,
+    SEEDS,
+    WALKED,
+    WALKED_LADDER,
+)
 from stages.lists import seed_index
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
@@ -61,6 +72,7 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
             for title, folder in (
                 ("seed map", SEEDS),
                 ("seed map without context", PARTED),
+                ("seed map after training on blurred pictures", FUSED),
                 ("walked seed map", WALKED),
             )
             if is_whole(run.path(folder, f"{record.name}.npz"))
@@ -100,11 +112,15 @@ def _validation_layers(
     yield _heat("seed map", seed)
     last = mask_at(seed, figures[RUNGS[LAST_RUNG]]["threshold_best"])
     yield measured(SEED, last)
-    walked = run.path(WALKED_LADDER, GIVEN, f"{record.name}.npz")
-    walk_row = figures.get(f"+ {walk_title(cfg)}")
-    if walk_row is not None and is_whole(walked):
-        last = mask_at(walked, walk_row["threshold_best"])
-        yield measured("walked seed", last)
+    for name, title, folder in (
+        ("seed after training on blurred pictures", BLUR_TRAINING, FUSED_LADDER),
+        ("walked seed", walk_title(cfg), WALKED_LADDER),
+    ):
+        path = run.path(folder, GIVEN, f"{record.name}.npz")
+        row = figures.get(f"+ {title}")
+        if row is not None and is_whole(path):
+            last = mask_at(path, row["threshold_best"])
+            yield measured(name, last)
     pseudo = run.path(PSEUDO_LADDER, f"{record.name}.png")
     if is_whole(pseudo):
         last = read_mask(pseudo)

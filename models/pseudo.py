@@ -1,4 +1,4 @@
-"""Seeds -> masks: a background score, the highest wins, and what is too close to call (docs/method.md 5 and 6)."""
+"""Seeds -> masks: a background score, the highest wins, and what is too close to call (docs/method.md 6 and 7)."""
 
 from collections.abc import Callable
 from typing import Literal

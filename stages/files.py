@@ -3,12 +3,15 @@
 from utils.config import Config
 
 # Networks.
-CLASSIFIER, CONTEXT, AFFINITY, SEGMENTER = "classifier.pth", "context.pth", "affinity.pth", "segmenter.pth"
+CLASSIFIER, CONTEXT, IBB = "classifier.pth", "context.pth", "ibb.pth"
+AFFINITY, SEGMENTER = "affinity.pth", "segmenter.pth"
 # Folders with a file a picture of the seed list.
-SEEDS, PARTED, CONFIDENT, WALKED, PSEUDO = "seeds", "parted", "confident", "walked", "pseudo"
+SEEDS, PARTED, IBB_MASKS, FUSED = "seeds", "parted", "ibb_masks", "fused"
+CONFIDENT, WALKED, PSEUDO = "confident", "walked", "pseudo"
 AFFINITY_SHEET = "affinity.jpg"
 # Folders of the validation list.
-LADDER, WALKED_LADDER, PSEUDO_LADDER, PREDICTIONS = "ladder", "ladder_walked", "ladder_pseudo", "predictions"
+LADDER, FUSED_LADDER, WALKED_LADDER = "ladder", "ladder_fused", "ladder_walked"
+PSEUDO_LADDER, PREDICTIONS = "ladder_pseudo", "predictions"
 # The report: figures, what the page needs beside them, table, examples, and the page.
 REPORT, REPORT_PICTURES = "report.json", "report_pictures.json"
 REPORT_TABLE, REPORT_SHEET, REPORT_PAGE = "report.txt", "report.jpg", "report.html"
@@ -19,6 +22,16 @@ def last_classifier(cfg: Config) -> str:
     return CONTEXT if cfg.context.enabled else CLASSIFIER
 
 
-def last_seeds(cfg: Config) -> str:
-    """The folder of the seeds before any walk, as later stages take them."""
+def parted_seeds(cfg: Config) -> str:
+    """The folder of the method's seeds, without their classes' context where that is to be learned."""
     return PARTED if cfg.context.enabled else SEEDS
+
+
+def last_seeds(cfg: Config) -> str:
+    """The folder of the seeds before any walk: as the network of stage `ibb` has corrected them, where there is one."""
+    return FUSED if cfg.ibb.enabled and cfg.ibb.epochs else parted_seeds(cfg)
+
+
+def walked_seeds(cfg: Config) -> str:
+    """The folder of the seeds that pseudo masks are made of: after the walk, where there is one."""
+    return last_seeds(cfg) if cfg.affinity.kind == "none" else WALKED

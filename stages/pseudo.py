@@ -1,4 +1,4 @@
-"""Stage `pseudo`: seeds, walked ones where there is a walk -> pseudo masks."""
+"""Stage `pseudo`: seeds, as the stages before it have left them -> pseudo masks."""
 
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.files import PSEUDO, WALKED, last_seeds
+from stages.files import PSEUDO, walked_seeds
 from stages.lists import list_complete, other_masks, seed_index, without_file
 from stages.refinement import refiner
 from stages.space import require_picture_space
@@ -25,7 +25,7 @@ from utils.run import Run
 def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    source = run.path(last_seeds(cfg) if cfg.affinity.kind == "none" else WALKED)
+    source = run.path(walked_seeds(cfg))
     return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
 
 

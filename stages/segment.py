@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from data.dataset import TrainingPictures, TrainingSampler
-from data.transforms import RandomCrop
+from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
 from stages.files import CLASSIFIER, PSEUDO, SEGMENTER
@@ -20,6 +20,31 @@ from utils.run import Run
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
+    return train_on_masks(cfg, run, "segment", PSEUDO, SEGMENTER)
+
+
+def train_on_masks(
+    cfg: Config,
+    run: Run,
+    stage: str,
+    masks: str,
+    checkpoint: str,
+    *,
+    epochs: int | None = None,
+    blur: BackgroundBlur | None = None,
+) -> dict[str, Any]:
+    """Train a segmentation network, as the section `segment` says, and write it.
+
+    Args:
+        stage: whose progress it is.
+        masks: the folder of the run with a mask for each picture of the seed list; made by a stage, never the truth.
+        checkpoint: the file of the run to write.
+        epochs: in place of the section's.
+        blur: of the crops' background.
+
+    Returns:
+        The number of pictures, and the last epoch's losses.
+    """
     index = seed_index(cfg)
     settings = cfg.segment
     compute = choose_compute(cfg)
@@ -38,34 +63,34 @@ def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
         scale_range=settings.scale_range,
         color_jitter=settings.color_jitter,
         max_side=settings.max_side,
+        blur=blur,
     )
     schedule = Schedule(
-        settings.epochs,
+        settings.epochs if epochs is None else epochs,
         settings.lr,
         settings.lr * settings.lr_head_factor,
         settings.momentum,
         settings.weight_decay,
         settings.poly_power,
     )
-    sampler = TrainingSampler(len(index), settings.batch_size, cfg.seed)
     figures = train_network(
         run,
-        "segment",
+        stage,
         segmenter,
         segmenter.head,
         mask_losses,
-        TrainingPictures(index, crop, run.path(PSEUDO)),
-        sampler,
+        TrainingPictures(index, crop, run.path(masks)),
+        TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule,
         compute,
         cfg.workers,
         cfg.seed,
     )
     run.replace_output()
-    save_network(run.path(SEGMENTER), "segmenter", segmenter, index.class_names, cfg, figures)
+    save_network(run.path(checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
     return {"pictures": len(index), **figures}
 
 
 def mask_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Cross-entropy against the pseudo masks."""
+    """Cross-entropy against the masks."""
     return {"segmentation": segmentation_loss(network(batch["image"]), batch["mask"])}

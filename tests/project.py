@@ -28,7 +28,7 @@ workers: 0
 data: {{kind: voc, root: {folder}/voc, train_list: train, val_list: val}}
 model: {{backbone: efficientnet_lite0, weights: none}}
 cam: {{epochs: 1, batch_size: 4, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0, 0.5]}}
-ibb: {{iterations: 1}}
+ibb: {{iterations: 1, epochs: 1}}
 pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 1, batch_size: 4, crop_size: 32, scales: [1.0]}}
 report: {{thresholds: 4}}

@@ -29,13 +29,13 @@ workers: 0
 data: {{kind: voc, root: {folder}/voc, train_list: train, val_list: val}}
 model: {{backbone: efficientnet_lite0, weights: imagenet}}
 cam: {{epochs: 1, batch_size: 5, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
-ibb: {{iterations: 1}}
+ibb: {{iterations: 1, epochs: 1}}
 affinity: {{kind: features, epochs: 1, batch_size: 5, crop_size: 48, radius: 4, refine: none}}
 pseudo: {{background: threshold, threshold: 0.4, refine: par, par_iterations: 2}}
 segment: {{stage: -2, epochs: 1, batch_size: 5, crop_size: 32, scales: [1.0]}}
 report: {{thresholds: 7}}
 """
-SHARED_STAGES = ("seeds", "context", "part", "walk", "pseudo", "ladder", "report")
+SHARED_STAGES = ("seeds", "context", "part", "fuse", "walk", "pseudo", "ladder", "report")
 PATIENCE = 300  # seconds, on a machine that is busy with other things
 MADE = ("seeds", "parted", "walked", "pseudo", "ladder", "ladder_walked", "ladder_pseudo", "predictions")
 
@@ -193,6 +193,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
             "cam.scales=[1.0]",
             "--set",
             "ibb.iterations=1",
+            "ibb.epochs=1",
             "--set",
             "pseudo.refine=none",
         ]

@@ -39,7 +39,7 @@ workers: {workers}
 data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3, shapes_size: 64}}
 model: {{backbone: efficientnet_lite0, weights: none}}
 cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
-ibb: {{iterations: 1}}
+ibb: {{iterations: 1, epochs: 1}}
 affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1, max_side: 48}}
 pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}

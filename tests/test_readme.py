@@ -29,6 +29,7 @@ TINY = (
     "cam.lr=0.01",
     "seeds.max_side=48",
     "ibb.iterations=1",
+    "ibb.epochs=1",
     "pseudo.refine=none",
     "segment.stage=-2",
     "segment.from_classifier=false",

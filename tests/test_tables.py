@@ -53,7 +53,19 @@ def added(monkeypatch) -> dict[str, list]:
 def test_one_more_of_each_runs_through_the_pipeline(added, project: Project):
     ended = project.train(*SETTINGS)
     assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["cam", "seeds", "context", "part", "walk", "pseudo", "segment", "ladder", "report"]
+    assert ended.stages("done") == [
+        "cam",
+        "seeds",
+        "context",
+        "part",
+        "ibb",
+        "fuse",
+        "walk",
+        "pseudo",
+        "segment",
+        "ladder",
+        "report",
+    ]
     trained, measured = len(names(project, "train")), len(names(project, "val"))
     assert len(added["swap"]) == trained + measured
     assert all(of_image == of_maps for of_image, of_maps in added["swap"])

@@ -83,13 +83,19 @@ class PrmConfig:
 
 @dataclass(frozen=True)
 class IbbConfig:
-    """Iterative Background Blur (models/ibb.py)."""
+    """Iterative Background Blur: rounds while a picture is read (models/ibb.py), and training on blurred pictures (stages/ibb.py)."""
 
     enabled: bool = True
     iterations: int = 3
     tau: float = 0.3
     sigma: float = 0.033
     scales: tuple[float, ...] = (1.0,)
+    epochs: int = 8
+    threshold: float = 0.2
+    ignore_band: float = 0.1
+    blurred_share: float = 0.5
+    blurred_sigma: tuple[float, float] = (0.03, 0.1)
+    weight: float = 0.4
 
 
 @dataclass(frozen=True)
@@ -237,6 +243,12 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "ibb.tau": (0.01, 1),
     "ibb.sigma": (0.001, 1),
     "ibb.scales": (0.1, 8),
+    "ibb.epochs": (0, None),
+    "ibb.threshold": (0, 1),
+    "ibb.ignore_band": (0, 0.5),
+    "ibb.blurred_share": (0, 1),
+    "ibb.blurred_sigma": (0.001, 1),
+    "ibb.weight": (0, 1),
     "seeds.max_side": (0, None),
     "seeds.class_threshold": (0, 1),
     "context.hi": (0, 1),

@@ -46,6 +46,7 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
     ranges = {
         "cam.resize_long": cfg.cam.resize_long,
         "affinity.scale_range": cfg.affinity.scale_range,
+        "ibb.blurred_sigma": cfg.ibb.blurred_sigma,
         "segment.scale_range": cfg.segment.scale_range,
     }
     for key, (low, high) in ranges.items():

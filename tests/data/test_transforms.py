@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.transforms import IGNORE, RandomCrop, normalise
+from data.transforms import IGNORE, BackgroundBlur, RandomCrop, normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # With these, the image comes out as its values divided by 255.
@@ -172,3 +172,43 @@ def test_normalise_makes_mean_zero_and_deviation_one():
     assert normalise(mean, MEAN, STD).abs().max() < 1e-6
     above = mean + torch.tensor(STD).view(3, 1, 1) * 255
     assert (normalise(above, MEAN, STD) - 1).abs().max() < 1e-6
+
+
+def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:
+    """A picture of noise, its mask (class 3 on the left, ignored in the middle, background on the right), and its pixels."""
+    pixels = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    mask = np.zeros((side, side), np.uint8)
+    mask[:, : side // 3], mask[:, side // 3 : 2 * side // 3] = 3, IGNORE
+    return Image.fromarray(pixels), Image.fromarray(mask), pixels
+
+
+def test_the_background_is_blurred_and_nothing_else():
+    image, mask, pixels = noisy(96)
+    blurred = np.asarray(BackgroundBlur(1.0, (0.05, 0.1))(image, mask, np.random.default_rng(0)))
+    edge = 8  # four deviations of the soft border
+    assert np.array_equal(blurred[:, : 64 - edge], pixels[:, : 64 - edge])
+    assert blurred[:, 64 + edge :].std() < 0.2 * pixels[:, 64 + edge :].std()
+    assert abs(blurred[:, 64 + edge :].mean() - pixels[:, 64:].mean()) < 5
+
+
+def test_the_share_of_blurred_crops_and_their_deviation_vary():
+    image, mask, pixels = noisy(60)
+    blur = BackgroundBlur(0.3, (0.01, 0.1))
+    spread = np.array([np.asarray(blur(image, mask, random))[:, 50:].std() for random in draws(200)])
+    sharp = np.isclose(spread, pixels[:, 50:].std())
+    assert 0.6 < sharp.mean() < 0.8
+    assert len(np.unique(spread[~sharp].round(3))) > 30
+    assert all(np.asarray(BackgroundBlur(0.0, (0.1, 0.1))(image, mask, r)).std() == pixels.std() for r in draws(20))
+
+
+def test_a_crop_can_blur_and_moves_nothing_by_it():
+    image, mask, _ = noisy(96)
+    crop = dataclasses.replace(PLAIN, scale_range=(0.8, 1.5))
+    blurring = dataclasses.replace(crop, blur=BackgroundBlur(1.0, (0.1, 0.1)))
+    for seed in range(5):
+        plain, blurred = (c(image, mask, np.random.default_rng(seed)) for c in (crop, blurring))
+        assert torch.equal(plain["mask"], blurred["mask"])
+        objects = plain["mask"] == 3
+        if objects.any():
+            assert torch.equal(plain["image"][:, objects], blurred["image"][:, objects])
+    assert "mask" not in blurring(image, None, np.random.default_rng(0))  # nothing says what is background

@@ -18,6 +18,7 @@ QUICK = [
     "cam.scales=[1.0]",
     "cam.flip=false",
     "ibb.iterations=1",
+    "ibb.epochs=1",
     "segment.stage=2",
     "segment.scales=[1.0, 0.5]",
 ]

@@ -47,7 +47,7 @@ def test_without_context_later_stages_take_the_seeds(project: Project):
         before, after = (read_seed(project.run / "ladder" / rung / f"{name}.npz") for rung in ("ibb", "context"))
         assert np.array_equal(before.maps, after.maps)
     masks = project.evaluate(*off, "--masks", project.run / "pseudo", "--split", "train")[1]
-    seeds = project.evaluate(*off, "--seeds", project.run / "seeds", "--split", "train")[1]
+    seeds = project.evaluate(*off, "--seeds", project.run / "fused", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
 
 

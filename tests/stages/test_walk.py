@@ -28,10 +28,10 @@ def set_all(*settings: str) -> list[str]:
 def test_learned_walk_goes_on_from_the_seeds(project: Project):
     ended = project.train(*set_all(*LEARNED))
     assert ended.code == 0, ended.err
-    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ladder"]
+    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "fuse", "ladder"]
     assert ended.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
     for name in names(project, "train"):
-        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("parted", "walked"))
+        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("fused", "walked"))
         assert walked.maps.shape == seed.maps.shape
         assert (walked.classes == seed.classes).all()
         assert walked.maps.max() == pytest.approx(1)
@@ -119,7 +119,7 @@ def test_any_size(project: Project, size: tuple[int, int], kind: str):
     ended = project.train(
         *set_all(*LEARNED, "affinity.epochs=1", f"affinity.kind={kind}"),
         "--stages",
-        "seeds,context,part,affinity,walk,pseudo",
+        "seeds,context,part,ibb,fuse,affinity,walk,pseudo",
     )
     assert ended.code == 0, ended.err
     assert read_mask(project.run / "pseudo" / f"{first}.png").shape == size

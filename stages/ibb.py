@@ -1,0 +1,90 @@
+"""Stages `ibb` and `fuse`: a network learns the seeds with their background blurred, and corrects them; docs/method.md 5."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from data.artifacts import Seed, read_seed, write_seed
+from data.dataset import Index
+from data.transforms import BackgroundBlur
+from models.segmenter import Segmenter, class_probabilities, restrict_to
+from stages.files import FUSED, IBB, IBB_MASKS, parted_seeds
+from stages.lists import list_complete, seed_index, without_file
+from stages.networks import load_segmenter
+from stages.pseudo import write_pseudo_masks
+from stages.seeds import prepare, to_seed, whole_pictures
+from stages.segment import train_on_masks
+from stages.space import require_picture_space
+from utils.config import Config
+from utils.engine import choose_compute
+from utils.run import Run
+
+
+def no_blur_training(cfg: Config) -> str | None:
+    """Why no network is trained on blurred pictures, or None if one is."""
+    if not cfg.ibb.enabled:
+        return "ibb.enabled is false"
+    return None if cfg.ibb.epochs else "ibb.epochs is 0"
+
+
+def train_on_blurred(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `ibb_masks/ID.png`, the seeds cut at `ibb.threshold`, train on them and on blurred backgrounds, write `ibb.pth`."""
+    settings = cfg.ibb
+    cut = dataclasses.replace(
+        cfg.pseudo,
+        background="threshold",
+        threshold=settings.threshold,
+        ignore_band=settings.ignore_band,
+        refine="none",
+    )
+    masks = run.fresh_folder(IBB_MASKS)
+    write_pseudo_masks(dataclasses.replace(cfg, pseudo=cut), seed_index(cfg), run.path(parted_seeds(cfg)), masks)
+    blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
+    return train_on_masks(cfg, run, "ibb", IBB_MASKS, IBB, epochs=settings.epochs, blur=blur)
+
+
+def fuse_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `fused/ID.npz`, the seeds with what the network says, for the seed list; files that are there are kept."""
+    index = seed_index(cfg)
+    written = fuse_seeds(cfg, run, index, run.path(parted_seeds(cfg)), run.fresh_folder(FUSED))
+    return {"pictures": len(index), "written": written}
+
+
+def fused_complete(cfg: Config, run: Run) -> bool:
+    """Whether every picture of the list has its file."""
+    return list_complete(cfg, run.path(FUSED), ".npz")
+
+
+def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
+    """Fuse the seeds of `source` with what the network of stage `ibb` says of their pictures, into `target`.
+
+    Returns:
+        How many were written; those that are there already are not.
+    """
+    compute = choose_compute(cfg)
+    segmenter = load_segmenter(run.path(IBB))
+    compute.network(segmenter)
+    missing = without_file(index, target, ".npz")
+    require_picture_space(target, index, missing, seeds=1)
+    for item in whole_pictures(index, missing, cfg.workers, "fuse"):
+        seed = read_seed(source / f"{item['name']}.npz")
+        image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
+        with compute.autocast():
+            fused = fused_seed(cfg, segmenter, image, seed)
+        write_seed(target / f"{item['name']}.npz", fused)
+    return len(missing)
+
+
+def fused_seed(cfg: Config, segmenter: Segmenter, image: Tensor, seed: Seed) -> Seed:
+    """(1 - w) A_k + w p_k, where p is the network's probability among the background and the seed's classes."""
+    if not len(seed.classes):
+        return seed
+    maps = torch.from_numpy(seed.maps).to(image.device)
+    classes = seed.classes.tolist()
+    size = (int(maps.shape[1]), int(maps.shape[2]))
+    likely = restrict_to(class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size), classes)
+    likely = (likely / likely.sum(dim=0).clamp_min(torch.finfo(likely.dtype).tiny))[[index + 1 for index in classes]]
+    return to_seed(torch.lerp(maps, likely.to(maps), cfg.ibb.weight), classes, seed.size)

@@ -1,0 +1,114 @@
+"""Stages `ibb` and `fuse`: training on blurred backgrounds, and what the network then does to the seeds."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from data.artifacts import Seed, read_mask, read_seed
+from models.segmenter import Segmenter
+from stages.ibb import fused_seed
+from stages.networks import load_network
+from tests.models.tiny import TinyBackbone
+from tests.project import Project
+from utils.config_file import load_config
+from utils.describe import describe
+
+
+def names(project: Project, split: str) -> list[str]:
+    return (project.folder / f"voc/ImageSets/Segmentation/{split}.txt").read_text().split()
+
+
+class Constant(Segmenter):
+    """The same logits everywhere."""
+
+    def __init__(self, logits: list[float]):
+        super().__init__(TinyBackbone(), len(logits))
+        self.values = torch.tensor(logits)
+
+    def forward(self, x):
+        return self.values[None, :, None, None].expand(len(x), -1, 3, 4)
+
+
+def settings(weight: float):
+    return load_config(None, overrides=[f"ibb.weight={weight}", "segment.scales=[1.0]"])
+
+
+@pytest.fixture
+def seed() -> Seed:
+    maps = np.random.default_rng(0).random((2, 12, 16), np.float32)
+    return Seed(np.array([0, 2]), maps, (48, 64))
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
+def test_fused_maps_are_the_weighted_mean(seed, weight):
+    network = Constant([0.0, 1.0, 5.0, 2.0]).eval()
+    fused = fused_seed(settings(weight), network, torch.zeros(3, 48, 64), seed)
+    # Class 1, which the picture does not contain, takes no part, however likely the network finds it.
+    likely = np.exp([1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
+    expected = (1 - weight) * seed.maps + weight * likely[:, None, None]
+    np.testing.assert_allclose(fused.maps, expected, atol=1e-5)
+    assert (fused.classes == seed.classes).all()
+    assert fused.size == seed.size
+
+
+def test_a_picture_without_classes_stays_empty():
+    empty = Seed(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
+    assert fused_seed(settings(0.4), Constant([0.0, 1.0]), torch.zeros(3, 48, 64), empty) is empty
+
+
+def test_stages_write_masks_a_network_and_seeds(project: Project):
+    network, checkpoint, _ = load_network(project.run / "ibb.pth")
+    assert isinstance(network, Segmenter)
+    assert "segmentation" in checkpoint.figures
+    assert describe(project.run / "ibb.pth")
+    for name in names(project, "train"):
+        seed, fused = (read_seed(project.run / folder / f"{name}.npz") for folder in ("parted", "fused"))
+        mask = read_mask(project.run / "ibb_masks" / f"{name}.png")
+        assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
+        assert mask.shape == tuple(fused.size)
+        assert fused.maps.shape == seed.maps.shape
+    report = json.loads((project.run / "report.json").read_text())
+    assert "+ IBB in training" in report
+    assert "IBB in training, predicted labels" in report
+
+
+def test_training_reads_no_truth(project: Project):
+    folder = project.folder / "voc/SegmentationClass"
+    folder.rename(project.folder / "hidden")
+    ended = project.train("--set", "ibb.threshold=0.3", "--stages", "ibb,fuse")
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == ["ibb", "fuse"]
+
+
+def test_each_setting_redoes_what_depends_on_it(project: Project):
+    weight = ("--set", "ibb.weight=0.7")
+    ended = project.train(*weight)
+    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "ladder"]
+    assert ended.stages("done")[0] == "fuse"
+    ended = project.train(*weight, "--set", "ibb.blurred_share=1", "--stages", "seeds,ibb")
+    assert ended.stages("up to date") == ["seeds"]
+    assert ended.stages("done") == ["ibb"]
+    ended = project.train("--set", "segment.epochs=2", "--stages", "ibb,fuse", *weight, "--set", "ibb.blurred_share=1")
+    assert ended.stages("up to date") == ["ibb"]
+
+
+def test_the_blur_changes_what_the_network_learns(project: Project):
+    weights = []
+    for share in (0, 1):
+        ended = project.train("--set", f"ibb.blurred_share={share}", "--stages", "ibb")
+        assert ended.code == 0, ended.err
+        weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
+    assert not torch.equal(*weights)
+
+
+@pytest.mark.parametrize("setting", ["ibb.epochs=0", "ibb.enabled=false"])
+def test_without_training_later_stages_take_the_parted_seeds(project: Project, setting: str):
+    ended = project.train("--set", setting)
+    assert ended.code == 0, ended.err
+    assert {"ibb", "fuse"} <= set(ended.stages("skipped"))
+    masks = project.evaluate("--set", setting, "--masks", project.run / "pseudo", "--split", "train")[1]
+    seeds = project.evaluate("--set", setting, "--seeds", project.run / "parted", "--split", "train")[1]
+    assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
+    assert "+ IBB in training" not in json.loads((project.run / "report.json").read_text())
