@@ -1,10 +1,11 @@
-"""What each module is worth: every combination of GFM, PRM, IBB and context, and the walk over features after it.
+"""What each module is worth: every combination of GFM, PRM, IBB, context, IBB's training, and the walk over features after it.
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
-own best threshold. What context is was learned once, from the run's own seeds. Settings are chosen on training pictures; the
+own best threshold. What context is was learned once, from the run's own seeds, and so was the network
+of stage `ibb` ("trained"). Settings are chosen on training pictures; the
 validation list is for reporting.
 """
 
@@ -20,12 +21,13 @@ from torch import Tensor
 
 from data.artifacts import Seed
 from data.index import open_index
-from models.cam import Evidence, gather_evidence
+from models.cam import Evidence, gather_evidence, map_size
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
 from models.pseudo import upsample
-from stages.files import last_classifier
-from stages.networks import load_classifier
+from stages.files import IBB, last_classifier
+from stages.ibb import class_shares, no_blur_training
+from stages.networks import load_classifier, load_segmenter
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
 from stages.walk import walk_along, walk_features
 from utils.config import Config
@@ -106,13 +108,21 @@ def main() -> None:
     list_name = args.list or cfg.data.val_list
     index = open_index(cfg.data, list_name, masks=True)
     positions = range(0, len(index), args.every)
+    trained = args.run / IBB
+    segmenter = (
+        compute.network(load_segmenter(trained)) if trained.is_file() and no_blur_training(cfg) is None else None
+    )
     sweeps: dict[str, ThresholdSweep] = {}
     methods = combinations(cfg)
     for item in whole_pictures(index, positions, cfg.workers, "ablation"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
-            for title, maps in every_row(methods, classifier, image, classes, cfg):
+            shares = None
+            if segmenter is not None:
+                seen = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
+                shares = class_shares(cfg, segmenter, seen, classes, map_size(*image.shape[-2:]))
+            for title, maps in every_row(methods, classifier, image, classes, cfg, shares):
                 sweep = sweeps.setdefault(title, ThresholdSweep(len(index.class_names) + 1, THRESHOLDS))
                 update(sweep, to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
@@ -122,9 +132,18 @@ def main() -> None:
 
 
 def every_row(
-    methods: dict[tuple[str, ...], Combination], classifier: Classifier, image: Tensor, classes: list[int], cfg: Config
+    methods: dict[tuple[str, ...], Combination],
+    classifier: Classifier,
+    image: Tensor,
+    classes: list[int],
+    cfg: Config,
+    shares: Tensor | None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Title and maps (K, *, *) of each combination, without and with context, before and after the walk."""
+    """Title and maps (K, *, *) of each combination, without and with context, IBB's training and the walk.
+
+    Args:
+        shares: p, (K, h, w), of the network that stage `ibb` has trained, on the maps' grid; None where there is none.
+    """
     shared = SharedReading(classifier, image, classes, cfg)
     unit = walk_features(classifier, image, cfg.affinity, cfg.cam.scales, cfg.cam.flip)
     for names, method in methods.items():
@@ -134,6 +153,8 @@ def every_row(
         rows = {title: trace.ibb}
         if classifier.context is not None:
             rows[f"{title} + context"] = trace.context
+        if shares is not None:
+            rows |= {f"{row} + trained": torch.lerp(maps, shares, cfg.ibb.weight) for row, maps in rows.items()}
         for row, maps in rows.items():
             yield row, maps
             yield f"{row} + walk", walk_along(unit, maps, cfg.affinity)

@@ -1,4 +1,4 @@
-"""The random walk over pixel affinities (IRN: Ahn et al., CVPR 2019, section 4.3), exact and sparse; docs/method.md 5.
+"""The random walk over pixel affinities (IRN: Ahn et al., CVPR 2019, section 4.3), exact and sparse; docs/method.md 6.
 
 The published program squares a dense (hw) x (hw) transition matrix T `exp_times` times. Here no matrix is ever made:
 

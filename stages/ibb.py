@@ -1,6 +1,7 @@
 """Stages `ibb` and `fuse`: a network learns the seeds with their background blurred, and corrects them; docs/method.md 5."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,17 @@ def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
 
 
 def fused_seed(cfg: Config, segmenter: Segmenter, image: Tensor, seed: Seed) -> Seed:
-    """(1 - w) A_k + w p_k, where p is the network's probability among the background and the seed's classes."""
+    """(1 - w) A_k + w p_k."""
     if not len(seed.classes):
         return seed
     maps = torch.from_numpy(seed.maps).to(image.device)
-    classes = seed.classes.tolist()
-    size = (int(maps.shape[1]), int(maps.shape[2]))
+    shares = class_shares(cfg, segmenter, image, seed.classes.tolist(), (int(maps.shape[1]), int(maps.shape[2])))
+    return to_seed(torch.lerp(maps, shares.to(maps), cfg.ibb.weight), seed.classes, seed.size)
+
+
+def class_shares(
+    cfg: Config, segmenter: Segmenter, image: Tensor, classes: Sequence[int], size: tuple[int, int]
+) -> Tensor:
+    """p, (K, *size): the network's probabilities of these classes, where there is nothing else but them and the background."""
     likely = restrict_to(class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size), classes)
-    likely = (likely / likely.sum(dim=0).clamp_min(torch.finfo(likely.dtype).tiny))[[index + 1 for index in classes]]
-    return to_seed(torch.lerp(maps, likely.to(maps), cfg.ibb.weight), classes, seed.size)
+    return likely[[index + 1 for index in classes]] / likely.sum(dim=0).clamp_min(torch.finfo(likely.dtype).tiny)

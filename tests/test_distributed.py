@@ -37,7 +37,18 @@ report: {{thresholds: 7}}
 """
 SHARED_STAGES = ("seeds", "context", "part", "fuse", "walk", "pseudo", "ladder", "report")
 PATIENCE = 300  # seconds, on a machine that is busy with other things
-MADE = ("seeds", "parted", "walked", "pseudo", "ladder", "ladder_walked", "ladder_pseudo", "predictions")
+MADE = (
+    "seeds",
+    "parted",
+    "fused",
+    "walked",
+    "pseudo",
+    "ladder",
+    "ladder_fused",
+    "ladder_walked",
+    "ladder_pseudo",
+    "predictions",
+)
 
 
 class Project:
@@ -86,16 +97,16 @@ def together(count: int, project: Project, script: str, *arguments: str | Path) 
 
 
 def test_seeds_walk_and_masks_are_those_of_one_process(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "stages.json")
+    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
     forget(project, *SHARED_STAGES)
-    together(2, project, "train", *project.arguments("--stages", "seeds,context,part,walk,pseudo"))
+    together(2, project, "train", *project.arguments("--stages", "seeds,context,part,fuse,walk,pseudo"))
     made = project.made()
     assert made == {name: content for name, content in one.made().items() if name in made}
-    assert len(made) == 4 * 7
+    assert len(made) == 5 * 7
 
 
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "segmenter.pth", "stages.json")
+    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
     forget(project, *SHARED_STAGES)
     together(3, project, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
     made = project.made()
@@ -193,7 +204,6 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
             "cam.scales=[1.0]",
             "--set",
             "ibb.iterations=1",
-            "ibb.epochs=1",
             "--set",
             "pseudo.refine=none",
         ]
@@ -218,7 +228,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
 
 
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "stages.json")
+    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
     forget(project, *SHARED_STAGES)
     damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
     content = damaged.read_bytes()

@@ -25,7 +25,18 @@ SCRIPTS = ("train", "evaluate", "infer", "report")
 
 def test_training_runs_from_pictures_and_labels_to_a_report(finished):
     assert finished.first.code == 0, finished.first.err
-    assert finished.first.stages("done") == ["cam", "seeds", "context", "part", "pseudo", "segment", "ladder", "report"]
+    assert finished.first.stages("done") == [
+        "cam",
+        "seeds",
+        "context",
+        "part",
+        "ibb",
+        "fuse",
+        "pseudo",
+        "segment",
+        "ladder",
+        "report",
+    ]
     assert finished.first.stages("skipped") == ["affinity", "walk"]
     for name in names(finished, "train"):
         seed, mask = (
@@ -36,10 +47,10 @@ def test_training_runs_from_pictures_and_labels_to_a_report(finished):
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
     assert (finished.folder / "best_model.pth").read_bytes() == (finished.run / "segmenter.pth").read_bytes()
     stages = json.loads((finished.run / "stages.json").read_text())
-    assert set(stages) == {"cam", "seeds", "context", "part", "pseudo", "segment", "ladder", "report"}
+    assert set(stages) == {"cam", "seeds", "context", "part", "ibb", "fuse", "pseudo", "segment", "ladder", "report"}
     assert stages["seeds"]["result"] == {"pictures": 6, "written": 6}
     lines = [json.loads(line) for line in (finished.run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["stage"] for line in lines] == ["cam", "segment"]
+    assert [line["stage"] for line in lines] == ["cam", "ibb", "segment"]
 
 
 def test_the_same_command_again_changes_nothing(project):
@@ -47,7 +58,18 @@ def test_the_same_command_again_changes_nothing(project):
     before = project.files()
     again = project.train()
     assert again.code == 0
-    assert again.stages("up to date") == ["cam", "seeds", "context", "part", "pseudo", "segment", "ladder", "report"]
+    assert again.stages("up to date") == [
+        "cam",
+        "seeds",
+        "context",
+        "part",
+        "ibb",
+        "fuse",
+        "pseudo",
+        "segment",
+        "ladder",
+        "report",
+    ]
     assert again.stages("done") == []
     assert project.files() == before
 
@@ -60,7 +82,7 @@ def test_another_threshold_redoes_masks_and_what_follows(project):
     before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ladder/"))}
     again = project.train("--set", "pseudo.threshold=0.2")
     assert again.code == 0, again.err
-    assert again.stages("up to date") == ["cam", "seeds", "context", "part", "ladder"]
+    assert again.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "fuse", "ladder"]
     assert again.stages("done") == ["pseudo", "segment", "report"]
     after = project.files()
     assert {path: after[path] for path in before} == before
@@ -87,7 +109,7 @@ def test_without_masks_training_runs_to_the_end(tmp_path):
     shutil.rmtree(tmp_path / "voc" / "SegmentationClass")
     ended = project.train("--set", "prm.enabled=false", "--set", "ibb.enabled=false")
     assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["cam", "seeds", "context", "part", "pseudo", "segment"]
+    assert ended.stages("done") == ["cam", "seeds", "context", "part", "ibb", "fuse", "pseudo", "segment"]
     assert ended.stages("skipped: list 'val' has no masks") == ["ladder", "report"]
     assert (tmp_path / "best_model.pth").is_file()
 
@@ -186,7 +208,7 @@ def test_the_truth_measured_against_itself_is_perfect(finished):
 
 def test_pseudo_masks_are_the_seeds_at_the_threshold(finished):
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
-    seeds = finished.evaluate("--seeds", finished.run / "parted", "--split", "train")[1]
+    seeds = finished.evaluate("--seeds", finished.run / "fused", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert masks["over_activation"] == pytest.approx(seeds["over_activation"], abs=1e-9)
 
@@ -205,7 +227,8 @@ def test_a_run_is_measured_on_the_lists_that_figures_are_published_on(finished):
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
     assert figures["pseudo masks"]["miou"] == masks["miou"]
     assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
-    assert ended.out.count("no, the published 'train' has 1,464 pictures, this one 6") == 2
+    assert ended.out.count("no, the published 'train' has 1,464 pictures, this one 6") == 3
+    assert "seeds after training on blurred pictures" in figures
 
 
 def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):

@@ -95,7 +95,7 @@ class IbbConfig:
     ignore_band: float = 0.1
     blurred_share: float = 0.5
     blurred_sigma: tuple[float, float] = (0.03, 0.1)
-    weight: float = 0.4
+    weight: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def measured_run(
             "pseudo.threshold=0.4",
             "report.thresholds=7",
             "ibb.iterations=2",
+            "ibb.epochs=0",
         ],
     )
     run = Run(cfg, ["train.py", "--preset", "<made>"])

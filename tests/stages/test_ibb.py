@@ -11,13 +11,9 @@ from models.segmenter import Segmenter
 from stages.ibb import fused_seed
 from stages.networks import load_network
 from tests.models.tiny import TinyBackbone
-from tests.project import Project
+from tests.project import Project, names
 from utils.config_file import load_config
 from utils.describe import describe
-
-
-def names(project: Project, split: str) -> list[str]:
-    return (project.folder / f"voc/ImageSets/Segmentation/{split}.txt").read_text().split()
 
 
 class Constant(Segmenter):
