@@ -1,15 +1,20 @@
 """What the method costs beside plain CAM: python -m benchmarks.cost
 
-Seconds a picture of the maps with preset voc12_compact, the picture lying in memory, by turns with plain CAM of the same scales and flip. Targets: all
-modules at most 6 times, the fast setting (`ibb.enabled=false`) at most 2.5 times.
+Seconds a picture of the maps with preset voc12_compact, the picture lying in memory, by turns with plain CAM of the same scales and flip. "Trained" is what
+stage `fuse` adds. Targets: all modules at most 6 times, a fast setting at most 2.5 times.
 """
 
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
+from models.cam import map_size
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
+from models.segmenter import build_segmenter
+from stages.ibb import class_shares, no_blur_training
 from stages.seeds import build_method, prepare, whole_pictures
 from stages.walk import walk_over_features
 from utils.config import Config
@@ -21,8 +26,9 @@ CAM = ("gfm.enabled=false", "prm.enabled=false", "ibb.enabled=false", "context.e
 SETTINGS = {
     "CAM + context": CAM[:3],
     "GFM + PRM": CAM[2:],
-    "GFM + PRM + context (fast)": CAM[2:3],
-    "GFM + PRM + IBB + context (all)": (),
+    "GFM + PRM + context": CAM[2:3],
+    "GFM + PRM + context, trained": ("ibb.iterations=0",),
+    "GFM + PRM + IBB + context, trained (all)": (),
 }
 
 
@@ -44,10 +50,16 @@ def main() -> None:
             for item in whole_pictures(index, range(PICTURES), 0, "")
         ]
 
+        segmenter = build_segmenter("efficientnet_lite0", 21, "imagenet", cfg.segment.stage)
+        compute.network(segmenter).requires_grad_(False)
+
         def seeds(own: Config, walk: bool) -> None:
             method = build_method(own)
             for image, classes in read:
                 maps = method(classifier, image, classes)
+                if no_blur_training(own) is None:
+                    shares = class_shares(own, segmenter, image, classes, map_size(*image.shape[-2:]))
+                    maps = torch.lerp(maps, shares, own.ibb.weight)
                 if walk:
                     walk_over_features(classifier, image, maps, own.affinity, own.cam.scales, own.cam.flip)
 

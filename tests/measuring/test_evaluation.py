@@ -33,7 +33,9 @@ def masks(tmp_path) -> tuple[Index, Path, list[tuple[np.ndarray, np.ndarray]]]:
     return Index(NAMES, tuple(records)), tmp_path / "masks", pairs
 
 
-def test_masks_are_counted_as_by_the_matrix(masks):
+@pytest.mark.parametrize("batch", [1, 2, 8])
+def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
+    monkeypatch.setattr("measuring.evaluation.BATCH", batch)
     index, folder, pairs = masks
     measured = measure_masks(index, folder, workers=0).matrix
     expected, each = ConfusionMatrix(4), []

@@ -82,6 +82,24 @@ def test_batches_add_up():
     assert (one.n_images, two.n_images, both.n_images) == (3, 3, 6)
 
 
+def test_pictures_counted_together_are_those_counted_one_by_one():
+    random = np.random.default_rng(3)
+    sizes = ((4, 5), (1, 1), (30, 7))
+    pairs = [tuple(random.choice([0, 1, 2, 255], size=(2, *size)).astype(np.uint8)) for size in sizes]
+    together, alone = ConfusionMatrix(3), ConfusionMatrix(3)
+    together.update_all(pairs)
+    for target, prediction in pairs:
+        alone.update(torch.from_numpy(target), torch.from_numpy(prediction))
+    assert torch.equal(together.counts, alone.counts)
+    assert (together.ignored_predictions, together.n_images) == (alone.ignored_predictions, alone.n_images)
+    before = together.counts.clone()
+    together.update_all([])
+    with pytest.raises(ValueError, match="values \\[7\\] in the prediction"):
+        together.update_all([*pairs, (np.zeros((2, 2), np.uint8), np.full((2, 2), 7, np.uint8))])
+    assert torch.equal(together.counts, before)
+    assert together.n_images == 3
+
+
 def test_what_others_have_counted_is_added():
     parts, whole = [ConfusionMatrix(CLASSES), ConfusionMatrix(CLASSES)], ConfusionMatrix(CLASSES)
     for number, part in enumerate(parts):
