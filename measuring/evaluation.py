@@ -24,7 +24,7 @@ from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
-BATCH = 8  # masks counted together
+BATCH = 24  # masks counted together
 FEW = 500  # pictures, up to which loader processes take longer to start than they save, and threads do
 
 
