@@ -8,17 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.artifacts import Seed, read_seed, write_seed
+from data.artifacts import Seed
 from data.dataset import Index
 from data.transforms import BackgroundBlur
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.files import FUSED, IBB, IBB_MASKS, parted_seeds
-from stages.lists import list_complete, seed_index, without_file
+from stages.lists import list_complete, seed_index
 from stages.networks import load_segmenter
 from stages.pseudo import write_pseudo_masks
-from stages.seeds import prepare, to_seed, whole_pictures
+from stages.seeds import change_seeds, to_seed
 from stages.segment import train_on_masks
-from stages.space import require_picture_space
 from utils.config import Config
 from utils.engine import choose_compute
 from utils.run import Run
@@ -68,15 +67,12 @@ def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
     compute = choose_compute(cfg)
     segmenter = load_segmenter(run.path(IBB))
     compute.network(segmenter)
-    missing = without_file(index, target, ".npz")
-    require_picture_space(target, index, missing, seeds=1)
-    for item in whole_pictures(index, missing, cfg.workers, "fuse"):
-        seed = read_seed(source / f"{item['name']}.npz")
-        image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
+
+    def fuse(seed: Seed, image: Tensor) -> Seed:
         with compute.autocast():
-            fused = fused_seed(cfg, segmenter, image, seed)
-        write_seed(target / f"{item['name']}.npz", fused)
-    return len(missing)
+            return fused_seed(cfg, segmenter, image, seed)
+
+    return change_seeds(cfg, index, source, target, segmenter, compute, cfg.segment.max_side, "fuse", fuse)
 
 
 def fused_seed(cfg: Config, segmenter: Segmenter, image: Tensor, seed: Seed) -> Seed:

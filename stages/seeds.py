@@ -1,6 +1,7 @@
 """Stage `seeds`: the method's maps for every picture of the seed list, as files."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.artifacts import Seed, seed_size, write_seed
+from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholePictures
 from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
@@ -46,6 +47,35 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
 def seeds_complete(cfg: Config, run: Run) -> bool:
     """Whether every picture of the list has its file."""
     return list_complete(cfg, run.path(SEEDS), ".npz")
+
+
+def change_seeds(
+    cfg: Config,
+    index: Index,
+    source: Path,
+    target: Path,
+    network: Network,
+    compute: Compute,
+    max_side: int,
+    title: str,
+    change: Callable[[Seed, Tensor], Seed],
+) -> int:
+    """Write `change(seed, image)` of every seed of `source` into `target`.
+
+    Args:
+        network: whose pictures these are, normalised and at most `max_side` long.
+        title: of the progress bar.
+
+    Returns:
+        How many were written; those that are there already are not.
+    """
+    missing = without_file(index, target, ".npz")
+    require_picture_space(target, index, missing, seeds=1)
+    for item in whole_pictures(index, missing, cfg.workers, title):
+        name = f"{item['name']}.npz"
+        image = prepare(item["image"], network, compute, max_side)
+        write_seed(target / name, change(read_seed(source / name), image))
+    return len(missing)
 
 
 @overload

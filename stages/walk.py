@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.artifacts import Seed, read_seed, write_seed
+from data.artifacts import Seed
 from data.dataset import Index
 from models.affinity import AffinityNet, boundary
 from models.cam import gather_evidence, normalise_maps
@@ -18,10 +18,9 @@ from models.classifier import Classifier
 from models.ibb import stages_of_strides, unit_features
 from models.random_walk import feature_walk, random_walk
 from stages.files import AFFINITY, CLASSIFIER, WALKED, last_seeds
-from stages.lists import list_complete, seed_index, without_file
+from stages.lists import list_complete, seed_index
 from stages.networks import load_affinity, load_classifier
-from stages.seeds import prepare, to_seed, whole_pictures
-from stages.space import require_picture_space
+from stages.seeds import change_seeds, to_seed
 from utils.config import AffinityConfig, Config
 from utils.engine import Compute, choose_compute
 from utils.run import Run
@@ -63,13 +62,8 @@ def walk_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
     compute = choose_compute(cfg)
     network, walk = WALKS[cfg.affinity.kind].open(cfg, run)
     compute.network(network)
-    missing = without_file(index, target, ".npz")
-    require_picture_space(target, index, missing, seeds=1)
-    for item in whole_pictures(index, missing, cfg.workers, "walk"):
-        seed = read_seed(source / f"{item['name']}.npz")
-        image = prepare(item["image"], network, compute, cfg.affinity.max_side)
-        write_seed(target / f"{item['name']}.npz", walked_seed(seed, image, walk, compute))
-    return len(missing)
+    change = partial(walked_seed, walk=walk, compute=compute)
+    return change_seeds(cfg, index, source, target, network, compute, cfg.affinity.max_side, "walk", change)
 
 
 def walked_seed(seed: Seed, image: Tensor, walk: Walk, compute: Compute) -> Seed:
