@@ -42,8 +42,8 @@ from utils.pipeline import Stage, run_stages
 from utils.run import Run
 
 NETWORK = ("seed", "precision", "model")
-BLUR_TRAINING = ("enabled", "epochs", "threshold", "ignore_band", "blurred_share", "blurred_sigma", "weight")
-METHOD = ("cam.scales", "cam.flip", "gfm", "prm", *setting_names("ibb", but=BLUR_TRAINING[1:]), "seeds.max_side")
+IBB_TRAINING = ("enabled", "epochs", "threshold", "ignore_band", "blurred_share", "blurred_sigma", "weight")
+METHOD = ("cam.scales", "cam.flip", "gfm", "prm", *setting_names("ibb", but=IBB_TRAINING[1:]), "seeds.max_side")
 CAM_TRAINING = setting_names("cam", but=("scales", "flip"))  # those are of how its maps are read
 AFFINITY_TRAINING = setting_names(
     "affinity",
@@ -105,7 +105,7 @@ STAGES = (
         "ibb",
         "train on the seeds with their background blurred",
         train_on_blurred,
-        reads=(*NETWORK, *SEGMENTER_TRAINING, *(f"ibb.{name}" for name in BLUR_TRAINING if name != "weight")),
+        reads=(*NETWORK, *SEGMENTER_TRAINING, *(f"ibb.{name}" for name in IBB_TRAINING if name != "weight")),
         upstream=("part",),
         complete=lambda cfg, run: is_whole(run.path(IBB)),
         skip=no_blur_training,
@@ -115,7 +115,7 @@ STAGES = (
         "fuse",
         "let that network correct the seeds",
         fuse_seed_list,
-        reads=("ibb.weight", "segment.scales", "segment.flip", "segment.max_side"),
+        reads=("ibb.weight", "ibb.scales", "cam.flip", "segment.max_side"),
         upstream=("ibb",),
         complete=fused_complete,
         skip=no_blur_training,

@@ -1,7 +1,7 @@
 """The project's own pictures, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
 
     result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
-    method.jpg      for method.md: what each step of the method adds, with the pictures that the rounds of blur have read
+    method.jpg      for method.md: what each step of the method adds, with the picture that the round of blur has read
     threshold.jpg   for method.md: one seed cut at several background thresholds
 
 The pictures are generated ones that no network has seen; they are not those of the run's lists.
@@ -10,6 +10,7 @@ The pictures are generated ones that no network has seen; they are not those of 
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -24,9 +25,12 @@ from data.shapes import SHAPES_CLASSES, Scene, scenes
 from models.classifier import Classifier
 from models.ibb import Trace
 from models.pseudo import pseudo_mask, upsample
-from stages.networks import load_network
+from models.segmenter import Segmenter
+from stages.files import CONTEXT, IBB
+from stages.ibb import fused_seed
+from stages.networks import load_network, load_segmenter
 from stages.refinement import refiner
-from stages.seeds import build_method, prepare
+from stages.seeds import build_method, prepare, to_seed
 from utils.config import Config
 from utils.engine import choose_compute
 from utils.errors import UserError, run_script
@@ -42,9 +46,9 @@ STEPS = (
     "+ GFM  G",
     "+ PRM  A",
     "blurred  x1",
-    "blurred  x2",
     "+ IBB",
     "+ context",
+    "+ training",
     "mask",
     "truth",
 )
@@ -77,34 +81,31 @@ def result(run: Path) -> Image.Image:
 
 
 def method(run: Path) -> Image.Image:
-    """A row a picture: the maps of its first class after each step, and what two rounds have read."""
-    classifier, cfg = trained(run)
+    """A row a picture: the maps of its first class after each step, and what the first round of blur has read."""
+    networks = trained(run)
     rows = []
     for scene in chosen():
-        trace = traced(classifier, cfg, scene)
-        maps = {
-            name: heatmap(scene.image, getattr(trace, name)[0].cpu().numpy())
-            for name in ("cam", "gfm", "prm", "ibb", "context")
-        }
-        seen = [shown(picture, classifier) for picture in (*trace.blurred, *trace.blurred[-1:])[:2]]
+        trace, fused = traced(networks, scene)
+        steps = (trace.cam, trace.gfm, trace.prm, trace.ibb, trace.context, fused)
+        maps = [heatmap(scene.image, maps[0].cpu().numpy()) for maps in steps]
         masks = [
             overlay(scene.image, mask, voc_palette())
-            for mask in (cut(trace, scene, cfg, cfg.pseudo.threshold), scene.mask)
+            for mask in (cut(fused, scene, networks.cfg, networks.cfg.pseudo.threshold), scene.mask)
         ]
-        pictures = (scene.image, maps["cam"], maps["gfm"], maps["prm"], *seen, maps["ibb"], maps["context"], *masks)
+        pictures = (scene.image, *maps[:3], shown(trace.blurred[0], networks.classifier), *maps[3:], *masks)
         rows.append([Tile(np.asarray(picture)) for picture in pictures])
-        rows[-1][1] = Tile(maps["cam"], SHAPES_CLASSES[scene.labels[0]])
+        rows[-1][1] = Tile(maps[0], SHAPES_CLASSES[scene.labels[0]])
     return contact_sheet(rows, STEPS, tile=TILE)
 
 
 def threshold(run: Path) -> Image.Image:
     """A row a picture: its seed's mask at each threshold."""
-    classifier, cfg = trained(run)
+    networks = trained(run)
     rows = []
     for scene in chosen():
-        trace = traced(classifier, cfg, scene)
-        seed = heatmap(scene.image, trace.context.amax(dim=0).cpu().numpy())
-        masks = [overlay(scene.image, cut(trace, scene, cfg, value), voc_palette()) for value in THRESHOLDS]
+        fused = traced(networks, scene)[1]
+        seed = heatmap(scene.image, fused.amax(dim=0).cpu().numpy())
+        masks = [overlay(scene.image, cut(fused, scene, networks.cfg, value), voc_palette()) for value in THRESHOLDS]
         rows.append([Tile(picture) for picture in (seed, *masks)])
     return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
 
@@ -112,16 +113,25 @@ def threshold(run: Path) -> Image.Image:
 FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method": method, "threshold": threshold}
 
 
-def trained(run: Path) -> tuple[Classifier, Config]:
-    """The run's classifier with its settings."""
-    network, checkpoint, cfg = load_network(run / "context.pth")
+@dataclass(frozen=True)
+class Networks:
+    """A run's classifier and what its stage `ibb` has trained, with the run's settings."""
+
+    classifier: Classifier
+    segmenter: Segmenter
+    cfg: Config
+
+
+def trained(run: Path) -> Networks:
+    """The run's networks."""
+    network, checkpoint, cfg = load_network(run / CONTEXT)
     assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
         raise UserError(
             f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
             "python train.py --config config.yaml"
         )
-    return network, cfg
+    return Networks(network, load_segmenter(run / IBB), cfg)
 
 
 def chosen() -> list[Scene]:
@@ -132,17 +142,23 @@ def chosen() -> list[Scene]:
     return [found[name] for name in SHOWN if name in found]
 
 
-def traced(classifier: Classifier, cfg: Config, scene: Scene) -> Trace:
-    compute = choose_compute(cfg)
-    image = prepare(torch.from_numpy(scene.image.copy()).permute(2, 0, 1), classifier, compute, cfg.seeds.max_side)
-    return build_method(cfg).trace(classifier, image, list(scene.labels))
+def traced(networks: Networks, scene: Scene) -> tuple[Trace, torch.Tensor]:
+    """Every step of the method, and the maps (K, h, w) that the trained network has corrected."""
+    cfg, compute = networks.cfg, choose_compute(networks.cfg)
+    picture, labels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1), list(scene.labels)
+    trace = build_method(cfg).trace(
+        networks.classifier, prepare(picture, networks.classifier, compute, cfg.seeds.max_side), labels
+    )
+    seed = to_seed(trace.context, labels, scene.mask.shape)
+    seen = prepare(picture, networks.segmenter, compute, cfg.segment.max_side)
+    return trace, torch.from_numpy(fused_seed(cfg, networks.segmenter, seen, seed).maps)
 
 
-def cut(trace: Trace, scene: Scene, cfg: Config, value: float) -> np.ndarray:
-    """The seed's mask at a background threshold, refined as the run's settings say."""
+def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float) -> np.ndarray:
+    """The mask of maps (K, h, w) at a background threshold, refined as the run's settings say."""
     settings = cfg.pseudo
     mask = pseudo_mask(
-        upsample(trace.context.cpu(), scene.mask.shape),
+        upsample(maps, scene.mask.shape),
         torch.tensor(scene.labels),
         background="threshold",
         threshold=value,

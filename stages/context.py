@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.artifacts import read_seed, write_seed
+from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from models.cam import map_size
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.ibb import context_features, part_from_context
 from stages.files import CLASSIFIER, CONTEXT, PARTED, SEEDS
-from stages.lists import list_complete, seed_index, without_file
+from stages.lists import list_complete, seed_index
 from stages.networks import load_classifier, save_network
-from stages.seeds import prepare, to_seed, whole_pictures
-from stages.space import require_network_space, require_picture_space
+from stages.seeds import change_seeds, prepare, to_seed, whole_pictures
+from stages.space import require_network_space
 from utils.config import Config
 from utils.distributed import total
 from utils.engine import choose_compute
@@ -68,19 +69,26 @@ def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     compute = choose_compute(cfg)
     classifier = load_classifier(run.path(CONTEXT))
     compute.network(classifier)
-    folder = run.fresh_folder(PARTED)
-    missing = without_file(index, folder, ".npz")
-    require_picture_space(folder, index, missing, seeds=1)
-    for item in whole_pictures(index, missing, cfg.workers, "part"):
-        name = f"{item['name']}.npz"
-        seed = read_seed(run.path(SEEDS, name))
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-        maps = torch.from_numpy(seed.maps).to(compute.device)
+
+    def part(seed: Seed, image: Tensor) -> Seed:
+        maps = torch.from_numpy(seed.maps).to(image.device)
         maps = interpolate(maps[None], map_size(*image.shape[-2:]), mode="area")[0] if len(maps) else maps
         with compute.autocast():
             parted = part_from_context(classifier, image, maps, seed.classes.tolist())
-        write_seed(folder / name, to_seed(parted, seed.classes, seed.size))
-    return {"pictures": len(index), "written": len(missing)}
+        return to_seed(parted, seed.classes, seed.size)
+
+    written = change_seeds(
+        cfg,
+        index,
+        run.path(SEEDS),
+        run.fresh_folder(PARTED),
+        classifier,
+        compute,
+        cfg.seeds.max_side,
+        "part",
+        part,
+    )
+    return {"pictures": len(index), "written": written}
 
 
 def parted_complete(cfg: Config, run: Run) -> bool:

@@ -88,5 +88,5 @@ def class_shares(
     cfg: Config, segmenter: Segmenter, image: Tensor, classes: Sequence[int], size: tuple[int, int]
 ) -> Tensor:
     """p, (K, *size): the network's probabilities of these classes, where there is nothing else but them and the background."""
-    likely = restrict_to(class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size), classes)
+    likely = restrict_to(class_probabilities(segmenter, image, cfg.ibb.scales, cfg.cam.flip, size), classes)
     return likely[[index + 1 for index in classes]] / likely.sum(dim=0).clamp_min(torch.finfo(likely.dtype).tiny)

@@ -15,6 +15,7 @@ from PIL import Image
 from data.shapes import SHAPES_CLASSES
 from docs import figure
 from models.classifier import build_classifier
+from models.segmenter import build_segmenter
 from stages.networks import save_network
 from tests.project import ROOT, call
 from utils.config import Config, to_dict
@@ -98,10 +99,12 @@ def test_readme_says_how_predict_is_called():
 
 @pytest.fixture
 def run(tmp_path) -> Path:
-    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]", "ibb.iterations=2"])
+    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
+    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segment.stage)
+    save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
     return tmp_path
 
 

@@ -86,7 +86,7 @@ class IbbConfig:
     """Iterative Background Blur: rounds while a picture is read (models/ibb.py), and training on blurred pictures (stages/ibb.py)."""
 
     enabled: bool = True
-    iterations: int = 3
+    iterations: int = 1
     tau: float = 0.3
     sigma: float = 0.033
     scales: tuple[float, ...] = (1.0,)
