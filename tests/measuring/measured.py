@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import IGNORE, Seed, read_mask, seed_size, write_mask, write_seed
+from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, write_mask, write_seed
 from data.images import read_image
 from data.index import open_index
 from measuring import report
@@ -44,7 +44,7 @@ def measured_run(
             "pseudo.threshold=0.4",
             "report.thresholds=7",
             "ibb.iterations=2",
-            "ibb.epochs=0",
+            "ibb.epochs=1",
         ],
     )
     run = Run(cfg, ["train.py", "--preset", "<made>"])
@@ -63,13 +63,27 @@ def measured_run(
     for record in open_index(cfg.data, "train").records:
         size = Image.open(record.image).size[::-1]
         maps = np.full((len(record.labels), *seed_size(*size)), 0.5, np.float32)
-        write_seed(run.path("seeds", f"{record.name}.npz"), Seed(np.array(record.labels), maps, size))
+        for folder in ("seeds", "parted", "fused"):
+            write_seed(run.path(folder, f"{record.name}.npz"), Seed(np.array(record.labels), maps, size))
         write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
+    run.path(report.IBB).write_bytes(b"")
+    monkeypatch.setattr(report, "fuse_seeds", sharpen_seeds)
     if segmented:
         run.path(report.SEGMENTER).write_bytes(b"")
         monkeypatch.setattr(report, "load_segmenter", lambda path: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
-    for stage in ("cam", "seeds", "context", "part", "pseudo", *(["segment"] if segmented else []), "ladder", "report"):
+    for stage in (
+        "cam",
+        "seeds",
+        "context",
+        "part",
+        "ibb",
+        "fuse",
+        "pseudo",
+        *(["segment"] if segmented else []),
+        "ladder",
+        "report",
+    ):
         if stage == "report":
             result = report.make_report(cfg, run)
         else:
@@ -89,6 +103,14 @@ def faulty_seed(truth: np.ndarray, labels: tuple[int, ...], noise: float, random
         (len(labels), height, width)
     )
     return Seed(np.array(labels), np.clip(maps, 0, 1).astype(np.float32), truth.shape)
+
+
+def sharpen_seeds(cfg: Config, run: Run, index, source: Path, target: Path) -> int:
+    """As `fuse_seeds`: what is weak becomes weaker."""
+    for record in index.records:
+        seed = read_seed(source / f"{record.name}.npz")
+        write_seed(target / f"{record.name}.npz", Seed(seed.classes, seed.maps**2, seed.size))
+    return len(index)
 
 
 def write_faulty_masks(network, index, folder: Path, cfg: Config) -> None:

@@ -22,8 +22,8 @@ def measured(tmp_path, make_voc, monkeypatch):
 def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(measured):
     _cfg, run = measured
     figures = json.loads(run.path(REPORT).read_text())
-    given = [*RUNGS.values(), "pseudo masks", "segmentation, given labels"]
-    predicted = ["seed, predicted labels", "segmentation, predicted labels"]
+    given = [*RUNGS.values(), "+ IBB in training", "pseudo masks", "segmentation, given labels"]
+    predicted = ["seed, predicted labels", "IBB in training, predicted labels", "segmentation, predicted labels"]
     assert list(figures) == given + predicted
     for row in figures.values():
         low, high = row["interval"]["miou"]

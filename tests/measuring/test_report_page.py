@@ -40,6 +40,7 @@ def test_a_finished_run_shows_every_step_of_every_picture(measured):
         "blur, round 2",
         "seed map",
         "seed",
+        "seed after training on blurred pictures",
         "pseudo mask",
         "prediction",
         "errors",
@@ -78,7 +79,7 @@ def test_a_run_that_goes_on_shows_what_is_there(measured):
     cfg, run = measured
     run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
     page = written(cfg, run)
-    assert "context, part, pseudo, segment, ladder, report still to come" in page.text
+    assert "context, part, ibb, fuse, pseudo, segment, ladder, report still to come" in page.text
     assert "<h2>Results</h2>" not in page.source
     assert page.items[0]["layers"][0]["name"] == "seed map"
     assert all(layer["score"] is None for item in page.items for layer in item["layers"])
@@ -126,7 +127,12 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
         run.record("affinity", epoch=epoch, step=epoch, loss=loss)
         page = Page(run.path(REPORT_PAGE))
         assert "Loss of stage affinity" in page.text
-        assert layers(page) == ["seed map", "pseudo mask"]
+        assert layers(page) == [
+            "seed map",
+            "seed map without context",
+            "seed map after training on blurred pictures",
+            "pseudo mask",
+        ]
         sources.append(page.source)
     assert len(set(sources)) == 3
     assert len(drawn) == 1
