@@ -2,11 +2,11 @@
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
+    python -m benchmarks.ablation runs/voc12_compact --set cam.scales=[1.0]          # read at one size
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
-own best threshold. What context is was learned once, from the run's own seeds, and so was the network
-of stage `ibb` ("trained"). Settings are chosen on training pictures; the
-validation list is for reporting.
+own best threshold. What context is was learned once, from the run's own seeds, and so was the network of stage `ibb`
+("trained"). Settings are chosen on training pictures; the validation list is for reporting.
 """
 
 import argparse
@@ -95,13 +95,16 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     """The command."""
     args = parse_args()
-    cfg = load_config(args.run / "config.yaml")
+    cfg = load_config(args.run / "config.yaml", overrides=args.set)
     compute = choose_compute(cfg)
     classifier = load_classifier(args.run / last_classifier(cfg))
     compute.network(classifier)

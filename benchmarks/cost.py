@@ -29,6 +29,7 @@ SETTINGS = {
     "GFM + PRM + context": CAM[2:3],
     "GFM + PRM + context, trained": ("ibb.iterations=0",),
     "GFM + PRM + IBB + context, trained (all)": (),
+    "GFM + PRM + context, trained, at one size (fast)": ("ibb.iterations=0", "cam.scales=[1.0]"),
 }
 
 
