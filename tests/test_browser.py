@@ -128,11 +128,12 @@ def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
         "blur",
         "seed map",
         "seed",
+        "seed after training on blurred pictures",
         "pseudo mask",
         "prediction",
         "errors",
     ]
-    assert len(texts(browser, "dialog figure")) == 11
+    assert len(texts(browser, "dialog figure")) == 12
     first = texts(browser, "#viewer-title")
     press(browser, "ARROW_RIGHT")
     assert texts(browser, "#viewer-title") != first
