@@ -4,7 +4,6 @@ Values: 0 is background, 1..C the classes, 255 in the truth is skipped, 255 in a
 """
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -55,18 +54,16 @@ class ConfusionMatrix:
         if not runs:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-        # Counted with a row and a column more for 255, and again for what is of no class: so values are looked at only once.
-        classes, side = self.num_classes, self.num_classes + 2
-        pair = _places(truth, "truth", classes) * side + _places(predicted, "prediction", classes)
-        pixels = np.bincount(pair, lengths, minlength=side * side)  # float64 is exact below 2**53
-        counts = pixels.astype(np.int64).reshape(side, side)
-        if counts[-1].any() or counts[:, -1].any():
+        classes, side = self.num_classes, 256  # a cell for every pair of bytes: so values are looked at only where one is strange
+        pair = _bytes(truth, "truth", classes).astype(np.intp) * side + _bytes(predicted, "prediction", classes)
+        pixels = np.bincount(pair, lengths, minlength=side * side).reshape(side, side)  # float64 is exact below 2**53
+        if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():
             _check_values(truth[truth != IGNORE], "truth", classes)
             _check_values(predicted[predicted != IGNORE], "prediction", classes)
-        unsure = counts[:classes, classes]
-        counts[:classes, 0] += unsure
+        counts, unsure = pixels[:classes, :classes].astype(np.int64), pixels[:classes, IGNORE].astype(np.int64)
+        counts[:, 0] += unsure
         self.ignored_predictions += int(unsure.sum())
-        self.counts += torch.from_numpy(counts[:classes, :classes])
+        self.counts += torch.from_numpy(counts)
         self.n_images += len(runs)
 
     def add(self, other: "ConfusionMatrix") -> None:
@@ -177,20 +174,11 @@ def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
     return target[starts], prediction[starts], np.diff(starts, append=len(target))
 
 
-def _places(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:
-    """Where values are counted: a class by itself, 255 behind the classes, then a byte that is neither."""
+def _bytes(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:
+    """Values of any type as uint8, once they are seen to be masks' values."""
     if values.dtype != np.uint8:
         _check_values(values[values != IGNORE], name, num_classes)
-        values = values.astype(np.uint8)
-    return _place_of_byte(num_classes)[values]
-
-
-@lru_cache
-def _place_of_byte(num_classes: int) -> np.ndarray:
-    places = np.full(256, num_classes + 1)
-    places[:num_classes] = np.arange(num_classes)
-    places[IGNORE] = num_classes
-    return places
+    return values.astype(np.uint8, copy=False)
 
 
 def _check_values(values: np.ndarray | Tensor, name: str, num_classes: int) -> None:
