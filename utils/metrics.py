@@ -54,7 +54,10 @@ class ConfusionMatrix:
         if not runs:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-        classes, side = self.num_classes, 256  # a cell for every pair of bytes: so values are looked at only where one is strange
+        classes, side = (
+            self.num_classes,
+            256,
+        )  # a cell for every pair of bytes: so values are looked at only where one is strange
         pair = _bytes(truth, "truth", classes).astype(np.intp) * side + _bytes(predicted, "prediction", classes)
         pixels = np.bincount(pair, lengths, minlength=side * side).reshape(side, side)  # float64 is exact below 2**53
         if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():
