@@ -49,6 +49,7 @@ def main() -> None:
         settings = [
             f"run={folder / 'run'}",
             f"data.root={folder / 'shapes'}",
+            "affinity.kind=learned",
             "data.kind=shapes",
             "data.shapes_size=448",
             f"data.shapes_train={PICTURES}",
