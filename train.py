@@ -59,7 +59,7 @@ AFFINITY_TRAINING = setting_names(
         "feature_keep",
     ),
 )
-SEGMENTER_TRAINING = setting_names("segment", but=("epochs", "scales", "flip"))
+SEGMENTER_TRAINING = setting_names("segment", but=("from_ibb", "epochs", "scales", "flip"))
 
 
 # The pipeline, in order: what each stage is called, what it does, which settings it reads and which stages it waits for.

@@ -32,6 +32,11 @@ def last_seeds(cfg: Config) -> str:
     return FUSED if cfg.ibb.enabled and cfg.ibb.epochs else parted_seeds(cfg)
 
 
+def first_segmenter(cfg: Config) -> str | None:
+    """What the segmentation network begins with: the network of stage `ibb`, where there is one and it is wanted."""
+    return IBB if cfg.segment.from_ibb and last_seeds(cfg) == FUSED else None
+
+
 def walked_seeds(cfg: Config) -> str:
     """The folder of the seeds that pseudo masks are made of: after the walk, where there is one."""
     return last_seeds(cfg) if cfg.affinity.kind == "none" else WALKED

@@ -1,5 +1,6 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,9 +10,9 @@ from data.dataset import TrainingPictures, TrainingSampler
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
-from stages.files import CLASSIFIER, PSEUDO, SEGMENTER
+from stages.files import CLASSIFIER, PSEUDO, SEGMENTER, first_segmenter
 from stages.lists import seed_index
-from stages.networks import load_classifier, save_network
+from stages.networks import load_classifier, load_segmenter, save_network
 from stages.space import require_network_space
 from utils.config import Config
 from utils.engine import Schedule, choose_compute, train_network
@@ -20,7 +21,8 @@ from utils.run import Run
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
-    return train_on_masks(cfg, run, "segment", PSEUDO, SEGMENTER)
+    first = first_segmenter(cfg)
+    return train_on_masks(cfg, run, "segment", PSEUDO, SEGMENTER, start=run.path(first) if first else None)
 
 
 def train_on_masks(
@@ -32,6 +34,7 @@ def train_on_masks(
     *,
     epochs: int | None = None,
     blur: BackgroundBlur | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Train a segmentation network, as the section `segment` says, and write it.
 
@@ -41,6 +44,7 @@ def train_on_masks(
         checkpoint: the file of the run to write.
         epochs: in place of the section's.
         blur: of the crops' background.
+        start: the network to begin with; a new one, as the section says, without it.
 
     Returns:
         The number of pictures, and the last epoch's losses.
@@ -50,7 +54,9 @@ def train_on_masks(
     compute = choose_compute(cfg)
     torch.manual_seed(cfg.seed)
     segmenter = build_segmenter(cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage)
-    if settings.from_classifier:
+    if start is not None:
+        segmenter.load_state_dict(load_segmenter(start).state_dict())
+    elif settings.from_classifier:
         segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
     segmenter.backbone.freeze(settings.frozen_stride)
     share_statistics(segmenter.head)  # the backbone's are frozen

@@ -165,6 +165,7 @@ class SegmentConfig:
 
     stage: int = -1
     from_classifier: bool = False
+    from_ibb: bool = True
     epochs: int = 30
     batch_size: int = 16
     crop_size: int = 512

@@ -108,3 +108,11 @@ def test_without_training_later_stages_take_the_parted_seeds(project: Project, s
     seeds = project.evaluate("--set", setting, "--seeds", project.run / "parted", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert "+ IBB in training" not in json.loads((project.run / "report.json").read_text())
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_segmentation_network_begins_with_that_of_stage_ibb(project: Project, wanted):
+    ended = project.train("--set", f"segment.from_ibb={wanted}", "--set", "segment.lr=1e-20", "--stages", "segment")
+    assert ended.code == 0, ended.err
+    first, last = (load_network(project.run / name)[0].head[-1].weight for name in ("ibb.pth", "segmenter.pth"))
+    assert torch.equal(first, last) is wanted
