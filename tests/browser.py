@@ -55,7 +55,7 @@ def visit(driver, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = Fals
 
 
 def problems(driver, folder: Path) -> list[str]:
-    """What is wrong with the page as it stands: console messages, pictures that do not show, links that lead nowhere."""
+    """What is wrong with the page as it stands: console messages, pictures that do not show, links that lead nowhere, letters cut off."""
     found = [f"console: {entry['message']}" for entry in driver.get_log("browser") if entry["level"] != "INFO"]
     broken = driver.execute_async_script(
         """const done = arguments[arguments.length - 1];
@@ -77,7 +77,13 @@ def problems(driver, folder: Path) -> list[str]:
     wide = driver.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if wide > 0:
         found.append(f"the page is {wide} pixels wider than its window")
-    return found
+    cut = driver.execute_script(
+        """return [...document.querySelectorAll('svg text')].filter((text) => {
+          const letters = text.getBoundingClientRect(), plot = text.ownerSVGElement.getBoundingClientRect();
+          return letters.left < plot.left - 1 || letters.right > plot.right + 1;
+        }).map((text) => text.textContent);"""
+    )
+    return found + [f"a plot cuts off: {text}" for text in cut]
 
 
 def overlaps(driver, selector: str) -> list[str]:
