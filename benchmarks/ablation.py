@@ -25,8 +25,8 @@ from models.cam import Evidence, gather_evidence, map_size
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
 from models.pseudo import upsample
-from stages.files import IBB, last_classifier
-from stages.ibb import class_shares, no_blur_training
+from stages.files import IBB, last_classifier, trains_on_blurred
+from stages.ibb import class_shares
 from stages.networks import load_classifier, load_segmenter
 from stages.seeds import build_method, prepare, to_seed, whole_pictures
 from stages.walk import walk_along, walk_features
@@ -112,9 +112,7 @@ def main() -> None:
     index = open_index(cfg.data, list_name, masks=True)
     positions = range(0, len(index), args.every)
     trained = args.run / IBB
-    segmenter = (
-        compute.network(load_segmenter(trained)) if trained.is_file() and no_blur_training(cfg) is None else None
-    )
+    segmenter = compute.network(load_segmenter(trained)) if trained.is_file() and trains_on_blurred(cfg) else None
     sweeps: dict[str, ThresholdSweep] = {}
     methods = combinations(cfg)
     for item in whole_pictures(index, positions, cfg.workers, "ablation"):

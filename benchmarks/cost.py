@@ -14,7 +14,8 @@ from models.cam import map_size
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
-from stages.ibb import class_shares, no_blur_training
+from stages.files import trains_on_blurred
+from stages.ibb import class_shares
 from stages.seeds import build_method, prepare, whole_pictures
 from stages.walk import walk_over_features
 from utils.config import Config
@@ -58,7 +59,7 @@ def main() -> None:
             method = build_method(own)
             for image, classes in read:
                 maps = method(classifier, image, classes)
-                if no_blur_training(own) is None:
+                if trains_on_blurred(own):
                     shares = class_shares(own, segmenter, image, classes, map_size(*image.shape[-2:]))
                     maps = torch.lerp(maps, shares, own.ibb.weight)
                 if walk:

@@ -43,8 +43,9 @@ from stages.files import (
     SEGMENTER,
     WALKED_LADDER,
     last_classifier,
+    trains_on_blurred,
 )
-from stages.ibb import fuse_seeds, no_blur_training
+from stages.ibb import fuse_seeds
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.walk import walk_seeds
@@ -160,7 +161,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     rows = {title: Row(seeds[rung], ladder / rung) for rung, title in RUNGS.items()}
     ends = {"seed": Row(seeds[PREDICTED], ladder / PREDICTED)}
     climbs = []
-    if no_blur_training(cfg) is None and run.path(IBB).is_file():
+    if trains_on_blurred(cfg) and run.path(IBB).is_file():
         climbs.append((BLUR_TRAINING, FUSED_LADDER, fuse_seeds))
     if cfg.affinity.kind != "none":
         climbs.append((walk_title(cfg), WALKED_LADDER, walk_seeds))

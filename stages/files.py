@@ -27,14 +27,14 @@ def parted_seeds(cfg: Config) -> str:
     return PARTED if cfg.context.enabled else SEEDS
 
 
+def trains_on_blurred(cfg: Config) -> bool:
+    """Whether stage `ibb` trains a network, which stage `fuse` corrects the seeds with."""
+    return cfg.ibb.enabled and cfg.ibb.epochs > 0
+
+
 def last_seeds(cfg: Config) -> str:
     """The folder of the seeds before any walk: as the network of stage `ibb` has corrected them, where there is one."""
-    return FUSED if cfg.ibb.enabled and cfg.ibb.epochs else parted_seeds(cfg)
-
-
-def first_segmenter(cfg: Config) -> str | None:
-    """What the segmentation network begins with: the network of stage `ibb`, where there is one and it is wanted."""
-    return IBB if cfg.segment.from_ibb and last_seeds(cfg) == FUSED else None
+    return FUSED if trains_on_blurred(cfg) else parted_seeds(cfg)
 
 
 def walked_seeds(cfg: Config) -> str:

@@ -10,7 +10,7 @@ from data.dataset import TrainingPictures, TrainingSampler
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
-from stages.files import CLASSIFIER, PSEUDO, SEGMENTER, first_segmenter
+from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
 from stages.space import require_network_space
@@ -21,8 +21,8 @@ from utils.run import Run
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
-    first = first_segmenter(cfg)
-    return train_on_masks(cfg, run, "segment", PSEUDO, SEGMENTER, start=run.path(first) if first else None)
+    start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
+    return train_on_masks(cfg, run, "segment", PSEUDO, SEGMENTER, start=start)
 
 
 def train_on_masks(

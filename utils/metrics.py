@@ -54,12 +54,10 @@ class ConfusionMatrix:
         if not runs:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
-        classes, side = (
-            self.num_classes,
-            256,
-        )  # a cell for every pair of bytes: so values are looked at only where one is strange
-        pair = _bytes(truth, "truth", classes).astype(np.intp) * side + _bytes(predicted, "prediction", classes)
-        pixels = np.bincount(pair, lengths, minlength=side * side).reshape(side, side)  # float64 is exact below 2**53
+        classes = self.num_classes
+        # Every pair of bytes has a cell: so values are looked at only where one is strange. float64 is exact below 2**53.
+        pair = _bytes(truth, "truth", classes).astype(np.intp) * 256 + _bytes(predicted, "prediction", classes)
+        pixels = np.bincount(pair, lengths, minlength=256 * 256).reshape(256, 256)
         if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():
             _check_values(truth[truth != IGNORE], "truth", classes)
             _check_values(predicted[predicted != IGNORE], "prediction", classes)
