@@ -133,7 +133,7 @@ def measure_seeds(
     values = len(index.class_names) + 1
     sweep = ThresholdSweep(values, thresholds)
     for _, (target, value, winner) in _read_all(
-        _Rows(index, _SeedReader(folder, len(index.class_names))), workers, "measure seeds"
+        _Rows(index, SeedReader(folder, len(index.class_names))), workers, "measure seeds"
     ):
         sweep.update(target, value, winner)
     sweep.sum_processes()
@@ -180,7 +180,7 @@ def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> n
     """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
     check_truth(index)
     values = len(index.class_names) + 1
-    rows = _read_all(_Rows(index, _SeedReader(folder, len(index.class_names))), workers, "count seeds")
+    rows = _read_all(_Rows(index, SeedReader(folder, len(index.class_names))), workers, "count seeds")
     counted = (
         (position, _counts(values, target, winner * (value > threshold))) for position, (target, value, winner) in rows
     )
@@ -211,13 +211,18 @@ def check_truth(index: Index) -> None:
         )
 
 
-class _SeedReader:
+class SeedReader:
     """Record -> (truth, winning map, winning mask value)."""
 
     def __init__(self, folder: Path, num_classes: int):
         self.folder, self.num_classes = folder, num_classes
 
     def __call__(self, record: Record) -> tuple[Tensor, Tensor, Tensor]:
+        """(H, W) each, as `ThresholdSweep.update` takes them.
+
+        Raises:
+            UserError: the seed file or the truth is missing or damaged, or they do not fit.
+        """
         path = self.folder / f"{record.name}.npz"
         seed, target = read_seed(path), _truth(record, self.num_classes)
         _check_size(path, seed.size, target)

@@ -1,0 +1,292 @@
+"""Where seeds or masks still err, so that the next step is chosen by size.
+
+    python -m benchmarks.errors runs/voc12/walked --list train                            # seeds, at their best common threshold
+    python -m benchmarks.errors runs/voc12/pseudo --list train --every 5 --json errors.json    # or masks
+
+Each row is a kind of error at full resolution: its share of all pixels of the truth (255 left out), and what mIoU would be if
+exactly these pixels were right. Gains of several kinds do not add up.
+
+    halo        background taken as object within 4, 8, 16, 32 pixels of an object; a row has all up to its distance
+    context     the same further away, or in a picture without objects
+    rim         object taken as background within these distances of the background
+    inside      the same further away, or in a picture without background
+    confusion   one class taken as another
+
+A distance is Euclidean, from a pixel's centre to that of the nearest pixel of the truth with a class (halo), whichever class, or of
+background (rim). 255 in the truth is neither and is passed over: across VOC's border band, about 5 pixels wide, nothing lies
+within 4. 255 in a prediction counts as background.
+
+*One threshold for all pictures* (seeds only): mIoU if each picture had the threshold that makes its own mean IoU highest, over
+background and the classes in its truth; of several that do, the one nearest the common threshold. What choosing by picture gives,
+and no bound: mIoU of the list weighs pictures by their pixels.
+"""
+
+import argparse
+import dataclasses
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.artifacts import IGNORE, read_mask
+from data.dataset import Index
+from data.index import open_index
+from measuring.evaluation import FEW, Measurement, SeedReader, measure_masks, measure_seeds
+from utils.config import Config
+from utils.config_file import load_config
+from utils.errors import UserError, run_script
+from utils.files import write_json
+from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of
+from utils.reading import read_once
+from utils.run import RUN_SETTINGS, run_of
+
+DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
+FAR = DISTANCES[-1]
+OWN_THRESHOLDS = np.linspace(0, 0.99, 100).round(6)  # of a single picture; at 1 nothing is above
+PARTS = (f"halo_{FAR}", "context", f"rim_{FAR}", "inside", "confusion")  # every wrong pixel is in exactly one of them
+TITLES = {
+    "over": "background taken as object",
+    **{f"halo_{distance}": f"  halo, within {distance} pixels" for distance in DISTANCES},
+    "context": "  context, further away",
+    "under": "object taken as background",
+    **{f"rim_{distance}": f"  rim, within {distance} pixels" for distance in DISTANCES},
+    "inside": "  inside, further away",
+    "confusion": "one class taken as another",
+}
+
+
+def distances(target: np.ndarray) -> np.ndarray:
+    """(H, W) truth -> (H, W) float32: from background to the nearest object, from an object to the nearest background.
+
+    In pixels, infinite where the truth has no such pixel; what stands where the truth is 255 means nothing.
+    """
+    background = target == 0
+    return np.where(background, _distance_to(~background & (target != IGNORE)), _distance_to(background))
+
+
+def _distance_to(pixels: np.ndarray) -> np.ndarray:
+    if not pixels.any():
+        return np.full(pixels.shape, np.inf, np.float32)
+    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
+
+def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) -> Tensor:
+    """One picture's confusion counts by distance, (bands, C, C) int64, truth in rows; their sum is the picture's matrix.
+
+    Args:
+        target, prediction: (H, W) mask values, 0..num_classes-1 or 255.
+        num_classes: C, background included.
+    """
+    band = np.searchsorted(DISTANCES, distances(target), side="left")  # a distance of exactly 4 is within 4
+    counts = []
+    for number in range(len(DISTANCES) + 1):
+        matrix = ConfusionMatrix(num_classes)
+        matrix.update_all([(np.where(band == number, target, IGNORE), prediction)])
+        counts.append(matrix.counts)
+    return torch.stack(counts)
+
+
+def error_kinds(bands: Tensor) -> dict[str, Tensor]:
+    """(bands, C, C) counts -> the (C, C) counts of the pixels of each kind of error, by the names of `TITLES`."""
+    value = torch.arange(bands.shape[-1])
+    truth, taken = value[:, None], value
+    over = bands * ((truth == 0) & (taken > 0))
+    under = bands * ((truth > 0) & (taken == 0))
+    confusion = bands * ((truth > 0) & (taken > 0) & (truth != taken))
+    return {
+        "over": over.sum(dim=0),
+        **{f"halo_{distance}": over[: number + 1].sum(dim=0) for number, distance in enumerate(DISTANCES)},
+        "context": over[-1],
+        "under": under.sum(dim=0),
+        **{f"rim_{distance}": under[: number + 1].sum(dim=0) for number, distance in enumerate(DISTANCES)},
+        "inside": under[-1],
+        "confusion": confusion.sum(dim=0),
+    }
+
+
+def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
+    """(C, C) counts once the pixels counted in `wrong`, (C, C), are given what the truth says."""
+    return counts - wrong + wrong.sum(dim=1).diag()
+
+
+def best_threshold(sweep: ThresholdSweep, common: float) -> int:
+    """The number of the threshold with the highest mIoU; of equal ones that nearest `common`."""
+    curve = np.nan_to_num(sweep.curve())  # without a valid pixel all are equal
+    highest = np.flatnonzero(curve == curve.max())
+    return int(highest[np.abs(sweep.thresholds.numpy()[highest] - common).argmin()])
+
+
+def counts_at_own_threshold(target: Tensor, value: Tensor, winner: Tensor, common: float, num_classes: int) -> Tensor:
+    """One picture's (C, C) counts at the threshold that is best for it; arguments are those of `ThresholdSweep.update`."""
+    sweep = ThresholdSweep(num_classes, np.unique(np.append(OWN_THRESHOLDS, common)))
+    sweep.update(target, value, winner)
+    return sweep.at(best_threshold(sweep, common)).counts
+
+
+def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the kinds of error are worth.
+
+    Args:
+        bands: (bands, C, C) counts of all pictures.
+        class_names: background first.
+
+    Returns:
+        By kind of error its share of the `pixels` and `miou_without` it; by class `iou_without` each of `PARTS`, and the
+        `largest` of them by that, None where none would help. In 0..1, None for what is not there.
+    """
+    counts, errors, iou = bands.sum(dim=0), {}, {}
+    for name, wrong in error_kinds(bands).items():
+        without = corrected(counts, wrong)
+        share = float(wrong.sum().double() / counts.sum())
+        errors[name] = {"pixels": _finite(share), "miou_without": _finite(miou_of(without))}
+        iou[name] = iou_of(without)
+    gains = torch.stack([iou[part] - iou_of(counts) for part in PARTS]).nan_to_num()
+    classes = {
+        name: {
+            "iou_without": {part: _finite(float(iou[part][number])) for part in PARTS},
+            "largest": PARTS[int(gains[:, number].argmax())] if gains[:, number].max() > 0 else None,
+        }
+        for number, name in enumerate(class_names)
+    }
+    return errors, classes
+
+
+class PictureCounts(Dataset):
+    """Position -> (bands, C, C) counts of the picture, and its (C, C) counts at its own best threshold; a mask has only one.
+
+    Args:
+        folder: seeds or masks that have been measured, so that all files are there and fit.
+        common: the threshold of all seeds; None for masks.
+    """
+
+    def __init__(self, index: Index, folder: Path, common: float | None):
+        self.records, self.folder, self.common = index.records, folder, common
+        self.num_classes = len(index.class_names) + 1
+        self.read_seed = SeedReader(folder, len(index.class_names))
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+        record = self.records[position]
+        if self.common is None:
+            assert record.mask is not None
+            mask = read_mask(self.folder / f"{record.name}.png")
+            bands = count_bands(read_mask(record.mask), mask, self.num_classes)
+            return bands, bands.sum(dim=0)
+        target, value, winner = self.read_seed(record)
+        bands = count_bands(target.numpy(), (winner * (value > self.common)).numpy(), self.num_classes)
+        return bands, counts_at_own_threshold(target, value, winner, self.common, self.num_classes)
+
+
+def measure(index: Index, folder: Path, cfg: Config) -> Measurement:
+    """Seeds as at their best threshold, or masks, as evaluate.py does.
+
+    Raises:
+        UserError: the folder has neither, or a file is missing, damaged or does not fit.
+    """
+    name = index.records[0].name
+    if (folder / f"{name}.png").is_file():
+        return measure_masks(index, folder, cfg.workers)
+    if not (folder / f"{name}.npz").is_file():
+        found = f"neither a seed file {name}.npz nor a mask {name}.png" if folder.is_dir() else "no such folder"
+        raise UserError(
+            f"{folder}: {found}; expected a folder of seeds or masks for the pictures of the list (--list names another)"
+        )
+    measured = measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+    return dataclasses.replace(measured, matrix=measured.best, threshold=measured.threshold_best)
+
+
+def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
+    """What `--json` writes: the figures of evaluate.py that the tables start from, `errors`, and `per_class`."""
+    measured = measure(index, folder, cfg)
+    values = len(index.class_names) + 1
+    bands = torch.zeros(len(DISTANCES) + 1, values, values, dtype=torch.int64)
+    own = torch.zeros(values, values, dtype=torch.int64)
+    pictures = PictureCounts(index, folder, measured.threshold)
+    positions, few = range(len(pictures)), len(pictures) <= FEW
+    for counts, counts_own in read_once(pictures, positions, cfg.workers, "errors", threads=few):
+        bands += counts
+        own += counts_own
+    errors, classes = error_figures(bands, ("background", *index.class_names))
+    whole = measured.figures()
+    return {
+        "path": str(folder),
+        **{name: whole[name] for name in ("n_images", "threshold", "ignored_predictions")},
+        **{name: _finite(whole[name]) for name in ("miou", "over_activation", "under_activation")},
+        "miou_own_thresholds": None if measured.threshold is None else _finite(miou_of(own)),
+        "errors": errors,
+        "per_class": {name: row | classes[name] for name, row in whole["per_class"].items()},
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures for people, in per cent."""
+    at = "" if figures["threshold"] is None else f" at the best common threshold {figures['threshold']:g}"
+    lines = [
+        f"{figures['path']}, {figures['n_images']} pictures: mIoU {_percent(figures['miou'])}{at}, over-activation "
+        f"{_percent(figures['over_activation'])}, under-activation {_percent(figures['under_activation'])}",
+        "",
+        f"{'error':32}{'of pixels':>10}{'mIoU without':>14}",
+    ]
+    for name, row in figures["errors"].items():
+        lines.append(f"{TITLES[name]:32}{_percent(row['pixels'], 2):>10}{_percent(row['miou_without']):>14}")
+    if figures["threshold"] is not None:
+        lines.append(f"{'one threshold for all pictures':32}{'':10}{_percent(figures['miou_own_thresholds']):>14}")
+    lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}  {'largest error':16}{'IoU without':>12}"]
+    for name, row in figures["per_class"].items():
+        if row["iou"] is None:
+            continue
+        over, part = _percent(row["over_activation"], 2), row["largest"]
+        largest = (part.partition("_")[0], _percent(row["iou_without"][part])) if part else ("-", "-")
+        lines.append(
+            f"{name:24}{_percent(row['iou']):>8}{over:>8}{_percent(row['under_activation']):>8}  {largest[0]:16}{largest[1]:>12}"
+        )
+    if figures["ignored_predictions"]:
+        lines += ["", f"{figures['ignored_predictions']} pixels marked 255 were counted as background"]
+    return "\n".join(lines)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.errors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="seeds ID.npz or masks ID.png")
+    parser.add_argument("--config", metavar="FILE", help="settings (default: those of the folder's run)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the validation list)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.every < 1:
+        raise UserError(f"--every {args.every}: expected 1 (all pictures) or more")
+    run = run_of(args.folder)
+    cfg = load_config(args.config or (run / RUN_SETTINGS if run else "config.yaml"), overrides=args.set)
+    index = open_index(cfg.data, args.list or cfg.data.val_list, masks=True)
+    index = dataclasses.replace(index, records=index.records[:: args.every])
+    figures = {"list": args.list or cfg.data.val_list} | find_errors(index, args.folder, cfg)
+    print(f"\nlist {figures['list']}: {table(figures)}")
+    if args.json:
+        write_json(args.json, figures)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,291 @@
+"""Kinds of error: made-up masks in which each kind is known, and the parts make the whole."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.errors import (
+    DISTANCES,
+    PARTS,
+    TITLES,
+    best_threshold,
+    corrected,
+    count_bands,
+    counts_at_own_threshold,
+    distances,
+    error_figures,
+    error_kinds,
+)
+from data.artifacts import IGNORE, Seed, read_mask, seed_size, write_mask, write_seed
+from tests.project import ROOT, call
+from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of
+
+VALUES = 4  # background and three classes
+NAMES = ("background", "cat", "dog", "train")
+
+
+def matrix_of(target: np.ndarray, prediction: np.ndarray) -> torch.Tensor:
+    matrix = ConfusionMatrix(VALUES)
+    matrix.update_all([(target, prediction)])
+    return matrix.counts
+
+
+def counts_of(target: np.ndarray, prediction: np.ndarray) -> dict[str, int]:
+    """Wrong pixels of each kind that there are any of."""
+    kinds = error_kinds(count_bands(target, prediction, VALUES))
+    return {name: int(wrong.sum()) for name, wrong in kinds.items() if wrong.any()}
+
+
+def halves() -> np.ndarray:
+    """Class 1 in the columns from 50 on, which begin one pixel behind the last of background, 49."""
+    target = np.zeros((9, 100), np.uint8)
+    target[:, 50:] = 1
+    return target
+
+
+@pytest.fixture
+def pair() -> tuple[np.ndarray, np.ndarray]:
+    """Truth with blocks of every value, some far from others, and a prediction that is wrong in every way; 255 in both."""
+    random = np.random.default_rng(0)
+    target = np.zeros((150, 160), np.uint8)
+    target[20:110, 10:100] = 1
+    target[60:120, 90:130] = 2
+    target[118:124, 10:130] = IGNORE
+    target[140, 3] = 3
+    prediction = target.copy()
+    wrong = random.random(target.shape) < 0.4
+    prediction[wrong] = random.choice([0, 1, 2, 3, IGNORE], size=int(wrong.sum()))
+    return target, prediction
+
+
+def test_distances_are_those_of_all_pairs_of_pixels():
+    random = np.random.default_rng(0)
+    target = random.choice([0, 0, 0, 1, 2, IGNORE], size=(19, 23)).astype(np.uint8)
+    target[5:15, 5:15], target[10:, 15:] = 0, 2
+    found = distances(target)
+    points = np.indices(target.shape).reshape(2, -1).T
+    flat = target.ravel()
+    for wanted, others in ((flat == 0, (flat != 0) & (flat != IGNORE)), ((flat != 0) & (flat != IGNORE), flat == 0)):
+        slow = np.linalg.norm(points[wanted][:, None] - points[others][None], axis=-1).min(axis=1)
+        assert np.allclose(found.ravel()[wanted], slow)
+
+
+@pytest.mark.parametrize("distance", [1, 4, 5, 8, 9, 16, 17, 32, 33, 50])
+@pytest.mark.parametrize("side", ["over", "under"])
+def test_a_wrong_pixel_is_within_its_distance_and_all_longer_ones(side, distance):
+    target, near, far = halves(), *{"over": ("halo", "context"), "under": ("rim", "inside")}[side]
+    prediction = target.copy()
+    column = 50 - distance if side == "over" else 49 + distance
+    prediction[4, column] = 3 if side == "over" else 0  # whichever class is taken
+    expected = {f"{near}_{limit}": 1 for limit in DISTANCES if distance <= limit} or {far: 1}
+    assert counts_of(target, prediction) == {side: 1, **expected}
+
+
+def test_distances_are_euclidean():
+    target = np.zeros((20, 20), np.uint8)
+    target[0, 0] = 1
+    prediction = target.copy()
+    prediction[3, 4] = 1  # 5 away
+    assert "halo_4" not in counts_of(target, prediction)
+    assert counts_of(target, prediction)["halo_8"] == 1
+
+
+def test_ignored_pixels_of_the_truth_are_neither_object_nor_background():
+    target = halves()
+    target[:, 45:55] = IGNORE
+    prediction = target.copy()
+    prediction[:, 45:55] = 2  # does not count
+    prediction[0, 44], prediction[0, 55] = 1, 0  # both 11 away from the other side
+    expected = {"over": 1, "halo_16": 1, "halo_32": 1, "under": 1, "rim_16": 1, "rim_32": 1}
+    assert counts_of(target, prediction) == expected
+
+
+def test_ignored_pixels_of_the_prediction_are_background():
+    target = halves()
+    prediction = target.copy()
+    prediction[0, 10], prediction[0, 90] = IGNORE, IGNORE
+    assert counts_of(target, prediction) == {"under": 1, "inside": 1}
+
+
+def test_without_the_other_side_all_is_far_away():
+    empty, full = np.zeros((5, 5), np.uint8), np.full((5, 5), 2, np.uint8)
+    assert counts_of(empty, full) == {"over": 25, "context": 25}
+    assert counts_of(full, empty) == {"under": 25, "inside": 25}
+
+
+def test_classes_are_confused_at_any_distance():
+    target = halves()
+    prediction = np.where(target == 1, 2, target).astype(np.uint8)
+    assert counts_of(target, prediction) == {"confusion": 9 * 50}
+
+
+def test_bands_add_up_to_the_picture_and_parts_to_its_errors(pair):
+    bands = count_bands(*pair, VALUES)
+    counts, kinds = matrix_of(*pair), error_kinds(bands)
+    assert torch.equal(bands.sum(dim=0), counts)
+    assert torch.equal(sum(kinds[part] for part in PARTS), counts - counts.diag().diag())
+    assert torch.equal(kinds["halo_32"] + kinds["context"], kinds["over"])
+    assert torch.equal(kinds["rim_32"] + kinds["inside"], kinds["under"])
+    assert all(kinds[part].any() for part in PARTS)  # the pair has them all
+    assert list(kinds) == list(TITLES)
+
+
+def test_without_all_errors_nothing_is_wrong(pair):
+    bands = count_bands(*pair, VALUES)
+    counts, kinds = bands.sum(dim=0), error_kinds(bands)
+    right = corrected(counts, sum(kinds[part] for part in PARTS))
+    assert torch.equal(right.sum(dim=1), counts.sum(dim=1))
+    assert miou_of(right) == 1
+
+
+def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pair):
+    target, prediction = pair
+    taken = np.where(prediction == IGNORE, 0, prediction)
+    away, is_object = distances(target), (target > 0) & (target != IGNORE)
+    over, under = (target == 0) & (taken > 0), is_object & (taken == 0)
+    wrong = {"over": over, "context": over & (away > 32), "under": under, "inside": under & (away > 32)}
+    wrong |= {f"halo_{limit}": over & (away <= limit) for limit in DISTANCES}
+    wrong |= {f"rim_{limit}": under & (away <= limit) for limit in DISTANCES}
+    wrong["confusion"] = is_object & (taken > 0) & (taken != target)
+    errors, classes = error_figures(count_bands(target, prediction, VALUES), NAMES)
+    assert set(errors) == set(wrong)
+    for name, pixels in wrong.items():
+        mended = matrix_of(target, np.where(pixels, target, prediction))
+        assert errors[name]["miou_without"] == pytest.approx(miou_of(mended), abs=1e-12)
+        assert errors[name]["pixels"] == pytest.approx(pixels.sum() / (target != IGNORE).sum(), abs=1e-12)
+        if name in PARTS:
+            iou = [row["iou_without"][name] for row in classes.values()]
+            assert iou == pytest.approx(iou_of(mended).tolist(), abs=1e-12)
+
+
+def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
+    target = halves()
+    target[:, 98:] = 2
+    prediction = target.copy()
+    prediction[:, 40:50] = 1  # 90 pixels of halo
+    prediction[:4, 90] = 0  # 4 inside
+    prediction[:, 99] = 1  # half of class 2
+    _, classes = error_figures(count_bands(target, prediction, VALUES), NAMES)
+    largest = {name: row["largest"] for name, row in classes.items()}
+    assert largest == {"background": "halo_32", "cat": "halo_32", "dog": "confusion", "train": None}
+
+
+def test_a_picture_without_valid_pixels_has_no_figures():
+    nothing = np.full((5, 5), IGNORE, np.uint8)
+    errors, classes = error_figures(count_bands(nothing, nothing, VALUES), NAMES)
+    assert {value for row in errors.values() for value in row.values()} == {None}
+    assert {row["largest"] for row in classes.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("common", "best"), [(0.1, 0.2), (0.2, 0.2), (0.31, 0.3), (0.34, 0.3), (0.36, 0.4), (0.8, 0.4)]
+)
+def test_of_equal_thresholds_that_nearest_the_common_one_is_taken(common, best):
+    sweep = ThresholdSweep(VALUES, np.arange(10) / 10)
+    sweep.update(torch.tensor([[0, 1]]), torch.tensor([[0.15, 0.45]]), torch.tensor([[1, 1]]))  # right from 0.2 to 0.4
+    assert float(sweep.thresholds[best_threshold(sweep, common)]) == best
+
+
+def test_a_picture_without_valid_pixels_keeps_the_common_threshold():
+    sweep = ThresholdSweep(VALUES, np.arange(10) / 10)
+    sweep.update(torch.full((2, 2), IGNORE), torch.rand(2, 2), torch.ones(2, 2, dtype=torch.int64))
+    assert sweep.thresholds[best_threshold(sweep, 0.3)] == 0.3
+
+
+@pytest.mark.parametrize("common", [0.0, 0.123, 0.5])
+def test_no_picture_is_worse_at_its_own_threshold(common):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(10):
+        target = torch.randint(0, 4, (20, 20), generator=generator)
+        winner = torch.randint(1, 4, (20, 20), generator=generator)
+        value = torch.rand(20, 20, generator=generator)
+        at_common = matrix_of(target.numpy(), (winner * (value > common)).numpy())
+        assert miou_of(counts_at_own_threshold(target, value, winner, common, VALUES)) >= miou_of(at_common)
+
+
+def test_the_common_threshold_is_one_that_a_picture_may_have():
+    target, value = torch.tensor([[0, 1]]), torch.tensor([[0.121, 0.125]])  # told apart only between two that are tried
+    counts = counts_at_own_threshold(target, value, torch.ones_like(target), 0.123, VALUES)
+    assert miou_of(counts) == 1
+
+
+@pytest.fixture
+def settings(make_voc) -> list[str]:
+    root = make_voc(size=(60, 80))
+    return [
+        "--config",
+        str(ROOT / "config.yaml"),
+        "--set",
+        f"data.root={root}",
+        "--set",
+        "data.kind=voc",
+        "--set",
+        "workers=0",
+    ]
+
+
+def truths(settings: list[str]) -> dict[str, np.ndarray]:
+    root = next(word.partition("=")[2] for word in settings if word.startswith("data.root="))
+    return {f"p{i}": read_mask(f"{root}/SegmentationClass/p{i}.png") for i in range(6)}
+
+
+def write_seeds(settings, folder, heights) -> None:
+    """Maps that are the truth, of another height in each picture, over a ground of half that height."""
+    for height, (name, target) in zip(heights, truths(settings).items(), strict=True):
+        values = [int(value) for value in np.unique(target) if value not in (0, IGNORE)]
+        rows, columns = (np.arange(cells) * 4 + 1 for cells in seed_size(*target.shape))
+        rows, columns = rows.clip(max=target.shape[0] - 1), columns.clip(max=target.shape[1] - 1)
+        maps = [(target[np.ix_(rows, columns)] == value) * height / 2 + height / 2 for value in values]
+        write_seed(folder / f"{name}.npz", Seed(np.array(values) - 1, np.stack(maps), target.shape))
+
+
+def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
+    folder, ours, theirs = tmp_path / "seeds", tmp_path / "errors.json", tmp_path / "figures.json"
+    write_seeds(settings, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours)
+    assert ended.code == 0, ended.err
+    assert call("evaluate", "--seeds", folder, *settings, "--split", "train", "--json", theirs).code == 0
+    found, measured = json.loads(ours.read_text()), json.loads(theirs.read_text())
+    assert (found["list"], found["n_images"]) == ("train", 4)
+    assert (found["threshold"], found["miou"]) == (measured["threshold_best"], measured["miou_best"])
+    assert found["over_activation"] == measured["over_activation_best"]
+    truth = np.concatenate([truths(settings)[name].ravel() for name in ("p0", "p1", "p3", "p4")])
+    for kind, share, of in (
+        ("over", "over_activation", truth == 0),
+        ("under", "under_activation", (truth > 0) & (truth != IGNORE)),
+    ):
+        wrong = found["errors"][kind]["pixels"] * (truth != IGNORE).sum()
+        assert 0 < wrong == pytest.approx(found[share] * of.sum())
+    assert found["miou"] + 0.05 < found["miou_own_thresholds"] < 1
+    assert "one threshold for all pictures" in ended.out
+    assert f"mIoU {100 * found['miou']:.1f} at the best common threshold {found['threshold']:g}" in ended.out
+
+
+def test_the_command_takes_masks(settings, tmp_path):
+    folder, path = tmp_path / "masks", tmp_path / "errors.json"
+    for name, target in truths(settings).items():
+        target[target == 1] = IGNORE  # every cat's pixel is given up
+        write_mask(folder / f"{name}.png", target)
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", path)
+    assert ended.code == 0, ended.err
+    found = json.loads(path.read_text())
+    assert (found["n_images"], found["threshold"], found["miou_own_thresholds"]) == (2, None, None)
+    assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]
+    assert found["errors"]["under"]["miou_without"] == 1
+    assert found["per_class"]["cat"]["iou"] == 0
+    assert "one threshold for all pictures" not in ended.out
+    assert f"{found['ignored_predictions']} pixels marked 255" in ended.out
+
+
+def test_mistakes_are_named(settings, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for arguments, said in (
+        ([tmp_path / "none"], "none: no such folder; expected a folder of seeds or masks"),
+        ([tmp_path / "empty"], "neither a seed file p2.npz nor a mask p2.png"),
+        ([tmp_path / "empty", "--every", "0"], "--every 0: expected 1"),
+        ([tmp_path / "empty", "--list", "no_list"], "no_list"),
+    ):
+        ended = call("benchmarks.errors", *arguments, *settings)
+        assert (ended.code, said in ended.err) == (2, True), ended.err
