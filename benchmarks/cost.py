@@ -52,7 +52,9 @@ def main() -> None:
             for item in whole_pictures(index, range(PICTURES), 0, "")
         ]
 
-        segmenter = build_segmenter("efficientnet_lite0", 21, "imagenet", cfg.segment.stage)
+        segmenter = build_segmenter(
+            "efficientnet_lite0", 21, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides
+        )
         compute.network(segmenter).requires_grad_(False)
 
         def seeds(own: Config, walk: bool) -> None:

@@ -156,7 +156,7 @@ def watch_memory(predictor: Predictor, pictures: list[Path], output: Path, batch
 def random_network(path: Path) -> Path:
     """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
     cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact")
-    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segment.stage)
+    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segment.stage, cfg.segment.decoder_strides)
     save_network(path, "segmenter", network, tuple(f"class {number}" for number in range(20)), cfg, {})
     return path
 

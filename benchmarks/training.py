@@ -56,7 +56,7 @@ def main() -> None:
             cfg, "cam", classifier, classifier.classifier, TrainingPictures(index, crop), classification_losses
         )
 
-        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage)
+        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides)
         crop = RandomCrop(
             cfg.segment.crop_size,
             mean,

@@ -96,7 +96,8 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
     elif checkpoint.kind == "affinity":
         network = AffinityNet(backbone, any(name.startswith("fc_dp") for name in checkpoint.state))
     elif checkpoint.kind == "segmenter":
-        network = Segmenter(backbone, len(checkpoint.class_names) + 1, cfg.segment.stage)
+        values = len(checkpoint.class_names) + 1
+        network = Segmenter(backbone, values, cfg.segment.stage, cfg.segment.decoder_strides)
     else:
         raise UserError(f"{path} holds a network of unknown kind '{checkpoint.kind}'; known: {', '.join(KINDS)}")
     try:

@@ -53,7 +53,9 @@ def train_on_masks(
     settings = cfg.segment
     compute = choose_compute(cfg)
     torch.manual_seed(cfg.seed)
-    segmenter = build_segmenter(cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage)
+    segmenter = build_segmenter(
+        cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage, settings.decoder_strides
+    )
     if start is not None:
         segmenter.load_state_dict(load_segmenter(start).state_dict())
     elif settings.from_classifier:

@@ -164,6 +164,7 @@ class SegmentConfig:
     """Stage `segment`: DeepLabV3 trained on the pseudo masks."""
 
     stage: int = -1
+    decoder_strides: tuple[int, ...] = ()
     from_classifier: bool = False
     from_ibb: bool = True
     epochs: int = 30

@@ -24,11 +24,11 @@ from utils.errors import UserError, run_script
 NAMES = ("cat", "dög", "train")
 
 
-def tiny_segmenter() -> Segmenter:
+def tiny_segmenter(decoder_strides: tuple[int, ...] = ()) -> Segmenter:
     torch.manual_seed(0)
-    network = Segmenter(TinyBackbone(), len(NAMES) + 1).eval().requires_grad_(False)
+    network = Segmenter(TinyBackbone(), len(NAMES) + 1, -1, decoder_strides).eval().requires_grad_(False)
     network.backbone.mean, network.backbone.std = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
-    torch.nn.init.normal_(network.head[-1].weight)
+    torch.nn.init.normal_(network.head.logits.weight if decoder_strides else network.head[-1].weight)
     return network
 
 
@@ -55,6 +55,16 @@ def test_logits_are_the_networks_at_any_size(exported, size):
     assert logits.std() > 0.01
     expected = FromPixels(tiny_segmenter())(torch.from_numpy(pixels)).numpy()
     assert np.abs(logits - expected).max() < 1e-4
+
+
+def test_so_are_those_of_a_network_with_a_decoder(exported, tmp_path):
+    network, pixels = (
+        tiny_segmenter((4, 8)),
+        np.random.default_rng(0).integers(0, 256, (1, 3, 50, 75)).astype(np.float32),
+    )
+    export_onnx(network, NAMES, "tiny", tmp_path / "fine.onnx")
+    (logits,) = session(tmp_path / "fine.onnx").run(None, {"image": pixels})
+    assert np.abs(logits - FromPixels(network)(torch.from_numpy(pixels)).numpy()).max() < 1e-4
 
 
 def test_pixels_are_normalised_inside():

@@ -29,9 +29,51 @@ def test_logits_are_on_the_grid_of_the_stage(stage, stride):
     assert network.num_classes == CLASSES
 
 
+@pytest.mark.parametrize(("strides", "stride"), [((4, 8), 4), ((8,), 8), ((8, 4), 4), ((16, 2), 2)])
+def test_with_a_decoder_they_are_on_the_finest_grid_that_it_joins(strides, stride):
+    network = Segmenter(TinyBackbone(), CLASSES, -1, strides).eval()
+    with torch.no_grad():
+        assert network(torch.randn(2, 3, 50, 71)).shape == (2, CLASSES, math.ceil(50 / stride), math.ceil(71 / stride))
+    assert network.num_classes == CLASSES
+
+
+@pytest.mark.parametrize("strides", [(), (4, 8), (8,)])
+def test_every_joined_stage_has_a_say(strides):
+    network = Segmenter(TinyBackbone(), CLASSES, -1, strides).eval()
+    features = [stage.detach().requires_grad_() for stage in network.backbone.stages(picture(48, 80)[None])]
+    network.backbone.stages = lambda x: features
+    network(picture(48, 80)[None]).square().sum().backward()
+    heard = {number for number, stage in enumerate(features) if stage.grad is not None and stage.grad.abs().max() > 0}
+    assert heard == {4} | {network.backbone.strides.index(stride) for stride in strides}
+
+
+def test_a_decoder_learns_what_is_finer_than_the_cells_of_the_deep_stage():
+    """Bright and dark stripes of half a cell's width."""
+    mask = (torch.arange(96) // 8 % 2).expand(1, 64, 96)
+    x = torch.where(mask[:, None] > 0, 1.5, -1.5) + 0.1 * torch.randn(
+        1, 3, 64, 96, generator=torch.Generator().manual_seed(0)
+    )
+    wrong = {}
+    for strides in ((), (4,)):
+        torch.manual_seed(0)
+        network = Segmenter(TinyBackbone(), 2, -1, strides).train()
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
+        for _ in range(20):
+            loss = segmentation_loss(network(x), mask)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        wrong[strides] = loss.item()
+    assert wrong[(4,)] < 0.3 < 0.6 < wrong[()]
+
+
 def test_a_stage_that_is_not_there_is_told():
     with pytest.raises(UserError, match=r"segment\.stage: there is no stage 5"):
         Segmenter(TinyBackbone(), CLASSES, 5)
+    with pytest.raises(
+        UserError, match=r"segment\.decoder_strides \[4, 32\]: .* no stage of stride 32; choose from 2, 4, 8, 16"
+    ):
+        Segmenter(TinyBackbone(), CLASSES, -1, (4, 32))
 
 
 def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
@@ -142,10 +184,11 @@ def test_every_picture_counts_by_its_sure_cells(masks):
     assert segmentation_loss(logits, masks).item() == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("strides", [(), (4,)])
 @pytest.mark.parametrize("pictures", [1, 3])
-def test_it_trains_on_any_batch(pictures):
+def test_it_trains_on_any_batch(pictures, strides):
     torch.manual_seed(0)
-    network = Segmenter(TinyBackbone(), CLASSES, 2).train()
+    network = Segmenter(TinyBackbone(), CLASSES, 2, strides).train()
     x = torch.stack([picture(32, 48, seed) for seed in range(pictures)])
     mask = (x[:, 0] > 0).long() * 2
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
