@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
 
-from data.transforms import IGNORE, BackgroundBlur, RandomCrop, normalise
+from data.transforms import GREY, IGNORE, BackgroundBlur, RandomCrop, jitter, normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # With these, the image comes out as its values divided by 255.
@@ -45,6 +45,55 @@ def test_the_mask_follows_the_image(options, shrink):
         assert torch.equal(covered, blue > 0)
         assert (red - across["mask"])[covered].abs().max() <= 1 + shrink / 4
         assert (green - down["mask"])[covered].abs().max() <= 1 + shrink / 4
+
+
+def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: np.random.Generator):
+    """The slow way, all by Pillow: resize whole, mirror whole, then cut out; pixels (S, S, 3) with 0 around them, and the mask."""
+    if crop.resize_long is not None:
+        factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
+    else:
+        limit = min(1.0, crop.max_side / max(image.size)) if crop.max_side else 1.0
+        factor = limit * np.exp(random.uniform(*np.log(crop.scale_range)))
+    size = round(image.width * factor), round(image.height * factor)
+    image, mask = image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
+    if random.random() < 0.5:
+        image, mask = (whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for whole in (image, mask))
+    corner = [
+        random.integers(side - crop.crop_size + 1)
+        if side >= crop.crop_size
+        else -random.integers(crop.crop_size - side + 1)
+        for side in size
+    ]
+    pixels = np.zeros((crop.crop_size, crop.crop_size, 3), np.uint8)
+    target = np.full((crop.crop_size, crop.crop_size), IGNORE, np.uint8)
+    for row in range(crop.crop_size):
+        for column in range(crop.crop_size):
+            place = column + corner[0], row + corner[1]
+            if 0 <= place[0] < size[0] and 0 <= place[1] < size[1]:
+                pixels[row, column], target[row, column] = image.getpixel(place), mask.getpixel(place)
+    return pixels, target
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scale_range": (0.5, 2.0)},
+        {"resize_long": (30, 200)},
+        {"scale_range": (0.5, 2.0), "crop_size": 90, "max_side": 60},
+    ],
+)
+def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):
+    """Every pixel of the mask, and colours up to a rounding: the same draws, in the same order."""
+    crop = dataclasses.replace(PLAIN, **options)
+    noise = np.random.default_rng(1).integers(0, 256, (80, 121, 4), dtype=np.uint8)
+    image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
+    for seed in range(8):
+        item = crop(image, mask, np.random.default_rng(seed))
+        pixels, target = plain_crop(crop, image, mask, np.random.default_rng(seed))
+        assert np.array_equal(item["mask"], target)
+        difference = np.abs((item["image"] * 255).round().permute(1, 2, 0).numpy() - pixels)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.05
 
 
 def test_without_resizing_every_pixel_is_the_pictures_own():
@@ -156,6 +205,44 @@ def test_brightness_stays_in_its_range():
     values = np.array([crop(grey, None, random)["image"].mean().item() * 255 for random in draws(200)])
     assert 69 <= values.min() <= 75
     assert 125 <= values.max() <= 131
+
+
+FACTORS = [(1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (1.3, 1.3, 0.7), (0.7, 1.2, 1.3)]
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+def test_jitter_has_the_formulas_of_its_three_steps(factors):
+    """Up to 1, the rounding, where the steps after the first may enlarge it."""
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    brightness, contrast, saturation = factors
+    expected = np.clip(np.rint(pixels * brightness), 0, 255)
+    mean_grey = (expected @ GREY).mean()
+    expected = np.clip(np.rint(mean_grey + contrast * (expected - mean_grey)), 0, 255)
+    grey = (expected @ GREY)[..., None]
+    expected = np.clip(np.rint(grey + saturation * (expected - grey)), 0, 255)
+    difference = np.abs(jitter(pixels, *factors) - expected)
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.15
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+def test_jitter_is_pillows(factors):
+    """Which cuts fractions off where we round, three times."""
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    for enhance, factor in zip(
+        (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
+    ):
+        image = enhance(image).enhance(factor)
+    difference = jitter(pixels, *factors).astype(int) - np.array(image)
+    assert difference.min() >= -1
+    assert difference.max() <= 5
+    assert 0 <= difference.mean() < 2
+
+
+def test_jitter_by_one_leaves_every_pixel():
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    assert np.array_equal(jitter(pixels, 1.0, 1.0, 1.0), pixels)
 
 
 def test_normalise_can_be_undone():
