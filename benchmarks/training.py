@@ -6,7 +6,7 @@ asked the system for the memory that all need. What a call takes besides (these,
 from) is printed by itself. The ratio of this process's time tells what other work on the machine does not change, with
 OMP_NUM_THREADS=1 (several threads wait for each other by spinning).
 
-Then what one loader process gives: pictures a second that are decoded, augmented and normalised. A GPU that trains at R pictures a
+Then what one loader process gives: pictures a second that are decoded and augmented. A GPU that trains at R pictures a
 second needs R divided by this many `workers`.
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from benchmarks.common import generated_index, no_options, scratch_folder
 from data.artifacts import write_mask
@@ -52,9 +53,8 @@ def main() -> None:
         classifier = build_classifier(BACKBONE, CLASSES, "imagenet")
         mean, std = classifier.backbone.mean, classifier.backbone.std
         crop = RandomCrop(cfg.cam.crop_size, mean, std, resize_long=cfg.cam.resize_long)
-        compare_training(
-            cfg, "cam", classifier, classifier.classifier, TrainingPictures(index, crop), classification_losses
-        )
+        pictures = TrainingPictures(index, crop)
+        compare_training(cfg, "cam", classifier, classifier.classifier, pictures, crop, classification_losses)
 
         segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides)
         crop = RandomCrop(
@@ -66,7 +66,7 @@ def main() -> None:
             max_side=cfg.segment.max_side,
         )
         pictures = TrainingPictures(index, crop, folder / "masks")
-        compare_training(cfg, "segment", segmenter, segmenter.head, pictures, mask_losses)
+        compare_training(cfg, "segment", segmenter, segmenter.head, pictures, crop, mask_losses)
 
 
 def compare_training(
@@ -75,6 +75,7 @@ def compare_training(
     network: Any,
     head: nn.Module,
     dataset: TrainingPictures,
+    crop: RandomCrop,
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
 ) -> None:
     """Time both by turns, and what a loader process gives, and print a line."""
@@ -84,12 +85,7 @@ def compare_training(
     compute.network(network)
     sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)
     items = [dataset[draw] for draw, _ in zip(sampler, range(DECODED), strict=False)]  # a warm-up, too
-    first = items[: settings.batch_size]
-    batch = {
-        name: torch.stack([item[name] for item in first])
-        for name, value in first[0].items()
-        if isinstance(value, Tensor)
-    }
+    batch = crop.unpack(default_collate(items[: settings.batch_size]))
     batch["image"] = compute.image(batch["image"])
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
     schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power)
@@ -104,7 +100,18 @@ def compare_training(
         run = Run(cfg)
         run.path(f"{stage}.last.pth").unlink(missing_ok=True)
         train_network(
-            run, stage, network, head, timed_losses, dataset, sampler, schedule, compute, cfg.workers, cfg.seed
+            run,
+            stage,
+            network,
+            head,
+            timed_losses,
+            dataset,
+            crop.unpack,
+            sampler,
+            schedule,
+            compute,
+            cfg.workers,
+            cfg.seed,
         )
 
     def bare() -> None:

@@ -110,7 +110,8 @@ class TrainingPictures(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
     Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
-    Items: `image` (3, S, S) float, `labels` (C,) float, `name`, and `mask` (S, S) int64 where there is a mask folder.
+    Items: `pixels` (S, S, 3) uint8 and `covered` (4,) int64, which the transform's `unpack` makes an image of, `labels` (C,)
+    float, `name`, and `mask` (S, S) uint8 where there is a mask folder.
     """
 
     def __init__(

@@ -74,6 +74,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
         network.displacement_branch,
         partial(pair_losses, radius=settings.radius),
         TrainingPictures(index, crop, run.path(CONFIDENT)),
+        crop.unpack,
         TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule,
         compute,

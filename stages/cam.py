@@ -54,6 +54,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         classifier.classifier,
         classification_losses,
         TrainingPictures(index, crop),
+        crop.unpack,
         sampler,
         schedule,
         compute,

@@ -88,6 +88,7 @@ def train_on_masks(
         segmenter.head,
         mask_losses,
         TrainingPictures(index, crop, run.path(masks)),
+        crop.unpack,
         TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule,
         compute,

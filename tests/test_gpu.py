@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from data.dataset import TrainingSampler
+from data.transforms import RandomCrop
 from models.affinity import AffinityNet, affinity_losses
 from models.ibb import IterativeBackgroundBlur
 from models.par import par
@@ -66,6 +68,7 @@ def train(folder: Path, compute: Compute) -> tuple[dict[str, float], nn.Module]:
         network.head,
         losses,
         Blotches(),
+        dict,
         TrainingSampler(8, 4, seed=0),
         Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9),
         compute,
@@ -102,6 +105,24 @@ def test_a_training_step_waits_for_nothing(tmp_path):
         losses(network, batch)["segmentation"].backward()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+def test_crops_are_unpacked_as_on_the_cpu_and_wait_for_nothing():
+    crop = RandomCrop(48, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), scale_range=(0.3, 1.2))
+    noise = np.random.default_rng(0).integers(0, 256, (60, 80, 4), dtype=np.uint8)
+    image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
+    batch = default_collate([crop(image, mask, np.random.default_rng(seed)) for seed in range(4)])
+    on_gpu = {name: values.cuda() for name, values in batch.items()}
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        found = crop.unpack(on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    expected = crop.unpack(batch)
+    torch.testing.assert_close(found["image"].cpu(), expected["image"])
+    assert ((found["image"] == 0).cpu() == (expected["image"] == 0)).all()
+    assert torch.equal(found["mask"].cpu(), expected["mask"])
 
 
 def test_affinity_losses_are_those_of_the_cpu_and_wait_for_nothing():

@@ -144,7 +144,8 @@ class ResumableSampler(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
-Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, batch on the device) -> named scalars
+Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
+Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def train_network(
     head: nn.Module,
     losses: Losses,
     dataset: Dataset,
+    unpack: Unpack,
     sampler: ResumableSampler,
     schedule: Schedule,
     compute: Compute,
@@ -178,10 +180,11 @@ def train_network(
         run, stage: where progress is logged and the resumable state `STAGE.last.pth` is kept.
         network: on the device; parameters without `requires_grad` are left alone.
         head: the part of it with its own learning rate.
-        losses: (network, batch on the device) -> named scalar losses; their sum is descended. With several processes each sees
+        losses: (network, unpacked batch) -> named scalar losses; their sum is descended. With several processes each sees
             its part of the batch, and its losses are its part of the whole batch's: they are divided by counts of all
             (`utils.distributed.total`), so that the sum over processes is the loss that one process would have.
         dataset, sampler: batches of dictionaries; the sampler gives the dataset's indices.
+        unpack: what makes the losses' batch of the dataset's, which lies on the device; `dict` where they are the same.
         workers: loader processes.
         seed: of dropout and the like; the sampler has its own.
 
@@ -193,7 +196,7 @@ def train_network(
     _split(sampler, stage)
     per_epoch = sampler.steps_per_epoch
     steps = schedule.epochs * per_epoch
-    descent = _Descent(network, head, losses, schedule, steps, compute)
+    descent = _Descent(network, head, losses, unpack, schedule, steps, compute)
     state = TrainingState(run.path(f"{stage}.last.pth"), run.fingerprint, compute.device, descent.parts())
     step, totals = state.load()
     if step:
@@ -243,9 +246,16 @@ class _Descent:
     """A network on its way down: its forward pass, losses, optimizer and learning rate; `step` takes a batch."""
 
     def __init__(
-        self, network: nn.Module, head: nn.Module, losses: Losses, schedule: Schedule, steps: int, compute: Compute
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        losses: Losses,
+        unpack: Unpack,
+        schedule: Schedule,
+        steps: int,
+        compute: Compute,
     ):
-        self.network, self.losses, self.compute = network, losses, compute
+        self.network, self.losses, self.unpack, self.compute = network, losses, unpack, compute
         self.optimizer = _optimizer(network, head, schedule)
         self.poly = torch.optim.lr_scheduler.LambdaLR(
             self.optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power
@@ -263,7 +273,8 @@ class _Descent:
 
     def step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One step; the named losses and their sum `loss`, scalars on the device without a graph."""
-        batch = {name: _to_device(value, self.compute) for name, value in batch.items()}
+        batch = self.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
+        batch = {name: _laid_out(value, self.compute) for name, value in batch.items()}
         with self.compute.autocast():
             terms = self.losses(self.forward, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -322,7 +333,10 @@ def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
     return {name: float(value) / steps for name, value in sum_totals(totals).items()}
 
 
-def _to_device(value: Any, compute: Compute) -> Any:
-    if not isinstance(value, Tensor):
-        return value
-    return compute.image(value) if value.ndim == 4 else value.to(compute.device, non_blocking=True)
+def _to_device(value: Any, device: torch.device) -> Any:
+    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
+
+
+def _laid_out(value: Any, compute: Compute) -> Any:
+    """Pictures in the memory format."""
+    return compute.image(value) if isinstance(value, Tensor) and value.ndim == 4 else value

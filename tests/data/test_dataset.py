@@ -78,18 +78,18 @@ class TestTrainingPictures:
         root = make_voc(6)
         index = open_voc(root, "train")
         item = TrainingPictures(index, CROP)[1, 5]
-        assert set(item) == {"image", "labels", "name"}
+        assert set(item) == {"pixels", "covered", "labels", "name"}
         assert item["name"] == "p1"
         assert item["labels"].tolist() == [0, 1, 1]
-        assert item["image"].shape == (3, 32, 32)
-        assert item["image"].dtype == torch.float32
+        assert item["pixels"].shape == (32, 32, 3)
+        assert item["pixels"].dtype == torch.uint8
 
     def test_a_draw_is_the_same_wherever_it_is_made(self, make_voc):
         index = open_voc(make_voc(6), "train")
         one, other = TrainingPictures(index, CROP), TrainingPictures(index, CROP)
         other[0, 1]
-        assert torch.equal(one[1, 5]["image"], other[1, 5]["image"])
-        assert not torch.equal(one[1, 5]["image"], one[1, 6]["image"])
+        assert torch.equal(one[1, 5]["pixels"], other[1, 5]["pixels"])
+        assert not torch.equal(one[1, 5]["pixels"], one[1, 6]["pixels"])
 
     def test_batches(self, make_voc):
         index = open_voc(make_voc(6), "train")
@@ -113,8 +113,8 @@ class TestTrainingPictures:
         fresh = TrainingPictures(open_voc(root, "train"), CROP)
         for i, expected in enumerate(with_truth):
             for item in (fresh[i, 3], asked_for[i, 3]):
-                assert set(item) == {"image", "labels", "name"}
-                assert torch.equal(item["image"], expected["image"])
+                assert set(item) == {"pixels", "covered", "labels", "name"}
+                assert torch.equal(item["pixels"], expected["pixels"])
 
     def test_masks_come_from_the_given_folder_and_not_from_the_truth(self, make_voc, tmp_path):
         root = make_voc(6)

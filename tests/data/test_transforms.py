@@ -3,9 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageEnhance
+from torch.utils.data import default_collate
 
-from data.transforms import IGNORE, BackgroundBlur, RandomCrop, normalise
+from data.transforms import GREY, IGNORE, BackgroundBlur, RandomCrop, jitter, normalise
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # With these, the image comes out as its values divided by 255.
@@ -17,6 +18,12 @@ def coordinates(height: int, width: int) -> tuple[Image.Image, Image.Image, Imag
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     pixels = np.dstack([columns, rows, np.full_like(rows, 200)])
     return Image.fromarray(pixels), Image.fromarray(columns), Image.fromarray(rows)
+
+
+def seen(crop: RandomCrop, image: Image.Image, mask: Image.Image | None, random: np.random.Generator) -> dict:
+    """A crop as a training sees it: `image` (3, S, S) float and, with mask, `mask` (S, S) int64."""
+    batch = crop.unpack(default_collate([crop(image, mask, random)]))
+    return {name: values[0] for name, values in batch.items()}
 
 
 def draws(count: int):
@@ -38,8 +45,8 @@ def test_the_mask_follows_the_image(options, shrink):
     crop = dataclasses.replace(PLAIN, **options)
     image, columns, rows = coordinates(80, 120)
     for seed in range(20):
-        across = crop(image, columns, np.random.default_rng(seed))
-        down = crop(image, rows, np.random.default_rng(seed))
+        across = seen(crop, image, columns, np.random.default_rng(seed))
+        down = seen(crop, image, rows, np.random.default_rng(seed))
         red, green, blue = across["image"] * 255
         covered = across["mask"] != IGNORE
         assert torch.equal(covered, blue > 0)
@@ -47,10 +54,59 @@ def test_the_mask_follows_the_image(options, shrink):
         assert (green - down["mask"])[covered].abs().max() <= 1 + shrink / 4
 
 
+def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: np.random.Generator):
+    """The slow way, all by Pillow: resize whole, mirror whole, then cut out; pixels (S, S, 3) with 0 around them, and the mask."""
+    if crop.resize_long is not None:
+        factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
+    else:
+        limit = min(1.0, crop.max_side / max(image.size)) if crop.max_side else 1.0
+        factor = limit * np.exp(random.uniform(*np.log(crop.scale_range)))
+    size = round(image.width * factor), round(image.height * factor)
+    image, mask = image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
+    if random.random() < 0.5:
+        image, mask = (whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for whole in (image, mask))
+    corner = [
+        random.integers(side - crop.crop_size + 1)
+        if side >= crop.crop_size
+        else -random.integers(crop.crop_size - side + 1)
+        for side in size
+    ]
+    pixels = np.zeros((crop.crop_size, crop.crop_size, 3), np.uint8)
+    target = np.full((crop.crop_size, crop.crop_size), IGNORE, np.uint8)
+    for row in range(crop.crop_size):
+        for column in range(crop.crop_size):
+            place = column + corner[0], row + corner[1]
+            if 0 <= place[0] < size[0] and 0 <= place[1] < size[1]:
+                pixels[row, column], target[row, column] = image.getpixel(place), mask.getpixel(place)
+    return pixels, target
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scale_range": (0.5, 2.0)},
+        {"resize_long": (30, 200)},
+        {"scale_range": (0.5, 2.0), "crop_size": 90, "max_side": 60},
+    ],
+)
+def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):
+    """Every pixel of the mask, and colours up to a rounding: the same draws, in the same order."""
+    crop = dataclasses.replace(PLAIN, **options)
+    noise = np.random.default_rng(1).integers(0, 256, (80, 121, 4), dtype=np.uint8)
+    image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
+    for seed in range(8):
+        item = seen(crop, image, mask, np.random.default_rng(seed))
+        pixels, target = plain_crop(crop, image, mask, np.random.default_rng(seed))
+        assert np.array_equal(item["mask"], target)
+        difference = np.abs((item["image"] * 255).round().permute(1, 2, 0).numpy() - pixels)
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.05
+
+
 def test_without_resizing_every_pixel_is_the_pictures_own():
     image, columns, rows = coordinates(80, 120)
     for seed in range(10):
-        across, down = (PLAIN(image, mask, np.random.default_rng(seed)) for mask in (columns, rows))
+        across, down = (seen(PLAIN, image, mask, np.random.default_rng(seed)) for mask in (columns, rows))
         assert torch.equal((across["image"][0] * 255).round().long(), across["mask"])
         assert torch.equal((down["image"][1] * 255).round().long(), down["mask"])
         steps = across["mask"].diff(dim=1)
@@ -61,7 +117,7 @@ def test_without_resizing_every_pixel_is_the_pictures_own():
 def test_the_same_generator_gives_the_same_crop_and_another_another():
     crop = dataclasses.replace(PLAIN, scale_range=(0.5, 2.0), color_jitter=0.3)
     image, columns, _ = coordinates(80, 120)
-    first, again, other = (crop(image, columns, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    first, again, other = (seen(crop, image, columns, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert torch.equal(first["image"], again["image"])
     assert torch.equal(first["mask"], again["mask"])
     assert not torch.equal(first["mask"], other["mask"])
@@ -70,9 +126,41 @@ def test_the_same_generator_gives_the_same_crop_and_another_another():
 def test_a_mask_does_not_change_the_image():
     crop = dataclasses.replace(PLAIN, scale_range=(0.5, 2.0), color_jitter=0.3)
     image, columns, _ = coordinates(80, 120)
-    alone = crop(image, None, np.random.default_rng(3))
+    alone = seen(crop, image, None, np.random.default_rng(3))
     assert set(alone) == {"image"}
-    assert torch.equal(alone["image"], crop(image, columns, np.random.default_rng(3))["image"])
+    assert torch.equal(alone["image"], seen(crop, image, columns, np.random.default_rng(3))["image"])
+
+
+def test_a_batch_of_crops_is_normalised_where_pictures_are_and_zero_elsewhere():
+    """By the one normalisation, to the last bit; sizes differ, and what is not the crop's stays."""
+    crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
+    image, columns, _ = coordinates(60, 80)
+    items = [{**crop(image, columns, random), "name": str(number)} for number, random in enumerate(draws(8))]
+    batch = default_collate(items)
+    unpacked = crop.unpack(batch)
+    assert set(unpacked) == {"image", "mask", "name"}
+    assert unpacked["name"] == batch["name"]
+    assert set(batch) == {"pixels", "covered", "mask", "name"}  # is left as it was
+    assert unpacked["image"].is_contiguous(memory_format=torch.channels_last)
+    assert unpacked["mask"].dtype == torch.int64
+    assert torch.equal(unpacked["mask"], batch["mask"].long())
+    covered = batch["mask"] != IGNORE
+    assert {tuple(box) for box in batch["covered"].tolist()} != {(0, 0, 48, 48)}
+    expected = normalise(batch["pixels"].permute(0, 3, 1, 2), MEAN, STD) * covered[:, None]
+    assert torch.equal(unpacked["image"], expected)
+
+
+def test_a_crop_travels_as_bytes():
+    image, columns, _ = coordinates(30, 40)
+    item = PLAIN(image, columns, np.random.default_rng(0))
+    assert {name: (values.dtype, values.shape) for name, values in item.items()} == {
+        "pixels": (torch.uint8, (48, 48, 3)),
+        "covered": (torch.int64, (4,)),
+        "mask": (torch.uint8, (48, 48)),
+    }
+    left, top, right, bottom = item["covered"].tolist()
+    assert (item["mask"][top:bottom, left:right] != IGNORE).all()
+    assert (item["mask"] != IGNORE).sum() == (right - left) * (bottom - top) == 30 * 40
 
 
 @pytest.mark.parametrize("size", [(10, 12), (200, 12), (10, 200), (48, 48), (1, 1)])
@@ -82,7 +170,7 @@ def test_padding_is_the_mean_colour_and_ignore(size):
     image = Image.new("RGB", (width, height), (255, 255, 255))
     mask = Image.new("L", (width, height), 5)
     for random in draws(5):
-        item = crop(image, mask, random)
+        item = seen(crop, image, mask, random)
         assert item["image"].shape == (3, 48, 48)
         assert item["mask"].shape == (48, 48)
         assert item["mask"].dtype == torch.int64
@@ -144,7 +232,7 @@ def test_jitter_changes_colours_and_not_places():
     jittered = dataclasses.replace(PLAIN, color_jitter=0.4)
     changed = 0
     for seed in range(10):
-        plain, other = (crop(image, columns, np.random.default_rng(seed)) for crop in (PLAIN, jittered))
+        plain, other = (seen(crop, image, columns, np.random.default_rng(seed)) for crop in (PLAIN, jittered))
         assert torch.equal(plain["mask"], other["mask"])
         changed += not torch.equal(plain["image"], other["image"])
     assert changed == 10
@@ -153,9 +241,47 @@ def test_jitter_changes_colours_and_not_places():
 def test_brightness_stays_in_its_range():
     grey = Image.new("RGB", (48, 48), (100, 100, 100))  # contrast and saturation leave an even grey as it is
     crop = dataclasses.replace(PLAIN, color_jitter=0.3)
-    values = np.array([crop(grey, None, random)["image"].mean().item() * 255 for random in draws(200)])
+    values = np.array([seen(crop, grey, None, random)["image"].mean().item() * 255 for random in draws(200)])
     assert 69 <= values.min() <= 75
     assert 125 <= values.max() <= 131
+
+
+FACTORS = [(1.3, 1.0, 1.0), (1.0, 0.7, 1.0), (1.0, 1.0, 1.3), (1.3, 1.3, 0.7), (0.7, 1.2, 1.3)]
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+def test_jitter_has_the_formulas_of_its_three_steps(factors):
+    """Up to 1, the rounding, where the steps after the first may enlarge it."""
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    brightness, contrast, saturation = factors
+    expected = np.clip(np.rint(pixels * brightness), 0, 255)
+    mean_grey = (expected @ GREY).mean()
+    expected = np.clip(np.rint(mean_grey + contrast * (expected - mean_grey)), 0, 255)
+    grey = (expected @ GREY)[..., None]
+    expected = np.clip(np.rint(grey + saturation * (expected - grey)), 0, 255)
+    difference = np.abs(jitter(pixels, *factors) - expected)
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.15
+
+
+@pytest.mark.parametrize("factors", FACTORS)
+def test_jitter_is_pillows(factors):
+    """Which cuts fractions off where we round, three times."""
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    for enhance, factor in zip(
+        (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color), factors, strict=True
+    ):
+        image = enhance(image).enhance(factor)
+    difference = jitter(pixels, *factors).astype(int) - np.array(image)
+    assert difference.min() >= -1
+    assert difference.max() <= 5
+    assert 0 <= difference.mean() < 2
+
+
+def test_jitter_by_one_leaves_every_pixel():
+    pixels = np.random.default_rng(2).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    assert np.array_equal(jitter(pixels, 1.0, 1.0, 1.0), pixels)
 
 
 def test_normalise_can_be_undone():
@@ -206,7 +332,7 @@ def test_a_crop_can_blur_and_moves_nothing_by_it():
     crop = dataclasses.replace(PLAIN, scale_range=(0.8, 1.5))
     blurring = dataclasses.replace(crop, blur=BackgroundBlur(1.0, (0.1, 0.1)))
     for seed in range(5):
-        plain, blurred = (c(image, mask, np.random.default_rng(seed)) for c in (crop, blurring))
+        plain, blurred = (seen(c, image, mask, np.random.default_rng(seed)) for c in (crop, blurring))
         assert torch.equal(plain["mask"], blurred["mask"])
         objects = plain["mask"] == 3
         if objects.any():

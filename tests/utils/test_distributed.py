@@ -171,6 +171,7 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
             network.head,
             terms,
             Pictures(),
+            dict,
             TrainingSampler(11, 5, seed=2),
             Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9),
             Compute(torch.device("cpu"), compile=compile),

@@ -75,6 +75,7 @@ def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int
         network.head,
         terms,
         Numbers(),
+        dict,
         sampler,
         Schedule(**settings | schedule),
         CPU,
@@ -294,6 +295,27 @@ def test_a_diverged_epoch_is_not_gone_on_from(new_run):
     assert "resumed" not in run.path("log.txt").read_text()
 
 
+def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
+    """Pictures in the memory format, whatever it has made."""
+    seen = []
+
+    def unpack(batch: dict) -> dict:
+        return {"image": batch["values"][:, :, None, None].expand(-1, -1, 2, 3), "was": set(batch)}
+
+    def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+        seen.append(batch)
+        return {"sum": network()}
+
+    network = Two()
+    sampler, schedule = TrainingSampler(PICTURES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9)
+    train_network(new_run(), "toy", network, network.head, terms, Numbers(), unpack, sampler, schedule, CPU, 0, seed=5)
+    assert len(seen) == PICTURES // BATCH
+    for batch in seen:
+        assert batch["was"] == {"values", "label", "name"}
+        assert batch["image"].shape == (BATCH, 4, 2, 3)
+        assert batch["image"].is_contiguous(memory_format=torch.channels_last)
+
+
 def test_fewer_pictures_than_a_batch(new_run):
     network = Two()
     sampler = TrainingSampler(3, 16, seed=0)
@@ -304,6 +326,7 @@ def test_fewer_pictures_than_a_batch(new_run):
         network.head,
         lambda network, batch: {"sum": network()},
         Numbers(),
+        dict,
         sampler,
         Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9),
         CPU,
