@@ -90,9 +90,8 @@ class RandomCrop:
             pixels = torch.from_numpy(jitter(pixels.numpy(), *factors))
         if mask is not None:
             values = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))[rows, columns]
-            values = (
-                values[:, ::-1] if mirrored else values
-            ).copy()  # torch takes neither reversed rows nor Pillow's own
+            # Copied because torch takes neither reversed rows nor Pillow's own memory.
+            values = (values[:, ::-1] if mirrored else values).copy()
             if self.blur is not None:
                 blurred = self.blur(Image.fromarray(pixels.numpy()), Image.fromarray(values), random)
                 pixels = torch.from_numpy(np.array(blurred))
