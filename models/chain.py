@@ -7,7 +7,7 @@
 The method speaks of stages by stride and position only, so any chain will do. All end at output stride 16.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,19 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
             f"so give {-count}..{count - 1}"
         )
     return position % count
+
+
+def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> None:
+    """Refuse strides that no stage of the backbone has.
+
+    Raises:
+        UserError: the message names `setting`.
+    """
+    if missing := set(wanted) - set(strides):
+        raise UserError(
+            f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
+            f"choose from {', '.join(map(str, sorted(set(strides))))}"
+        )
 
 
 def load_state(module: nn.Module, state: dict[str, Tensor], where: str, ignore: tuple[str, ...] = ()) -> None:

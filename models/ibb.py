@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from models.cam import Evidence, gather_evidence, normalise_maps
+from models.chain import require_strides
 from models.classifier import Classifier
 from models.context import context_stage
-from utils.errors import UserError
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
 LEAST_LIKENESS = 1e-4  # a smaller difference of cosines is rounding, which n would blow up
@@ -190,11 +190,7 @@ def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: st
     Raises:
         UserError: the backbone has none of that stride; the message names `setting`.
     """
-    if missing := set(wanted) - set(strides):
-        raise UserError(
-            f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
-            f"choose from {', '.join(map(str, sorted(set(strides))))}"
-        )
+    require_strides(strides, wanted, setting)
     return [number for number in first_stages(strides) if strides[number] in wanted]
 
 

@@ -8,12 +8,11 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, stage_number
+from models.chain import Backbone, require_strides, stage_number
 from utils.distributed import total
-from utils.errors import UserError
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
-DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # of DeepLabV3+'s 256 and 48: sharper masks for a tenth more time on a CPU
+DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
 
 
@@ -93,11 +92,7 @@ def _normed(convolution: nn.Conv2d) -> nn.Sequential:
 def _side_stages(backbone: Backbone, strides: Sequence[int]) -> list[int]:
     """The number of the last stage of each stride, finest first."""
     last = {stride: number for number, stride in enumerate(backbone.strides)}
-    if missing := set(strides) - set(last):
-        raise UserError(
-            f"segment.decoder_strides {list(strides)}: the backbone has no stage of stride {min(missing)}; "
-            f"choose from {', '.join(map(str, sorted(last)))}"
-        )
+    require_strides(backbone.strides, strides, "segment.decoder_strides")
     return [last[stride] for stride in sorted(set(strides))]
 
 
