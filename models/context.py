@@ -2,12 +2,15 @@
 
     statistics = ContextStatistics(num_classes, channels)
     statistics.add(unit, maps, classes, hi, lo)    # every picture of the training list
-    discriminant = statistics.solve(shrinkage)
-    likeness = discriminant(unit, classes)         # L, (K, h, w) in 0..1
+    discriminant = statistics.solve(shrinkage, least_others)
+    likeness = discriminant(unit, classes)         # min(L, O), (K, h, w) in 0..1
 
 PRM tells object and background apart inside one picture. Rails, which come with every train, it takes for train where the map
 of that picture says so. Over all pictures of trains they are background more often than not, and a linear discriminant (Fisher,
-1936) of all those cells knows.
+1936) of all those cells knows: L.
+
+Where the maps of a class are wrong in most pictures, its own discriminant learns the fault: to the maps of boats the water is the
+boat. The maps of other classes have no such fault, or another one: what their objects have in common, and water has not, is O.
 """
 
 from collections.abc import Sequence
@@ -20,6 +23,7 @@ from models.chain import OUTPUT_STRIDE, Backbone
 FRACTION = (
     2.0**32
 )  # statistics are summed as whole multiples of 1 / FRACTION: in any order, by any number of processes, the same
+OTHERS_EVIDENCE = 0.5  # of the logit that other classes give: S knows how cells differ, not how classes do
 LEAST_VARIANCE = 1e-8  # of a feature; where all cells are one colour, nothing varies
 
 
@@ -29,12 +33,22 @@ def context_stage(backbone: Backbone) -> int:
 
 
 class ContextDiscriminant(nn.Module):
-    """L_k = sigmoid(v_k . f + c_k), with what `ContextStatistics.solve` has found for v and c."""
+    """min(L_k, O_k), each sigmoid(v . f + c), with what `ContextStatistics.solve` has found for v and c.
+
+    Attributes:
+        weight: v, (2, C, D): of L, each class against its own context, and of O, the objects of other classes against theirs.
+        bias: c, (2, C).
+    """
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(num_classes, channels))
-        self.bias = nn.Parameter(torch.zeros(num_classes))
+        self.weight = nn.Parameter(torch.zeros(2, num_classes, channels))
+        self.bias = nn.Parameter(torch.zeros(2, num_classes))
+
+    @property
+    def known_classes(self) -> int:
+        """How many classes' maps it changes."""
+        return int((self.weight != 0).any(dim=2).any(dim=0).sum())
 
     def forward(self, unit: Tensor, classes: Sequence[int]) -> Tensor:
         """How much a cell is its class and not that class's context.
@@ -44,12 +58,12 @@ class ContextDiscriminant(nn.Module):
             classes: the K classes asked for.
 
         Returns:
-            L, (K, h, w) in 0..1.
+            min(L, O), (K, h, w) in 0..1.
         """
         chosen = list(classes)
         with torch.autocast(unit.device.type, enabled=False):  # the bias takes off most of what the product gives
-            logits = self.weight[chosen] @ unit.float().flatten(1) + self.bias[chosen, None]
-        return logits.sigmoid().unflatten(1, unit.shape[1:])
+            logits = self.weight[:, chosen] @ unit.float().flatten(1) + self.bias[:, chosen, None]
+        return logits.amin(dim=0).sigmoid().unflatten(1, unit.shape[1:])
 
 
 class ContextStatistics:
@@ -96,24 +110,43 @@ class ContextStatistics:
         """All sums; those of several processes are added one by one."""
         return [self.sums, self.weights, self.scatter, self.weight]
 
-    def solve(self, shrinkage: float) -> ContextDiscriminant:
-        """v_k = S^-1 (mu_k - nu_k) and c_k = -v_k . (mu_k + nu_k) / 2.
+    def solve(self, shrinkage: float, least_others: int = 0) -> ContextDiscriminant:
+        """v = S^-1 (mu - nu) and c = -v . (mu + nu) / 2, for L_k; half of that for O_k.
 
-        mu_k is the mean of class k's cells, nu_k that of the background of its pictures, S the covariance inside groups, of which
-        `shrinkage` is replaced by the same variance in all directions. A class without cells on either side gets L = 1 / 2
-        everywhere, which changes no map.
+        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its pictures. Of O_k they are the means of
+        all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which `shrinkage` is replaced
+        by the same variance in all directions.
+
+        Args:
+            shrinkage: above 0, at most 1.
+            least_others: O_k is asked where at least so many other classes have cells on both sides: what fewer objects
+                have in common is themselves. 0: never.
+
+        Returns:
+            A class without cells on either side has no L, and O alone decides; without either its likeness is 1 / 2
+            everywhere, which changes no map.
         """
         num_classes, channels = self.sums.shape[1:]
         means = self.sums.double() / self.weights.double().clamp_min(1)[..., None]
         covariance = self.scatter.double() / self.weight.double().clamp_min(1)
         variance = covariance.diagonal().mean().clamp_min(LEAST_VARIANCE)
         covariance = (1 - shrinkage) * covariance + shrinkage * variance * torch.eye(channels, dtype=torch.float64)
-        weight = torch.linalg.solve(covariance, (means[0] - means[1]).T).T
-        bias = -(weight * (means[0] + means[1])).sum(dim=1) / 2
         known = (self.weights > 0).all(dim=0)
+        means = means * known[:, None]
+        others = known.sum() - known.long()  # of each class
+        asked = (others >= least_others) & (least_others > 0)
+        shared = (means.sum(dim=1, keepdim=True) - means) / others.clamp_min(1)[:, None]
+        objects, grounds = torch.stack([means, shared], dim=1)  # (L and O, C, D) each
+        weight = torch.linalg.solve(covariance, (objects - grounds).mT).mT
+        bias = -(weight * (objects + grounds)).sum(dim=2) / 2
+        weight[1] *= OTHERS_EVIDENCE
+        bias[1] *= OTHERS_EVIDENCE
+        # Where one of them is not to be had, the other stands for both; where neither is, all is 0.
+        source = torch.stack([(~known & asked).long(), asked.long()])  # (L and O, C)
+        classes = torch.arange(num_classes)
         found = ContextDiscriminant(num_classes, channels)
-        found.weight.data.copy_(weight * known[:, None])
-        found.bias.data.copy_(bias * known)
+        found.weight.data.copy_(weight[source, classes])
+        found.bias.data.copy_(bias[source, classes])
         return found.eval()
 
 

@@ -37,8 +37,7 @@ def learn_context(cfg: Config, run: Run) -> dict[str, Any]:
     classifier.context = find_discriminant(cfg, classifier, index, run.path(SEEDS))
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
-    known = int((classifier.context.weight != 0).any(dim=1).sum())
-    return {"pictures": len(index), "classes": known}
+    return {"pictures": len(index), "classes": classifier.context.known_classes}
 
 
 def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
@@ -60,7 +59,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
         statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
-    return statistics.solve(cfg.context.shrinkage)
+    return statistics.solve(cfg.context.shrinkage, cfg.context.least_others)
 
 
 def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:

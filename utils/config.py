@@ -114,6 +114,7 @@ class ContextConfig:
     hi: float = 0.65
     lo: float = 0.25
     shrinkage: float = 0.05
+    least_others: int = 10
 
 
 @dataclass(frozen=True)
@@ -256,6 +257,7 @@ BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "context.hi": (0, 1),
     "context.lo": (0, 1),
     "context.shrinkage": (0.000001, 1),
+    "context.least_others": (0, None),
     "affinity.fg_threshold": (0, 1),
     "affinity.bg_threshold": (0, 1),
     "affinity.crop_size": (32, None),

@@ -39,19 +39,20 @@ def gathered(pictures: list[Picture]) -> ContextStatistics:
     return statistics
 
 
-def plain(pictures: list[Picture], label: int) -> tuple[np.ndarray, float]:
-    """v and c of one class, group by group and cell by cell."""
-    objects, grounds, groups = [], [], []
+def plain(pictures: list[Picture]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """mu and nu of each class with cells, and S, group by group and cell by cell."""
+    objects: dict[int, list[np.ndarray]] = {}
+    grounds: dict[int, list[np.ndarray]] = {}
+    groups = []
     for unit, maps, classes in pictures:
         cells, flat = unit.flatten(1).T.double().numpy(), maps.flatten(1).numpy()
-        for k, each in enumerate(classes):
+        for k, label in enumerate(classes):
             group = cells[(flat.argmax(axis=0) == k) & (flat.max(axis=0) > HI)]
             groups.append(group)
-            if each == label:
-                objects.append(group)
+            objects.setdefault(label, []).append(group)
         groups.append(cells[flat.max(axis=0) < LO])
-        if label in classes:
-            grounds.append(groups[-1])
+        for label in classes:
+            grounds.setdefault(label, []).append(groups[-1])
 
     def mean(groups: list[np.ndarray]) -> np.ndarray:
         full = [group for group in groups if len(group)]
@@ -61,16 +62,65 @@ def plain(pictures: list[Picture], label: int) -> tuple[np.ndarray, float]:
     scatter = sum(len(g) ** 0.5 * np.cov(g.T, bias=True).reshape(CHANNELS, CHANNELS) for g in full)
     covariance = scatter / sum(len(g) ** 0.5 for g in full)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(covariance).mean() * np.eye(CHANNELS)
-    weight = np.linalg.inv(covariance) @ (mean(objects) - mean(grounds))
-    return weight, float(-weight @ (mean(objects) + mean(grounds)) / 2)
+    return {label: (mean(objects[label]), mean(grounds[label])) for label in objects}, covariance
+
+
+def check_linear(
+    found: ContextDiscriminant, row: int, label: int, mu: np.ndarray, nu: np.ndarray, S: np.ndarray, share: float = 1
+) -> None:
+    """That row of v and c is Fisher's discriminant of these means, or a share of it."""
+    weight = share * np.linalg.inv(S) @ (mu - nu)
+    np.testing.assert_allclose(found.weight[row, label].detach().numpy(), weight, rtol=1e-4, atol=1e-4)
+    assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
 
 
 def test_it_is_the_linear_discriminant_of_sure_cells(pictures):
+    means, covariance = plain(pictures)
     found = gathered(pictures).solve(SHRINKAGE)
     for label in range(3):
-        weight, bias = plain(pictures, label)
-        np.testing.assert_allclose(found.weight[label].detach().numpy(), weight, rtol=1e-4, atol=1e-4)
-        assert found.bias[label].item() == pytest.approx(bias, abs=1e-4)
+        for row in range(2):  # nobody else is asked
+            check_linear(found, row, label, *means[label], covariance)
+
+
+def test_other_classes_judge_each_class_too(pictures):
+    means, covariance = plain(pictures)
+    found = gathered(pictures).solve(SHRINKAGE, least_others=2)
+    for label in range(3):
+        check_linear(found, 0, label, *means[label], covariance)
+        mu, nu = (sum(means[other][side] for other in range(3) if other != label) / 2 for side in range(2))
+        check_linear(found, 1, label, mu, nu, covariance, share=0.5)
+
+
+def test_a_class_without_sure_cells_is_judged_by_enough_others(pictures):
+    means, covariance = plain(pictures)
+    found = gathered(pictures).solve(SHRINKAGE, least_others=3)
+    mu, nu = (sum(means[label][side] for label in range(3)) / 3 for side in range(2))
+    for row in range(2):
+        check_linear(found, row, 3, mu, nu, covariance, share=0.5)
+        check_linear(found, row, 0, *means[0], covariance)  # two others are too few
+    assert found.known_classes == 4
+    assert gathered(pictures).solve(SHRINKAGE, least_others=4).known_classes == 3
+
+
+def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
+    """The maps of class 0 take the water with the boat; other classes' objects stand on it, and their maps leave it out."""
+    random = torch.Generator().manual_seed(5)
+    water, thing = torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([0.0, 1, 0, 0, 0, 0])
+    statistics = ContextStatistics(4, 6)
+    for label in [0, 1, 2, 3] * 6:
+        kind = thing + 0.5 * torch.eye(6)[2 + label]
+        sand = torch.tensor([-1.0, 0, 0, 0, 0, 0])
+        # Columns: the object, water, and sand, where no boat is.
+        cells = torch.stack([kind, water, sand if label == 0 else water])[:, :, None].expand(3, 6, 8).permute(1, 2, 0)
+        unit = normalize(cells + 0.1 * torch.randn(cells.shape, generator=random), dim=0)
+        maps = torch.tensor([0.9, 0.9 if label == 0 else 0.1, 0.1]).expand(1, 8, 3)
+        statistics.add(unit, maps, [label], HI, LO)
+        if label == 0:
+            boat = unit
+    own, both = (statistics.solve(SHRINKAGE, least)(boat, [0])[0] for least in (0, 3))
+    assert own[:, 1].mean() > 0.5  # to itself the water is the boat
+    assert both[:, 1].mean() < 0.2
+    assert both[:, 0].mean() > 0.5
 
 
 def test_it_tells_objects_from_the_context_of_their_class(pictures):
@@ -118,13 +168,12 @@ def test_a_cell_at_a_bound_is_not_sure(pictures):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_likeness_is_the_sigmoid_of_the_linear_function_in_full_precision(pictures, mixed):
-    found = gathered(pictures).solve(SHRINKAGE)
+def test_likeness_is_the_lesser_of_both_sigmoids_in_full_precision(pictures, mixed):
+    found = gathered(pictures).solve(SHRINKAGE, least_others=2)
     unit = pictures[0][0]
     cells = unit.flatten(1).double()
-    expected = (
-        (found.weight.double()[[2, 0]] @ cells + found.bias.double()[[2, 0], None]).sigmoid().unflatten(1, (6, 7))
-    )
+    logits = found.weight.double()[:, [2, 0]] @ cells + found.bias.double()[:, [2, 0], None]
+    expected = logits.sigmoid().amin(dim=0).unflatten(1, (6, 7))
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         likeness = found(unit, [2, 0])
     torch.testing.assert_close(likeness.double(), expected, rtol=1e-5, atol=1e-6)
