@@ -13,7 +13,7 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
     plain, taught = (load_classifier(finished.run / name) for name in ("classifier.pth", "context.pth"))
     assert plain.context is None
     assert taught.context is not None
-    assert taught.context.weight.shape == (6, 112)  # efficientnet_lite0's first stage of stride 16
+    assert taught.context.weight.shape == (2, 6, 112)  # efficientnet_lite0's first stage of stride 16
     state = taught.state_dict()
     for name, tensor in plain.state_dict().items():
         assert torch.equal(state[name], tensor)
@@ -35,6 +35,25 @@ def test_parted_seeds_have_the_form_of_seeds(project: Project):
         assert parted.maps.shape == seed.maps.shape
         assert 0.7 < parted.maps.max() <= 1  # noise that is resized loses its peak
         assert not np.array_equal(parted.maps, seed.maps)
+
+
+def test_other_classes_are_asked_where_there_are_enough(project: Project):
+    for number, name in enumerate(names(project, "train")):
+        path = project.run / "seeds" / f"{name}.npz"
+        seed = read_seed(path)
+        seed.maps[:] = np.random.default_rng(number).random(seed.maps.shape)
+        write_seed(path, seed)
+    for least, asked in ((10, False), (1, True)):
+        ended = project.train(
+            "--set", "context.hi=0.7", "--set", f"context.least_others={least}", "--stages", "context"
+        )
+        assert ended.code == 0, ended.err
+        assert ended.stages("done") == ["context"]
+        context = load_classifier(project.run / "context.pth").context
+        assert context is not None
+        own, others = context.weight
+        assert own.abs().sum() > 0
+        assert torch.equal(own, others) != asked
 
 
 def test_without_context_later_stages_take_the_seeds(project: Project):
