@@ -106,10 +106,10 @@ def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
     """The maps of class 0 take the water with the boat; other classes' objects stand on it, and their maps leave it out."""
     random = torch.Generator().manual_seed(5)
     water, thing = torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([0.0, 1, 0, 0, 0, 0])
+    sand = -water
     statistics = ContextStatistics(4, 6)
     for label in [0, 1, 2, 3] * 6:
         kind = thing + 0.5 * torch.eye(6)[2 + label]
-        sand = torch.tensor([-1.0, 0, 0, 0, 0, 0])
         # Columns: the object, water, and sand, where no boat is.
         cells = torch.stack([kind, water, sand if label == 0 else water])[:, :, None].expand(3, 6, 8).permute(1, 2, 0)
         unit = normalize(cells + 0.1 * torch.randn(cells.shape, generator=random), dim=0)

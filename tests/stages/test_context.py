@@ -9,6 +9,15 @@ from stages.networks import load_classifier
 from tests.project import Project, names
 
 
+def make_up_seeds(project: Project) -> None:
+    """Noise in place of the training list's seeds: a fresh backbone's are sure of nothing or everything."""
+    for number, name in enumerate(names(project, "train")):
+        path = project.run / "seeds" / f"{name}.npz"
+        seed = read_seed(path)
+        seed.maps[:] = np.random.default_rng(number).random(seed.maps.shape)
+        write_seed(path, seed)
+
+
 def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Project):
     plain, taught = (load_classifier(finished.run / name) for name in ("classifier.pth", "context.pth"))
     assert plain.context is None
@@ -20,12 +29,7 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
 
 
 def test_parted_seeds_have_the_form_of_seeds(project: Project):
-    # A fresh backbone's seeds are sure of nothing or everything, so that some are made up.
-    for number, name in enumerate(names(project, "train")):
-        path = project.run / "seeds" / f"{name}.npz"
-        seed = read_seed(path)
-        seed.maps[:] = np.random.default_rng(number).random(seed.maps.shape)
-        write_seed(path, seed)
+    make_up_seeds(project)
     ended = project.train("--set", "context.hi=0.7", "--stages", "context,part")
     assert ended.code == 0, ended.err
     assert ended.stages("done") == ["context", "part"]
@@ -38,11 +42,7 @@ def test_parted_seeds_have_the_form_of_seeds(project: Project):
 
 
 def test_other_classes_are_asked_where_there_are_enough(project: Project):
-    for number, name in enumerate(names(project, "train")):
-        path = project.run / "seeds" / f"{name}.npz"
-        seed = read_seed(path)
-        seed.maps[:] = np.random.default_rng(number).random(seed.maps.shape)
-        write_seed(path, seed)
+    make_up_seeds(project)
     for least, asked in ((10, False), (1, True)):
         ended = project.train(
             "--set", "context.hi=0.7", "--set", f"context.least_others={least}", "--stages", "context"
