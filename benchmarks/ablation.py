@@ -1,12 +1,13 @@
-"""What each module is worth: every combination of GFM, PRM, IBB, context, IBB's training, and the walk over features after it.
+"""What each module is worth: GFM, PRM, IBB, context, IBB's training and the walk over features, each alone, added and left out.
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
+    python -m benchmarks.ablation runs/voc12_compact --combinations         # all 64 of them, which takes longer
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
     python -m benchmarks.ablation runs/voc12_compact --set cam.scales=[1.0]          # read at one size
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
 own best threshold. What context is was learned once, from the run's own seeds, and so was the network of stage `ibb`
-("trained"). Settings are chosen on training pictures; the validation list is for reporting.
+("trained"); "IBB" is the round that reads a blurred picture. Settings are chosen on training pictures; the validation list is for reporting.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from data.artifacts import Seed
 from data.index import open_index
 from models.cam import Evidence, gather_evidence, map_size
 from models.classifier import Classifier
-from models.ibb import IterativeBackgroundBlur, first_stages, stages_of_strides
+from models.ibb import IterativeBackgroundBlur, Trace, first_stages, stages_of_strides
 from models.pseudo import upsample
 from stages.files import IBB, last_classifier, trains_on_blurred
 from stages.ibb import class_shares
@@ -36,7 +37,8 @@ from utils.engine import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 
-MODULES = ("gfm", "prm", "ibb")  # what can be switched while a picture is read; context comes after each combination
+READ = ("gfm", "prm", "ibb")  # what can be switched while a picture is read; the others come after it
+MODULES = (*READ, "context", "trained", "walk")
 THRESHOLDS = np.linspace(0, 0.8, 81)
 
 
@@ -76,17 +78,44 @@ class Combination(IterativeBackgroundBlur):
         return super()._read(classifier, image, classes, scales)
 
 
-def combinations(cfg: Config) -> dict[tuple[str, ...], Combination]:
-    """The method with every subset of `MODULES`, those that are switched on by name."""
-    found = {}
-    for count in range(len(MODULES) + 1):
-        for names in itertools.combinations(MODULES, count):
-            switched = dataclasses.replace(
-                cfg,
-                **{name: dataclasses.replace(getattr(cfg, name), enabled=name in names) for name in MODULES},
-            )
-            found[names] = build_method(switched, Combination)
-    return found
+def chosen_rows(cfg: Config, trained: bool) -> dict[str, tuple[str, ...]]:
+    """Plain CAM, each module alone, each added to those before it, all, and all but one; titles, and what is switched on.
+
+    Args:
+        trained: whether stage `ibb` has trained a network.
+    """
+    there = modules_of(cfg, trained)
+    alone = [(), *((name,) for name in there)]
+    added = [there[:count] for count in range(2, len(there) + 1)]
+    rows = {title_of(names): names for names in (*alone, *added)}
+    without = [(name,) for name in there] + ([("ibb", "trained")] if trained else [])
+    for left_out in without:
+        rows[f"all but {title_of(left_out)}"] = tuple(name for name in there if name not in left_out)
+    return rows
+
+
+def every_row(cfg: Config, trained: bool) -> dict[str, tuple[str, ...]]:
+    """Every combination; titles, and what is switched on."""
+    there = modules_of(cfg, trained)
+    subsets = (names for count in range(len(there) + 1) for names in itertools.combinations(there, count))
+    return {title_of(names): names for names in subsets}
+
+
+def modules_of(cfg: Config, trained: bool) -> tuple[str, ...]:
+    """Those of `MODULES` that a run with these settings has."""
+    missing = {"context": not cfg.context.enabled, "trained": not trained}
+    return tuple(name for name in MODULES if not missing.get(name))
+
+
+def title_of(names: Sequence[str]) -> str:
+    """What is switched on, for people."""
+    return " + ".join(name.upper() if name in READ else name for name in names) or "CAM"
+
+
+def combination(cfg: Config, names: Sequence[str]) -> Combination:
+    """The method with those of `READ` that are named."""
+    switched = {name: dataclasses.replace(getattr(cfg, name), enabled=name in names) for name in READ}
+    return build_method(dataclasses.replace(cfg, **switched), Combination)
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,6 +124,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    parser.add_argument("--combinations", action="store_true", help="every combination of the modules")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's"
     )
@@ -113,8 +143,8 @@ def main() -> None:
     positions = range(0, len(index), args.every)
     trained = args.run / IBB
     segmenter = compute.network(load_segmenter(trained)) if trained.is_file() and trains_on_blurred(cfg) else None
-    sweeps: dict[str, ThresholdSweep] = {}
-    methods = combinations(cfg)
+    rows = (every_row if args.combinations else chosen_rows)(cfg, segmenter is not None)
+    sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
     for item in whole_pictures(index, positions, cfg.workers, "ablation"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -123,52 +153,50 @@ def main() -> None:
             if segmenter is not None:
                 seen = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
                 shares = class_shares(cfg, segmenter, seen, classes, map_size(*image.shape[-2:]))
-            for title, maps in every_row(methods, classifier, image, classes, cfg, shares):
-                sweep = sweeps.setdefault(title, ThresholdSweep(len(index.class_names) + 1, THRESHOLDS))
-                update(sweep, to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
+            for title, maps in read_rows(rows, classifier, image, classes, cfg, shares):
+                update(sweeps[title], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
         f"{list_name}, {len(positions)} pictures, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
     )
     print_table(sweeps)
 
 
-def every_row(
-    methods: dict[tuple[str, ...], Combination],
+def read_rows(
+    rows: dict[str, tuple[str, ...]],
     classifier: Classifier,
     image: Tensor,
     classes: list[int],
     cfg: Config,
     shares: Tensor | None,
 ) -> Iterator[tuple[str, Tensor]]:
-    """Title and maps (K, *, *) of each combination, without and with context, IBB's training and the walk.
+    """Title and maps (K, *, *) of each row.
 
     Args:
         shares: p, (K, h, w), of the network that stage `ibb` has trained, on the maps' grid; None where there is none.
     """
     shared = SharedReading(classifier, image, classes, cfg)
     unit = walk_features(classifier, image, cfg.affinity, cfg.cam.scales, cfg.cam.flip)
-    for names, method in methods.items():
-        method.shared = shared
-        trace = method.trace(classifier, image, classes)
-        title = " + ".join(name.upper() for name in names) or "CAM"
-        rows = {title: trace.ibb}
-        if classifier.context is not None:
-            rows[f"{title} + context"] = trace.context
-        if shares is not None:
-            rows |= {f"{row} + trained": torch.lerp(maps, shares, cfg.ibb.weight) for row, maps in rows.items()}
-        for row, maps in rows.items():
-            yield row, maps
-            yield f"{row} + walk", walk_along(unit, maps, cfg.affinity)
+    traces: dict[tuple[str, ...], Trace] = {}
+    for title, names in rows.items():
+        read = tuple(name for name in READ if name in names)
+        if read not in traces:
+            method = combination(cfg, read)
+            method.shared = shared
+            traces[read] = method.trace(classifier, image, classes)
+        maps = traces[read].context if "context" in names else traces[read].ibb
+        if "trained" in names and shares is not None:
+            maps = torch.lerp(maps, shares, cfg.ibb.weight)
+        yield title, walk_along(unit, maps, cfg.affinity) if "walk" in names else maps
 
 
 def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
     """A line a row, at its best threshold."""
-    print(f"{'given labels, best threshold':34}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
+    print(f"{'given labels, best threshold':46}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
     for title, sweep in sweeps.items():
         best = int(np.argmax(sweep.curve()))
         matrix = sweep.at(best)
         shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
-        print(f"{title:34}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
+        print(f"{title:46}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
 
 
 def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
