@@ -88,7 +88,7 @@ def compare_training(
     batch = crop.unpack(default_collate(items[: settings.batch_size]))
     batch["image"] = compute.image(batch["image"])
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
-    schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power)
+    schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power, stage)
 
     begins: list[tuple[float, float]] = []  # of each step, by the clock and in processor's seconds
 

@@ -66,6 +66,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
         settings.momentum,
         settings.weight_decay,
         settings.poly_power,
+        section="affinity",
     )
     figures = train_network(
         run,

@@ -45,6 +45,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         cfg.cam.momentum,
         cfg.cam.weight_decay,
         cfg.cam.poly_power,
+        section="cam",
     )
     sampler = TrainingSampler(len(index), cfg.cam.batch_size, cfg.seed)
     figures = train_network(

@@ -80,6 +80,7 @@ def train_on_masks(
         settings.momentum,
         settings.weight_decay,
         settings.poly_power,
+        section="segment",
     )
     figures = train_network(
         run,

@@ -70,7 +70,7 @@ def train(folder: Path, compute: Compute) -> tuple[dict[str, float], nn.Module]:
         Blotches(),
         dict,
         TrainingSampler(8, 4, seed=0),
-        Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9),
+        Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9, "toy"),
         compute,
         0,
         seed=0,

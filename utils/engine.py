@@ -150,7 +150,7 @@ Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, un
 
 @dataclass(frozen=True)
 class Schedule:
-    """SGD with the poly schedule: lr * (1 - step / steps) ** power."""
+    """SGD with the poly schedule: lr * (1 - step / steps) ** power; and the section of settings that it comes from."""
 
     epochs: int
     lr: float
@@ -158,6 +158,7 @@ class Schedule:
     momentum: float
     weight_decay: float
     poly_power: float
+    section: str
 
 
 def train_network(
@@ -193,7 +194,7 @@ def train_network(
     """
     # Each process has its own dropout; what they share, pictures and weights, has other seeds.
     torch.manual_seed(seed + rank())
-    _split(sampler, stage)
+    _split(sampler, stage, schedule.section)
     per_epoch = sampler.steps_per_epoch
     steps = schedule.epochs * per_epoch
     descent = _Descent(network, head, losses, unpack, schedule, steps, compute)
@@ -232,12 +233,12 @@ def train_network(
     return _means(totals, per_epoch)
 
 
-def _split(sampler: ResumableSampler, stage: str) -> None:
+def _split(sampler: ResumableSampler, stage: str, section: str) -> None:
     """Give this process its part of each batch."""
     if sampler.batch_size < world_size():
         raise UserError(
             f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
-            f"which needs one; raise {stage}.batch_size, or start fewer processes"
+            f"which needs one; raise {section}.batch_size, or start fewer processes"
         )
     sampler.split(rank(), world_size())
 
@@ -321,7 +322,7 @@ def _record_epoch(
     if not means["loss"] < float("inf"):
         raise UserError(
             f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
-            f"lower {stage}.lr, which is {schedule.lr}"
+            f"lower {schedule.section}.lr, which is {schedule.lr}"
         )
     run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)

@@ -116,3 +116,10 @@ def test_the_segmentation_network_begins_with_that_of_stage_ibb(project: Project
     assert ended.code == 0, ended.err
     first, last = (load_network(project.run / name)[0].head[-1].weight for name in ("ibb.pth", "segmenter.pth"))
     assert torch.equal(first, last) is wanted
+
+
+def test_training_that_diverges_names_the_setting_to_lower(project: Project):
+    ended = project.train("--set", "segment.lr=1e30", "--set", "ibb.epochs=3", "--stages", "ibb")
+    assert ended.code == 2
+    assert "training of stage 'ibb' diverged in epoch 2" in ended.err
+    assert "lower segment.lr, which is 1e+30" in ended.err

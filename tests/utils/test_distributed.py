@@ -173,7 +173,7 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
             Pictures(),
             dict,
             TrainingSampler(11, 5, seed=2),
-            Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9),
+            Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9, "toy"),
             Compute(torch.device("cpu"), compile=compile),
             0,
             seed=0,

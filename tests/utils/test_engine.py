@@ -66,7 +66,15 @@ def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int
     if network is None:
         torch.manual_seed(7)
         network = Network()
-    settings = {"epochs": EPOCHS, "lr": 0.05, "head_lr": 0.2, "momentum": 0.9, "weight_decay": 1e-4, "poly_power": 0.9}
+    settings = {
+        "epochs": EPOCHS,
+        "lr": 0.05,
+        "head_lr": 0.2,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "poly_power": 0.9,
+        "section": "toy",
+    }
     sampler = TrainingSampler(PICTURES, BATCH, seed=3)
     figures = train_network(
         run,
@@ -307,7 +315,7 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         return {"sum": network()}
 
     network = Two()
-    sampler, schedule = TrainingSampler(PICTURES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9)
+    sampler, schedule = TrainingSampler(PICTURES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9, "toy")
     train_network(new_run(), "toy", network, network.head, terms, Numbers(), unpack, sampler, schedule, CPU, 0, seed=5)
     assert len(seen) == PICTURES // BATCH
     for batch in seen:
@@ -328,7 +336,7 @@ def test_fewer_pictures_than_a_batch(new_run):
         Numbers(),
         dict,
         sampler,
-        Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9),
+        Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9, "toy"),
         CPU,
         0,
         seed=0,
