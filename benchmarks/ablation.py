@@ -90,7 +90,8 @@ def chosen_rows(cfg: Config, trained: bool) -> dict[str, tuple[str, ...]]:
     rows = {title_of(names): names for names in (*alone, *added)}
     without = [(name,) for name in there] + ([("ibb", "trained")] if trained else [])
     for left_out in without:
-        rows[f"all but {title_of(left_out)}"] = tuple(name for name in there if name not in left_out)
+        title = f"all but {' and '.join(title_of([name]) for name in left_out)}"
+        rows[title] = tuple(name for name in there if name not in left_out)
     return rows
 
 

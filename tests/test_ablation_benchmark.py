@@ -24,7 +24,7 @@ def test_each_module_alone_added_and_left_out():
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
     assert rows["GFM + PRM + IBB + context + trained + walk"] == everything
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
-    assert rows["all but IBB + trained"] == ("gfm", "prm", "context", "walk")
+    assert rows["all but IBB and trained"] == ("gfm", "prm", "context", "walk")
     for name in everything:
         assert (name,) in rows.values()
         assert tuple(other for other in everything if other != name) in rows.values()
