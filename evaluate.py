@@ -4,11 +4,11 @@
     python evaluate.py --seeds runs/demo/seeds --split train              seeds, at every background threshold
     python evaluate.py --masks runs/demo/pseudo --split train --json pseudo.json
     python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmentation: a paper's table
-    python evaluate.py --compare runs/demo/ladder/cam runs/demo/ladder/ibb     is the second better, on these pictures?
+    python evaluate.py --compare runs/demo/ladder/cam runs/demo/ladder/ibb     is the second better, on these images?
 
 Which data: that of --config (with --preset and --set), else what the checkpoint or the run folder says, else config.yaml.
 A network is measured twice: limited to the given image-level labels, and with the classes that it predicts itself.
-Several runs to mean and deviation: python -m measuring.gather --help
+Several runs to mean and deviation: python -m evaluation.gather --help
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -23,10 +23,10 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from measuring.comparison import compare
-from measuring.evaluation import Measurement, measure_masks, measure_seeds
-from measuring.predictions import LAST_RUNG, PREDICTED, ladder_complete, measure_ladder, measure_network
-from measuring.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
+from evaluation.comparison import compare
+from evaluation.predictions import LAST_RUNG, PREDICTED, evaluate_ladder, evaluate_network, ladder_complete
+from evaluation.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.files import LADDER
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
         "--compare",
         nargs=2,
         metavar=("A", "B"),
-        help="two folders of masks or seeds, or checkpoints: the difference, with its interval over pictures",
+        help="two folders of masks or seeds, or checkpoints: the difference, with its interval over images",
     )
     parser.add_argument("--config", metavar="FILE", help="settings; runs/NAME/config.yaml gives those of a run")
     parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
@@ -72,7 +72,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--output", metavar="FOLDER", help="keep what --model_path predicts here")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table, one line a measurement")
+    parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table, one line a evaluation")
     add_console_options(parser)
     return parser.parse_args()
 
@@ -83,7 +83,7 @@ def main() -> None:
     setup_console(args)
     cfg = find_config(args)
     if args.compare and args.csv:
-        raise UserError("--csv is a table of measurements; a comparison goes into --json")
+        raise UserError("--csv is a table of evaluations; a comparison goes into --json")
     if args.compare:
         index, said = open_list(args, cfg)
         first, second = args.compare
@@ -98,13 +98,13 @@ def main() -> None:
         tell(args, measured)
 
 
-def tell(args: argparse.Namespace, measured: dict[str, Measurement]) -> None:
+def tell(args: argparse.Namespace, measured: dict[str, Evaluation]) -> None:
     """Print the figures, and write them where --json and --csv say."""
-    for title, measurement in measured.items():
-        print(f"\n{title}" if title else "", measurement.table(), sep="\n")
+    for title, evaluation in measured.items():
+        print(f"\n{title}" if title else "", evaluation.table(), sep="\n")
     if len(measured) > 1:
         print("", protocol_table(measured), sep="\n")
-    figures = {title: measurement.figures() for title, measurement in measured.items()}
+    figures = {title: evaluation.figures() for title, evaluation in measured.items()}
     if args.json:
         first, *others = figures
         write_json(args.json, figures[first] | {title: figures[title] for title in others})
@@ -113,7 +113,7 @@ def tell(args: argparse.Namespace, measured: dict[str, Measurement]) -> None:
 
 
 def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, Any]]:
-    """The pictures of --split with their truth, and what to state of them."""
+    """The images of --split with their truth, and what to state of them."""
     list_name = {"val": cfg.data.val_list, "train": cfg.data.train_list}.get(args.split, args.split)
     if not list_name:
         raise UserError(f"--split {args.split}: the settings name no such list; give a list's name or file")
@@ -121,16 +121,16 @@ def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, A
     return index, said_of_list(cfg, list_name, len(index))
 
 
-def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Measurement]:
+def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     """What --seeds, --masks or --model_path names, by title."""
     index, said = open_list(args, cfg)
     if args.seeds:
         folder = Path(args.seeds)
         said |= said_of_folder(folder)
-        return {"": measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
+        return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
     if args.masks:
         folder = Path(args.masks)
-        return {"": measure_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))}
+        return {"": evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))}
     network, checkpoint, own = load_network(args.model_path)
     if checkpoint.class_names != index.class_names:
         raise UserError(
@@ -139,15 +139,15 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Measurement]:
         )
     said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:
-        measured = measure_network(network, index, Path(args.output or scratch), cfg, **said)
+        measured = evaluate_network(network, index, Path(args.output or scratch), cfg, **said)
     return measured | measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=said["list"])
 
 
-def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Measurement]:
+def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Evaluation]:
     """The seeds that a segmentation network was trained from, where its run folder still has them for this list."""
     if kind != "segmenter" or not ladder_complete(index, folder):
         return {}
-    rungs = measure_ladder(index, folder, cfg, **said)
+    rungs = evaluate_ladder(index, folder, cfg, **said)
     return {"its seeds, predicted labels": rungs[PREDICTED], "its seeds, given labels": rungs[LAST_RUNG]}
 
 

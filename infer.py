@@ -1,10 +1,10 @@
-"""Masks for pictures, folders of pictures and videos.
+"""Masks for images, folders of images and videos.
 
-    python infer.py --input pictures/                            with the network that train.py made last
-    python infer.py --input pictures/ --labels labels.csv        where it is known what the pictures contain
+    python infer.py --input images/                            with the network that train.py made last
+    python infer.py --input images/ --labels labels.csv        where it is known what the images contain
     python infer.py --input "shots/2024*.jpg" more/ --classes dog,cat
     python infer.py --input clip.mp4 --batch 8                   out/videos/clip.mp4: its frames under their masks
-    python infer.py --input aerial.tif --tile 512                a very large picture, seen in tiles of 512 pixels
+    python infer.py --input aerial.tif --tile 512                a very large image, seen in tiles of 512 pixels
     python infer.py --input photo.jpg --model_path runs/demo/classifier.pth --output out/photo
 
 In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
@@ -14,7 +14,7 @@ ImageNet classifier, so it works without any training, on what ImageNet's 1,000 
 
 Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0 background),
 overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (what the mask values
-mean). The same command again does only what is missing: new or changed pictures, all of them after a change of settings.
+mean). The same command again does only what is missing: new or changed images, all of them after a change of settings.
 A classifier's masks are made by the method of its settings without the affinity network and the walk (settings `affinity.*`),
 which need whole data sets.
 """
@@ -36,7 +36,7 @@ from PIL import Image
 from data.images import limit_pixels
 from exports.mask_sets import open_mask_set
 from exports.masks import FORMATS, export_masks, parse_formats, said
-from inference.bulk import Summary, predict_pictures
+from inference.bulk import Summary, predict_images
 from inference.class_names import find_class
 from inference.loading import load_predictor
 from inference.output_folder import MAPS, PREDICTIONS, claim
@@ -65,7 +65,7 @@ def parse_args() -> argparse.Namespace:
         required=True,
         nargs="+",
         metavar="PATH",
-        help="pictures, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos",
+        help="images, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos",
     )
     parser.add_argument(
         "--recursive",
@@ -85,8 +85,8 @@ def parse_args() -> argparse.Namespace:
         "--labels",
         type=Path,
         metavar="CSV",
-        help="what pictures contain: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... "
-        "with rows of 0 and 1; for pictures without a row the network says",
+        help="what images contain: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... "
+        "with rows of 0 and 1; for images without a row the network says",
     )
     parser.add_argument("--classes", default="", metavar="A,B", help="find only these classes")
     parser.add_argument(
@@ -96,7 +96,7 @@ def parse_args() -> argparse.Namespace:
         help=f"also write the masks as {', '.join(FORMATS)} (see python -m exports.masks --help), or soft maps: {MAPS}/NAME.npz",
     )
     parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the first N pictures, and N frames of a video"
+        "--limit", type=int, default=0, metavar="N", help="only the first N images, and N frames of a video"
     )
     _add_network_options(parser)
     add_console_options(parser)
@@ -110,17 +110,17 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="pictures or frames given to a segmentation network at once, those of one size; pays on a GPU",
+        help="images or frames given to a segmentation network at once, those of one size; pays on a GPU",
     )
     parser.add_argument(
         "--tile",
         type=int,
         default=0,
         metavar="PIXELS",
-        help="see pictures longer than this in overlapping tiles of this side, for objects that are small in them. A tile stands for a "
-        "picture and is made as small as one (the setting segment.max_side): choose a side of which the objects fill as much as "
-        f"they do of the pictures trained on. A tile takes as long as a picture. Segmentation networks only, at most {MOST_TILES} tiles a "
-        "picture (default: every picture whole, made small)",
+        help="see images longer than this in overlapping tiles of this side, for objects that are small in them. A tile stands for a "
+        "image and is made as small as one (the setting segment.max_side): choose a side of which the objects fill as much as "
+        f"they do of the images trained on. A tile takes as long as an image. Segmentation networks only, at most {MOST_TILES} tiles a "
+        "image (default: every image whole, made small)",
     )
     parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
@@ -146,23 +146,21 @@ def main() -> None:
     path = None if path == IMAGENET_NAME else path
     allowed = [name.strip() for name in args.classes.split(",") if name.strip()]
     if args.limit < 0:
-        raise UserError(f"--limit {args.limit}: expected a number of pictures, or 0 for all")
+        raise UserError(f"--limit {args.limit}: expected a number of images, or 0 for all")
     if args.batch < 1:
-        raise UserError(
-            f"--batch {args.batch}: expected a number of pictures from 1 on; leave it out for one at a time"
-        )
+        raise UserError(f"--batch {args.batch}: expected a number of images from 1 on; leave it out for one at a time")
     formats = parse_formats(args.export, (*FORMATS, MAPS)) if args.export else []
-    videos, pictures = split_videos(args.input)
-    if not pictures and (formats or args.labels):
-        raise UserError("--export and --labels are for pictures, and --input names videos only; leave them out")
+    videos, images = split_videos(args.input)
+    if not images and (formats or args.labels):
+        raise UserError("--export and --labels are for images, and --input names videos only; leave them out")
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
     say(network_line(predictor))
     claim(args.output)
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
-        if pictures:
-            summary = predict_pictures(
-                pictures,
+        if images:
+            summary = predict_images(
+                images,
                 args.output,
                 predictor,
                 args.labels,
@@ -188,10 +186,10 @@ def predict(
     settings: Sequence[str] = (),
     tile: int = 0,
 ) -> Result:
-    """The mask of one picture, for programs and notebooks; the network is loaded once.
+    """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, a Pillow picture, or an array (H, W, 3) uint8 of RGB.
+        image: a path, a Pillow image, or an array (H, W, 3) uint8 of RGB.
         model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made last, and
             where there is none the packaged one.
         labels: names of the classes that it is known to show; None lets the network say.
@@ -242,8 +240,8 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     """What was done, on the screen."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
     kept = f", {summary.kept} done already" if summary.kept else ""
-    pictures = "picture" if summary.new == 1 else "pictures"
-    say(f"{summary.new} {pictures} predicted{each}{kept}, {len(summary.unreadable)} unreadable")
+    images = "image" if summary.new == 1 else "images"
+    say(f"{summary.new} {images} predicted{each}{kept}, {len(summary.unreadable)} unreadable")
     for row in summary.unreadable[:SHOWN]:
         say(f"  skipped {row['reason']}", QUIET)
     if len(summary.unreadable) > SHOWN:
@@ -255,7 +253,7 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
             QUIET,
         )
     if summary.others:
-        say(f"  {output} also holds masks of {summary.others} pictures that are not part of this input")
+        say(f"  {output} also holds masks of {summary.others} images that are not part of this input")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")
 
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from measuring.report_page import write_report_page
+from evaluation.report_page import write_report_page
 from stages.files import REPORT_PAGE
 from train import STAGES
 from utils.config_file import load_config

@@ -1,6 +1,6 @@
-"""Train IBBNet: pictures and image-level labels in, a segmentation network out.
+"""Train IBBNet: images and image-level labels in, a segmentation network out.
 
-    python train.py --config config.yaml                                  the demo, on generated pictures
+    python train.py --config config.yaml                                  the demo, on generated images
     python train.py --config config.yaml --preset voc12 --set data.root=/data/VOC2012
     python train.py --config config.yaml --stages cam,seeds,context --set gfm.enabled=false --run runs/no_gfm
 
@@ -19,8 +19,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from measuring.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
-from measuring.report_page import keep_report_page, update_report_page
+from evaluation.report import climb_ladder, ladder_is_complete, make_report, no_truth, report_is_complete
+from evaluation.report_page import keep_report_page, update_report_page
 from stages.affinity import train_affinity
 from stages.cam import train_classifier
 from stages.choices import check_choices

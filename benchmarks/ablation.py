@@ -7,7 +7,7 @@
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
 own best threshold. What context is was learned once, from the run's own seeds, and so was the network of stage `ibb`
-("trained"); "IBB" is the round that reads a blurred picture. Settings are chosen on training pictures; the validation list is for reporting.
+("trained"); "IBB" is the round that reads a blurred image. Settings are chosen on training images; the validation list is for reporting.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from models.pseudo import upsample
 from stages.files import IBB, last_classifier, trains_on_blurred
 from stages.ibb import class_shares
 from stages.networks import load_classifier, load_segmenter
-from stages.seeds import build_method, prepare, to_seed, whole_pictures
+from stages.seeds import build_method, prepare, to_seed, whole_images
 from stages.walk import walk_along, walk_features
 from utils.config import Config
 from utils.config_file import load_config
@@ -37,13 +37,13 @@ from utils.engine import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 
-READ = ("gfm", "prm", "ibb")  # what can be switched while a picture is read; the others come after it
+READ = ("gfm", "prm", "ibb")  # what can be switched while an image is read; the others come after it
 MODULES = (*READ, "context", "trained", "walk")
 THRESHOLDS = np.linspace(0, 0.8, 81)
 
 
 class SharedReading:
-    """`gather_evidence` for one picture, read once with everything that any combination of modules wants."""
+    """`gather_evidence` for one image, read once with everything that any combination of modules wants."""
 
     def __init__(self, classifier: Classifier, image: Tensor, classes: list[int], cfg: Config):
         strides = classifier.backbone.strides
@@ -68,7 +68,7 @@ class SharedReading:
 
 
 class Combination(IterativeBackgroundBlur):
-    """The method with some of its modules; the sharp picture's evidence is given, only blurred pictures are read."""
+    """The method with some of its modules; the sharp image's evidence is given, only blurred images are read."""
 
     shared: SharedReading
 
@@ -124,7 +124,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
     parser.add_argument("--combinations", action="store_true", help="every combination of the modules")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's"
@@ -146,7 +146,7 @@ def main() -> None:
     segmenter = compute.network(load_segmenter(trained)) if trained.is_file() and trains_on_blurred(cfg) else None
     rows = (every_row if args.combinations else chosen_rows)(cfg, segmenter is not None)
     sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
-    for item in whole_pictures(index, positions, cfg.workers, "ablation"):
+    for item in whole_images(index, positions, cfg.workers, "ablation"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
@@ -157,7 +157,7 @@ def main() -> None:
             for title, maps in read_rows(rows, classifier, image, classes, cfg, shares):
                 update(sweeps[title], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
-        f"{list_name}, {len(positions)} pictures, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
+        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
     )
     print_table(sweeps)
 
@@ -201,7 +201,7 @@ def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
 
 
 def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
-    """Add one picture's maps."""
+    """Add one image's maps."""
     if not len(seed.classes):
         sweep.update(target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64))
         return

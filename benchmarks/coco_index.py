@@ -1,6 +1,6 @@
 """An index of COCO's size: python -m benchmarks.coco_index
 
-Generates an annotation file of 118,000 pictures and 860,000 annotations (with outlines as long as COCO's, about 450 MB), and in
+Generates an annotation file of 118,000 images and 860,000 annotations (with outlines as long as COCO's, about 450 MB), and in
 a process of its own each: opens the list with the class `pycocotools.coco.COCO`, opens it as the stages do, opens it a second
 time, and makes the first batch of training with two loader processes. The processor's seconds leave out what other work on the
 machine takes. Targets: under 60 s and under 4 GB.
@@ -17,12 +17,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from benchmarks.common import no_options, scratch_folder
-from data.dataset import TrainingPictures, TrainingSampler
+from data.dataset import TrainingImages, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
 from utils.config import DataConfig
 
-PICTURES, ANNOTATIONS, CATEGORIES = 118_000, 860_000, 80
+IMAGES, ANNOTATIONS, CATEGORIES = 118_000, 860_000, 80
 OUTLINES, FILES = 2_000, 64  # different ones, repeated
 BATCH, WORKERS = 16, 2
 LIST = "train2017"
@@ -33,7 +33,7 @@ def main() -> None:
     with scratch_folder() as name:
         root = Path(name)
         size = generate(root)
-        print(f"{PICTURES} pictures, {ANNOTATIONS} annotations, {size / 2**20:.0f} MB")
+        print(f"{IMAGES} images, {ANNOTATIONS} annotations, {size / 2**20:.0f} MB")
         bare = in_own_process("bare", root)
         ours = in_own_process("ours", root)
     for title, figures in (("pycocotools.coco.COCO", bare), ("ours", ours)):
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def generate(root: Path) -> int:
-    """COCO's layout with links to a few pictures; the annotation file's size in bytes."""
+    """COCO's layout with links to a few images; the annotation file's size in bytes."""
     random = np.random.default_rng(0)
     outlines = []
     for _ in range(OUTLINES):
@@ -52,22 +52,22 @@ def generate(root: Path) -> int:
         angles, radius = np.sort(random.uniform(0, 2 * np.pi, count)), random.uniform(10, 150)
         points = np.stack([320 + radius * np.cos(angles), 240 + radius * np.sin(angles)], axis=1).round(2)
         outlines.append(json.dumps([points.ravel().tolist()]))
-    pictures, originals = root / LIST, root / "originals"
-    pictures.mkdir()
+    images, originals = root / LIST, root / "originals"
+    images.mkdir()
     originals.mkdir()
     for number in range(FILES):
         pixels = random.integers(0, 256, (30, 40, 3), dtype=np.uint8)
         Image.fromarray(pixels).resize((640, 480), Image.Resampling.BICUBIC).save(
             originals / f"{number}.jpg", quality=92
         )
-    for number in range(1, PICTURES + 1):
-        (pictures / f"{number:012d}.jpg").symlink_to(originals / f"{number % FILES}.jpg")
+    for number in range(1, IMAGES + 1):
+        (images / f"{number:012d}.jpg").symlink_to(originals / f"{number % FILES}.jpg")
     path = root / "annotations" / f"instances_{LIST}.json"
     path.parent.mkdir()
-    owners, kinds = random.integers(1, PICTURES + 1, ANNOTATIONS), random.integers(1, CATEGORIES + 1, ANNOTATIONS)
+    owners, kinds = random.integers(1, IMAGES + 1, ANNOTATIONS), random.integers(1, CATEGORIES + 1, ANNOTATIONS)
     with path.open("w") as file:
         file.write('{"images": [')
-        file.write(", ".join(_picture(number) for number in range(1, PICTURES + 1)))
+        file.write(", ".join(_image(number) for number in range(1, IMAGES + 1)))
         file.write('], "annotations": [')
         for place, (owner, kind) in enumerate(zip(owners.tolist(), kinds.tolist(), strict=True)):
             file.write(
@@ -81,7 +81,7 @@ def generate(root: Path) -> int:
     return path.stat().st_size
 
 
-def _picture(number: int) -> str:
+def _image(number: int) -> str:
     return json.dumps(
         {"license": 3, "file_name": f"{number:012d}.jpg", "height": 480, "width": 640, "id": number}
         | {"coco_url": f"http://images.example.org/{LIST}/{number:012d}.jpg", "date_captured": "2013-11-14 16:28:13"}
@@ -122,7 +122,7 @@ def ours(root: Path) -> dict[str, float]:
     again = time.perf_counter()
     crop = RandomCrop(320, (0.5,) * 3, (0.5,) * 3, resize_long=(280, 480))
     loader = DataLoader(
-        TrainingPictures(index, crop), BATCH, sampler=TrainingSampler(len(index), BATCH, 0), num_workers=WORKERS
+        TrainingImages(index, crop), BATCH, sampler=TrainingSampler(len(index), BATCH, 0), num_workers=WORKERS
     )
     before = time.perf_counter()
     next(iter(loader))

@@ -18,15 +18,15 @@ VOC_SIZE = (500, 375)
 
 
 def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
-    """Pictures of smooth noise, as hard to decode as photographs, with one or two labels each."""
+    """Images of smooth noise, as hard to decode as photographs, with one or two labels each."""
     random = np.random.default_rng(0)
     records = []
     for number in range(count):
         coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        picture = np.asarray(Image.fromarray(coarse).resize(VOC_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
-        picture = np.clip(picture + random.integers(-12, 13, picture.shape), 0, 255).astype(np.uint8)
+        image = np.asarray(Image.fromarray(coarse).resize(VOC_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
+        image = np.clip(image + random.integers(-12, 13, image.shape), 0, 255).astype(np.uint8)
         path = folder / f"{number:04d}.jpg"
-        Image.fromarray(picture).save(path, quality=92)
+        Image.fromarray(image).save(path, quality=92)
         labels = random.choice(num_classes, size=1 + number % 2, replace=False)
         records.append(Record(path.stem, path, tuple(sorted(int(label) for label in labels))))
     return Index(tuple(f"class {number}" for number in range(num_classes)), tuple(records))

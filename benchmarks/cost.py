@@ -1,6 +1,6 @@
 """What the method costs beside plain CAM: python -m benchmarks.cost
 
-Seconds a picture of the maps with preset voc12_compact, the picture lying in memory, by turns with plain CAM of the same scales and flip. "Trained" is what
+Seconds an image of the maps with preset voc12_compact, the image lying in memory, by turns with plain CAM of the same scales and flip. "Trained" is what
 stage `fuse` adds. Targets: all modules at most 6 times, a fast setting at most 2.5 times.
 """
 
@@ -16,13 +16,13 @@ from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.files import trains_on_blurred
 from stages.ibb import class_shares
-from stages.seeds import build_method, prepare, whole_pictures
+from stages.seeds import build_method, prepare, whole_images
 from stages.walk import walk_over_features
 from utils.config import Config
 from utils.config_file import load_config
 from utils.engine import choose_compute
 
-PICTURES, PAIRS = 8, 3
+IMAGES, PAIRS = 8, 3
 CAM = ("gfm.enabled=false", "prm.enabled=false", "ibb.enabled=false", "context.enabled=false")
 SETTINGS = {
     "CAM + context": CAM[:3],
@@ -37,7 +37,7 @@ SETTINGS = {
 def main() -> None:
     no_options(__doc__)
     with scratch_folder() as folder:
-        index = generated_index(Path(folder), PICTURES)
+        index = generated_index(Path(folder), IMAGES)
         config = Path(__file__).parent.parent / "config.yaml"
         cfg = load_config(config, "voc12_compact", CAM)
         compute = choose_compute(cfg)
@@ -49,7 +49,7 @@ def main() -> None:
                 prepare(item["image"], classifier, compute, cfg.seeds.max_side),
                 item["labels"].nonzero().flatten().tolist(),
             )
-            for item in whole_pictures(index, range(PICTURES), 0, "")
+            for item in whole_images(index, range(IMAGES), 0, "")
         ]
 
         segmenter = build_segmenter(
@@ -73,7 +73,7 @@ def main() -> None:
                 ours, cam, ratio = compare(partial(seeds, own, walk), partial(seeds, cfg, False), PAIRS)
                 name = title + " + walk over features" * walk
                 print(
-                    f"{name:56}{ours / PICTURES:6.2f} s a picture, CAM {cam / PICTURES:.2f} s: {ratio:.1f} times",
+                    f"{name:56}{ours / IMAGES:6.2f} s an image, CAM {cam / IMAGES:.2f} s: {ratio:.1f} times",
                     flush=True,
                 )
 

@@ -1,7 +1,7 @@
-"""Bytes that a run's files take: python -m benchmarks.disk runs/NAME [--pictures 10582,82081]
+"""Bytes that a run's files take: python -m benchmarks.disk runs/NAME [--images 10582,82081]
 
-For each folder of seeds and masks: bytes a picture, what the file system sets aside for them (whole blocks), and gigabytes for lists
-of other lengths, if their pictures are as large and show as many classes.
+For each folder of seeds and masks: bytes an image, what the file system sets aside for them (whole blocks), and gigabytes for lists
+of other lengths, if their images are as large and show as many classes.
 """
 
 import argparse
@@ -20,17 +20,17 @@ def parse_args() -> argparse.Namespace:
         prog="python -m benchmarks.disk", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("run", type=Path, metavar="FOLDER", help="a finished run")
-    parser.add_argument("--pictures", default="10582,82081", metavar="N,M", help="lengths (default: VOC's and COCO's)")
+    parser.add_argument("--images", default="10582,82081", metavar="N,M", help="lengths (default: VOC's and COCO's)")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
     try:
-        lengths = [int(length) for length in args.pictures.split(",")]
+        lengths = [int(length) for length in args.images.split(",")]
     except ValueError as error:
-        raise UserError(f"--pictures {args.pictures}: expected numbers such as 10582,82081") from error
-    print(f"{'':12}{'pictures':>9}{'bytes':>9}{'on disk':>9}" + "".join(f"{f'{length:,}':>12}" for length in lengths))
+        raise UserError(f"--images {args.images}: expected numbers such as 10582,82081") from error
+    print(f"{'':12}{'images':>9}{'bytes':>9}{'on disk':>9}" + "".join(f"{f'{length:,}':>12}" for length in lengths))
     for name in FOLDERS:
         paths = sorted((args.run / name).rglob("[!.]*.*"))
         if not paths:
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def about(paths: list[Path]) -> str:
-    """How large the pictures are and how many maps they have."""
+    """How large the images are and how many maps they have."""
     if paths[0].suffix == ".npz":
         seeds = [read_seed(path) for path in paths]
         pixels = sum(height * width for height, width in (seed.size for seed in seeds)) / len(seeds)
         return (
-            f"{pixels / 1e6:.2f} megapixels, {sum(len(seed.classes) for seed in seeds) / len(seeds):.1f} maps a picture"
+            f"{pixels / 1e6:.2f} megapixels, {sum(len(seed.classes) for seed in seeds) / len(seeds):.1f} maps an image"
         )
-    return f"{sum(read_mask(path).size for path in paths) / len(paths) / 1e6:.2f} megapixels a picture"
+    return f"{sum(read_mask(path).size for path in paths) / len(paths) / 1e6:.2f} megapixels an image"
 
 
 if __name__ == "__main__":

@@ -7,18 +7,18 @@ Each row is a kind of error at full resolution: its share of all pixels of the t
 exactly these pixels were right. Gains of several kinds do not add up.
 
     halo        background taken as object within 4, 8, 16, 32 pixels of an object; a row has all up to its distance
-    context     the same further away, or in a picture without objects
+    context     the same further away, or in an image without objects
     rim         object taken as background within these distances of the background
-    inside      the same further away, or in a picture without background
+    inside      the same further away, or in an image without background
     confusion   one class taken as another
 
 A distance is Euclidean, from a pixel's centre to that of the nearest pixel of the truth with a class (halo), whichever class, or of
 background (rim). 255 in the truth is neither and is passed over: across VOC's border band, about 5 pixels wide, nothing lies
 within 4. 255 in a prediction counts as background.
 
-*One threshold for all pictures* (seeds only): mIoU if each picture had the threshold that makes its own mean IoU highest, over
-background and the classes in its truth; of several that do, the one nearest the common threshold. What choosing by picture gives,
-and no bound: mIoU of the list weighs pictures by their pixels.
+*One threshold for all images* (seeds only): mIoU if each image had the threshold that makes its own mean IoU highest, over
+background and the classes in its truth; of several that do, the one nearest the common threshold. What choosing by image gives,
+and no bound: mIoU of the list weighs images by their pixels.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from torch.utils.data import Dataset
 from data.artifacts import IGNORE, read_mask
 from data.dataset import Index
 from data.index import open_index
-from measuring.evaluation import FEW, Measurement, SeedReader, measure_masks, measure_seeds
+from evaluation.scores import FEW, Evaluation, SeedReader, evaluate_masks, evaluate_seeds
 from utils.config import Config
 from utils.config_file import load_config
 from utils.errors import UserError, run_script
@@ -48,7 +48,7 @@ from utils.run import RUN_SETTINGS, run_of
 
 DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
 FAR = DISTANCES[-1]
-OWN_THRESHOLDS = np.linspace(0, 0.99, 100).round(6)  # of a single picture; at 1 nothing is above
+OWN_THRESHOLDS = np.linspace(0, 0.99, 100).round(6)  # of a single image; at 1 nothing is above
 PARTS = (f"halo_{FAR}", "context", f"rim_{FAR}", "inside", "confusion")  # every wrong pixel is in exactly one of them
 TITLES = {
     "over": "background taken as object",
@@ -77,7 +77,7 @@ def _distance_to(pixels: np.ndarray) -> np.ndarray:
 
 
 def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) -> Tensor:
-    """One picture's confusion counts by distance, (bands, C, C) int64, truth in rows; their sum is the picture's matrix.
+    """One image's confusion counts by distance, (bands, C, C) int64, truth in rows; their sum is the image's matrix.
 
     Args:
         target, prediction: (H, W) mask values, 0..num_classes-1 or 255.
@@ -123,7 +123,7 @@ def best_threshold(sweep: ThresholdSweep, common: float) -> int:
 
 
 def counts_at_own_threshold(target: Tensor, value: Tensor, winner: Tensor, common: float, num_classes: int) -> Tensor:
-    """One picture's (C, C) counts at the threshold that is best for it; arguments are those of `ThresholdSweep.update`."""
+    """One image's (C, C) counts at the threshold that is best for it; arguments are those of `ThresholdSweep.update`."""
     sweep = ThresholdSweep(num_classes, np.unique(np.append(OWN_THRESHOLDS, common)))
     sweep.update(target, value, winner)
     return sweep.at(best_threshold(sweep, common)).counts
@@ -133,7 +133,7 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     """What the kinds of error are worth.
 
     Args:
-        bands: (bands, C, C) counts of all pictures.
+        bands: (bands, C, C) counts of all images.
         class_names: background first.
 
     Returns:
@@ -157,8 +157,8 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     return errors, classes
 
 
-class PictureCounts(Dataset):
-    """Position -> (bands, C, C) counts of the picture, and its (C, C) counts at its own best threshold; a mask has only one.
+class ImageCounts(Dataset):
+    """Position -> (bands, C, C) counts of the image, and its (C, C) counts at its own best threshold; a mask has only one.
 
     Args:
         folder: seeds or masks that have been measured, so that all files are there and fit.
@@ -185,7 +185,7 @@ class PictureCounts(Dataset):
         return bands, counts_at_own_threshold(target, value, winner, self.common, self.num_classes)
 
 
-def measure(index: Index, folder: Path, cfg: Config) -> Measurement:
+def measure(index: Index, folder: Path, cfg: Config) -> Evaluation:
     """Seeds as at their best threshold, or masks, as evaluate.py does.
 
     Raises:
@@ -193,13 +193,13 @@ def measure(index: Index, folder: Path, cfg: Config) -> Measurement:
     """
     name = index.records[0].name
     if (folder / f"{name}.png").is_file():
-        return measure_masks(index, folder, cfg.workers)
+        return evaluate_masks(index, folder, cfg.workers)
     if not (folder / f"{name}.npz").is_file():
         found = f"neither a seed file {name}.npz nor a mask {name}.png" if folder.is_dir() else "no such folder"
         raise UserError(
-            f"{folder}: {found}; expected a folder of seeds or masks for the pictures of the list (--list names another)"
+            f"{folder}: {found}; expected a folder of seeds or masks for the images of the list (--list names another)"
         )
-    measured = measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+    measured = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
     return dataclasses.replace(measured, matrix=measured.best, threshold=measured.threshold_best)
 
 
@@ -209,9 +209,9 @@ def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
     values = len(index.class_names) + 1
     bands = torch.zeros(len(DISTANCES) + 1, values, values, dtype=torch.int64)
     own = torch.zeros(values, values, dtype=torch.int64)
-    pictures = PictureCounts(index, folder, measured.threshold)
-    positions, few = range(len(pictures)), len(pictures) <= FEW
-    for counts, counts_own in read_once(pictures, positions, cfg.workers, "errors", threads=few):
+    images = ImageCounts(index, folder, measured.threshold)
+    positions, few = range(len(images)), len(images) <= FEW
+    for counts, counts_own in read_once(images, positions, cfg.workers, "errors", threads=few):
         bands += counts
         own += counts_own
     errors, classes = error_figures(bands, ("background", *index.class_names))
@@ -230,7 +230,7 @@ def table(figures: dict[str, Any]) -> str:
     """The figures for people, in per cent."""
     at = "" if figures["threshold"] is None else f" at the best common threshold {figures['threshold']:g}"
     lines = [
-        f"{figures['path']}, {figures['n_images']} pictures: mIoU {_percent(figures['miou'])}{at}, over-activation "
+        f"{figures['path']}, {figures['n_images']} images: mIoU {_percent(figures['miou'])}{at}, over-activation "
         f"{_percent(figures['over_activation'])}, under-activation {_percent(figures['under_activation'])}",
         "",
         f"{'error':32}{'of pixels':>10}{'mIoU without':>14}",
@@ -238,7 +238,7 @@ def table(figures: dict[str, Any]) -> str:
     for name, row in figures["errors"].items():
         lines.append(f"{TITLES[name]:32}{_percent(row['pixels'], 2):>10}{_percent(row['miou_without']):>14}")
     if figures["threshold"] is not None:
-        lines.append(f"{'one threshold for all pictures':32}{'':10}{_percent(figures['miou_own_thresholds']):>14}")
+        lines.append(f"{'one threshold for all images':32}{'':10}{_percent(figures['miou_own_thresholds']):>14}")
     lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}  {'largest error':16}{'IoU without':>12}"]
     for name, row in figures["per_class"].items():
         if row["iou"] is None:
@@ -261,7 +261,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", metavar="FILE", help="settings (default: those of the folder's run)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the validation list)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th picture")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     return parser.parse_args()
 
@@ -269,7 +269,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     if args.every < 1:
-        raise UserError(f"--every {args.every}: expected 1 (all pictures) or more")
+        raise UserError(f"--every {args.every}: expected 1 (all images) or more")
     run = run_of(args.folder)
     cfg = load_config(args.config or (run / RUN_SETTINGS if run else "config.yaml"), overrides=args.set)
     index = open_index(cfg.data, args.list or cfg.data.val_list, masks=True)

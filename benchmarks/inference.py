@@ -1,16 +1,16 @@
-"""infer.py on many pictures against the bare network: python -m benchmarks.inference [--pictures 1000] [--input FOLDER]
+"""infer.py on many images against the bare network: python -m benchmarks.inference [--images 1000] [--input FOLDER]
 
-Rate, on the first --timed pictures. Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
+Rate, on the first --timed images. Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
 does. Bare: the same passes on tensors of the same sizes in memory, and nothing else, without and with the refinement. By turns in one
 process, a tenth at a time, so that other work on the machine slows both. Target: at least 0.85 of the bare rate. Ours reads and
 writes beside the network in threads of its own; the ratio of processor time shows what that costs where no core is idle.
-The page holds no more than a few hundred pictures, however many there are: it is timed by itself, and each picture is charged what the
-page costs it in a call on --pictures.
+The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is charged what the
+page costs it in a call on --images.
 
 Memory, on all: resident megabytes during one call, with a network made quick (a quarter of the size, one view, no refinement),
 because what could grow is the rest.
 
-Without --input the pictures are generated; those of a folder are repeated until there are enough.
+Without --input the images are generated; those of a folder are repeated until there are enough.
 """
 
 import argparse
@@ -28,7 +28,7 @@ import torch
 
 from benchmarks.common import generated_index, scratch_folder
 from data.images import find_images, read_image
-from inference.bulk import predict_pictures
+from inference.bulk import predict_images
 from inference.gallery import MOST_ITEMS
 from inference.loading import load_predictor
 from inference.output_folder import PAGE
@@ -51,9 +51,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--pictures", type=int, default=1000, metavar="N", help="for memory (default: 1000)")
+    parser.add_argument("--images", type=int, default=1000, metavar="N", help="for memory (default: 1000)")
     parser.add_argument("--timed", type=int, default=100, metavar="N", help="for the rate (default: 100)")
-    parser.add_argument("--input", type=Path, metavar="FOLDER", help="pictures to repeat (default: generated ones)")
+    parser.add_argument("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
     parser.add_argument(
         "--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)"
     )
@@ -75,32 +75,30 @@ def main() -> None:
             find_images(args.input) if args.input else [r.image for r in generated_index(folder, GENERATED).records]
         )
         if not sources:
-            raise UserError(f"--input {args.input}: no pictures in this folder; give another")
-        pictures = folder / "pictures"
-        pictures.mkdir()
-        for number, source in zip(range(max(args.pictures, args.timed)), itertools.cycle(sources), strict=False):
-            os.symlink(source.resolve(), pictures / f"{number:05}{source.suffix}")
-        paths = sorted(pictures.iterdir())
+            raise UserError(f"--input {args.input}: no images in this folder; give another")
+        images = folder / "images"
+        images.mkdir()
+        for number, source in zip(range(max(args.images, args.timed)), itertools.cycle(sources), strict=False):
+            os.symlink(source.resolve(), images / f"{number:05}{source.suffix}")
+        paths = sorted(images.iterdir())
         in_page = min(1.0, MOST_ITEMS / len(paths))
         compare_rates(predictor, paths[: args.timed], folder / "timed", args.batch, in_page)
-        watch_memory(quick, paths[: args.pictures], folder / "all", args.batch)
+        watch_memory(quick, paths[: args.images], folder / "all", args.batch)
 
 
-def compare_rates(
-    predictor: SegmenterPredictor, pictures: list[Path], output: Path, batch: int, in_page: float
-) -> None:
-    """Ours and the bare network by turns; `in_page` is the share of the pictures that the page holds."""
-    per_share = -(-len(pictures) // SHARES)
+def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Path, batch: int, in_page: float) -> None:
+    """Ours and the bare network by turns; `in_page` is the share of the images that the page holds."""
+    per_share = -(-len(images) // SHARES)
     rows = []
-    for share, first in enumerate(range(0, len(pictures), per_share)):
-        part = pictures[first : first + per_share]
-        images = [predictor._small(np.array(read_image(path))) for path in part]
-        bare = timed(passes, predictor, images, batch, False)
-        refined = timed(passes, predictor, images, batch, True)
+    for share, first in enumerate(range(0, len(images), per_share)):
+        part = images[first : first + per_share]
+        arrays = [predictor._small(np.array(read_image(path))) for path in part]
+        bare = timed(passes, predictor, arrays, batch, False)
+        refined = timed(passes, predictor, arrays, batch, True)
         folder = output / str(share)
-        whole = timed(predict_pictures, part, folder, predictor, batch=batch)
+        whole = timed(predict_images, part, folder, predictor, batch=batch)
         (folder / PAGE).unlink()
-        page = timed(predict_pictures, part, folder, predictor, batch=batch)  # all else is done
+        page = timed(predict_images, part, folder, predictor, batch=batch)  # all else is done
         ours = [both - alone * (1 - in_page) for both, alone in zip(whole, page, strict=True)]
         rows.append(
             (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
@@ -108,7 +106,7 @@ def compare_rates(
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
     settings, refine = predictor.cfg.segment, predictor.cfg.pseudo.refine
     print(
-        f"{rate:.2f} pictures a second ({len(pictures)} pictures, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
+        f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
         f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
     )
     for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
@@ -117,10 +115,10 @@ def compare_rates(
         )
 
 
-def passes(predictor: SegmenterPredictor, images: Sequence[np.ndarray], batch: int, refined: bool) -> None:
-    """The bare network on pictures in memory."""
-    for start in range(0, len(images), batch):
-        chosen = list(images[start : start + batch])
+def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: int, refined: bool) -> None:
+    """The bare network on images in memory."""
+    for start in range(0, len(arrays), batch):
+        chosen = list(arrays[start : start + batch])
         tensors = [predictor._tensor(image) for image in chosen]
         with predictor.compute.autocast():
             if refined:
@@ -129,8 +127,8 @@ def passes(predictor: SegmenterPredictor, images: Sequence[np.ndarray], batch: i
                 predictor._probabilities(tensors)
 
 
-def watch_memory(predictor: Predictor, pictures: list[Path], output: Path, batch: int) -> None:
-    """Resident memory at each tenth of the pictures of one call, and its peak."""
+def watch_memory(predictor: Predictor, images: list[Path], output: Path, batch: int) -> None:
+    """Resident memory at each tenth of the images of one call, and its peak."""
     samples: list[tuple[int, float]] = []
     over = threading.Event()
 
@@ -141,14 +139,14 @@ def watch_memory(predictor: Predictor, pictures: list[Path], output: Path, batch
     watcher = threading.Thread(target=sample)
     watcher.start()
     try:
-        seconds, _ = timed(predict_pictures, pictures, output, predictor, batch=batch)
+        seconds, _ = timed(predict_images, images, output, predictor, batch=batch)
     finally:
         over.set()
         watcher.join()
-    marks = [len(pictures) * tenth // SHARES for tenth in range(1, SHARES)]
+    marks = [len(images) * tenth // SHARES for tenth in range(1, SHARES)]
     shown = [f"{next((memory for done, memory in samples if done >= mark), resident()):.0f}" for mark in marks]
     print(
-        f"memory in MB at each tenth of {len(pictures)} pictures ({seconds:.0f} s): {' '.join(shown)}; "
+        f"memory in MB at each tenth of {len(images)} images ({seconds:.0f} s): {' '.join(shown)}; "
         f"after the page {resident():.0f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
     )
 

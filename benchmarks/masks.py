@@ -1,10 +1,10 @@
 """Stages that read and write many files, against their own work on what lies in memory: python -m benchmarks.masks
 
-    walk       ours: read picture and seed, boundaries, random walk, write    limit: boundaries and random walk
-    pseudo     ours: read picture and seed, PAR, write                        limit: PAR, in as many loader processes
+    walk       ours: read image and seed, boundaries, random walk, write    limit: boundaries and random walk
+    pseudo     ours: read image and seed, PAR, write                        limit: PAR, in as many loader processes
     evaluate   ours: decode masks and truth, count, figures                   limit: decode masks and truth
 
-On generated pictures of 448 pixels with preset voc12_compact, by turns in one process, so that other work on the machine slows both.
+On generated images of 448 pixels with preset voc12_compact, by turns in one process, so that other work on the machine slows both.
 Targets: walk and pseudo at least 0.85 of their limit's rate, evaluate 0.8.
 """
 
@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 
 from benchmarks.common import compare, no_options, scratch_folder
 from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
-from data.dataset import Index, WholePictures
+from data.dataset import Index, WholeImages
 from data.images import read_image
 from data.index import open_index
-from measuring.evaluation import measure_masks
+from evaluation.scores import evaluate_masks
 from models.affinity import build_affinity_net
 from models.pseudo import pseudo_mask, upsample
 from stages.files import AFFINITY
@@ -38,7 +38,7 @@ from utils.config_file import load_config
 from utils.engine import choose_compute
 from utils.run import Run
 
-PICTURES, PAIRS = 24, 3
+IMAGES, PAIRS = 24, 3
 TIMES_MEASURED = 10  # how often each mask is measured, so that the timing is of seconds
 
 
@@ -52,7 +52,7 @@ def main() -> None:
             "affinity.kind=learned",
             "data.kind=shapes",
             "data.shapes_size=448",
-            f"data.shapes_train={PICTURES}",
+            f"data.shapes_train={IMAGES}",
         ]
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
         run, index = Run(cfg), open_index(cfg.data, "train", masks=True)
@@ -68,7 +68,7 @@ def main() -> None:
         report("pseudo", lambda: write_pseudo_masks(cfg, index, source, next(targets)), lambda: read_all(items, cfg))
         write_pseudo_masks(cfg, index, source, masks)
         again = dataclasses.replace(index, records=index.records * TIMES_MEASURED)
-        report("evaluate", lambda: measure_masks(again, masks, cfg.workers), lambda: decode(again, masks))
+        report("evaluate", lambda: evaluate_masks(again, masks, cfg.workers), lambda: decode(again, masks))
 
 
 def report(name: str, ours: Callable[[], Any], limit: Callable[[], Any]) -> None:
@@ -78,7 +78,7 @@ def report(name: str, ours: Callable[[], Any], limit: Callable[[], Any]) -> None
 
 
 def write_random_seeds(index: Index, folder: Path) -> None:
-    """Smooth random maps of each picture's classes."""
+    """Smooth random maps of each image's classes."""
     generator = torch.Generator().manual_seed(0)
     for record in index.records:
         height, width = np.asarray(read_image(record.image)).shape[:2]
@@ -88,11 +88,11 @@ def write_random_seeds(index: Index, folder: Path) -> None:
 
 
 def prepared_walk(cfg: Config, index: Index, source: Path) -> Callable[[], None]:
-    """The walk over all pictures and seeds, which are read here and now."""
+    """The walk over all images and seeds, which are read here and now."""
     compute = choose_compute(cfg)
     network = compute.network(build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)).eval()
     pairs: list[tuple[Tensor, Tensor]] = []
-    for item in WholePictures(index):
+    for item in WholeImages(index):
         image = prepare(item["image"], network, compute, cfg.affinity.max_side)
         maps = torch.from_numpy(read_seed(source / f"{item['name']}.npz").maps).to(compute.device)
         cells = [-(-side // 4) for side in image.shape[-2:]]
@@ -106,7 +106,7 @@ def prepared_walk(cfg: Config, index: Index, source: Path) -> Callable[[], None]
 
 
 class InMemory(torch.utils.data.Dataset):
-    """The work of stage `pseudo` on pictures and seeds that are read already."""
+    """The work of stage `pseudo` on images and seeds that are read already."""
 
     def __init__(self, cfg: Config, index: Index, source: Path):
         self.settings = cfg.pseudo

@@ -89,7 +89,7 @@ def main() -> None:
         5,
     )
     print(
-        f"\n{batch} pictures of 32 x 40 cells as one batch {together:.4f} s, one by one {alone:.4f} s: ratio {1 / ratio:.1f}"
+        f"\n{batch} images of 32 x 40 cells as one batch {together:.4f} s, one by one {alone:.4f} s: ratio {1 / ratio:.1f}"
     )
 
 
@@ -129,7 +129,7 @@ def csr(cams: Tensor, edge: Tensor) -> Tensor:
 
 
 def _pairs(edge: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """For each offset: flat cells, their partners, affinity^beta; pairs that leave the picture are not among them."""
+    """For each offset: flat cells, their partners, affinity^beta; pairs that leave the image are not among them."""
     reach = RADIUS - 1
     height, width = edge.shape
     maxima = path_maxima(pad(edge[None], (reach, reach, 0, reach), value=1.0), RADIUS)[0]

@@ -1,6 +1,6 @@
 """The seeds stage against the bare network: python -m benchmarks.seeds
 
-Ours: read and decode a picture, CAM, GFM and PRM at the scales of preset voc12_compact, write the seed file. Bare: the same
+Ours: read and decode an image, CAM, GFM and PRM at the scales of preset voc12_compact, write the seed file. Bare: the same
 forward and backward passes on tensors of the same shapes, nothing else. Target: at most 1.3 times.
 """
 
@@ -11,12 +11,12 @@ import torch
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
-from stages.seeds import build_method, prepare, to_seed, whole_pictures
+from stages.seeds import build_method, prepare, to_seed, whole_images
 from utils.config import Config
 from utils.config_file import load_config
 from utils.engine import choose_compute
 
-PICTURES, PAIRS = 12, 3
+IMAGES, PAIRS = 12, 3
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
         ours, bare, ratio = measure(cfg)
         print(
-            f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {PICTURES} pictures: ratio {ratio:.2f}"
+            f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {IMAGES} images: ratio {ratio:.2f}"
         )
 
 
@@ -33,7 +33,7 @@ def measure(cfg: Config) -> tuple[float, float, float]:
     """Median seconds of ours and of the bare passes, and the ratio."""
     with scratch_folder() as name:
         folder = Path(name)
-        index = generated_index(folder, PICTURES)
+        index = generated_index(folder, IMAGES)
         compute = choose_compute(cfg)
         classifier = compute.network(build_classifier("efficientnet_lite0", 20, "imagenet")).requires_grad_(False)
         method = build_method(cfg)
@@ -43,7 +43,7 @@ def measure(cfg: Config) -> tuple[float, float, float]:
         ]
         images = [
             prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-            for item in whole_pictures(index, range(PICTURES), 0, "")
+            for item in whole_images(index, range(IMAGES), 0, "")
         ]
         shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.cam.scales]
         shapes += [
@@ -53,7 +53,7 @@ def measure(cfg: Config) -> tuple[float, float, float]:
         batches = [compute.image(torch.randn(views, 3, *shape)) for shape in shapes]
 
         def ours() -> None:
-            for item in whole_pictures(index, range(PICTURES), cfg.workers, ""):
+            for item in whole_images(index, range(IMAGES), cfg.workers, ""):
                 classes = item["labels"].nonzero().flatten().tolist()
                 maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds.max_side), classes)
                 write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))

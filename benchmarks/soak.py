@@ -1,7 +1,7 @@
 """Does anything grow? A small run and its inference twenty times in one process: python -m benchmarks.soak [--repeats 20]
 
-Each time all stages run into a fresh folder, from generated pictures to the report page, and infer.py's part over the same
-pictures. Printed after each: resident memory, open files, threads, child processes. Ends with 1 if one of them grows after the
+Each time all stages run into a fresh folder, from generated images to the report page, and infer.py's part over the same
+images. Printed after each: resident memory, open files, threads, child processes. Ends with 1 if one of them grows after the
 warm-up, the first quarter: what a program loads once is not a leak.
 """
 
@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import scratch_folder
-from inference.bulk import predict_pictures
+from evaluation.report_page import update_report_page
+from inference.bulk import predict_images
 from inference.loading import load_predictor
-from measuring.report_page import update_report_page
 from train import STAGES
 from utils.allocator import keep_freed_memory
 from utils.config import Config
@@ -109,11 +109,11 @@ def main() -> None:
 
 
 def once(folder: Path, number: int) -> None:
-    """A run from pictures to report, and masks of its pictures."""
+    """A run from images to report, and masks of its images."""
     cfg = settings(folder, number)
     with lock_folder(cfg.run, "--run"):
         run_stages(STAGES, cfg, Run(cfg), after=partial(update_report_page, STAGES))
-    predict_pictures(
+    predict_images(
         Path(cfg.data.root) / "JPEGImages", folder / f"out{number}", load_predictor(cfg.checkpoint), maps=True, batch=2
     )
 

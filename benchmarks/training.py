@@ -1,12 +1,12 @@
 """Training from files against training from memory: python -m benchmarks.training
 
 Ours: the loop of stages `cam` and `segment` with decoding, augmentation, loader processes and logging. Limit: the same step (forward,
-loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its pictures a second, once the first steps have
+loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its images a second, once the first steps have
 asked the system for the memory that all need. What a call takes besides (these, starting loader processes, the state to resume
 from) is printed by itself. The ratio of this process's time tells what other work on the machine does not change, with
 OMP_NUM_THREADS=1 (several threads wait for each other by spinning).
 
-Then what one loader process gives: pictures a second that are decoded and augmented. A GPU that trains at R pictures a
+Then what one loader process gives: images a second that are decoded and augmented. A GPU that trains at R images a
 second needs R divided by this many `workers`.
 """
 
@@ -23,7 +23,7 @@ from torch.utils.data import default_collate
 
 from benchmarks.common import generated_index, no_options, scratch_folder
 from data.artifacts import write_mask
-from data.dataset import Index, TrainingPictures, TrainingSampler
+from data.dataset import Index, TrainingImages, TrainingSampler
 from data.images import read_image
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
@@ -39,7 +39,7 @@ STEPS, PAIRS = 12, 3
 FIRST = 3  # steps that are not timed
 CLASSES = 20
 BACKBONE = "efficientnet_lite0"
-DECODED = 48  # pictures
+DECODED = 48  # images
 
 
 def main() -> None:
@@ -53,8 +53,8 @@ def main() -> None:
         classifier = build_classifier(BACKBONE, CLASSES, "imagenet")
         mean, std = classifier.backbone.mean, classifier.backbone.std
         crop = RandomCrop(cfg.cam.crop_size, mean, std, resize_long=cfg.cam.resize_long)
-        pictures = TrainingPictures(index, crop)
-        compare_training(cfg, "cam", classifier, classifier.classifier, pictures, crop, classification_losses)
+        images = TrainingImages(index, crop)
+        compare_training(cfg, "cam", classifier, classifier.classifier, images, crop, classification_losses)
 
         segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides)
         crop = RandomCrop(
@@ -65,8 +65,8 @@ def main() -> None:
             color_jitter=cfg.segment.color_jitter,
             max_side=cfg.segment.max_side,
         )
-        pictures = TrainingPictures(index, crop, folder / "masks")
-        compare_training(cfg, "segment", segmenter, segmenter.head, pictures, crop, mask_losses)
+        images = TrainingImages(index, crop, folder / "masks")
+        compare_training(cfg, "segment", segmenter, segmenter.head, images, crop, mask_losses)
 
 
 def compare_training(
@@ -74,7 +74,7 @@ def compare_training(
     stage: str,
     network: Any,
     head: nn.Module,
-    dataset: TrainingPictures,
+    dataset: TrainingImages,
     crop: RandomCrop,
     losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
 ) -> None:
@@ -142,14 +142,14 @@ def compare_training(
         dataset[draw]
     rate = DECODED / (time.perf_counter() - started)
     print(
-        f"{stage:8} from files {sampler.batch_size / step:.2f} pictures/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
-        f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} pictures/s",
+        f"{stage:8} from files {sampler.batch_size / step:.2f} images/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
+        f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} images/s",
         flush=True,
     )
 
 
 def write_random_masks(index: Index, folder: Path) -> None:
-    """A mask for each picture: its first class in a rectangle."""
+    """A mask for each image: its first class in a rectangle."""
     folder.mkdir()
     for record in index.records:
         width, height = read_image(record.image).size

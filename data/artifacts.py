@@ -1,7 +1,7 @@
 """The files that stages hand to each other: seeds (`ID.npz`) and masks (`ID.png`, palette, 255 = ignore).
 
 A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 0..255 meaning 0..1, and `size` (H, W)
-of the picture. Both kinds are written whole or not at all.
+of the image. Both kinds are written whole or not at all.
 """
 
 import io
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.images import DAMAGED_PICTURE, check_pixels, open_picture
+from data.images import DAMAGED_IMAGE, check_pixels, open_image
 from utils.errors import UserError
 from utils.files import atomic_path
 
@@ -47,12 +47,12 @@ DAMAGED_ARCHIVE = (
 
 @dataclass(frozen=True)
 class Seed:
-    """Activation maps of one picture.
+    """Activation maps of one image.
 
     Attributes:
         classes: (K,) class indices, 0 is the first foreground class.
         maps: (K, h, w) float32 in 0..1 with h = ceil(H / 4), w = ceil(W / 4).
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
     """
 
     classes: np.ndarray
@@ -61,7 +61,7 @@ class Seed:
 
 
 def seed_size(height: int, width: int) -> tuple[int, int]:
-    """Height and width of a seed's maps for a picture of that size."""
+    """Height and width of a seed's maps for an image of that size."""
     return -(-height // SEED_STRIDE), -(-width // SEED_STRIDE)
 
 
@@ -72,7 +72,7 @@ def write_seed(path: str | Path, seed: Seed) -> None:
         ValueError: the maps are not (K, h, w) at stride 4.
     """
     if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
-        raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of a picture {seed.size}")
+        raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
     maps = np.clip(np.rint(seed.maps * 255), 0, 255).astype(np.uint8)
     arrays = {"classes": np.asarray(seed.classes, np.int64), "maps": maps, "size": np.asarray(seed.size, np.int64)}
     with atomic_path(path) as temporary:
@@ -89,8 +89,8 @@ def read_seed(path: str | Path) -> Seed:
         with zipfile.ZipFile(path) as archive:
             height, width = _read_array(archive, "size", np.int64, (2,)).tolist()
             if min(height, width) < 1:
-                raise ValueError(f"a picture of {width} x {height} pixels")
-            check_pixels(height, width, f"the picture of seed file {path}")
+                raise ValueError(f"an image of {width} x {height} pixels")
+            check_pixels(height, width, f"the image of seed file {path}")
             classes = _read_array(archive, "classes", np.int64, None)
             if not all(0 <= value < IGNORE for value in classes.tolist()):
                 raise ValueError(f"classes {classes.tolist()[:5]}")
@@ -154,20 +154,20 @@ def read_mask(path: str | Path) -> np.ndarray:
     """Read a palette or grey mask as (H, W) uint8 class values.
 
     Raises:
-        UserError: missing, damaged, or a colour picture, whose pixels are colours and not classes.
+        UserError: missing, damaged, or a colour image, whose pixels are colours and not classes.
     """
     try:
-        with open_picture(path, "mask") as image:
+        with open_image(path, "mask") as image:
             if image.mode not in ("P", "L", "1"):
                 raise UserError(
-                    f"mask {path} is a picture of mode {image.mode}; expected one channel of class values: "
+                    f"mask {path} is an image of mode {image.mode}; expected one channel of class values: "
                     "save it as palette or grey PNG"
                 )
             image.load()
             return np.array(image, dtype=np.uint8)
     except FileNotFoundError as error:
         raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
-    except DAMAGED_PICTURE as error:
+    except DAMAGED_IMAGE as error:
         raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
 
 

@@ -3,14 +3,14 @@
     python -m data.check --preset folder --set data.root=FOLDER
     python -m data.check --preset coco17 --set data.root=/data/coco --output out/coco
 
-Opens the training, seed and validation lists and reads every picture once, and the masks of the validation list. Prints, and
-writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (pictures of every class):
+Opens the training, seed and validation lists and reads every image once, and the masks of the validation list. Prints, and
+writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every class):
 
-* pictures by class;
-* problems, which training or evaluation would stop at: records that are not as they should be, unreadable pictures, masks of
+* images by class;
+* problems, which training or evaluation would stop at: records that are not as they should be, unreadable images, masks of
   another size or with values of no class;
-* notes, which are yours to judge: pictures without label, classes with one picture or none, class names that differ in nothing
-  but capitals, pictures that nothing names, the same picture twice, the same picture in training and validation.
+* notes, which are yours to judge: images without label, classes with one image or none, class names that differ in nothing
+  but capitals, images that nothing names, the same image twice, the same image in training and validation.
 
 Ends with exit code 2 if there are problems.
 """
@@ -32,10 +32,10 @@ import numpy as np
 
 from data.artifacts import IGNORE
 from data.dataset import Index, NoTruth, Record
+from data.image_names import images_on_disk
 from data.images import read_image
 from data.index import class_palette, open_index
 from data.inspection import Facts, inspect, same_content
-from data.picture_names import pictures_on_disk
 from utils.config import Config
 from utils.config_file import load_config
 from utils.errors import UserError, run_script
@@ -52,7 +52,7 @@ class Findings:
 
     Attributes:
         lists: the lists that could be opened, by name.
-        facts: of every picture, by its file.
+        facts: of every image, by its file.
         problems, notes: messages for a person; the module's docstring says what is which.
     """
 
@@ -122,7 +122,7 @@ def check(cfg: Config) -> Findings:
     findings.facts = inspect(findings.lists.values(), cfg.workers)
     findings.problems += [problem for facts in findings.facts.values() for problem in facts.problems]
     findings.problems += strange_values(findings)
-    findings.notes += [*label_notes(findings, cfg), *picture_notes(findings, cfg)]
+    findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
     return findings
 
 
@@ -147,16 +147,16 @@ def label_notes(findings: Findings, cfg: Config) -> Iterator[str]:
     for list_name, index in findings.lists.items():
         without = [record for record in index.records if not record.labels]
         if without:
-            yield f"list '{list_name}': {len(without)} pictures have no label, {_first(r.image for r in without)}"
+            yield f"list '{list_name}': {len(without)} images have no label, {_first(r.image for r in without)}"
         if list_name == cfg.data.train_list:
             counts = index.label_counts()
-            for count, title in ((0, "no picture"), (1, "one picture")):
+            for count, title in ((0, "no image"), (1, "one image")):
                 few = [name for name in counts if counts[name] == count]
                 if few:
                     yield f"list '{list_name}': {title} of {', '.join(few)}"
         if list_name == cfg.data.val_list and index.without_truth():
             missing = index.without_truth()
-            yield f"list '{list_name}': {len(missing)} of {len(index)} pictures have no mask, {_first(r.image for r in missing)}"
+            yield f"list '{list_name}': {len(missing)} of {len(index)} images have no mask, {_first(r.image for r in missing)}"
         beyond = [
             record
             for record in index.records
@@ -164,25 +164,25 @@ def label_notes(findings: Findings, cfg: Config) -> Iterator[str]:
         ]
         if beyond:
             yield (
-                f"list '{list_name}': the masks of {len(beyond)} pictures hold classes that are not among their labels, "
+                f"list '{list_name}': the masks of {len(beyond)} images hold classes that are not among their labels, "
                 f"{_first(record.image for record in beyond)}"
             )
 
 
-def picture_notes(findings: Findings, cfg: Config) -> Iterator[str]:
-    """What is odd about the pictures themselves."""
+def image_notes(findings: Findings, cfg: Config) -> Iterator[str]:
+    """What is odd about the images themselves."""
     labels = {record.image: record.labels for record in _records(findings)}
     for group in same_content(findings.facts.values()):
         differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
-        yield f"{len(group)} files are the same picture{differ}: {', '.join(map(str, group))}"
+        yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"
     train, val = (findings.lists.get(name) for name in (cfg.data.train_list, cfg.data.val_list))
     if train is not None and val is not None and cfg.data.train_list != cfg.data.val_list:
         trained = {findings.facts[record.image].content for record in train.records} - {""}
         both = [record.image for record in val.records if findings.facts[record.image].content in trained]
         if both:
             yield (
-                f"{len(both)} of {len(val)} pictures of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
-                f"{_first(both)}; figures on them say little about new pictures"
+                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
+                f"{_first(both)}; figures on them say little about new images"
             )
     if cfg.data.kind == "folder" and findings.lists:
         root = Path(cfg.data.root)
@@ -195,9 +195,9 @@ def picture_notes(findings: Findings, cfg: Config) -> Iterator[str]:
             }
         except UserError:
             return
-        unnamed = [path for path in pictures_on_disk(root) if root / path not in named]
+        unnamed = [path for path in images_on_disk(root) if root / path not in named]
         if unnamed:
-            yield f"{len(unnamed)} pictures under {root} have no label and are not used, {_first(unnamed)}"
+            yield f"{len(unnamed)} images under {root} have no label and are not used, {_first(unnamed)}"
 
 
 def report(findings: Findings, limit: int | None = None) -> str:
@@ -206,7 +206,7 @@ def report(findings: Findings, limit: int | None = None) -> str:
     for list_name, index in findings.lists.items():
         sizes = [findings.facts[record.image].size for record in index.records if findings.facts[record.image].content]
         span = f", {_size(min(sizes, key=np.prod))} to {_size(max(sizes, key=np.prod))} pixels" if sizes else ""
-        lines.append(f"list '{list_name or 'all'}': {len(index)} pictures{span}")
+        lines.append(f"list '{list_name or 'all'}': {len(index)} images{span}")
     counts = {list_name: index.label_counts() for list_name, index in findings.lists.items()}
     if counts:
         lines += ["", f"{'class':24}" + "".join(f"{name or 'all':>14}" for name in counts)]
@@ -224,7 +224,7 @@ def figures(findings: Findings) -> dict[str, Any]:
     return {
         "classes": list(findings.class_names),
         "lists": {
-            list_name: {"pictures": len(index), "by_class": index.label_counts()}
+            list_name: {"images": len(index), "by_class": index.label_counts()}
             for list_name, index in findings.lists.items()
         },
         "unreadable": [printable(str(facts.image)) for facts in findings.facts.values() if not facts.content],
@@ -235,7 +235,7 @@ def figures(findings: Findings) -> dict[str, Any]:
 
 
 def draw(findings: Findings, palette: np.ndarray, path: Path) -> None:
-    """A row of pictures for every class, spread evenly over the first list."""
+    """A row of images for every class, spread evenly over the first list."""
     index = next(iter(findings.lists.values()))
     readable = [record for record in index.records if findings.facts[record.image].content]
     rows = []
@@ -263,7 +263,7 @@ def _tile(record: Record, index: Index, palette: np.ndarray, title: str) -> Tile
 
 
 def _records(findings: Findings) -> list[Record]:
-    """Every picture once, with its mask where a list has it."""
+    """Every image once, with its mask where a list has it."""
     found: dict[Path, Record] = {}
     for index in findings.lists.values():
         for record in index.records:

@@ -1,4 +1,4 @@
-"""COCO layout: annotations/instances_LIST.json beside a folder LIST of pictures; truth masks are rendered and cached.
+"""COCO layout: annotations/instances_LIST.json beside a folder LIST of images; truth masks are rendered and cached.
 
 root/annotations/instances_train2017.json, root/train2017/*.jpg      or
 root/annotations/instances_train2017.json, root/images/train2017/*.jpg
@@ -24,13 +24,13 @@ def open_coco(
 ) -> Index:
     """Index of one list of a COCO-layout dataset.
 
-    The categories of the file, sorted by id, are the classes: COCO's ids 1..90 become 80 classes, 0..79. A picture has a
-    label if at least one annotation of that category is not a crowd; a picture without any is kept, with no labels.
+    The categories of the file, sorted by id, are the classes: COCO's ids 1..90 become 80 classes, 0..79. An image has a
+    label if at least one annotation of that category is not a crowd; an image without any is kept, with no labels.
     Masks are drawn when they are asked for first (`data/coco_masks.py` states the rule of overlaps).
 
     Args:
         root: the folder with `annotations`.
-        list_name: `train2014`, `val2017` and the like: `annotations/instances_LIST.json` and the pictures in `LIST/` or
+        list_name: `train2014`, `val2017` and the like: `annotations/instances_LIST.json` and the images in `LIST/` or
             `images/LIST/`.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
         masks: also give the truth's paths (evaluation only).
@@ -46,11 +46,11 @@ def open_coco(
         known = sorted(other.stem.removeprefix(PREFIX) for other in path.parent.glob(f"{PREFIX}*.json"))
         raise UserError(
             f"there is no annotation file {path}; expected COCO layout (annotations/{PREFIX}LIST.json and a folder LIST "
-            f"of pictures); lists there: {', '.join(known) or 'none'}; set data.root and the list's name"
+            f"of images); lists there: {', '.join(known) or 'none'}; set data.root and the list's name"
         )
     table = read_label_table(path, background, complain)
     class_names, place_of = _order(table, classes, path)
-    folder = _find_pictures(root, list_name)
+    folder = _find_images(root, list_name)
     records = []
     for file_name, labels in _existing(table, folder, path, complain):
         name = PurePosixPath(file_name).with_suffix("").as_posix()
@@ -74,23 +74,23 @@ def _order(table: LabelTable, classes: tuple[str, ...], path: Path) -> tuple[tup
     return class_names, [class_names.index(name) for name in table.class_names]
 
 
-def _find_pictures(root: Path, list_name: str) -> Path:
+def _find_images(root: Path, list_name: str) -> Path:
     folders = (root / list_name, root / "images" / list_name)
     return next((folder for folder in folders if folder.is_dir()), folders[0])
 
 
 def _existing(table: LabelTable, folder: Path, path: Path, complain: Complain) -> list[tuple[str, tuple[int, ...]]]:
-    """The table's rows whose picture is there; one look at the folder, because 118,000 at single files take long."""
+    """The table's rows whose image is there; one look at the folder, because 118,000 at single files take long."""
     there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
     rows, missing = [], []
-    for file_name, labels in table.pictures:
+    for file_name, labels in table.images:
         if file_name in there or ("/" in file_name and (folder / file_name).is_file()):
             rows.append((file_name, labels))
         else:
             missing.append(file_name)
     if missing:
         complain(
-            f"{len(missing)} of {len(table.pictures)} pictures of {path} do not exist, first {folder / missing[0]}; put "
-            f"COCO's folder of pictures at {folder}"
+            f"{len(missing)} of {len(table.images)} images of {path} do not exist, first {folder / missing[0]}; put "
+            f"COCO's folder of images at {folder}"
         )
     return rows

@@ -1,9 +1,9 @@
-"""An annotation file in COCO's format: pictures, categories, and which picture has which; read whole, checked record by record.
+"""An annotation file in COCO's format: images, categories, and which image has which; read whole, checked record by record.
 
     table = read_label_table("annotations/instances_val2017.json")
-    table.class_names, table.pictures[0]
+    table.class_names, table.images[0]
 
-The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 pictures then takes
+The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then takes
 two fifths of the memory of the class `pycocotools.coco.COCO`, and no more time (`benchmarks/coco_index.py`).
 Drawing outlines is pycocotools' work all the same (`data/coco_masks.py`).
 """
@@ -39,8 +39,8 @@ class CocoFile:
         path: the file.
         class_names: the categories, sorted by id, without the background's: COCO's ids 1..90 become 80 classes, 0..79.
         class_of: category id -> index into `class_names`; the background's category has none.
-        images: picture id -> its record (`file_name`; `height` and `width` where the file has them), sorted by id.
-        annotations: picture id -> its annotations in the file's order, those without area left out.
+        images: image id -> its record (`file_name`; `height` and `width` where the file has them), sorted by id.
+        annotations: image id -> its annotations in the file's order, those without area left out.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class CocoFile:
     annotations: dict[int, list[dict[str, Any]]]
 
     def labels(self, image: int) -> tuple[int, ...]:
-        """The classes of a picture: those of which at least one annotation is not a crowd."""
+        """The classes of an image: those of which at least one annotation is not a crowd."""
         rows = (row for row in self.annotations.get(image, ()) if not is_crowd(row))
         return tuple(sorted({self.class_of[row["category_id"]] for row in rows if row["category_id"] in self.class_of}))
 
@@ -83,10 +83,10 @@ def read_coco_file(
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What training needs of an annotation file: the classes, and per picture its file name and labels, sorted by id."""
+    """What training needs of an annotation file: the classes, and per image its file name and labels, sorted by id."""
 
     class_names: tuple[str, ...]
-    pictures: tuple[tuple[str, tuple[int, ...]], ...]
+    images: tuple[tuple[str, tuple[int, ...]], ...]
 
 
 def read_label_table(path: str | Path, background: str = "", complain: Complain = refuse) -> LabelTable:
@@ -112,8 +112,8 @@ def _remember(path: Path, state: tuple[int, int], background: str) -> LabelTable
 
 
 def _label_table(coco: CocoFile) -> LabelTable:
-    pictures = tuple((image["file_name"], coco.labels(number)) for number, image in coco.images.items())
-    return LabelTable(coco.class_names, pictures)
+    images = tuple((image["file_name"], coco.labels(number)) for number, image in coco.images.items())
+    return LabelTable(coco.class_names, images)
 
 
 @contextlib.contextmanager
@@ -144,12 +144,12 @@ def _read(path: Path, outlines: bool, background: str, complain: Complain) -> Co
     if not class_of:
         raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
 
-    images = _unique(path, document["images"], "picture", "file_name", complain)
+    images = _unique(path, document["images"], "image", "file_name", complain)
     for number, image in list(images.items()):
         if (fault := fault_of(image["file_name"])) is not None:
             complain(
-                f"{path}: picture {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
-                "the folder of pictures, such as 000000000009.jpg"
+                f"{path}: image {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
+                "the folder of images, such as 000000000009.jpg"
             )
             del images[number]
     return CocoFile(
@@ -223,7 +223,7 @@ def _unique(path: Path, records: list, what: str, text: str, complain: Complain)
             complain(f"{where} has id {record['id']}, which another {what} has already; each needs its own")
         elif text == "file_name" and record[text] in texts:
             complain(
-                f"{path}: pictures {texts[record[text]]} and {record['id']} are the same file {record[text]}; make them one"
+                f"{path}: images {texts[record[text]]} and {record['id']} are the same file {record[text]}; make them one"
             )
         else:
             found[record["id"]] = record
@@ -234,7 +234,7 @@ def _unique(path: Path, records: list, what: str, text: str, complain: Complain)
 def _annotations(
     path: Path, records: list, images: dict[int, Any], categories: dict[int, Any], complain: Complain
 ) -> dict[int, list[dict[str, Any]]]:
-    """The annotations by picture, checked."""
+    """The annotations by image, checked."""
     found: dict[int, list[dict[str, Any]]] = defaultdict(list)
     ids: set[Hashable] = set()
     empty: list[Any] = []
@@ -249,7 +249,7 @@ def _annotations(
             complain(f"{where} has no whole number '{missing[0]}', found {_short(record)}")
         elif record["image_id"] not in images:
             complain(
-                f"{where} is of picture {record['image_id']}, which is not among the images; add it or remove the annotation"
+                f"{where} is of image {record['image_id']}, which is not among the images; add it or remove the annotation"
             )
         elif record["category_id"] not in categories:
             complain(f"{where} is of category {record['category_id']}, which is not among the categories; mend either")

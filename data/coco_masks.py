@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 FOLDER = "masks_cache"
 SOURCE = ".source"  # beside the masks: what they were rendered from
 RULE = 1  # raise it when the rule above changes: masks of an older one are drawn anew
-LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the picture
+LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
@@ -70,10 +70,10 @@ def coco_masks(
 def render_mask(
     annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[int, int], source: str
 ) -> np.ndarray:
-    """(H, W) uint8 truth of one picture by the rule above.
+    """(H, W) uint8 truth of one image by the rule above.
 
     Args:
-        annotations: COCO's, of this picture, in the file's order.
+        annotations: COCO's, of this image, in the file's order.
         value_of: category id -> mask value.
         source: where the annotations come from, for errors.
 
@@ -119,7 +119,7 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
             raise ValueError(f"the size is {segmentation['size']}")
         counts = counts if isinstance(counts, list) else unpacked_counts(counts)
         if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
-            raise ValueError("the counts do not add up to the picture's pixels")
+            raise ValueError("the counts do not add up to the image's pixels")
         packed = pycocotools.mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
     return pycocotools.mask.decode(packed) > 0
 
@@ -162,7 +162,7 @@ class _Rendering(Dataset):
         number = self.images[name]
         image = self.coco.images[number]
         height, width = image.get("height"), image.get("width")
-        what = f"{self.coco.path}: picture {number} ({image['file_name']})"
+        what = f"{self.coco.path}: image {number} ({image['file_name']})"
         if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
             return f"{what} has no 'height' and 'width' in pixels"
         try:
@@ -176,7 +176,7 @@ class _Rendering(Dataset):
 
 
 def _render(coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], source: str) -> None:
-    """Write the masks of these pictures, and then say in the folder what they were drawn from."""
+    """Write the masks of these images, and then say in the folder what they were drawn from."""
     value_of = {number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()}
     remove_leftovers(folder)
     if not any(folder.rglob("*.png")):

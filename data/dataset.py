@@ -1,6 +1,6 @@
 """What every dataset is: an `Index` of records, and the torch datasets that read them.
 
-A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; reading pictures is the same for all. Masks
+A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; reading images is the same for all. Masks
 are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
 """
 
@@ -43,11 +43,11 @@ def refuse(message: str) -> None:
 
 @dataclass(frozen=True)
 class Record:
-    """One picture.
+    """One image.
 
     Attributes:
         name: unique in the index, usable as a relative path without suffix.
-        image: the picture's file.
+        image: the image's file.
         labels: indices into `Index.class_names`, sorted; background has none.
         mask: the truth, only where it was asked for.
     """
@@ -60,7 +60,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Index:
-    """The pictures of one list, and the names of the C foreground classes; class c has value c + 1 in masks."""
+    """The images of one list, and the names of the C foreground classes; class c has value c + 1 in masks."""
 
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
@@ -69,23 +69,23 @@ class Index:
         return len(self.records)
 
     def fingerprint(self) -> str:
-        """Changes with the classes, the names, the labels or a picture file's size."""
+        """Changes with the classes, the names, the labels or an image file's size."""
         rows = [(record.name, record.labels, _size(record.image)) for record in self.records]
         return digest([self.class_names, rows])
 
     def without_truth(self) -> list[Record]:
-        """The pictures whose mask is not there; all, where the index was opened without masks."""
+        """The images whose mask is not there; all, where the index was opened without masks."""
         return [record for record in self.records if record.mask is None or not record.mask.is_file()]
 
     def label_counts(self) -> dict[str, int]:
-        """Pictures by class name."""
+        """Images by class name."""
         labels = np.array([label for record in self.records for label in record.labels], np.int64)
         counts = np.bincount(labels, minlength=len(self.class_names))
         return dict(zip(self.class_names, counts.tolist(), strict=True))
 
 
 def check_index(index: Index, what: str) -> Index:
-    """The index itself, if it has pictures with unique, safe names (utils/names.py) and classes that a mask can hold.
+    """The index itself, if it has images with unique, safe names (utils/names.py) and classes that a mask can hold.
 
     Raises:
         UserError: it has not; the message names `what`.
@@ -95,18 +95,18 @@ def check_index(index: Index, what: str) -> Index:
             f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in data.classes"
         )
     if not index.records:
-        raise UserError(f"{what} has no pictures; give a list with at least one name")
+        raise UserError(f"{what} has no images; give a list with at least one name")
     seen: set[str] = set()
     for record in index.records:
         if (fault := fault_of(record.name)) is not None:  # the last guard: readers say it with file and line
-            raise UserError(f"{what} has a picture {shown(record.name)}, whose name {fault}; rename it")
+            raise UserError(f"{what} has an image {shown(record.name)}, whose name {fault}; rename it")
         if record.name in seen:
-            raise UserError(f"{what} names '{record.name}' twice; each picture may be listed once")
+            raise UserError(f"{what} names '{record.name}' twice; each image may be listed once")
         seen.add(record.name)
     return index
 
 
-class TrainingPictures(Dataset):
+class TrainingImages(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
     Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
@@ -133,8 +133,8 @@ class TrainingPictures(Dataset):
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
 
-class WholePictures(Dataset):
-    """Whole pictures as uint8 for stages that walk a list once.
+class WholeImages(Dataset):
+    """Whole images as uint8 for stages that walk a list once.
 
     Items: `image` (3, H, W) uint8, `labels` (C,) float, `name`, and `mask` (H, W) int64 if the index has masks.
     """
@@ -162,7 +162,7 @@ class WholePictures(Dataset):
 class TrainingSampler(Sampler[tuple[int, int]]):
     """Draws `(position, seed)`: a new order each epoch, both from one seed, starting anywhere.
 
-    Every epoch holds `length // batch_size` whole batches, or one short batch where the data has fewer pictures.
+    Every epoch holds `length // batch_size` whole batches, or one short batch where the data has fewer images.
 
     Attributes:
         batch_size: of all processes together.
@@ -199,23 +199,23 @@ class TrainingSampler(Sampler[tuple[int, int]]):
 
 
 def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
-    """(C,) float, 1 for each class that the picture has."""
+    """(C,) float, 1 for each class that the image has."""
     vector = torch.zeros(num_classes)
     vector[list(labels)] = 1.0
     return vector
 
 
 def read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
-    """(H, W) uint8: the mask at `path`, which must have the size of the record's picture.
+    """(H, W) uint8: the mask at `path`, which must have the size of the record's image.
 
     Raises:
-        UserError: missing, damaged, a colour picture, or of another size.
+        UserError: missing, damaged, a colour image, or of another size.
     """
     mask = read_mask(path)
     if mask.shape != image.size[::-1]:
         raise UserError(
-            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its picture {record.image} has "
-            f"{image.width} x {image.height}; a mask must fit its picture, seen the right way up: make it again"
+            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
+            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again"
         )
     return mask
 
@@ -224,4 +224,4 @@ def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError as error:
-        raise UserError(f"picture {path} does not exist, though it is listed; check data.root and the list") from error
+        raise UserError(f"image {path} does not exist, though it is listed; check data.root and the list") from error

@@ -26,7 +26,7 @@ SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 
 
 def download(kind: str, root: str | Path, list_name: str) -> None:
-    """Fetch what is missing: VOC 2012 where the root has no pictures, and SBD's lists where `train_aug` needs them.
+    """Fetch what is missing: VOC 2012 where the root has no images, and SBD's lists where `train_aug` needs them.
 
     Raises:
         UserError: another kind of data, or something cannot be fetched; the message says what to put where.

@@ -1,4 +1,4 @@
-"""Own pictures: one sub-folder a class, or a CSV or JSON file of labels; truth masks are optional.
+"""Own images: one sub-folder a class, or a CSV or JSON file of labels; truth masks are optional.
 
 root/cat/IMG_1.jpg, root/dog/2024/IMG_7.jpg      one sub-folder a class, `background` for none of them, or
 root/labels.csv                                  header `image,labels`, rows such as `IMG_1.jpg,cat;dog`, or
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.coco_file import read_label_table
 from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
-from data.picture_names import LISTS, MASKS, Finder, composed, of_other_suffix, pictures_on_disk, record_names
+from data.image_names import LISTS, MASKS, Finder, composed, images_on_disk, of_other_suffix, record_names
 from data.tables import read_lines, read_rows
 from utils.errors import UserError
 from utils.names import fault_of, shown
@@ -21,8 +21,8 @@ from utils.names import fault_of, shown
 TABLES = ("labels.csv", "labels.json")
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
-Labels = dict[str, tuple[int, ...]]  # picture's path under the root -> indices of its classes
-Row = tuple[str, str, set[str]]  # where it is, for errors; the picture as it is named there; its labels
+Labels = dict[str, tuple[int, ...]]  # image's path under the root -> indices of its classes
+Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is named there; its labels
 
 
 def open_folder(
@@ -35,18 +35,18 @@ def open_folder(
     background: str = "",
     complain: Complain = refuse,
 ) -> Index:
-    """Index of own pictures.
+    """Index of own images.
 
-    A record's name is the picture's path under the root without suffix (`cat/IMG_1`); pictures that differ in nothing but
+    A record's name is the image's path under the root without suffix (`cat/IMG_1`); images that differ in nothing but
     the suffix keep it (`cat/IMG_1.jpg`, `cat/IMG_1.png`).
 
     Args:
         root: the folder that holds everything.
-        list_name: `all` or empty takes every picture; `train` and `val` take `lists/train.txt` and `lists/val.txt`, and
-            without these, `train` is every picture and `val` those that have a mask; else a name under `lists`, or a
+        list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, and
+            without these, `train` is every image and `val` those that have a mask; else a name under `lists`, or a
             path (absolute, from here, or from the root) to a text file of names or relative paths, one a line.
         labels: a CSV or JSON file (from here or from the root); empty takes `labels.csv` or `labels.json` in the root, and
-            without these, the sub-folders that hold pictures, at any depth, are the classes. The file's pictures are all
+            without these, the sub-folders that hold images, at any depth, are the classes. The file's images are all
             that there are; one without a label has none of the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         masks: also give the truth's paths, where there is truth (evaluation only).
@@ -59,24 +59,24 @@ def open_folder(
     """
     root = Path(root)
     if not root.is_dir():
-        raise UserError(f"data.root {root} is not a folder; set it to the folder that holds your pictures")
+        raise UserError(f"data.root {root} is not a folder; set it to the folder that holds your images")
     table = find_table(root, labels)
     if table is not None:
-        class_names, pictures = _read_table(root, table, tuple(classes), background, complain)
+        class_names, images = _read_table(root, table, tuple(classes), background, complain)
     else:
-        class_names, pictures = _read_class_folders(root, tuple(classes), background, complain)
-    for path in list(pictures):
+        class_names, images = _read_class_folders(root, tuple(classes), background, complain)
+    for path in list(images):
         if (fault := fault_of(path)) is not None:
-            complain(f"picture {root}/{shown(path)}: its name {fault}; rename it")
-            del pictures[path]
-    names = record_names(pictures)
+            complain(f"image {root}/{shown(path)}: its name {fault}; rename it")
+            del images[path]
+    names = record_names(images)
 
     chosen, what = _choose(root, list_name, names, f"{table}" if table is not None else f"{root}", complain)
     records = []
     for path in chosen:
         mask = _mask_path(root, names[path]) if masks else None
         truth = mask if mask is not None and mask.is_file() else None
-        records.append(Record(names[path], root / path, pictures[path], truth))
+        records.append(Record(names[path], root / path, images[path], truth))
     return check_index(Index(class_names, tuple(records)), what)
 
 
@@ -108,7 +108,7 @@ def _choose(
         if not chosen:
             example = _mask_path(root, next(iter(names.values()), "NAME"))
             raise NoTruth(
-                f"there is no truth to validate on: {root} has neither {LISTS}/val.txt nor a mask of any picture; put "
+                f"there is no truth to validate on: {root} has neither {LISTS}/val.txt nor a mask of any image; put "
                 f"palette PNG of class values under {root / MASKS}, such as {example}"
             )
         return chosen, f"list val of {root}"
@@ -132,38 +132,38 @@ def _read_list(root: Path, path: Path, names: dict[str, str], source: str, compl
     for number, name in read_lines(path):
         where = f"{path}, line {number}"
         try:
-            picture = finder.find(name, where)
+            image = finder.find(name, where)
         except UserError as error:
             complain(str(error))
             continue
-        if picture is None:
+        if image is None:
             near = _nearest(name, names)
-            complain(f"{where}: '{name}' is no picture of {source}; mend the name or remove the line{near}")
-        elif picture in lines:
-            complain(f"{where}: picture '{name}' is in line {lines[picture]} already; remove one of them")
+            complain(f"{where}: '{name}' is no image of {source}; mend the name or remove the line{near}")
+        elif image in lines:
+            complain(f"{where}: image '{name}' is in line {lines[image]} already; remove one of them")
         else:
-            lines[picture] = number
+            lines[image] = number
     return list(lines)
 
 
 def _read_class_folders(
     root: Path, classes: tuple[str, ...], background: str, complain: Complain
 ) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every picture."""
+    """The class names, and the labels of every image."""
     contents: dict[str, list[str]] = {}
-    for path in pictures_on_disk(root):
+    for path in images_on_disk(root):
         folder, _, rest = path.partition("/")
         contents.setdefault(folder if rest else "", []).append(path)
     stray = contents.pop("", [])
     if not contents:
         raise UserError(
-            f"{root} says nothing about classes; expected one sub-folder of pictures a class (cat/, dog/, ...), or a "
+            f"{root} says nothing about classes; expected one sub-folder of images a class (cat/, dog/, ...), or a "
             f"file {TABLES[0]} with the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'"
         )
     if stray:
         complain(
-            f"picture {root / stray[0]} lies in no class's sub-folder ({len(stray)} such); move it into one, or give "
-            f"the labels of all pictures in {root / TABLES[0]}"
+            f"image {root / stray[0]} lies in no class's sub-folder ({len(stray)} such); move it into one, or give "
+            f"the labels of all images in {root / TABLES[0]}"
         )
     if not classes and len(contents) > 1 and SPLIT_NAMES.issuperset(name.lower() for name in contents):
         raise UserError(
@@ -176,22 +176,22 @@ def _read_class_folders(
         raise UserError(
             f"{root} has the sub-folder {background} alone, which means none of the classes; add one a class"
         )
-    pictures: Labels = {}
+    images: Labels = {}
     for folder, paths in contents.items():
         if _is_same(found[folder], background):
-            pictures |= dict.fromkeys(paths, ())
+            images |= dict.fromkeys(paths, ())
         elif found[folder] in class_names:
-            pictures |= dict.fromkeys(paths, (class_names.index(found[folder]),))
+            images |= dict.fromkeys(paths, (class_names.index(found[folder]),))
         else:
             complain(_unknown_class(found[folder], class_names, f"sub-folder {root / folder}"))
-    return class_names, pictures
+    return class_names, images
 
 
 def _read_table(
     root: Path, path: Path, classes: tuple[str, ...], background: str, complain: Complain
 ) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every picture that the file names, in its order."""
-    finder = Finder(root, pictures_on_disk(root))
+    """The class names, and the labels of every image that the file names, in its order."""
+    finder = Finder(root, images_on_disk(root))
     if path.suffix.lower() == ".json":
         class_names, rows = _json_rows(path, background, complain)
     else:
@@ -200,16 +200,16 @@ def _read_table(
     found: dict[str, set[str]] = {}
     for where, name, labels in rows:
         try:
-            picture = finder.find(name, where) or of_other_suffix(root, name, where)
+            image = finder.find(name, where) or of_other_suffix(root, name, where)
         except UserError as error:
             complain(str(error))
             continue
-        if picture is None:
+        if image is None:
             near = _nearest(name, finder.paths)
-            complain(f"{where}: there is no picture '{name}' under {root}; mend the name or remove the row{near}")
+            complain(f"{where}: there is no image '{name}' under {root}; mend the name or remove the row{near}")
             continue
-        if picture in found:
-            complain(f"{where}: picture '{name}' has a row already ({places[picture]}); make it one row")
+        if image in found:
+            complain(f"{where}: image '{name}' has a row already ({places[image]}); make it one row")
             continue
         labels = {label for label in labels if not _is_same(label, background)}
         for label in sorted(labels):
@@ -217,24 +217,24 @@ def _read_table(
                 complain(f"{where}: separate labels with ';' and not with ',', found '{label}'")
             elif classes and label not in classes:
                 complain(_unknown_class(label, classes, where))
-        places[picture], found[picture] = where, {label for label in labels if not classes or label in classes}
+        places[image], found[image] = where, {label for label in labels if not classes or label in classes}
     class_names = classes or class_names or tuple(sorted(set().union(*found.values())))
     if not found:
         raise UserError(f"{path} has no rows under its header; expected rows such as 'IMG_1.jpg,cat;dog'")
     if not class_names:
-        raise UserError(f"{path} gives no picture a label; expected rows such as 'IMG_1.jpg,cat;dog'")
+        raise UserError(f"{path} gives no image a label; expected rows such as 'IMG_1.jpg,cat;dog'")
     return class_names, {
-        picture: tuple(sorted(class_names.index(label) for label in labels)) for picture, labels in found.items()
+        image: tuple(sorted(class_names.index(label) for label in labels)) for image, labels in found.items()
     }
 
 
 def _json_rows(path: Path, background: str, complain: Complain) -> tuple[tuple[str, ...], list[Row]]:
-    """The file's classes, and a row a picture."""
+    """The file's classes, and a row an image."""
     table = read_label_table(path, background, complain)
     names = [composed(name) for name in table.class_names]
     rows = [
-        (f"{path}, picture '{file_name}'", file_name, {names[label] for label in labels})
-        for file_name, labels in table.pictures
+        (f"{path}, image '{file_name}'", file_name, {names[label] for label in labels})
+        for file_name, labels in table.images
     ]
     return tuple(names), rows
 
@@ -258,12 +258,12 @@ def _csv_rows(path: Path, complain: Complain) -> Iterator[Row]:
         if len(row) != len(columns):
             complain(
                 f"{where}: expected {len(columns)} cells ({','.join(header)}), found {len(row)}; separate "
-                "labels with ';', and leave the cell empty, but keep its comma, where a picture has none"
+                "labels with ';', and leave the cell empty, but keep its comma, where an image has none"
             )
             continue
         name, labels = row[columns.index("image")], row[columns.index("labels")]
         if not name:
-            complain(f"{where}: there is no picture's name before the labels '{labels}'")
+            complain(f"{where}: there is no image's name before the labels '{labels}'")
             continue
         yield where, name, {composed(label.strip()) for label in labels.split(";") if label.strip()}
 

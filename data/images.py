@@ -1,4 +1,4 @@
-"""The one image reader: any picture file -> 8-bit RGB the right way up.
+"""The one image reader: any image file -> 8-bit RGB the right way up.
 
 A file of a few kilobytes can unpack to more than any memory. So what it says of its size is looked at first, and what is over
 the process's limit (`data.max_pixels`) is refused before a pixel is decoded.
@@ -23,10 +23,10 @@ MAX_PIXELS = 180_000_000  # about 13,400 a side, where Pillow draws the line, to
 LIMIT = "IBBNET_MAX_PIXELS"  # in the environment, because loader processes inherit that however they are started
 
 # What Pillow's decoders raise for files whose bytes are wrong.
-DAMAGED_PICTURE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+DAMAGED_IMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
-# EXIF orientation -> what puts the picture upright; 1 is upright.
+# EXIF orientation -> what puts the image upright; 1 is upright.
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,7 +39,7 @@ UPRIGHT = {
 
 
 class UnreadableImage(UserError):
-    """A picture that is missing, truncated, too large, or no picture at all."""
+    """An image that is missing, truncated, too large, or no image at all."""
 
 
 def limit_pixels(most: int) -> None:
@@ -70,8 +70,8 @@ def _too_large(what: str, size: str) -> UnreadableImage:
 
 
 @contextmanager
-def open_picture(path: str | Path, what: str) -> Iterator[Image.Image]:
-    """A picture file of a known format and no more pixels than the limit, not decoded yet.
+def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
+    """An image file of a known format and no more pixels than the limit, not decoded yet.
 
     Raises:
         UnreadableImage: it is too large; the message begins with `what`.
@@ -87,7 +87,7 @@ def open_picture(path: str | Path, what: str) -> Iterator[Image.Image]:
 
 
 def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
-    """Read a picture as RGB, EXIF rotation applied, grey, palette, CMYK and 16-bit converted, alpha laid over white.
+    """Read an image as RGB, EXIF rotation applied, grey, palette, CMYK and 16-bit converted, alpha laid over white.
 
     Args:
         least_side: a JPEG may be decoded at a fraction of its size, which is faster, of at least so many pixels a side;
@@ -97,21 +97,21 @@ def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
         UnreadableImage: the file cannot be opened or decoded; the message names it.
     """
     try:
-        with open_picture(path, "picture") as image:
+        with open_image(path, "image") as image:
             if least_side:
                 image.draft(None, (least_side, least_side))
             image.load()
             return _to_rgb(_upright(image))
     except FileNotFoundError as error:
-        raise UnreadableImage(f"picture {path} does not exist; check the path") from error
+        raise UnreadableImage(f"image {path} does not exist; check the path") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{path} is not a picture in a known format (JPEG, PNG, TIFF, ...)") from error
-    except DAMAGED_PICTURE as error:
-        raise UnreadableImage(f"picture {path} cannot be decoded (truncated or damaged): {error}") from error
+        raise UnreadableImage(f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...)") from error
+    except DAMAGED_IMAGE as error:
+        raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
 
 
 def find_images(folder: str | Path) -> list[Path]:
-    """All picture files below a folder by suffix, hidden ones left out, sorted by path."""
+    """All image files below a folder by suffix, hidden ones left out, sorted by path."""
     folder = Path(folder)
     return sorted(
         path
@@ -123,13 +123,13 @@ def find_images(folder: str | Path) -> list[Path]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation says; an EXIF block that cannot be read says nothing.
+    """The image as its EXIF orientation says; an EXIF block that cannot be read says nothing.
 
     `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
     """
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except DAMAGED_PICTURE:
+    except DAMAGED_IMAGE:
         orientation = None
     method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return image if method is None else image.transpose(method)

@@ -18,7 +18,7 @@ from utils.choices import pick
 from utils.config import DataConfig
 from utils.errors import UserError
 
-# Name -> the pictures of a list, with the truth's paths or without; what is not as it should be is complained of.
+# Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
@@ -34,7 +34,7 @@ KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
 
 
 def open_index(settings: DataConfig, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
-    """The pictures of one list.
+    """The images of one list.
 
     Args:
         settings: the configuration's `data` section.

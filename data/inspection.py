@@ -1,4 +1,4 @@
-"""What reading every picture of some lists finds out: which cannot be read, which are the same, what masks hold."""
+"""What reading every image of some lists finds out: which cannot be read, which are the same, what masks hold."""
 
 import hashlib
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from utils.interrupts import leave_to_main, started
 
 @dataclass(frozen=True)
 class Facts:
-    """One picture.
+    """One image.
 
     Attributes:
         image: its file.
         size: (H, W), the right way up; (0, 0) where it cannot be read.
-        content: fingerprint of its pixels; equal pictures have equal ones, whatever their format.
+        content: fingerprint of its pixels; equal images have equal ones, whatever their format.
         mask_values: the values in its mask, where there is one; empty otherwise.
         problems: what cannot be read, as messages for a person.
     """
@@ -35,7 +35,7 @@ class Facts:
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
-    """Read every picture once, and the mask of those whose record has one, by loader processes; by the picture's file."""
+    """Read every image once, and the mask of those whose record has one, by loader processes; by the image's file."""
     records: dict[Path, Record] = {}
     for index in indexes:
         for record in index.records:
@@ -44,11 +44,11 @@ def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
                 records[record.image] = record
     reader = _Reader(list(records.values()))
     loader = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)), worker_init_fn=leave_to_main)
-    return {facts.image: facts for facts in progress(started(loader), len(reader), "reading pictures")}
+    return {facts.image: facts for facts in progress(started(loader), len(reader), "reading images")}
 
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
-    """Groups of files that hold the same picture."""
+    """Groups of files that hold the same image."""
     groups: dict[str, list[Path]] = {}
     for one in facts:
         if one.content:

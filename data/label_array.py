@@ -1,4 +1,4 @@
-"""The field's `cls_labels.npy`: a pickled dictionary of picture name -> 0/1 vector in a 0-d object array.
+"""The field's `cls_labels.npy`: a pickled dictionary of image name -> 0/1 vector in a 0-d object array.
 
 A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar are the small classes below,
 which only remember what they were given, and anything else that it asks for is refused.
@@ -38,7 +38,7 @@ NOT_A_TABLE = (
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
-    """The classes of each picture, by name.
+    """The classes of each image, by name.
 
     Raises:
         UserError: the file is damaged, holds something else, or has another number of classes.
@@ -55,11 +55,11 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         vectors = {_key_to_name(key): _vector(vector) for key, vector in table.items()}
     except NOT_A_TABLE as error:
         reason = f"{error}"[:200]
-        raise UserError(f"{path}: expected a dictionary of picture name -> 0/1 vector: {reason}") from error
+        raise UserError(f"{path}: expected a dictionary of image name -> 0/1 vector: {reason}") from error
     for name, vector in vectors.items():
         if vector.shape != (len(class_names),):
             raise UserError(
-                f"{path}: picture {shown(name)} has a vector of shape {vector.shape}, expected ({len(class_names)},), "
+                f"{path}: image {shown(name)} has a vector of shape {vector.shape}, expected ({len(class_names)},), "
                 "one value a class; set data.classes to the classes of this file"
             )
     return {name: np.flatnonzero(vector > 0).tolist() for name, vector in vectors.items()}

@@ -1,9 +1,9 @@
-"""The demo dataset: generated pictures in VOC layout, whose classes have a telling part and a context they are seen with.
+"""The demo dataset: generated images in VOC layout, whose classes have the most discriminative part and a context they are seen with.
 
     index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
 
 A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
-telling part of an object lights up (under-activation), and so does the context (over-activation). The dataset is written
+most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The dataset is written
 once under `root`; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
 """
 
@@ -29,22 +29,22 @@ from utils.files import atomic_path, remove_leftovers, write_json, write_text
 
 SHAPES_CLASSES = tuple(drawing.name for drawing in DRAWINGS)
 
-VERSION = 1  # raise it when the pictures change: datasets of an older version are written anew
+VERSION = 1  # raise it when the images change: datasets of an older version are written anew
 SEED = 2024
 MARKER = "shapes.json"
 LISTS = ("train", "val")
 
 ASPECTS = (1.0, 1.0, 4 / 3, 3 / 4, 5 / 4)  # width : height, drawn evenly
-TWO_OBJECTS = 0.25  # share of pictures
+TWO_OBJECTS = 0.25  # share of images
 CONTEXT_WITH_CLASS = 0.92  # share of objects that stand in their context
-STRAY_CONTEXT = 0.04  # share of pictures with the context of a class that they do not show
-LEAST_VISIBLE = 0.03  # share of the picture that each object must show
+STRAY_CONTEXT = 0.04  # share of images with the context of a class that they do not show
+LEAST_VISIBLE = 0.03  # share of the image that each object must show
 JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One picture and all that is known about it.
+    """One image and all that is known about it.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
@@ -67,7 +67,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
     Args:
         root: where it lies or shall lie; must be empty or hold an earlier demo dataset.
         list_name: `train` or `val`.
-        train, val: number of pictures of the two lists.
+        train, val: number of images of the two lists.
         size: long side in pixels.
         masks: also give the truth's paths (evaluation only).
 
@@ -100,7 +100,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
 
 
 def generate(root: Path, train: int, val: int, size: int) -> None:
-    """Write pictures, masks, lists and labels. The folder is marked as unfinished first, so that nobody trusts half of it."""
+    """Write images, masks, lists and labels. The folder is marked as unfinished first, so that nobody trusts half of it."""
     write_json(root / MARKER, {"generator": "ibbnet shapes", "complete": False})
     names = {list_name: _names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)}
     kept = {name for list_of_names in names.values() for name in list_of_names}
@@ -122,14 +122,14 @@ def generate(root: Path, train: int, val: int, size: int) -> None:
 
 
 def scenes(split: int, count: int, size: int) -> Iterator[Scene]:
-    """The pictures of list `split` (0 train, 1 val) in order; classes take turns, so that few pictures show them all."""
+    """The images of list `split` (0 train, 1 val) in order; classes take turns, so that few images show them all."""
     for number in range(count):
         random = np.random.default_rng([SEED, split, number])
         yield draw_scene(number % len(DRAWINGS), size, random)
 
 
 def draw_scene(label: int, size: int, random: np.random.Generator) -> Scene:
-    """A picture with an object of that class, and in a quarter of them another object, most often of another class."""
+    """An image with an object of that class, and in a quarter of them another object, most often of another class."""
     while True:
         scene = _try_scene(label, size, random)
         areas = [np.count_nonzero(scene.mask == value + 1) for value, _ in scene.objects]
@@ -204,7 +204,7 @@ def _read_marker(root: Path) -> dict | None:
     except FileNotFoundError:
         if root.is_dir() and any(root.iterdir()):
             raise UserError(
-                f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo pictures "
+                f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo images "
                 "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
             ) from None
         return None

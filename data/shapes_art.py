@@ -1,6 +1,6 @@
 """The drawings of the demo dataset: six objects, and the context that each is usually seen with.
 
-An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **telling part**
+An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **most discriminative part**
 (a face or an emblem that no other class has). A context lies next to the object and never belongs to its mask. Everything is
 drawn in a frame's own coordinates (u right, v down, the object about 2 wide).
 """
@@ -45,7 +45,7 @@ class Drawing:
 
 
 def _train(frame: Frame) -> list[Layer]:
-    """A carriage with windows; telling part: the front with chevrons and headlights."""
+    """A carriage with windows; most discriminative part: the front with chevrons and headlights."""
     u, v, random = frame.u, frame.v, frame.random
     length, tall = random.uniform(0.95, 1.1), random.uniform(0.36, 0.44)
     hue = random.random()
@@ -73,7 +73,7 @@ def _train(frame: Frame) -> list[Layer]:
 
 
 def _rails(frame: Frame) -> list[Layer]:
-    """A track bed with sleepers and two rails, across the picture."""
+    """A track bed with sleepers and two rails, across the image."""
     u, v = frame.u, frame.v
     bed = np.abs(v - 0.80) - 0.30
     gravel = 0.5 + 0.16 * smooth_noise(u.shape[0], u.shape[1], 2.2, frame.random)[..., None] * np.ones(3, np.float32)
@@ -87,7 +87,7 @@ def _rails(frame: Frame) -> list[Layer]:
 
 
 def _boat(frame: Frame) -> list[Layer]:
-    """A hull and a panelled sail; telling part: the compass star on the sail."""
+    """A hull and a panelled sail; most discriminative part: the compass star on the sail."""
     u, v, random = frame.u, frame.v, frame.random
     cloth = hsv(random.random(), random.uniform(0.3, 0.6), random.uniform(0.75, 0.95))
     wood = mix(cloth * 0.6, rgb(0.50, 0.32, 0.20), 0.4)
@@ -122,7 +122,7 @@ def _water(frame: Frame) -> list[Layer]:
 
 
 def _beetle(frame: Frame) -> list[Layer]:
-    """Ridged wing cases and legs; telling part: the neck shield with two ringed eye spots."""
+    """Ridged wing cases and legs; most discriminative part: the neck shield with two ringed eye spots."""
     u, v, random = frame.u, frame.v, frame.random
     shell = hsv(random.random(), random.uniform(0.55, 0.85), random.uniform(0.45, 0.75))
     length = random.uniform(0.78, 0.9)
@@ -165,7 +165,7 @@ def _leaf(frame: Frame) -> list[Layer]:
 
 
 def _fish(frame: Frame) -> list[Layer]:
-    """A scaly body with fins; telling part: the banded head with its eye."""
+    """A scaly body with fins; most discriminative part: the banded head with its eye."""
     u, v, random = frame.u, frame.v, frame.random
     skin = hsv(random.random(), random.uniform(0.4, 0.7), random.uniform(0.65, 0.9))
     depth = random.uniform(0.44, 0.56)
@@ -213,7 +213,7 @@ def _seaweed(frame: Frame) -> list[Layer]:
 
 
 def _owl(frame: Frame) -> list[Layer]:
-    """A feathered body with wings and tufts; telling part: the face, two great eyes and a beak."""
+    """A feathered body with wings and tufts; most discriminative part: the face, two great eyes and a beak."""
     u, v, random = frame.u, frame.v, frame.random
     plumage = hsv(random.random(), random.uniform(0.25, 0.5), random.uniform(0.5, 0.8))
     wide = random.uniform(0.56, 0.66)
@@ -242,7 +242,7 @@ def _owl(frame: Frame) -> list[Layer]:
 
 
 def _branch(frame: Frame) -> list[Layer]:
-    """A barky branch across the picture with needles."""
+    """A barky branch across the image with needles."""
     u, v = frame.u, frame.v
     middle = 1.02 + 0.06 * np.sin(u * 2.2)
     limb = np.abs(v - middle) - 0.14
@@ -256,7 +256,7 @@ def _branch(frame: Frame) -> list[Layer]:
 
 
 def _balloon(frame: Frame) -> list[Layer]:
-    """An envelope of gores and a basket; telling part: the chequered shield with a sun."""
+    """An envelope of gores and a basket; most discriminative part: the chequered shield with a sun."""
     u, v, random = frame.u, frame.v, frame.random
     silk = hsv(random.random(), random.uniform(0.5, 0.8), random.uniform(0.7, 0.95))
     wide = random.uniform(0.7, 0.8)

@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """One drawing's place in a picture.
+    """One drawing's place in an image.
 
     Attributes:
         u, v: (H, W) the drawing's own coordinates of each pixel, bent a little at random.

@@ -1,4 +1,4 @@
-"""Joint augmentation of a picture and its mask, and the way from pixels to a network's input.
+"""Joint augmentation of an image and its mask, and the way from pixels to a network's input.
 
 Every transform is a small frozen object called with `(image, mask, random)`; the same random generator gives the same
 crop.
@@ -46,12 +46,12 @@ class RandomCrop:
     """Random size, flip, colour and place: a training crop.
 
     Attributes:
-        crop_size: side S of the crop, in pixels; what the picture does not cover is the mean colour, and 255 in the mask.
+        crop_size: side S of the crop, in pixels; what the image does not cover is the mean colour, and 255 in the mask.
         mean, std: RGB normalisation, for values in 0..1.
         resize_long: the long side is drawn from this range of pixels; None leaves the size to `scale_range`.
         scale_range: or the size is multiplied by a factor drawn from this range, evenly in its logarithm.
         color_jitter: brightness, contrast and saturation are each multiplied by a factor in 1 +- this.
-        max_side: before `scale_range`, a picture whose long side is above this is brought down to it; 0 leaves it.
+        max_side: before `scale_range`, an image whose long side is above this is brought down to it; 0 leaves it.
         blur: of the background, where there is a mask.
     """
 
@@ -69,17 +69,17 @@ class RandomCrop:
     ) -> dict[str, torch.Tensor]:
         """Image (H, W, 3) RGB and mask (H, W) or None -> the crop, for `unpack`.
 
-        The mask must have the picture's size.
+        The mask must have the image's size.
 
         Returns:
-            `pixels` (S, S, 3) uint8, black around the picture; `covered` (4,) int64, the columns and rows that the picture
+            `pixels` (S, S, 3) uint8, black around the image; `covered` (4,) int64, the columns and rows that the image
             covers: left, top, and right, bottom, which are the first outside; with mask, `mask` (S, S) uint8.
         """
         width, height = self._draw_size(image, random)
         mirrored = random.random() < 0.5
         columns, target_columns = _overlap(width, self.crop_size, random)
         rows, target_rows = _overlap(height, self.crop_size, random)
-        if mirrored:  # the crop is, and not the whole picture: it lies at the same distance from the other side
+        if mirrored:  # the crop is, and not the whole image: it lies at the same distance from the other side
             columns = slice(width - columns.stop, width - columns.start)
 
         pixels = _resize(image, height, width)[rows, columns]
@@ -116,7 +116,7 @@ class RandomCrop:
             batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else there is.
 
         Returns:
-            `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the picture, its memory in the order of
+            `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of
             `pixels`; `mask` (B, S, S) int64; the rest as it was.
         """
         rest = dict(batch)
@@ -136,7 +136,7 @@ class RandomCrop:
         return {"image": image.view(pixels.shape).permute(0, 3, 1, 2), **rest}
 
     def _draw_size(self, image: Image.Image, random: np.random.Generator) -> tuple[int, int]:
-        """Width and height that the picture is brought to."""
+        """Width and height that the image is brought to."""
         if self.resize_long is not None:
             factor = float(random.integers(self.resize_long[0], self.resize_long[1] + 1) / max(image.size))
         else:
@@ -155,7 +155,7 @@ def normalise(image: torch.Tensor, mean: tuple[float, ...], std: tuple[float, ..
 def jitter(pixels: np.ndarray, brightness: float, contrast: float, saturation: float) -> np.ndarray:
     """(H, W, 3) uint8 RGB -> the same with each property multiplied, in this order; 1 leaves it.
 
-    The formulas of Pillow's `ImageEnhance`: a mixture with black, with the mean grey, and with the grey picture, each
+    The formulas of Pillow's `ImageEnhance`: a mixture with black, with the mean grey, and with the grey image, each
     rounded and cut to 0..255.
     """
     pixels = cv2.transform(pixels, brightness * np.eye(3))
@@ -180,7 +180,7 @@ def _resize(image: Image.Image, height: int, width: int) -> torch.Tensor:
 
 
 def _overlap(side: int, crop: int, random: np.random.Generator) -> tuple[slice, slice]:
-    """Along one axis: what the crop takes of the picture, and where that lands in the crop."""
+    """Along one axis: what the crop takes of the image, and where that lands in the crop."""
     if side >= crop:
         start = int(random.integers(side - crop + 1))
         return slice(start, start + crop), slice(0, crop)

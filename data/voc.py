@@ -40,7 +40,7 @@ VOC_CLASSES = (
 TEST = "test"  # VOC keeps its labels and masks to itself
 SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
 
-Names = dict[str, str]  # picture name -> where it was listed, for errors
+Names = dict[str, str]  # image name -> where it was listed, for errors
 
 
 def open_voc(
@@ -55,7 +55,7 @@ def open_voc(
 
     Args:
         root: the folder with `JPEGImages`.
-        list_name: as for `read_names`. Pictures of the list `test` may be without labels and masks.
+        list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
             `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
             difficult count.
@@ -76,31 +76,31 @@ def open_voc(
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(
-            f"list '{list_name}' of {root} has no names; expected one picture name a line, such as 2007_000032"
+            f"list '{list_name}' of {root} has no names; expected one image name a line, such as 2007_000032"
         )
     optional = list_name == TEST
     label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
     records = []
     for name, where in names.items():
-        picture = _find_picture(root, name)
-        if picture is None:
+        image = _find_image(root, name)
+        if image is None:
             complain(
-                f"{where}: there is no picture {root / 'JPEGImages' / name}.jpg (or .png); add it or remove the line"
+                f"{where}: there is no image {root / 'JPEGImages' / name}.jpg (or .png); add it or remove the line"
             )
             continue
         annotation = root / "Annotations" / f"{name}.xml"
         if label_path is None and (not optional or annotation.is_file()):
             table[name] = _labels_from_xml(annotation, class_names, complain)
         if name not in table and not optional:
-            complain(f"{where}: picture '{name}' has no row in {label_path}; add one or remove the line")
+            complain(f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
         mask = _find_mask(root, name, optional) if masks else None
-        records.append(Record(name, picture, tuple(sorted(table.get(name, ()))), mask))
+        records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask))
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
 
 def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names:
-    """The pictures of a list, in its order.
+    """The images of a list, in its order.
 
     Args:
         root: the folder with `JPEGImages`.
@@ -162,12 +162,12 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
         first = line.split()[0].replace("\\", "/")
         whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
         name = Path(first).stem if "/" in first else first
-        if name != line and fault_of(whole) is None and _find_picture(root, _without_suffix(whole)) is not None:
+        if name != line and fault_of(whole) is None and _find_image(root, _without_suffix(whole)) is not None:
             name = _without_suffix(whole)
         if (fault := fault_of(name)) is not None:
-            complain(f"{where}: the picture's name {shown(name)} {fault}; expected one such as 2007_000032")
+            complain(f"{where}: the image's name {shown(name)} {fault}; expected one such as 2007_000032")
         elif name in names:
-            complain(f"{where}: picture '{name}' is listed already ({names[name]}); remove one of the lines")
+            complain(f"{where}: image '{name}' is listed already ({names[name]}); remove one of the lines")
         else:
             names[name] = where
     return names
@@ -177,7 +177,7 @@ def _without_suffix(name: str) -> str:
     return name.removesuffix(".jpg").removesuffix(".png")
 
 
-def _find_picture(root: Path, name: str) -> Path | None:
+def _find_image(root: Path, name: str) -> Path | None:
     paths = (root / "JPEGImages" / f"{name}{suffix}" for suffix in (".jpg", ".png"))
     return next((path for path in paths if path.is_file()), None)
 
@@ -190,7 +190,7 @@ def _find_mask(root: Path, name: str, optional: bool) -> Path | None:
 def _read_labels(
     root: Path, labels: str, classes: tuple[str, ...], optional: bool, complain: Complain
 ) -> tuple[Path | None, dict[str, list[int]], tuple[str, ...]]:
-    """The label file, its table by picture name, and the classes; no file and an empty table where XML files are to be read."""
+    """The label file, its table by image name, and the classes; no file and an empty table where XML files are to be read."""
     path = _find_labels(root, labels, optional)
     if path is None:
         return None, {}, classes or VOC_CLASSES
@@ -222,7 +222,7 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
 def _labels_from_csv(
     path: Path, classes: tuple[str, ...], complain: Complain
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """The table by picture name, and the classes that its numbers stand for: those given, else the header's."""
+    """The table by image name, and the classes that its numbers stand for: those given, else the header's."""
     rows = read_rows(path)
     line, header = rows[0] if rows else (1, [])
     columns = tuple(header[1:])
@@ -242,7 +242,7 @@ def _labels_from_csv(
             found = ",".join(row)[:80]
             complain(f"{path}, line {line}: expected a name and {len(columns)} values 0 or 1, found {found}")
         elif row[0] in table:
-            complain(f"{path}, line {line}: picture '{row[0]}' has a row already; remove one")
+            complain(f"{path}, line {line}: image '{row[0]}' has a row already; remove one")
         else:
             table[row[0]] = [classes.index(name) for name, value in zip(columns, row[1:], strict=True) if value == "1"]
     return table, classes
@@ -253,9 +253,7 @@ def _labels_from_xml(path: Path, class_names: tuple[str, ...], complain: Complai
         state = path.stat()
         names = _objects_of(path, (state.st_size, state.st_mtime_ns))
     except FileNotFoundError:
-        complain(
-            f"there is no annotation {path}, though its picture is listed; add it or remove the name from the list"
-        )
+        complain(f"there is no annotation {path}, though its image is listed; add it or remove the name from the list")
         return []
     except (OSError, ValueError, ElementTree.ParseError) as error:
         complain(f"annotation {path} is not valid XML ({error}); copy it again from VOC's archive")

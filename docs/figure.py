@@ -1,10 +1,10 @@
-"""The project's own pictures, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
+"""The project's own images, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
 
     result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
-    method.jpg      for method.md: what each step of the method adds, with the picture that the round of blur has read
+    method.jpg      for method.md: what each step of the method adds, with the image that the round of blur has read
     threshold.jpg   for method.md: one seed cut at several background thresholds
 
-The pictures are generated ones that no network has seen; they are not those of the run's lists.
+The images are generated ones that no network has seen; they are not those of the run's lists.
 """
 
 import argparse
@@ -38,10 +38,10 @@ from utils.files import atomic_path
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
-SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of pictures than training's and validation's (0 and 1)
-SHOWN = ("train", "owl", "boat")  # a picture of each
+SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of images than training's and validation's (0 and 1)
+SHOWN = ("train", "owl", "boat")  # an image of each
 STEPS = (
-    "picture",
+    "image",
     "CAM  C",
     "+ GFM  G",
     "+ PRM  A",
@@ -81,7 +81,7 @@ def result(run: Path) -> Image.Image:
 
 
 def method(run: Path) -> Image.Image:
-    """A row a picture: the maps of its first class after each step, and what the first round of blur has read."""
+    """A row an image: the maps of its first class after each step, and what the first round of blur has read."""
     networks = trained(run)
     rows = []
     for scene in chosen():
@@ -92,21 +92,21 @@ def method(run: Path) -> Image.Image:
             overlay(scene.image, mask, voc_palette())
             for mask in (cut(fused, scene, networks.cfg, networks.cfg.pseudo.threshold), scene.mask)
         ]
-        pictures = (scene.image, *maps[:3], shown(trace.blurred[0], networks.classifier), *maps[3:], *masks)
-        rows.append([Tile(np.asarray(picture)) for picture in pictures])
+        images = (scene.image, *maps[:3], shown(trace.blurred[0], networks.classifier), *maps[3:], *masks)
+        rows.append([Tile(np.asarray(image)) for image in images])
         rows[-1][1] = Tile(maps[0], SHAPES_CLASSES[scene.labels[0]])
     return contact_sheet(rows, STEPS, tile=TILE)
 
 
 def threshold(run: Path) -> Image.Image:
-    """A row a picture: its seed's mask at each threshold."""
+    """A row an image: its seed's mask at each threshold."""
     networks = trained(run)
     rows = []
     for scene in chosen():
         fused = traced(networks, scene)[1]
         seed = heatmap(scene.image, fused.amax(dim=0).cpu().numpy())
         masks = [overlay(scene.image, cut(fused, scene, networks.cfg, value), voc_palette()) for value in THRESHOLDS]
-        rows.append([Tile(picture) for picture in (seed, *masks)])
+        rows.append([Tile(image) for image in (seed, *masks)])
     return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
 
 
@@ -135,7 +135,7 @@ def trained(run: Path) -> Networks:
 
 
 def chosen() -> list[Scene]:
-    """The first picture whose first class is each of `SHOWN`."""
+    """The first image whose first class is each of `SHOWN`."""
     found: dict[str, Scene] = {}
     for scene in islice(scenes(SPLIT, 60, SIZE), 60):
         found.setdefault(SHAPES_CLASSES[scene.labels[0]], scene)
@@ -145,12 +145,12 @@ def chosen() -> list[Scene]:
 def traced(networks: Networks, scene: Scene) -> tuple[Trace, torch.Tensor]:
     """Every step of the method, and the maps (K, h, w) that the trained network has corrected."""
     cfg, compute = networks.cfg, choose_compute(networks.cfg)
-    picture, labels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1), list(scene.labels)
+    image, labels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1), list(scene.labels)
     trace = build_method(cfg).trace(
-        networks.classifier, prepare(picture, networks.classifier, compute, cfg.seeds.max_side), labels
+        networks.classifier, prepare(image, networks.classifier, compute, cfg.seeds.max_side), labels
     )
     seed = to_seed(trace.context, labels, scene.mask.shape)
-    seen = prepare(picture, networks.segmenter, compute, cfg.segment.max_side)
+    seen = prepare(image, networks.segmenter, compute, cfg.segment.max_side)
     return trace, torch.from_numpy(fused_seed(cfg, networks.segmenter, seen, seed).maps)
 
 
@@ -169,10 +169,10 @@ def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float) -> np.ndarr
     return np.asarray(mask, np.uint8)
 
 
-def shown(picture: torch.Tensor, classifier: Classifier) -> np.ndarray:
+def shown(image: torch.Tensor, classifier: Classifier) -> np.ndarray:
     """(3, H, W) normalised -> (H, W, 3) uint8."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (classifier.backbone.mean, classifier.backbone.std))
-    return ((picture.cpu() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
+    return ((image.cpu() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
 
 
 if __name__ == "__main__":

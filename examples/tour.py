@@ -1,10 +1,10 @@
-"""A tour of IBBNet from Python, on generated pictures, in about a minute: python examples/tour.py [FOLDER]
+"""A tour of IBBNet from Python, on generated images, in about a minute: python examples/tour.py [FOLDER]
 
 What a program of yours would use: settings and data, a classifier, the four maps of the method, a mask with its score, a
 segmentation network, and `predict`. The networks are trained for a moment only, so that the tour is short; in earnest that is
 `python train.py --config config.yaml`.
 
-Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (picture, CAM, + GFM, + PRM, + IBB, + context, mask, truth), result.html, mask.png.
+Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (image, CAM, + GFM, + PRM, + IBB, + context, mask, truth), result.html, mask.png.
 """
 
 import sys
@@ -15,7 +15,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a program of yours has the project's folder on its path
 
 from data.artifacts import read_mask, voc_palette
-from data.dataset import Index, WholePictures
+from data.dataset import Index, WholeImages
 from data.index import open_index
 from infer import predict
 from models.classifier import Classifier
@@ -34,7 +34,7 @@ from utils.run import Run
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = ("picture", "CAM", "+ GFM", "+ PRM", "+ IBB", "+ context: the seed", "mask", "truth")
+COLUMNS = ("image", "CAM", "+ GFM", "+ PRM", "+ IBB", "+ context: the seed", "mask", "truth")
 QUICK = (
     "device=cpu",
     "workers=0",
@@ -64,7 +64,7 @@ def main() -> None:
     own = (f"run={folder / 'run'}", f"checkpoint={folder / 'best_model.pth'}", f"data.root={folder / 'data'}")
     cfg = load_config(ROOT / "config.yaml", "demo", [*QUICK, *own])
 
-    print("2. Data: a list of pictures with image-level labels. Masks are there only where they are asked for.")
+    print("2. Data: a list of images with image-level labels. Masks are there only where they are asked for.")
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     for record in index.records:
         print(f"   {record.name}: {', '.join(index.class_names[label] for label in record.labels)}")
@@ -72,17 +72,17 @@ def main() -> None:
     print("3. Training, from labels alone: classifier, seeds, pseudo masks, segmentation network.")
     run_stages(STAGES, cfg, Run(cfg, sys.argv))
 
-    print("4. The method on single pictures, step by step.")
+    print("4. The method on single images, step by step.")
     classifier = load_classifier(folder / "run" / "context.pth")
     rows, matrix = show_steps(cfg, classifier, index)
     with atomic_path(folder / "maps.jpg") as temporary:
         contact_sheet(rows, COLUMNS, "what each step of the method adds", tile=180).save(temporary, quality=90)
     print(
-        f"   seeds of {matrix.n_images} pictures: mIoU {100 * matrix.miou():.1f}, over-activation "
+        f"   seeds of {matrix.n_images} images: mIoU {100 * matrix.miou():.1f}, over-activation "
         f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %"
     )
 
-    print("5. A mask of any picture. In a notebook the result shows itself; here it becomes a page.")
+    print("5. A mask of any image. In a notebook the result shows itself; here it becomes a page.")
     result = predict(index.records[0].image, folder / "best_model.pth", device="cpu")
     result.save(folder / "mask.png")
     write_text(folder / "result.html", f"<!doctype html><meta charset=utf-8><title>mask</title>{result._repr_html_()}")
@@ -91,14 +91,14 @@ def main() -> None:
 
 
 def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:
-    """A row of tiles for each picture, and the score of the seeds cut at the configured threshold."""
+    """A row of tiles for each image, and the score of the seeds cut at the configured threshold."""
     compute, method, palette = choose_compute(cfg), build_method(cfg), voc_palette()
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     rows = []
-    for record, item in zip(index.records, WholePictures(index), strict=True):
+    for record, item in zip(index.records, WholeImages(index), strict=True):
         classes = list(record.labels)
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-        trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the picture
+        trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the image
         size = tuple(item["image"].shape[-2:])
         mask = pseudo_mask(
             upsample(trace.context.cpu(), size),
@@ -115,7 +115,7 @@ def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[
         pixels = item["image"].permute(1, 2, 0).numpy()
         maps = [getattr(trace, step)[0].cpu().numpy() for step in ("cam", "gfm", "prm", "ibb", "context")]
         drawn = [overlay(pixels, values, palette) for values in (torch.as_tensor(mask).byte().numpy(), truth)]
-        rows.append([Tile(picture) for picture in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
+        rows.append([Tile(image) for image in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
         rows[-1][0] = Tile(pixels, f"{record.name}: maps of {index.class_names[classes[0]]}")
     return rows, matrix
 

@@ -1,4 +1,4 @@
-"""A folder of masks and what is known of it: which class a value stands for, which picture a mask is of.
+"""A folder of masks and what is known of it: which class a value stands for, which image a mask is of.
 
 Three kinds of folder: what infer.py wrote (`classes.json`, `predictions.json`, `masks/`), a folder of a run (`pseudo/`,
 `predictions/given/`, whose `config.yaml` knows the data), and any other, whose classes must be named.
@@ -21,16 +21,16 @@ from utils.errors import UserError
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of
 
-PICTURE_SUFFIX = ".jpg"  # of a picture that nothing is known of
+IMAGE_SUFFIX = ".jpg"  # of an image that nothing is known of
 
 
 @dataclass(frozen=True)
 class MaskFile:
-    """A mask, its name (relative path without suffix), and its picture's relative path, with suffix."""
+    """A mask, its name (relative path without suffix), and its image's relative path, with suffix."""
 
     name: str
     path: Path
-    picture: str
+    image: str
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,13 @@ class MaskSet:
     masks: tuple[MaskFile, ...]
 
 
-def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | None = None) -> MaskSet:
+def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None = None) -> MaskSet:
     """The masks of a folder.
 
     Args:
         folder: of any of the three kinds.
         classes: names in the order of the values from 1; empty takes what infer.py or the run says.
-        pictures: where the pictures lie, for their file names; None takes what infer.py or the run says, or NAME.jpg where
+        images: where the images lie, for their file names; None takes what infer.py or the run says, or NAME.jpg where
             `classes` are given.
 
     Raises:
@@ -69,30 +69,30 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), pictures: Path | No
             "name them in the order of the mask values, --classes cat,dog,..."
         )
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
-    if pictures is not None:
-        suffixes = _suffixes(pictures)
+    if images is not None:
+        suffixes = _suffixes(images)
         missing = sorted(set(by_name) - set(suffixes))
         if missing:
             raise UserError(
-                f"--pictures {pictures}: there is no picture of mask {by_name[missing[0]]}; expected "
-                f"{missing[0]}{PICTURE_SUFFIX} or another suffix there"
+                f"--images {images}: there is no image of mask {by_name[missing[0]]}; expected "
+                f"{missing[0]}{IMAGE_SUFFIX} or another suffix there"
             )
-    masks = (MaskFile(name, path, name + suffixes.get(name, PICTURE_SUFFIX)) for name, path in by_name.items())
+    masks = (MaskFile(name, path, name + suffixes.get(name, IMAGE_SUFFIX)) for name, path in by_name.items())
     return MaskSet(dict(enumerate(names, start=1)), tuple(masks))
 
 
 def _of_inference(folder: Path) -> MaskSet:
     try:
         report, classes = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PREDICTIONS, CLASSES))
-        rows: list[dict[str, Any]] = report["pictures"]
-        for name in (name for row in rows for name in (row["mask"], row["picture"])):
+        rows: list[dict[str, Any]] = report["images"]
+        for name in (name for row in rows for name in (row["mask"], row["image"])):
             if (fault := fault_of(name)) is not None:  # labels are written by these names
                 raise ValueError(f"the name {shown(name)} {fault}")
         masks = tuple(
             MaskFile(
                 str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()),
                 folder / row["mask"],
-                row["picture"],
+                row["image"],
             )
             for row in rows
         )
@@ -104,7 +104,7 @@ def _of_inference(folder: Path) -> MaskSet:
     missing = [mask for mask in masks if not mask.path.is_file()]
     if missing:
         raise UserError(
-            f"{missing[0].path} is not there; run infer.py again, and if the name of picture '{missing[0].picture}' is not "
+            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
             "in UTF-8, which these formats cannot hold, rename it first"
         )
     return MaskSet(names, masks)
@@ -129,9 +129,9 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
     return found
 
 
-def _suffixes(pictures: Path) -> dict[str, str]:
-    """Suffix by name of the pictures of a folder, at any depth."""
-    if not pictures.is_dir():
-        raise UserError(f"--pictures {pictures}: there is no such folder; check the path")
-    paths = (path for path in sorted(pictures.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.relative_to(pictures).with_suffix("").as_posix(): path.suffix for path in paths}
+def _suffixes(images: Path) -> dict[str, str]:
+    """Suffix by name of the images of a folder, at any depth."""
+    if not images.is_dir():
+        raise UserError(f"--images {images}: there is no such folder; check the path")
+    paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
+    return {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}

@@ -2,14 +2,14 @@
 
     python -m exports.masks runs/NAME/pseudo --export coco,yolo --output exported     a run's masks
     python -m exports.masks out --export coco-polygons --output out                   what infer.py wrote
-    python -m exports.masks MASKS --classes cat,dog --pictures PICTURES --export yolo --output exported
+    python -m exports.masks MASKS --classes cat,dog --images IMAGES --export yolo --output exported
 
-    coco            coco.json             one annotation a picture and class, as run lengths: the very pixels
+    coco            coco.json             one annotation an image and class, as run lengths: the very pixels
     coco-polygons   coco_polygons.json    the same as polygons, which labelling tools can edit
     yolo            yolo/labels/NAME.txt, yolo/data.yaml: one line a polygon, for YOLO's segmentation
     voc             voc_server.tgz        results/VOC2012/Segmentation/comp6_test_cls/ID.png, as the VOC server takes them
 
-A mask tells classes apart and not objects, so all pixels of a class in a picture are one annotation of COCO, and each
+A mask tells classes apart and not objects, so all pixels of a class in an image are one annotation of COCO, and each
 connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255 (unsure) are
 of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
@@ -52,13 +52,13 @@ class Exported:
 
     Attributes:
         paths: files, and folders of files.
-        pictures: how many.
+        images: how many.
         annotations: regions or polygons.
         unsure: share of the pixels that are of no class (255).
     """
 
     paths: list[Path]
-    pictures: int
+    images: int
     annotations: int
     unsure: float
 
@@ -87,18 +87,18 @@ def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Expo
     images: list[dict[str, Any]] = []
     counter, written = _Unsure(), 0
     head = {
-        "info": {"description": "segmentation masks by IBBNet; one annotation a picture and class", "version": "1.0"},
+        "info": {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"},
         "licenses": [],
         "categories": [
             {"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())
         ],
     }
     path = output / ("coco_polygons.json" if polygons else "coco.json")
-    # Annotation by annotation, on one line: those of COCO's 82,081 pictures would take gigabytes in memory.
+    # Annotation by annotation, on one line: those of COCO's 82,081 images would take gigabytes in memory.
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        for number, (picture, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
-            images.append({"id": number, "file_name": picture, "width": mask.shape[1], "height": mask.shape[0]})
+        for number, (image, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
+            images.append({"id": number, "file_name": image, "width": mask.shape[1], "height": mask.shape[0]})
             for value, region in _regions(mask):
                 annotation = {"id": written + 1, "image_id": number, **_annotation(value, region, polygons)}
                 file.write((", " if written else "") + json.dumps(annotation))
@@ -128,15 +128,15 @@ def export_coco_polygons(masks: MaskSet, output: Path) -> Exported:
 def export_yolo(masks: MaskSet, output: Path) -> Exported:
     """`yolo/labels/NAME.txt`, one line `CLASS x1 y1 x2 y2 ...` a polygon (in shares of width and height), and `data.yaml`.
 
-    A file without lines is a picture without objects. YOLO finds a label file by its picture's name under `images/`, without
-    suffix, so two pictures that differ in nothing else cannot both have one.
+    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`, without
+    suffix, so two images that differ in nothing else cannot both have one.
     """
     folder = output / "yolo"
-    names = [str(PurePosixPath(mask.picture).with_suffix("")) for mask in masks.masks]
+    names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
     twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
     if twice:
         raise UserError(
-            f"--export yolo: two pictures are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
+            f"--export yolo: two images are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
             "for one label file for both; rename one"
         )
     counter, lines_written = _Unsure(), 0
@@ -207,7 +207,7 @@ class _Unsure:
 
 
 def _read_all(masks: MaskSet, counter: _Unsure, title: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Picture file name and (H, W) uint8 mask of each, its values checked."""
+    """Image file name and (H, W) uint8 mask of each, its values checked."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
         strange = sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names})
@@ -218,7 +218,7 @@ def _read_all(masks: MaskSet, counter: _Unsure, title: str) -> Iterator[tuple[st
                 "mask values with --classes"
             )
         counter.add(mask)
-        yield entry.picture, mask
+        yield entry.image, mask
 
 
 def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -236,7 +236,7 @@ def said(exported: dict[str, Exported]) -> str:
             f"; {100 * written.unsure:.1f} % of the pixels are 255 (unsure) and of no class" if written.unsure else ""
         )
         lines.append(
-            f"{name}: {written.pictures} pictures, {written.annotations} annotations, {', '.join(map(str, written.paths))}{unsure}"
+            f"{name}: {written.images} images, {written.annotations} annotations, {', '.join(map(str, written.paths))}{unsure}"
         )
     return "\n".join(lines)
 
@@ -258,10 +258,10 @@ def parse_args() -> argparse.Namespace:
         help="class names in the order of the mask values from 1 (default: those of infer.py or of the run)",
     )
     parser.add_argument(
-        "--pictures",
+        "--images",
         type=Path,
         metavar="FOLDER",
-        help="where the pictures lie, for their file names (default: NAME.jpg)",
+        help="where the images lie, for their file names (default: NAME.jpg)",
     )
     return parser.parse_args()
 
@@ -271,7 +271,7 @@ def main() -> None:
     args = parse_args()
     formats = parse_formats(args.export)
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]
-    masks = open_mask_set(args.masks, classes, args.pictures)
+    masks = open_mask_set(args.masks, classes, args.images)
     print(said(export_masks(masks, formats, args.output)))
 
 

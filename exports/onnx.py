@@ -40,7 +40,7 @@ MOST_DIFFERENCE = 1e-3  # of logits
 
 
 class FromPixels(nn.Module):
-    """A segmentation network with its normalisation before it and the picture's size after it."""
+    """A segmentation network with its normalisation before it and the image's size after it."""
 
     mean: Tensor
     std: Tensor
@@ -59,7 +59,7 @@ class FromPixels(nn.Module):
 
 
 def export_onnx(network: Segmenter, class_names: tuple[str, ...], backbone: str, path: Path) -> float | None:
-    """Write the file, and compare it with the network on pictures of other sizes where onnxruntime is installed.
+    """Write the file, and compare it with the network on images of other sizes where onnxruntime is installed.
 
     Args:
         network: on the CPU, in evaluation mode.
@@ -120,7 +120,7 @@ def _trace(module: nn.Module) -> Any:
 
 
 def _compare(module: nn.Module, path: Path) -> float | None:
-    """The largest difference of a logit between the module and the file on random pictures; None without onnxruntime."""
+    """The largest difference of a logit between the module and the file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
     import onnxruntime

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from data.index import open_index
 from data.voc import VOC_CLASSES
+from evaluation.predictions import PREDICTED, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
 from exports.masks import export_voc, said
-from measuring.predictions import PREDICTED, write_predictions
 from models.segmenter import Segmenter
 from stages.networks import load_network
 from utils.config_file import override

@@ -1,7 +1,7 @@
-"""Masks of many pictures: read ahead of the network, written behind it, so that the network is what is waited for.
+"""Masks of many images: read ahead of the network, written behind it, so that the network is what is waited for.
 
-Every picture is written by itself and marked as done when all its files are there; a call that is stopped is gone on with by the
-same call, and ends with the same files. Memory holds a few pictures, however many there are.
+Every image is written by itself and marked as done when all its files are there; a call that is stopped is gone on with by the
+same call, and ends with the same files. Memory holds a few images, however many there are.
 """
 
 import time
@@ -20,6 +20,7 @@ from PIL import Image
 from data.artifacts import Seed, write_mask, write_seed
 from data.images import UnreadableImage, read_image
 from inference.gallery import JPEG_QUALITY, publish
+from inference.images import InputImage, read_labels
 from inference.output_folder import (
     DONE,
     PREDICTIONS,
@@ -34,9 +35,8 @@ from inference.output_folder import (
     overlay_path,
     write_done,
 )
-from inference.pictures import Picture, read_labels
 from inference.predictor import IGNORE, Prediction, Predictor
-from inference.sources import find_pictures
+from inference.sources import find_inputs
 from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather
 from utils.errors import UserError
@@ -46,19 +46,19 @@ from utils.visualize import fit, overlay, printable
 
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
 OVERLAY_SIDE, OPACITY = 1600, 0.45
-AHEAD = 1  # pictures read before they are needed, beside the batch itself, and as many waiting to be written
+AHEAD = 1  # images read before they are needed, beside the batch itself, and as many waiting to be written
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `predict_pictures` has done.
+    """What a call of `predict_images` has done.
 
     Attributes:
-        new: pictures that were predicted.
-        kept: pictures that were done already.
+        new: images that were predicted.
+        kept: images that were done already.
         seconds: for the new ones.
-        unreadable: `picture` and `reason` of each file that could not be read.
-        others: pictures done earlier in this folder that were not among the input.
+        unreadable: `image` and `reason` of each file that could not be read.
+        others: images done earlier in this folder that were not among the input.
         without_value: classes that occur and have no mask value left (see `ClassValues`).
     """
 
@@ -72,9 +72,9 @@ class Summary:
 
 @dataclass
 class _Job:
-    """A picture, what it is known to show, what its outputs depend on, its number among those to do, and what became of it."""
+    """An image, what it is known to show, what its outputs depend on, its number among those to do, and what became of it."""
 
-    picture: Picture
+    image: InputImage
     classes: list[int] | None
     fingerprint: str
     number: int = -1
@@ -82,7 +82,7 @@ class _Job:
     unreadable: str = ""
 
 
-def predict_pictures(
+def predict_images(
     source: str | Path | Sequence[str | Path],
     output: Path,
     predictor: Predictor,
@@ -93,33 +93,33 @@ def predict_pictures(
     recursive: bool = True,
     batch: int = 1,
 ) -> Summary:
-    """Masks, overlays and a gallery for pictures, folders and patterns; those done already are kept.
+    """Masks, overlays and a gallery for images, folders and patterns; those done already are kept.
 
-    Several processes share the pictures and end with the files that one would have written.
+    Several processes share the images and end with the files that one would have written.
 
     Args:
-        source: pictures, folders, patterns such as `shots/*.jpg`, or one of these.
+        source: images, folders, patterns such as `shots/*.jpg`, or one of these.
         output: the folder to write into; may lie inside `source`.
-        labels: a CSV of what pictures contain (see `read_labels`); for the others the network says.
-        limit: the most pictures to take; 0 takes all.
-        maps: also write soft maps; pictures that are done but for these are predicted again.
+        labels: a CSV of what images contain (see `read_labels`); for the others the network says.
+        limit: the most images to take; 0 takes all.
+        maps: also write soft maps; images that are done but for these are predicted again.
         recursive: search folders at any depth.
-        batch: pictures that the network is given at once.
+        batch: images that the network is given at once.
 
     Raises:
-        UserError: no pictures, none that can be read, an output folder that is not ours or cannot be written, or bad labels.
+        UserError: no images, none that can be read, an output folder that is not ours or cannot be written, or bad labels.
     """
     sources = [source] if isinstance(source, str | Path) else list(source)
-    pictures = from_main(lambda: find_pictures(sources, output, recursive))
-    given = read_labels(labels, pictures, predictor.class_names) if labels is not None else {}
-    pictures = pictures[:limit] if limit else pictures
+    images = from_main(lambda: find_inputs(sources, output, recursive))
+    given = read_labels(labels, images, predictor.class_names) if labels is not None else {}
+    images = images[:limit] if limit else images
     claim(output)
     values = ClassValues(output, predictor.class_names)
     base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, OPACITY])
     jobs = []
-    for picture in pictures:
-        classes = given.get(picture.relative)
-        jobs.append(_Job(picture, classes, digest([base, picture.relative, identity(picture.path), classes])))
+    for image in images:
+        classes = given.get(image.relative)
+        jobs.append(_Job(image, classes, digest([base, image.relative, identity(image.path), classes])))
     todo = [jobs[place] for place in from_main(lambda: _find_missing(jobs, output, values, predictor, maps))]
     for number, job in enumerate(todo):
         job.number = number
@@ -135,8 +135,8 @@ def _find_missing(
 ) -> list[int]:
     """Places of the jobs that are to be done; the others have their entries now."""
     for job in jobs:
-        if not maps or is_whole(output / maps_path(job.picture)):
-            job.entry = find_done(output, job.picture, job.fingerprint, values, predictor)
+        if not maps or is_whole(output / maps_path(job.image)):
+            job.entry = find_done(output, job.image, job.fingerprint, values, predictor)
     return [place for place, job in enumerate(jobs) if job.entry is None]
 
 
@@ -157,29 +157,27 @@ def _publish(
     sources: Sequence[str | Path],
     seconds: float,
 ) -> Summary:
-    """Write what is said of all pictures together."""
+    """Write what is said of all images together."""
     done = [job for job in jobs if job.entry is not None]
     unreadable = [
-        {"picture": printable(job.picture.relative), "reason": printable(job.unreadable)}
-        for job in jobs
-        if job.unreadable
+        {"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in jobs if job.unreadable
     ]
-    known = {done_path(output, job.picture) for job in jobs}
+    known = {done_path(output, job.image) for job in jobs}
     others = sum(path not in known for path in (output / DONE).rglob("[!.]*.json"))
     entries = [job.entry for job in done if job.entry is not None]
     report = {
         "input": printable(", ".join(map(str, sources))),
         "network": predictor.about,
         "settings": predictor.settings,
-        "pictures": entries,
+        "images": entries,
         "unreadable": unreadable,
     }
     if entries:
-        publish(output, report, [job.picture for job in done], values)
+        publish(output, report, [job.image for job in done], values)
     else:
         write_json(output / PREDICTIONS, report)
         raise UserError(
-            f"--input {sources[0]}: not one picture can be read ({len(unreadable)} tried); give other files. The first: "
+            f"--input {sources[0]}: not one image can be read ({len(unreadable)} tried); give other files. The first: "
             f"{unreadable[0]['reason']}"
         )
     without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
@@ -193,11 +191,11 @@ def _predict(
     """Do the jobs, and note in each what became of it.
 
     One thread reads, one writes, this one asks the network: decoding, scaling and compression leave the interpreter free. On an
-    interrupt, what the network has done is still written. Of several processes each takes the next picture when it is ready.
+    interrupt, what the network has done is still written. Of several processes each takes the next image when it is ready.
     """
     writing: deque[Future[None]] = deque()
     queue, occurrences = WorkQueue(range(len(jobs))), Occurrences(values)
-    with ThreadPoolExecutor(1) as writer, _giving_up(occurrences), progress(None, len(jobs), "pictures") as bar:
+    with ThreadPoolExecutor(1) as writer, _giving_up(occurrences), progress(None, len(jobs), "images") as bar:
         readable = _only_readable(_read_ahead((jobs[number] for number in queue), _read, batch + AHEAD), occurrences)
         while pairs := list(islice(readable, batch)):
             images, known = [image for _, image in pairs], [job.classes for job, _ in pairs]
@@ -228,9 +226,9 @@ def _giving_up(occurrences: Occurrences) -> Iterator[None]:
 
 
 def _only_readable(
-    pictures: Iterable[tuple[_Job, np.ndarray | None]], occurrences: Occurrences
+    images: Iterable[tuple[_Job, np.ndarray | None]], occurrences: Occurrences
 ) -> Iterator[tuple[_Job, np.ndarray]]:
-    for job, image in pictures:
+    for job, image in images:
         if image is None:
             occurrences.announce(job.number, [])
         else:
@@ -240,7 +238,7 @@ def _only_readable(
 def _read_ahead(
     jobs: Iterable[_Job], read: Callable[[_Job], np.ndarray | None], ahead: int
 ) -> Iterator[tuple[_Job, np.ndarray | None]]:
-    """Jobs in order with their pictures, at most `ahead` of which are in memory or being read."""
+    """Jobs in order with their images, at most `ahead` of which are in memory or being read."""
     with ThreadPoolExecutor(1) as reader:
         waiting: deque[tuple[_Job, Future[np.ndarray | None]]] = deque()
         try:
@@ -257,11 +255,11 @@ def _read_ahead(
 
 
 def _read(job: _Job) -> np.ndarray | None:
-    """The picture (H, W, 3) uint8, or None where it cannot be read, which the job then says."""
+    """The image (H, W, 3) uint8, or None where it cannot be read, which the job then says."""
     try:
-        if is_too_long(job.picture.name):
-            raise UnreadableImage(f"picture {job.picture.path} has a name too long to write others like it; rename it")
-        return np.array(read_image(job.picture.path))
+        if is_too_long(job.image.name):
+            raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
+        return np.array(read_image(job.image.path))
     except UnreadableImage as error:
         job.unreadable = str(error)
         return None
@@ -277,12 +275,12 @@ def _finish(
     predictor: Predictor,
     maps: bool,
 ) -> None:
-    """Write everything about a picture, and last that it is done."""
+    """Write everything about an image, and last that it is done."""
     found = occurrences.values_of(job.number, prediction.classes)
     if maps:
-        _write_maps(output / maps_path(job.picture), prediction, found, image.shape[:2])
+        _write_maps(output / maps_path(job.image), prediction, found, image.shape[:2])
     entry = _write(job, output, image, prediction, found, values, predictor)
-    write_done(done_path(output, job.picture), job.fingerprint, entry)
+    write_done(done_path(output, job.image), job.fingerprint, entry)
     job.entry = entry
 
 
@@ -295,15 +293,15 @@ def _write(
     values: ClassValues,
     predictor: Predictor,
 ) -> dict[str, Any]:
-    """Write the mask and the overlay of a picture, and return its entry in `predictions.json`."""
+    """Write the mask and the overlay of an image, and return its entry in `predictions.json`."""
     table = np.zeros(256, np.uint8)
     table[1 : len(found) + 1] = found
     table[IGNORE] = IGNORE
     mask = table[prediction.mask]
     counts = Image.fromarray(prediction.mask).histogram()  # np.bincount would make eight bytes of each pixel
-    write_mask(output / mask_path(job.picture), mask, values.palette)
+    write_mask(output / mask_path(job.image), mask, values.palette)
     drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), values.palette, OPACITY)
-    with atomic_path(output / overlay_path(job.picture)) as temporary:
+    with atomic_path(output / overlay_path(job.image)) as temporary:
         Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
     rows = [
         {
@@ -318,11 +316,11 @@ def _write(
         )
     ]
     return {
-        "picture": printable(job.picture.relative),
+        "image": printable(job.image.relative),
         "width": image.shape[1],
         "height": image.shape[0],
-        "mask": printable(mask_path(job.picture)),
-        "overlay": printable(overlay_path(job.picture)),
+        "mask": printable(mask_path(job.image)),
+        "overlay": printable(overlay_path(job.image)),
         "labels": "predicted" if job.classes is None else "given",
         "classes": sorted(rows, key=lambda row: -row["pixels"]),
         "background_share": round(counts[0] / mask.size, 5),

@@ -19,7 +19,7 @@ LEAST_SCORE = (
     0.2  # probability below which a trained classifier's best class is not shown: most likely it is none of them
 )
 
-# Which of the 1,000 classes a picture shows. Their probabilities are a softmax: one object takes most of the 1, and what
+# Which of the 1,000 classes an image shows. Their probabilities are a softmax: one object takes most of the 1, and what
 # is left goes to its synonyms first. So a second class must be likely by itself and lie somewhere else.
 MOST_CLASSES = 3
 CANDIDATES = 6
@@ -43,7 +43,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         if self.tile:
             raise UserError(
                 "--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
-                "rest of the picture, so they cannot be put together from parts; leave --tile out or train on to stage "
+                "rest of the image, so they cannot be put together from parts; leave --tile out or train on to stage "
                 "segment"
             )
 
@@ -77,7 +77,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         return logits.sigmoid()
 
     def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
-        """The classes that the picture shows, by the network's own judgement; none where it holds all for unlikely."""
+        """The classes that the image shows, by the network's own judgement; none where it holds all for unlikely."""
         threshold = self.cfg.seeds.class_threshold
         likely = (self.probabilities(logits) >= min(LEAST_SCORE, threshold)).tolist()
         return [index for index in predicted_classes(logits, threshold) if index in self.allowed and likely[index]]

@@ -22,7 +22,7 @@ from utils.config_file import load_config, override
 from utils.errors import UserError
 
 # What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants
-# a decision for every pixel, and one picture at a time leaves time for refinement.
+# a decision for every pixel, and one image at a time leaves time for refinement.
 INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
@@ -50,14 +50,14 @@ def load_predictor(
         overrides: `key.sub=value` settings, the last word.
         settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
-        tile: pictures longer than this many pixels are seen in tiles of that side; 0 sees all pictures whole.
+        tile: images longer than this many pixels are seen in tiles of that side; 0 sees all images whole.
 
     Raises:
         UserError: not a checkpoint, an unknown class, or settings that do not exist.
     """
     if tile and tile < LEAST_TILE:
         raise UserError(
-            f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole pictures"
+            f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole images"
         )
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter

@@ -1,15 +1,15 @@
-"""The output folder of infer.py: what lies where, which mask value is which class, and what is known of a picture that is done.
+"""The output folder of infer.py: what lies where, which mask value is which class, and what is known of an image that is done.
 
-    out/masks/NAME.png        palette PNG at the picture's own size; 0 background, 255 unsure
-    out/overlays/NAME.jpg     the mask drawn over the picture
+    out/masks/NAME.png        palette PNG at the image's own size; 0 background, 255 unsure
+    out/overlays/NAME.jpg     the mask drawn over the image
     out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py) whose class k has mask value k + 1
     out/videos/NAME.mp4       of a video: its frames with their masks drawn over them
     out/classes.json          mask value -> class name and colour
-    out/predictions.json      per picture: size, classes with score, share and pixels; unreadable files; network; settings
+    out/predictions.json      per image: size, classes with score, share and pixels; unreadable files; network; settings
     out/index.html, out/contact_sheet.jpg
-    out/.done/NAME.json       what is known of a picture that is done, with the fingerprint of what it was made from
+    out/.done/NAME.json       what is known of an image that is done, with the fingerprint of what it was made from
 
-NAME is the picture's path under the input folder without suffix; pictures that differ in nothing but the suffix keep it.
+NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from data.artifacts import voc_palette
-from inference.pictures import Picture
+from inference.images import InputImage
 from inference.predictor import IGNORE, Predictor
 from utils.distributed import Board, is_main
 from utils.errors import UserError
@@ -87,29 +87,29 @@ class ClassValues:
 
 
 class Occurrences:
-    """Asks for the values of classes in the order of the pictures, whichever process has read which of them."""
+    """Asks for the values of classes in the order of the images, whichever process has read which of them."""
 
     def __init__(self, values: ClassValues):
         self.values, self.next = values, 0
         self.board = Board() if values.by_occurrence else None
 
     def give_up(self) -> None:
-        """Let nobody wait any more: not all pictures will be announced."""
+        """Let nobody wait any more: not all images will be announced."""
         if self.board is not None:
             self.board.closed.set()
 
     def announce(self, number: int, classes: Sequence[int]) -> None:
-        """Say what picture `number` shows; once for each picture, none left out."""
+        """Say what image `number` shows; once for each image, none left out."""
         if self.board is not None:
             self.board.post(number, list(classes))
 
     def values_of(self, number: int, classes: Sequence[int]) -> list[int]:
-        """The values of a picture's classes, once those of all pictures before it are given. Numbers must ascend."""
+        """The values of an image's classes, once those of all images before it are given. Numbers must ascend."""
         self.catch_up(number)
         return [self.values.value(index) for index in classes]
 
     def catch_up(self, number: int) -> None:
-        """Wait until the values of all pictures below `number` are given."""
+        """Wait until the values of all images below `number` are given."""
         if self.board is not None:
             for earlier in range(self.next, number):
                 for index in self.board.read(earlier):
@@ -132,13 +132,13 @@ def claim(output: Path) -> None:
 
 
 def find_done(
-    output: Path, picture: Picture, fingerprint: str, values: ClassValues, predictor: Predictor
+    output: Path, image: InputImage, fingerprint: str, values: ClassValues, predictor: Predictor
 ) -> dict[str, Any] | None:
-    """The entry of a picture that was done from the same file with the same network and settings, else None."""
-    entry = read_done(done_path(output, picture), fingerprint)
+    """The entry of an image that was done from the same file with the same network and settings, else None."""
+    entry = read_done(done_path(output, image), fingerprint)
     if entry is None:
         return None
-    if not is_whole(output / mask_path(picture)) or not is_whole(output / overlay_path(picture)):
+    if not is_whole(output / mask_path(image)) or not is_whole(output / overlay_path(image)):
         return None
     known = {predictor.class_names[index]: value for index, value in values.values.items()}
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
@@ -147,7 +147,7 @@ def find_done(
 
 
 def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:
-    """Note what is known of a picture or video that is done, with a digest, so that a damaged note is none."""
+    """Note what is known of an image or video that is done, with a digest, so that a damaged note is none."""
     write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry)})
 
 
@@ -159,27 +159,27 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     return entry if whole and note.get("fingerprint") == fingerprint else None
 
 
-def mask_path(picture: Picture) -> str:
+def mask_path(image: InputImage) -> str:
     """Under the output folder."""
-    return f"{MASKS}/{picture.name}.png"
+    return f"{MASKS}/{image.name}.png"
 
 
-def overlay_path(picture: Picture) -> str:
+def overlay_path(image: InputImage) -> str:
     """Under the output folder."""
-    return f"{OVERLAYS}/{picture.name}.jpg"
+    return f"{OVERLAYS}/{image.name}.jpg"
 
 
-def maps_path(picture: Picture) -> str:
+def maps_path(image: InputImage) -> str:
     """Under the output folder."""
-    return f"{MAPS}/{picture.name}.npz"
+    return f"{MAPS}/{image.name}.npz"
 
 
-def done_path(output: Path, picture: Picture) -> Path:
-    """Of the note that a picture is done."""
-    return output / DONE / f"{picture.name}.json"
+def done_path(output: Path, image: InputImage) -> Path:
+    """Of the note that an image is done."""
+    return output / DONE / f"{image.name}.json"
 
 
 def identity(path: Path) -> list[int]:
-    """What changes when a picture's file does."""
+    """What changes when an image's file does."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]

@@ -1,10 +1,10 @@
-"""What every network is to infer.py: a predictor, from a picture to a mask.
+"""What every network is to infer.py: a predictor, from an image to a mask.
 
     predictor = load_predictor("checkpoints/best_model.pth")    # inference/loading.py
     prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
-    prediction = predictor.predict(image, classes=[7])          # where it is known what the picture holds
+    prediction = predictor.predict(image, classes=[7])          # where it is known what the image holds
 
-Networks look at a picture at the size that suits them and masks come back at the picture's own.
+Networks look at an image at the size that suits them and masks come back at the image's own.
 """
 
 from abc import ABC, abstractmethod
@@ -27,12 +27,12 @@ from utils.visualize import fit
 
 IGNORE = 255
 Network = TypeVar("Network", Classifier, Segmenter)
-MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest pictures that networks are trained on
+MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is on one picture.
+    """What is on one image.
 
     Attributes:
         mask: (H, W) uint8; value k + 1 is `classes[k]`, 0 background, 255 unsure (only where settings ask for it).
@@ -68,7 +68,7 @@ class Predictor(ABC, Generic[Network]):
         allowed: Sequence[str] = (),
         tile: int = 0,
     ):
-        """`allowed` limits which classes are found, empty allows all; pictures longer than `tile` are seen in tiles, 0: never."""
+        """`allowed` limits which classes are found, empty allows all; images longer than `tile` are seen in tiles, 0: never."""
         limit_pixels(cfg.data.max_pixels)
         self.compute: Compute = choose_compute(cfg)
         self.network: Network = network.requires_grad_(False).eval()
@@ -82,7 +82,7 @@ class Predictor(ABC, Generic[Network]):
             self.settings["tile"] = tile
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
-        """The mask of one picture.
+        """The mask of one image.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -93,7 +93,7 @@ class Predictor(ABC, Generic[Network]):
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
-        """`predict` for several pictures of any sizes; a network that can looks at those of one size at once."""
+        """`predict` for several images of any sizes; a network that can looks at those of one size at once."""
         known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
         small = [self._small(image) for image in images]
         with self.compute.autocast():
@@ -117,7 +117,7 @@ class Predictor(ABC, Generic[Network]):
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
     ) -> list[Prediction]:
-        """As `predict_many`, for pictures of at most `max_side`, which `tensors` (3, h, w) hold normalised on the device.
+        """As `predict_many`, for images of at most `max_side`, which `tensors` (3, h, w) hold normalised on the device.
 
         Their maps (K, *, *) may be of any size.
         """
@@ -126,7 +126,7 @@ class Predictor(ABC, Generic[Network]):
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated and the largest share wins.
 
-    Smooth outlines where a nearest pixel would give stairs; one value at a time, so that large pictures fit into memory.
+    Smooth outlines where a nearest pixel would give stairs; one value at a time, so that large images fit into memory.
     """
     if mask.shape == tuple(size):
         return mask

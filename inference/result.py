@@ -1,4 +1,4 @@
-"""The mask of one picture as something to look at: what `infer.predict` returns, in a notebook or a program."""
+"""The mask of one image as something to look at: what `infer.predict` returns, in a notebook or a program."""
 
 import html
 import sys
@@ -20,7 +20,7 @@ OPACITY = 0.45
 
 @dataclass(frozen=True)
 class Found:
-    """A class on a picture: its name, its value in the mask, the network's score, and its share of the pixels, 0..1 each."""
+    """A class on an image: its name, its value in the mask, the network's score, and its share of the pixels, 0..1 each."""
 
     name: str
     value: int
@@ -30,12 +30,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Result:
-    """A picture with its mask.
+    """An image with its mask.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
         mask: (H, W) uint8; 0 background, 255 unsure, else the value of one of `classes`. A network with up to 254 classes has
-            value k + 1 for its class k, one with more counts the classes of this picture.
+            value k + 1 for its class k, one with more counts the classes of this image.
         classes: those that were found or given, the largest first.
         palette: (256, 3) uint8, the colour of each value.
     """
@@ -49,20 +49,20 @@ class Result:
         """(H, W) bool: where a class is.
 
         Raises:
-            UserError: it was not found on this picture.
+            UserError: it was not found on this image.
         """
         for found in self.classes:
             if found.name == name:
                 return self.mask == found.value
         names = ", ".join(found.name for found in self.classes) or "no class at all"
-        raise UserError(f"'{name}' is not among what was found on this picture ({names}); give one of these names")
+        raise UserError(f"'{name}' is not among what was found on this image ({names}); give one of these names")
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
-        """The mask drawn over the picture."""
+        """The mask drawn over the image."""
         return Image.fromarray(overlay(self.image, self.mask, self.palette, opacity))
 
     def drawn(self) -> Image.Image:
-        """Picture and overlay side by side above a legend, small enough for a screen."""
+        """Image and overlay side by side above a legend, small enough for a screen."""
         parts = [fit(self.image, SHOWN_SIDE), fit(np.asarray(self.overlay()), SHOWN_SIDE)]
         both = Image.fromarray(np.concatenate(parts, axis=1))
         below = legend(self._swatches(), max(both.width, 240))
@@ -72,7 +72,7 @@ class Result:
         return sheet
 
     def show(self) -> None:
-        """Show it: below the cell in a notebook, else in the system's picture viewer."""
+        """Show it: below the cell in a notebook, else in the system's image viewer."""
         shell = sys.modules.get("IPython")
         if shell is not None and shell.get_ipython() is not None:
             sys.modules["IPython.display"].display(self)
@@ -90,11 +90,11 @@ class Result:
         return rows or [("none of the classes", (0, 0, 0))]
 
     def _repr_html_(self) -> str:
-        """Picture, overlay and legend, in one piece of HTML that refers to nothing."""
-        pictures = [data_uri(fit(picture, SHOWN_SIDE)) for picture in (self.image, np.asarray(self.overlay()))]
+        """Image, overlay and legend, in one piece of HTML that refers to nothing."""
+        uris = [data_uri(fit(image, SHOWN_SIDE)) for image in (self.image, np.asarray(self.overlay()))]
         images = "".join(
             f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
-            for uri, text in zip(pictures, ("picture", "its mask over it"), strict=True)
+            for uri, text in zip(uris, ("image", "its mask over it"), strict=True)
         )
         names = " ".join(
             f'<span style="display:inline-block;width:1em;height:1em;background:rgb{colour}"></span> {html.escape(text)}'
@@ -122,7 +122,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
 
 
 def to_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a path, a Pillow picture or an array.
+    """(H, W, 3) uint8 RGB of a path, a Pillow image or an array.
 
     Raises:
         UserError: an array of another shape or type, or a file that cannot be read.
@@ -134,7 +134,7 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
     pixels = np.asarray(image)
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
         raise UserError(
-            f"predict: expected a path, a Pillow picture or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
+            f"predict: expected a path, a Pillow image or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
             f"{pixels.shape} {pixels.dtype}; convert it first"
         )
     return pixels

@@ -1,4 +1,4 @@
-"""A segmentation network as a predictor; large pictures in tiles where that is asked for (inference/tiles.py)."""
+"""A segmentation network as a predictor; large images in tiles where that is asked for (inference/tiles.py)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,7 +33,7 @@ class SegmenterPredictor(Predictor[Segmenter]):
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
-        """As for any predictor; pictures longer than `tile` are seen in tiles, one by one."""
+        """As for any predictor; images longer than `tile` are seen in tiles, one by one."""
         known = list(classes or [None] * len(images))
         large = [place for place, image in enumerate(images) if self.tile and max(image.shape[:2]) > self.tile]
         found = {place: self._predict_tiled(images[place], known[place]) for place in large}

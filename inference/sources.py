@@ -1,4 +1,4 @@
-"""What --input of infer.py means: pictures, folders and patterns, in one list whose names do not depend on how it was said."""
+"""What --input of infer.py means: images, folders and patterns, in one list whose names do not depend on how it was said."""
 
 import glob
 import os
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from data.images import IMAGE_SUFFIXES, find_images
+from inference.images import InputImage, output_names
 from inference.output_folder import DONE, MASKS, OVERLAYS, SHEET, VIDEOS
-from inference.pictures import Picture, output_names
 from utils.errors import UserError
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
 
 
-def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool = True) -> list[Picture]:
-    """The pictures of the input, each once, without what infer.py itself has written there.
+def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = True) -> list[InputImage]:
+    """The images of the input, each once, without what infer.py itself has written there.
 
     Args:
         sources: each a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
@@ -22,7 +22,7 @@ def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool =
         recursive: search folders at any depth.
 
     Raises:
-        UserError: there is nothing of that name, or no picture in it.
+        UserError: there is nothing of that name, or no image in it.
     """
     found: dict[str, Path] = {}  # absolute path -> as said
     roots = []
@@ -33,7 +33,7 @@ def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool =
         if not paths:
             depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
             raise UserError(
-                f"--input {source}: no pictures in this folder or of this pattern{depth}; expected files that end in "
+                f"--input {source}: no images in this folder or of this pattern{depth}; expected files that end in "
                 f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         roots.append(root.parent if paths == [root] else root)
@@ -41,13 +41,13 @@ def find_pictures(sources: Sequence[str | Path], output: Path, recursive: bool =
     base = os.path.commonpath([os.path.abspath(root) for root in roots])
     relative = [Path(os.path.relpath(path, base)).as_posix() for path in found]
     names = output_names(relative)
-    return [Picture(path, place, names[place]) for path, place in zip(found.values(), relative, strict=True)]
+    return [InputImage(path, place, names[place]) for path, place in zip(found.values(), relative, strict=True)]
 
 
 def split_videos(sources: Sequence[str | Path]) -> tuple[list[Path], list[str | Path]]:
     """Videos that are named or matched by a pattern, and the sources that are left.
 
-    A folder is searched for pictures only; of a pattern that matches videos alone nothing is left.
+    A folder is searched for images only; of a pattern that matches videos alone nothing is left.
     """
     videos: list[Path] = []
     others: list[str | Path] = []
@@ -70,7 +70,7 @@ def without_own_output(paths: Sequence[Path], root: Path, output: Path) -> list[
 
 
 def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
-    """The folder that names count from, and the pictures; for a single file both are that file."""
+    """The folder that names count from, and the images; for a single file both are that file."""
     path = Path(source)
     if path.is_file():
         return path, [path]
@@ -82,9 +82,9 @@ def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
             f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
             f"{Path.cwd()}"
         )
-    pictures = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
-    pictures += [picture for match in matches if match.is_dir() for picture in _in_folder(match, recursive)]
-    return _fixed_part(str(source)), list(dict.fromkeys(pictures))
+    images = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
+    images += [image for match in matches if match.is_dir() for image in _in_folder(match, recursive)]
+    return _fixed_part(str(source)), list(dict.fromkeys(images))
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Path]:

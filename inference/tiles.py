@@ -1,6 +1,6 @@
-"""Very large pictures through a network that sees small ones: overlapping tiles, blended, in bounded time and memory.
+"""Very large images through a network that sees small ones: overlapping tiles, blended, in bounded time and memory.
 
-A picture of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each is put
+An image of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each is put
 onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where it sees only half of what
 is there. Probabilities are kept as a byte each, and decided a few rows at a time.
 """
@@ -17,7 +17,7 @@ from utils.console import progress
 
 STRIDE = 4  # pixels a cell; the networks' own is 16
 OVERLAP = 0.25  # of a tile's side
-MOST_TILES = 600  # of a picture; one that would need more gets larger tiles
+MOST_TILES = 600  # of an image; one that would need more gets larger tiles
 LEAST_TILE = 64
 ROWS = 16  # of cells that are decided at a time
 RIM = 0.05  # weight of a tile at its rim, 1 in its inner part
@@ -26,11 +26,11 @@ RIM = 0.05  # weight of a tile at its rim, 1 in its inner part
 def look_at_tiles(
     image: np.ndarray, tile: int, values: int, probabilities: Callable[[np.ndarray], Tensor]
 ) -> np.ndarray:
-    """What a network says of every cell of a picture.
+    """What a network says of every cell of an image.
 
     Args:
         image: (H, W, 3) uint8.
-        tile: side of a tile in pixels, made larger where the picture would need more than `MOST_TILES`.
+        tile: side of a tile in pixels, made larger where the image would need more than `MOST_TILES`.
         values: mask values, background included.
         probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the values.
 
@@ -74,7 +74,7 @@ def look_at_tiles(
 
 
 def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, float]]:
-    """The mask of a picture of `size` (H, W) from what `look_at_tiles` returned.
+    """The mask of an image of `size` (H, W) from what `look_at_tiles` returned.
 
     Returns:
         (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean probability.

@@ -53,7 +53,7 @@ class AffinityMaps(NamedTuple):
 
 
 class MeanShift(nn.Module):
-    """Takes the mean over the training pictures off a displacement, and in training nothing, for it is not known yet.
+    """Takes the mean over the training images off a displacement, and in training nothing, for it is not known yet.
 
     The losses see differences of displacements only, so a network may add any constant to all of them.
     """
@@ -78,7 +78,7 @@ class AffinityNet(nn.Module):
     has 32 channels for the boundary; for the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages
     coarser than 4 are first joined with one another at stride 8.
 
-    Pictures are padded with zeros at the right and bottom until the coarsest stride divides them, so any size will do.
+    Images are padded with zeros at the right and bottom until the coarsest stride divides them, so any size will do.
 
     Args:
         backbone: any; it is frozen here, for good.
@@ -129,7 +129,7 @@ class AffinityNet(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> AffinityMaps:
-        """(B, 3, H, W) normalised pictures -> maps at stride 4; the displacement is shifted by its mean in evaluation only."""
+        """(B, 3, H, W) normalised images -> maps at stride 4; the displacement is shifted by its mean in evaluation only."""
         rows, columns = cells(x)
         features = self.features(x)
         edge = self.edge_logits(features)[..., :rows, :columns]
@@ -139,7 +139,7 @@ class AffinityNet(nn.Module):
 
     @torch.no_grad()
     def features(self, x: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> the stages' maps of the padded picture, none finer than stride 4, without a graph."""
+        """(B, 3, H, W) -> the stages' maps of the padded image, none finer than stride 4, without a graph."""
         unit = max(STRIDE, *self.backbone.strides)
         x = pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit))
         size = cells(x)
@@ -147,13 +147,13 @@ class AffinityNet(nn.Module):
         return [adaptive_avg_pool2d(m, size) if m.shape[-2] > size[0] else m for m in maps]
 
     def edge_logits(self, features: list[Tensor]) -> Tensor:
-        """Maps of `features` -> (B, 1, h, w) at stride 4 of the padded picture."""
+        """Maps of `features` -> (B, 1, h, w) at stride 4 of the padded image."""
         size = self._size(features, STRIDE)
         maps = [_at(getattr(self, name)(m), size) for name, m in zip(self.edge_names, features, strict=True)]
         return getattr(self, self.edge_output)(torch.cat(maps, dim=1))
 
     def displacement(self, features: list[Tensor]) -> Tensor:
-        """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded picture."""
+        """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded image."""
         maps = [getattr(self, name)(m) for name, m in zip(self.displacement_names, features, strict=True)]
         size, half = self._size(features, STRIDE), self._size(features, 2 * STRIDE)
         joined = torch.cat([_at(m, half) for m, coarse in zip(maps, self.coarse, strict=True) if coarse], dim=1)
@@ -162,7 +162,7 @@ class AffinityNet(nn.Module):
         return self.mean_shift(getattr(self, self.displacement_output)(torch.cat([*fine, joined], dim=1)))
 
     def _size(self, features: list[Tensor], stride: int) -> tuple[int, int]:
-        """A map's size at that stride; the padded picture is whole cells of the last stage."""
+        """A map's size at that stride; the padded image is whole cells of the last stage."""
         rows, columns = features[-1].shape[-2:]
         return rows * self.backbone.strides[-1] // stride, columns * self.backbone.strides[-1] // stride
 
@@ -190,18 +190,18 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
 
 
 def cells(x: Tensor) -> tuple[int, int]:
-    """Rows and columns at stride 4 of pictures (..., H, W): a cell for each 4 x 4 pixels begun."""
+    """Rows and columns at stride 4 of images (..., H, W): a cell for each 4 x 4 pixels begun."""
     return -(-x.shape[-2] // STRIDE), -(-x.shape[-1] // STRIDE)
 
 
 @torch.no_grad()
 def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side: int = 0) -> Tensor:
-    """The boundary map of a picture: sigmoid of the mean logit of picture and mirror image.
+    """The boundary map of an image: sigmoid of the mean logit of image and mirror image.
 
     Args:
         network: in evaluation mode.
         image: (3, H, W) normalised, of any size.
-        least_side: the picture is padded with zeros to at least this height and width. Group norm takes its statistics over
+        least_side: the image is padded with zeros to at least this height and width. Group norm takes its statistics over
             the padding too, so this moves all values a little: published maps are padded to the crop size, 512.
 
     Returns:
@@ -215,7 +215,7 @@ def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side:
 
 @torch.no_grad()
 def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
-    """The displacement (2, ceil(H / 4), ceil(W / 4)) of a picture (3, H, W), float32; arguments as of `boundary`."""
+    """The displacement (2, ceil(H / 4), ceil(W / 4)) of an image (3, H, W), float32; arguments as of `boundary`."""
     rows, columns = cells(image)
     features = network.features(_pad_to(image[None], least_side))
     return network.displacement(features).float()[0, :, :rows, :columns]
@@ -226,11 +226,11 @@ def mean_displacement(displacements: Iterable[Tensor]) -> Tensor:
     """The mean that evaluation takes off (`mean_shift.running_mean`, set once training is over).
 
     Args:
-        displacements: (2, h, w) of each training picture, as `displacement` gives them before a mean is set; each picture
+        displacements: (2, h, w) of each training image, as `displacement` gives them before a mean is set; each image
             counts alike, whatever its size.
 
     Returns:
-        (2,) dy and dx in cells; 0 without pictures.
+        (2,) dy and dx in cells; 0 without images.
     """
     means = [field.mean(dim=(1, 2)) for field in displacements]
     return torch.stack(means).mean(dim=0) if means else torch.zeros(2)

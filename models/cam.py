@@ -3,8 +3,8 @@
     evidence = gather_evidence(classifier, image, classes, scales=(1.0, 0.5), flip=True, gradient_stages=(2, 3), ...)
     evidence.cam, evidence.gradients, evidence.features
 
-Letters: x0 the picture, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of a
-picture live on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of a
+image live on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
 """
 
 import math
@@ -18,12 +18,12 @@ from torch.nn.functional import interpolate
 from models.classifier import Classifier
 
 MAP_STRIDE = 8  # half the backbones' output stride: what scales above 1 add is not lost
-SMALLEST_SIDE = 32  # pixels; a picture scaled below this has no stage maps worth reading
+SMALLEST_SIDE = 32  # pixels; an image scaled below this has no stage maps worth reading
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a classifier says of one picture, before any fusion; h x w is the grid of `map_size`.
+    """What a classifier says of one image, before any fusion; h x w is the grid of `map_size`.
 
     Attributes:
         cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
@@ -44,7 +44,7 @@ def normalise_maps(maps: Tensor) -> Tensor:
 
 
 def map_size(height: int, width: int) -> tuple[int, int]:
-    """The grid (h, w) of a picture's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
+    """The grid (h, w) of an image's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
     return math.ceil(height / MAP_STRIDE), math.ceil(width / MAP_STRIDE)
 
 
@@ -58,7 +58,7 @@ def gather_evidence(
     gradient_stages: Sequence[int] = (),
     feature_stages: Sequence[int] = (),
 ) -> Evidence:
-    """One reading of a picture at all scales; a picture and its mirror image go through the network as one batch.
+    """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
 
     The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward pass only,
     and without gradient stages nothing is recorded at all.
@@ -67,7 +67,7 @@ def gather_evidence(
         classifier: in evaluation mode.
         image: (3, H, W) float, normalised, on the classifier's device.
         classes: the K classes to read.
-        scales: factors of the picture's size.
+        scales: factors of the image's size.
         flip: also read the mirror image.
         gradient_stages: indices of stages whose gradients are wanted (GFM).
         feature_stages: indices of stages whose maps are wanted (PRM).
@@ -100,7 +100,7 @@ def gather_evidence(
 
 
 def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
-    """The picture at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
+    """The image at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
     batch = image[None]
     if scale != 1:
         size = [max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[-2:]]
@@ -111,6 +111,6 @@ def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
 
 
 def _to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (1 or 2, C, h, w) of a picture and its mirror image -> their sum on the grid (C, *size)."""
+    """Maps (1 or 2, C, h, w) of an image and its mirror image -> their sum on the grid (C, *size)."""
     total = views[0] + views[1].flip(-1) if len(views) == 2 else views[0]
     return interpolate(total[None].float(), size, mode="bilinear", align_corners=False)[0]

@@ -21,7 +21,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Backbone(nn.Module):
     """A chain of `chain[0] .. chain[L-1]`, kept in `blocks`; a subclass fills it and the four descriptions.
 
-    Batch norm always uses its running statistics (as in IRN): crops and small batches would spoil them, and a picture's
+    Batch norm always uses its running statistics (as in IRN): crops and small batches would spoil them, and an image's
     maps must not depend on what else is in its batch. Its scale and shift are trained.
     """
 
@@ -35,7 +35,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised picture -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
+        """(B, 3, H, W) normalised image -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
         for stage in self.chain():
             x = stage(x)
         return x
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
         """All stages' maps.
 
         Args:
-            x: (B, 3, H, W) normalised pictures.
+            x: (B, 3, H, W) normalised images.
             grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
                 grad. So gradients with respect to it and later ones can be had at the price of the part behind it alone.
 

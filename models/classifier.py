@@ -31,11 +31,11 @@ class Classifier(nn.Module):
         return self.classifier.out_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures -> logits y (B, C)."""
+        """(B, 3, H, W) normalised images -> logits y (B, C)."""
         return self.logits(self.backbone(x))
 
     def cams(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures -> (B, C, h, w) class activation maps, ReLU(w_k . F_L), not normalised."""
+        """(B, 3, H, W) normalised images -> (B, C, h, w) class activation maps, ReLU(w_k . F_L), not normalised."""
         return self.activation(self.backbone(x))
 
     def logits(self, last: Tensor) -> Tensor:

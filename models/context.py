@@ -1,15 +1,15 @@
 """The context discriminant: is a cell the class, or what comes along with the class? docs/method.md 4.
 
     statistics = ContextStatistics(num_classes, channels)
-    statistics.add(unit, maps, classes, hi, lo)    # every picture of the training list
+    statistics.add(unit, maps, classes, hi, lo)    # every image of the training list
     discriminant = statistics.solve(shrinkage, least_others)
-    likeness = discriminant(unit, classes)         # min(L, O), (K, h, w) in 0..1
+    similarity = discriminant(unit, classes)         # min(L, O), (K, h, w) in 0..1
 
-PRM tells object and background apart inside one picture. Rails, which come with every train, it takes for train where the map
-of that picture says so. Over all pictures of trains they are background more often than not, and a linear discriminant (Fisher,
+PRM tells object and background apart inside one image. Rails, which come with every train, it takes for train where the map
+of that image says so. Over all images of trains they are background more often than not, and a linear discriminant (Fisher,
 1936) of all those cells knows: L.
 
-Where the maps of a class are wrong in most pictures, its own discriminant learns the fault: to the maps of boats the water is the
+Where the maps of a class are wrong in most images, its own discriminant learns the fault: to the maps of boats the water is the
 boat. The maps of other classes have no such fault, or another one: what their objects have in common, and water has not, is O.
 """
 
@@ -67,9 +67,9 @@ class ContextDiscriminant(nn.Module):
 
 
 class ContextStatistics:
-    """Means and covariance of sure cells, summed over pictures.
+    """Means and covariance of confident cells, summed over images.
 
-    A group is the sure cells of one class, or the sure background, of one picture; a group of n cells weighs sqrt(n), so
+    A group is the confident cells of one class, or the confident background, of one image; a group of n cells weighs sqrt(n), so
     that large objects do not decide alone and small ones not as much.
     """
 
@@ -77,18 +77,18 @@ class ContextStatistics:
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(shape, dtype=torch.int64)
 
-        self.sums = zeros(2, num_classes, channels)  # of each class's object, and of the background of its pictures
+        self.sums = zeros(2, num_classes, channels)  # of each class's object, and of the background of its images
         self.weights = zeros(2, num_classes)
         self.scatter = zeros(channels, channels)  # of cells around the mean of their group
         self.weight = zeros()
 
     def add(self, unit: Tensor, maps: Tensor, classes: Sequence[int], hi: float, lo: float) -> None:
-        """Add one picture.
+        """Add one image.
 
         Args:
             unit: f, (D, h, w).
-            maps: (K, h, w) in 0..1; the highest map above `hi` makes a cell sure object, none above `lo` sure background.
-            classes: the K classes that the picture contains, at least one.
+            maps: (K, h, w) in 0..1; the highest map above `hi` makes a cell confident object, none above `lo` confident background.
+            classes: the K classes that the image contains, at least one.
         """
         cells = unit.flatten(1).T.double()
         best, winner = maps.flatten(1).max(dim=0)
@@ -113,7 +113,7 @@ class ContextStatistics:
     def solve(self, shrinkage: float, least_others: int = 0) -> ContextDiscriminant:
         """v = S^-1 (mu - nu) and c = -v . (mu + nu) / 2, for L_k; half of that for O_k.
 
-        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its pictures. Of O_k they are the means of
+        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its images. Of O_k they are the means of
         all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which `shrinkage` is replaced
         by the same variance in all directions.
 
@@ -123,7 +123,7 @@ class ContextStatistics:
                 have in common is themselves. 0: never.
 
         Returns:
-            A class without cells on either side has no L, and O alone decides; without either its likeness is 1 / 2
+            A class without cells on either side has no L, and O alone decides; without either its similarity is 1 / 2
             everywhere, which changes no map.
         """
         num_classes, channels = self.sums.shape[1:]

@@ -5,7 +5,7 @@
     rounds = method.trace(classifier, image, classes)  # the same with every step on the way
 
 Against *under-activation*: GFM adds what the gradients of earlier stages still see of the body, PRM what looks like the sure
-object. Against *over-activation*: PRM takes away what looks like the sure background, and IBB reads the picture again with
+object. Against *over-activation*: PRM takes away what looks like the confident background, and IBB reads the image again with
 its background blurred, so that context which only co-occurs is gone. Where the classifier has been told its classes'
 context (models/context.py), cells that look like that lose what is left.
 """
@@ -23,22 +23,22 @@ from models.classifier import Classifier
 from models.context import context_stage
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
-LEAST_LIKENESS = 1e-4  # a smaller difference of cosines is rounding, which n would blow up
+LEAST_SIMILARITY = 1e-4  # a smaller difference of cosines is rounding, which n would blow up
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Every step for one picture; all maps (K, h, w) in 0..1.
+    """Every step for one image; all maps (K, h, w) in 0..1.
 
     Attributes:
-        cam: C, of the picture itself.
-        gfm: G of the picture itself; equals `cam` where GFM is off.
-        prm: A of the picture itself; equals `gfm` where PRM is off.
+        cam: C, of the image itself.
+        gfm: G of the image itself; equals `cam` where GFM is off.
+        prm: A of the image itself; equals `gfm` where PRM is off.
         ibb: after all rounds; equals `prm` where IBB is off.
         context: the result; equals `ibb` where the classifier knows no context.
-        rounds: A^s of each round, the first is that of the picture itself.
-        blurred: x_1 .. x_T, the (3, H, W) pictures that the rounds after the first have read.
-        logits: (C,) the classifier's, of the picture itself.
+        rounds: A^s of each round, the first is that of the image itself.
+        blurred: x_1 .. x_T, the (3, H, W) images that the rounds after the first have read.
+        logits: (C,) the classifier's, of the image itself.
     """
 
     cam: Tensor
@@ -52,20 +52,20 @@ class Trace:
 
 
 class IterativeBackgroundBlur:
-    """Maps of the classes that a picture is known to contain.
+    """Maps of the classes that an image is known to contain.
 
     Args:
-        scales, flip: what the picture itself is read at.
+        scales, flip: what the image itself is read at.
         gfm: fuse gradients of earlier stages.
         gfm_min_stride: the stages fused are the first of each stride from this on, but not the last stage.
-        prm: reactivate by likeness to prototypes.
+        prm: reactivate by similarity to prototypes.
         prm_strides: the stages whose maps are compared are the first of each of these strides.
-        prm_hi, prm_lo: sure object above `hi`, sure background below `lo`.
+        prm_hi, prm_lo: confident object above `hi`, confident background below `lo`.
         prm_rounds: how often the maps so far choose new prototypes.
         iterations: T, rounds with a blurred background; 0 is the plain pass.
         tau: the map value from which a pixel is kept fully sharp.
-        sigma: the blur's standard deviation, as a share of the picture's long side.
-        blur_scales: what the blurred pictures are read at; fewer than `scales`, since they only correct.
+        sigma: the blur's standard deviation, as a share of the image's long side.
+        blur_scales: what the blurred images are read at; fewer than `scales`, since they only correct.
         context: take the classes' context out, where the classifier knows it.
     """
 
@@ -100,7 +100,7 @@ class IterativeBackgroundBlur:
         self.context = context
 
     def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
-        """Maps A of one picture.
+        """Maps A of one image.
 
         Args:
             classifier: in evaluation mode.
@@ -127,7 +127,7 @@ class IterativeBackgroundBlur:
             rounds.append(self._reactivate(fusions[-1], again.features))
         result = rounds[0]
         if blurred:
-            # The rounds agree on what is object; likeness is judged on the sharp picture's features.
+            # The rounds agree on what is object; similarity is judged on the sharp image's features.
             result = self._reactivate(normalise_maps(torch.stack(rounds).mean(dim=0)), evidence.features)
         parted = part_from_context(classifier, image, result, classes) if self.context else result
         return Trace(cam, fused, rounds[0], result, parted, rounds, blurred, evidence.logits)
@@ -174,7 +174,7 @@ def part_from_context(classifier: Classifier, image: Tensor, maps: Tensor, class
 
 
 def context_features(classifier: Classifier, image: Tensor) -> Tensor:
-    """The unit features f, (D, h, w), that context is told by: of the picture itself, at one scale."""
+    """The unit features f, (D, h, w), that context is told by: of the image itself, at one scale."""
     stage = context_stage(classifier.backbone)
     return unit_features(gather_evidence(classifier, image, [], flip=False, feature_stages=[stage]).features)
 
@@ -207,7 +207,7 @@ def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
 def unit_features(features: Sequence[Tensor]) -> Tensor:
     """f: stage maps [(D_l, h, w)], each of unit length per cell, side by side and together of unit length.
 
-    They are not centred over the picture: what all its cells share takes no side between object and background, and a
+    They are not centred over the image: what all its cells share takes no side between object and background, and a
     mean that the object itself dominates would.
     """
     return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
@@ -234,9 +234,9 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     cells = unit.flatten(1)
     objects = normalize(weights.flatten(1) @ cells.T, dim=1)
     ground = normalize(background.flatten().float() @ cells.T, dim=0)
-    likeness = (objects - ground) @ cells
+    similarity = (objects - ground) @ cells
     found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
-    return normalise_maps((likeness.relu() * (found & (likeness > LEAST_LIKENESS))).unflatten(1, maps.shape[1:]))
+    return normalise_maps((similarity.relu() * (found & (similarity > LEAST_SIMILARITY))).unflatten(1, maps.shape[1:]))
 
 
 def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:
@@ -254,7 +254,7 @@ def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Te
 
 
 def gaussian_blur(image: Tensor, sigma: float) -> Tensor:
-    """A (C, H, W) picture blurred by a Gaussian of `sigma` pixels cut off at 3 sigma; edges are repeated outwards."""
+    """A (C, H, W) image blurred by a Gaussian of `sigma` pixels cut off at 3 sigma; edges are repeated outwards."""
     radius = max(1, round(3 * sigma))
     offsets = torch.arange(-radius, radius + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offsets / sigma) ** 2)

@@ -12,7 +12,7 @@ SURENESS = 0.7  # of a hard label that goes into a refinement, the rest shared b
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (K, h, w) at picture size (K, H, W), bilinear; the one way that maps go to pixels."""
+    """Maps (K, h, w) at image size (K, H, W), bilinear; the one way that maps go to pixels."""
     if not len(maps):
         return maps.new_zeros((0, *size))
     return interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
@@ -28,10 +28,10 @@ def pseudo_mask(
     ignore_band: float = 0.0,
     refiner: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The mask of one picture.
+    """The mask of one image.
 
     Args:
-        maps: (K, H, W) in 0..1 at picture size.
+        maps: (K, H, W) in 0..1 at image size.
         classes: (K,) class indices, 0 is the first foreground class.
         background: the background's score is `threshold` everywhere, or (1 - max_k A_k) ^ `power`.
         ignore_band: pixels where the background's score and the highest map differ by less are 255; 0 marks none.
@@ -67,10 +67,10 @@ def confident_labels(
     """What a seed is sure of, for the affinity network to learn from (IRN, section 4.2).
 
     The seed is cut twice, with a high background score and with a low one, and both masks are refined: what is object even
-    in the first is sure object, what is background even in the second is sure background.
+    in the first is confident object, what is background even in the second is confident background.
 
     Args:
-        maps: (K, H, W) in 0..1 at picture size.
+        maps: (K, H, W) in 0..1 at image size.
         classes: (K,) class indices.
         fg_threshold, bg_threshold: the background's score in the first and in the second cut.
         refiner: turns probabilities (2, K + 1, H, W) of both cuts into refined ones.

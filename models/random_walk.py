@@ -22,17 +22,17 @@ TRUNCATION = (
     1e-6  # of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value
 )
 
-CHUNK = 2**22  # likenesses of features held at a time
+CHUNK = 2**22  # similarityes of features held at a time
 
 
 def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10.0, exp_times: int = 8) -> Tensor:
     """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries hold up.
 
     T is affinity^beta with each column divided by its sum; the affinity of a pair is 1 - the highest boundary between the
-    two, 1 of a cell with itself, and 0 where the path leaves the picture.
+    two, 1 of a cell with itself, and 0 where the path leaves the image.
 
     Args:
-        cams: (K, h, w) float maps, or (B, K, h, w) of B pictures of one size; K may be 0.
+        cams: (K, h, w) float maps, or (B, K, h, w) of B images of one size; K may be 0.
         edge: (h, w) boundary probability in 0..1, or (B, h, w).
         radius: of the pairs, open; 1 has none, and nothing walks.
         beta: exponent of the affinity, the higher the fewer ways.
@@ -49,7 +49,7 @@ def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10
 
 
 def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 4, keep: float = 0.8) -> Tensor:
-    """A walk that needs no training: over the likeness of a classifier's own features.
+    """A walk that needs no training: over the similarity of a classifier's own features.
 
     x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between all cells.
 
@@ -69,9 +69,9 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
     for _ in range(steps):
         parts = []
         for first in range(0, cells, rows):
-            likeness = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
-            total = likeness.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
-            parts.append((walked @ likeness.T) / total)
+            similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
+            total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
+            parts.append((walked @ similarity.T) / total)
         walked = keep * torch.cat(parts, dim=1) + (1 - keep) * start
     return walked.view(maps.shape)
 
@@ -98,7 +98,7 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     """Flat maps (B, K, h * w) of (B, K, h, w) after `steps` steps over boundaries (B, h, w)."""
     batch, count, height, width = cams.shape
     cells, reach = height * width, radius - 1
-    # Maps lie flat, so that a shift in y and x is one offset; where that wraps around the picture, the weight is 0.
+    # Maps lie flat, so that a shift in y and x is one offset; where that wraps around the image, the weight is 0.
     offsets = [dy * width + dx for dy, dx in pair_offsets(radius)]
     margin = reach * width + reach
     start = (cams * (1 - edge).unsqueeze(1)).flatten(2)

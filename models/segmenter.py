@@ -68,7 +68,7 @@ class Segmenter(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised pictures -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
+        """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
 
         s is the stride of the stage, 16, or the least of the decoder's.
         """
@@ -145,7 +145,7 @@ def class_probabilities(
 def batch_probabilities(
     segmenter: Segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
-    """`class_probabilities` of pictures of one size: (B, 3, H, W) normalised -> (B, num_classes, *size) float32."""
+    """`class_probabilities` of images of one size: (B, 3, H, W) normalised -> (B, num_classes, *size) float32."""
     cells = [-(-side // LOGIT_STRIDE) for side in size]
     count = len(images)
     total = images.new_zeros((count, segmenter.num_classes, *cells), dtype=torch.float32)

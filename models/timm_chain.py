@@ -36,7 +36,7 @@ class TimmBackbone(Backbone):
         self.std = tuple(description.get("std", IMAGENET_STD))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised picture -> the last stage F_L."""
+        """(B, 3, H, W) normalised image -> the last stage F_L."""
         return self.net(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:

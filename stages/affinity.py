@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
-from data.dataset import Index, TrainingPictures, TrainingSampler
+from data.dataset import Index, TrainingImages, TrainingSampler
 from data.images import read_image
 from data.index import class_palette
 from data.transforms import RandomCrop
@@ -30,8 +30,8 @@ from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT, last_seeds
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
-from stages.seeds import prepare, whole_pictures
-from stages.space import require_network_space, require_picture_space
+from stages.seeds import prepare, whole_images
+from stages.space import require_image_space, require_network_space
 from utils.config import Config, PseudoConfig
 from utils.distributed import gather, is_main, total
 from utils.engine import Compute, Schedule, choose_compute, train_network
@@ -39,7 +39,7 @@ from utils.reading import read_once
 from utils.run import Run
 
 TEN_ITERATIONS = PseudoConfig(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
-MOST_SHIFT_PICTURES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
+MOST_SHIFT_IMAGES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
 
 
 def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
         network,
         network.displacement_branch,
         partial(pair_losses, radius=settings.radius),
-        TrainingPictures(index, crop, run.path(CONFIDENT)),
+        TrainingImages(index, crop, run.path(CONFIDENT)),
         crop.unpack,
         TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule,
@@ -96,7 +96,7 @@ def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
             settings.max_side,
             settings.crop_size,
         )
-    return {"pictures": len(index), **sure, **figures}
+    return {"images": len(index), **sure, **figures}
 
 
 def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[str, Tensor]:
@@ -115,7 +115,7 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     missing = without_file(index, folder, ".png")
     labels = _ConfidentLabels(index, run.path(last_seeds(cfg)), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
-    require_picture_space(folder, index, missing, masks=1)
+    require_image_space(folder, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
         write_mask(folder / f"{name}.png", mask.numpy(), palette)
@@ -162,10 +162,10 @@ class _ConfidentLabels(Dataset):
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:
-    """Take the mean displacement over the training pictures off, as published."""
-    positions = np.unique(np.linspace(0, len(index) - 1, min(len(index), MOST_SHIFT_PICTURES)).round().astype(int))
+    """Take the mean displacement over the training images off, as published."""
+    positions = np.unique(np.linspace(0, len(index) - 1, min(len(index), MOST_SHIFT_IMAGES)).round().astype(int))
     means = {}
-    for item in whole_pictures(index, positions.tolist(), cfg.workers, "mean displacement"):
+    for item in whole_images(index, positions.tolist(), cfg.workers, "mean displacement"):
         with compute.autocast():
             image = prepare(item["image"], network, compute, cfg.affinity.max_side)
             field = displacement(network, image, cfg.affinity.crop_size)

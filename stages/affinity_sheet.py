@@ -1,4 +1,4 @@
-"""A sheet of what the affinity network has learned: picture, confident labels, boundary, and instances where it has them."""
+"""A sheet of what the affinity network has learned: image, confident labels, boundary, and instances where it has them."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from utils.engine import Compute
 from utils.files import atomic_path
 from utils.visualize import Tile, bright_palette, contact_sheet, heatmap, overlay
 
-EXAMPLES = 8  # pictures, spread evenly over the list
+EXAMPLES = 8  # images, spread evenly over the list
 FULL_LENGTH = 20.0  # cells of displacement that are drawn in full colour
 
 
@@ -30,7 +30,7 @@ def draw_affinity(
         network: in evaluation mode.
         index: the seed list.
         labels: the folder of confident labels `ID.png`.
-        max_side, least_side: what pictures are made this small, and padded to this, as for the walk.
+        max_side, least_side: what images are made this small, and padded to this, as for the walk.
     """
     places = np.unique(np.linspace(0, len(index) - 1, min(len(index), EXAMPLES)).round().astype(int))
     rows = []
@@ -46,7 +46,7 @@ def draw_affinity(
             Tile(heatmap(image, maps.edge.numpy()), "boundary"),
         ]
         if maps.displacement is not None:
-            row.append(Tile(direction_picture(maps.displacement), "displacement by direction"))
+            row.append(Tile(direction_image(maps.displacement), "displacement by direction"))
             row.append(Tile(overlay(image, instance_mask(maps.displacement, confident), bright_palette()), "instances"))
         rows.append(row)
     with atomic_path(path) as temporary:
@@ -56,7 +56,7 @@ def draw_affinity(
 def read_affinity(
     network: AffinityNet, image: np.ndarray, compute: Compute, max_side: int, least_side: int
 ) -> AffinityMaps:
-    """Boundary (H4, W4) in 0..1 and displacement (2, H4, W4) or None of one (H, W, 3) uint8 picture, on the CPU."""
+    """Boundary (H4, W4) in 0..1 and displacement (2, H4, W4) or None of one (H, W, 3) uint8 image, on the CPU."""
     pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, max_side)
     with compute.autocast():
         edge = boundary(network, pixels, least_side=least_side)
@@ -64,7 +64,7 @@ def read_affinity(
     return AffinityMaps(edge.float().cpu(), None if way is None else way.float().cpu())
 
 
-def direction_picture(way: Tensor) -> np.ndarray:
+def direction_image(way: Tensor) -> np.ndarray:
     """A displacement (2, h, w) as colours: hue its direction, strength its length; (h, w, 3) uint8 RGB."""
     angle = torch.rad2deg(torch.atan2(way[0], way[1])) % 360
     length = (way.square().sum(dim=0).sqrt() / FULL_LENGTH).clamp(0, 1)

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.dataset import Index, TrainingPictures, TrainingSampler
+from data.dataset import Index, TrainingImages, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
@@ -54,7 +54,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         classifier,
         classifier.classifier,
         classification_losses,
-        TrainingPictures(index, crop),
+        TrainingImages(index, crop),
         crop.unpack,
         sampler,
         schedule,
@@ -64,21 +64,21 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     )
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, index.class_names, cfg, figures)
-    return {"pictures": len(index), **figures}
+    return {"images": len(index), **figures}
 
 
 def classification_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Multi-label soft margin loss on the picture's logits, the mean over classes and pictures; of several processes a part of it."""
+    """Multi-label soft margin loss on the image's logits, the mean over classes and images; of several processes a part of it."""
     labels = batch["labels"]
-    pictures = labels.new_full((), len(labels))
-    own_share = pictures / total(pictures)
+    images = labels.new_full((), len(labels))
+    own_share = images / total(images)
     return {"classification": own_share * nn.functional.multilabel_soft_margin_loss(network(batch["image"]), labels)}
 
 
 def check_labels(index: Index, list_name: str) -> None:
-    """A list to train on must have at least one picture of some class."""
+    """A list to train on must have at least one image of some class."""
     if not any(record.labels for record in index.records):
         raise UserError(
-            f"no picture of list '{list_name}' has a label; image-level labels are what training learns from: "
+            f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
         )

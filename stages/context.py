@@ -16,7 +16,7 @@ from models.ibb import context_features, part_from_context
 from stages.files import CLASSIFIER, CONTEXT, PARTED, SEEDS
 from stages.lists import list_complete, seed_index
 from stages.networks import load_classifier, save_network
-from stages.seeds import change_seeds, prepare, to_seed, whole_pictures
+from stages.seeds import change_seeds, prepare, to_seed, whole_images
 from stages.space import require_network_space
 from utils.config import Config
 from utils.distributed import total
@@ -37,7 +37,7 @@ def learn_context(cfg: Config, run: Run) -> dict[str, Any]:
     classifier.context = find_discriminant(cfg, classifier, index, run.path(SEEDS))
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
-    return {"pictures": len(index), "classes": classifier.context.known_classes}
+    return {"images": len(index), "classes": classifier.context.known_classes}
 
 
 def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
@@ -47,7 +47,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
     statistics = ContextStatistics(
         classifier.num_classes, classifier.backbone.channels[context_stage(classifier.backbone)]
     )
-    for item in whole_pictures(index, range(len(index)), cfg.workers, "context"):
+    for item in whole_images(index, range(len(index)), cfg.workers, "context"):
         seed = read_seed(seeds / f"{item['name']}.npz")
         if not len(seed.classes):
             continue
@@ -87,9 +87,9 @@ def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
         "part",
         part,
     )
-    return {"pictures": len(index), "written": written}
+    return {"images": len(index), "written": written}
 
 
 def parted_complete(cfg: Config, run: Run) -> bool:
-    """Whether every picture of the list has its file."""
+    """Whether every image of the list has its file."""
     return list_complete(cfg, run.path(PARTED), ".npz")

@@ -5,7 +5,7 @@ from utils.config import Config
 # Networks.
 CLASSIFIER, CONTEXT, IBB = "classifier.pth", "context.pth", "ibb.pth"
 AFFINITY, SEGMENTER = "affinity.pth", "segmenter.pth"
-# Folders with a file a picture of the seed list.
+# Folders with a file an image of the seed list.
 SEEDS, PARTED, IBB_MASKS, FUSED = "seeds", "parted", "ibb_masks", "fused"
 CONFIDENT, WALKED, PSEUDO = "confident", "walked", "pseudo"
 AFFINITY_SHEET = "affinity.jpg"
@@ -13,7 +13,7 @@ AFFINITY_SHEET = "affinity.jpg"
 LADDER, FUSED_LADDER, WALKED_LADDER = "ladder", "ladder_fused", "ladder_walked"
 PSEUDO_LADDER, PREDICTIONS = "ladder_pseudo", "predictions"
 # The report: figures, what the page needs beside them, table, examples, and the page.
-REPORT, REPORT_PICTURES = "report.json", "report_pictures.json"
+REPORT, REPORT_IMAGES = "report.json", "report_images.json"
 REPORT_TABLE, REPORT_SHEET, REPORT_PAGE = "report.txt", "report.jpg", "report.html"
 
 

@@ -24,7 +24,7 @@ from utils.run import Run
 
 
 def no_blur_training(cfg: Config) -> str | None:
-    """Why no network is trained on blurred pictures, or None if one is."""
+    """Why no network is trained on blurred images, or None if one is."""
     if not cfg.ibb.enabled:
         return "ibb.enabled is false"
     return None if cfg.ibb.epochs else "ibb.epochs is 0"
@@ -50,16 +50,16 @@ def fuse_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `fused/ID.npz`, the seeds with what the network says, for the seed list; files that are there are kept."""
     index = seed_index(cfg)
     written = fuse_seeds(cfg, run, index, run.path(parted_seeds(cfg)), run.fresh_folder(FUSED))
-    return {"pictures": len(index), "written": written}
+    return {"images": len(index), "written": written}
 
 
 def fused_complete(cfg: Config, run: Run) -> bool:
-    """Whether every picture of the list has its file."""
+    """Whether every image of the list has its file."""
     return list_complete(cfg, run.path(FUSED), ".npz")
 
 
 def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
-    """Fuse the seeds of `source` with what the network of stage `ibb` says of their pictures, into `target`.
+    """Fuse the seeds of `source` with what the network of stage `ibb` says of their images, into `target`.
 
     Returns:
         How many were written; those that are there already are not.

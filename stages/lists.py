@@ -16,24 +16,24 @@ def seed_list(cfg: Config) -> str:
 
 
 def seed_index(cfg: Config) -> Index:
-    """The pictures that get seeds and pseudo masks; no masks among them."""
+    """The images that get seeds and pseudo masks; no masks among them."""
     return open_index(cfg.data, seed_list(cfg))
 
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
-    """Positions of the pictures that have no whole file ID`suffix` in the folder; the same in all processes."""
+    """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes."""
     return from_main(
         lambda: [n for n, record in enumerate(index.records) if not is_whole(folder / f"{record.name}{suffix}")]
     )
 
 
 def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
-    """Whether every picture of the seed list has a whole file ID`suffix` in the folder."""
+    """Whether every image of the seed list has a whole file ID`suffix` in the folder."""
     return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
 
 
 def list_fingerprint(cfg: Config, list_name: str) -> str:
-    """Changes with the list's pictures or labels."""
+    """Changes with the list's images or labels."""
     return open_index(cfg.data, list_name).fingerprint()
 
 

@@ -15,7 +15,7 @@ from models.pseudo import pseudo_mask, upsample
 from stages.files import PSEUDO, walked_seeds
 from stages.lists import list_complete, other_masks, seed_index, without_file
 from stages.refinement import refiner
-from stages.space import require_picture_space
+from stages.space import require_image_space
 from utils.config import Config, PseudoConfig
 from utils.distributed import total
 from utils.reading import read_once
@@ -26,7 +26,7 @@ def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     source = run.path(walked_seeds(cfg))
-    return {"pictures": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
+    return {"images": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
 
 
 def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     """
     missing = without_file(index, target, ".png")
     palette = class_palette(cfg.data, index.class_names)
-    require_picture_space(target, index, missing, masks=1)
+    require_image_space(target, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, target))
     for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
         write_mask(target / f"{name}.png", mask.numpy(), palette)
@@ -48,7 +48,7 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
 
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
-    """Whether every picture of the list has its mask."""
+    """Whether every image of the list has its mask."""
     return list_complete(cfg, run.path(PSEUDO), ".png")
 
 

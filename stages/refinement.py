@@ -1,6 +1,6 @@
-"""The refinements of probabilities by a picture's colours, by the names that settings have for them.
+"""The refinements of probabilities by an image's colours, by the names that settings have for them.
 
-Another one: a function of a picture and probabilities in a file under models/, and a line in `REFINEMENTS`.
+Another one: a function of an image and probabilities in a file under models/, and a line in `REFINEMENTS`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from models.dense_crf import dense_crf
 from models.par import par
 from utils.config import PseudoConfig
 
-# Name -> (3, H, W) uint8 picture, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
+# Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
 REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoConfig], Tensor]] = {
     "par": lambda image, probabilities, settings: par(image, probabilities, settings.par_iterations),
     "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
@@ -21,7 +21,7 @@ REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoConfig], Tensor]] = {
 
 
 def refiner(kind: str, settings: PseudoConfig, image: np.ndarray) -> Callable[[Tensor], Tensor] | None:
-    """The refinement of that name for one (H, W, 3) uint8 picture, or None where `kind` is none."""
+    """The refinement of that name for one (H, W, 3) uint8 image, or None where `kind` is none."""
     if kind == "none":
         return None
     pixels = torch.from_numpy(image).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Stage `seeds`: the method's maps for every picture of the seed list, as files."""
+"""Stage `seeds`: the method's maps for every image of the seed list, as files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from data.artifacts import Seed, read_seed, seed_size, write_seed
-from data.dataset import Index, WholePictures
+from data.dataset import Index, WholeImages
 from data.transforms import normalise
 from models.ibb import IterativeBackgroundBlur
 from stages.files import CLASSIFIER, SEEDS
 from stages.lists import list_complete, seed_index, without_file
 from stages.networks import Network, load_classifier
-from stages.space import require_picture_space
+from stages.space import require_image_space
 from utils.config import Config
 from utils.engine import Compute, choose_compute
 from utils.reading import read_once
@@ -34,18 +34,18 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     method = build_method(cfg)
     folder = run.fresh_folder(SEEDS)
     missing = without_file(index, folder, ".npz")
-    require_picture_space(folder, index, missing, seeds=1)
-    for item in whole_pictures(index, missing, cfg.workers, "seeds"):
+    require_image_space(folder, index, missing, seeds=1)
+    for item in whole_images(index, missing, cfg.workers, "seeds"):
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
             maps = method(classifier, image, classes)
         write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
-    return {"pictures": len(index), "written": len(missing)}
+    return {"images": len(index), "written": len(missing)}
 
 
 def seeds_complete(cfg: Config, run: Run) -> bool:
-    """Whether every picture of the list has its file."""
+    """Whether every image of the list has its file."""
     return list_complete(cfg, run.path(SEEDS), ".npz")
 
 
@@ -63,15 +63,15 @@ def change_seeds(
     """Write `change(seed, image)` of every seed of `source` into `target`.
 
     Args:
-        network: whose pictures these are, normalised and at most `max_side` long.
+        network: whose images these are, normalised and at most `max_side` long.
         title: of the progress bar.
 
     Returns:
         How many were written; those that are there already are not.
     """
     missing = without_file(index, target, ".npz")
-    require_picture_space(target, index, missing, seeds=1)
-    for item in whole_pictures(index, missing, cfg.workers, title):
+    require_image_space(target, index, missing, seeds=1)
+    for item in whole_images(index, missing, cfg.workers, title):
         name = f"{item['name']}.npz"
         image = prepare(item["image"], network, compute, max_side)
         write_seed(target / name, change(read_seed(source / name), image))
@@ -106,9 +106,9 @@ def build_method(cfg: Config, kind: type[IterativeBackgroundBlur] = IterativeBac
     )
 
 
-def whole_pictures(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
-    """Items of `WholePictures` at those positions, each in one process (`utils.reading.read_once`)."""
-    return read_once(WholePictures(index), positions, workers, title, pin_memory=torch.cuda.is_available())
+def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
+    """Items of `WholeImages` at those positions, each in one process (`utils.reading.read_once`)."""
+    return read_once(WholeImages(index), positions, workers, title, pin_memory=torch.cuda.is_available())
 
 
 def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) -> Tensor:
@@ -123,7 +123,7 @@ def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) ->
 
 
 def to_seed(maps: Tensor, classes: Sequence[int] | np.ndarray, size: Sequence[int]) -> Seed:
-    """Maps (K, h, w) of a picture of `size` (H, W) as what a seed file holds."""
+    """Maps (K, h, w) of an image of `size` (H, W) as what a seed file holds."""
     height, width = size
     target = seed_size(height, width)
     resized = (

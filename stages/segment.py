@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.dataset import TrainingPictures, TrainingSampler
+from data.dataset import TrainingImages, TrainingSampler
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, segmentation_loss
@@ -40,14 +40,14 @@ def train_on_masks(
 
     Args:
         stage: whose progress it is.
-        masks: the folder of the run with a mask for each picture of the seed list; made by a stage, never the truth.
+        masks: the folder of the run with a mask for each image of the seed list; made by a stage, never the truth.
         checkpoint: the file of the run to write.
         epochs: in place of the section's.
         blur: of the crops' background.
         start: the network to begin with; a new one, as the section says, without it.
 
     Returns:
-        The number of pictures, and the last epoch's losses.
+        The number of images, and the last epoch's losses.
     """
     index = seed_index(cfg)
     settings = cfg.segment
@@ -88,7 +88,7 @@ def train_on_masks(
         segmenter,
         segmenter.head,
         mask_losses,
-        TrainingPictures(index, crop, run.path(masks)),
+        TrainingImages(index, crop, run.path(masks)),
         crop.unpack,
         TrainingSampler(len(index), settings.batch_size, cfg.seed),
         schedule,
@@ -98,7 +98,7 @@ def train_on_masks(
     )
     run.replace_output()
     save_network(run.path(checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
-    return {"pictures": len(index), **figures}
+    return {"images": len(index), **figures}
 
 
 def mask_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -13,10 +13,10 @@ from torch import nn
 
 from data.artifacts import SEED_STRIDE
 from data.dataset import Index
-from data.images import DAMAGED_PICTURE
+from data.images import DAMAGED_IMAGE
 from utils.files import require_space
 
-SAMPLE = 20  # pictures whose size is looked at, spread evenly
+SAMPLE = 20  # images whose size is looked at, spread evenly
 USUAL_PIXELS = 500 * 375  # where none can be opened
 MASK_BYTES = 1 / 30  # a pixel
 BLOCK = 4096  # the least that a file takes
@@ -24,10 +24,10 @@ BLOCK = 4096  # the least that a file takes
 COPIES = 2 * 2 + 2
 
 
-def require_picture_space(
+def require_image_space(
     folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
 ) -> None:
-    """Check that `folder` takes so many seed files and masks for each of these pictures.
+    """Check that `folder` takes so many seed files and masks for each of these images.
 
     Raises:
         UserError: the disk has less room.
@@ -36,7 +36,7 @@ def require_picture_space(
     maps = sum(len(index.records[position].labels) for position in positions)
     cells = maps * pixels / SEED_STRIDE**2
     needed = seeds * (cells + BLOCK * len(positions)) + masks * (pixels * MASK_BYTES + BLOCK) * len(positions)
-    require_space(folder, needed, f"{purpose or folder.name} of {len(positions):,} pictures")
+    require_space(folder, needed, f"{purpose or folder.name} of {len(positions):,} images")
 
 
 def require_network_space(folder: Path, network: nn.Module) -> None:
@@ -51,6 +51,6 @@ def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
         try:
             with Image.open(index.records[positions[place]].image) as image:
                 sizes.append(image.width * image.height)
-        except DAMAGED_PICTURE:  # whoever needs the picture will say so
+        except DAMAGED_IMAGE:  # whoever needs the image will say so
             continue
     return float(np.mean(sizes)) if sizes else USUAL_PIXELS

@@ -25,7 +25,7 @@ from utils.config import AffinityConfig, Config
 from utils.engine import Compute, choose_compute
 from utils.run import Run
 
-Walk = Callable[[Tensor, Tensor], Tensor]  # (3, H, W) picture, (K, ceil(H / 4), ceil(W / 4)) maps -> such maps
+Walk = Callable[[Tensor, Tensor], Tensor]  # (3, H, W) image, (K, ceil(H / 4), ceil(W / 4)) maps -> such maps
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,11 @@ def walk_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `walked/ID.npz`, files like seeds, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     written = walk_seeds(cfg, run, index, run.path(last_seeds(cfg)), run.fresh_folder(WALKED))
-    return {"pictures": len(index), "written": written}
+    return {"images": len(index), "written": written}
 
 
 def walk_complete(cfg: Config, run: Run) -> bool:
-    """Whether every picture of the list has its file."""
+    """Whether every image of the list has its file."""
     return list_complete(cfg, run.path(WALKED), ".npz")
 
 
@@ -103,20 +103,20 @@ def walk_over_boundaries(network: AffinityNet, image: Tensor, maps: Tensor, sett
 def walk_over_features(
     network: Classifier, image: Tensor, maps: Tensor, settings: AffinityConfig, scales: tuple[float, ...], flip: bool
 ) -> Tensor:
-    """The walk over likeness of features; each map divided by its maximum."""
+    """The walk over similarity of features; each map divided by its maximum."""
     return walk_along(walk_features(network, image, settings, scales, flip), maps, settings)
 
 
 def walk_features(
     network: Classifier, image: Tensor, settings: AffinityConfig, scales: tuple[float, ...], flip: bool
 ) -> Tensor:
-    """(D, h, w) unit features whose likeness says where to walk, on the grid of `models.cam.map_size`."""
+    """(D, h, w) unit features whose similarity says where to walk, on the grid of `models.cam.map_size`."""
     stages = stages_of_strides(network.backbone.strides, settings.feature_strides, "affinity.feature_strides")
     return unit_features(gather_evidence(network, image, [], scales=scales, flip=flip, feature_stages=stages).features)
 
 
 def walk_along(unit: Tensor, maps: Tensor, settings: AffinityConfig) -> Tensor:
-    """Maps (K, *, *) after the walk over the likeness of these features, each divided by its maximum."""
+    """Maps (K, *, *) after the walk over the similarity of these features, each divided by its maximum."""
     start = interpolate(maps[None].float(), unit.shape[1:], mode="area")[0]
     walked = feature_walk(
         start, unit, power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep

@@ -55,16 +55,16 @@ def visit(driver, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = Fals
 
 
 def problems(driver, folder: Path) -> list[str]:
-    """What is wrong with the page as it stands: console messages, pictures that do not show, links that lead nowhere, letters cut off."""
+    """What is wrong with the page as it stands: console messages, images that do not show, links that lead nowhere, letters cut off."""
     found = [f"console: {entry['message']}" for entry in driver.get_log("browser") if entry["level"] != "INFO"]
     broken = driver.execute_async_script(
         """const done = arguments[arguments.length - 1];
-        const pictures = [...document.images];
-        pictures.forEach((picture) => { picture.loading = "eager"; });
-        Promise.all(pictures.map((picture) => picture.decode().then(() => "", () => picture.alt || "without a name")))
+        const images = [...document.images];
+        images.forEach((image) => { image.loading = "eager"; });
+        Promise.all(images.map((image) => image.decode().then(() => "", () => image.alt || "without a name")))
           .then((names) => done(names.filter(Boolean)));"""
     )
-    found += [f"picture: {name}" for name in broken]
+    found += [f"image: {name}" for name in broken]
     links = driver.execute_script(
         "return [...document.querySelectorAll('a[href]')].map((link) => link.getAttribute('href'))"
     )

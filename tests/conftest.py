@@ -85,12 +85,12 @@ def voc_maker(parent: Path) -> Callable[..., Path]:
         labels: str = "csv",
         folder: str = "voc",
     ) -> Path:
-        """Pictures `p0`, `p1`, ...; those whose number leaves 2 when divided by 3 are list `val`, the others `train`.
+        """Images `p0`, `p1`, ...; those whose number leaves 2 when divided by 3 are list `val`, the others `train`.
 
-        Picture i shows class i % C, and an odd one also class (i + 1) % C, as rectangles with a rim of 255 in the mask.
+        Image i shows class i % C, and an odd one also class (i + 1) % C, as rectangles with a rim of 255 in the mask.
 
         Args:
-            size: (H, W), at least 20 by 20; every second picture is lying on its side.
+            size: (H, W), at least 20 by 20; every second image is lying on its side.
             labels: how the image-level labels are kept: `csv`, `xml`, `npy` or `none`.
         """
         root = parent / folder
@@ -163,11 +163,11 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
+def images(tmp_path) -> Path:
     """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
     from tests.inference.stub import save
 
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     save(folder / "a.jpg", (40, 60))
     save(folder / "b/c.png", (48, 32), mode="L")
     save(folder / "rotated.jpg", (40, 60), orientation=6)

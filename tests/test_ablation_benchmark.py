@@ -7,7 +7,7 @@ from benchmarks.ablation import READ, chosen_rows, every_row, read_rows
 from models.context import ContextDiscriminant
 from stages.seeds import build_method
 from stages.walk import walk_along, walk_features
-from tests.models.tiny import picture, tiny_classifier
+from tests.models.tiny import make_image, tiny_classifier
 from utils.config_file import load_config
 
 SETTINGS = ["cam.scales=[1.0]", "gfm.min_stride=8", "affinity.feature_strides=[8]", "affinity.feature_power=2"]
@@ -46,7 +46,7 @@ def test_what_a_run_does_not_have_has_no_row(rows):
 
 
 def test_each_row_is_what_the_method_with_these_modules_says():
-    cfg, classifier, image = settings(), tiny_classifier(), picture()
+    cfg, classifier, image = settings(), tiny_classifier(), make_image()
     random = torch.Generator().manual_seed(0)
     classifier.context = ContextDiscriminant(4, 8)
     classifier.context.weight.data.normal_(generator=random)

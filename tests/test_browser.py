@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inference.bulk import predict_pictures
-from measuring.report_page import write_report_page
+from evaluation.report_page import write_report_page
+from inference.bulk import predict_images
 from stages.files import REPORT_PAGE
 from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
 from tests.conftest import voc_maker
+from tests.evaluation.evaluated import measured_run
 from tests.inference.stub import Stub, save
-from tests.measuring.measured import measured_run
 from train import STAGES
-from utils.page import Gallery, Item, Layer, Section, mask_layer, picture_uri, write_page
+from utils.page import Gallery, Item, Layer, Section, image_uri, mask_layer, write_page
 from utils.visualize import bright_palette
 
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li"
@@ -37,8 +37,8 @@ def report(browser, tmp_path_factory) -> Path:
 def gallery(browser, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("gallery")
     for number in range(7):
-        save(folder / "in" / f"picture {number} <b>.png", (60, 80), number % 3)
-    predict_pictures(folder / "in", folder / "out", Stub())
+        save(folder / "in" / f"image {number} <b>.png", (60, 80), number % 3)
+    predict_images(folder / "in", folder / "out", Stub())
     return folder / "out" / "index.html"
 
 
@@ -81,7 +81,7 @@ def test_nothing_is_broken_and_nothing_overlaps(browser, page, size, dark, reque
 def test_class_filter_order_and_layers(browser, report):
     visit(browser, report)
     assert len(texts(browser, "#grid .card")) == 10
-    assert texts(browser, "#count") == ["10 pictures"]
+    assert texts(browser, "#count") == ["10 images"]
     scores = [float(text.split()[1]) for text in texts(browser, "#grid .score")]
     assert scores == sorted(scores)
     choose(browser, "order", "highest IoU first")
@@ -89,7 +89,7 @@ def test_class_filter_order_and_layers(browser, report):
     choose(browser, "class", "cat")
     count = len(texts(browser, "#grid .card"))
     assert 0 < count < 10
-    assert texts(browser, "#count") == [f"{count} of 10 pictures"]
+    assert texts(browser, "#count") == [f"{count} of 10 images"]
     assert all(text.startswith("IoU of cat") for text in texts(browser, "#grid .score"))
     choose(browser, "layer", "blur, round 2")
     assert texts(browser, "#grid .score")[0].endswith("(prediction)")  # what has no figure shows the last that has one
@@ -111,7 +111,7 @@ def test_worst_and_best_stand_above(browser, report):
     assert worst[-1] <= best[-1]
 
 
-def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
+def test_an_image_is_seen_at_every_step_by_keyboard(browser, report):
     visit(browser, report)
     browser.execute_script("document.querySelector('#grid button').focus()")
     press(browser, "ENTER")
@@ -120,7 +120,7 @@ def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
         "return [...document.querySelectorAll('dialog figcaption')].map((caption) => caption.firstChild.textContent.split(',')[0])"
     )
     assert captions == [
-        "picture",
+        "image",
         "truth",
         "CAM map",
         "CAM",
@@ -128,7 +128,7 @@ def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
         "blur",
         "seed map",
         "seed",
-        "seed after training on blurred pictures",
+        "seed after training on blurred images",
         "pseudo mask",
         "prediction",
         "errors",
@@ -149,7 +149,7 @@ def test_a_picture_is_seen_at_every_step_by_keyboard(browser, report):
     assert not browser.find_element("id", "viewer").is_displayed()
 
 
-def test_the_slider_changes_what_lies_over_the_picture(browser, gallery):
+def test_the_slider_changes_what_lies_over_the_image(browser, gallery):
     visit(browser, gallery)
     opacity = "return Number(getComputedStyle(document.querySelector('#grid img.over')).opacity)"
     before = browser.execute_script(opacity)
@@ -193,8 +193,8 @@ def test_names_on_a_mask_do_not_cover_each_other(browser, tmp_path):
     mask = 1 + sum(((rows - 150) ** 2 + (columns - 200) ** 2 < radius**2).astype(np.uint8) for radius in (30, 60))
     names = ["dining table", "potted plant", "person"]
     layer = mask_layer("mask", mask, bright_palette(), names)
-    item = Item("a", picture_uri(np.zeros((300, 400, 3), np.uint8)), mask.shape, layers=[layer])
-    write_page(tmp_path / "page.html", "names", [], [Section("Pictures", [Gallery([item], "mask")])])
+    item = Item("a", image_uri(np.zeros((300, 400, 3), np.uint8)), mask.shape, layers=[layer])
+    write_page(tmp_path / "page.html", "names", [], [Section("Images", [Gallery([item], "mask")])])
     for size in (DESKTOP, PHONE):
         visit(browser, tmp_path / "page.html", size)
         browser.execute_script("document.querySelector('.card > button').click()")
@@ -202,10 +202,10 @@ def test_names_on_a_mask_do_not_cover_each_other(browser, tmp_path):
         assert overlaps(browser, ".place") == []
 
 
-def test_more_pictures_are_shown_on_demand(browser, tmp_path):
-    uri = picture_uri(np.zeros((10, 10, 3), np.uint8))
+def test_more_images_are_shown_on_demand(browser, tmp_path):
+    uri = image_uri(np.zeros((10, 10, 3), np.uint8))
     items = [Item(f"p{number:03}", uri, (10, 10)) for number in range(100)]
-    write_page(tmp_path / "page.html", "many", [], [Section("Pictures", [Gallery(items)])])
+    write_page(tmp_path / "page.html", "many", [], [Section("Images", [Gallery(items)])])
     visit(browser, tmp_path / "page.html")
     assert len(texts(browser, "#grid .card")) == 24
     assert texts(browser, "#more") == ["Show 76 more"]
@@ -214,11 +214,11 @@ def test_more_pictures_are_shown_on_demand(browser, tmp_path):
     assert not browser.find_element("id", "more").is_displayed()
 
 
-@pytest.mark.parametrize("fault", ["link", "picture", "console", "script", "wide"])
+@pytest.mark.parametrize("fault", ["link", "image", "console", "script", "wide"])
 def test_faults_are_found(browser, tmp_path, fault):
     """The check itself: each kind of fault makes it say something."""
-    good = picture_uri(np.zeros((10, 10, 3), np.uint8))
-    bad = good[:40] + "AAAA" if fault == "picture" else good
+    good = image_uri(np.zeros((10, 10, 3), np.uint8))
+    bad = good[:40] + "AAAA" if fault == "image" else good
     links = [("mask", "none.png" if fault == "link" else "page.html")]
     layer = Layer("mask", bad)
     path = tmp_path / "page.html"
@@ -236,7 +236,7 @@ def test_faults_are_found(browser, tmp_path, fault):
 
 
 def test_a_sound_page_has_no_fault(browser, tmp_path):
-    good = picture_uri(np.zeros((10, 10, 3), np.uint8))
+    good = image_uri(np.zeros((10, 10, 3), np.uint8))
     items = [Item("i", good, (10, 10), layers=[Layer("mask", good)], links=[("page", "page.html")])]
     write_page(tmp_path / "page.html", "t", [], [Section("s", [Gallery(items, "mask")])])
     visit(browser, tmp_path / "page.html")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from inference.bulk import predict_pictures
+from inference.bulk import predict_images
 from inference.output_folder import PREDICTIONS
 from tests.inference.stub import Stub, save
 from tests.project import call, made_once
@@ -54,7 +54,7 @@ def project(finished, tmp_path) -> Path:
             "emptied",
             AGAIN,
         ),
-        (["run/report_pictures.json", "run/run.json", "run/config.yaml", "run/.lock"], "cut", AGAIN),
+        (["run/report_images.json", "run/run.json", "run/config.yaml", "run/.lock"], "cut", AGAIN),
         (["run/classifier.pth", "run/segmenter.pth"], "cut", AGAIN),
         (["run/affinity.pth", "run/confident/train_0001.png"], "zeroed", AGAIN),
         (
@@ -138,12 +138,12 @@ def test_a_damaged_network_is_named(project, name):
 def test_damaged_output_of_inference_is_made_again(tmp_path, damage):
     for number in range(6):
         save(tmp_path / f"in/p{number}.png", (20, 30), 0)
-    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
     files = ("masks/p0.png", "overlays/p1.jpg", ".done/p3.json", "classes.json", PREDICTIONS)
     before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
     for name in files:
         (tmp_path / "out" / name).write_bytes(DAMAGES[damage](before[name]))
-    summary = predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    summary = predict_images(tmp_path / "in", tmp_path / "out", Stub())
     assert (summary.new, summary.kept) == (3, 3)
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == before[name], name

@@ -52,7 +52,7 @@ MADE = (
 
 
 class Project:
-    """A folder with generated pictures, settings and a run."""
+    """A folder with generated images, settings and a run."""
 
     def __init__(self, folder: Path):
         self.folder, self.run = folder, folder / "run"
@@ -62,7 +62,7 @@ class Project:
         return ["--config", str(self.folder / "settings.yaml"), *map(str, more)]
 
     def copy(self, folder: Path, *parts: str) -> "Project":
-        """The pictures, and these parts of the run."""
+        """The images, and these parts of the run."""
         shutil.copytree(self.folder / "voc", folder / "voc")
         (folder / "run").mkdir()
         for part in parts:
@@ -112,7 +112,7 @@ def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
     made = project.made()
     assert made == one.made()
     assert len(made) > 50
-    for name in ("report.txt", "report_pictures.json"):
+    for name in ("report.txt", "report_images.json"):
         assert (project.run / name).read_text() == (one.run / name).read_text()
     results = [json.loads((each.run / "stages.json").read_text()) for each in (project, one)]
     for stage in SHARED_STAGES:
@@ -127,7 +127,7 @@ def forget(project: Project, *stages: str) -> None:
     path.write_text(json.dumps(kept))
 
 
-@pytest.mark.parametrize("count", [2, 3])  # a batch of 5 is 3 and 2 pictures, or 2, 2 and 1
+@pytest.mark.parametrize("count", [2, 3])  # a batch of 5 is 3 and 2 images, or 2, 2 and 1
 def test_training_the_classifier_is_that_of_one_process(one, tmp_path, count):
     project = one.copy(tmp_path)
     together(count, project, "train", *project.arguments("--stages", "cam"))
@@ -147,7 +147,7 @@ def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
     )
     assert all(each.code for each in ended)
     said = "".join(each.err for each in ended)
-    assert said.count("a batch of stage 'cam' has 2 pictures, too few for 3 processes") == 1
+    assert said.count("a batch of stage 'cam' has 2 images, too few for 3 processes") == 1
     assert "raise cam.batch_size" in said
     assert "Traceback" not in said
 
@@ -181,10 +181,10 @@ def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
 
 @pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
 def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
-    """The packaged classifier, too, whose mask values are given to classes in the order of the pictures."""
+    """The packaged classifier, too, whose mask values are given to classes in the order of the images."""
     source = tmp_path / "in"
     shutil.copytree(one.folder / "voc/JPEGImages", source)
-    (source / "broken.jpg").write_bytes(b"no picture")
+    (source / "broken.jpg").write_bytes(b"no image")
     path = network if network == "imagenet" else str(one.run / network)
     for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
         words = [
@@ -212,7 +212,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
         else:
             ended = run_script(count, tmp_path / "said", "infer", *words)
             assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
-            assert "6 pictures predicted" in ended[0].out
+            assert "6 images predicted" in ended[0].out
             assert "1 unreadable" in ended[0].out
     files = [
         {
@@ -313,7 +313,7 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     assert len(list((project.run / "seeds").glob("*.npz"))) == 7
 
 
-def test_masks_are_of_the_pictures(one):
+def test_masks_are_of_the_images(one):
     """The comparisons above would hold for empty files, too."""
     masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
     assert len(masks) == 7

@@ -121,7 +121,7 @@ def test_classes_are_confused_at_any_distance():
     assert counts_of(target, prediction) == {"confusion": 9 * 50}
 
 
-def test_bands_add_up_to_the_picture_and_parts_to_its_errors(pair):
+def test_bands_add_up_to_the_image_and_parts_to_its_errors(pair):
     bands = count_bands(*pair, VALUES)
     counts, kinds = matrix_of(*pair), error_kinds(bands)
     assert torch.equal(bands.sum(dim=0), counts)
@@ -172,7 +172,7 @@ def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
     assert largest == {"background": "halo_32", "cat": "halo_32", "dog": "confusion", "train": None}
 
 
-def test_a_picture_without_valid_pixels_has_no_figures():
+def test_an_image_without_valid_pixels_has_no_figures():
     nothing = np.full((5, 5), IGNORE, np.uint8)
     errors, classes = error_figures(count_bands(nothing, nothing, VALUES), NAMES)
     assert {value for row in errors.values() for value in row.values()} == {None}
@@ -188,14 +188,14 @@ def test_of_equal_thresholds_that_nearest_the_common_one_is_taken(common, best):
     assert float(sweep.thresholds[best_threshold(sweep, common)]) == best
 
 
-def test_a_picture_without_valid_pixels_keeps_the_common_threshold():
+def test_an_image_without_valid_pixels_keeps_the_common_threshold():
     sweep = ThresholdSweep(VALUES, np.arange(10) / 10)
     sweep.update(torch.full((2, 2), IGNORE), torch.rand(2, 2), torch.ones(2, 2, dtype=torch.int64))
     assert sweep.thresholds[best_threshold(sweep, 0.3)] == 0.3
 
 
 @pytest.mark.parametrize("common", [0.0, 0.123, 0.5])
-def test_no_picture_is_worse_at_its_own_threshold(common):
+def test_no_image_is_worse_at_its_own_threshold(common):
     generator = torch.Generator().manual_seed(0)
     for _ in range(10):
         target = torch.randint(0, 4, (20, 20), generator=generator)
@@ -205,7 +205,7 @@ def test_no_picture_is_worse_at_its_own_threshold(common):
         assert miou_of(counts_at_own_threshold(target, value, winner, common, VALUES)) >= miou_of(at_common)
 
 
-def test_the_common_threshold_is_one_that_a_picture_may_have():
+def test_the_common_threshold_is_one_that_an_image_may_have():
     target, value = torch.tensor([[0, 1]]), torch.tensor([[0.121, 0.125]])  # told apart only between two that are tried
     counts = counts_at_own_threshold(target, value, torch.ones_like(target), 0.123, VALUES)
     assert miou_of(counts) == 1
@@ -232,7 +232,7 @@ def truths(settings: list[str]) -> dict[str, np.ndarray]:
 
 
 def write_seeds(settings, folder, heights) -> None:
-    """Maps that are the truth, of another height in each picture, over a ground of half that height."""
+    """Maps that are the truth, of another height in each image, over a ground of half that height."""
     for height, (name, target) in zip(heights, truths(settings).items(), strict=True):
         values = [int(value) for value in np.unique(target) if value not in (0, IGNORE)]
         rows, columns = (np.arange(cells) * 4 + 1 for cells in seed_size(*target.shape))
@@ -259,7 +259,7 @@ def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
         wrong = found["errors"][kind]["pixels"] * (truth != IGNORE).sum()
         assert 0 < wrong == pytest.approx(found[share] * of.sum())
     assert found["miou"] + 0.05 < found["miou_own_thresholds"] < 1
-    assert "one threshold for all pictures" in ended.out
+    assert "one threshold for all images" in ended.out
     assert f"mIoU {100 * found['miou']:.1f} at the best common threshold {found['threshold']:g}" in ended.out
 
 
@@ -275,7 +275,7 @@ def test_the_command_takes_masks(settings, tmp_path):
     assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]
     assert found["errors"]["under"]["miou_without"] == 1
     assert found["per_class"]["cat"]["iou"] == 0
-    assert "one threshold for all pictures" not in ended.out
+    assert "one threshold for all images" not in ended.out
     assert f"{found['ignored_predictions']} pixels marked 255" in ended.out
 
 

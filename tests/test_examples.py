@@ -33,13 +33,13 @@ def tour(tmp_path_factory) -> tuple[Path, str]:
     return folder / "tour", ended.stdout
 
 
-def test_the_tour_shows_every_step_of_every_picture(tour):
+def test_the_tour_shows_every_step_of_every_image(tour):
     folder, said = tour
     assert [line[:2] for line in said.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
-    assert "seeds of 3 pictures: mIoU" in said
+    assert "seeds of 3 images: mIoU" in said
     sheet = np.asarray(Image.open(folder / "maps.jpg"))
     assert sheet.shape[1] > 7 * 180
-    assert sheet.std() > 20  # pictures, and no blank sheet
+    assert sheet.std() > 20  # images, and no blank sheet
     cam = sheet[:, 210:390].astype(int)  # the second column
     assert (
         cam[..., 0] - cam[..., 2]
@@ -48,7 +48,7 @@ def test_the_tour_shows_every_step_of_every_picture(tour):
 
 def test_the_tour_leaves_a_mask_and_a_page(tour):
     folder, _ = tour
-    picture = sorted((folder / "data/JPEGImages").glob("val_*"))[0]
-    assert read_mask(folder / "mask.png").shape == np.asarray(Image.open(picture)).shape[:2]
+    image = sorted((folder / "data/JPEGImages").glob("val_*"))[0]
+    assert read_mask(folder / "mask.png").shape == np.asarray(Image.open(image)).shape[:2]
     assert (folder / "result.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 2
     assert (folder / "best_model.pth").is_file()

@@ -3,7 +3,7 @@
     IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite kills three times
 
 Half of the moments are points in time, half are files: the process ends before a file gets its name, half of it written, or
-just after. All stages run, on generated pictures, with loader processes in every other run; resumable states are saved at every
+just after. All stages run, on generated images, with loader processes in every other run; resumable states are saved at every
 step.
 """
 
@@ -46,7 +46,7 @@ segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], fl
 report: {{thresholds: 4}}
 """
 PASSING = {"config.yaml", "run.json", "log.txt", "report.html", ".lock", ".shapes.lock"}  # have times or paths in them
-TIMES = {"seconds", "peak_memory_mb", "finished", "pictures_per_second"}
+TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ from data.artifacts import Seed, read_mask, read_seed, write_mask, write_seed
 from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
+from evaluation.gather import gather, table
+from evaluation.report_page import settings as settings_tables
+from evaluation.report_page import stage_tables
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
+from inference.images import InputImage, read_labels
 from inference.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
-from inference.pictures import Picture, read_labels
-from measuring.gather import gather, table
-from measuring.report_page import settings as settings_tables
-from measuring.report_page import stage_tables
 from models.weights import read_weights
 from stages.networks import load_network
 from tests.conftest import VOC_OBJECT, VOC_XML
@@ -157,7 +157,7 @@ def put(path: Path, content: bytes) -> Path:
 CLOCK = iter(range(10**9, 10**18, 10**9))
 
 
-def put_pictures(folder: Path, *names: str) -> None:
+def put_images(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         if not (folder / name).is_file():
@@ -165,7 +165,7 @@ def put_pictures(folder: Path, *names: str) -> None:
 
 
 def write_all(index: Index | None, output: Path) -> None:
-    """Write as stages do, a mask by each picture's name; all of them stay in the folder."""
+    """Write as stages do, a mask by each image's name; all of them stay in the folder."""
     for record in index.records if index is not None else ():
         write_mask(output / f"{record.name}.png", [[0]])
         assert (output / f"{record.name}.png").resolve().is_relative_to(output.resolve())
@@ -225,20 +225,20 @@ TABLE = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n'
 
 
 @fuzz(changed_bytes([TABLE]))
-def test_tables_of_own_pictures(tmp_path, content):
-    put_pictures(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
+def test_tables_of_own_images(tmp_path, content):
+    put_images(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
     put(tmp_path / "in/labels.csv", content)
     write_all(tried(lambda: open_index(DataConfig(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out")
 
 
 @fuzz(changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]))
 def test_tables_for_inference(tmp_path, content):
-    pictures = [Picture(Path(name), name, Path(name).stem) for name in ("a.jpg", "b.jpg", "c.png")]
-    tried(lambda: read_labels(put(tmp_path / "in/labels.csv", content), pictures, NAMES))
+    images = [InputImage(Path(name), name, Path(name).stem) for name in ("a.jpg", "b.jpg", "c.png")]
+    tried(lambda: read_labels(put(tmp_path / "in/labels.csv", content), images, NAMES))
 
 
 def voc_root(tmp_path: Path) -> Path:
-    put_pictures(tmp_path / "in/JPEGImages", "p0.jpg", "p1.jpg")
+    put_images(tmp_path / "in/JPEGImages", "p0.jpg", "p1.jpg")
     return tmp_path / "in"
 
 
@@ -263,8 +263,8 @@ def test_lists(tmp_path, content):
 
 
 @fuzz(changed_bytes([b"a\nb.jpg\n", b"cat/a.jpg\n./a\n"]))
-def test_lists_of_own_pictures(tmp_path, content):
-    put_pictures(tmp_path / "in", "a.jpg", "b.jpg")
+def test_lists_of_own_images(tmp_path, content):
+    put_images(tmp_path / "in", "a.jpg", "b.jpg")
     put(tmp_path / "in/labels.csv", b"image,labels\na.jpg,cat\nb.jpg,dog\n")
     path = put(tmp_path / "in/list.txt", content)
     write_all(
@@ -324,16 +324,16 @@ COCO = {
 
 @fuzz(changed_json(COCO), st.booleans())
 def test_annotations_of_coco(tmp_path, content, masks):
-    put_pictures(tmp_path / "in/val", "a b.jpg", "b.jpg")
+    put_images(tmp_path / "in/val", "a b.jpg", "b.jpg")
     put(tmp_path / "in/annotations/instances_val.json", content)
     cfg = DataConfig(kind="coco", root=str(tmp_path / "in"))
     write_all(tried(lambda: open_index(cfg, "val", masks=masks)), tmp_path / "out")
 
 
-# Pictures, masks, maps
+# Images, masks, maps
 
 
-def pictures(*modes: str, formats: tuple[str, ...]) -> list[bytes]:
+def images(*modes: str, formats: tuple[str, ...]) -> list[bytes]:
     files = []
     pixels = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
     for mode in modes:
@@ -361,26 +361,26 @@ def with_checksums(content: bytes) -> bytes:
     return bytes(fixed)
 
 
-@fuzz(changed_bytes(pictures("RGB", "L", "P", "RGBA", "1", formats=("PNG",))), st.booleans())
+@fuzz(changed_bytes(images("RGB", "L", "P", "RGBA", "1", formats=("PNG",))), st.booleans())
 def test_png(tmp_path, content, fixed):
     tried(lambda: read_image(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
 
 
-@fuzz(changed_bytes(pictures("RGB", "L", "CMYK", formats=("JPEG",))), st.sampled_from([0, 4]))
+@fuzz(changed_bytes(images("RGB", "L", "CMYK", formats=("JPEG",))), st.sampled_from([0, 4]))
 def test_jpeg(tmp_path, content, least_side):
     tried(lambda: read_image(put(tmp_path / "in/a.jpg", content), least_side))
 
 
 @fuzz(
     changed_bytes(
-        pictures("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP")) + pictures("RGB", formats=("PPM", "JPEG2000"))
+        images("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP")) + images("RGB", formats=("PPM", "JPEG2000"))
     )
 )
-def test_other_pictures(tmp_path, content):
+def test_other_images(tmp_path, content):
     tried(lambda: read_image(put(tmp_path / "in/input", content)))
 
 
-@fuzz(changed_bytes(pictures("P", "L", "1", formats=("PNG",))), st.booleans())
+@fuzz(changed_bytes(images("P", "L", "1", formats=("PNG",))), st.booleans())
 def test_masks(tmp_path, content, fixed):
     tried(lambda: read_mask(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
 
@@ -452,9 +452,9 @@ def test_checkpoints(tmp_path, checkpoint, data):
 # What we have written ourselves, and somebody has changed
 
 REPORT = {
-    "pictures": [
+    "images": [
         {
-            "picture": "a.jpg",
+            "image": "a.jpg",
             "mask": "masks/a.png",
             "overlay": "overlays/a.jpg",
             "width": 8,
@@ -464,7 +464,7 @@ REPORT = {
             "background_share": 0.5,
             "unsure_share": 0.0,
         },
-        {"picture": "b.jpg", "mask": "masks/b.png", "classes": []},
+        {"image": "b.jpg", "mask": "masks/b.png", "classes": []},
     ],
     "unreadable": [],
     "network": {"kind": "classifier"},
@@ -486,20 +486,20 @@ def test_outputs_of_inference(tmp_path, report, classes, name):
 @fuzz(st.data())
 def test_notes_of_what_is_done(tmp_path, data):
     output, names = tmp_path / "out", tuple(f"class {number}" for number in range(300))
-    picture = Picture(Path("a.jpg"), "a.jpg", "a")
-    entry = REPORT["pictures"][0] | {"classes": [{"name": "class 7", "value": 1}]}
+    image = InputImage(Path("a.jpg"), "a.jpg", "a")
+    entry = REPORT["images"][0] | {"classes": [{"name": "class 7", "value": 1}]}
     write_mask(output / "masks/a.png", [[0, 1]])
-    put(output / "overlays/a.jpg", pictures("RGB", formats=("JPEG",))[0])
+    put(output / "overlays/a.jpg", images("RGB", formats=("JPEG",))[0])
     (output / CLASSES).unlink(missing_ok=True)
     ClassValues(output, names).value(7)
-    write_done(done_path(output, picture), "abc", entry)
+    write_done(done_path(output, image), "abc", entry)
     predictor = SimpleNamespace(class_names=names)
-    assert find_done(output, picture, "abc", ClassValues(output, names), predictor) == entry
-    for path in (done_path(output, picture), output / CLASSES):
+    assert find_done(output, image, "abc", ClassValues(output, names), predictor) == entry
+    for path in (done_path(output, image), output / CLASSES):
         if data.draw(st.booleans()):
             put(path, data.draw(changed_json(json.loads(path.read_text(encoding="utf-8")))))
     values = tried(lambda: ClassValues(output, names))
-    assert tried(lambda: find_done(output, picture, "abc", values, predictor)) in (entry, None)
+    assert tried(lambda: find_done(output, image, "abc", values, predictor)) in (entry, None)
 
 
 RECORD = {

@@ -18,7 +18,7 @@ from models.par import par
 from models.random_walk import random_walk
 from models.segmenter import Segmenter, segmentation_loss
 from stages.seeds import prepare, to_seed
-from tests.models.tiny import TinyBackbone, picture, tiny_classifier
+from tests.models.tiny import TinyBackbone, make_image, tiny_classifier
 from utils.config_file import load_config
 from utils.engine import Compute, Schedule, train_network
 from utils.run import Run
@@ -36,11 +36,11 @@ def exact_products(monkeypatch):
 
 
 class Blotches(Dataset):
-    """Pictures and masks by their draw."""
+    """Images and masks by their draw."""
 
     def __getitem__(self, draw: tuple[int, int]) -> dict:
         position, _ = draw
-        image = picture(64, 64, seed=position)
+        image = make_image(64, 64, seed=position)
         return {"image": image, "mask": (image[0] > 0).long(), "name": str(position)}
 
 
@@ -97,7 +97,7 @@ def test_a_compiled_network_trains_the_same(tmp_path):
 def test_a_training_step_waits_for_nothing(tmp_path):
     """No value is read from the GPU between the first step and the end of the epoch."""
     network = segmenter().cuda().train()
-    batch = {"image": picture(64, 64)[None].cuda(), "mask": torch.zeros(1, 64, 64, dtype=torch.int64, device="cuda")}
+    batch = {"image": make_image(64, 64)[None].cuda(), "mask": torch.zeros(1, 64, 64, dtype=torch.int64, device="cuda")}
     losses(network, batch)["segmentation"].backward()
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
@@ -128,7 +128,7 @@ def test_crops_are_unpacked_as_on_the_cpu_and_wait_for_nothing():
 def test_affinity_losses_are_those_of_the_cpu_and_wait_for_nothing():
     torch.manual_seed(0)
     network = AffinityNet(TinyBackbone(), displacement=True)
-    images = torch.stack([picture(96, 96, seed) for seed in range(2)])
+    images = torch.stack([make_image(96, 96, seed) for seed in range(2)])
     labels = torch.randint(0, 3, (2, 24, 24))
     expected = affinity_losses(*network(images), labels, 5)
     network, images, labels = network.cuda(), images.cuda(), labels.cuda()

@@ -16,9 +16,9 @@ import infer
 import utils.console as console
 from data.artifacts import read_mask, read_seed, seed_size
 from exports.mask_sets import open_mask_set
-from inference.bulk import predict_pictures
+from inference.bulk import predict_images
+from inference.images import output_names
 from inference.loading import load_predictor
-from inference.pictures import output_names
 from inference.predictor import IGNORE, Prediction
 from inference.video import video_names
 from tests.inference.stub import NAMES, Stub, predictions, save
@@ -28,8 +28,8 @@ from utils.errors import UserError
 
 class TestOutput:
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_everything_is_written_at_the_pictures_size(self, script, checkpoints, pictures, tmp_path, kind):
-        code, printed = script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
+    def test_everything_is_written_at_the_images_size(self, script, checkpoints, images, tmp_path, kind):
+        code, printed = script("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
         assert code == 0, printed
         sizes = {"a": (40, 60), "b/c": (48, 32), "rotated": (60, 40)}
         for name, size in sizes.items():
@@ -38,12 +38,12 @@ class TestOutput:
             assert mask.max() <= len(NAMES)
             assert Image.open(tmp_path / "out/overlays" / f"{name}.jpg").size == size[::-1]
         report = predictions(tmp_path / "out")
-        assert [(row["picture"], row["height"], row["width"]) for row in report["pictures"]] == [
+        assert [(row["image"], row["height"], row["width"]) for row in report["images"]] == [
             ("a.jpg", 40, 60),
             ("b/c.png", 48, 32),
             ("rotated.jpg", 60, 40),
         ]
-        for row in report["pictures"]:
+        for row in report["images"]:
             mask = read_mask(tmp_path / "out" / row["mask"])
             assert all(found["pixels"] == (mask == found["value"]).sum() for found in row["classes"])
             assert all(found["value"] == NAMES.index(found["name"]) + 1 for found in row["classes"])
@@ -54,14 +54,14 @@ class TestOutput:
         assert (tmp_path / "out/index.html").is_file()
         assert Image.open(tmp_path / "out/contact_sheet.jpg").width > 500
 
-    def test_one_picture_is_enough(self, pictures, tmp_path):
-        predict_pictures(pictures / "a.jpg", tmp_path / "out", Stub())
+    def test_one_image_is_enough(self, images, tmp_path):
+        predict_images(images / "a.jpg", tmp_path / "out", Stub())
         assert (tmp_path / "out/masks/a.png").is_file()
 
     def test_same_stems_do_not_overwrite_each_other(self, tmp_path):
         for red, name in enumerate(("a.jpg", "a.png", "b.png")):
             save(tmp_path / "in" / name, (20, 30), red)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+        predict_images(tmp_path / "in", tmp_path / "out", Stub())
         values = {name: read_mask(tmp_path / "out/masks" / f"{name}.png").max() for name in ("a.jpg", "a.png", "b")}
         assert values["a.png"] == 2
         assert values["b"] == 3
@@ -79,7 +79,7 @@ class TestOutput:
         name = '<b>&"#?%20.png'
         save(tmp_path / "in" / name, (20, 30), 0)
         save(tmp_path / "in/sub dir/ä.png", (20, 30), 1)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
+        predict_images(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
         page = Page(tmp_path / "out/index.html")
         assert not {"b", "i"} & set(page.tags)
         assert len(page.scripts) == 2
@@ -87,20 +87,20 @@ class TestOutput:
         assert len(links) == 4
         assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
         assert [item["classes"] for item in page.items] == [
-            [row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["pictures"]
+            [row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["images"]
         ]
 
     def test_own_output_is_no_input(self, tmp_path):
         save(tmp_path / "in/a.png", (20, 30), 0)
         for output in ("in/out", "in/out", "in/other", "in"):
-            predict_pictures(tmp_path / "in", tmp_path / output, Stub())
-            assert [row["picture"] for row in predictions(tmp_path / output)["pictures"]] == ["a.png"]
+            predict_images(tmp_path / "in", tmp_path / output, Stub())
+            assert [row["image"] for row in predictions(tmp_path / output)["images"]] == ["a.png"]
 
     def test_own_masks_are_no_input_even_if_asked_for(self, tmp_path):
         save(tmp_path / "in/a.png", (20, 30), 0)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
-        with pytest.raises(UserError, match="no pictures"):
-            predict_pictures(tmp_path / "out/masks", tmp_path / "out", Stub())
+        predict_images(tmp_path / "in", tmp_path / "out", Stub())
+        with pytest.raises(UserError, match="no images"):
+            predict_images(tmp_path / "out/masks", tmp_path / "out", Stub())
 
     def test_unsure_pixels_stay_unsure(self, tmp_path):
         class Unsure(Stub):
@@ -110,24 +110,24 @@ class TestOutput:
                 return Prediction(mask, (2,), (0.5,))
 
         save(tmp_path / "in/a.png", (20, 30), 0)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Unsure())
+        predict_images(tmp_path / "in", tmp_path / "out", Unsure())
         mask = read_mask(tmp_path / "out/masks/a.png")
         assert [np.unique(mask[row]).tolist() for row in (0, 1, 2)] == [[0], [3], [IGNORE]]
-        assert predictions(tmp_path / "out")["pictures"][0]["unsure_share"] == pytest.approx(18 / 20)
+        assert predictions(tmp_path / "out")["images"][0]["unsure_share"] == pytest.approx(18 / 20)
 
     def test_masks_of_others_are_not_overwritten(self, tmp_path):
         save(tmp_path / "data/images/a.png", (20, 30), 0)
         save(tmp_path / "data/masks/a.png", (20, 30), mode="L")
         before = (tmp_path / "data/masks/a.png").read_bytes()
         with pytest.raises(UserError, match="not written by infer"):
-            predict_pictures(tmp_path / "data/images", tmp_path / "data", Stub())
+            predict_images(tmp_path / "data/images", tmp_path / "data", Stub())
         assert (tmp_path / "data/masks/a.png").read_bytes() == before
 
 
 class TestExport:
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_masks_in_other_formats(self, script, checkpoints, pictures, tmp_path, kind):
-        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
+    def test_masks_in_other_formats(self, script, checkpoints, images, tmp_path, kind):
+        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
         code, printed = script(*arguments, "--export", "coco,maps,yolo")
         assert code == 0, printed
         coco = json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))
@@ -137,15 +137,15 @@ class TestExport:
             mask = read_mask(tmp_path / "out/masks" / f"{name}.png")
             assert np.array_equal(decode(row["segmentation"]) > 0, mask == row["category_id"])
         assert [path.stem for path in sorted((tmp_path / "out/yolo/labels").rglob("*.txt"))] == ["a", "c", "rotated"]
-        for entry in predictions(tmp_path / "out")["pictures"]:
-            seed = read_seed(tmp_path / "out/maps" / Path(entry["picture"]).with_suffix(".npz"))
+        for entry in predictions(tmp_path / "out")["images"]:
+            seed = read_seed(tmp_path / "out/maps" / Path(entry["image"]).with_suffix(".npz"))
             assert seed.size == (entry["height"], entry["width"])
             assert {value + 1 for value in seed.classes.tolist()} == {row["value"] for row in entry["classes"]}
 
-    def test_a_segmenters_maps_are_its_probabilities(self, script, checkpoints, pictures, tmp_path):
+    def test_a_segmenters_maps_are_its_probabilities(self, script, checkpoints, images, tmp_path):
         script(
             "--input",
-            pictures / "a.jpg",
+            images / "a.jpg",
             "--output",
             tmp_path / "out",
             "--model_path",
@@ -164,7 +164,7 @@ class TestExport:
             assert maps[cells == number + 1].mean() > maps[cells != number + 1].mean()
         assert (seed.maps.sum(axis=0) <= 1 + len(seed.maps) / 255).all()
 
-    def test_maps_asked_for_later_are_made_then(self, pictures, tmp_path):
+    def test_maps_asked_for_later_are_made_then(self, images, tmp_path):
         stub = Stub()
         stub.predict = lambda image, classes=None: Prediction(
             np.zeros(image.shape[:2], np.uint8),
@@ -172,22 +172,22 @@ class TestExport:
             (0.5,),
             np.full((1, *seed_size(*image.shape[:2])), 0.4, np.float32),
         )
-        predict_pictures(pictures, tmp_path / "out", stub)
-        assert predict_pictures(pictures, tmp_path / "out", stub, maps=True).new == 3
+        predict_images(images, tmp_path / "out", stub)
+        assert predict_images(images, tmp_path / "out", stub, maps=True).new == 3
         assert read_seed(tmp_path / "out/maps/b/c.npz").classes.tolist() == [1]
-        assert predict_pictures(pictures, tmp_path / "out", stub, maps=True).new == 0
-        assert predict_pictures(pictures, tmp_path / "out", stub).new == 0
+        assert predict_images(images, tmp_path / "out", stub, maps=True).new == 0
+        assert predict_images(images, tmp_path / "out", stub).new == 0
 
-    def test_a_mask_that_is_gone_is_named(self, script, checkpoints, pictures, tmp_path):
-        script("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+    def test_a_mask_that_is_gone_is_named(self, script, checkpoints, images, tmp_path):
+        script("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
         (tmp_path / "out/masks/b/c.png").unlink()
         with pytest.raises(UserError, match=r"masks/b/c\.png is not there; run infer\.py again"):
             open_mask_set(tmp_path / "out")
 
-    def test_an_unknown_format_is_said_before_anything_is_done(self, script, checkpoints, pictures, tmp_path):
+    def test_an_unknown_format_is_said_before_anything_is_done(self, script, checkpoints, images, tmp_path):
         code, printed = script(
             "--input",
-            pictures,
+            images,
             "--output",
             tmp_path / "out",
             "--model_path",
@@ -203,37 +203,37 @@ class TestExport:
 
 
 class TestUnreadable:
-    def test_is_skipped_and_listed(self, script, checkpoints, pictures, tmp_path):
-        (pictures / "text.jpg").write_text("no picture")
-        whole = (pictures / "a.jpg").read_bytes()
-        (pictures / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    def test_is_skipped_and_listed(self, script, checkpoints, images, tmp_path):
+        (images / "text.jpg").write_text("no image")
+        whole = (images / "a.jpg").read_bytes()
+        (images / "cut.jpg").write_bytes(whole[: len(whole) // 2])
         code, printed = script(
-            "--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"]
+            "--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"]
         )
         assert code == 0
-        listed = {row["picture"]: row["reason"] for row in predictions(tmp_path / "out")["unreadable"]}
+        listed = {row["image"]: row["reason"] for row in predictions(tmp_path / "out")["unreadable"]}
         assert set(listed) == {"text.jpg", "cut.jpg"}
-        assert "not a picture" in listed["text.jpg"]
+        assert "not an image" in listed["text.jpg"]
         assert "truncated" in listed["cut.jpg"]
         assert "2 unreadable" in printed
         assert not (tmp_path / "out/masks/text.png").exists()
-        assert len(predictions(tmp_path / "out")["pictures"]) == 3
+        assert len(predictions(tmp_path / "out")["images"]) == 3
 
-    def test_is_all_that_quiet_says(self, script, checkpoints, pictures, tmp_path, monkeypatch):
+    def test_is_all_that_quiet_says(self, script, checkpoints, images, tmp_path, monkeypatch):
         monkeypatch.setattr(console, "_level", console.NORMAL)  # put back afterwards
-        (pictures / "text.jpg").write_text("no picture")
-        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+        (images / "text.jpg").write_text("no image")
+        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
         code, printed = script(*arguments, "--quiet")
         assert code == 0
         assert len(printed.splitlines()) == 1
         assert "text.jpg" in printed
-        assert len(predictions(tmp_path / "out")["pictures"]) == 3
+        assert len(predictions(tmp_path / "out")["images"]) == 3
         assert "3 done already" in script(*arguments)[1]
 
     def test_nothing_readable_is_a_mistake(self, tmp_path):
-        (tmp_path / "text.jpg").write_text("no picture")
-        with pytest.raises(UserError, match="not one picture can be read"):
-            predict_pictures(tmp_path, tmp_path / "out", Stub())
+        (tmp_path / "text.jpg").write_text("no image")
+        with pytest.raises(UserError, match="not one image can be read"):
+            predict_images(tmp_path, tmp_path / "out", Stub())
 
 
 class TestMistakes:
@@ -245,20 +245,20 @@ class TestMistakes:
         assert ("Traceback" in printed) == shown
         assert "error: " in printed
 
-    def test_exit_code_and_message(self, script, checkpoints, pictures, tmp_path):
+    def test_exit_code_and_message(self, script, checkpoints, images, tmp_path):
         (tmp_path / "empty").mkdir()
         (tmp_path / "labels.csv").write_text("image,labels\na.jpg,trian\n")
         network = ("--model_path", checkpoints["segmenter"])
         for arguments, expected in [
-            (("--input", tmp_path / "empty", *network), "no pictures"),
+            (("--input", tmp_path / "empty", *network), "no images"),
             (("--input", tmp_path / "nothing", *network), "no such file or folder"),
-            (("--input", pictures, "--model_path", tmp_path / "nothing.pth"), "nothing.pth"),
-            (("--input", pictures, *network, "--labels", tmp_path / "labels.csv"), "did you mean 'train'"),
-            (("--input", pictures, *network, "--labels", tmp_path / "none.csv"), "none.csv"),
-            (("--input", pictures, *network, "--classes", "cta"), "did you mean 'cat'"),
-            (("--input", pictures, *network, "--set", "pseudo.treshold=0.3"), "pseudo.threshold"),
-            (("--input", pictures, *network, "--device", "nonsense"), "nonsense"),
-            (("--input", pictures, *network, "--limit", "-1"), "--limit"),
+            (("--input", images, "--model_path", tmp_path / "nothing.pth"), "nothing.pth"),
+            (("--input", images, *network, "--labels", tmp_path / "labels.csv"), "did you mean 'train'"),
+            (("--input", images, *network, "--labels", tmp_path / "none.csv"), "none.csv"),
+            (("--input", images, *network, "--classes", "cta"), "did you mean 'cat'"),
+            (("--input", images, *network, "--set", "pseudo.treshold=0.3"), "pseudo.threshold"),
+            (("--input", images, *network, "--device", "nonsense"), "nonsense"),
+            (("--input", images, *network, "--limit", "-1"), "--limit"),
         ]:
             code, printed = script("--output", tmp_path / "out", *arguments)
             assert code == 2, printed
@@ -267,14 +267,14 @@ class TestMistakes:
 
 
 class TestTool:
-    def test_pictures_folders_and_videos_in_one_call(self, script, checkpoints, pictures, tmp_path):
+    def test_images_folders_and_videos_in_one_call(self, script, checkpoints, images, tmp_path):
         with imageio.get_writer(tmp_path / "clip.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
             for _ in range(3):
                 writer.append_data(np.full((32, 48, 3), 90, np.uint8))
         arguments = (
             "--input",
-            pictures / "*.jpg",
-            pictures / "b",
+            images / "*.jpg",
+            images / "b",
             tmp_path / "clip.mp4",
             "--output",
             tmp_path / "out",
@@ -289,35 +289,35 @@ class TestTool:
         )
         code, printed = script(*arguments)
         assert code == 0, printed
-        assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
+        assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
         assert printed.startswith(
             f"segmenter of {len(NAMES)} classes ({', '.join(NAMES)}) from {checkpoints['segmenter']}"
         )
-        assert "2 pictures predicted" in printed
+        assert "2 images predicted" in printed
         assert "videos/clip.mp4: 2 frames" in printed
         code, printed = script(*arguments)
         assert (code, "videos/clip.mp4: 2 frames (done already)" in printed) == (0, True)
 
-    def test_only_the_folder_itself(self, script, checkpoints, pictures, tmp_path):
+    def test_only_the_folder_itself(self, script, checkpoints, images, tmp_path):
         script(
             "--input",
-            pictures,
+            images,
             "--no-recursive",
             "--output",
             tmp_path / "out",
             "--model_path",
             checkpoints["segmenter"],
         )
-        assert [row["picture"] for row in predictions(tmp_path / "out")["pictures"]] == ["a.jpg", "rotated.jpg"]
+        assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
 
     def test_videos_of_one_name_do_not_overwrite_each_other(self):
         assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
 
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_predict_says_what_the_files_say(self, script, checkpoints, pictures, tmp_path, kind):
+    def test_predict_says_what_the_files_say(self, script, checkpoints, images, tmp_path, kind):
         script(
             "--input",
-            pictures / "a.jpg",
+            images / "a.jpg",
             "--output",
             tmp_path / "out",
             "--model_path",
@@ -325,9 +325,9 @@ class TestTool:
             "--device",
             "cpu",
         )
-        result = infer.predict(pictures / "a.jpg", checkpoints[kind], device="cpu")
+        result = infer.predict(images / "a.jpg", checkpoints[kind], device="cpu")
         assert np.array_equal(result.mask, read_mask(tmp_path / "out/masks/a.png"))
-        (row,) = predictions(tmp_path / "out")["pictures"]
+        (row,) = predictions(tmp_path / "out")["images"]
         said = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
         assert {
             found.name: (found.value, round(found.score, 4), round(found.share, 5)) for found in result.classes
@@ -351,7 +351,7 @@ class TestTool:
         infer.predict(image, path)
         assert loaded == [1, 1]
 
-    def test_a_classifier_does_not_ask_for_affinity(self, checkpoints, pictures):
+    def test_a_classifier_does_not_ask_for_affinity(self, checkpoints, images):
         said = ["affinity.kind=learned", "affinity.beta=3"]
         image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
         plain, other = (load_predictor(checkpoints["classifier"], overrides) for overrides in ([], said))

@@ -97,7 +97,7 @@ TABLE = [
     (
         "train",
         [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={empty}"],
-        ["says nothing about classes", "expected one sub-folder of pictures a class"],
+        ["says nothing about classes", "expected one sub-folder of images a class"],
     ),
     (
         "train",
@@ -148,7 +148,7 @@ TABLE = [
     ),
     ("evaluate", [*CONFIG, "--masks", "{empty}"], ["there is no mask", "expected a palette or grey PNG"]),
     ("evaluate", [*CONFIG, "--seeds", "{empty}"], ["there is no seed file", "run the stage that writes it"]),
-    ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one picture"]),
+    ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one image"]),
     ("evaluate", [*CONFIG, "--masks", "{strange_masks}"], ["has value 99", "expected 0..6 or 255"]),
     (
         "evaluate",
@@ -158,7 +158,7 @@ TABLE = [
     (
         "evaluate",
         [*CONFIG, "--masks", "{colour_masks}"],
-        ["is a picture of mode RGB", "save it as palette or grey PNG"],
+        ["is an image of mode RGB", "save it as palette or grey PNG"],
     ),
     (
         "evaluate",
@@ -168,7 +168,7 @@ TABLE = [
     (
         "evaluate",
         [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"],
-        ["there is no truth to measure against", "evaluation needs one for each picture"],
+        ["there is no truth to measure against", "evaluation needs one for each image"],
     ),
     ("evaluate", ["--run", "{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
     (
@@ -188,12 +188,12 @@ TABLE = [
         ["--input", "{none}", *MODEL],
         ["there is no such file or folder, and no file of this pattern", "check the path"],
     ),
-    ("infer", ["--input", "{empty}", *MODEL], ["no pictures in this folder", "expected files that end in .bmp"]),
+    ("infer", ["--input", "{empty}", *MODEL], ["no images in this folder", "expected files that end in .bmp"]),
     ("infer", ["--input", "{own}", "--no-recursive", *MODEL], ["its sub-folders were not searched (--recursive)"]),
     (
         "infer",
-        ["--input", "{text_picture}", *MODEL],
-        ["not one picture can be read", "give other files", "is not a picture"],
+        ["--input", "{text_image}", *MODEL],
+        ["not one image can be read", "give other files", "is not an image"],
     ),
     (
         "infer",
@@ -211,16 +211,16 @@ TABLE = [
     (
         "infer",
         ["--input", "{own}", *MODEL, "--labels", "{other_labels}"],
-        ["none of its 1 rows names a picture", "expected paths from the input folder"],
+        ["none of its 1 rows names an image", "expected paths from the input folder"],
     ),
     (
         "infer",
         ["--input", "{own}", *MODEL, "--limit", "-1"],
-        ["--limit -1", "expected a number of pictures, or 0 for all"],
+        ["--limit -1", "expected a number of images, or 0 for all"],
     ),
     ("infer", ["--input", "{own}", *MODEL, "--limit", "few"], ["invalid int value: 'few'"]),
     ("infer", ["--input", "{own}", *MODEL, "--batch", "0"], ["--batch 0", "leave it out for one at a time"]),
-    ("infer", ["--input", "{own}", *MODEL, "--tile", "9"], ["--tile 9", "or 0 for whole pictures"]),
+    ("infer", ["--input", "{own}", *MODEL, "--tile", "9"], ["--tile 9", "or 0 for whole images"]),
     (
         "infer",
         ["--input", "{own}", "--model_path", "{classifier}", "--tile", "200"],
@@ -245,7 +245,7 @@ TABLE = [
         ["--input", "{text_video}", *MODEL],
         ["cannot be read as a video", "give another file, or convert this one"],
     ),
-    ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for pictures", "leave them out"]),
+    ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for images", "leave them out"]),
     # the other commands
     (
         "exports.masks",
@@ -269,21 +269,21 @@ TABLE = [
     ),
     (
         "exports.masks",
-        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{none}"],
+        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--images", "{none}"],
         ["there is no such folder"],
     ),
     (
         "exports.masks",
-        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--pictures", "{empty}"],
-        ["there is no picture of mask", "expected"],
+        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--images", "{empty}"],
+        ["there is no image of mask", "expected"],
     ),
     (
         "exports.masks",
         ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"],
         ["no format 'tar'", "expected some of"],
     ),
-    ("measuring.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
-    ("measuring.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
+    ("evaluation.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
+    ("evaluation.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
     (
         "exports.voc_server",
         ["{segmenter}", "--output", "{out}"],
@@ -303,7 +303,7 @@ TABLE = [
     ("utils.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
     ("utils.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
 ]
-COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own pictures
+COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own images
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +328,7 @@ def world(tmp_path_factory) -> dict[str, Path]:
         ("text.txt", "some words"),
         ("broken.yaml", "seed: 1\nrun: [\n"),
         ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
-        ("text_picture.jpg", "no picture"),
+        ("text_image.jpg", "no image"),
         ("text.mp4", "no video"),
         ("other.csv", "image,labels\nzzz.jpg,\n"),
     ):
@@ -358,7 +358,7 @@ def world(tmp_path_factory) -> dict[str, Path]:
         "twice_yaml": "twice.yaml",
         "text": "text.txt",
         "settings": "settings.yaml",
-        "text_picture": "text_picture.jpg",
+        "text_image": "text_image.jpg",
         "text_video": "text.mp4",
         "other_labels": "other.csv",
     }

@@ -1,4 +1,4 @@
-"""The README's commands as they stand there, on own pictures and on COCO's, with settings that make a run tiny."""
+"""The README's commands as they stand there, on own images and on COCO's, with settings that make a run tiny."""
 
 import csv
 import json
@@ -100,7 +100,7 @@ def from_the_root(monkeypatch):
 
 @pytest.fixture
 def drawn() -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Pictures, masks and labels; two pictures of each of three classes."""
+    """Images, masks and labels; two images of each of three classes."""
     kept = [scene for scene in scenes(0, 40, 48) if scene.labels in ((0,), (1,), (2,), (0, 1), (0, 2))]
     chosen = [scene for label in range(3) for scene in [s for s in kept if label in s.labels][:2]]
     return [(scene.image, scene.mask, [SHAPES_CLASSES[label] for label in scene.labels]) for scene in chosen]
@@ -113,11 +113,9 @@ def others(folder: Path) -> Path:
     return folder
 
 
-def expect_own_pictures(
-    reader: Reader, ended: dict[str, Ended], classes: list[str], trained: int, measured: int
-) -> None:
+def expect_own_images(reader: Reader, ended: dict[str, Ended], classes: list[str], trained: int, measured: int) -> None:
     """Everything that the section promises is there."""
-    assert f"{trained} pictures" in ended["data.check"].out
+    assert f"{trained} images" in ended["data.check"].out
     assert (reader.folder / "check/contact_sheet.jpg").is_file()
     assert len(list((reader.folder / "run/pseudo").rglob("*.png"))) == trained
     assert reader.figures()["n_images"] == measured
@@ -128,8 +126,8 @@ def expect_own_pictures(
     assert (reader.folder / "out/index.html").is_file()
 
 
-def test_a_folder_of_pictures_sorted_by_class(tmp_path, drawn):
-    own = tmp_path / "own pictures"
+def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
+    own = tmp_path / "own images"
     for number, (image, mask, labels) in enumerate(drawn):
         for folder, pixels in ((own, image), (own / "masks", mask)):
             if folder == own or number % 2:  # masks for some
@@ -137,13 +135,13 @@ def test_a_folder_of_pictures_sorted_by_class(tmp_path, drawn):
                 Image.fromarray(pixels).save(folder / labels[0] / f"bild {number}.png")
     (own / "background").mkdir()
     Image.new("RGB", (48, 40), "green").save(own / "background/meadow.png")
-    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_PICTURES": others(tmp_path / "new")})
+    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
     classes = sorted({labels[0] for _, _, labels in drawn})
     values = [classes.index(name) + 1 for name in SHAPES_CLASSES if name in classes]
     for path in (own / "masks").rglob("*.png"):  # the drawn values are those of all classes of the demo
         mask = read_mask(path)
         Image.fromarray(np.select([mask == i + 1 for i in range(3)], values[:3], 0).astype(np.uint8)).save(path)
-    expect_own_pictures(reader, reader.run_all("Your own pictures"), classes, trained=7, measured=3)
+    expect_own_images(reader, reader.run_all("Your own images"), classes, trained=7, measured=3)
 
 
 def test_a_csv_of_labels(tmp_path, drawn):
@@ -159,12 +157,12 @@ def test_a_csv_of_labels(tmp_path, drawn):
             Image.fromarray(np.array(values, np.uint8)[mask]).save(own / "masks" / f"{number}.png")
     with (own / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_PICTURES": others(tmp_path / "new")})
-    expect_own_pictures(reader, reader.run_all("Your own pictures"), names, trained=6, measured=2)
+    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
+    expect_own_images(reader, reader.run_all("Your own images"), names, trained=6, measured=2)
 
 
 def few_of_coco(shared: Path, root: Path, count: int) -> None:
-    """COCO's layout with the first pictures, half as many to validate on, and all that is said of them."""
+    """COCO's layout with the first images, half as many to validate on, and all that is said of them."""
     for list_name, kept in (("train2017", count), ("val2017", count // 2)):
         source = shared / "coco_mini"
         document = json.loads((source / f"annotations/instances_{list_name}.json").read_text())
@@ -182,11 +180,11 @@ def few_of_coco(shared: Path, root: Path, count: int) -> None:
 @pytest.mark.parametrize("count", [4, pytest.param(80, marks=pytest.mark.slow)])
 def test_coco(shared_data, tmp_path, count):
     few_of_coco(shared_data, tmp_path / "coco", count)
-    reader = Reader(tmp_path, {"/data/coco": tmp_path / "coco", "PICTURES": others(tmp_path / "new")})
+    reader = Reader(tmp_path, {"/data/coco": tmp_path / "coco", "IMAGES": others(tmp_path / "new")})
     ended = reader.run_all("COCO")
     assert set(ended) == {"train.py", "evaluate.py", "infer.py"}
     stages = json.loads((tmp_path / "run/stages.json").read_text())
-    assert stages["cam"]["result"]["pictures"] == stages["seeds"]["result"]["pictures"] == count
+    assert stages["cam"]["result"]["images"] == stages["seeds"]["result"]["images"] == count
     assert reader.figures()["n_images"] == count // 2
     assert len(reader.figures()["per_class"]) == 81
     assert len(list((tmp_path / "coco/masks_cache/val2017").glob("*.png"))) == count // 2

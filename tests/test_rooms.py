@@ -16,9 +16,9 @@ ROOMS = {
     "data": {"utils"},
     "models": {"utils"},
     "stages": {"data", "models", "utils"},
-    "measuring": {"data", "models", "stages", "utils"},
+    "evaluation": {"data", "models", "stages", "utils"},
     "inference": {"data", "models", "stages", "utils"},
-    "exports": {"data", "models", "stages", "measuring", "inference", "utils"},
+    "exports": {"data", "models", "stages", "evaluation", "inference", "utils"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 OUTSIDE = {"benchmarks", "docs", "examples", "tests"}  # may import all, and nobody imports them

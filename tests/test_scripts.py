@@ -1,4 +1,4 @@
-"""The scripts as a person runs them: one tiny run from pictures and labels to a measured network."""
+"""The scripts as a person runs them: one tiny run from images and labels to a measured network."""
 
 import ast
 import json
@@ -23,7 +23,7 @@ SCRIPTS = ("train", "evaluate", "infer", "report")
 # Training
 
 
-def test_training_runs_from_pictures_and_labels_to_a_report(finished):
+def test_training_runs_from_images_and_labels_to_a_report(finished):
     assert finished.first.code == 0, finished.first.err
     assert finished.first.stages("done") == [
         "cam",
@@ -48,7 +48,7 @@ def test_training_runs_from_pictures_and_labels_to_a_report(finished):
     assert (finished.folder / "best_model.pth").read_bytes() == (finished.run / "segmenter.pth").read_bytes()
     stages = json.loads((finished.run / "stages.json").read_text())
     assert set(stages) == {"cam", "seeds", "context", "part", "ibb", "fuse", "pseudo", "segment", "ladder", "report"}
-    assert stages["seeds"]["result"] == {"pictures": 6, "written": 6}
+    assert stages["seeds"]["result"] == {"images": 6, "written": 6}
     lines = [json.loads(line) for line in (finished.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["stage"] for line in lines] == ["cam", "ibb", "segment"]
 
@@ -227,8 +227,8 @@ def test_a_run_is_measured_on_the_lists_that_figures_are_published_on(finished):
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
     assert figures["pseudo masks"]["miou"] == masks["miou"]
     assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
-    assert ended.out.count("no, the published 'train' has 1,464 pictures, this one 6") == 3
-    assert "seeds after training on blurred pictures" in figures
+    assert ended.out.count("no, the published 'train' has 1,464 images, this one 6") == 3
+    assert "seeds after training on blurred images" in figures
 
 
 def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
@@ -248,7 +248,7 @@ def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(pro
 def test_a_network_and_its_own_masks_are_not_told_apart(finished):
     ended = call("evaluate", "--compare", finished.run / "segmenter.pth", finished.run / "predictions" / "predicted")
     assert ended.code == 0, ended.err
-    assert "no difference can be told on these 3 pictures" in ended.out
+    assert "no difference can be told on these 3 images" in ended.out
     assert "+0.00 .. +0.00" in ended.out
 
 
@@ -260,15 +260,15 @@ def test_what_is_no_run_folder_or_not_finished(project):
     assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
 
 
-def test_a_runs_masks_are_exported_with_its_classes_and_pictures(finished, tmp_path):
+def test_a_runs_masks_are_exported_with_its_classes_and_images(finished, tmp_path):
     for folder, list_name in (("pseudo", "train"), ("predictions/given", "val")):
         masks = open_mask_set(finished.run / folder)
         assert [mask.name for mask in masks.masks] == sorted(names(finished, list_name))
         for mask in masks.masks:
-            assert (finished.folder / "voc/JPEGImages" / mask.picture).is_file()
+            assert (finished.folder / "voc/JPEGImages" / mask.image).is_file()
     checkpoint = torch.load(finished.run / "segmenter.pth", weights_only=True)
     assert list(masks.class_names.values()) == checkpoint["class_names"]
-    assert export_masks(masks, ["coco"], tmp_path)["coco"].pictures == 3
+    assert export_masks(masks, ["coco"], tmp_path)["coco"].images == 3
 
 
 # Mistakes

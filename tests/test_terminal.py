@@ -58,7 +58,7 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Project:
-    """A trained classifier, and pictures enough to be stopped among them."""
+    """A trained classifier, and images enough to be stopped among them."""
     project = Project(tmp_path_factory.mktemp("many"))
     generate(project.folder / "voc", train=12, val=12, size=64)
     (project.folder / "settings.yaml").write_text(SETTINGS.format(folder=project.folder))
@@ -72,10 +72,10 @@ def many(tmp_path_factory) -> Project:
     [
         ("train.py --config {0}/settings.yaml --stages seeds", "seeds"),
         ("evaluate.py --model_path {0}/run/classifier.pth", "ladder"),
-        ("infer.py --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "pictures"),
+        ("infer.py --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],
 )
-def test_ctrl_c_among_pictures_can_be_gone_on_from(many, command, bar):
+def test_ctrl_c_among_images_can_be_gone_on_from(many, command, bar):
     arguments = command.format(many.folder).split()
     code, lines = stopped_in_terminal(arguments, f"{bar}:   0%")
     text = "\n".join(lines)

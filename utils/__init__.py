@@ -1,1 +1,1 @@
-"""What every script needs and no picture or network is known to: configuration, runs, checkpoints, metrics, drawing."""
+"""What every script needs and no image or network is known to: configuration, runs, checkpoints, metrics, drawing."""

@@ -1,7 +1,7 @@
-"""Is a difference between two methods more than the choice of pictures? Paired bootstrap intervals (Efron, 1979).
+"""Is a difference between two methods more than the choice of images? Paired bootstrap intervals (Efron, 1979).
 
-Pictures are drawn with replacement, as many as there are, the same for both methods, and both are measured on each draw. mIoU
-is a ratio of sums over pictures, so a draw needs each picture's counts only once: a matrix product gives all draws.
+Images are drawn with replacement, as many as there are, the same for both methods, and both are measured on each draw. mIoU
+is a ratio of sums over images, so a draw needs each image's counts only once: a matrix product gives all draws.
 """
 
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ import numpy as np
 
 LEVEL = 0.95
 DRAWS = 2000
-CHUNK = 200  # draws at a time: (200, N) weights, 64 MB for 40,000 pictures
+CHUNK = 200  # draws at a time: (200, N) weights, 64 MB for 40,000 images
 
-HITS, TRUTH, PREDICTED = range(3)  # rows of a picture's counts
+HITS, TRUTH, PREDICTED = range(3)  # rows of an image's counts
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Difference:
     """A figure of two methods, A and B.
 
     Attributes:
-        a, b: on all pictures, 0..1.
+        a, b: on all images, 0..1.
         low, high: percentile interval of b - a at `LEVEL`.
         not_better: share of the draws in which B is not above A.
     """
@@ -44,7 +44,7 @@ class Difference:
 
 
 def class_counts(confusion: np.ndarray) -> np.ndarray:
-    """(C, C) counts of a picture, truth in rows -> (3, C) hits, pixels in the truth, pixels predicted: all that IoU needs."""
+    """(C, C) counts of an image, truth in rows -> (3, C) hits, pixels in the truth, pixels predicted: all that IoU needs."""
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
 
@@ -69,18 +69,18 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
     """Paired bootstrap of every figure of `figures_of`.
 
     Args:
-        a, b: (N, 3, C) counts of the same N pictures (`class_counts`).
+        a, b: (N, 3, C) counts of the same N images (`class_counts`).
         draws: how many.
 
     Raises:
         ValueError: other shapes, or truths that differ.
     """
     if a.shape != b.shape or not np.array_equal(a[:, TRUTH], b[:, TRUTH]):
-        raise ValueError("both must be of the same pictures with the same truth")
-    pictures = len(a)
-    both = np.stack([a, b]).reshape(2, pictures, -1).astype(np.float64)  # sums stay exact below 2^53
+        raise ValueError("both must be of the same images with the same truth")
+    images = len(a)
+    both = np.stack([a, b]).reshape(2, images, -1).astype(np.float64)  # sums stay exact below 2^53
     drawn = [
-        figures_of((weights @ both).reshape(2, len(weights), *a.shape[1:])) for weights in _draw(pictures, draws, seed)
+        figures_of((weights @ both).reshape(2, len(weights), *a.shape[1:])) for weights in _draw(images, draws, seed)
     ]
     whole = figures_of(both.sum(axis=1).reshape(2, *a.shape[1:]))
     result = {}
@@ -97,10 +97,10 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Percentile intervals at `LEVEL` of every figure of `figures_of`, of one method; NaN where no draw has the figure.
 
-    Two methods whose intervals overlap may still differ clearly on the same pictures: that is what `compare_counts` tells.
+    Two methods whose intervals overlap may still differ clearly on the same images: that is what `compare_counts` tells.
 
     Args:
-        counts: (N, 3, C) of N pictures (`class_counts`).
+        counts: (N, 3, C) of N images (`class_counts`).
     """
     flat = counts.reshape(len(counts), -1).astype(np.float64)
     drawn = [figures_of((weights @ flat).reshape(-1, *counts.shape[1:])) for weights in _draw(len(counts), draws, seed)]
@@ -112,11 +112,11 @@ def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[
     return found
 
 
-def _draw(pictures: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """(chunk, N) float64: how often each picture is drawn."""
+def _draw(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+    """(chunk, N) float64: how often each image is drawn."""
     random = np.random.default_rng(seed)
     for start in range(0, draws, CHUNK):
-        chosen = random.multinomial(pictures, np.full(pictures, 1 / pictures), size=min(CHUNK, draws - start))
+        chosen = random.multinomial(images, np.full(images, 1 / images), size=min(CHUNK, draws - start))
         yield chosen.astype(np.float64)
 
 

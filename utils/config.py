@@ -17,7 +17,7 @@ import yaml
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which pictures, with which labels (data/)."""
+    """Which images, with which labels (data/)."""
 
     kind: str = "voc"  # of data.index.KINDS
     root: str = "data/VOCdevkit/VOC2012"
@@ -83,7 +83,7 @@ class PrmConfig:
 
 @dataclass(frozen=True)
 class IbbConfig:
-    """Iterative Background Blur: rounds while a picture is read (models/ibb.py), and training on blurred pictures (stages/ibb.py)."""
+    """Iterative Background Blur: rounds while an image is read (models/ibb.py), and training on blurred images (stages/ibb.py)."""
 
     enabled: bool = True
     iterations: int = 1

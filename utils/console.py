@@ -60,7 +60,7 @@ def say(message: str, level: int = NORMAL) -> None:
         sys.stdout.flush()
 
 
-def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "picture") -> tqdm:
+def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "image") -> tqdm:
     """A bar with rate (in `unit`) and time left, silent where the output is not a terminal; without `iterable` it is moved by `update`."""
     with _ctrl_c_waits():  # tqdm takes away only bars that it has drawn once
         bar = tqdm(

@@ -192,7 +192,7 @@ def train_network(
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
-    # Each process has its own dropout; what they share, pictures and weights, has other seeds.
+    # Each process has its own dropout; what they share, images and weights, has other seeds.
     torch.manual_seed(seed + rank())
     _split(sampler, stage, schedule.section)
     per_epoch = sampler.steps_per_epoch
@@ -237,7 +237,7 @@ def _split(sampler: ResumableSampler, stage: str, section: str) -> None:
     """Give this process its part of each batch."""
     if sampler.batch_size < world_size():
         raise UserError(
-            f"a batch of stage '{stage}' has {sampler.batch_size} pictures, too few for {world_size()} processes, each of "
+            f"a batch of stage '{stage}' has {sampler.batch_size} images, too few for {world_size()} processes, each of "
             f"which needs one; raise {section}.batch_size, or start fewer processes"
         )
     sampler.split(rank(), world_size())
@@ -324,9 +324,9 @@ def _record_epoch(
             f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
             f"lower {schedule.section}.lr, which is {schedule.lr}"
         )
-    run.record(stage, epoch=epoch, step=step, pictures_per_second=round(rate, 2), **means)
+    run.record(stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-    run.log(f"{stage:9} epoch {epoch}/{schedule.epochs}: {shown} ({rate:.1f} pictures/s)")
+    run.log(f"{stage:9} epoch {epoch}/{schedule.epochs}: {shown} ({rate:.1f} images/s)")
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
@@ -339,5 +339,5 @@ def _to_device(value: Any, device: torch.device) -> Any:
 
 
 def _laid_out(value: Any, compute: Compute) -> Any:
-    """Pictures in the memory format."""
+    """Images in the memory format."""
     return compute.image(value) if isinstance(value, Tensor) and value.ndim == 4 else value

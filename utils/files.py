@@ -1,7 +1,7 @@
 """Files are written whole or not at all: to a temporary name beside the target, then renamed onto it.
 
 What a lost file would cost decides how much is done for it. Networks, resumable states and `stages.json` are `durable`: on the
-disk before they get their name, so that they outlive a power cut. Waiting for the disk at each of thousands of small pictures
+disk before they get their name, so that they outlive a power cut. Waiting for the disk at each of thousands of small images
 would cost more than making a lost one again, so those are brought to the disk together, before their stage is noted as done
 (`Run.finish`), and where a stage goes on, `is_whole` tells a file that was cut off.
 """

@@ -28,10 +28,10 @@ class ConfusionMatrix:
         self.n_images = 0
 
     def update(self, target: Tensor, prediction: Tensor) -> None:
-        """Add one picture or batch.
+        """Add one image or batch.
 
         Args:
-            target: integers of any shape, values 0..num_classes-1 or 255; (B, H, W) is a batch of B pictures.
+            target: integers of any shape, values 0..num_classes-1 or 255; (B, H, W) is a batch of B images.
             prediction: the same shape and values.
 
         Raises:
@@ -43,7 +43,7 @@ class ConfusionMatrix:
             self.n_images += len(target) - 1
 
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Add the (truth, prediction) of each of several pictures.
+        """Add the (truth, prediction) of each of several images.
 
         Faster than one by one: their runs are counted together, and so many small calls cost as much as the pixels.
 
@@ -115,7 +115,7 @@ class ThresholdSweep:
         self.n_images = 0
 
     def update(self, target: Tensor, value: Tensor, winner: Tensor) -> None:
-        """Add one picture.
+        """Add one image.
 
         Args:
             target: (H, W) truth, 255 skipped.

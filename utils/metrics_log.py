@@ -1,6 +1,6 @@
 """metrics.jsonl of a run: one line of JSON an epoch, appended as training goes.
 
-    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "pictures_per_second": 9.8, "classification": 0.21, "loss": 0.21}
+    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "images_per_second": 9.8, "classification": 0.21, "loss": 0.21}
 
 `stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is seconds since
 1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage that is trained again

@@ -1,6 +1,6 @@
 """Names that files give, before they become paths: lists, tables, annotations, and other people's folders.
 
-A picture's name is where its seeds and masks are written, so a name must stay in the folder that it is put into, on any
+An image's name is where its seeds and masks are written, so a name must stay in the folder that it is put into, on any
 system. This is the one place that says which do; every reader asks here and adds its file and record to the answer.
 """
 

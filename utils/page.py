@@ -1,6 +1,6 @@
-"""HTML pages that are one file and open without a network: sections of tables, plots and text, and a gallery of pictures.
+"""HTML pages that are one file and open without a network: sections of tables, plots and text, and a gallery of images.
 
-One page code for the report of a run and for the gallery of infer.py. Pictures lie inside the page as data; its only script
+One page code for the report of a run and for the gallery of infer.py. Images lie inside the page as data; its only script
 is its own (utils/templates/page.js), allowed by its digest, so that no name of a file or class can become code.
 """
 
@@ -26,11 +26,11 @@ from utils.files import write_text
 from utils.plots import STYLES, Plot, marker
 from utils.visualize import HEAT, IGNORE, Swatch, class_places, fit, printable
 
-SIDE = 320  # long side of a picture in the page, in pixels
-PICTURE_QUALITY = 72  # of WebP
+SIDE = 320  # long side of an image in the page, in pixels
+IMAGE_QUALITY = 72  # of WebP
 HEAT_STEPS = 64  # colours of a heat map in the page
 OPACITY = 0.55  # that the slider starts with
-LEAST_NAMED = 0.004  # share of a picture from which a class gets its name written on it
+LEAST_NAMED = 0.004  # share of an image from which a class gets its name written on it
 
 
 @dataclass(frozen=True)
@@ -89,15 +89,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Layer:
-    """One way to see a picture.
+    """One way to see an image.
 
     Attributes:
-        name: such as `truth` or `CAM`; the layers of that name in all pictures belong together.
-        uri: of `picture_uri`, `mask_uri` or `heat_uri`.
-        over: whether it is laid over the picture, at the slider's opacity; else it stands for itself.
+        name: such as `truth` or `CAM`; the layers of that name in all images belong together.
+        uri: of `image_uri`, `mask_uri` or `heat_uri`.
+        over: whether it is laid over the image, at the slider's opacity; else it stands for itself.
         swatches: what its colours mean.
         places: (name, x, y) written on it, x and y in 0..1.
-        score: the picture's mIoU, 0..1, where the layer was measured.
+        score: the image's mIoU, 0..1, where the layer was measured.
         by_class: IoU by class name.
         ramp: whether it has the colours of a heat map.
     """
@@ -114,14 +114,14 @@ class Layer:
 
 @dataclass(frozen=True)
 class Item:
-    """A picture of the gallery.
+    """An image of the gallery.
 
     Attributes:
         title: its name.
-        uri: the picture itself (`picture_uri`); empty where it cannot be shown.
+        uri: the image itself (`image_uri`); empty where it cannot be shown.
         size: (height, width), for its shape.
         classes: names that the class filter finds it by.
-        layers: ways to see it, beside the picture itself.
+        layers: ways to see it, beside the image itself.
         details: (class name, colour, text) lines below it, such as score and share.
         links: (text, path relative to the page), offered as downloads.
         note: a line of text.
@@ -139,12 +139,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The pictures, with filter, order, layers and slider; a page has one at most.
+    """The images, with filter, order, layers and slider; a page has one at most.
 
     Attributes:
         items: in the order of names.
         show: the layer that is shown first.
-        extremes: how many of the worst and of the best pictures are shown above it.
+        extremes: how many of the worst and of the best images are shown above it.
     """
 
     items: Sequence[Item]
@@ -219,15 +219,15 @@ def page_made_from(path: str | Path) -> str:
     return rest.partition('"')[0]
 
 
-def picture_uri(image: np.ndarray, side: int = SIDE, quality: int = PICTURE_QUALITY) -> str:
-    """A picture (H, W, 3) uint8 as an address that holds it, made smaller to `side`."""
+def image_uri(image: np.ndarray, side: int = SIDE, quality: int = IMAGE_QUALITY) -> str:
+    """An image (H, W, 3) uint8 as an address that holds it, made smaller to `side`."""
     buffer = io.BytesIO()
     Image.fromarray(fit(image, side)).save(buffer, format="WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def mask_uri(mask: np.ndarray, palette: np.ndarray, side: int = SIDE) -> str:
-    """A mask as a picture to lay over another: background is clear, objects have a light rim.
+    """A mask as an image to lay over another: background is clear, objects have a light rim.
 
     Args:
         mask: (H, W) uint8 class values; 255 is striped in grey.
@@ -252,7 +252,7 @@ def mask_uri(mask: np.ndarray, palette: np.ndarray, side: int = SIDE) -> str:
 
 
 def heat_uri(map_: np.ndarray) -> str:
-    """A map (h, w) of 0..1 as a picture to lay over another, dark for 0 and bright for 1; a page enlarges it smoothly."""
+    """A map (h, w) of 0..1 as an image to lay over another, dark for 0 and bright for 1; a page enlarges it smoothly."""
     steps = np.linspace(0, 1, HEAT_STEPS)
     stops = np.linspace(0, 1, len(HEAT))
     colours = np.stack([np.interp(steps, stops, channel) for channel in np.array(HEAT, np.float64).T], axis=-1)

@@ -1,4 +1,4 @@
-"""The loop of the stages that look at every picture once: read ahead by loader processes or threads, shared by all of torchrun's."""
+"""The loop of the stages that look at every image once: read ahead by loader processes or threads, shared by all of torchrun's."""
 
 from collections import deque
 from collections.abc import Iterator, Sequence

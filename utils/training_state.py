@@ -17,7 +17,7 @@ SAVE_EVERY = 60.0  # seconds between resumable states
 class TrainingState:
     """Everything that training needs to go on.
 
-    A state may be gone on with by another number of processes: they see the same pictures, but draw their dropout anew.
+    A state may be gone on with by another number of processes: they see the same images, but draw their dropout anew.
     """
 
     def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):

@@ -1,6 +1,6 @@
-"""Drawing: masks and heat maps over pictures, errors, legends, contact sheets.
+"""Drawing: masks and heat maps over images, errors, legends, contact sheets.
 
-Knows arrays only: pictures are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the colour
+Knows arrays only: images are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the colour
 of value v in row v.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 IGNORE = 255
-OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the picture's long side
+OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the image's long side
 HATCH_LIGHT, HATCH_DARK = 200, 80  # the two greys of what is ignored
 RIM = (255, 255, 255)
 HEAT = ((0, 0, 8), (60, 10, 112), (140, 38, 110), (214, 70, 68), (250, 142, 8), (246, 215, 70), (252, 255, 200))
@@ -25,7 +25,7 @@ INK, PAPER, FAINT = (32, 33, 36), (255, 255, 255), (110, 112, 118)  # of sheets 
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's, which the colour-blind can tell apart; the first is of what is right.
 ERROR_COLOURS = ((0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167))
-# A letter's width and a name's height as shares of the width at which pages show a picture at least (230 pixels).
+# A letter's width and a name's height as shares of the width at which pages show an image at least (230 pixels).
 LETTER, LINE = 0.036, 0.07
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
 
@@ -34,7 +34,7 @@ Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a contact sheet, with a line of text and colour swatches below it."""
+    """One image of a contact sheet, with a line of text and colour swatches below it."""
 
     image: np.ndarray
     caption: str = ""
@@ -42,13 +42,13 @@ class Tile:
 
 
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.5) -> np.ndarray:
-    """The picture with every class tinted in its colour and outlined in it, with a thin light rim; 255 is hatched in grey.
+    """The image with every class tinted in its colour and outlined in it, with a thin light rim; 255 is hatched in grey.
 
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8, 0 is left as it is.
         palette: (N, 3) uint8 with a row for each value below 255 that occurs.
-        opacity: of the tint, 0..1; outlines have twice as much, up to 1. At 0 the picture is unchanged.
+        opacity: of the tint, 0..1; outlines have twice as much, up to 1. At 0 the image is unchanged.
 
     Returns:
         (H, W, 3) uint8.
@@ -57,21 +57,21 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: f
         ValueError: a mask of another size.
     """
     if mask.shape != image.shape[:2]:
-        raise ValueError(f"a mask {mask.shape} does not fit a picture {image.shape[:2]}")
+        raise ValueError(f"a mask {mask.shape} does not fit an image {image.shape[:2]}")
     width = max(1, round(max(mask.shape) * OUTLINE_PER_SIDE))
     colours = _colours(mask, palette, 4 * width)
     alpha = np.where(mask == 0, 0.0, opacity).astype(np.float32)
     objects = (mask != 0) & (mask != IGNORE)
     edge = _edges(mask, width)
     alpha[edge & objects] = min(1.0, 2 * opacity)
-    rim = _edges(objects, max(1, width // 2)) & ~objects  # parts a dark outline from a dark picture
+    rim = _edges(objects, max(1, width // 2)) & ~objects  # parts a dark outline from a dark image
     colours[rim], alpha[rim] = RIM, min(1.0, 2 * opacity)
     blended = image + alpha[..., None] * (colours.astype(np.float32) - image)
     return np.rint(blended).astype(np.uint8)
 
 
 def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.ndarray:
-    """The picture in grey under a map's colours, dark for 0 and bright for 1.
+    """The image in grey under a map's colours, dark for 0 and bright for 1.
 
     Args:
         image: (H, W, 3) uint8.
@@ -121,7 +121,7 @@ def class_places(
     Args:
         mask: (H, W) uint8; 0 and 255 have no name.
         class_names: of the values from 1 on; an empty one is not written.
-        least_share: of the picture, below which a class gets none.
+        least_share: of the image, below which a class gets none.
 
     Returns:
         (name, x, y) with x and y in 0..1. That point of the name itself lies there, so that one at the rim stays inside: x 0 is the
@@ -173,7 +173,7 @@ def bright_palette(count: int = 256) -> np.ndarray:
 
 
 def fit(image: np.ndarray, max_side: int, nearest: bool = False) -> np.ndarray:
-    """A picture, or with `nearest` a mask, made smaller so that its long side is at most `max_side`; never larger."""
+    """An image, or with `nearest` a mask, made smaller so that its long side is at most `max_side`; never larger."""
     height, width = image.shape[:2]
     factor = max_side / max(height, width)
     if factor >= 1:
@@ -187,31 +187,31 @@ def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Imag
     """Names beside their colours, in as many lines as `width` pixels ask for; letters are `size` pixels high."""
     lines = _wrap(swatches, width, size)
     height = round(size * 1.6)
-    picture = Image.new("RGB", (width, max(1, len(lines) * height)), PAPER)
+    image = Image.new("RGB", (width, max(1, len(lines) * height)), PAPER)
     for number, line in enumerate(lines):
-        _draw_swatches(picture, (0, number * height), line, width, size)
-    return picture
+        _draw_swatches(image, (0, number * height), line, width, size)
+    return image
 
 
 def contact_sheet(
     rows: Sequence[Sequence[Tile]], columns: Sequence[str] = (), title: str = "", tile: int = 260, size: int = 15
 ) -> Image.Image:
-    """Rows of pictures on one sheet, each with its caption and colours.
+    """Rows of images on one sheet, each with its caption and colours.
 
     Args:
         rows: tiles from left to right; rows may be of different length. At most `MAX_ROWS` are drawn, and the rest counted.
         columns: titles above the columns.
         title: above everything.
-        tile: the side of the square that a picture is made to fit, in pixels; smaller ones are not enlarged by more than 2.
+        tile: the side of the square that an image is made to fit, in pixels; smaller ones are not enlarged by more than 2.
         size: the height of letters in pixels.
     """
     gap, line = size, round(size * 1.5)
     shown = rows[:MAX_ROWS]
-    pictures = [[_scaled(cell.image, tile) for cell in row] for row in shown]
+    images = [[_scaled(cell.image, tile) for cell in row] for row in shown]
     captions = [_caption_lines(row, tile, size) for row in shown]
     heights = [
-        max((picture.height for picture in row), default=0) + line * max((len(lines) for lines in below), default=0)
-        for row, below in zip(pictures, captions, strict=True)
+        max((image.height for image in row), default=0) + line * max((len(lines) for lines in below), default=0)
+        for row, below in zip(images, captions, strict=True)
     ]
     width = gap + max([len(row) for row in shown] + [len(columns), 1]) * (tile + gap)
     head = gap + (2 * line if title else 0) + (line if columns else 0)
@@ -222,12 +222,12 @@ def contact_sheet(
     for column, text in enumerate(columns):
         _draw_text(sheet, (gap + column * (tile + gap), head - line), text, tile, size, FAINT)
     top = head
-    for row, below, height in zip(pictures, captions, heights, strict=True):
-        for column, (picture, lines) in enumerate(zip(row, below, strict=True)):
+    for row, below, height in zip(images, captions, heights, strict=True):
+        for column, (image, lines) in enumerate(zip(row, below, strict=True)):
             left = gap + column * (tile + gap)
-            sheet.paste(picture, (left, top))
+            sheet.paste(image, (left, top))
             for number, content in enumerate(lines):
-                place = (left, top + picture.height + 3 + number * line)
+                place = (left, top + image.height + 3 + number * line)
                 if isinstance(content, str):
                     _draw_text(sheet, place, content, tile, size, INK)
                 else:
@@ -239,7 +239,7 @@ def contact_sheet(
 
 
 def data_uri(image: np.ndarray, quality: int = 82) -> str:
-    """A picture as a JPEG inside an address, for pages that must be one file."""
+    """An image as a JPEG inside an address, for pages that must be one file."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=quality, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
@@ -273,7 +273,7 @@ def _edges(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _scaled(image: np.ndarray, side: int) -> Image.Image:
-    """The picture fit into a square; a small one is enlarged, at most twofold."""
+    """The image fit into a square; a small one is enlarged, at most twofold."""
     height, width = image.shape[:2]
     factor = min(side / max(height, width), 2.0)
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
@@ -303,19 +303,19 @@ def _swatch_width(name: str, size: int) -> float:
     return 1.3 * size + _font(size).getlength(name) + size
 
 
-def _draw_swatches(picture: Image.Image, place: tuple[int, int], swatches: list[Swatch], width: int, size: int) -> None:
-    draw = ImageDraw.Draw(picture)
+def _draw_swatches(image: Image.Image, place: tuple[int, int], swatches: list[Swatch], width: int, size: int) -> None:
+    draw = ImageDraw.Draw(image)
     left, top = place
     for name, colour in swatches:
         box = (left, top + size * 0.2, left + size * 0.9, top + size * 1.1)
         draw.rectangle(box, fill=tuple(int(value) for value in colour), outline=INK)
         room = round(place[0] + width - left - 1.3 * size)
-        _draw_text(picture, (round(left + 1.3 * size), top), name, room, size, INK)
+        _draw_text(image, (round(left + 1.3 * size), top), name, room, size, INK)
         left += round(_swatch_width(name, size))
 
 
 def _draw_text(
-    picture: Image.Image, place: tuple[int, int], text: str, width: int, size: int, colour: tuple[int, int, int]
+    image: Image.Image, place: tuple[int, int], text: str, width: int, size: int, colour: tuple[int, int, int]
 ) -> None:
     """One line of text; what does not fit into `width` pixels ends in an ellipsis."""
     font = _font(size)
@@ -324,7 +324,7 @@ def _draw_text(
         while text and font.getlength(text + "…") > width:
             text = text[:-1]
         text += "…"
-    ImageDraw.Draw(picture).text(place, text, fill=colour, font=font)
+    ImageDraw.Draw(image).text(place, text, fill=colour, font=font)
 
 
 def printable(text: str) -> str:

@@ -15,7 +15,7 @@ def make_seed(height: int = 35, width: int = 50, classes: tuple[int, ...] = (3, 
     return Seed(np.array(classes, np.int64), maps, (height, width))
 
 
-def test_seed_size_covers_the_picture_and_no_more():
+def test_seed_size_covers_the_image_and_no_more():
     for height, width in zip(range(1, 50), range(49, 0, -1), strict=True):
         rows, columns = seed_size(height, width)
         assert 4 * rows >= height > 4 * (rows - 1)
@@ -47,7 +47,7 @@ def test_second_round_trip_changes_nothing(tmp_path):
     assert np.array_equal(read_seed(tmp_path / "b.npz").maps, once.maps)
 
 
-def test_seed_that_does_not_fit_its_picture_is_not_written(tmp_path):
+def test_seed_that_does_not_fit_its_image_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="do not fit"):
         write_seed(tmp_path / "a.npz", Seed(np.array([0]), np.zeros((1, 9, 9), np.float32), (35, 50)))
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +93,7 @@ def test_files_of_another_kind_are_refused(tmp_path, arrays):
     [
         ({"maps": np.zeros((1, 5000, 5000), np.uint8)}, "'maps' unpacks to 25000128 bytes, expected at most 117"),
         ({"classes": np.zeros(1_000_000, np.int64)}, "'classes' unpacks to"),
-        ({"size": np.array([-35, 50])}, "a picture of 50 x -35 pixels"),
+        ({"size": np.array([-35, 50])}, "an image of 50 x -35 pixels"),
         ({"size": np.array([35.0, 50.0])}, "'size' is float64"),
         ({"size": np.array(["35", "50"])}, "'size' is <U2"),
         ({"classes": np.array([-1])}, r"classes \[-1\]"),
@@ -101,7 +101,7 @@ def test_files_of_another_kind_are_refused(tmp_path, arrays):
         ({"classes": np.array([[0]])}, r"'classes' is int64 \(1, 1\)"),
     ],
 )
-def test_no_more_is_unpacked_than_a_seed_of_that_picture_takes(tmp_path, changed, reason):
+def test_no_more_is_unpacked_than_a_seed_of_that_image_takes(tmp_path, changed, reason):
     arrays = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
     np.savez_compressed(tmp_path / "a.npz", **arrays)
     read_seed(tmp_path / "a.npz")
@@ -110,7 +110,7 @@ def test_no_more_is_unpacked_than_a_seed_of_that_picture_takes(tmp_path, changed
         read_seed(tmp_path / "a.npz")
 
 
-def test_seeds_and_masks_of_too_large_pictures_are_refused(tmp_path, monkeypatch):
+def test_seeds_and_masks_of_too_large_images_are_refused(tmp_path, monkeypatch):
     write_seed(tmp_path / "a.npz", make_seed(35, 50))
     write_mask(tmp_path / "a.png", np.zeros((35, 50)))
     monkeypatch.setenv(LIMIT, "1749")
@@ -176,9 +176,9 @@ def test_values_that_do_not_fit_are_not_written(tmp_path, mask):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_colour_picture_is_no_mask(tmp_path):
+def test_colour_image_is_no_mask(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png is a picture of mode RGB; expected one channel"):
+    with pytest.raises(UserError, match=r"a\.png is an image of mode RGB; expected one channel"):
         read_mask(tmp_path / "a.png")
 
 

@@ -18,7 +18,7 @@ random = np.random.default_rng(0)
 
 
 def put(path: Path, pixels: np.ndarray | None = None) -> np.ndarray:
-    """A picture of noise, or of these pixels."""
+    """An image of noise, or of these pixels."""
     pixels = random.integers(0, 256, (6, 8, 3), dtype=np.uint8) if pixels is None else pixels
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).save(path)
@@ -32,7 +32,7 @@ def settings(root: Path, kind: str = "folder", **others) -> Config:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Two classes of two pictures each, none with a fault."""
+    """Two classes of two images each, none with a fault."""
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         put(tmp_path / "pets" / name)
     return tmp_path / "pets"
@@ -41,32 +41,32 @@ def pets(tmp_path: Path) -> Path:
 def test_sound_data_has_counts_and_nothing_to_say(pets):
     findings = check(settings(pets))
     assert (findings.problems, findings.notes) == ([], [])
-    assert figures(findings)["lists"] == {"all": {"pictures": 4, "by_class": {"cat": 2, "dog": 2}}}
+    assert figures(findings)["lists"] == {"all": {"images": 4, "by_class": {"cat": 2, "dog": 2}}}
     text = report(findings)
-    assert "list 'all': 4 pictures, 8 x 6 to 8 x 6 pixels" in text
+    assert "list 'all': 4 images, 8 x 6 to 8 x 6 pixels" in text
     assert "no problems to mend" in text
 
 
-def test_unreadable_pictures_are_problems(pets):
-    (pets / "cat/3.jpg").write_text("no picture")
+def test_unreadable_images_are_problems(pets):
+    (pets / "cat/3.jpg").write_text("no image")
     path = pets / "dog/2.png"
     path.write_bytes(path.read_bytes()[:60])
     findings = check(settings(pets))
     assert len(findings.problems) == 2
-    assert any("cat/3.jpg is not a picture" in problem for problem in findings.problems)
+    assert any("cat/3.jpg is not an image" in problem for problem in findings.problems)
     assert any("dog/2.png cannot be decoded" in problem for problem in findings.problems)
     assert sorted(figures(findings)["unreadable"]) == [str(pets / "cat/3.jpg"), str(path)]
 
 
-def test_the_same_picture_twice_whatever_its_format(pets):
+def test_the_same_image_twice_whatever_its_format(pets):
     pixels = put(pets / "cat/3.png")
     Image.fromarray(pixels).save(pets / "dog/same.bmp")
     shutil.copy(pets / "cat/1.png", pets / "cat/copy.png")
     findings = check(settings(pets))
     assert findings.problems == []
     assert findings.notes == [
-        f"2 files are the same picture: {pets}/cat/1.png, {pets}/cat/copy.png",
-        f"2 files are the same picture and have different labels: {pets}/cat/3.png, {pets}/dog/same.bmp",
+        f"2 files are the same image: {pets}/cat/1.png, {pets}/cat/copy.png",
+        f"2 files are the same image and have different labels: {pets}/cat/3.png, {pets}/dog/same.bmp",
     ]
     assert len(figures(findings)["duplicates"]) == 2
 
@@ -80,18 +80,18 @@ def test_every_mistake_of_a_label_file_is_found(pets):
     ]
     assert findings.notes == [
         "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
-        f"list 'all': 1 pictures have no label, first {pets}/dog/1.png",
-        "list 'all': one picture of Cat, cat, dog",
-        f"1 pictures under {pets} have no label and are not used, first dog/2.png",
+        f"list 'all': 1 images have no label, first {pets}/dog/1.png",
+        "list 'all': one image of Cat, cat, dog",
+        f"1 images under {pets} have no label and are not used, first dog/2.png",
     ]
-    assert figures(findings)["lists"]["all"]["pictures"] == 3
+    assert figures(findings)["lists"]["all"]["images"] == 3
 
 
-def test_unknown_classes_and_classes_without_pictures(pets):
+def test_unknown_classes_and_classes_without_images(pets):
     findings = check(settings(pets, classes=("cat", "frog")))
     assert len(findings.problems) == 1
     assert "pets/dog: unknown class 'dog'" in findings.problems[0]
-    assert "list 'all': no picture of frog" in findings.notes
+    assert "list 'all': no image of frog" in findings.notes
 
 
 def test_nothing_that_can_be_opened(tmp_path):
@@ -105,34 +105,32 @@ def test_masks_of_the_validation_list(make_voc):
     root = make_voc(18)
     masks = root / "SegmentationClass"
     write_mask(masks / "p2.png", np.full((30, 40), 9))  # of no class
-    write_mask(masks / "p5.png", np.zeros((30, 40)))  # of the picture lying on its side
+    write_mask(masks / "p5.png", np.zeros((30, 40)))  # of the image lying on its side
     Image.new("RGB", (40, 30)).save(masks / "p8.png")
-    write_mask(masks / "p11.png", np.full((40, 30), 2))  # dog, on a picture of train and cat
+    write_mask(masks / "p11.png", np.full((40, 30), 2))  # dog, on an image of train and cat
     (masks / "p14.png").unlink()
-    write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training picture: nobody looks at it
+    write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training image: nobody looks at it
     findings = check(settings(root, "voc"))
     assert sorted(problem.split(str(masks))[1].split(" ")[0] for problem in findings.problems) == [
         "/p2.png",
         "/p5.png",
         "/p8.png",
     ]
-    assert f"list 'val': 1 of 6 pictures have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
-    assert any(
-        "the masks of 2 pictures hold classes that are not among their labels" in note for note in findings.notes
-    )
+    assert f"list 'val': 1 of 6 images have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
+    assert any("the masks of 2 images hold classes that are not among their labels" in note for note in findings.notes)
 
 
-def test_validation_pictures_that_were_trained_on(make_voc):
+def test_validation_images_that_were_trained_on(make_voc):
     root = make_voc(6)
     lists = root / "ImageSets/Segmentation"
     shutil.copy(root / "JPEGImages/p0.jpg", root / "JPEGImages/p5.jpg")
     (lists / "val.txt").write_text("p1\np2\np5\n")
     write_mask(root / "SegmentationClass/p5.png", np.zeros((30, 40)))
     findings = check(settings(root, "voc"))
-    assert any(note.startswith("2 of 3 pictures of list 'val' are in list 'train' too") for note in findings.notes)
+    assert any(note.startswith("2 of 3 images of list 'val' are in list 'train' too") for note in findings.notes)
 
 
-def test_each_picture_is_read_once_and_training_masks_never(make_voc, monkeypatch):
+def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch):
     root = make_voc(6)
     read: list[str] = []
     read_image, read_mask_of = data.inspection.read_image, data.inspection.read_mask_of
@@ -147,7 +145,7 @@ def test_each_picture_is_read_once_and_training_masks_never(make_voc, monkeypatc
 
 
 def test_reading_in_parallel_finds_the_same(pets):
-    (pets / "cat/3.jpg").write_text("no picture")
+    (pets / "cat/3.jpg").write_text("no image")
     indexes = [open_index(settings(pets).data, "all")]
     assert data.inspection.inspect(indexes, 2) == data.inspection.inspect(indexes, 0)
 
@@ -169,7 +167,7 @@ def test_the_command(pets, tmp_path, monkeypatch, capsys):
     captured = capsys.readouterr()
     assert "and 2 more" in captured.out
     assert captured.err == f"error: problems to mend: 12, listed in {output}/report.txt\n"
-    assert (output / "report.txt").read_text().count("is not a picture") == 12
+    assert (output / "report.txt").read_text().count("is not an image") == 12
 
 
 def test_real_data_is_sound(shared_data):

@@ -16,7 +16,7 @@ from data.artifacts import IGNORE, read_mask
 from data.coco import open_coco
 from data.coco_file import read_coco_file
 from data.coco_masks import unpacked_counts
-from data.dataset import WholePictures
+from data.dataset import WholeImages
 from data.index import open_index
 from utils.config import DataConfig
 from utils.errors import UserError
@@ -44,7 +44,7 @@ def run_lengths(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
 
 
 def make_coco(root: Path, annotations: dict[str, list[tuple]], name: str = "val2017") -> Path:
-    """COCO layout: per picture (category id, is a crowd, segmentation); ids of pictures count from 1."""
+    """COCO layout: per image (category id, is a crowd, segmentation); ids of images count from 1."""
     images, rows = [], []
     for number, (stem, found) in enumerate(annotations.items(), start=1):
         path = root / name / f"{stem}.jpg"
@@ -74,7 +74,7 @@ def document_of(root: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def root(tmp_path) -> Path:
-    """Pictures with two objects, a crowd and an object, a crowd alone, and nothing."""
+    """Images with two objects, a crowd and an object, a crowd alone, and nothing."""
     return make_coco(
         tmp_path / "coco",
         {
@@ -117,7 +117,7 @@ def test_smaller_objects_lie_on_larger_ones_and_objects_on_crowds(root):
 
 
 def test_masks_fit_the_items(root):
-    item = WholePictures(open_coco(root, "val2017", masks=True))[1]
+    item = WholeImages(open_coco(root, "val2017", masks=True))[1]
     assert item["mask"].shape == item["image"].shape[1:]
     assert item["labels"].tolist() == [0, 1, 0]
 
@@ -223,7 +223,7 @@ def test_a_mistake_found_in_parallel_is_one_line(root, monkeypatch):
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_pictures_may_lie_under_images(root):
+def test_images_may_lie_under_images(root):
     first = open_coco(root, "val2017")
     (root / "images").mkdir()
     (root / "val2017").rename(root / "images/val2017")
@@ -250,7 +250,7 @@ def test_background_category_is_no_class(root):
     assert set(np.unique(read_mask(index.records[0].mask))) == {0, 2}
 
 
-def test_pictures_in_folders_keep_them_in_their_names(tmp_path):
+def test_images_in_folders_keep_them_in_their_names(tmp_path):
     make_coco(tmp_path, {"a": [(1, 0, box(0, 0, 4, 4))]})
     (tmp_path / "val2017/camera 1").mkdir()
     (tmp_path / "val2017/a.jpg").rename(tmp_path / "val2017/camera 1/a.jpg")
@@ -269,10 +269,10 @@ def test_layout_errors(root, tmp_path):
         open_coco(tmp_path, "val2017")
     (root / "val2017/b.jpg").unlink()
     (root / "val2017/c.jpg").unlink()
-    with pytest.raises(UserError, match=r"2 of 4 pictures .* do not exist, first .*b\.jpg"):
+    with pytest.raises(UserError, match=r"2 of 4 images .* do not exist, first .*b\.jpg"):
         open_coco(root, "val2017")
     shutil.rmtree(root / "val2017")
-    with pytest.raises(UserError, match="4 of 4 pictures"):
+    with pytest.raises(UserError, match="4 of 4 images"):
         open_coco(root, "val2017")
 
 
@@ -293,10 +293,10 @@ def test_other_files_are_refused(tmp_path, document, message):
         open_coco(tmp_path, "val2017")
 
 
-def test_file_without_pictures_and_annotation_of_an_unknown_category(root):
+def test_file_without_images_and_annotation_of_an_unknown_category(root):
     document = document_of(root)
     write_document(root, document | {"images": [], "annotations": []})
-    with pytest.raises(UserError, match="has no pictures"):
+    with pytest.raises(UserError, match="has no images"):
         open_coco(root, "val2017")
     document["annotations"][0]["category_id"] = 2
     write_document(root, document)
@@ -305,7 +305,7 @@ def test_file_without_pictures_and_annotation_of_an_unknown_category(root):
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", "..\\a.jpg"])
-def test_no_picture_leads_out_of_its_folder(root, name):
+def test_no_image_leads_out_of_its_folder(root, name):
     document = document_of(root)
     document["images"][0]["file_name"] = name
     write_document(root, document)
@@ -390,11 +390,11 @@ def test_packed_counts_are_what_pycocotools_packs():
         assert np.array_equal(values.reshape(mask.shape, order="F"), mask)
 
 
-def test_a_picture_that_says_it_is_huge_is_refused_before_its_mask_is_drawn(root):
+def test_an_image_that_says_it_is_huge_is_refused_before_its_mask_is_drawn(root):
     document = document_of(root)
     document["images"][0] |= {"height": 10**6, "width": 10**6}
     write_document(root, document)
-    with pytest.raises(UserError, match=r"picture \d+ \(.*\) is of 1000000 x 1000000 pixels, above data.max_pixels"):
+    with pytest.raises(UserError, match=r"image \d+ \(.*\) is of 1000000 x 1000000 pixels, above data.max_pixels"):
         open_coco(root, "val2017", masks=True)
 
 

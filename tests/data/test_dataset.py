@@ -13,9 +13,9 @@ from data.dataset import (
     MAX_CLASSES,
     Index,
     Record,
-    TrainingPictures,
+    TrainingImages,
     TrainingSampler,
-    WholePictures,
+    WholeImages,
     check_index,
     label_vector,
 )
@@ -43,10 +43,10 @@ class TestIndex:
         assert label_vector((), 2).tolist() == [0, 0]
         assert label_vector((), 2).dtype == torch.float32
 
-    def test_check_refuses_no_pictures_duplicates_and_too_many_classes(self):
+    def test_check_refuses_no_images_duplicates_and_too_many_classes(self):
         good = index_of((0,), (1,))
         assert check_index(good, "the list") is good
-        with pytest.raises(UserError, match="the list has no pictures"):
+        with pytest.raises(UserError, match="the list has no images"):
             check_index(index_of(), "the list")
         with pytest.raises(UserError, match="the list names 'r0' twice"):
             check_index(dataclasses.replace(good, records=(*good.records, good.records[0])), "the list")
@@ -61,7 +61,7 @@ class TestIndex:
         (root / "SegmentationClass/p5.png").unlink()
         assert [record.name for record in open_voc(root, "val", masks=True).without_truth()] == ["p5"]
 
-    def test_fingerprint_names_a_missing_picture(self, tmp_path):
+    def test_fingerprint_names_a_missing_image(self, tmp_path):
         index = Index(("cat",), (Record("a", tmp_path / "a.jpg", (0,)),))
         with pytest.raises(UserError, match=r"a\.jpg does not exist, though it is listed"):
             index.fingerprint()
@@ -69,15 +69,15 @@ class TestIndex:
     @pytest.mark.parametrize("name", ["..", "a/../b", "/a", "C:a", "a\0", "nul", "x" * 256])
     def test_a_name_that_could_be_written_elsewhere_is_refused(self, name):
         index = Index(("cat",), (Record(name, Path("a.jpg"), (0,)),))
-        with pytest.raises(UserError, match=r"the list has a picture '.*', whose name .*; rename it"):
+        with pytest.raises(UserError, match=r"the list has an image '.*', whose name .*; rename it"):
             check_index(index, "the list")
 
 
-class TestTrainingPictures:
+class TestTrainingImages:
     def test_items(self, make_voc):
         root = make_voc(6)
         index = open_voc(root, "train")
-        item = TrainingPictures(index, CROP)[1, 5]
+        item = TrainingImages(index, CROP)[1, 5]
         assert set(item) == {"pixels", "covered", "labels", "name"}
         assert item["name"] == "p1"
         assert item["labels"].tolist() == [0, 1, 1]
@@ -86,14 +86,14 @@ class TestTrainingPictures:
 
     def test_a_draw_is_the_same_wherever_it_is_made(self, make_voc):
         index = open_voc(make_voc(6), "train")
-        one, other = TrainingPictures(index, CROP), TrainingPictures(index, CROP)
+        one, other = TrainingImages(index, CROP), TrainingImages(index, CROP)
         other[0, 1]
         assert torch.equal(one[1, 5]["pixels"], other[1, 5]["pixels"])
         assert not torch.equal(one[1, 5]["pixels"], one[1, 6]["pixels"])
 
     def test_batches(self, make_voc):
         index = open_voc(make_voc(6), "train")
-        loader = DataLoader(TrainingPictures(index, CROP), batch_size=2, sampler=TrainingSampler(len(index), 2, seed=0))
+        loader = DataLoader(TrainingImages(index, CROP), batch_size=2, sampler=TrainingSampler(len(index), 2, seed=0))
         batches = list(loader)
         assert sorted(name for batch in batches for name in batch["name"]) == ["p0", "p1", "p3", "p4"]
         assert [batch["labels"].shape for batch in batches] == [(2, 3)] * 2
@@ -101,16 +101,16 @@ class TestTrainingPictures:
     def test_truth_is_never_read(self, make_voc, monkeypatch):
         """The same items with the truth there, even asked for, and with the folder removed."""
         root = make_voc(6)
-        pictures = TrainingPictures(open_voc(root, "train"), CROP)
-        asked_for = TrainingPictures(open_voc(root, "train", masks=True), CROP)
-        with_truth = [pictures[i, 3] for i in range(len(pictures))]
+        images = TrainingImages(open_voc(root, "train"), CROP)
+        asked_for = TrainingImages(open_voc(root, "train", masks=True), CROP)
+        with_truth = [images[i, 3] for i in range(len(images))]
         shutil.rmtree(root / "SegmentationClass")
 
         def refuse(path):
             raise AssertionError(f"{path} was read")
 
         monkeypatch.setattr(data.dataset, "read_mask", refuse)
-        fresh = TrainingPictures(open_voc(root, "train"), CROP)
+        fresh = TrainingImages(open_voc(root, "train"), CROP)
         for i, expected in enumerate(with_truth):
             for item in (fresh[i, 3], asked_for[i, 3]):
                 assert set(item) == {"pixels", "covered", "labels", "name"}
@@ -122,37 +122,37 @@ class TestTrainingPictures:
         for record in index.records:
             shape = read_mask(record.mask).shape
             write_mask(tmp_path / "pseudo" / f"{record.name}.png", np.full(shape, 9))
-        item = TrainingPictures(index, CROP, tmp_path / "pseudo")[0, 4]
+        item = TrainingImages(index, CROP, tmp_path / "pseudo")[0, 4]
         assert set(item["mask"].unique().tolist()) <= {9, 255}
         assert 9 in item["mask"]
 
     def test_missing_mask_and_mask_of_another_size_are_named(self, make_voc, tmp_path):
-        pictures = TrainingPictures(open_voc(make_voc(6), "train"), CROP, tmp_path)
+        images = TrainingImages(open_voc(make_voc(6), "train"), CROP, tmp_path)
         with pytest.raises(UserError, match=r"no mask .*p0\.png"):
-            pictures[0, 0]
+            images[0, 0]
         write_mask(tmp_path / "p0.png", np.zeros((40, 30)))
-        with pytest.raises(UserError, match=r"mask .*p0\.png has 30 x 40 pixels, its picture .*p0\.jpg has 40 x 30"):
-            pictures[0, 0]
+        with pytest.raises(UserError, match=r"mask .*p0\.png has 30 x 40 pixels, its image .*p0\.jpg has 40 x 30"):
+            images[0, 0]
 
-    def test_damaged_picture_is_named(self, make_voc):
+    def test_damaged_image_is_named(self, make_voc):
         root = make_voc(6)
         path = root / "JPEGImages/p0.jpg"
         path.write_bytes(path.read_bytes()[:300])
         with pytest.raises(UnreadableImage, match=r"p0\.jpg"):
-            TrainingPictures(open_voc(root, "train"), CROP)[0, 0]
+            TrainingImages(open_voc(root, "train"), CROP)[0, 0]
 
 
-class TestWholePictures:
+class TestWholeImages:
     def test_items(self, make_voc):
         root = make_voc(6)
-        pictures = WholePictures(open_voc(root, "val"))
-        assert [pictures[i]["image"].shape for i in range(2)] == [(3, 30, 40), (3, 40, 30)]
-        assert pictures[0]["image"].dtype == torch.uint8
-        assert set(pictures[0]) == {"image", "labels", "name"}
+        images = WholeImages(open_voc(root, "val"))
+        assert [images[i]["image"].shape for i in range(2)] == [(3, 30, 40), (3, 40, 30)]
+        assert images[0]["image"].dtype == torch.uint8
+        assert set(images[0]) == {"image", "labels", "name"}
 
     def test_masks_where_the_index_has_them(self, make_voc):
         root = make_voc(6)
-        for item in WholePictures(open_voc(root, "val", masks=True)):
+        for item in WholeImages(open_voc(root, "val", masks=True)):
             assert item["mask"].dtype == torch.int64
             assert item["mask"].shape == item["image"].shape[1:]
             values = set(item["mask"].unique().tolist()) - {0, 255}
@@ -162,7 +162,7 @@ class TestWholePictures:
         root = make_voc(6)
         write_mask(root / "SegmentationClass/p2.png", np.zeros((30, 41)))
         with pytest.raises(UserError, match=r"p2\.png has 41 x 30 pixels"):
-            WholePictures(open_voc(root, "val", masks=True))[0]
+            WholeImages(open_voc(root, "val", masks=True))[0]
 
 
 class TestTrainingSampler:
@@ -181,7 +181,7 @@ class TestTrainingSampler:
         if length > 6:
             assert len({tuple(order) for order in orders}) == 4
 
-    def test_every_picture_comes_up_though_batches_are_whole(self):
+    def test_every_image_comes_up_though_batches_are_whole(self):
         sampler = TrainingSampler(13, 4, seed=0)
         seen: set[int] = set()
         for epoch in range(8):
@@ -207,7 +207,7 @@ class TestTrainingSampler:
         sampler.start(3)
         assert list(sampler) == list(sampler)
 
-    def test_augmentation_seeds_differ_between_pictures_and_epochs(self):
+    def test_augmentation_seeds_differ_between_images_and_epochs(self):
         sampler = TrainingSampler(20, 4, seed=1)
         seeds = []
         for epoch in range(3):
@@ -216,7 +216,7 @@ class TestTrainingSampler:
         assert len(set(seeds)) == 60
         assert all(0 <= seed < 2**63 for seed in seeds)
 
-    def test_fewer_pictures_than_a_batch_are_one_short_batch(self):
+    def test_fewer_images_than_a_batch_are_one_short_batch(self):
         sampler = TrainingSampler(3, 16, seed=0)
         assert (sampler.batch_size, sampler.steps_per_epoch) == (3, 1)
         assert sorted(position for position, _ in sampler) == [0, 1, 2]

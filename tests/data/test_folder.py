@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask, write_mask
-from data.dataset import NoTruth, WholePictures
+from data.dataset import NoTruth, WholeImages
 from data.folder import open_folder
 from utils.errors import UserError
 
 
 def put(root: Path, *names: str) -> Path:
-    """Pictures of those names under the root, which is returned."""
+    """Images of those names under the root, which is returned."""
     for number, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (6, 4), (number, 0, 0)).save(root / name)
@@ -49,7 +49,7 @@ def pets(tmp_path):
 
 @pytest.fixture
 def tagged(tmp_path):
-    """A CSV with pictures in a folder, in the root, with two labels and with none."""
+    """A CSV with images in a folder, in the root, with two labels and with none."""
     root = put(tmp_path / "tagged", "in/a.jpg", "b.jpg", "c d.jpg", "unlisted.jpg")
     put_text(root, "labels.csv", "image,labels\nin/a.jpg,dog;cat\nb.jpg,cat\nc d.jpg,\n")
     return root
@@ -67,13 +67,13 @@ class TestClassFolders:
     def test_masks_lists_hidden_and_empty_folders_are_no_classes(self, pets):
         put(pets, "masks/cat/1.png", "lists/x.png", ".cache/y.png", "cat/masks/z.png")
         (pets / "empty").mkdir()
-        put_text(pets, "notes/read.txt", "no pictures")
+        put_text(pets, "notes/read.txt", "no images")
         index = open_folder(pets)
         assert index.class_names == ("cat", "dog")
         assert labels_of(index)["cat/masks/z"] == {"cat"}
         assert len(index) == 5
 
-    def test_given_classes_set_the_order_and_may_have_no_pictures(self, pets):
+    def test_given_classes_set_the_order_and_may_have_no_images(self, pets):
         index = open_folder(pets, classes=("dog", "frog", "cat"))
         assert index.class_names == ("dog", "frog", "cat")
         assert labels_of(index)["cat/1"] == {"cat"}
@@ -146,7 +146,7 @@ class TestTable:
             open_folder(tagged, labels="gone.csv")
 
     @pytest.mark.parametrize("name", ["in/a.jpg", "./in//a.jpg", "a.jpg", "a", "in/a", "in\\a.jpg", " a.jpg "])
-    def test_a_picture_is_found_by_path_or_name(self, tagged, name):
+    def test_an_image_is_found_by_path_or_name(self, tagged, name):
         put_text(tagged, "labels.csv", f"image,labels\n{name},cat\n")
         assert names_of(open_folder(tagged)) == ["in/a"]
 
@@ -188,19 +188,19 @@ class TestTable:
             ("", "is empty; expected the header 'image,labels'"),
             ("\n , \n", "is empty; expected the header"),
             ("image,labels\n", "has no rows under its header"),
-            ("image,labels\nb.jpg,\n", "gives no picture a label"),
+            ("image,labels\nb.jpg,\n", "gives no image a label"),
             ("image;labels\nb.jpg;cat\n", "line 1: expected the header 'image,labels'.*found 'image;labels'"),
             ("b.jpg,cat\n", "line 1: expected the header"),
             ("image,cat,dog\n", "line 1: expected the header"),
             ("image,labels\nb.jpg\n", "line 2: expected 2 cells .*found 1"),
             ("image,labels\n\nb.jpg,cat,dog\n", "line 3: expected 2 cells .*found 3; separate labels with ';'"),
             ('image,labels\nb.jpg,"cat,dog"\n', "line 2: separate labels with ';'"),
-            ("image,labels\n,cat\n", "line 2: there is no picture's name before the labels 'cat'"),
-            ("image,labels\nb.jpg,cat\nB.jpg,cat\n", r"line 3: there is no picture 'B\.jpg' .*did you mean 'b\.jpg'"),
+            ("image,labels\n,cat\n", "line 2: there is no image's name before the labels 'cat'"),
+            ("image,labels\nb.jpg,cat\nB.jpg,cat\n", r"line 3: there is no image 'B\.jpg' .*did you mean 'b\.jpg'"),
             ("image,labels\nb.jpg,cat\nin/a.jpg,\n./b.jpg,dog\n", "line 4: .*has a row already \\(.*line 2\\)"),
-            ("image,labels\nb.jpg,cat\nb,cat\n", "line 3: picture 'b' has a row already \\(.*line 2\\)"),
+            ("image,labels\nb.jpg,cat\nb,cat\n", "line 3: image 'b' has a row already \\(.*line 2\\)"),
             (b"image,labels\n\xff\xfe.jpg,cat\n", "line 2: expected text in UTF-8"),
-            ("image,labels\nmasks/m.png,cat\n", "line 2: there is no picture 'masks/m.png'"),
+            ("image,labels\nmasks/m.png,cat\n", "line 2: there is no image 'masks/m.png'"),
         ],
     )
     def test_errors(self, tagged, text, message):
@@ -209,7 +209,7 @@ class TestTable:
         with pytest.raises(UserError, match=rf"labels\.csv,? {message}"):
             open_folder(tagged)
 
-    def test_a_name_of_two_pictures_is_refused(self, pets):
+    def test_a_name_of_two_images_is_refused(self, pets):
         put_text(pets, "labels.csv", "image,labels\n1.jpg,cat\n")
         with pytest.raises(UserError, match=r"line 2: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg; give the whole path"):
             open_folder(pets)
@@ -231,7 +231,7 @@ def test_no_name_leads_out_of_the_root(tagged, name, where):
     name = name.format(outside=tagged.parent, root=tagged)
     put_text(tagged, where, f"image,labels\n{name},cat\n" if where.endswith("csv") else f"b.jpg\n{name}\n")
     with pytest.raises(
-        UserError, match=rf"{where}, line 2: the picture's name '.*' (leads out of its folder|is an absolute path)"
+        UserError, match=rf"{where}, line 2: the image's name '.*' (leads out of its folder|is an absolute path)"
     ):
         open_folder(tagged, "mine")
 
@@ -264,13 +264,13 @@ class TestJson:
         assert other.records[0].labels == (0, 1)
         assert open_folder(tmp_path, background="frog").class_names == ("dog", "cat")
 
-    def test_pictures_and_classes_that_are_not_there(self, tmp_path):
+    def test_images_and_classes_that_are_not_there(self, tmp_path):
         put(tmp_path, "a.jpg", "in/b.jpg")
         put_text(tmp_path, "labels.json", json.dumps(self.DOCUMENT))
-        with pytest.raises(UserError, match=r"labels\.json, picture 'c\.jpg': there is no picture 'c\.jpg'"):
+        with pytest.raises(UserError, match=r"labels\.json, image 'c\.jpg': there is no image 'c\.jpg'"):
             open_folder(tmp_path)
         put(tmp_path, "c.jpg")
-        with pytest.raises(UserError, match=r"labels\.json, picture 'in/b\.jpg': unknown class 'frog'"):
+        with pytest.raises(UserError, match=r"labels\.json, image 'in/b\.jpg': unknown class 'frog'"):
             open_folder(tmp_path, classes=("cat", "dog"))
 
 
@@ -305,7 +305,7 @@ class TestLists:
     def test_without_lists_val_is_what_has_a_mask(self, pets):
         put_mask(pets, "cat/young/2")
         put_mask(pets, "dog/1")
-        put_mask(pets, "dog/of no picture")
+        put_mask(pets, "dog/of no image")
         assert names_of(open_folder(pets, "val")) == ["cat/young/2", "dog/1"]
         assert len(open_folder(pets, "train")) == 4
 
@@ -321,12 +321,12 @@ class TestLists:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("", "mine.txt has no pictures"),
+            ("", "mine.txt has no images"),
             (
                 "cat/1.jpg\n\ncat/9.jpg\n",
-                r"mine\.txt, line 3: 'cat/9\.jpg' is no picture of .*did you mean 'cat/1\.jpg'",
+                r"mine\.txt, line 3: 'cat/9\.jpg' is no image of .*did you mean 'cat/1\.jpg'",
             ),
-            ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: picture 'cat/1' is in line 1 already"),
+            ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' is in line 1 already"),
             ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg"),
             (b"\xff\xfec", r"mine\.txt is text in UTF-16"),
         ],
@@ -336,9 +336,9 @@ class TestLists:
         with pytest.raises(UserError, match=message):
             open_folder(pets, "mine")
 
-    def test_unknown_list_and_picture_without_a_row(self, tagged):
+    def test_unknown_list_and_image_without_a_row(self, tagged):
         put_text(tagged, "lists/mine.txt", "unlisted.jpg\n")
-        with pytest.raises(UserError, match=r"line 1: 'unlisted\.jpg' is no picture of .*labels\.csv"):
+        with pytest.raises(UserError, match=r"line 1: 'unlisted\.jpg' is no image of .*labels\.csv"):
             open_folder(tagged, "mine")
         with pytest.raises(UserError, match=r"no list 'trian': expected all, train, val.*there: mine"):
             open_folder(tagged, "trian")
@@ -354,9 +354,9 @@ class TestMasks:
 
     def test_items_have_a_mask_where_there_is_one(self, pets):
         put_mask(pets, "cat/1", value=1)
-        pictures = WholePictures(open_folder(pets, masks=True))
-        assert ["mask" in pictures[i] for i in range(4)] == [True, False, False, False]
-        assert (pictures[0]["mask"] == 1).all()
+        images = WholeImages(open_folder(pets, masks=True))
+        assert ["mask" in images[i] for i in range(4)] == [True, False, False, False]
+        assert (images[0]["mask"] == 1).all()
 
     def test_training_needs_no_masks(self, tagged):
         put_mask(tagged, "b")

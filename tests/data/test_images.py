@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from data.dataset import WholePictures
+from data.dataset import WholeImages
 from data.images import LIMIT, UnreadableImage, find_images, read_image
 from data.index import open_index
 from utils.config import DataConfig
@@ -17,7 +17,7 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 
 
 def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
-    """What `read_image` makes of the picture, (H, W, 3)."""
+    """What `read_image` makes of the image, (H, W, 3)."""
     image.save(path, **options)
     result = read_image(path)
     assert result.mode == "RGB"
@@ -50,8 +50,8 @@ def test_black_and_white(tmp_path):
     assert np.array_equal(saved(Image.fromarray(bits), tmp_path / "a.png"), expected)
 
 
-def palette_picture() -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """A palette picture, its indices and its palette (8, 3)."""
+def palette_image() -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """A palette image, its indices and its palette (8, 3)."""
     indices = np.arange(35, dtype=np.uint8).reshape(5, 7) % 8
     palette = np.random.default_rng(1).integers(0, 256, (8, 3), dtype=np.uint8)
     image = Image.fromarray(indices)
@@ -60,17 +60,17 @@ def palette_picture() -> tuple[Image.Image, np.ndarray, np.ndarray]:
 
 
 def test_palette_gives_its_colours(tmp_path):
-    image, indices, palette = palette_picture()
+    image, indices, palette = palette_image()
     assert np.array_equal(saved(image, tmp_path / "a.png"), palette[indices])
 
 
 def test_transparent_palette_entry_is_white_and_the_others_keep_their_colours(tmp_path):
-    image, indices, palette = palette_picture()
+    image, indices, palette = palette_image()
     palette[3] = 255
     assert np.array_equal(saved(image, tmp_path / "a.png", transparency=3), palette[indices])
 
 
-def test_transparent_colour_of_an_rgb_picture_is_white(tmp_path):
+def test_transparent_colour_of_an_rgb_image_is_white(tmp_path):
     pixels = COLOURS.copy()
     pixels[2, 3] = (1, 2, 3)
     read = saved(Image.fromarray(pixels), tmp_path / "a.png", transparency=(1, 2, 3))
@@ -134,13 +134,13 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_unknown_exif_rotation_leaves_the_picture(tmp_path, orientation):
+def test_unknown_exif_rotation_leaves_the_image(tmp_path, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), COLOURS)
 
 
-def test_malformed_exif_does_not_cost_the_picture_or_its_rotation(tmp_path):
+def test_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
     # Two entries: orientation 6, and ImageLength as text where a number is due.
     entries = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHL4s", 0x0101, 2, 4, b"abc\0")
     exif = b"Exif\0\0II*\0" + struct.pack("<L", 8) + struct.pack("<H", 2) + entries + struct.pack("<L", 0)
@@ -156,7 +156,7 @@ def test_one_pixel(tmp_path, mode):
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-def test_truncated_picture_is_named(tmp_path, suffix, share):
+def test_truncated_image_is_named(tmp_path, suffix, share):
     path = tmp_path / f"half.{suffix}"
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -168,8 +168,8 @@ def test_truncated_picture_is_named(tmp_path, suffix, share):
 
 def test_text_file_is_named(tmp_path):
     path = tmp_path / "notes.jpg"
-    path.write_text("not a picture")
-    with pytest.raises(UnreadableImage, match=r"notes\.jpg is not a picture"):
+    path.write_text("not an image")
+    with pytest.raises(UnreadableImage, match=r"notes\.jpg is not an image"):
         read_image(path)
 
 
@@ -182,7 +182,7 @@ def test_missing_file_and_folder_are_named(tmp_path):
 
 @pytest.mark.parametrize("least_side", [0, 8])
 @pytest.mark.parametrize("suffix", ["png", "jpg", "gif", "tif", "webp", "bmp"])
-def test_a_picture_of_more_pixels_than_the_limit_is_refused(tmp_path, monkeypatch, suffix, least_side):
+def test_an_image_of_more_pixels_than_the_limit_is_refused(tmp_path, monkeypatch, suffix, least_side):
     path = tmp_path / f"bomb.{suffix}"
     Image.new("RGB", (40, 30)).save(path)
     monkeypatch.setenv(LIMIT, "1200")
@@ -212,16 +212,16 @@ def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, mon
         index = open_index(DataConfig(kind="voc", root=str(root), max_pixels=most), "train")
         if fails:
             with pytest.raises(UserError, match=r"data.max_pixels"):
-                list(DataLoader(WholePictures(index), **loader))
+                list(DataLoader(WholeImages(index), **loader))
         else:
-            assert len(list(DataLoader(WholePictures(index), **loader))) == 2
+            assert len(list(DataLoader(WholeImages(index), **loader))) == 2
 
 
 def test_what_pillow_would_hand_to_another_program_is_not_opened(tmp_path):
     """An EPS file is a program, which Pillow gives to Ghostscript."""
     Image.new("RGB", (8, 8)).save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.jpg")
-    with pytest.raises(UnreadableImage, match=r"a\.jpg is not a picture in a known format"):
+    with pytest.raises(UnreadableImage, match=r"a\.jpg is not an image in a known format"):
         read_image(tmp_path / "a.jpg")
 
 

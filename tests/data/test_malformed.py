@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask, write_mask
-from data.dataset import WholePictures
+from data.dataset import WholeImages
 from data.index import open_index
 from tests.conftest import VOC_OBJECT, VOC_XML
 from utils.config import DataConfig
@@ -28,12 +28,12 @@ def settings_of(kind: str, root: Path, **others) -> DataConfig:
 
 
 def opened_by_the_check(settings: DataConfig, list_name: str) -> tuple[list[str], int]:
-    """The mistakes noted, and how many pictures are left."""
+    """The mistakes noted, and how many images are left."""
     noted: list[str] = []
     return noted, len(open_index(settings, list_name, complain=noted.append))
 
 
-# Own pictures with a CSV
+# Own images with a CSV
 
 
 def make_csv(root: Path, text: str | bytes) -> Path:
@@ -75,14 +75,14 @@ def test_csv_of_any_make_gives_the_same(tmp_path, text):
         (csv_text("a 1.jpg"), "labels.csv, line 2: expected 2 cells", None),
         (
             csv_text(*CSV_ROWS, "a 1.jpg,dog"),
-            r"labels.csv, line 5: picture 'a 1.jpg' has a row already \(.*line 2\)",
+            r"labels.csv, line 5: image 'a 1.jpg' has a row already \(.*line 2\)",
             3,
         ),
-        (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no picture 'd.jpg'", 3),
-        (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no picture's name", 3),
+        (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no image 'd.jpg'", 3),
+        (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no image's name", 3),
         (
             csv_text(*CSV_ROWS, "../x.jpg,dog"),
-            r"labels.csv, line 5: the picture's name '../x.jpg' leads out of its folder",
+            r"labels.csv, line 5: the image's name '../x.jpg' leads out of its folder",
             3,
         ),
         (csv_text(*CSV_ROWS, "c.jpg,dog,cat"), r"labels.csv, line 5: expected 2 cells .* found 3", 3),
@@ -127,13 +127,13 @@ def coco_document() -> dict:
 
 
 def put_coco(tmp_path: Path, document: dict | str | bytes, kind: str) -> DataConfig:
-    """The same pictures and file in COCO's layout, or in a folder of own pictures."""
-    pictures = tmp_path / ("val2017" if kind == "coco" else ".")
+    """The same images and file in COCO's layout, or in a folder of own images."""
+    images = tmp_path / ("val2017" if kind == "coco" else ".")
     path = tmp_path / ("annotations/instances_val2017.json" if kind == "coco" else "labels.json")
-    for folder in (pictures, path.parent):
+    for folder in (images, path.parent):
         folder.mkdir(exist_ok=True)
     for name in ("a 1.jpg", "ü.jpg"):
-        Image.new("RGB", (8, 6)).save(pictures / name)
+        Image.new("RGB", (8, 6)).save(images / name)
     text = document if isinstance(document, str | bytes) else json.dumps(document, ensure_ascii=False)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return settings_of(kind, tmp_path)
@@ -167,26 +167,26 @@ def added(part: str, *records) -> Callable[[dict], None]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("images", 0, "id"), r"picture number 1 of the list has no whole number 'id', found \{.*a 1.jpg"),
-        (changed("images", 1, id="9"), "picture number 2 of the list has no whole number 'id'"),
-        (without("images", 0, "file_name"), r"picture number 1 of the list \(id 7\) has no 'file_name'"),
-        (changed("images", 1, id=7), "picture number 2 of the list has id 7, which another picture has already"),
-        (changed("images", 1, file_name="a 1.jpg"), "pictures 7 and 9 are the same file a 1.jpg"),
+        (without("images", 0, "id"), r"image number 1 of the list has no whole number 'id', found \{.*a 1.jpg"),
+        (changed("images", 1, id="9"), "image number 2 of the list has no whole number 'id'"),
+        (without("images", 0, "file_name"), r"image number 1 of the list \(id 7\) has no 'file_name'"),
+        (changed("images", 1, id=7), "image number 2 of the list has id 7, which another image has already"),
+        (changed("images", 1, file_name="a 1.jpg"), "images 7 and 9 are the same file a 1.jpg"),
         (
             changed("images", 1, file_name="../ü.jpg"),
-            "picture 9 has the file name '../ü.jpg', which leads out of its folder",
+            "image 9 has the file name '../ü.jpg', which leads out of its folder",
         ),
         (changed("images", 1, file_name="gone.jpg"), "gone.jpg"),
-        (added("images", 5), "picture number 3 of the list has no whole number 'id', found 5"),
+        (added("images", 5), "image number 3 of the list has no whole number 'id', found 5"),
         (without("categories", 1, "name"), r"category number 2 of the list \(id 90\) has no 'name'"),
         (changed("categories", 1, id=3), "category number 2 of the list has id 3, which another category has already"),
         (changed("categories", 1, name="cat"), "categories 3 and 90 are both named 'cat'"),
         (without("annotations", 1, "image_id"), "annotation 2 has no whole number 'image_id'"),
         (without("annotations", 1, "category_id"), "annotation 2 has no whole number 'category_id'"),
-        (changed("annotations", 1, image_id=8), "annotation 2 is of picture 8, which is not among the images"),
+        (changed("annotations", 1, image_id=8), "annotation 2 is of image 8, which is not among the images"),
         (changed("annotations", 1, category_id=4), "annotation 2 is of category 4, which is not among the categories"),
         (changed("annotations", 1, id=1), "annotation 1: another annotation has the id 1 already"),
-        (changed("annotations", 1, id=None, image_id=0), "annotation number 2 of the list is of picture 0"),
+        (changed("annotations", 1, id=None, image_id=0), "annotation number 2 of the list is of image 0"),
         (added("annotations", [1]), r"annotation number 3 of the list is not an object, found \[1\]"),
     ],
 )
@@ -232,8 +232,8 @@ def test_annotations_without_area_give_nothing_and_are_counted(tmp_path, kind, e
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("images", 1, "height"), r"picture 9 \(ü.jpg\) has no 'height' and 'width'"),
-        (changed("images", 1, height=0), r"picture 9 \(ü.jpg\) has no 'height' and 'width'"),
+        (without("images", 1, "height"), r"image 9 \(ü.jpg\) has no 'height' and 'width'"),
+        (changed("images", 1, height=0), r"image 9 \(ü.jpg\) has no 'height' and 'width'"),
         (without("annotations", 1, "segmentation"), r"segmentation of annotation 2 cannot be rendered"),
         (changed("annotations", 1, segmentation=[[0, 0, 1, 1]]), "annotation 2 .* at least three points"),
         (changed("annotations", 1, segmentation=[["a"] * 6]), "segmentation of annotation 2 cannot be rendered"),
@@ -259,9 +259,9 @@ def test_coco_outlines(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("text", "message", "left"),
     [
-        ("p0\np9\np1\n", r"mine.txt, line 2: there is no picture .*p9\.jpg", 2),
-        ("p0\n\np1\np0\n", r"mine.txt, line 4: picture 'p0' is listed already \(.*line 1\)", 2),
-        ("p0\n..\n", r"mine.txt, line 2: the picture's name '\.\.' is empty or names a folder", 1),
+        ("p0\np9\np1\n", r"mine.txt, line 2: there is no image .*p9\.jpg", 2),
+        ("p0\n\np1\np0\n", r"mine.txt, line 4: image 'p0' is listed already \(.*line 1\)", 2),
+        ("p0\n..\n", r"mine.txt, line 2: the image's name '\.\.' is empty or names a folder", 1),
         ("", "list 'mine' of .* has no names", None),
         (b"p0\n\xe9t\xe9\n", "mine.txt, line 2: expected text in UTF-8", None),
         ("p0\n".encode("utf-16"), "mine.txt is text in UTF-16", None),
@@ -305,20 +305,20 @@ def test_voc_annotations(make_voc, content, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: Image.new("RGB", (40, 30)).save(path), r"p2\.png is a picture of mode RGB; expected one channel"),
-        (lambda path: Image.new("RGBA", (40, 30)).save(path), r"p2\.png is a picture of mode RGBA"),
-        (lambda path: write_mask(path, np.zeros((30, 41))), r"p2\.png has 41 x 30 pixels, its picture .*40 x 30"),
+        (lambda path: Image.new("RGB", (40, 30)).save(path), r"p2\.png is an image of mode RGB; expected one channel"),
+        (lambda path: Image.new("RGBA", (40, 30)).save(path), r"p2\.png is an image of mode RGBA"),
+        (lambda path: write_mask(path, np.zeros((30, 41))), r"p2\.png has 41 x 30 pixels, its image .*40 x 30"),
         (lambda path: path.write_bytes(path.read_bytes()[:60]), r"p2\.png cannot be decoded"),
-        (lambda path: path.write_text("no picture"), r"p2\.png cannot be decoded"),
+        (lambda path: path.write_text("no image"), r"p2\.png cannot be decoded"),
         (Path.unlink, r"no mask .*p2\.png"),
     ],
 )
 def test_masks(make_voc, make, message):
     root = make_voc(3)
     make(root / "SegmentationClass/p2.png")
-    pictures = WholePictures(open_index(settings_of("voc", root), "val", masks=True))
+    images = WholeImages(open_index(settings_of("voc", root), "val", masks=True))
     with pytest.raises(UserError, match=message):
-        pictures[0]
+        images[0]
 
 
 def test_grey_and_palette_masks_are_the_same(tmp_path):

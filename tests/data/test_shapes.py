@@ -41,7 +41,7 @@ def test_same_numbers_give_the_same_files(root: Path, tmp_path: Path) -> None:
     assert files(tmp_path / "again") == files(root)
 
 
-def test_a_longer_list_begins_with_the_same_pictures() -> None:
+def test_a_longer_list_begins_with_the_same_images() -> None:
     for short, long in zip(scenes(0, 2, SIZE), scenes(0, 3, SIZE), strict=False):
         assert np.array_equal(short.image, long.image)
 
@@ -51,7 +51,7 @@ def test_train_and_val_differ() -> None:
 
 
 def generate_slowly(root: Path, counter: Path) -> None:
-    """What a rank does; counts how often pictures are made."""
+    """What a rank does; counts how often images are made."""
 
     def counted(*args) -> None:
         with counter.open("a") as file:
@@ -81,7 +81,7 @@ def test_generated_once(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == stamps
 
 
-@pytest.mark.parametrize("damage", ["killed", "no marker content", "picture lost", "list lost"])
+@pytest.mark.parametrize("damage", ["killed", "no marker content", "image lost", "list lost"])
 def test_unfinished_generation_is_done_again(
     damage: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,7 +95,7 @@ def test_unfinished_generation_is_done_again(
         open_shapes(folder, "train", TRAIN, VAL, SIZE)
         if damage == "no marker content":
             (folder / MARKER).write_text("{")
-        elif damage == "picture lost":
+        elif damage == "image lost":
             (folder / "JPEGImages" / "val_0002.jpg").unlink()
         else:
             (folder / "ImageSets" / "Segmentation" / "train.txt").unlink()
@@ -123,11 +123,11 @@ def test_another_version_generates_anew(tmp_path: Path) -> None:
     open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
     marker = json.loads((tmp_path / MARKER).read_text())
     (tmp_path / MARKER).write_text(json.dumps(marker | {"version": marker["version"] - 1}))
-    picture = tmp_path / "JPEGImages" / "train_0001.jpg"
-    right = picture.read_bytes()
-    picture.write_bytes(b"of another generator")
+    image = tmp_path / "JPEGImages" / "train_0001.jpg"
+    right = image.read_bytes()
+    image.write_bytes(b"of another generator")
     open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
-    assert picture.read_bytes() == right
+    assert image.read_bytes() == right
 
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_every_class_is_in_both_lists(list_name: str, root: Path) -> None:
     assert min(open_shapes(root, list_name, TRAIN, VAL, SIZE).label_counts().values()) >= 1
 
 
-def test_label_file_has_a_row_for_each_picture(root: Path) -> None:
+def test_label_file_has_a_row_for_each_image(root: Path) -> None:
     with (root / "image_labels.csv").open() as file:
         assert len(list(csv.reader(file))) == 1 + TRAIN + VAL
 
@@ -193,7 +193,7 @@ def test_context_lies_outside_the_object_and_beside_it(label: int) -> None:
 
 
 def test_mask_follows_what_was_painted() -> None:
-    """Pixels of an object differ from the same picture's without it, and all others are the same."""
+    """Pixels of an object differ from the same image's without it, and all others are the same."""
     frame = make_frame(SIZE, SIZE, (32.0, 32.0), 20.0, 20.0, True, 0.07, np.random.default_rng(1))
     canvas = np.full((SIZE, SIZE, 3), 0.5, np.float32)
     hidden = paint(canvas, DRAWINGS[0].draw(frame))
@@ -201,12 +201,12 @@ def test_mask_follows_what_was_painted() -> None:
     assert np.mean(np.abs(canvas[hidden > 0.99] - 0.5).max(axis=1) > 0.02) > 0.95
 
 
-def test_some_pictures_have_two_objects_and_some_two_classes(many: list[Scene]) -> None:
+def test_some_images_have_two_objects_and_some_two_classes(many: list[Scene]) -> None:
     assert 0.12 < np.mean([len(scene.objects) == 2 for scene in many]) < 0.4
     assert any(len(scene.labels) == 2 for scene in many)
 
 
-def test_pictures_are_colourful_of_several_shapes_and_within_range(many: list[Scene]) -> None:
+def test_images_are_colourful_of_several_shapes_and_within_range(many: list[Scene]) -> None:
     assert len({scene.image.shape for scene in many}) >= 3
     assert all(max(scene.image.shape) == SIZE and scene.image.dtype == np.uint8 for scene in many)
     assert np.mean([scene.image.std(axis=(0, 1)).mean() for scene in many]) > 20

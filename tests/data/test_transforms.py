@@ -14,7 +14,7 @@ PLAIN = RandomCrop(crop_size=48, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 
 
 def coordinates(height: int, width: int) -> tuple[Image.Image, Image.Image, Image.Image]:
-    """A picture whose red is the column, green the row and blue 200; and masks of the column and of the row."""
+    """An image whose red is the column, green the row and blue 200; and masks of the column and of the row."""
     rows, columns = np.mgrid[:height, :width].astype(np.uint8)
     pixels = np.dstack([columns, rows, np.full_like(rows, 200)])
     return Image.fromarray(pixels), Image.fromarray(columns), Image.fromarray(rows)
@@ -41,7 +41,7 @@ def draws(count: int):
     ],
 )
 def test_the_mask_follows_the_image(options, shrink):
-    """Up to half a pixel, the rounding, and at the rim of a smaller picture, where it averages over fewer pixels."""
+    """Up to half a pixel, the rounding, and at the rim of a smaller image, where it averages over fewer pixels."""
     crop = dataclasses.replace(PLAIN, **options)
     image, columns, rows = coordinates(80, 120)
     for seed in range(20):
@@ -103,7 +103,7 @@ def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options)
         assert (difference > 0).mean() < 0.05
 
 
-def test_without_resizing_every_pixel_is_the_pictures_own():
+def test_without_resizing_every_pixel_is_the_images_own():
     image, columns, rows = coordinates(80, 120)
     for seed in range(10):
         across, down = (seen(PLAIN, image, mask, np.random.default_rng(seed)) for mask in (columns, rows))
@@ -131,7 +131,7 @@ def test_a_mask_does_not_change_the_image():
     assert torch.equal(alone["image"], seen(crop, image, columns, np.random.default_rng(3))["image"])
 
 
-def test_a_batch_of_crops_is_normalised_where_pictures_are_and_zero_elsewhere():
+def test_a_batch_of_crops_is_normalised_where_images_are_and_zero_elsewhere():
     """By the one normalisation, to the last bit; sizes differ, and what is not the crop's stays."""
     crop = RandomCrop(crop_size=48, mean=MEAN, std=STD, scale_range=(0.3, 1.2))
     image, columns, _ = coordinates(60, 80)
@@ -194,7 +194,7 @@ def test_every_place_and_both_directions_come_up():
 
 
 def sizes(crop: RandomCrop, height: int, width: int, count: int = 300) -> np.ndarray:
-    """(count, 2) heights and widths of the resized picture, seen whole in a crop that is larger."""
+    """(count, 2) heights and widths of the resized image, seen whole in a crop that is larger."""
     mask = Image.new("L", (width, height), 1)
     image = Image.new("RGB", (width, height))
     covered = [crop(image, mask, random)["mask"] == 1 for random in draws(count)]
@@ -216,13 +216,13 @@ def test_long_side_takes_every_value_of_its_range():
     assert set(sizes(crop, 20, 40)[:, 0]) <= {15, 16, 17}
 
 
-def test_max_side_brings_large_pictures_down_and_leaves_small_ones():
+def test_max_side_brings_large_images_down_and_leaves_small_ones():
     crop = dataclasses.replace(PLAIN, crop_size=64, max_side=30)
     assert sizes(crop, 60, 45, count=3).tolist() == [[30, 22]] * 3
     assert sizes(crop, 12, 20, count=3).tolist() == [[12, 20]] * 3
 
 
-def test_a_very_long_picture_keeps_at_least_one_pixel():
+def test_a_very_long_image_keeps_at_least_one_pixel():
     found = sizes(dataclasses.replace(PLAIN, resize_long=(32, 32)), 1, 1000, count=2)
     assert found.tolist() == [[1, 32]] * 2
 
@@ -301,7 +301,7 @@ def test_normalise_makes_mean_zero_and_deviation_one():
 
 
 def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:
-    """A picture of noise, its mask (class 3 on the left, ignored in the middle, background on the right), and its pixels."""
+    """An image of noise, its mask (class 3 on the left, ignored in the middle, background on the right), and its pixels."""
     pixels = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
     mask = np.zeros((side, side), np.uint8)
     mask[:, : side // 3], mask[:, side // 3 : 2 * side // 3] = 3, IGNORE

@@ -57,7 +57,7 @@ def test_difficult_objects_count_and_parts_of_objects_do_not(make_voc):
     assert labels_of(open_voc(root, "train", classes=CLASSES))["p0"] == (1, 2)
 
 
-def test_picture_without_objects_has_no_labels(make_voc):
+def test_image_without_objects_has_no_labels(make_voc):
     root = make_voc(3, labels="xml")
     (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=""))
     assert labels_of(open_voc(root, "train", classes=CLASSES))["p0"] == ()
@@ -149,7 +149,7 @@ class Builds:
 def test_numpy_itself_is_out_of_reach(make_voc, vector, monkeypatch):
     root = make_voc(3, labels="none")
     write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector}, 4)
-    with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|picture 'p0' has a vector)"):
+    with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):
         open_voc(root, "train", classes=CLASSES)
 
 
@@ -190,14 +190,14 @@ def test_list_of_paths_blanks_and_windows_lines(make_voc):
 
 def test_names_with_spaces_and_other_alphabets(make_voc):
     root = make_voc(6)
-    for old, new in (("p0", "my picture 1"), ("p1", "große 犬"), ("p3", "p3 1")):
+    for old, new in (("p0", "my image 1"), ("p1", "große 犬"), ("p3", "p3 1")):
         for suffix, folder in ((".jpg", "JPEGImages"), (".png", "SegmentationClass")):
             (root / folder / f"{old}{suffix}").rename(root / folder / f"{new}{suffix}")
         table = root / "image_labels.csv"
         table.write_text(table.read_text().replace(f"{old},", f"{new},"), encoding="utf-8")
-    list_file(root, "\ufeffmy picture 1\r\n/JPEGImages/große 犬.jpg\r\np3 1.jpg\r\np4 -1\r\n")
+    list_file(root, "\ufeffmy image 1\r\n/JPEGImages/große 犬.jpg\r\np3 1.jpg\r\np4 -1\r\n")
     names = [record.name for record in open_voc(root, "mine").records]
-    assert names == ["my picture 1", "große 犬", "p3 1", "p4"]
+    assert names == ["my image 1", "große 犬", "p3 1", "p4"]
 
 
 def test_trainval_and_train_aug_follow_their_rules(make_voc):
@@ -243,7 +243,7 @@ def test_annotations_are_parsed_once_until_they_change(make_voc, monkeypatch):
     assert parsed == ["p0", "p1", "p0"]
 
 
-def test_png_pictures_are_found(make_voc):
+def test_png_images_are_found(make_voc):
     root = make_voc(3)
     Image.open(root / "JPEGImages/p0.jpg").save(root / "JPEGImages/p0.png")
     (root / "JPEGImages/p0.jpg").unlink()
@@ -265,7 +265,7 @@ def test_index_without_masks_needs_no_mask_folder(make_voc):
     assert labels_of(open_voc(root, "train")) == LABELS
 
 
-def test_fingerprint_follows_labels_list_and_pictures(make_voc):
+def test_fingerprint_follows_labels_list_and_images(make_voc):
     root = make_voc(6)
     first = open_voc(root, "train").fingerprint()
     assert open_voc(root, "train", masks=True).fingerprint() == first
@@ -290,22 +290,22 @@ def test_root_and_list_errors(make_voc, tmp_path):
     with pytest.raises(UserError, match=r"list 'mine' of .* has no names"):
         open_voc(root, "mine")
     list_file(root, "p0\np1\np0\n")
-    with pytest.raises(UserError, match=r"mine\.txt, line 3: picture 'p0' is listed already \(.*line 1\)"):
+    with pytest.raises(UserError, match=r"mine\.txt, line 3: image 'p0' is listed already \(.*line 1\)"):
         open_voc(root, "mine")
     (root / "ImageSets/Segmentation/mine.txt").write_bytes(b"\xff\xfep0\n")
     with pytest.raises(UserError, match=r"mine\.txt is text in UTF-16"):
         open_voc(root, "mine")
 
 
-def test_missing_rows_and_pictures_are_named(make_voc):
+def test_missing_rows_and_images_are_named(make_voc):
     root = make_voc(3)
     list_file(root, "p0\np1\n")
     table = root / "image_labels.csv"
     table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if line[:2] != "p1"))
-    with pytest.raises(UserError, match=r"mine\.txt, line 2: picture 'p1' has no row in .*image_labels\.csv"):
+    with pytest.raises(UserError, match=r"mine\.txt, line 2: image 'p1' has no row in .*image_labels\.csv"):
         open_voc(root, "mine")
     (root / "JPEGImages/p0.jpg").unlink()
-    with pytest.raises(UserError, match=r"train\.txt, line 1: there is no picture .*p0\.jpg"):
+    with pytest.raises(UserError, match=r"train\.txt, line 1: there is no image .*p0\.jpg"):
         open_voc(root, "train")
 
 
@@ -330,7 +330,7 @@ def test_label_source_errors(make_voc):
         ("image,cat,\n", "line 1: expected a header"),
         ("image,cat,dog\np0,1,0\n\np1,1\n", "line 4: expected a name and 2 values 0 or 1, found p1,1"),
         ("image,cat,dog\np0,1,2\n", "line 2: expected a name and 2 values 0 or 1, found p0,1,2"),
-        ("image,cat\np0,1\np1,1\np0,1\n", "line 4: picture 'p0' has a row already"),
+        ("image,cat\np0,1\np1,1\np0,1\n", "line 4: image 'p0' has a row already"),
         ("image,cat\n", "'p0' has no row"),
         (b"image,cat\np0,1\n\xff\xfe,1\n", "line 3: expected text in UTF-8"),
         (b"image,cat\np0,\0\n", "line 2: expected text in UTF-8"),

@@ -42,7 +42,7 @@ def example_mask(seed: int, height: int = 60, width: int = 80) -> np.ndarray:
 
 @pytest.fixture
 def masks(tmp_path) -> MaskSet:
-    """Three masks; the second is of a picture without objects."""
+    """Three masks; the second is of an image without objects."""
     folder = tmp_path / "masks"
     for number, name in enumerate(("a", "b", "deep/ü c")):
         write_mask(folder / f"{name}.png", example_mask(number) * (name != "b"))
@@ -91,7 +91,7 @@ class TestCoco:
         (tmp_path / "coco/annotations").mkdir(parents=True)
         (tmp_path / "out/coco.json").rename(tmp_path / "coco/annotations/instances_mine.json")
         for entry in masks.masks:
-            path = tmp_path / "coco/mine" / entry.picture
+            path = tmp_path / "coco/mine" / entry.image
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", read_mask(entry.path).shape[::-1]).save(path)
         index = open_index(DataConfig(kind="coco", root=str(tmp_path / "coco")), "mine", masks=True)
@@ -148,10 +148,10 @@ class TestYolo:
         assert number == "1"
         assert iou(drawn > 0, mask > 0) >= 0.97
 
-    def test_two_pictures_for_one_label_file(self, tmp_path):
+    def test_two_images_for_one_label_file(self, tmp_path):
         write_mask(tmp_path / "m.png", np.zeros((4, 4)))
         twice = MaskSet({1: "cat"}, tuple(MaskFile(name, tmp_path / "m.png", name) for name in ("a.jpg", "a.png")))
-        with pytest.raises(UserError, match=r"two pictures are named a but for their suffix.*rename"):
+        with pytest.raises(UserError, match=r"two images are named a but for their suffix.*rename"):
             export_masks(twice, ["yolo"], tmp_path)
 
 
@@ -195,18 +195,18 @@ class TestMistakes:
             "--classes",
             "cat,dög,train",
         )
-        assert (code, printed.count("3 pictures")) == (0, 2)
+        assert (code, printed.count("3 images")) == (0, 2)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["coco.json", "yolo"]
 
-    def test_file_names_come_from_the_pictures(self, masks, tmp_path):
+    def test_file_names_come_from_the_images(self, masks, tmp_path):
         for name in ("a.PNG", "b.jpeg", "deep/ü c.webp"):
-            (tmp_path / "pictures" / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / "pictures" / name).touch()
-        found = open_mask_set(tmp_path / "masks", NAMES, tmp_path / "pictures")
-        assert [mask.picture for mask in found.masks] == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
-        (tmp_path / "pictures/b.jpeg").unlink()
-        with pytest.raises(UserError, match=r"no picture of mask .*b\.png"):
-            open_mask_set(tmp_path / "masks", NAMES, tmp_path / "pictures")
+            (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "images" / name).touch()
+        found = open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
+        assert [mask.image for mask in found.masks] == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
+        (tmp_path / "images/b.jpeg").unlink()
+        with pytest.raises(UserError, match=r"no image of mask .*b\.png"):
+            open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
 
     @pytest.mark.parametrize(
         ("arguments", "expected"),
@@ -221,8 +221,8 @@ class TestMistakes:
             ),
             (["{empty}", "--export", "coco", "--classes", "cat"], "holds no masks"),
             (
-                ["{masks}", "--export", "coco", "--classes", "a,b,c", "--pictures", "gone"],
-                "--pictures gone: there is no such",
+                ["{masks}", "--export", "coco", "--classes", "a,b,c", "--images", "gone"],
+                "--images gone: there is no such",
             ),
         ],
     )
@@ -274,14 +274,14 @@ def test_what_a_killed_program_left_half_written_is_no_mask(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None])
-@pytest.mark.parametrize("key", ["picture", "mask"])
+@pytest.mark.parametrize("key", ["image", "mask"])
 def test_names_in_predictions_stay_in_the_folder(tmp_path, key, name):
     out = tmp_path / "out"
     write_mask(out / "masks/a.png", np.zeros((4, 4)))
-    row = {"picture": "a.jpg", "mask": "masks/a.png"}
+    row = {"image": "a.jpg", "mask": "masks/a.png"}
     (out / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
-    (out / "predictions.json").write_text(json.dumps({"pictures": [row]}))
+    (out / "predictions.json").write_text(json.dumps({"images": [row]}))
     export_masks(open_mask_set(out), ["yolo"], tmp_path / "made")
-    (out / "predictions.json").write_text(json.dumps({"pictures": [row | {key: name}]}))
+    (out / "predictions.json").write_text(json.dumps({"images": [row | {key: name}]}))
     with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
         open_mask_set(out)

@@ -127,7 +127,7 @@ def test_a_classifier_is_refused(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_on_real_pictures(shared_data, tmp_path, monkeypatch, capsys):
+def test_a_checkpoint_on_real_images(shared_data, tmp_path, monkeypatch, capsys):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"needs {name} (requirements-extras.txt)")
     cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=-2"])

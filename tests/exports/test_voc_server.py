@@ -31,7 +31,7 @@ class TestVocServer:
         save_network(folder / "net.pth", "segmenter", network, class_names, cfg, {})
         return folder / "net.pth"
 
-    def test_pictures_without_labels_or_truth_become_an_archive(self, make_voc, tmp_path):
+    def test_images_without_labels_or_truth_become_an_archive(self, make_voc, tmp_path):
         root = make_voc(count=6, classes=VOC_CLASSES, labels="none")
         (root / "ImageSets/Segmentation/val.txt").rename(root / "ImageSets/Segmentation/test.txt")
         for path in (root / "SegmentationClass").glob("*.png"):

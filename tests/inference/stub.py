@@ -1,4 +1,4 @@
-"""A predictor without a network, and pictures for it."""
+"""A predictor without a network, and images for it."""
 
 import json
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ QUICK = [
 
 @dataclass
 class Stub:
-    """A predictor without a network: the class is the picture's first red value, over its upper half."""
+    """A predictor without a network: the class is the image's first red value, over its upper half."""
 
     class_names: tuple[str, ...] = NAMES
     settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
@@ -53,7 +53,7 @@ class Stub:
 
 
 def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = "RGB", orientation: int = 1) -> None:
-    """A picture of `size` (H, W); with `red`, of that one colour."""
+    """An image of `size` (H, W); with `red`, of that one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(size).integers(0, 256, (*size, 3), dtype=np.uint8)
     if red is not None:

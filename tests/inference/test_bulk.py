@@ -1,4 +1,4 @@
-"""Many pictures: batches, tiles and killed calls change nothing in what is written; memory holds a few pictures."""
+"""Many images: batches, tiles and killed calls change nothing in what is written; memory holds a few images."""
 
 import json
 import multiprocessing
@@ -15,7 +15,7 @@ import torch
 import inference.bulk
 import utils.files
 from data.artifacts import read_mask
-from inference.bulk import predict_pictures
+from inference.bulk import predict_images
 from inference.loading import load_predictor
 from models.segmenter import build_segmenter
 from stages.networks import save_network
@@ -43,11 +43,11 @@ def masks(output: Path) -> dict[str, bytes]:
 def test_batches_change_nothing(segmenter, tmp_path):
     for number, size in enumerate([(40, 60), (40, 60), (48, 32), (40, 60), (33, 90), (48, 32), (48, 32)]):
         save(tmp_path / f"in/{number}.png", size)
-    (tmp_path / "in/2b.png").write_text("no picture")
+    (tmp_path / "in/2b.png").write_text("no image")
     (tmp_path / "labels.csv").write_text("image,labels\n1,cat;dog\n6,\n")
     predictor = load_predictor(segmenter, ["pseudo.refine=none"])
     for batch in (1, 3, 16):
-        summary = predict_pictures(
+        summary = predict_images(
             tmp_path / "in", tmp_path / f"out{batch}", predictor, tmp_path / "labels.csv", batch=batch
         )
         assert (summary.new, len(summary.unreadable)) == (7, 1)
@@ -55,14 +55,14 @@ def test_batches_change_nothing(segmenter, tmp_path):
         for name in masks(tmp_path / "out1"):
             one, many = (read_mask(tmp_path / f"out{b}/masks/{name}") for b in (1, batch))
             assert (one != many).mean() < 0.01  # sums in another order
-        assert [row["picture"] for row in predictions(tmp_path / f"out{batch}")["pictures"]] == [
+        assert [row["image"] for row in predictions(tmp_path / f"out{batch}")["images"]] == [
             f"{n}.png" for n in range(7)
         ]
     assert set(np.unique(read_mask(tmp_path / "out3/masks/1.png"))) <= {0, 1, 2}
     assert not read_mask(tmp_path / "out3/masks/6.png").any()
 
 
-def test_pictures_of_one_size_pass_together(segmenter):
+def test_images_of_one_size_pass_together(segmenter):
     predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
     seen = []
     predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
@@ -71,7 +71,7 @@ def test_pictures_of_one_size_pass_together(segmenter):
     assert seen == [(3, 3, 40, 60), (1, 3, 64, 64)]
 
 
-def test_only_pictures_longer_than_a_tile_are_tiled(segmenter):
+def test_only_images_longer_than_a_tile_are_tiled(segmenter):
     predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"], tile=64)
     whole = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
     random = np.random.default_rng(0)
@@ -112,7 +112,7 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
         tmp_path / "parts",
         *(word for setting in settings for word in ("--set", setting)),
     ]
-    # Forked, because importing torch takes longer than the pictures.
+    # Forked, because importing torch takes longer than the images.
     process = multiprocessing.get_context("fork").Process(target=call, args=("infer", *words))
     process.start()
     done = tmp_path / "parts/.done"
@@ -127,16 +127,16 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
     }
     assert 5 <= len(kept) < 40
     predictor = load_predictor(segmenter, settings)
-    summary = predict_pictures(tmp_path / "in", tmp_path / "parts", predictor)
+    summary = predict_images(tmp_path / "in", tmp_path / "parts", predictor)
     assert (summary.kept, summary.new) == (len(kept), 40 - len(kept))
     assert all((tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns == when for name, when in kept.items())
-    predict_pictures(tmp_path / "in", tmp_path / "whole", predictor)
+    predict_images(tmp_path / "in", tmp_path / "whole", predictor)
     assert masks(tmp_path / "parts") == masks(tmp_path / "whole")
     reports = [json.loads((tmp_path / part / "predictions.json").read_text()) for part in ("parts", "whole")]
-    assert reports[0]["pictures"] == reports[1]["pictures"]
+    assert reports[0]["images"] == reports[1]["images"]
 
 
-def test_few_pictures_are_in_memory_at_once(tmp_path, monkeypatch):
+def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
     for number in range(30):
         save(tmp_path / f"in/{number:02}.png", (20, 30), 0)
     alive, most, lock = 0, 0, threading.Lock()
@@ -157,7 +157,7 @@ def test_few_pictures_are_in_memory_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(inference.bulk, "_read", read)
     monkeypatch.setattr(inference.bulk, "_finish", finish)
-    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
     assert alive == 0
     assert 2 <= most <= 7
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
 
     monkeypatch.setattr(utils.files.os, "replace", full)
     with pytest.raises(UserError, match=r"cannot be written .*No space left.*run the same command again"):
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
+        predict_images(tmp_path / "in", tmp_path / "out", Stub())
 
 
 class TestResume:
@@ -181,56 +181,56 @@ class TestResume:
             save(tmp_path / "in" / f"p{red}.png", (20, 30), red)
         return tmp_path
 
-    def test_the_second_time_nothing_is_done(self, script, checkpoints, pictures, tmp_path):
-        arguments = ("--input", pictures, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+    def test_the_second_time_nothing_is_done(self, script, checkpoints, images, tmp_path):
+        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
         script(*arguments)
         before = times(tmp_path / "out")
         code, printed = script(*arguments)
         assert code == 0
-        assert "0 pictures predicted, 3 done already" in printed
+        assert "0 images predicted, 3 done already" in printed
         assert times(tmp_path / "out") == before
 
     def test_only_what_has_changed_is_redone(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
+        predict_images(folder / "in", folder / "out", Stub())
         save(folder / "in/p1.png", (22, 30), 2)
         (folder / "out/masks/p2.png").unlink()
-        summary = predict_pictures(folder / "in", folder / "out", Stub())
+        summary = predict_images(folder / "in", folder / "out", Stub())
         assert (summary.new, summary.kept) == (2, 1)
-        assert predictions(folder / "out")["pictures"][1]["height"] == 22
+        assert predictions(folder / "out")["images"][1]["height"] == 22
 
     @pytest.mark.parametrize(
         "other", [Stub(settings={"threshold": 0.4}), Stub(("a", "b", "c")), Stub(about=Stub().about | {"weights": "v"})]
     )
     def test_another_network_or_setting_redoes_all(self, folder, other):
-        predict_pictures(folder / "in", folder / "out", Stub())
-        assert predict_pictures(folder / "in", folder / "out", other).new == 3
+        predict_images(folder / "in", folder / "out", Stub())
+        assert predict_images(folder / "in", folder / "out", other).new == 3
 
-    def test_a_new_label_redoes_its_picture(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
+    def test_a_new_label_redoes_its_image(self, folder):
+        predict_images(folder / "in", folder / "out", Stub())
         (folder / "labels.csv").write_text("image,labels\np1,train\n")
         stub = Stub()
-        assert predict_pictures(folder / "in", folder / "out", stub, folder / "labels.csv").new == 1
+        assert predict_images(folder / "in", folder / "out", stub, folder / "labels.csv").new == 1
         assert stub.asked == [[2]]
 
     def test_interrupted_and_gone_on_with_is_as_in_one_go(self, tmp_path):
         names = tuple(f"class {number}" for number in range(300))
         for place, red in enumerate((7, 90, 7, 250, 3)):
             save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_pictures(tmp_path / "in", tmp_path / "whole", Stub(names))
+        predict_images(tmp_path / "in", tmp_path / "whole", Stub(names))
         with pytest.raises(KeyboardInterrupt):
-            predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names, fails_at=2))
-        assert predict_pictures(tmp_path / "in", tmp_path / "parts", Stub(names)).kept == 2
+            predict_images(tmp_path / "in", tmp_path / "parts", Stub(names, fails_at=2))
+        assert predict_images(tmp_path / "in", tmp_path / "parts", Stub(names)).kept == 2
         for place in range(5):
             paths = [tmp_path / part / "masks" / f"p{place}.png" for part in ("whole", "parts")]
             assert paths[0].read_bytes() == paths[1].read_bytes()
-        assert predictions(tmp_path / "whole")["pictures"] == predictions(tmp_path / "parts")["pictures"]
+        assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
 
-    def test_other_pictures_of_the_folder_are_counted(self, folder):
-        predict_pictures(folder / "in", folder / "out", Stub())
+    def test_other_images_of_the_folder_are_counted(self, folder):
+        predict_images(folder / "in", folder / "out", Stub())
         (folder / "in/p0.png").unlink()
-        summary = predict_pictures(folder / "in", folder / "out", Stub())
+        summary = predict_images(folder / "in", folder / "out", Stub())
         assert (summary.new, summary.kept, summary.others) == (0, 2, 1)
-        assert len(predictions(folder / "out")["pictures"]) == 2
+        assert len(predictions(folder / "out")["images"]) == 2
 
 
 def test_names_of_any_bytes_are_taken(tmp_path):
@@ -239,5 +239,5 @@ def test_names_of_any_bytes_are_taken(tmp_path):
         save(path, (20, 30), 0)
     except OSError:
         pytest.skip("this file system takes UTF-8 names only")
-    predict_pictures(tmp_path / "in", tmp_path / "out", Stub())
-    assert len(predictions(tmp_path / "out")["pictures"]) == 1
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    assert len(predictions(tmp_path / "out")["images"]) == 1

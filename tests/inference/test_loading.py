@@ -35,7 +35,7 @@ class TestPredictors:
         assert predictor.choose(None, torch.tensor([3.0, -1.0, 4.0])) == [0, 2]
 
     @pytest.mark.parametrize("size", [(1, 1), (3, 700), (33, 31)])
-    def test_any_size_of_picture(self, checkpoints, size):
+    def test_any_size_of_image(self, checkpoints, size):
         image = np.full((*size, 3), 90, np.uint8)
         for path in checkpoints.values():
             assert load_predictor(path).predict(image).mask.shape == size
@@ -46,7 +46,7 @@ class TestPredictors:
         code, printed = script("--input", "in", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
         assert code == 0, printed
         assert "packaged ImageNet classifier" in printed
-        found = predictions(tmp_path / "out")["pictures"][0]["classes"]
+        found = predictions(tmp_path / "out")["images"][0]["classes"]
         assert 1 <= len(found) <= 3
         assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))
         assert predictions(tmp_path / "out")["network"]["classes"] == 1000

@@ -7,14 +7,14 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask, write_mask
-from inference.bulk import predict_pictures
+from inference.bulk import predict_images
+from inference.images import InputImage
 from inference.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
-from inference.pictures import Picture
 from inference.predictor import IGNORE
 from tests.inference.stub import NAMES, Stub, save
 
 MANY = tuple(f"class {number}" for number in range(300))
-PICTURE = Picture(Path("a.jpg"), "a.jpg", "a")
+IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")
 
 
 def test_a_note_is_read_as_it_was_written_or_not_at_all(tmp_path):
@@ -34,11 +34,11 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     write_mask(tmp_path / "masks/a.png", [[0, 1]])
     (tmp_path / "overlays").mkdir()
     Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
-    write_done(done_path(tmp_path, PICTURE), "abc", entry)
+    write_done(done_path(tmp_path, IMAGE), "abc", entry)
     predictor = SimpleNamespace(class_names=MANY)
-    assert find_done(tmp_path, PICTURE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
     (tmp_path / CLASSES).unlink()
-    assert find_done(tmp_path, PICTURE, "abc", ClassValues(tmp_path, MANY), predictor) is None
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) is None
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,13 @@ class TestClassValues:
         assert [values.value(index) for index in range(254)] == list(range(1, 255))
         assert values.value(254) == IGNORE
         save(tmp_path / "in/a.png", (20, 30), 255)
-        summary = predict_pictures(tmp_path / "in", tmp_path, Stub(self.NAMES))
+        summary = predict_images(tmp_path / "in", tmp_path, Stub(self.NAMES))
         assert summary.without_value == ["class 255"]
         assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}
 
     def test_masks_whose_table_was_lost_are_redone(self, tmp_path):
         for place, red in enumerate((9, 4)):
             save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_pictures(tmp_path / "in", tmp_path / "out", Stub(self.NAMES))
+        predict_images(tmp_path / "in", tmp_path / "out", Stub(self.NAMES))
         (tmp_path / "out/classes.json").unlink()
-        assert predict_pictures(tmp_path / "in", tmp_path / "out", Stub(self.NAMES)).new == 2
+        assert predict_images(tmp_path / "in", tmp_path / "out", Stub(self.NAMES)).new == 2

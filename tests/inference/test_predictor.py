@@ -1,4 +1,4 @@
-"""Masks at the picture's own size."""
+"""Masks at the image's own size."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What `infer.predict` returns: values, names, pictures for notebooks and for the screen."""
+"""What `infer.predict` returns: values, names, images for notebooks and for the screen."""
 
 import base64
 import io
@@ -39,7 +39,7 @@ def test_classes_have_the_values_of_the_files(result):
         result.region("dog")
 
 
-def test_a_network_of_many_classes_counts_those_of_the_picture():
+def test_a_network_of_many_classes_counts_those_of_the_image():
     mask = np.array([[0, 1, 2]], np.uint8)
     found = to_result(
         np.zeros((1, 3, 3), np.uint8),
@@ -87,7 +87,7 @@ def test_the_overlay_tints_what_the_mask_says(result, tmp_path):
     assert np.array_equal(read_mask(tmp_path / "mask.png"), result.mask)
 
 
-def test_any_way_to_give_a_picture(tmp_path):
+def test_any_way_to_give_an_image(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from inference.sources import find_pictures, split_videos
+from inference.sources import find_inputs, split_videos
 from utils.errors import UserError
 
 
@@ -22,14 +22,14 @@ def shots(tmp_path, monkeypatch) -> Path:
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
-    (tmp_path / "shots/notes.txt").write_text("no picture")
+    (tmp_path / "shots/notes.txt").write_text("no image")
     (tmp_path / "shots/film.MP4").write_text("a video")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def relative(*sources: str, recursive: bool = True) -> set[str]:
-    return {picture.relative for picture in find_pictures(sources, Path("out"), recursive)}
+    return {image.relative for image in find_inputs(sources, Path("out"), recursive)}
 
 
 @pytest.mark.parametrize(
@@ -49,19 +49,19 @@ def relative(*sources: str, recursive: bool = True) -> set[str]:
 )
 def test_files_folders_and_patterns(shots, sources, expected):
     assert relative(*sources) == expected
-    assert len(find_pictures(sources, Path("out"))) == len(expected)
+    assert len(find_inputs(sources, Path("out"))) == len(expected)
 
 
 def test_folders_are_searched_as_deep_as_asked_for(shots):
     assert relative("shots", recursive=False) == {"a.jpg", "b.png", "[1].jpg"}
     with pytest.raises(UserError, match=r"sub-folders were not searched \(--recursive\)"):
-        find_pictures([shots / "shots/*"], Path("out"), False) and find_pictures([shots], Path("out"), False)
+        find_inputs([shots / "shots/*"], Path("out"), False) and find_inputs([shots], Path("out"), False)
 
 
 def test_names_are_the_same_however_a_folder_is_named(shots):
-    wanted = {picture.relative: picture.name for picture in find_pictures(["shots"], Path("out"))}
+    wanted = {image.relative: image.name for image in find_inputs(["shots"], Path("out"))}
     for source in (shots / "shots", "./shots/", "more/../shots"):
-        assert {picture.relative: picture.name for picture in find_pictures([source], Path("out"))} == wanted
+        assert {image.relative: image.name for image in find_inputs([source], Path("out"))} == wanted
 
 
 def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
@@ -81,7 +81,7 @@ def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
 )
 def test_nothing_found_is_said(shots, source, expected):
     with pytest.raises(UserError, match=expected) as raised:
-        find_pictures(["shots", source], Path("out"))
+        find_inputs(["shots", source], Path("out"))
     assert f"--input {source}" in str(raised.value)
 
 

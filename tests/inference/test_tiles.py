@@ -1,4 +1,4 @@
-"""Tiles: they cover, they blend without seams, they see what the whole picture shrunk does not, and their number is bounded."""
+"""Tiles: they cover, they blend without seams, they see what the whole image shrunk does not, and their number is bounded."""
 
 from itertools import pairwise
 
@@ -34,7 +34,7 @@ def by_colour(window: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("size", [(200, 301), (64, 500), (97, 64), (40, 30)])
-def test_tiles_say_what_the_whole_picture_would(size):
+def test_tiles_say_what_the_whole_image_would(size):
     random = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 2, *(2 + side // 40 for side in size), generator=random) * 0.5
     smooth = interpolate(coarse, size, mode="bicubic").clamp(0, 0.5)[0]

@@ -1,12 +1,12 @@
-"""Pictures and probabilities for the tests of refinements."""
+"""Images and probabilities for the tests of refinements."""
 
 import torch
 from torch import Tensor
 
-HEIGHT, WIDTH, EDGE = 40, 60, 33  # a picture whose colour changes at column 33
+HEIGHT, WIDTH, EDGE = 40, 60, 33  # an image whose colour changes at column 33
 
 
-def random_picture(height: int, width: int, seed: int = 0) -> Tensor:
+def random_image(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
@@ -16,7 +16,7 @@ def random_probabilities(labels: int, height: int, width: int, seed: int = 1) ->
 
 
 def two_colours() -> tuple[Tensor, Tensor]:
-    """A picture of two flat colours and where the right one is."""
+    """An image of two flat colours and where the right one is."""
     right = (torch.arange(WIDTH) >= EDGE).expand(HEIGHT, WIDTH)
     colours = torch.tensor([[70, 90, 60], [180, 120, 150]], dtype=torch.uint8)
     return colours[right.long()].permute(2, 0, 1).contiguous(), right

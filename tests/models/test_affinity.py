@@ -22,7 +22,7 @@ from models.affinity import (
 from models.backbone import build_backbone
 from models.paths import pair_offsets, pair_paths
 from tests.models.reference import load_by_formula, reference, reference_image
-from tests.models.tiny import TinyBackbone, picture
+from tests.models.tiny import TinyBackbone, make_image
 
 SIZES = [(1, 1), (1, 37), (61, 1), (40, 56), (64, 96), (50, 35), (530, 20)]
 
@@ -126,7 +126,7 @@ def test_any_backbone_and_any_size_give_maps_at_stride_4(name):
 
 
 def test_every_stage_is_looked_at():
-    network, x = tiny_net(), picture(48, 64)[None]
+    network, x = tiny_net(), make_image(48, 64)[None]
     features = network.features(x)
     assert [f.shape[-2:] for f in features] == [(12, 16), (12, 16), (6, 8), (3, 4), (3, 4)]
     edge, field = network.edge_logits(features), network.displacement(features)
@@ -137,14 +137,14 @@ def test_every_stage_is_looked_at():
 
 
 def test_a_fine_stage_is_averaged_over_each_cell():
-    network, x = tiny_net(), picture(32, 48)[None]
+    network, x = tiny_net(), make_image(32, 48)[None]
     first = network.backbone.stages(x)[0]
     assert first.shape[-2:] == (16, 24)
     torch.testing.assert_close(network.features(x)[0], first.view(1, -1, 8, 2, 12, 2).mean(dim=(3, 5)))
 
 
-def test_a_picture_is_padded_with_zeros_to_whole_cells_of_the_last_stage():
-    network, x = tiny_net(), picture(37, 50)[None]
+def test_an_image_is_padded_with_zeros_to_whole_cells_of_the_last_stage():
+    network, x = tiny_net(), make_image(37, 50)[None]
     with torch.no_grad():
         maps, padded = network(x), network(pad(x, (0, 14, 0, 11)))
     assert torch.equal(maps.edge, padded.edge[..., :10, :13])
@@ -153,7 +153,7 @@ def test_a_picture_is_padded_with_zeros_to_whole_cells_of_the_last_stage():
 
 def test_gradients_reach_all_branches_and_nothing_else():
     network = tiny_net().train()
-    x = picture(32, 48)[None].requires_grad_()
+    x = make_image(32, 48)[None].requires_grad_()
     maps = network(x)
     (maps.edge.square().sum() + maps.displacement.square().sum()).backward()
     assert x.grad is None
@@ -172,7 +172,7 @@ def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left
     alone.load_state_dict({name: state[name] for name in alone.state_dict()})
     assert {n for n in state if n not in alone.state_dict()} == {n for n in state if n.startswith(("fc_dp", "mean_"))}
     assert list(alone.displacement_branch.parameters()) == []
-    x = picture(40, 52)
+    x = make_image(40, 52)
     assert alone(x[None]).displacement is None
     assert torch.equal(alone(x[None]).edge, both(x[None]).edge)
     assert torch.equal(boundary(alone, x), boundary(both, x))
@@ -188,7 +188,7 @@ def test_the_displacement_branch_is_what_the_boundary_does_not_need():
 def test_in_training_the_backbone_stays_as_in_evaluation():
     network = tiny_net()
     network.backbone.blocks[2].append(torch.nn.Dropout(0.5))
-    x = picture(32, 48)[None]
+    x = make_image(32, 48)[None]
     network.train()
     assert not any(module.training for module in network.backbone.modules())
     assert network.fc_edge1.training
@@ -199,7 +199,7 @@ def test_in_training_the_backbone_stays_as_in_evaluation():
 
 
 def test_a_mean_is_taken_off_in_evaluation_only():
-    network, x = tiny_net(), picture(32, 48)[None]
+    network, x = tiny_net(), make_image(32, 48)[None]
     with torch.no_grad():
         plain = network(x).displacement
         network.mean_shift.running_mean.copy_(torch.tensor([2.0, -3.0]))
@@ -208,21 +208,21 @@ def test_a_mean_is_taken_off_in_evaluation_only():
         torch.testing.assert_close(network(x).displacement, plain)
 
 
-def test_the_mean_is_over_pictures_and_leaves_none():
+def test_the_mean_is_over_images_and_leaves_none():
     network = tiny_net()
-    pictures = [picture(32, 48, seed=1), picture(40, 20, seed=2), picture(16, 64, seed=3)]
-    mean = mean_displacement(displacement(network, image) for image in pictures)
-    expected = sum(displacement(network, image).flatten(1).mean(dim=1) for image in pictures) / 3
+    images = [make_image(32, 48, seed=1), make_image(40, 20, seed=2), make_image(16, 64, seed=3)]
+    mean = mean_displacement(displacement(network, image) for image in images)
+    expected = sum(displacement(network, image).flatten(1).mean(dim=1) for image in images) / 3
     torch.testing.assert_close(mean, expected)
     network.mean_shift.running_mean.copy_(mean)
-    again = mean_displacement(displacement(network, image) for image in pictures)
+    again = mean_displacement(displacement(network, image) for image in images)
     torch.testing.assert_close(again, torch.zeros(2), atol=1e-6, rtol=0)
     assert torch.equal(mean_displacement([]), torch.zeros(2))
 
 
-def test_a_boundary_is_a_probability_and_mirrors_with_its_picture():
+def test_a_boundary_is_a_probability_and_mirrors_with_its_image():
     network = tiny_net()
-    image = picture(48, 64)  # no padding, which would not mirror
+    image = make_image(48, 64)  # no padding, which would not mirror
     edge = boundary(network, image)
     assert edge.dtype == torch.float32
     assert 0 <= edge.min() < edge.max() <= 1
@@ -231,7 +231,7 @@ def test_a_boundary_is_a_probability_and_mirrors_with_its_picture():
 
 
 def test_a_boundary_is_the_sigmoid_of_the_mean_logit():
-    network, image = tiny_net(), picture(35, 50)
+    network, image = tiny_net(), make_image(35, 50)
     with torch.no_grad():
         logits, mirrored = network(image[None]).edge[0, 0], network(image.flip(-1)[None]).edge[0, 0].flip(-1)
     torch.testing.assert_close(boundary(network, image, flip=False), logits.sigmoid())
@@ -239,7 +239,7 @@ def test_a_boundary_is_the_sigmoid_of_the_mean_logit():
 
 
 def test_the_least_side_pads_and_never_cuts():
-    network, image = tiny_net(), picture(35, 70)
+    network, image = tiny_net(), make_image(35, 70)
     by_hand = pad(image, (0, 10, 0, 45))
     torch.testing.assert_close(
         boundary(network, image, flip=False, least_side=80), boundary(network, by_hand, flip=False)[:9, :18]

@@ -282,7 +282,7 @@ def test_weights_of_a_timm_network_that_cannot_be_had(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "expected"), [(TIMM, IMAGENET_MEAN), ("timm/tf_mobilenetv3_small_minimal_100", (0.5, 0.5, 0.5))]
 )
-def test_a_timm_network_is_given_pictures_as_it_was_trained_with(name, expected):
+def test_a_timm_network_is_given_images_as_it_was_trained_with(name, expected):
     assert build_backbone(name, "none").mean == expected
 
 

@@ -10,7 +10,7 @@ from models.batch_norm import SharedBatchNorm2d, share_statistics
 
 @pytest.fixture
 def twins(monkeypatch):
-    """Two processes that see the same pictures."""
+    """Two processes that see the same images."""
     monkeypatch.setattr(module, "world_size", lambda: 2)
     monkeypatch.setattr(module, "total", lambda value: 2 * value)
 

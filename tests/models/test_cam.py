@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from models import cam
 from models.cam import gather_evidence, map_size, normalise_maps
-from tests.models.tiny import picture, tiny_classifier
+from tests.models.tiny import make_image, tiny_classifier
 
 CLASSES = [2, 0, 3]
 STAGES = {"gradient_stages": (1, 2, 3), "feature_stages": (2, 4)}
@@ -21,7 +21,7 @@ def both(evidence) -> list[torch.Tensor]:
 
 
 def test_at_one_scale_the_maps_are_the_classifiers():
-    classifier, image = tiny_classifier(), picture(50, 70)
+    classifier, image = tiny_classifier(), make_image(50, 70)
     evidence = gather_evidence(classifier, image, CLASSES, flip=False)
     expected = resize(classifier.cams(image[None])[0, CLASSES], (7, 9))
     torch.testing.assert_close(evidence.cam, expected)
@@ -30,15 +30,15 @@ def test_at_one_scale_the_maps_are_the_classifiers():
     assert evidence.features == []
 
 
-def test_logits_are_the_mean_of_the_picture_and_its_mirror_image():
-    classifier, image = tiny_classifier(), picture(50, 70)
+def test_logits_are_the_mean_of_the_image_and_its_mirror_image():
+    classifier, image = tiny_classifier(), make_image(50, 70)
     expected = classifier(torch.stack([image, image.flip(-1)])).mean(dim=0)
     torch.testing.assert_close(gather_evidence(classifier, image, CLASSES, flip=True).logits, expected)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
 def test_the_grid_has_a_cell_for_each_eight_pixels(size):
-    evidence = gather_evidence(tiny_classifier(), picture(*size), CLASSES, **STAGES, scales=(1.0, 0.5))
+    evidence = gather_evidence(tiny_classifier(), make_image(*size), CLASSES, **STAGES, scales=(1.0, 0.5))
     grid = (-(-size[0] // 8), -(-size[1] // 8))
     assert map_size(*size) == grid
     assert evidence.cam.shape == (3, *grid)
@@ -47,7 +47,7 @@ def test_the_grid_has_a_cell_for_each_eight_pixels(size):
 
 
 def test_features_are_those_of_the_stages():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     evidence = gather_evidence(classifier, image, CLASSES, flip=False, feature_stages=(4, 2))
     stages = classifier.backbone.stages(image[None])
     torch.testing.assert_close(evidence.features[0], resize(stages[4][0], (8, 12)))
@@ -57,7 +57,7 @@ def test_features_are_those_of_the_stages():
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_gradients_agree_with_finite_differences(stage):
     """Each value of F_l is moved by a little; what y_k does is its gradient."""
-    classifier, image = tiny_classifier().double(), picture(32, 32).double()
+    classifier, image = tiny_classifier().double(), make_image(32, 32).double()
     with torch.no_grad():
         feature = classifier.backbone.stages(image[None])[stage]
         step = 1e-5
@@ -77,7 +77,7 @@ def test_gradients_agree_with_finite_differences(stage):
 
 
 def test_one_pass_gives_every_stage():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     together = gather_evidence(classifier, image, CLASSES, gradient_stages=(3, 1, 2))
     for row, stage in enumerate((3, 1, 2)):
         alone = gather_evidence(classifier, image, CLASSES, gradient_stages=(stage,))
@@ -85,7 +85,7 @@ def test_one_pass_gives_every_stage():
 
 
 def test_scales_are_summed_and_features_and_logits_averaged():
-    classifier, image, scales = tiny_classifier(), picture(), (1.0, 0.5, 1.5)
+    classifier, image, scales = tiny_classifier(), make_image(), (1.0, 0.5, 1.5)
     alone = [gather_evidence(classifier, image, CLASSES, scales=(scale,), **STAGES) for scale in scales]
     together = gather_evidence(classifier, image, CLASSES, scales=scales, **STAGES)
     torch.testing.assert_close(together.cam, sum(evidence.cam for evidence in alone))
@@ -98,7 +98,7 @@ def test_scales_are_summed_and_features_and_logits_averaged():
         torch.testing.assert_close(one, other)
 
 
-def test_a_scale_reads_the_picture_at_that_size(monkeypatch):
+def test_a_scale_reads_the_image_at_that_size(monkeypatch):
     seen = []
     classifier = tiny_classifier()
     classifier.backbone.register_forward_pre_hook(lambda module, args: seen.append(args[0].shape))
@@ -109,14 +109,14 @@ def test_a_scale_reads_the_picture_at_that_size(monkeypatch):
             seen.append(tuple(x.shape)) or original(x, grad_from)
         ),
     )
-    gather_evidence(classifier, picture(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
-    gather_evidence(classifier, picture(64, 100), CLASSES, flip=False)
+    gather_evidence(classifier, make_image(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
+    gather_evidence(classifier, make_image(64, 100), CLASSES, flip=False)
     smallest = cam.SMALLEST_SIDE
     assert seen == [(2, 3, 64, 100), (2, 3, 32, 50), (2, 3, 96, 150), (2, 3, smallest, smallest), (1, 3, 64, 100)]
 
 
 def test_flipped_the_mirror_image_has_the_mirrored_maps():
-    classifier, image = tiny_classifier(), picture(50, 71)
+    classifier, image = tiny_classifier(), make_image(50, 71)
     straight = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), **STAGES)
     mirrored = gather_evidence(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), **STAGES)
     for one, other in zip(both(straight), both(mirrored), strict=True):
@@ -131,7 +131,7 @@ def test_flipped_the_mirror_image_has_the_mirrored_maps():
 
 
 def test_classes_in_another_order_give_the_maps_in_that_order():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     one = gather_evidence(classifier, image, [0, 1, 2, 3], gradient_stages=(1, 3))
     other = gather_evidence(classifier, image, [3, 1, 0], gradient_stages=(1, 3))
     torch.testing.assert_close(one.cam[[3, 1, 0]], other.cam)
@@ -140,7 +140,7 @@ def test_classes_in_another_order_give_the_maps_in_that_order():
 
 @pytest.mark.parametrize("stages", [{}, STAGES])
 def test_no_classes_give_no_maps(stages):
-    evidence = gather_evidence(tiny_classifier(), picture(), [], scales=(1.0, 0.5), **stages)
+    evidence = gather_evidence(tiny_classifier(), make_image(), [], scales=(1.0, 0.5), **stages)
     assert evidence.cam.shape == (0, 8, 12)
     assert evidence.gradients.shape == (len(stages.get("gradient_stages", ())), 0, 8, 12)
     assert evidence.logits.shape == (4,)
@@ -152,10 +152,10 @@ def test_only_what_the_gradients_need_is_recorded(trainable):
     recorded = []
     for block in classifier.backbone.blocks:
         block.register_forward_hook(lambda module, args, result: recorded.append(result.requires_grad))
-    plain = gather_evidence(classifier, picture(), CLASSES, feature_stages=(2,))
+    plain = gather_evidence(classifier, make_image(), CLASSES, feature_stages=(2,))
     assert recorded == [False] * 5
     recorded.clear()
-    with_gradients = gather_evidence(classifier, picture(), CLASSES, gradient_stages=(3, 2), feature_stages=(2,))
+    with_gradients = gather_evidence(classifier, make_image(), CLASSES, gradient_stages=(3, 2), feature_stages=(2,))
     assert recorded == [False, False, False, True, True]
     for evidence in (plain, with_gradients):
         assert not any(tensor.requires_grad for tensor in (*both(evidence), evidence.logits))
@@ -165,8 +165,8 @@ def test_only_what_the_gradients_need_is_recorded(trainable):
 
 def test_inside_no_grad_there_are_gradients_all_the_same():
     with torch.no_grad():
-        inside = gather_evidence(tiny_classifier(), picture(), CLASSES, gradient_stages=(2,))
-    outside = gather_evidence(tiny_classifier(), picture(), CLASSES, gradient_stages=(2,))
+        inside = gather_evidence(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
+    outside = gather_evidence(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
     assert torch.equal(inside.gradients, outside.gradients)
     assert inside.gradients.max() > 0
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.classifier import Classifier, build_classifier
-from tests.models.tiny import TinyBackbone, picture, tiny_classifier
+from tests.models.tiny import TinyBackbone, make_image, tiny_classifier
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def classifier() -> Classifier:
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    return torch.stack([picture(40, 56, seed) for seed in range(2)])
+    return torch.stack([make_image(40, 56, seed) for seed in range(2)])
 
 
 def test_maps_are_the_rectified_head_on_the_last_stage(classifier, x):
@@ -42,7 +42,7 @@ def test_a_bias_moves_the_logits_and_no_map(x):
     assert torch.equal(biased.cams(x), plain.cams(x))
 
 
-def test_a_picture_does_not_depend_on_its_batch(classifier, x):
+def test_an_image_does_not_depend_on_its_batch(classifier, x):
     classifier.train()
     torch.testing.assert_close(classifier(x)[1:], classifier(x[1:]))
     torch.testing.assert_close(classifier.cams(x)[:1], classifier.cams(x[:1]))

@@ -9,14 +9,14 @@ from torch.nn.functional import normalize
 from models.cam import map_size, normalise_maps
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.ibb import IterativeBackgroundBlur, context_features, part_from_context
-from tests.models.tiny import picture, tiny_classifier
+from tests.models.tiny import make_image, tiny_classifier
 
 CLASSES, CHANNELS, HI, LO, SHRINKAGE = 4, 5, 0.6, 0.3, 0.1
-Picture = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
+Image = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
 
 
 @pytest.fixture
-def pictures() -> list[Picture]:
+def images() -> list[Image]:
     """Twelve, of classes 0 to 2, whose objects and backgrounds differ by class."""
     random = torch.Generator().manual_seed(3)
     kinds = torch.randn(2, CLASSES, CHANNELS, generator=random)
@@ -32,19 +32,19 @@ def pictures() -> list[Picture]:
     return made
 
 
-def gathered(pictures: list[Picture]) -> ContextStatistics:
+def gathered(images: list[Image]) -> ContextStatistics:
     statistics = ContextStatistics(CLASSES, CHANNELS)
-    for unit, maps, classes in pictures:
+    for unit, maps, classes in images:
         statistics.add(unit, maps, classes, HI, LO)
     return statistics
 
 
-def plain(pictures: list[Picture]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """mu and nu of each class with cells, and S, group by group and cell by cell."""
     objects: dict[int, list[np.ndarray]] = {}
     grounds: dict[int, list[np.ndarray]] = {}
     groups = []
-    for unit, maps, classes in pictures:
+    for unit, maps, classes in images:
         cells, flat = unit.flatten(1).T.double().numpy(), maps.flatten(1).numpy()
         for k, label in enumerate(classes):
             group = cells[(flat.argmax(axis=0) == k) & (flat.max(axis=0) > HI)]
@@ -74,32 +74,32 @@ def check_linear(
     assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
 
 
-def test_it_is_the_linear_discriminant_of_sure_cells(pictures):
-    means, covariance = plain(pictures)
-    found = gathered(pictures).solve(SHRINKAGE)
+def test_it_is_the_linear_discriminant_of_sure_cells(images):
+    means, covariance = plain(images)
+    found = gathered(images).solve(SHRINKAGE)
     for label in range(3):
         for row in range(2):  # nobody else is asked
             check_linear(found, row, label, *means[label], covariance)
 
 
-def test_other_classes_judge_each_class_too(pictures):
-    means, covariance = plain(pictures)
-    found = gathered(pictures).solve(SHRINKAGE, least_others=2)
+def test_other_classes_judge_each_class_too(images):
+    means, covariance = plain(images)
+    found = gathered(images).solve(SHRINKAGE, least_others=2)
     for label in range(3):
         check_linear(found, 0, label, *means[label], covariance)
         mu, nu = (sum(means[other][side] for other in range(3) if other != label) / 2 for side in range(2))
         check_linear(found, 1, label, mu, nu, covariance, share=0.5)
 
 
-def test_a_class_without_sure_cells_is_judged_by_enough_others(pictures):
-    means, covariance = plain(pictures)
-    found = gathered(pictures).solve(SHRINKAGE, least_others=3)
+def test_a_class_without_sure_cells_is_judged_by_enough_others(images):
+    means, covariance = plain(images)
+    found = gathered(images).solve(SHRINKAGE, least_others=3)
     mu, nu = (sum(means[label][side] for label in range(3)) / 3 for side in range(2))
     for row in range(2):
         check_linear(found, row, 3, mu, nu, covariance, share=0.5)
         check_linear(found, row, 0, *means[0], covariance)  # two others are too few
     assert found.known_classes == 4
-    assert gathered(pictures).solve(SHRINKAGE, least_others=4).known_classes == 3
+    assert gathered(images).solve(SHRINKAGE, least_others=4).known_classes == 3
 
 
 def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
@@ -123,20 +123,20 @@ def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
     assert both[:, 0].mean() > 0.5
 
 
-def test_it_tells_objects_from_the_context_of_their_class(pictures):
-    found = gathered(pictures).solve(SHRINKAGE)
-    for unit, maps, classes in pictures:
-        likeness = found(unit, classes)
-        assert likeness.shape == maps.shape
+def test_it_tells_objects_from_the_context_of_their_class(images):
+    found = gathered(images).solve(SHRINKAGE)
+    for unit, maps, classes in images:
+        similarity = found(unit, classes)
+        assert similarity.shape == maps.shape
         best, winner = maps.max(dim=0)
-        objects = likeness.gather(0, winner[None])[0][best > HI]
+        objects = similarity.gather(0, winner[None])[0][best > HI]
         if len(classes) == 1 and len(objects):
-            assert objects.mean() > likeness[:, best < LO].mean() + 0.2
+            assert objects.mean() > similarity[:, best < LO].mean() + 0.2
 
 
-def test_any_order_and_any_share_among_processes_gives_the_same_bits(pictures):
-    whole = gathered(pictures).solve(SHRINKAGE)
-    parts = [gathered(pictures[::-1][n::3]) for n in range(3)]
+def test_any_order_and_any_share_among_processes_gives_the_same_bits(images):
+    whole = gathered(images).solve(SHRINKAGE)
+    parts = [gathered(images[::-1][n::3]) for n in range(3)]
     for other in parts[1:]:
         for mine, theirs in zip(parts[0].tensors(), other.tensors(), strict=True):
             mine += theirs
@@ -145,22 +145,22 @@ def test_any_order_and_any_share_among_processes_gives_the_same_bits(pictures):
     assert torch.equal(whole.bias, shared.bias)
 
 
-def test_a_class_without_sure_cells_keeps_its_maps(pictures):
-    found = gathered(pictures).solve(SHRINKAGE)
-    assert (found(pictures[0][0], [3]) == 0.5).all()
+def test_a_class_without_sure_cells_keeps_its_maps(images):
+    found = gathered(images).solve(SHRINKAGE)
+    assert (found(images[0][0], [3]) == 0.5).all()
     nothing = ContextStatistics(CLASSES, CHANNELS).solve(SHRINKAGE)
-    assert (nothing(pictures[0][0], [0, 1]) == 0.5).all()
+    assert (nothing(images[0][0], [0, 1]) == 0.5).all()
 
 
-def test_a_class_that_is_known_from_one_side_only_keeps_its_maps(pictures):
-    statistics = gathered(pictures)
-    unit = pictures[0][0]
+def test_a_class_that_is_known_from_one_side_only_keeps_its_maps(images):
+    statistics = gathered(images)
+    unit = images[0][0]
     statistics.add(unit, torch.full((1, 6, 7), 0.9), [3], HI, LO)  # all object, no background
     assert (statistics.solve(SHRINKAGE)(unit, [3]) == 0.5).all()
 
 
-def test_a_cell_at_a_bound_is_not_sure(pictures):
-    unit = pictures[0][0]
+def test_a_cell_at_a_bound_is_not_sure(images):
+    unit = images[0][0]
     statistics = ContextStatistics(CLASSES, CHANNELS)
     for value in (HI, LO):
         statistics.add(unit, torch.full((1, 6, 7), value, dtype=torch.float64), [0], HI, LO)
@@ -168,28 +168,28 @@ def test_a_cell_at_a_bound_is_not_sure(pictures):
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_likeness_is_the_lesser_of_both_sigmoids_in_full_precision(pictures, mixed):
-    found = gathered(pictures).solve(SHRINKAGE, least_others=2)
-    unit = pictures[0][0]
+def test_similarity_is_the_lesser_of_both_sigmoids_in_full_precision(images, mixed):
+    found = gathered(images).solve(SHRINKAGE, least_others=2)
+    unit = images[0][0]
     cells = unit.flatten(1).double()
     logits = found.weight.double()[:, [2, 0]] @ cells + found.bias.double()[:, [2, 0], None]
     expected = logits.sigmoid().amin(dim=0).unflatten(1, (6, 7))
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-        likeness = found(unit, [2, 0])
-    torch.testing.assert_close(likeness.double(), expected, rtol=1e-5, atol=1e-6)
+        similarity = found(unit, [2, 0])
+    torch.testing.assert_close(similarity.double(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_features_that_do_not_vary_are_no_division_by_zero():
     statistics = ContextStatistics(1, 2)
     unit = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
     statistics.add(unit, torch.tensor([[[1.0, 0.0]]]), [0], HI, LO)
-    likeness = statistics.solve(SHRINKAGE)(unit, [0])
-    assert likeness[0, 0, 0] > 0.99
-    assert likeness[0, 0, 1] < 0.01
+    similarity = statistics.solve(SHRINKAGE)(unit, [0])
+    assert similarity[0, 0, 0] > 0.99
+    assert similarity[0, 0, 1] < 0.01
 
 
-def test_parting_multiplies_each_map_by_its_likeness():
-    classifier, image = tiny_classifier(), picture()
+def test_parting_multiplies_each_map_by_its_similarity():
+    classifier, image = tiny_classifier(), make_image()
     random = torch.Generator().manual_seed(0)
     maps = normalise_maps(torch.rand(2, *map_size(64, 96), generator=random))
     assert part_from_context(classifier, image, maps, [1, 3]) is maps
@@ -198,14 +198,14 @@ def test_parting_multiplies_each_map_by_its_likeness():
     ).requires_grad_(False)
     classifier.context.weight.normal_(std=4.0, generator=random)
     parted = part_from_context(classifier, image, maps, [1, 3])
-    likeness = classifier.context(context_features(classifier, image), [1, 3])
-    torch.testing.assert_close(parted, normalise_maps(maps * likeness))
+    similarity = classifier.context(context_features(classifier, image), [1, 3])
+    torch.testing.assert_close(parted, normalise_maps(maps * similarity))
     assert not torch.allclose(parted, maps, atol=0.05)
     assert part_from_context(classifier, image, maps[:0], []).shape == (0, *maps.shape[1:])
 
 
 def test_the_method_ends_with_it():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     method = IterativeBackgroundBlur(iterations=1)
     without = method.trace(classifier, image, [0, 2])
     assert torch.equal(without.context, without.ibb)

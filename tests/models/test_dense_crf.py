@@ -13,7 +13,7 @@ from tests.models.colours import (
     EDGE,
     assert_probabilities,
     intersection_over_union,
-    random_picture,
+    random_image,
     random_probabilities,
     soft_edge,
     two_colours,
@@ -40,9 +40,7 @@ def test_crf_moves_the_boundary_to_the_colour_edge(crf):
 
 def test_crf_without_iterations_changes_nothing(crf):
     probabilities = random_probabilities(3, 20, 25)
-    torch.testing.assert_close(
-        crf(random_picture(20, 25), probabilities, iterations=0), probabilities, atol=1e-4, rtol=0
-    )
+    torch.testing.assert_close(crf(random_image(20, 25), probabilities, iterations=0), probabilities, atol=1e-4, rtol=0)
 
 
 def test_crf_makes_neighbours_agree(crf):
@@ -55,15 +53,15 @@ def test_crf_makes_neighbours_agree(crf):
 
 
 def test_crf_treats_labels_alike(crf):
-    image, probabilities = random_picture(20, 25), random_probabilities(3, 20, 25)
+    image, probabilities = random_image(20, 25), random_probabilities(3, 20, 25)
     order = [2, 0, 1]
     torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
-def test_crf_on_small_pictures(crf, size):
+def test_crf_on_small_images(crf, size):
     probabilities = random_probabilities(2, *size)
-    assert_probabilities(crf(random_picture(*size), probabilities), probabilities)
+    assert_probabilities(crf(random_image(*size), probabilities), probabilities)
     assert_probabilities(crf(torch.zeros(3, *size, dtype=torch.uint8), probabilities), probabilities)
 
 
@@ -79,7 +77,7 @@ def test_crf_takes_certainty_and_views(crf):
 def test_crf_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
-        dense_crf(random_picture(4, 4), random_probabilities(2, 4, 4))
+        dense_crf(random_image(4, 4), random_probabilities(2, 4, 4))
 
 
 def test_the_terms_are_those_that_irn_publishes():

@@ -14,7 +14,7 @@ from models.ibb import (
     reactivate,
     unit_features,
 )
-from tests.models.tiny import picture, tiny_classifier
+from tests.models.tiny import make_image, tiny_classifier
 from utils.errors import UserError
 
 CLASSES = [2, 0, 3]
@@ -74,14 +74,14 @@ def test_fusion_lifts_what_the_map_left_out():
 
 @pytest.mark.parametrize(("least", "stages"), [(1, (0, 1, 2, 3)), (4, (1, 2, 3)), (8, (2, 3)), (16, (3,))])
 def test_the_stages_fused_are_the_first_of_each_stride_from_the_least_on(least, stages):
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     found = method(gfm_min_stride=least).trace(classifier, image, CLASSES).gfm
     evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), gradient_stages=stages)
     torch.testing.assert_close(found, fuse_gradients(normalise_maps(evidence.cam), evidence.gradients))
 
 
 def test_with_no_stage_to_fuse_it_is_the_plain_map():
-    trace = method(gfm_min_stride=32).trace(tiny_classifier(), picture(), CLASSES)
+    trace = method(gfm_min_stride=32).trace(tiny_classifier(), make_image(), CLASSES)
     assert torch.equal(trace.gfm, trace.cam)
 
 
@@ -98,7 +98,7 @@ def test_features_are_of_unit_length_whatever_the_stages_size():
 
 
 @pytest.mark.parametrize("value", [0.1, -3.3, 1000.1, 0.0])
-def test_a_picture_of_one_colour_is_like_nothing(value):
+def test_an_image_of_one_colour_is_like_nothing(value):
     flat = torch.full((6, 25, 31), value) * torch.linspace(0.3, 2, 6)[:, None, None]
     assert reactivate(random_maps(2, 25, 31), unit_features([flat, flat[:3]]), 0.4, 0.2).abs().max() == 0
 
@@ -118,8 +118,8 @@ def plain_reactivate(maps: torch.Tensor, unit: torch.Tensor, hi: float, lo: floa
             continue
         prototype = sum(maps[k, *cell] * unit[:, *cell] for cell in sure)
         for cell in cells:
-            likeness = [float(torch.cosine_similarity(unit[:, *cell], p, dim=0)) for p in (prototype, ground)]
-            result[k, *cell] = max(0.0, likeness[0] - likeness[1])
+            similarity = [float(torch.cosine_similarity(unit[:, *cell], p, dim=0)) for p in (prototype, ground)]
+            result[k, *cell] = max(0.0, similarity[0] - similarity[1])
         result[k] /= result[k].max().clamp_min(1e-12)
     return result
 
@@ -135,7 +135,7 @@ def test_reactivation_agrees_with_the_formula(classes, hi, lo):
 
 
 def two_regions(columns: int) -> torch.Tensor:
-    """Features of a picture whose first columns look one way and whose others look another; a little of each place."""
+    """Features of an image whose first columns look one way and whose others look another; a little of each place."""
     features = torch.zeros(4, 8, 10)
     features[0, :, :columns] = 1
     features[1, :, columns:] = 1
@@ -144,7 +144,7 @@ def two_regions(columns: int) -> torch.Tensor:
 
 def test_what_looks_like_the_sure_object_lights_up_and_what_looks_like_background_does_not():
     maps = torch.zeros(1, 8, 10)
-    maps[0, 2:4, 1:3] = 1.0  # the telling part
+    maps[0, 2:4, 1:3] = 1.0  # the most discriminative part
     maps[0, 2:6, 4:] = 0.3  # context that neither is sure
     unit = two_regions(4)
     again = reactivate(maps, unit, hi=0.4, lo=0.2)
@@ -181,7 +181,7 @@ def test_a_class_that_is_sure_nowhere_is_not_reactivated():
 
 
 def test_weights_make_the_surest_cells_count_most():
-    """Of two sure cells, the surer one's look is the more liked."""
+    """Of two confident cells, the surer one's look is the more liked."""
     features = torch.zeros(3, 1, 40)
     features[0, 0, 0], features[1, 0, 1], features[2, 0, 2:] = 1, 1, 1
     maps = torch.zeros(1, 1, 40)
@@ -203,7 +203,7 @@ def test_background_is_at_least_the_lowest_share():
 
 
 def test_more_rounds_reactivate_what_the_last_one_gave():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     once, twice = (method(prm_rounds=rounds).trace(classifier, image, CLASSES) for rounds in (1, 2))
     evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(3,))
     unit = unit_features(evidence.features)
@@ -232,7 +232,7 @@ def test_the_blur_has_the_deviation_that_it_says(sigma):
 
 
 def test_the_blur_is_symmetric_and_keeps_channels_apart():
-    image = picture(30, 44)
+    image = make_image(30, 44)
     blurred = gaussian_blur(image, 4.0)
     torch.testing.assert_close(gaussian_blur(image.flip(-1), 4.0), blurred.flip(-1))
     torch.testing.assert_close(gaussian_blur(image.flip(-2), 4.0), blurred.flip(-2))
@@ -242,20 +242,20 @@ def test_the_blur_is_symmetric_and_keeps_channels_apart():
 
 
 @pytest.mark.parametrize("size", [(30, 44), (3, 5), (1, 1)])
-def test_a_picture_of_one_colour_stays_as_it_is(size):
+def test_an_image_of_one_colour_stays_as_it_is(size):
     image = torch.tensor([0.3, -1.7, 2.0]).view(3, 1, 1).expand(3, *size).contiguous()
     torch.testing.assert_close(gaussian_blur(image, 5.0), image)
     torch.testing.assert_close(blur_background(image, random_maps(2, 2, 2), 0.3, 0.1), image)
 
 
-def test_a_blurred_picture_varies_less():
-    image = picture()
+def test_a_blurred_image_varies_less():
+    image = make_image()
     spreads = [gaussian_blur(image, sigma).std() for sigma in (1.0, 3.0, 10.0)]
     assert image.std() > spreads[0] > spreads[1] > spreads[2]
 
 
 def test_the_object_is_kept_and_the_background_blurred():
-    image, maps = picture(64, 96), torch.zeros(2, 8, 12)
+    image, maps = make_image(64, 96), torch.zeros(2, 8, 12)
     maps[0, :, :3], maps[1, :, 3:5] = 0.3, 0.9  # at tau and above
     result = blur_background(image, maps, tau=0.3, sigma=0.05)
     torch.testing.assert_close(result[:, :, :36], image[:, :, :36])
@@ -264,7 +264,7 @@ def test_the_object_is_kept_and_the_background_blurred():
 
 
 def test_between_the_two_they_are_mixed():
-    image, half = picture(64, 96), torch.full((1, 8, 12), 0.15)
+    image, half = make_image(64, 96), torch.full((1, 8, 12), 0.15)
     blurred = gaussian_blur(image, 0.05 * 96)
     torch.testing.assert_close(blur_background(image, half, tau=0.3, sigma=0.05), (image + blurred) / 2)
     quarter = blur_background(image, half, tau=0.6, sigma=0.05)
@@ -272,12 +272,12 @@ def test_between_the_two_they_are_mixed():
 
 
 def test_the_blur_is_a_share_of_the_long_side():
-    tall = picture(96, 64)
+    tall = make_image(96, 64)
     torch.testing.assert_close(blur_background(tall, torch.zeros(1, 12, 8), 0.3, 0.05), gaussian_blur(tall, 0.05 * 96))
 
 
-def test_each_round_reads_the_sharp_picture_blurred_by_the_mean_of_the_rounds_before():
-    classifier, image = tiny_classifier(), picture()
+def test_each_round_reads_the_sharp_image_blurred_by_the_mean_of_the_rounds_before():
+    classifier, image = tiny_classifier(), make_image()
     trace = method(prm=False, iterations=3, tau=1.0, sigma=0.05).trace(classifier, image, CLASSES)
     assert (len(trace.rounds), len(trace.blurred)) == (4, 3)
     assert all(
@@ -292,8 +292,8 @@ def test_each_round_reads_the_sharp_picture_blurred_by_the_mean_of_the_rounds_be
     assert not torch.allclose(trace.rounds[0], trace.rounds[1])
 
 
-def test_blurred_pictures_are_read_at_their_own_scales():
-    classifier, image = tiny_classifier(), picture()
+def test_blurred_images_are_read_at_their_own_scales():
+    classifier, image = tiny_classifier(), make_image()
     trace = plain_method(iterations=1, blur_scales=(0.5, 1.5)).trace(classifier, image, CLASSES)
     evidence = gather_evidence(classifier, trace.blurred[0], CLASSES, scales=(0.5, 1.5))
     torch.testing.assert_close(trace.rounds[1], normalise_maps(evidence.cam))
@@ -303,7 +303,7 @@ def test_blurred_pictures_are_read_at_their_own_scales():
 
 
 def test_without_its_modules_it_is_the_class_activation_map():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5))
     assert torch.equal(plain_method()(classifier, image, CLASSES), normalise_maps(evidence.cam))
     flat = plain_method(scales=(1.0,), flip=False)(classifier, image, CLASSES)
@@ -312,7 +312,7 @@ def test_without_its_modules_it_is_the_class_activation_map():
 
 
 def test_each_rung_is_the_result_with_the_later_modules_off():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     trace = method().trace(classifier, image, CLASSES)
     torch.testing.assert_close(trace.cam, plain_method()(classifier, image, CLASSES))
     torch.testing.assert_close(trace.gfm, method(prm=False, iterations=0)(classifier, image, CLASSES))
@@ -325,7 +325,7 @@ def test_each_rung_is_the_result_with_the_later_modules_off():
 
 
 def test_a_module_that_is_off_leaves_its_rung_as_the_one_before():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     off = method(gfm=False).trace(classifier, image, CLASSES)
     assert torch.equal(off.gfm, off.cam)
     off = method(prm=False).trace(classifier, image, CLASSES)
@@ -337,7 +337,7 @@ def test_a_module_that_is_off_leaves_its_rung_as_the_one_before():
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71)])
 def test_maps_are_in_0_to_1_on_the_grid(size):
-    trace = method().trace(tiny_classifier(), picture(*size), CLASSES)
+    trace = method().trace(tiny_classifier(), make_image(*size), CLASSES)
     for maps in (trace.cam, trace.gfm, trace.prm, trace.ibb, *trace.rounds):
         assert maps.shape == (3, -(-size[0] // 8), -(-size[1] // 8))
         assert maps.dtype == torch.float32
@@ -347,7 +347,7 @@ def test_maps_are_in_0_to_1_on_the_grid(size):
 
 
 def test_the_mirror_image_has_the_mirrored_maps():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     straight, mirrored = (method()(classifier, x, CLASSES) for x in (image, image.flip(-1)))
     torch.testing.assert_close(straight.flip(-1), mirrored, rtol=1e-3, atol=1e-3)
     unflipped = [method(flip=False)(classifier, x, CLASSES) for x in (image, image.flip(-1))]
@@ -355,20 +355,20 @@ def test_the_mirror_image_has_the_mirrored_maps():
 
 
 def test_the_order_of_the_classes_does_not_matter():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     one = method()(classifier, image, [0, 1, 2, 3])
     other = method()(classifier, image, [2, 3, 0, 1])
     torch.testing.assert_close(one[[2, 3, 0, 1]], other, rtol=1e-3, atol=1e-4)
 
 
 def test_one_class_alone():
-    maps = method()(tiny_classifier(), picture(), [1])
+    maps = method()(tiny_classifier(), make_image(), [1])
     assert maps.shape == (1, 8, 12)
     assert maps.max() == 1
 
 
 def test_no_classes_give_no_maps():
-    trace = method().trace(tiny_classifier(), picture(50, 71), [])
+    trace = method().trace(tiny_classifier(), make_image(50, 71), [])
     for maps in (trace.cam, trace.gfm, trace.prm, trace.ibb):
         assert maps.shape == (0, 7, 9)
     assert (len(trace.rounds), trace.blurred) == (1, [])
@@ -377,22 +377,22 @@ def test_no_classes_give_no_maps():
 def test_a_class_without_any_evidence_does_not_break_the_others():
     classifier = tiny_classifier()
     classifier.classifier.weight.data[1] = 0
-    maps = method()(classifier, picture(), [0, 1])
+    maps = method()(classifier, make_image(), [0, 1])
     assert maps.isfinite().all()
     assert maps[1].max() == 0
     assert maps[0].max() == 1
 
 
-def test_the_same_picture_gives_the_same_maps():
+def test_the_same_image_gives_the_same_maps():
     classifier = tiny_classifier()
     before = {name: values.clone() for name, values in classifier.state_dict().items()}
-    one, other = (method()(classifier, picture(), CLASSES) for _ in range(2))
+    one, other = (method()(classifier, make_image(), CLASSES) for _ in range(2))
     assert torch.equal(one, other)
     assert all(torch.equal(values, before[name]) for name, values in classifier.state_dict().items())
 
 
 def test_mixed_precision_gives_nearly_the_same_maps():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     with torch.autocast("cpu", torch.bfloat16):
         mixed = plain_method(gfm=True)(classifier, image, CLASSES)
     full = plain_method(gfm=True)(classifier, image, CLASSES)
@@ -404,11 +404,11 @@ def test_a_stride_that_no_stage_has_is_told():
     with pytest.raises(
         UserError, match=r"prm\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
     ):
-        method(prm_strides=(32,))(tiny_classifier(), picture(), CLASSES)
+        method(prm_strides=(32,))(tiny_classifier(), make_image(), CLASSES)
 
 
 def test_the_stages_compared_are_the_first_of_their_strides():
-    classifier, image = tiny_classifier(), picture()
+    classifier, image = tiny_classifier(), make_image()
     found = method(prm_strides=(4, 16), gfm=False, iterations=0)(classifier, image, CLASSES)
     evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(1, 3))
     cam = normalise_maps(evidence.cam)

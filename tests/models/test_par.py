@@ -15,7 +15,7 @@ from tests.models.colours import (
     WIDTH,
     assert_probabilities,
     intersection_over_union,
-    random_picture,
+    random_image,
     random_probabilities,
     soft_edge,
     two_colours,
@@ -55,23 +55,23 @@ def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: 
 @pytest.mark.parametrize("labels", [1, 2, 5])
 def test_par_keeps_probabilities(labels):
     probabilities = random_probabilities(labels, 37, 52)
-    assert_probabilities(par(random_picture(37, 52), probabilities), probabilities)
+    assert_probabilities(par(random_image(37, 52), probabilities), probabilities)
 
 
 def test_par_agrees_with_plain_formula():
-    image, probabilities = random_picture(6, 7), random_probabilities(3, 6, 7)
+    image, probabilities = random_image(6, 7), random_probabilities(3, 6, 7)
     image[:, :3, :4] = 100 + image[:, :3, :4] // 64  # a nearly flat part
     refined = par(image, probabilities, iterations=2, dilations=(1, 3))
     np.testing.assert_allclose(refined.numpy(), plain_par(image, probabilities, 2, (1, 3)), atol=1e-5)
 
 
 def test_par_without_iterations_changes_nothing():
-    image, probabilities = random_picture(30, 40), random_probabilities(3, 30, 40)
+    image, probabilities = random_image(30, 40), random_probabilities(3, 30, 40)
     assert torch.equal(par(image, probabilities, iterations=0, max_side=20), probabilities)
 
 
 def test_par_steps_add_up():
-    image, probabilities = random_picture(20, 25), random_probabilities(2, 20, 25)
+    image, probabilities = random_image(20, 25), random_probabilities(2, 20, 25)
     twice = par(image, par(image, probabilities, iterations=2), iterations=3)
     torch.testing.assert_close(twice, par(image, probabilities, iterations=5))
 
@@ -113,7 +113,7 @@ def test_par_on_one_colour_is_plain_smoothing():
         torch.testing.assert_close(spread, spread.flip(1))
 
 
-@pytest.mark.parametrize("image", [random_picture(30, 31), torch.full((3, 30, 31), 90, dtype=torch.uint8)])
+@pytest.mark.parametrize("image", [random_image(30, 31), torch.full((3, 30, 31), 90, dtype=torch.uint8)])
 def test_par_keeps_constant_probabilities(image):
     constant = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 30, 31).contiguous()
     torch.testing.assert_close(par(image, constant), constant, atol=1e-5, rtol=0)
@@ -122,7 +122,7 @@ def test_par_keeps_constant_probabilities(image):
 @pytest.mark.parametrize("max_side", [0, 20])
 @pytest.mark.parametrize("turn", [lambda m: m.flip(1), lambda m: m.flip(2), lambda m: m.transpose(1, 2)])
 def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side: int):
-    image, probabilities = random_picture(33, 41), random_probabilities(3, 33, 41)
+    image, probabilities = random_image(33, 41), random_probabilities(3, 33, 41)
     refined = par(image, probabilities, iterations=4, max_side=max_side)
     torch.testing.assert_close(
         par(turn(image), turn(probabilities), iterations=4, max_side=max_side), turn(refined), atol=1e-5, rtol=0
@@ -130,17 +130,17 @@ def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side:
 
 
 def test_par_treats_labels_alike():
-    image, probabilities = random_picture(20, 25), random_probabilities(4, 20, 25)
+    image, probabilities = random_image(20, 25), random_probabilities(4, 20, 25)
     order = [2, 0, 3, 1]
     torch.testing.assert_close(par(image, probabilities[order]), par(image, probabilities)[order])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (9, 13)])
-def test_par_on_pictures_smaller_than_its_reach(size):
+def test_par_on_images_smaller_than_its_reach(size):
     probabilities = random_probabilities(2, *size)
-    assert_probabilities(par(random_picture(*size), probabilities), probabilities)
+    assert_probabilities(par(random_image(*size), probabilities), probabilities)
     assert_probabilities(par(torch.zeros(3, *size, dtype=torch.uint8), probabilities), probabilities)
-    assert_probabilities(par(random_picture(*size), probabilities, max_side=4), probabilities)
+    assert_probabilities(par(random_image(*size), probabilities, max_side=4), probabilities)
 
 
 def test_par_at_reduced_size_finds_the_same_edge():
@@ -164,7 +164,7 @@ def test_par_takes_from_alike_colours():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_par_is_the_same_on_cuda():
-    image, probabilities = random_picture(50, 60), random_probabilities(3, 50, 60)
+    image, probabilities = random_image(50, 60), random_probabilities(3, 50, 60)
     refined = par(image, probabilities.cuda())
     assert refined.is_cuda
     torch.testing.assert_close(refined.cpu(), par(image, probabilities), atol=1e-4, rtol=0)

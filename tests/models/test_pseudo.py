@@ -168,7 +168,7 @@ def test_refined_mask_ends_at_the_colour_edge():
 
 @pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])
 def test_upsampled_maps_lie_where_they_were(size):
-    """A ramp over the picture, reduced to stride 4 and brought back, is the same ramp but for the rim."""
+    """A ramp over the image, reduced to stride 4 and brought back, is the same ramp but for the rim."""
     height, width = size
     ramps = torch.stack(
         [

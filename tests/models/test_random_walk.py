@@ -63,7 +63,7 @@ def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: fl
     torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
 
 
-def test_batch_is_each_picture_by_itself():
+def test_batch_is_each_image_by_itself():
     cams, edges = random_maps(3, 2, 13, 17), 0.9 * random_maps(3, 13, 17, seed=1)
     together = random_walk(cams, edges)
     for number in range(3):
@@ -151,9 +151,9 @@ class TestFeatureWalk:
     def test_is_its_formula(self):
         maps, unit = random_maps(2, 5, 7), torch.nn.functional.normalize(random_maps(6, 5, 7, seed=1) - 0.3, dim=0)
         features, walked = unit.flatten(1), maps.flatten(1)
-        likeness = (features.T @ features).clamp_min(0) ** 4
+        similarity = (features.T @ features).clamp_min(0) ** 4
         for _ in range(3):
-            walked = 0.7 * walked @ (likeness / likeness.sum(dim=1, keepdim=True)).T + 0.3 * maps.flatten(1)
+            walked = 0.7 * walked @ (similarity / similarity.sum(dim=1, keepdim=True)).T + 0.3 * maps.flatten(1)
         torch.testing.assert_close(feature_walk(maps, unit, power=4, steps=3, keep=0.7).flatten(1), walked)
 
     def test_chunks_do_not_show(self, monkeypatch: pytest.MonkeyPatch):

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models.segmenter import Segmenter, build_segmenter, class_probabilities, restrict_to, segmentation_loss
-from tests.models.tiny import TinyBackbone, picture
+from tests.models.tiny import TinyBackbone, make_image
 from utils.errors import UserError
 
 CLASSES = 4
@@ -40,9 +40,9 @@ def test_with_a_decoder_they_are_on_the_finest_grid_that_it_joins(strides, strid
 @pytest.mark.parametrize("strides", [(), (4, 8), (8,)])
 def test_every_joined_stage_has_a_say(strides):
     network = Segmenter(TinyBackbone(), CLASSES, -1, strides).eval()
-    features = [stage.detach().requires_grad_() for stage in network.backbone.stages(picture(48, 80)[None])]
+    features = [stage.detach().requires_grad_() for stage in network.backbone.stages(make_image(48, 80)[None])]
     network.backbone.stages = lambda x: features
-    network(picture(48, 80)[None]).square().sum().backward()
+    network(make_image(48, 80)[None]).square().sum().backward()
     heard = {number for number, stage in enumerate(features) if stage.grad is not None and stage.grad.abs().max() > 0}
     assert heard == {4} | {network.backbone.strides.index(stride) for stride in strides}
 
@@ -77,7 +77,7 @@ def test_a_stage_that_is_not_there_is_told():
 
 
 def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
-    found = class_probabilities(segmenter, picture(48, 80), (0.5, 1.0, 1.5), True, (61, 33))
+    found = class_probabilities(segmenter, make_image(48, 80), (0.5, 1.0, 1.5), True, (61, 33))
     assert found.shape == (CLASSES, 61, 33)
     assert found.dtype == torch.float32
     assert found.min() >= 0
@@ -86,7 +86,7 @@ def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
 
 
 def test_at_one_scale_they_are_the_networks_softmax(segmenter):
-    image = picture(48, 80)
+    image = make_image(48, 80)
     with torch.no_grad():
         logits = interpolate(segmenter(image[None]), (12, 20), mode="bilinear", align_corners=False)
         expected = interpolate(logits.softmax(dim=1), (48, 80), mode="bilinear", align_corners=False)[0]
@@ -94,7 +94,7 @@ def test_at_one_scale_they_are_the_networks_softmax(segmenter):
 
 
 def test_scales_are_averaged_in_any_order(segmenter):
-    image = picture(48, 80)
+    image = make_image(48, 80)
     alone = [class_probabilities(segmenter, image, (scale,), True, (48, 80)) for scale in (0.5, 1.0, 2.0)]
     together = class_probabilities(segmenter, image, (2.0, 0.5, 1.0), True, (48, 80))
     torch.testing.assert_close(together, sum(alone) / 3)
@@ -103,7 +103,7 @@ def test_scales_are_averaged_in_any_order(segmenter):
 
 @pytest.mark.parametrize("width", [80, 71])
 def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, width):
-    image, size = picture(48, width), (48, width)
+    image, size = make_image(48, width), (48, width)
     straight = class_probabilities(segmenter, image, (1.0, 0.75), True, size)
     mirrored = class_probabilities(segmenter, image.flip(-1), (1.0, 0.75), True, size)
     torch.testing.assert_close(straight.flip(-1), mirrored, rtol=1e-3, atol=1e-4)
@@ -113,8 +113,8 @@ def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, widt
 
 
 @pytest.mark.parametrize("size", [(40, 1), (1, 40), (1, 1), (3, 200)])
-def test_thin_pictures(segmenter, size):
-    found = class_probabilities(segmenter, picture(*size), (0.5, 1.0), True, size)
+def test_thin_images(segmenter, size):
+    found = class_probabilities(segmenter, make_image(*size), (0.5, 1.0), True, size)
     torch.testing.assert_close(found.sum(dim=0), torch.ones(size))
 
 
@@ -175,7 +175,7 @@ def test_the_right_answer_costs_least(masks):
     assert segmentation_loss(-right, masks) > 10
 
 
-def test_every_picture_counts_by_its_sure_cells(masks):
+def test_every_image_counts_by_its_sure_cells(masks):
     logits = torch.randn(2, CLASSES, 4, 6)
     masks[1, 8:] = 255
     counts = [(mask[2::4, 2::4] != 255).sum().item() for mask in masks]
@@ -185,11 +185,11 @@ def test_every_picture_counts_by_its_sure_cells(masks):
 
 
 @pytest.mark.parametrize("strides", [(), (4,)])
-@pytest.mark.parametrize("pictures", [1, 3])
-def test_it_trains_on_any_batch(pictures, strides):
+@pytest.mark.parametrize("images", [1, 3])
+def test_it_trains_on_any_batch(images, strides):
     torch.manual_seed(0)
     network = Segmenter(TinyBackbone(), CLASSES, 2, strides).train()
-    x = torch.stack([picture(32, 48, seed) for seed in range(pictures)])
+    x = torch.stack([make_image(32, 48, seed) for seed in range(images)])
     mask = (x[:, 0] > 0).long() * 2
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     losses = []

@@ -45,7 +45,7 @@ def tiny_classifier(num_classes: int = 4, seed: int = 0) -> Classifier:
     return classifier.eval().requires_grad_(False)
 
 
-def picture(height: int = 64, width: int = 96, seed: int = 0) -> Tensor:
+def make_image(height: int = 64, width: int = 96, seed: int = 0) -> Tensor:
     """(3, H, W): smooth blotches with a little noise, about as spread as a normalised photograph."""
     random = torch.Generator().manual_seed(seed)
     coarse = torch.randn(1, 3, max(2, height // 12), max(2, width // 12), generator=random)

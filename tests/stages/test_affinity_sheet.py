@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from stages.affinity_sheet import direction_picture, instance_mask
+from stages.affinity_sheet import direction_image, instance_mask
 
 
 def towards(*centres: tuple[int, int], size: tuple[int, int] = (12, 20)) -> torch.Tensor:
@@ -26,7 +26,7 @@ def test_two_centres_are_two_instances_and_the_larger_is_the_first():
 
 
 def test_directions_have_colours():
-    picture = direction_picture(torch.tensor([[[0.0, 0.0, 20.0]], [[0.0, 20.0, 0.0]]]))
-    assert picture.shape == (1, 3, 3)
-    assert picture[0, 0].tolist() == [255, 255, 255]
-    assert not np.array_equal(picture[0, 1], picture[0, 2])
+    image = direction_image(torch.tensor([[[0.0, 0.0, 20.0]], [[0.0, 20.0, 0.0]]]))
+    assert image.shape == (1, 3, 3)
+    assert image[0, 0].tolist() == [255, 255, 255]
+    assert not np.array_equal(image[0, 1], image[0, 2])

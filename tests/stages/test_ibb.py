@@ -41,7 +41,7 @@ def seed() -> Seed:
 def test_fused_maps_are_the_weighted_mean(seed, weight):
     network = Constant([0.0, 1.0, 5.0, 2.0]).eval()
     fused = fused_seed(settings(weight), network, torch.zeros(3, 48, 64), seed)
-    # Class 1, which the picture does not contain, takes no part, however likely the network finds it.
+    # Class 1, which the image does not contain, takes no part, however likely the network finds it.
     likely = np.exp([1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
     expected = (1 - weight) * seed.maps + weight * likely[:, None, None]
     np.testing.assert_allclose(fused.maps, expected, atol=1e-5)
@@ -49,7 +49,7 @@ def test_fused_maps_are_the_weighted_mean(seed, weight):
     assert fused.size == seed.size
 
 
-def test_a_picture_without_classes_stays_empty():
+def test_an_image_without_classes_stays_empty():
     empty = Seed(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
     assert fused_seed(settings(0.4), Constant([0.0, 1.0]), torch.zeros(3, 48, 64), empty) is empty
 

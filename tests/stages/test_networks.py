@@ -13,7 +13,7 @@ from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.networks import load_affinity, load_classifier, load_network, save_network
-from tests.models.tiny import picture
+from tests.models.tiny import make_image
 from tests.project import call
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.config import Config
@@ -53,7 +53,7 @@ def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, 
     assert loaded.has_displacement == with_displacement
     assert not loaded.training
     assert not any(parameter.requires_grad for parameter in loaded.parameters())
-    image = picture(40, 56)
+    image = make_image(40, 56)
     assert torch.equal(boundary(loaded, image), boundary(network, image))
     if with_displacement:
         assert torch.equal(displacement(loaded, image), displacement(network, image))
@@ -102,11 +102,11 @@ def test_weights_that_do_not_fit_and_kinds_that_nobody_knows(folder, tmp_path):
 
 def test_scripts_say_that_an_affinity_network_makes_no_masks(folder, make_voc, tmp_path):
     root = make_voc(3)
-    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "picture.png")
+    Image.fromarray(np.zeros((30, 40, 3), np.uint8)).save(tmp_path / "image.png")
     model = ("--model_path", folder / "affinity.pth")
     said = ("error: ", "affinity.pth holds an affinity network", "expected a segmentation network or a classifier")
     evaluated = call("evaluate", *model, "--set", f"data.root={root}")
-    inferred = call("infer", *model, "--input", tmp_path / "picture.png", "--output", tmp_path / "out")
+    inferred = call("infer", *model, "--input", tmp_path / "image.png", "--output", tmp_path / "out")
     for ended in (evaluated, inferred):
         assert ended.code == 2
         assert all(part in ended.err for part in said), ended.err

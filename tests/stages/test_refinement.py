@@ -7,7 +7,7 @@ import torch
 from models.dense_crf import dense_crf
 from models.par import par
 from stages.refinement import REFINEMENTS, refiner
-from tests.models.colours import random_picture, random_probabilities
+from tests.models.colours import random_image, random_probabilities
 from utils.config import PseudoConfig
 
 SETTINGS = PseudoConfig(par_iterations=4, crf_iterations=3)
@@ -24,17 +24,17 @@ def test_none_is_no_refinement():
 
 
 def test_each_takes_its_own_iterations():
-    image, probabilities = random_picture(20, 25), random_probabilities(2, 20, 25)
+    image, probabilities = random_image(20, 25), random_probabilities(2, 20, 25)
     assert torch.equal(refine("par", image, probabilities), par(image, probabilities, 4))
     pytest.importorskip("pydensecrf", reason="needs pydensecrf2 (requirements-extras.txt)")
     assert torch.equal(refine("crf", image, probabilities), dense_crf(image, probabilities, 3))
 
 
 @pytest.mark.parametrize("kind", REFINEMENTS)
-def test_labellings_of_one_picture_share_it(kind: str):
+def test_labellings_of_one_image_share_it(kind: str):
     if kind == "crf":
         pytest.importorskip("pydensecrf")
-    image = random_picture(24, 31)
+    image = random_image(24, 31)
     both = torch.stack([random_probabilities(3, 24, 31, seed) for seed in (1, 2)])
     together = refine(kind, image, both)
     for labelling, refined in zip(both, together, strict=True):

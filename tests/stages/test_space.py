@@ -9,7 +9,7 @@ from data.artifacts import Seed, seed_size, write_mask, write_seed
 from data.index import open_index
 from models.segmenter import build_segmenter
 from stages import space
-from stages.space import require_network_space, require_picture_space
+from stages.space import require_image_space, require_network_space
 from tests.project import new_project
 from utils.config import DataConfig
 from utils.errors import UserError
@@ -30,7 +30,7 @@ def asked(monkeypatch) -> list[float]:
 
 
 def test_seeds_of_the_worst_kind_take_no_more_than_was_asked_for(index, asked, tmp_path):
-    require_picture_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
+    require_image_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
     random = np.random.default_rng(0)  # noise cannot be compressed
     for record in index.records:
         maps = random.random((len(record.labels), *seed_size(150, 200)), dtype=np.float32)
@@ -40,14 +40,14 @@ def test_seeds_of_the_worst_kind_take_no_more_than_was_asked_for(index, asked, t
 
 
 def test_masks_take_no_more_than_was_asked_for(index, asked, tmp_path):
-    require_picture_space(tmp_path / "masks", index, range(len(index)), masks=1)
+    require_image_space(tmp_path / "masks", index, range(len(index)), masks=1)
     for record in index.records:
         write_mask(tmp_path / "masks" / f"{record.name}.png", np.kron(np.eye(10), np.ones((15, 20))))
     assert sum(path.stat().st_size for path in (tmp_path / "masks").iterdir()) <= asked[0]
 
 
 def test_nothing_missing_needs_nothing(index, asked, tmp_path):
-    require_picture_space(tmp_path, index, [], seeds=5, masks=2)
+    require_image_space(tmp_path, index, [], seeds=5, masks=2)
     assert asked == [0]
 
 
@@ -74,9 +74,9 @@ def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, 
     assert not (project.run / "classifier.pth").exists()
 
 
-def test_the_pictures_of_a_stage_are_counted(index, tmp_path, monkeypatch):
+def test_the_images_of_a_stage_are_counted(index, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
     with pytest.raises(
-        UserError, match=r"too full for seeds of 6 pictures: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
+        UserError, match=r"too full for seeds of 6 images: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
     ):
-        require_picture_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
+        require_image_space(tmp_path / "seeds", index, range(len(index)), seeds=1)

@@ -93,7 +93,7 @@ def test_unknown_stride_is_named(project: Project):
     assert "32" in ended.err
 
 
-def test_nothing_confident_and_one_picture(project: Project):
+def test_nothing_confident_and_one_image(project: Project):
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
     settings = (

@@ -20,7 +20,7 @@ def paired(count: int, errors: tuple[float, float], seed: int = 0) -> tuple[np.n
 
 
 def confusions(count: int, errors: Sequence[float], seed: int = 0) -> list[np.ndarray]:
-    """A confusion matrix a picture (N, C, C) of each method."""
+    """A confusion matrix an image (N, C, C) of each method."""
     random = np.random.default_rng(seed)
     truth = random.choice(CLASSES, size=(count, 400), p=[0.7, 0.15, 0.1, 0.05])
     methods = []
@@ -67,7 +67,7 @@ def test_the_same_masks_are_no_gain_and_a_swap_turns_the_sign():
     assert back.is_clear
 
 
-def test_a_small_gain_on_few_pictures_is_no_gain_but_on_many_it_is():
+def test_a_small_gain_on_few_images_is_no_gain_but_on_many_it_is():
     few = compare_counts(*paired(20, (0.15, 0.14), seed=2))["miou"]
     many = compare_counts(*paired(4000, (0.15, 0.14), seed=2))["miou"]
     assert not few.is_clear
@@ -91,11 +91,11 @@ def test_one_seed_one_answer_whatever_the_chunk(monkeypatch):
     assert compare_counts(a, b, draws=100, seed=1)["miou"].low == pytest.approx(one["miou"].low)
 
 
-def test_other_pictures_are_refused():
+def test_other_images_are_refused():
     a, b = paired(5, (0.2, 0.2))
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         compare_counts(a, b[:4])
-    with pytest.raises(ValueError, match="same pictures"):
+    with pytest.raises(ValueError, match="same images"):
         compare_counts(a, b[::-1])
 
 

@@ -74,9 +74,9 @@ def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
 
     def stops() -> None:
-        pictures = iter(progress(range(3), 3, "pictures"))
+        images = iter(progress(range(3), 3, "images"))
         tiles = iter(progress(range(3), 3, "tiles"))  # held, as a generator holds one
-        next(pictures), next(tiles)
+        next(images), next(tiles)
         raise UserError("the disk is full")
 
     assert run_script(stops) == 2
@@ -88,8 +88,8 @@ def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):
 
 
 def test_a_table_sets_numbers_under_each_other():
-    lines = table_of({"pictures": 1023, "loss": 0.068679, "note": "a\nb " + "x" * 200}).splitlines()
-    assert lines[0] == "  pictures     1023"
+    lines = table_of({"images": 1023, "loss": 0.068679, "note": "a\nb " + "x" * 200}).splitlines()
+    assert lines[0] == "  images     1023"
     assert lines[1] == "  loss      0.06868"
     assert lines[2].startswith("  note      a b xxx")
     assert lines[2].endswith("…")

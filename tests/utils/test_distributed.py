@@ -118,7 +118,7 @@ def test_shares_make_up_the_batches(batch, processes):
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     """Noise, and masks of which one process's part may be all ignored."""
 
     def __getitem__(self, draw: tuple[int, int]) -> dict:
@@ -170,7 +170,7 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
             network,
             network.head,
             terms,
-            Pictures(),
+            Images(),
             dict,
             TrainingSampler(11, 5, seed=2),
             Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9, "toy"),

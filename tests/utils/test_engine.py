@@ -18,11 +18,11 @@ from utils.errors import UserError
 from utils.run import Run
 
 CPU = Compute(torch.device("cpu"))
-EPOCHS, PICTURES, BATCH = 3, 11, 2  # 5 steps an epoch, one picture left over
+EPOCHS, IMAGES, BATCH = 3, 11, 2  # 5 steps an epoch, one image left over
 
 
 class Numbers(Dataset):
-    """Items that depend on the whole draw, as augmented pictures do."""
+    """Items that depend on the whole draw, as augmented images do."""
 
     def __getitem__(self, draw: tuple[int, int]) -> dict:
         position, seed = draw
@@ -75,7 +75,7 @@ def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int
         "poly_power": 0.9,
         "section": "toy",
     }
-    sampler = TrainingSampler(PICTURES, BATCH, seed=3)
+    sampler = TrainingSampler(IMAGES, BATCH, seed=3)
     figures = train_network(
         run,
         "toy",
@@ -118,7 +118,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 def metrics(run: Run) -> list[dict]:
     lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "pictures_per_second"} for line in lines]
+    return [{name: value for name, value in line.items() if name != "images_per_second"} for line in lines]
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
 
     network, _ = train(new_run(), terms, Two(), lr=0.3, head_lr=3.0, momentum=0.0, weight_decay=0.0, poly_power=power)
     seen.append((network.body.weight.item(), network.head.weight.item()))
-    steps = EPOCHS * (PICTURES // BATCH)
+    steps = EPOCHS * (IMAGES // BATCH)
     assert len(seen) == steps + 1
     for step in range(steps):
         expected = (1 - step / steps) ** power
@@ -304,7 +304,7 @@ def test_a_diverged_epoch_is_not_gone_on_from(new_run):
 
 
 def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
-    """Pictures in the memory format, whatever it has made."""
+    """Images in the memory format, whatever it has made."""
     seen = []
 
     def unpack(batch: dict) -> dict:
@@ -315,16 +315,16 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         return {"sum": network()}
 
     network = Two()
-    sampler, schedule = TrainingSampler(PICTURES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9, "toy")
+    sampler, schedule = TrainingSampler(IMAGES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9, "toy")
     train_network(new_run(), "toy", network, network.head, terms, Numbers(), unpack, sampler, schedule, CPU, 0, seed=5)
-    assert len(seen) == PICTURES // BATCH
+    assert len(seen) == IMAGES // BATCH
     for batch in seen:
         assert batch["was"] == {"values", "label", "name"}
         assert batch["image"].shape == (BATCH, 4, 2, 3)
         assert batch["image"].is_contiguous(memory_format=torch.channels_last)
 
 
-def test_fewer_pictures_than_a_batch(new_run):
+def test_fewer_images_than_a_batch(new_run):
     network = Two()
     sampler = TrainingSampler(3, 16, seed=0)
     figures = train_network(
@@ -357,16 +357,16 @@ def test_the_device_that_the_settings_ask_for():
             choose(f"device={name}")
 
 
-def test_pictures_take_the_memory_format():
-    picture = torch.rand(2, 3, 4, 5)
+def test_images_take_the_memory_format():
+    image = torch.rand(2, 3, 4, 5)
     assert (
-        Compute(torch.device("cpu"), channels_last=True).image(picture).is_contiguous(memory_format=torch.channels_last)
+        Compute(torch.device("cpu"), channels_last=True).image(image).is_contiguous(memory_format=torch.channels_last)
     )
-    assert Compute(torch.device("cpu"), channels_last=False).image(picture).is_contiguous()
+    assert Compute(torch.device("cpu"), channels_last=False).image(image).is_contiguous()
     with CPU.autocast():
-        assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.float32
+        assert (image[0, 0] @ image[0, 0].T).dtype == torch.float32
     with Compute(torch.device("cpu"), "bf16").autocast():
-        assert (picture[0, 0] @ picture[0, 0].T).dtype == torch.bfloat16
+        assert (image[0, 0] @ image[0, 0].T).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("step", "said"), [(3, "at step 3 of"), (5, "after epoch 1 of")])

@@ -29,12 +29,12 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(capsys):
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my pictures"])
+    monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my images"])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert run_script(lambda: fail(KeyboardInterrupt("in stage cam"))) == 130
     said = capsys.readouterr().err
     assert "interrupted in stage cam; run the same command again" in said
-    assert said.endswith("    python train.py --set 'data.root=my pictures'\n")
+    assert said.endswith("    python train.py --set 'data.root=my images'\n")
 
 
 def test_our_mistake_is_not_swallowed():
@@ -75,7 +75,7 @@ class Failing(Dataset):
 @pytest.mark.parametrize("kind", [UserError, UnreadableImage])
 def test_a_users_mistake_found_by_a_loader_process_is_said_without_its_traceback(kind, capsys):
     def main() -> None:
-        list(DataLoader(Failing(kind("picture a: b cannot be read; give another")), num_workers=1))
+        list(DataLoader(Failing(kind("image a: b cannot be read; give another")), num_workers=1))
 
     assert run_script(main) == 2
-    assert capsys.readouterr().err == "error: picture a: b cannot be read; give another\n"
+    assert capsys.readouterr().err == "error: image a: b cannot be read; give another\n"

@@ -49,7 +49,7 @@ def test_waiting_for_the_disk_works_for_files_and_folders(tmp_path):
 
 
 def whole_files(folder: Path) -> list[Path]:
-    paths = [folder / name for name in ("seed.npz", "mask.png", "picture.jpg", "network.pth", "picture.webp")]
+    paths = [folder / name for name in ("seed.npz", "mask.png", "image.jpg", "network.pth", "image.webp")]
     write_seed(paths[0], Seed(np.array([1]), np.random.default_rng(0).random((1, 25, 25)), (100, 100)))
     write_mask(paths[1], np.random.default_rng(0).integers(0, 9, (100, 100)))
     Image.fromarray(np.zeros((60, 60, 3), np.uint8)).save(paths[2])

@@ -82,7 +82,7 @@ def test_batches_add_up():
     assert (one.n_images, two.n_images, both.n_images) == (3, 3, 6)
 
 
-def test_pictures_counted_together_are_those_counted_one_by_one():
+def test_images_counted_together_are_those_counted_one_by_one():
     random = np.random.default_rng(3)
     sizes = ((4, 5), (1, 1), (30, 7))
     pairs = [tuple(random.choice([0, 1, 2, 255], size=(2, *size)).astype(np.uint8)) for size in sizes]
@@ -223,7 +223,7 @@ def test_a_map_of_8_bits_is_not_above_the_threshold_that_it_equals():
         assert sweep.at(number).counts[1, 1] == int((value > threshold).sum()) == 255 - round(255 * threshold)
 
 
-def test_a_picture_without_classes_is_background_at_every_threshold():
+def test_an_image_without_classes_is_background_at_every_threshold():
     sweep = ThresholdSweep(CLASSES, [0.0, 0.5])
     target = torch.tensor([[0, 2], [255, 0]])
     sweep.update(target, torch.zeros(2, 2), torch.zeros(2, 2, dtype=torch.int64))

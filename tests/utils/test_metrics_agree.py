@@ -51,7 +51,7 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
     folder = request.getfixturevalue("shared_data") / "voc12"
     names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()
     truths = [read_mask(folder / f"SegmentationClass/{name}.png").astype(np.int16) for name in names]
-    # As predictions: objects a little beside where they are, and every fourth picture's of another class.
+    # As predictions: objects a little beside where they are, and every fourth image's of another class.
     return [
         (truth, np.where((moved > 0) & (moved < 255) & (number % 4 == 0), moved % 20 + 1, moved))
         for number, (truth, moved) in enumerate((truth, np.roll(truth, (7, -5), (0, 1))) for truth in truths)

@@ -20,7 +20,7 @@ from utils.names import MOST_BYTES, fault_of, is_too_long, shown
         "a\udcff.jpg",
     ],
 )
-def test_names_of_pictures_are_taken(name):
+def test_names_of_images_are_taken(name):
     assert fault_of(name) is None
 
 
@@ -59,7 +59,7 @@ def test_names_that_lead_elsewhere_or_nowhere_are_not(name, fault):
 def test_a_name_that_is_not_too_long_can_be_written(tmp_path):
     name = "x" * MOST_BYTES
     assert not is_too_long(name)
-    write_text(tmp_path / f"{name}.9.webp", "")  # the longest that a run adds to a picture's name
+    write_text(tmp_path / f"{name}.9.webp", "")  # the longest that a run adds to an image's name
     assert (tmp_path / f"{name}.9.webp").is_file()
 
 

@@ -23,10 +23,10 @@ from utils.page import (
     Table,
     Text,
     heat_uri,
+    image_uri,
     mask_layer,
     mask_uri,
     page_made_from,
-    picture_uri,
     write_page,
 )
 from utils.plots import Series, line_plot
@@ -71,10 +71,10 @@ def image() -> np.ndarray:
 
 @pytest.fixture
 def page(tmp_path, image) -> Page:
-    layer = Layer(NASTY, picture_uri(image), swatches=[(NASTY, (1, 2, 3))], places=[(NASTY, 0.5, 0.25)], score=0.5)
+    layer = Layer(NASTY, image_uri(image), swatches=[(NASTY, (1, 2, 3))], places=[(NASTY, 0.5, 0.25)], score=0.5)
     item = Item(
         NASTY,
-        picture_uri(image),
+        image_uri(image),
         (40, 60),
         [NASTY],
         [layer],
@@ -143,9 +143,9 @@ def test_figures_that_are_no_numbers_are_written_as_none(tmp_path):
     assert written["by"] == {"cat": None, "dog": 0.25}
 
 
-def test_pictures_are_bounded():
+def test_images_are_bounded():
     noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
-    assert uri_pixels(picture_uri(noise, 100)).shape == (75, 100, 4)
+    assert uri_pixels(image_uri(noise, 100)).shape == (75, 100, 4)
 
 
 def test_a_mask_is_clear_where_there_is_nothing_and_rimmed_where_it_changes():

@@ -40,7 +40,7 @@ def mask() -> np.ndarray:
 
 
 class TestOverlay:
-    def test_without_opacity_is_the_picture(self, image, mask):
+    def test_without_opacity_is_the_image(self, image, mask):
         assert np.array_equal(overlay(image, mask, PALETTE, 0), image)
 
     def test_leaves_the_background_alone_but_for_the_rim(self, image, mask):
@@ -84,7 +84,7 @@ class TestOverlay:
             overlay(image, mask[:-1], PALETTE)
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2)])
-    def test_takes_the_smallest_pictures(self, size):
+    def test_takes_the_smallest_images(self, size):
         assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
 
 
@@ -100,7 +100,7 @@ class TestHeatmap:
         assert drawn.shape == image.shape
         assert drawn.dtype == np.uint8
 
-    def test_without_opacity_is_the_picture_in_grey(self, image):
+    def test_without_opacity_is_the_image_in_grey(self, image):
         drawn = heatmap(image, np.ones((3, 3)), opacity=0)
         assert (drawn == drawn[..., :1]).all()
 
@@ -127,15 +127,15 @@ def test_bright_colours_differ():
 class TestSheets:
     def test_legend_shows_every_colour_in_the_width(self):
         swatches = [(f"class number {n}", tuple(int(v) for v in bright_palette()[n])) for n in range(1, 12)]
-        picture = legend(swatches, width=300)
-        found = {tuple(pixel) for pixel in np.asarray(picture).reshape(-1, 3)}
-        assert picture.width == 300
+        image = legend(swatches, width=300)
+        found = {tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3)}
+        assert image.width == 300
         assert {colour for _, colour in swatches} <= found
 
     def test_a_name_wider_than_the_legend_is_cut(self):
         assert legend([("x" * 500, (1, 2, 3))], width=120).width == 120
 
-    def test_sheet_holds_its_pictures(self):
+    def test_sheet_holds_its_images(self):
         red, blue = np.full((40, 60, 3), (250, 0, 0), np.uint8), np.full((500, 300, 3), (0, 0, 250), np.uint8)
         sheet = contact_sheet([[Tile(red, "a"), Tile(blue, "b" * 300, [("sky", (0, 200, 0))])], [Tile(red)]], tile=100)
         pixels = np.asarray(sheet).reshape(-1, 3)
@@ -146,10 +146,10 @@ class TestSheets:
 
     def test_sheet_is_bounded(self):
         row = [Tile(np.zeros((90, 90, 3), np.uint8))]
-        heights = [contact_sheet([row] * (MAX_ROWS + more), ["picture"], "many", tile=20).height for more in (1, 50)]
+        heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 50)]
         assert heights[0] == heights[1]
 
-    def test_empty_sheet_is_a_picture(self):
+    def test_empty_sheet_is_an_image(self):
         assert contact_sheet([]).width > 0
 
     def test_names_that_are_not_text_are_drawn(self):
@@ -208,5 +208,5 @@ class TestPlaces:
         assert len(class_places(mask, [f"a class of number {n}" for n in range(40)])) == 40
 
 
-def test_data_uri_is_a_picture(image):
+def test_data_uri_is_an_image(image):
     assert data_uri(image).startswith("data:image/jpeg;base64,/9j/")

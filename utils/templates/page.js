@@ -39,7 +39,7 @@
   const source = byId("gallery-data");
   if (!source) return;
   const { items, layers } = JSON.parse(source.textContent);
-  const FIRST = 24;  // pictures shown at once, so that the page opens fast
+  const FIRST = 24;  // images shown at once, so that the page opens fast
   const MORE = 96;   // and with each wish for more
   let limit = FIRST;
   let shown = [];   // what the grid shows, in order
@@ -73,7 +73,7 @@
     };
     if (item.uri && (!layer || layer.over)) add(item.uri, "", layer ? "" : item.title);
     if (layer) add(layer.uri, layer.over ? "over" : "", `${layer.name} of ${item.title}`);
-    if (!item.uri && !layer) box.append(make("span", "missing", "no picture"));
+    if (!item.uri && !layer) box.append(make("span", "missing", "no image"));
     if (layer && named) {
       for (const [name, x, y] of layer.places) {
         const place = make("span", "place", name);
@@ -178,7 +178,7 @@
     select();
     const name = chosen("layer");
     byId("grid").replaceChildren(...shown.slice(0, limit).map((item, place) => card(item, shown, place, name)));
-    const count = shown.length === items.length ? `${items.length} pictures` : `${shown.length} of ${items.length} pictures`;
+    const count = shown.length === items.length ? `${items.length} images` : `${shown.length} of ${items.length} images`;
     byId("count").textContent = count;
     byId("more").hidden = shown.length <= limit;
     byId("more").textContent = `Show ${Math.min(MORE, shown.length - limit)} more`;
@@ -236,7 +236,7 @@
     byId("viewer-title").textContent = `${item.title} (${position + 1} of ${walked.length})`;
     byId("viewer-note").textContent = [item.classes.join(", "), item.note].filter(Boolean).join("; ");
     const present = item.layers.map((layer) => figure(item, layer.name, layer));
-    byId("layers").replaceChildren(...(item.uri ? [figure(item, "picture")] : []), ...present);
+    byId("layers").replaceChildren(...(item.uri ? [figure(item, "image")] : []), ...present);
     byId("viewer-table").replaceChildren();
     figures(item);
     byId("viewer-links").replaceChildren();

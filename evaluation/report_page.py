@@ -1,4 +1,4 @@
-"""report.html of a run: one file with figures, curves, confusions, pictures, settings and times, of what is there so far.
+"""report.html of a run: one file with figures, curves, confusions, images, settings and times, of what is there so far.
 
 train.py writes it after each stage, and while a network is trained at most once a minute; report.py writes it anew. Everything comes
 from the run folder's files, so that the page can be made again at any time, and figures that are older than a stage before them are
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from measuring.report_gallery import PREDICTION, SEED, training_items, validation_items
-from stages.files import REPORT, REPORT_PAGE, REPORT_PICTURES
+from evaluation.report_gallery import PREDICTION, SEED, training_items, validation_items
+from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
 from utils.config import Config, to_dict, to_yaml
 from utils.files import digest, read_json
@@ -23,12 +23,12 @@ from utils.plots import Interval, Series, interval_plot, line_plot
 from utils.run import Run, duration
 
 VERSION = 1  # raised when the page changes, so that old ones are written anew
-EXTREMES = 6  # worst and best pictures shown above the gallery
+EXTREMES = 6  # worst and best images shown above the gallery
 MATRIX_CLASSES = 32  # more are told by their largest confusions alone
 CONFUSIONS = 15
 EVERY = 60.0  # seconds between pages while a network is trained
 Row = Sequence[str | float | Cell]  # of a table
-NOT_LOSSES = ("stage", "epoch", "step", "time", "pictures_per_second")
+NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second")
 
 
 def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
@@ -41,10 +41,10 @@ def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
 def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable[[], None]:
     """What to call after each epoch: writes `report.html` with the new losses, at most every `EVERY` seconds.
 
-    No truth is read meanwhile, so measured figures show without their pictures. Pictures of the seed list are drawn once for
+    No truth is read meanwhile, so measured figures show without their images. Images of the seed list are drawn once for
     as long as no stage has ended, so that the page takes milliseconds.
     """
-    pictures: dict[str, Section] = {}
+    images: dict[str, Section] = {}
     written = time.monotonic()
 
     def after_epoch() -> None:
@@ -52,43 +52,43 @@ def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable
         if time.monotonic() - written < EVERY:
             return
         state = digest(run.stages)
-        if state not in pictures:
-            pictures.clear()
-            pictures[state] = gallery(cfg, run, {}, {})
-        write_report_page(stages, cfg, run, pictures=pictures[state])
+        if state not in images:
+            images.clear()
+            images[state] = gallery(cfg, run, {}, {})
+        write_report_page(stages, cfg, run, images=images[state])
         written = time.monotonic()
 
     return after_epoch
 
 
 def write_report_page(
-    stages: Sequence[Stage], cfg: Config, run: Run, made_from: str = "", pictures: Section | None = None
+    stages: Sequence[Stage], cfg: Config, run: Run, made_from: str = "", images: Section | None = None
 ) -> None:
     """Write `report.html` of what the run folder holds.
 
     Args:
         stages: the pipeline (train.STAGES).
         made_from: what the page says it shows, for `update_report_page`.
-        pictures: the section of pictures while a network is trained; None makes it anew.
+        images: the section of images while a network is trained; None makes it anew.
     """
     about = read_json(run.path("run.json"))
-    figures, measured = read_json(run.path(REPORT)), read_json(run.path(REPORT_PICTURES))
+    figures, measured = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
     unreadable = "report" in run.stages and not (figures and measured)
     if "report" not in run.stages or unreadable:
         figures = {}
-    fresh = bool(figures) and pictures is None and is_fresh(run.stages)
+    fresh = bool(figures) and images is None and is_fresh(run.stages)
     missing = [stage.name for stage in stages if stage.skip(cfg) is None and stage.name not in run.stages]
     intro = [
         f"{cfg.model.backbone}, {cfg.model.weights} weights; trained on list {cfg.data.train_list} with image-level labels only."
     ]
     if figures:
-        intro.append(f"Measured on list {cfg.data.val_list}, {measured['pictures']} pictures.")
+        intro.append(f"Measured on list {cfg.data.val_list}, {measured['images']} images.")
     if missing:
         intro.append(
             f"This run is not complete: {', '.join(missing)} still to come. The page is written anew after each stage, and while a network is trained."
         )
     if unreadable:
-        intro.append(f"The figures ({REPORT}, {REPORT_PICTURES}) are lost or damaged; train.py makes them again.")
+        intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
     note = (
         "" if fresh or not figures else "These figures are older than a stage before them, which was run again since."
     )
@@ -97,7 +97,7 @@ def write_report_page(
         Section("Curves", curves(figures, read_metrics(run.path("metrics.jsonl")))),
         Section("Classes", classes(figures), "IoU in per cent, seeds at their best threshold."),
         Section("Confusion", confusion(measured["confusion"], measured["class_names"]) if figures else []),
-        pictures or gallery(cfg, run, figures if fresh else {}, measured),
+        images or gallery(cfg, run, figures if fresh else {}, measured),
         Section("Stages", stage_tables(stages, cfg, run)),
         Section("Settings", settings(cfg, about)),
     ]
@@ -122,7 +122,7 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
         gained = Cell("")
         if gain:
             text = f"{100 * gain['miou']:+.1f} ({100 * gain['low']:+.1f} .. {100 * gain['high']:+.1f})"
-            told = "the interval leaves out 0" if gain["clear"] else "these pictures cannot tell: the interval holds 0"
+            told = "the interval leaves out 0" if gain["clear"] else "these images cannot tell: the interval holds 0"
             gained = Cell(text, gain["miou"], strong=gain["clear"], note=f"over {gain['over']}; {told}")
         rows.append(
             (
@@ -151,7 +151,7 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table | Plots]:
         "mIoU at the set threshold",
     )
     note = (
-        f"In per cent. Intervals are of a bootstrap over pictures ({DRAWS} draws); the difference to the line before with the same "
+        f"In per cent. Intervals are of a bootstrap over images ({DRAWS} draws); the difference to the line before with the same "
         "labels is paired, bold where its interval leaves out 0. Over-activation is the share of background pixels given a class, "
         "under-activation the share of object pixels given background."
     )
@@ -253,18 +253,20 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
     return [*tables, Table("Largest confusions", header, rows, "In per cent.")]
 
 
-def gallery(cfg: Config, run: Run, figures: dict[str, Any], pictures: dict[str, Any]) -> Section:
-    """Validation pictures where they are measured, else some of the seed list."""
+def gallery(cfg: Config, run: Run, figures: dict[str, Any], images: dict[str, Any]) -> Section:
+    """Validation images where they are measured, else some of the seed list."""
     if figures:
-        items = validation_items(cfg, run, pictures["shown"], figures)
+        items = validation_items(cfg, run, images["shown"], figures)
         names = {layer.name for item in items for layer in item.layers}
         note = f"List {cfg.data.val_list}. Labels are given, but for the prediction, which is the network's own."
-        if len(items) < pictures["pictures"]:
-            note += f" {len(items)} of {pictures['pictures']} pictures: the worst, the best, and an even sample of the others."
-        return Section("Pictures", [Gallery(items, PREDICTION if PREDICTION in names else SEED, EXTREMES)], note)
+        if len(items) < images["images"]:
+            note += (
+                f" {len(items)} of {images['images']} images: the worst, the best, and an even sample of the others."
+            )
+        return Section("Images", [Gallery(items, PREDICTION if PREDICTION in names else SEED, EXTREMES)], note)
     items = training_items(cfg, run)
-    note = "Some pictures of the training list; their truth is not read."
-    return Section("Pictures", [Gallery(items, items[0].layers[-1].name)] if items else [], note)
+    note = "Some images of the training list; their truth is not read."
+    return Section("Images", [Gallery(items, items[0].layers[-1].name)] if items else [], note)
 
 
 def stage_tables(stages: Sequence[Stage], cfg: Config, run: Run) -> list[Table]:

@@ -1,4 +1,4 @@
-"""Is one set of masks better than another, or were the pictures kind to it? Two sources, the same pictures, paired bootstrap."""
+"""Is one set of masks better than another, or were the images kind to it? Two sources, the same images, paired bootstrap."""
 
 import math
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from data.dataset import Index
-from measuring.evaluation import count_masks, count_seeds, measure_seeds
-from measuring.predictions import PREDICTED, write_ladder, write_predictions
+from evaluation.predictions import PREDICTED, write_ladder, write_predictions
+from evaluation.scores import count_masks, count_seeds, evaluate_seeds
 from models.segmenter import Segmenter
 from stages.networks import load_network
 from utils.bootstrap import DRAWS, LEVEL, Difference, compare_counts
@@ -27,8 +27,8 @@ class Side:
     Attributes:
         path: where it came from.
         kind: `masks` or `seeds`.
-        counts: (N, 3, C) of each picture, see `utils.bootstrap.class_counts`.
-        threshold: of seeds, the best on these pictures; None for masks.
+        counts: (N, 3, C) of each image, see `utils.bootstrap.class_counts`.
+        threshold: of seeds, the best on these images; None for masks.
     """
 
     path: str
@@ -54,7 +54,7 @@ class Comparison:
         """For people, in per cent."""
         count = len(self.a.counts)
         lines = [f"A: {self.a}", f"B: {self.b}", *(f"{name}: {value}" for name, value in self.said.items())]
-        lines += [f"{count} pictures, {DRAWS} draws of {count} with replacement", ""]
+        lines += [f"{count} images, {DRAWS} draws of {count} with replacement", ""]
         lines.append(f"{'':18}{'A':>7}{'B':>7}{'B - A':>8}   {100 * LEVEL:.0f} % interval")
         for name, row in self.differences.items():
             lines.append(
@@ -70,7 +70,7 @@ class Comparison:
             better = "B" if row.low > 0 else "A"
             return f"{better} is better: the interval of the difference leaves out 0"
         return (
-            f"no difference can be told on these {count} pictures: the interval holds 0 (B is not above A in "
+            f"no difference can be told on these {count} images: the interval holds 0 (B is not above A in "
             f"{100 * row.not_better:.0f} % of the draws)"
         )
 
@@ -104,14 +104,14 @@ class Comparison:
 
 
 def compare(index: Index, a: str, b: str, cfg: Config, **said: Any) -> Comparison:
-    """Measure two sources on the same pictures.
+    """Measure two sources on the same images.
 
-    Seeds are taken at their own best threshold, as figures of seeds are published; it is fixed before pictures are drawn.
+    Seeds are taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
 
     Args:
         index: opened with masks.
         a, b: each a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels.
-        cfg: thresholds, workers, and how networks read pictures.
+        cfg: thresholds, workers, and how networks read images.
 
     Raises:
         UserError: neither, or a file that is missing or does not fit the truth.
@@ -133,12 +133,12 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
     what = "neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     raise UserError(
         f"--compare {source}: {what.format(name=name)}; expected a folder of masks, a folder of seeds, or a checkpoint, "
-        "for the pictures of the list (--split names another)"
+        "for the images of the list (--split names another)"
     )
 
 
 def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
-    measured = measure_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+    measured = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
     best = measured.threshold_best or 0.0
     return Side(source, "seeds", count_seeds(index, folder, best, cfg.workers), best)
 

@@ -10,8 +10,8 @@ from PIL import Image
 from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, write_mask, write_seed
 from data.images import read_image
 from data.index import open_index
-from measuring import report
-from measuring.predictions import BLURRED, GIVEN, PREDICTED, RUNGS
+from evaluation import report
+from evaluation.predictions import BLURRED, GIVEN, PREDICTED, RUNGS
 from utils.config import Config
 from utils.config_file import load_config
 from utils.files import atomic_path
@@ -27,7 +27,7 @@ def measured_run(
     segmented: bool = True,
     count: int = 30,
 ) -> tuple[Config, Run]:
-    """A run whose stage `report` has run on the pictures of `make_voc`, each rung better than the one before."""
+    """A run whose stage `report` has run on the images of `make_voc`, each rung better than the one before."""
     root = make_voc(count=count, size=(60, 80))
     cfg = load_config(
         None,
@@ -87,11 +87,11 @@ def measured_run(
         if stage == "report":
             result = report.make_report(cfg, run)
         else:
-            result = {"pictures": 20, "loss": LOSSES[-1], "note": "a <b>result</b>"}
+            result = {"images": 20, "loss": LOSSES[-1], "note": "a <b>result</b>"}
         run.finish(stage, seconds=61.0, peak_memory_mb={"memory": 512}, result=result)
         if stage in ("cam", "segment"):
             for epoch, loss in enumerate(LOSSES, 1):
-                run.record(stage, epoch=epoch, step=5 * epoch, pictures_per_second=9.5, terms=loss, loss=loss)
+                run.record(stage, epoch=epoch, step=5 * epoch, images_per_second=9.5, terms=loss, loss=loss)
     return cfg, run
 
 
@@ -114,7 +114,7 @@ def sharpen_seeds(cfg: Config, run: Run, index, source: Path, target: Path) -> i
 
 
 def write_faulty_masks(network, index, folder: Path, cfg: Config) -> None:
-    """As `write_predictions`: the truth, where every third picture lacks its last class."""
+    """As `write_predictions`: the truth, where every third image lacks its last class."""
     for number, record in enumerate(index.records):
         mask = read_mask(record.mask)
         mask[mask == IGNORE] = 0

@@ -1,6 +1,6 @@
 """Measuring what stages made against the truth: seed folders, mask folders, networks.
 
-All return a `Measurement`, which prints as a table and goes into JSON. The only code that asks a dataset for masks.
+All return a `Evaluation`, which prints as a table and goes into JSON. The only code that asks a dataset for masks.
 """
 
 import math
@@ -25,11 +25,11 @@ from utils.reading import read_once
 
 HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
 BATCH = 24  # masks counted together
-FEW = 500  # pictures, up to which loader processes take longer to start than they save, and threads do
+FEW = 500  # images, up to which loader processes take longer to start than they save, and threads do
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Evaluation:
     """Figures of one set of masks or seeds.
 
     Attributes:
@@ -83,7 +83,7 @@ class Measurement:
         lines += [
             "",
             f"mIoU {_percent(self.matrix.miou())}{at}, over-activation {_percent(self.matrix.over_activation())}, "
-            f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} pictures)",
+            f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} images)",
         ]
         if self.threshold_best is not None:
             lines.append(
@@ -114,9 +114,9 @@ class Measurement:
         return rows
 
 
-def measure_seeds(
+def evaluate_seeds(
     index: Index, folder: Path, threshold: float, count: int, workers: int, **evaluated: Any
-) -> Measurement:
+) -> Evaluation:
     """Sweep the background threshold over the seed files of `folder`.
 
     Args:
@@ -140,7 +140,7 @@ def measure_seeds(
     curve = [(float(t), m) for t, m in zip(thresholds, sweep.curve(), strict=True)]
     in_range = [(t, m) for t, m in curve if t <= HIGHEST_THRESHOLD]
     threshold_best = max(in_range, key=lambda point: point[1])[0]
-    return Measurement(
+    return Evaluation(
         {"kind": "seeds", "path": str(folder), **evaluated},
         sweep.at(sweep.nearest(threshold)),
         index.class_names,
@@ -151,7 +151,7 @@ def measure_seeds(
     )
 
 
-def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -> Measurement:
+def evaluate_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -> Evaluation:
     """Measure the mask files of `folder`.
 
     Raises:
@@ -162,14 +162,14 @@ def measure_masks(index: Index, folder: Path, workers: int, **evaluated: Any) ->
     for counted in _read_all(_Batches(index, _MaskCounter(folder, len(index.class_names))), workers, "measure masks"):
         matrix.add(counted)
     matrix.sum_processes()
-    return Measurement({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
+    return Evaluation({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
 
 
 def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
-    """(N, 3, C) int64 counts of the mask of each picture (`utils.bootstrap.class_counts`), background being class 0.
+    """(N, 3, C) int64 counts of the mask of each image (`utils.bootstrap.class_counts`), background being class 0.
 
     Raises:
-        UserError: as `measure_masks`.
+        UserError: as `evaluate_masks`.
     """
     check_truth(index)
     rows = _read_all(_Rows(index, _MaskCounter(folder, len(index.class_names))), workers, "count masks")
@@ -188,7 +188,7 @@ def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> n
 
 
 def _gather_counts(index: Index, counted: Iterator[tuple[int, np.ndarray]]) -> np.ndarray:
-    """(N, 3, C) of each picture's (3, C), whichever process has counted it."""
+    """(N, 3, C) of each image's (3, C), whichever process has counted it."""
     counts = np.zeros((len(index), 3, len(index.class_names) + 1), np.int64)
     for position, row in counted:
         counts[position] = row
@@ -202,11 +202,11 @@ def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
 
 
 def check_truth(index: Index) -> None:
-    """A `UserError` if the truth of any picture of the list is not there."""
+    """A `UserError` if the truth of any image of the list is not there."""
     if missing := index.without_truth():
         where = missing[0].mask or missing[0].image
         raise UserError(
-            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each picture of the list, "
+            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each image of the list, "
             f"and {len(missing)} of {len(index)} have none"
         )
 
@@ -264,7 +264,7 @@ class _MaskCounter:
 
 
 class _Rows(Dataset):
-    """(position, what the reader makes of the record) of each picture."""
+    """(position, what the reader makes of the record) of each image."""
 
     def __init__(self, index: Index, reader: Callable[..., Any]):
         self.records, self.reader = index.records, reader
@@ -302,7 +302,7 @@ def _truth(record: Record, num_classes: int) -> Tensor:
 
 def _path_of_truth(record: Record) -> Path:
     if record.mask is None:
-        raise UserError(f"picture '{record.name}' has no truth; evaluation needs a mask for each picture of the list")
+        raise UserError(f"image '{record.name}' has no truth; evaluation needs a mask for each image of the list")
     return record.mask
 
 
@@ -315,7 +315,7 @@ def _check_values(mask: np.ndarray, path: Path, num_classes: int) -> None:
 def _check_size(path: Path, size: Sequence[int], target: Tensor | np.ndarray) -> None:
     if tuple(size) != tuple(target.shape):
         raise UserError(
-            f"{path} is {size[0]} x {size[1]} (height x width), its truth {target.shape[0]} x {target.shape[1]}; they must be of one picture"
+            f"{path} is {size[0]} x {size[1]} (height x width), its truth {target.shape[0]} x {target.shape[1]}; they must be of one image"
         )
 
 

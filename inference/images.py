@@ -1,4 +1,4 @@
-"""The pictures of infer.py's input: what their outputs are called, and what a CSV file says that they show."""
+"""The images of infer.py's input: what their outputs are called, and what a CSV file says that they show."""
 
 import csv
 import unicodedata
@@ -14,7 +14,7 @@ LABEL_COLUMNS = ("labels", "label", "classes", "class")
 
 
 @dataclass(frozen=True)
-class Picture:
+class InputImage:
     """One file of the input: its path, its path under the input folder, and the name of its outputs."""
 
     path: Path
@@ -23,24 +23,24 @@ class Picture:
 
 
 def output_names(relative: Sequence[str]) -> dict[str, str]:
-    """Path -> its name without suffix, or with it where two pictures would have the same, upper and lower case alike."""
+    """Path -> its name without suffix, or with it where two images would have the same, upper and lower case alike."""
     bare = {path: str(PurePosixPath(path).with_suffix("")) for path in relative}
     counts = Counter([name.casefold() for name in bare.values()] + [path.casefold() for path in relative])
     return {path: name if counts[name.casefold()] == 1 else path for path, name in bare.items()}
 
 
-def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[str]) -> dict[str, list[int]]:
-    """What pictures contain, from a CSV file.
+def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:
+    """What images contain, from a CSV file.
 
     Either the header `image,labels` and rows such as `IMG_1.jpg,cat;dog`, or the header `image,CLASS,CLASS,...` and rows of
-    0 and 1. A picture is named by its path under the input folder or its file name, with or without suffix; a row without
-    labels says that it has none. Rows of other pictures are passed over.
+    0 and 1. An image is named by its path under the input folder or its file name, with or without suffix; a row without
+    labels says that it has none. Rows of other images are passed over.
 
     Returns:
-        Positions in `class_names` by `Picture.relative`.
+        Positions in `class_names` by `Image.relative`.
 
     Raises:
-        UserError: not such a file, an unknown class, a name that fits several pictures, two rows for one picture.
+        UserError: not such a file, an unknown class, a name that fits several images, two rows for one image.
     """
     rows = _read_csv(path)
     line, header = rows[0]
@@ -49,7 +49,7 @@ def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[s
         raise UserError(f"{path}, line {line}: expected a header {expected}, found '{','.join(header)[:80]}'")
     as_list = len(header) == 2 and header[1].lower() in LABEL_COLUMNS
     columns = [] if as_list else [find_class(name, class_names, f"{path}, line {line}") for name in header[1:]]
-    finder = _by_spelling(pictures)
+    finder = _by_spelling(images)
     found: dict[str, list[int]] = {}
     for line, row in rows[1:]:
         where = f"{path}, line {line}"
@@ -71,12 +71,12 @@ def read_labels(path: Path, pictures: Sequence[Picture], class_names: Sequence[s
             )
         for match in matches:
             if match in found:
-                raise UserError(f"{where}: picture '{row[0]}' has a row already; make it one row")
+                raise UserError(f"{where}: image '{row[0]}' has a row already; make it one row")
             found[match] = sorted(set(chosen))
     if not found:
         raise UserError(
-            f"{path}: none of its {len(rows) - 1} rows names a picture of the input; expected paths from the "
-            f"input folder or file names, such as {pictures[0].relative}"
+            f"{path}: none of its {len(rows) - 1} rows names an image of the input; expected paths from the "
+            f"input folder or file names, such as {images[0].relative}"
         )
     return found
 
@@ -99,14 +99,14 @@ def _read_csv(path: Path) -> list[tuple[int, list[str]]]:
     return rows
 
 
-def _by_spelling(pictures: Sequence[Picture]) -> dict[str, list[str]]:
-    """Every way to name a picture -> the pictures that it fits; an exact path wins over the looser ways."""
+def _by_spelling(images: Sequence[InputImage]) -> dict[str, list[str]]:
+    """Every way to name an image -> the images that it fits; an exact path wins over the looser ways."""
     loose: dict[str, list[str]] = {}
-    for picture in pictures:
-        place = PurePosixPath(picture.relative)
+    for image in images:
+        place = PurePosixPath(image.relative)
         for spelling in {str(place.with_suffix("")), place.name, place.stem}:
-            loose.setdefault(_spelling(spelling), []).append(picture.relative)
-    return loose | {_spelling(picture.relative): [picture.relative] for picture in pictures}
+            loose.setdefault(_spelling(spelling), []).append(image.relative)
+    return loose | {_spelling(image.relative): [image.relative] for image in images}
 
 
 def _spelling(name: str) -> str:

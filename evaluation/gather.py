@@ -1,9 +1,9 @@
 """Several runs of one experiment to mean and deviation.
 
-    python -m measuring.gather runs/seed0 runs/seed1 runs/seed2                       their reports
-    python -m measuring.gather a.json b.json c.json --csv table.csv --json table.json     figures that evaluate.py --json wrote
+    python -m evaluation.gather runs/seed0 runs/seed1 runs/seed2                       their reports
+    python -m evaluation.gather a.json b.json c.json --csv table.csv --json table.json     figures that evaluate.py --json wrote
 
-The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, pictures, backbone, weights, scales, labels.
+The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, images, backbone, weights, scales, labels.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -39,7 +39,7 @@ class Spread:
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Mean and deviation of each measurement that all files have.
+    """Mean and deviation of each evaluation that all files have.
 
     Args:
         paths: run folders (their `report.json`) or files of `evaluate.py --json`; at least two.
@@ -48,7 +48,7 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
         By title: `evaluated` (what was measured), `n_images`, `figures` (name -> `Spread`) and `per_class` (name -> `Spread` of IoU).
 
     Raises:
-        UserError: fewer than two, a file that is no such file, or measurements that are no repeats of each other.
+        UserError: fewer than two, a file that is no such file, or evaluations that are no repeats of each other.
     """
     if len(paths) < 2:
         raise UserError(
@@ -58,11 +58,11 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
     common = [title for title in read[0] if all(title in other for other in read)]
     if not common:
         raise UserError(
-            f"{paths[0]} and the others have no measurement in common: {', '.join(read[0])}; measure the same of all"
+            f"{paths[0]} and the others have no evaluation in common: {', '.join(read[0])}; measure the same of all"
         )
     gathered = {}
     for title in common:
-        rows = [measurements[title] for measurements in read]
+        rows = [evaluations[title] for evaluations in read]
         for path, row in zip(paths[1:], rows[1:], strict=True):
             _check_repeat(title, paths[0], rows[0], path, row)
         names = [
@@ -88,7 +88,7 @@ def _spread(values: list[float]) -> Spread:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Measurements by title."""
+    """Evaluations by title."""
     file = path / REPORT if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -116,8 +116,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, other: dict[str, Any]) -> None:
-    one, two = ({"pictures": each["n_images"]} | each["evaluated"] for each in (row, other))
-    for key in ("pictures", *MUST_AGREE):
+    one, two = ({"images": each["n_images"]} | each["evaluated"] for each in (row, other))
+    for key in ("images", *MUST_AGREE):
         if one.get(key) != two.get(key):
             raise UserError(
                 f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
@@ -126,11 +126,10 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
 
 
 def table(gathered: dict[str, dict[str, Any]]) -> str:
-    """A line a measurement, mean ± deviation in per cent."""
+    """A line a evaluation, mean ± deviation in per cent."""
     runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
     lines = [
-        f"{f'{runs} runs, mean ± deviation':34}{'list':>12}{'pictures':>10}"
-        + "".join(f"{name:>14}" for name in HEADERS)
+        f"{f'{runs} runs, mean ± deviation':34}{'list':>12}{'images':>10}" + "".join(f"{name:>14}" for name in HEADERS)
     ]
     for title, row in gathered.items():
         cells = [f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in row["figures"].values()]
@@ -142,7 +141,7 @@ def table(gathered: dict[str, dict[str, Any]]) -> str:
 
 
 def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
-    """One line a figure of a measurement, classes' IoU among them: mean, deviation, and each run's value, in 0..1."""
+    """One line a figure of a evaluation, classes' IoU among them: mean, deviation, and each run's value, in 0..1."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
@@ -159,7 +158,7 @@ def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m measuring.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m evaluation.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json"

@@ -1,7 +1,7 @@
 """Stages `ladder` and `report`: what each module adds, measured on the validation list.
 
-`report.json` holds every figure with its interval, `report_pictures.json` confusions and which pictures the page shows,
-`report.txt` the table, `report.jpg` examples. The page itself, `report.html`, is made of these by measuring/report_page.py.
+`report.json` holds every figure with its interval, `report_images.json` confusions and which images the page shows,
+`report.txt` the table, `report.jpg` examples. The page itself, `report.html`, is made of these by evaluation/report_page.py.
 """
 
 from collections.abc import Callable
@@ -16,19 +16,19 @@ from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, NoTruth
 from data.images import read_image
 from data.index import class_palette, open_index
-from measuring.evaluation import Measurement, count_masks, count_seeds, measure_masks
-from measuring.predictions import (
+from evaluation.predictions import (
     GIVEN,
     LAST_RUNG,
     PREDICTED,
     RUNGS,
+    evaluate_ladder,
+    evaluate_predictions,
+    evaluate_rung,
     ladder_complete,
-    measure_ladder,
-    measure_predictions,
-    measure_rung,
     write_ladder,
     write_predictions,
 )
+from evaluation.scores import Evaluation, count_masks, count_seeds, evaluate_masks
 from models.pseudo import pseudo_mask, upsample
 from stages.files import (
     FUSED_LADDER,
@@ -37,7 +37,7 @@ from stages.files import (
     PREDICTIONS,
     PSEUDO_LADDER,
     REPORT,
-    REPORT_PICTURES,
+    REPORT_IMAGES,
     REPORT_SHEET,
     REPORT_TABLE,
     SEGMENTER,
@@ -59,19 +59,19 @@ from utils.visualize import Tile, contact_sheet, overlay
 BLUR_TRAINING = "IBB in training"  # what the ladder calls the stages `ibb` and `fuse`
 SeedStep = Callable[[Config, Run, Index, Path, Path], int]  # seeds of one folder -> seeds in another
 
-EXAMPLES = 12  # pictures of the sheet, spread evenly over the list
-SHOWN, EXTREMES = 150, 12  # pictures of the page; of these the worst and the best ones, the others spread evenly
+EXAMPLES = 12  # images of the sheet, spread evenly over the list
+SHOWN, EXTREMES = 150, 12  # images of the page; of these the worst and the best ones, the others spread evenly
 
 
 @dataclass(frozen=True)
 class Row:
     """A line of the ladder: its figures, and the folder that they are of."""
 
-    measured: Measurement
+    measured: Evaluation
     folder: Path
 
     def counts(self, index: Index, workers: int) -> np.ndarray:
-        """(N, 3, C) counts by picture; seeds at their best threshold."""
+        """(N, 3, C) counts by image; seeds at their best threshold."""
         if self.measured.threshold_best is None:
             return count_masks(index, self.folder, workers)
         return count_seeds(index, self.folder, self.measured.threshold_best, workers)
@@ -92,8 +92,8 @@ def no_truth(cfg: Config) -> str | None:
         return f"list '{cfg.data.val_list}' has no masks to measure against"
     if without:
         return (
-            f"{len(without)} of {len(index)} pictures of list '{cfg.data.val_list}' have no mask, first {without[0].image}; "
-            "add them, or make a list of the pictures that have one"
+            f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first {without[0].image}; "
+            "add them, or make a list of the images that have one"
         )
     return None
 
@@ -102,17 +102,17 @@ def climb_ladder(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `ladder/RUNG/ID.npz` for the validation list: the maps at each step of the method."""
     index = open_index(cfg.data, cfg.data.val_list)
     written = write_ladder(load_classifier(run.path(last_classifier(cfg))), index, run.fresh_folder(LADDER), cfg)
-    return {"pictures": len(index), "written": written}
+    return {"images": len(index), "written": written}
 
 
 def ladder_is_complete(cfg: Config, run: Run) -> bool:
-    """Whether every validation picture has all its steps."""
+    """Whether every validation image has all its steps."""
     rounds = cfg.ibb.iterations if cfg.ibb.enabled else 0
     return ladder_complete(open_index(cfg.data, cfg.data.val_list), run.path(LADDER), rounds)
 
 
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
-    """Measure the ladder and the segmentation network beside it, with intervals over pictures; print the table."""
+    """Measure the ladder and the segmentation network beside it, with intervals over images; print the table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     rows = measure_rows(cfg, run, index)
     measured = {title: row.measured for title, row in rows.items()}
@@ -124,22 +124,22 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
 
 
 def write_report(
-    cfg: Config, run: Run, index: Index, measured: dict[str, Measurement], counts: dict[str, np.ndarray]
+    cfg: Config, run: Run, index: Index, measured: dict[str, Evaluation], counts: dict[str, np.ndarray]
 ) -> None:
     """Write all files of the report, and print the table.
 
     Args:
-        measured, counts: of each line of the ladder, the latter (N, 3, C) by picture.
+        measured, counts: of each line of the ladder, the latter (N, 3, C) by image.
     """
     table = ladder_table(measured, cfg.data.val_list)
     write_text(run.path(REPORT_TABLE), table + "\n")
     draw_sheet(run, index, measured, cfg)
     shown = choose_shown(figures_of(counts[list(counts)[-1]])["miou"], SHOWN, EXTREMES)
     write_json(
-        run.path(REPORT_PICTURES),
+        run.path(REPORT_IMAGES),
         {
             "class_names": list(index.class_names),
-            "pictures": len(index),
+            "images": len(index),
             "shown": [index.records[number].name for number in shown],
             "confusion": {title: row.best.counts.tolist() for title, row in measured.items()},
         },
@@ -150,14 +150,14 @@ def write_report(
 
 def report_is_complete(cfg: Config, run: Run) -> bool:
     """Whether the figures are there, and what the page needs beside them."""
-    return all(read_json(run.path(name)) for name in (REPORT, REPORT_PICTURES))
+    return all(read_json(run.path(name)) for name in (REPORT, REPORT_IMAGES))
 
 
 def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     """The lines of the ladder by title: each module with given labels, then the same ends with predicted labels."""
     said = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
     ladder = run.path(LADDER)
-    seeds = measure_ladder(index, ladder, cfg, **said)
+    seeds = evaluate_ladder(index, ladder, cfg, **said)
     rows = {title: Row(seeds[rung], ladder / rung) for rung, title in RUNGS.items()}
     ends = {"seed": Row(seeds[PREDICTED], ladder / PREDICTED)}
     climbs = []
@@ -174,7 +174,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
         segmenter = load_segmenter(run.path(SEGMENTER))
         folder = run.fresh_folder(PREDICTIONS)
         write_predictions(segmenter, index, folder, cfg)
-        masks = measure_predictions(index, folder, cfg, **said)
+        masks = evaluate_predictions(index, folder, cfg, **said)
         rows["segmentation, given labels"] = Row(masks[GIVEN], folder / GIVEN)
         ends["segmentation"] = Row(masks[PREDICTED], folder / PREDICTED)
     return rows | {f"{name}, predicted labels": row for name, row in ends.items()}
@@ -192,7 +192,7 @@ def climb(
     for labels, seeds in before.items():
         step(cfg, run, index, seeds, folder / labels)
     return {
-        labels: Row(measure_rung(index, folder / labels, labels, cfg, **said), folder / labels) for labels in before
+        labels: Row(evaluate_rung(index, folder / labels, labels, cfg, **said), folder / labels) for labels in before
     }
 
 
@@ -200,10 +200,10 @@ def make_masks(cfg: Config, run: Run, index: Index, source: Path, **said: Any) -
     """Make of the ladder's last seeds the masks that training would get, and measure them."""
     folder = run.fresh_folder(PSEUDO_LADDER)
     write_pseudo_masks(cfg, index, source, folder)
-    return Row(measure_masks(index, folder, cfg.workers, labels=GIVEN, crf=cfg.pseudo.refine, **said), folder)
+    return Row(evaluate_masks(index, folder, cfg.workers, labels=GIVEN, crf=cfg.pseudo.refine, **said), folder)
 
 
-def figures_with_intervals(rows: dict[str, Measurement], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     """What `report.json` holds: figures by title, each with `interval` and `gain`, the paired difference to the line before.
 
     Lines with given and with predicted labels are two ladders; the first line of each has no gain.
@@ -231,11 +231,11 @@ def _finite(intervals: dict[str, tuple[float, float]]) -> dict[str, tuple[float,
 
 
 def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Which pictures a page shows: all if they are few, else the worst and the best ones and an even sample of the list.
+    """Which images a page shows: all if they are few, else the worst and the best ones and an even sample of the list.
 
     Args:
-        miou: (N,) of each picture.
-        most: the number of pictures to choose.
+        miou: (N,) of each image.
+        most: the number of images to choose.
         extremes: how many of the worst and of the best are among them.
 
     Returns:
@@ -251,8 +251,8 @@ def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
     return sorted(chosen | {rest[place] for place in places})
 
 
-def draw_sheet(run: Run, index: Index, rows: dict[str, Measurement], cfg: Config) -> None:
-    """Draw `report.jpg`, examples of what was measured: picture, truth, and each method's mask beside it."""
+def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config) -> None:
+    """Draw `report.jpg`, examples of what was measured: image, truth, and each method's mask beside it."""
     first, last = rows[RUNGS["cam"]], rows[RUNGS[LAST_RUNG]]
     examples = [index.records[round(place)] for place in np.linspace(0, len(index) - 1, min(EXAMPLES, len(index)))]
     palette = class_palette(cfg.data, index.class_names)
@@ -297,10 +297,10 @@ def mask_at(path: Path, threshold: float | None) -> np.ndarray:
     return np.asarray(mask, dtype=np.uint8)
 
 
-def ladder_table(rows: dict[str, Measurement], list_name: str) -> str:
+def ladder_table(rows: dict[str, Evaluation], list_name: str) -> str:
     """A line a row: mIoU, over- and under-activation at the best threshold, that threshold, mIoU at the configured one."""
     count = next(iter(rows.values())).matrix.n_images
-    lines = [f"{f'{list_name}: {count} pictures':34}{'mIoU':>7}{'over':>8}{'under':>8}{'best at':>9}{'at set':>8}"]
+    lines = [f"{f'{list_name}: {count} images':34}{'mIoU':>7}{'over':>8}{'under':>8}{'best at':>9}{'at set':>8}"]
     for title, row in rows.items():
         cells = f"{title:34}{100 * row.best.miou():7.1f}{100 * row.best.over_activation():8.1f}{100 * row.best.under_activation():8.1f}"
         if row.threshold_best is not None:

@@ -1,4 +1,4 @@
-"""The pictures of a run's page: of the validation list with truth and errors, or before that of the seed list with its masks."""
+"""The images of a run's page: of the validation list with truth and errors, or before that of the seed list with its masks."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
-from measuring.predictions import BLURRED, GIVEN, LAST_RUNG, PREDICTED, RUNGS
-from measuring.report import BLUR_TRAINING, mask_at, walk_title
+from evaluation.predictions import BLURRED, GIVEN, LAST_RUNG, PREDICTED, RUNGS
+from evaluation.report import BLUR_TRAINING, mask_at, walk_title
 from stages.files import (
     FUSED,
     FUSED_LADDER,
@@ -32,18 +32,18 @@ from utils.config import Config
 from utils.console import progress
 from utils.files import is_whole
 from utils.metrics import ConfusionMatrix
-from utils.page import Item, Layer, heat_uri, mask_layer, mask_uri, picture_uri
+from utils.page import Item, Layer, heat_uri, image_uri, mask_layer, mask_uri
 from utils.run import Run
 from utils.visualize import ERROR_COLOURS, ERRORS, error_map
 
-TRAINING_PICTURES = 24  # shown of the seed list, while nothing is measured
-MOST_BYTES = 13_000_000  # of all pictures together, so that the page stays under 15 MB
+TRAINING_IMAGES = 24  # shown of the seed list, while nothing is measured
+MOST_BYTES = 13_000_000  # of all images together, so that the page stays under 15 MB
 SEED, PREDICTION = "seed", "prediction"
 ERROR_PALETTE = np.array(ERROR_COLOURS, np.uint8)
 
 
 def validation_items(cfg: Config, run: Run, shown: Sequence[str], figures: dict[str, Any]) -> list[Item]:
-    """Pictures of the validation list with every step from CAM to prediction.
+    """Images of the validation list with every step from CAM to prediction.
 
     Args:
         shown: their names; as many are taken as `MOST_BYTES` allow.
@@ -61,9 +61,9 @@ def validation_items(cfg: Config, run: Run, shown: Sequence[str], figures: dict[
 
 
 def training_items(cfg: Config, run: Run) -> list[Item]:
-    """Some pictures of the seed list with what the stages have made of them so far; never a truth."""
+    """Some images of the seed list with what the stages have made of them so far; never a truth."""
     index = seed_index(cfg)
-    places = np.linspace(0, len(index) - 1, min(TRAINING_PICTURES, len(index))).round().astype(int)
+    places = np.linspace(0, len(index) - 1, min(TRAINING_IMAGES, len(index))).round().astype(int)
     palette = class_palette(cfg.data, index.class_names)
     items = []
     for record in (index.records[place] for place in places):
@@ -72,7 +72,7 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
             for title, folder in (
                 ("seed map", SEEDS),
                 ("seed map without context", PARTED),
-                ("seed map after training on blurred pictures", FUSED),
+                ("seed map after training on blurred images", FUSED),
                 ("walked seed map", WALKED),
             )
             if is_whole(run.path(folder, f"{record.name}.npz"))
@@ -88,7 +88,7 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
 def _item(record: Record, index: Index, layers: Sequence[Layer]) -> Item:
     image = np.array(read_image(record.image))
     classes = [index.class_names[label] for label in record.labels]
-    return Item(record.name, picture_uri(image), image.shape[:2], classes, layers)
+    return Item(record.name, image_uri(image), image.shape[:2], classes, layers)
 
 
 def _validation_layers(
@@ -98,7 +98,7 @@ def _validation_layers(
     truth, names = read_mask(record.mask), index.class_names
 
     def measured(title: str, mask: np.ndarray) -> Layer:
-        score, by_class = measure_picture(truth, mask, names)
+        score, by_class = evaluate_image(truth, mask, names)
         return mask_layer(title, mask, palette, names, score=score, by_class=by_class)
 
     yield mask_layer("truth", truth, palette, names)
@@ -107,13 +107,13 @@ def _validation_layers(
     yield _heat("CAM map", cam)
     yield measured("CAM", mask_at(cam, figures[RUNGS["cam"]]["threshold_best"]))
     for number, path in enumerate(_rounds(run.path(LADDER, BLURRED), record.name), 1):
-        yield Layer(f"blur, round {number}", picture_uri(np.array(read_image(path))), over=False)
+        yield Layer(f"blur, round {number}", image_uri(np.array(read_image(path))), over=False)
     seed = run.path(LADDER, LAST_RUNG, f"{record.name}.npz")
     yield _heat("seed map", seed)
     last = mask_at(seed, figures[RUNGS[LAST_RUNG]]["threshold_best"])
     yield measured(SEED, last)
     for name, title, folder in (
-        ("seed after training on blurred pictures", BLUR_TRAINING, FUSED_LADDER),
+        ("seed after training on blurred images", BLUR_TRAINING, FUSED_LADDER),
         ("walked seed", walk_title(cfg), WALKED_LADDER),
     ):
         path = run.path(folder, GIVEN, f"{record.name}.npz")
@@ -134,8 +134,8 @@ def _validation_layers(
     yield Layer("errors", mask_uri(errors, ERROR_PALETTE), swatches=[(ERRORS[n - 1], ERROR_COLOURS[n]) for n in found])
 
 
-def measure_picture(truth: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> tuple[float, dict[str, float]]:
-    """mIoU over the classes in a picture's truth, and the IoU of each class in its truth or mask; 0..1.
+def evaluate_image(truth: np.ndarray, mask: np.ndarray, class_names: Sequence[str]) -> tuple[float, dict[str, float]]:
+    """mIoU over the classes in an image's truth, and the IoU of each class in its truth or mask; 0..1.
 
     Args:
         truth, mask: (H, W) uint8, 255 as in `utils.metrics`.

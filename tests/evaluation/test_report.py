@@ -8,10 +8,10 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from measuring.predictions import RUNGS
-from measuring.report import choose_shown, report_is_complete
-from stages.files import REPORT, REPORT_PICTURES
-from tests.measuring.measured import measured_run
+from evaluation.predictions import RUNGS
+from evaluation.report import choose_shown, report_is_complete
+from stages.files import REPORT, REPORT_IMAGES
+from tests.evaluation.evaluated import measured_run
 
 
 @pytest.fixture
@@ -41,20 +41,20 @@ def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(me
 
 def test_confusions_are_those_of_the_figures(measured):
     cfg, run = measured
-    figures, pictures = (json.loads(run.path(name).read_text()) for name in (REPORT, REPORT_PICTURES))
+    figures, images = (json.loads(run.path(name).read_text()) for name in (REPORT, REPORT_IMAGES))
     for title, row in figures.items():
-        counts = np.array(pictures["confusion"][title])
+        counts = np.array(images["confusion"][title])
         over = counts[0, 1:].sum() / counts[0].sum()
         assert over == pytest.approx(row["over_activation_best"])
     truth = [read_mask(record.mask) for record in open_index(cfg.data, "val", masks=True).records]
     assert counts.sum() == sum((mask != 255).sum() for mask in truth)
-    assert len(pictures["shown"]) == pictures["pictures"] == len(truth)
+    assert len(images["shown"]) == images["images"] == len(truth)
 
 
 def test_the_report_is_complete_only_with_all_its_files(measured):
     cfg, run = measured
     assert report_is_complete(cfg, run)
-    run.path(REPORT_PICTURES).unlink()
+    run.path(REPORT_IMAGES).unlink()
     assert not report_is_complete(cfg, run)
 
 
@@ -69,5 +69,5 @@ def test_the_worst_and_the_best_are_always_shown():
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_few_pictures_are_all_shown(count):
+def test_few_images_are_all_shown(count):
     assert choose_shown(np.full(count, np.nan), most=50, extremes=5) == list(range(count))

@@ -1,7 +1,7 @@
 """What is said with every figure, and the published protocol of the field.
 
-Seeds and pseudo masks are published on VOC's list `train` (1,464 pictures), segmentation on `val` (1,449). Every figure states
-its list and number of pictures, backbone and weights, scales and mirror image, CRF or other refinement; a seed's figure at its
+Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure states
+its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement; a seed's figure at its
 best threshold was chosen on the truth that it is measured with, and is printed beside the one at the configured threshold.
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from measuring.evaluation import Measurement, measure_masks, measure_seeds
-from measuring.predictions import GIVEN, PREDICTED, measure_predictions, write_predictions
+from evaluation.predictions import GIVEN, PREDICTED, evaluate_predictions, write_predictions
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.files import PREDICTIONS, PSEUDO, SEGMENTER, last_seeds, parted_seeds, walked_seeds
 from stages.lists import seed_list
 from stages.networks import load_segmenter
@@ -25,7 +25,7 @@ from utils.errors import UserError
 from utils.files import atomic_path, is_whole
 from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
 
-PUBLISHED = {  # kind of data -> list -> its pictures
+PUBLISHED = {  # kind of data -> list -> its images
     "voc": {"train": 1464, "val": 1449},
 }
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
@@ -49,14 +49,14 @@ CSV_COLUMNS = (
 
 
 def said_of_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
-    """What to state of the pictures: list, root, and whether it is the list that figures are published on."""
+    """What to state of the images: list, root, and whether it is the list that figures are published on."""
     known = PUBLISHED.get(cfg.data.kind, {}).get(list_name)
     if known is None:
         published = "no, figures of this list cannot be compared with a paper's"
     elif known == count:
-        published = f"yes, {known:,} pictures"
+        published = f"yes, {known:,} images"
     else:
-        published = f"no, the published '{list_name}' has {known:,} pictures, this one {count:,}"
+        published = f"no, the published '{list_name}' has {known:,} images, this one {count:,}"
     return {"list": list_name, "root": cfg.data.root, "published list": published}
 
 
@@ -77,7 +77,7 @@ def said_of_run(cfg: Config, folder: str) -> dict[str, Any]:
     return network | {"scales": list(cfg.cam.scales), "flip": cfg.cam.flip, "affinity": cfg.affinity.kind, "crf": crf}
 
 
-def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
+def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on the list that they are published on, segmentation on the validation list.
 
     On data without a published list, or where the run has not all of its files, seeds are measured on the run's own list.
@@ -95,18 +95,18 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
         )
     measured = {}
     parts = {parted_seeds(cfg): "seeds"}
-    parts.setdefault(last_seeds(cfg), "seeds after training on blurred pictures")
+    parts.setdefault(last_seeds(cfg), "seeds after training on blurred images")
     parts.setdefault(walked_seeds(cfg), "seeds after the walk")
     for name, title in (parts | {PSEUDO: "pseudo masks"}).items():
         suffix = ".png" if name == PSEUDO else ".npz"
         list_name, index = _list_of(folder / name, suffix, cfg)
         said = {"labels": "given"} | said_of_list(cfg, list_name, len(index)) | said_of_run(cfg, name)
         if suffix == ".npz":
-            measured[title] = measure_seeds(
+            measured[title] = evaluate_seeds(
                 index, folder / name, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said
             )
         else:
-            measured[title] = measure_masks(index, folder / name, cfg.workers, **said)
+            measured[title] = evaluate_masks(index, folder / name, cfg.workers, **said)
     if not cfg.data.val_list:
         return measured
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
@@ -117,12 +117,12 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Measurement]:
         if not from_main(lambda: _is_fresh(folder, index)):
             predictions = scratch
             write_predictions(load_segmenter(folder / SEGMENTER), index, predictions, cfg)
-        rows = measure_predictions(index, predictions, cfg, **said)
+        rows = evaluate_predictions(index, predictions, cfg, **said)
     return measured | {f"segmentation, {labels} labels": row for labels, row in rows.items()}
 
 
 def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
-    """The published list, if every picture of it has a file, else the run's own; with masks."""
+    """The published list, if every image of it has a file, else the run's own; with masks."""
     for list_name in filter(None, (SEED_LISTS.get(cfg.data.kind), seed_list(cfg))):
         try:
             index = open_index(cfg.data, list_name, masks=True)
@@ -133,13 +133,13 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
         if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
             return list_name, index
     raise UserError(
-        f"{folder} has not a file for each picture of list '{seed_list(cfg)}'; run the stages that are missing: python "
+        f"{folder} has not a file for each image of list '{seed_list(cfg)}'; run the stages that are missing: python "
         f"train.py --config {folder.parent / RUN_SETTINGS}"
     )
 
 
 def _is_fresh(folder: Path, index: Index) -> bool:
-    """Whether the stage `report` has predicted every picture with the network that is there now."""
+    """Whether the stage `report` has predicted every image with the network that is there now."""
     try:
         stages = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
@@ -152,9 +152,9 @@ def _is_fresh(folder: Path, index: Index) -> bool:
     )
 
 
-def protocol_table(measured: dict[str, Measurement]) -> str:
-    """A line a measurement, each with its list and number of pictures; in per cent."""
-    lines = [f"{'':34}{'list':>12}{'pictures':>10}{'mIoU':>7}{'over':>7}{'under':>7}{'at':>7}{'best':>7}{'at':>7}"]
+def protocol_table(measured: dict[str, Evaluation]) -> str:
+    """A line a evaluation, each with its list and number of images; in per cent."""
+    lines = [f"{'':34}{'list':>12}{'images':>10}{'mIoU':>7}{'over':>7}{'under':>7}{'at':>7}{'best':>7}{'at':>7}"]
     for title, row in measured.items():
         matrix = row.matrix
         shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
@@ -168,10 +168,10 @@ def protocol_table(measured: dict[str, Measurement]) -> str:
 
 
 def write_csv(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """A table of figures: one line a measurement, shares and IoU in 0..1.
+    """A table of figures: one line a evaluation, shares and IoU in 0..1.
 
     Args:
-        rows: `measured` (its name) and what `Measurement.figures` gives.
+        rows: `measured` (its name) and what `Evaluation.figures` gives.
     """
     rows = list(rows)
     classes = list(dict.fromkeys(name for row in rows for name in row["per_class"]))

@@ -1,12 +1,12 @@
-"""What is known of pictures: labels from a table, and names of their outputs."""
+"""What is known of images: labels from a table, and names of their outputs."""
 
 import numpy as np
 import pytest
 
 from data.artifacts import read_mask
+from inference.images import read_labels
 from inference.loading import load_predictor
-from inference.pictures import read_labels
-from inference.sources import find_pictures
+from inference.sources import find_inputs
 from tests.inference.stub import NAMES, predictions, save
 from utils.errors import UserError
 
@@ -16,11 +16,11 @@ class TestLabels:
     @pytest.mark.parametrize(
         "table", ["image,labels\na.jpg,Dog;train\nc,\n", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"]
     )
-    def test_given_classes_are_the_only_ones(self, script, checkpoints, pictures, tmp_path, kind, table):
+    def test_given_classes_are_the_only_ones(self, script, checkpoints, images, tmp_path, kind, table):
         (tmp_path / "labels.csv").write_text(table)
         code, printed = script(
             "--input",
-            pictures,
+            images,
             "--output",
             tmp_path / "out",
             "--model_path",
@@ -29,7 +29,7 @@ class TestLabels:
             tmp_path / "labels.csv",
         )
         assert code == 0, printed
-        rows = {row["picture"]: row for row in predictions(tmp_path / "out")["pictures"]}
+        rows = {row["image"]: row for row in predictions(tmp_path / "out")["images"]}
         assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
         assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}
         assert not read_mask(tmp_path / "out/masks/b/c.png").any()
@@ -54,17 +54,17 @@ class TestLabels:
             ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),
         ],
     )
-    def test_mistakes_name_file_and_line(self, pictures, tmp_path, table, expected):
-        save(pictures / "x/same.jpg", (20, 20))
-        save(pictures / "y/same.jpg", (20, 20))
+    def test_mistakes_name_file_and_line(self, images, tmp_path, table, expected):
+        save(images / "x/same.jpg", (20, 20))
+        save(images / "y/same.jpg", (20, 20))
         (tmp_path / "labels.csv").write_text(table)
         with pytest.raises(UserError, match=expected) as raised:
-            read_labels(tmp_path / "labels.csv", find_pictures([pictures], tmp_path / "out"), NAMES)
+            read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
         assert "labels.csv" in str(raised.value)
 
     def test_an_exact_path_wins_over_a_name(self, tmp_path):
         save(tmp_path / "a.jpg", (20, 20))
         save(tmp_path / "sub/a.jpg", (20, 20))
         (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\n./sub/a.jpg,dog\n")
-        found = read_labels(tmp_path / "labels.csv", find_pictures([tmp_path], tmp_path / "out"), NAMES)
+        found = read_labels(tmp_path / "labels.csv", find_inputs([tmp_path], tmp_path / "out"), NAMES)
         assert found == {"a.jpg": [0], "sub/a.jpg": [1]}

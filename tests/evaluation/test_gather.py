@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import evaluate
-from measuring import gather
+from evaluation import gather
 from utils.errors import UserError
 
 
@@ -40,7 +40,7 @@ class TestGather:
         (tmp_path / "text.json").write_text("{}")
         for arguments, expected in (
             ([paths[0]], "at least two runs"),
-            ([paths[0], tmp_path / "other.json"], "pictures is 10 and 20"),
+            ([paths[0], tmp_path / "other.json"], "images is 10 and 20"),
             ([paths[0], tmp_path / "text.json"], "text.json holds no figures"),
             ([paths[0], tmp_path], "holds no figures"),
             ([paths[0], tmp_path / "gone.json"], "gone.json holds no figures"),

@@ -10,11 +10,11 @@ from torch import Tensor
 from data.artifacts import write_mask, write_seed
 from data.dataset import Index, Record
 from data.index import class_palette
-from measuring.evaluation import Measurement, measure_masks, measure_seeds
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter, class_probabilities, restrict_to
-from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_pictures
-from stages.space import require_picture_space
+from stages.seeds import build_method, predicted_classes, prepare, to_seed, whole_images
+from stages.space import require_image_space
 from utils.config import Config
 from utils.distributed import from_main
 from utils.engine import choose_compute
@@ -25,7 +25,7 @@ from utils.visualize import fit
 RUNGS = {"cam": "CAM", "gfm": "+ GFM", "prm": "+ PRM", "ibb": "+ IBB", "context": "+ context (the seed)"}
 LAST_RUNG = [*RUNGS][-1]
 GIVEN, PREDICTED = "given", "predicted"
-BLURRED = "blurred"  # folder of the pictures that the rounds of IBB have read, ID.1.webp, ID.2.webp, ...
+BLURRED = "blurred"  # folder of the images that the rounds of IBB have read, ID.1.webp, ID.2.webp, ...
 BLURRED_SIDE, BLURRED_QUALITY = 288, 60
 
 
@@ -37,7 +37,7 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
     One pass gives all steps: each equals the result of a run with the later modules switched off.
 
     Returns:
-        How many pictures were read; those whose files are there already are not.
+        How many images were read; those whose files are there already are not.
     """
     compute = choose_compute(cfg)
     compute.network(classifier)
@@ -45,9 +45,9 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
     missing = from_main(
         lambda: [n for n, record in enumerate(index.records) if not _has_steps(record, folder, method.iterations)]
     )
-    # blurred pictures are small beside these
-    require_picture_space(folder, index, missing, seeds=len(RUNGS) + 1, masks=method.iterations)
-    for item in whole_pictures(index, missing, cfg.workers, "ladder"):
+    # blurred images are small beside these
+    require_image_space(folder, index, missing, seeds=len(RUNGS) + 1, masks=method.iterations)
+    for item in whole_images(index, missing, cfg.workers, "ladder"):
         classes = item["labels"].nonzero().flatten().tolist()
         size = item["image"].shape[-2:]
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -55,8 +55,8 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
             trace = method.trace(classifier, image, classes)
             predicted = predicted_classes(trace.logits, cfg.seeds.class_threshold)
             maps = trace.context if predicted == classes else method(classifier, image, predicted)
-        for number, picture in enumerate(trace.blurred, 1):
-            write_blurred(folder / BLURRED / f"{item['name']}.{number}.webp", picture, classifier)
+        for number, image in enumerate(trace.blurred, 1):
+            write_blurred(folder / BLURRED / f"{item['name']}.{number}.webp", image, classifier)
         for rung in RUNGS:
             write_seed(folder / rung / f"{item['name']}.npz", to_seed(getattr(trace, rung), classes, size))
         write_seed(folder / PREDICTED / f"{item['name']}.npz", to_seed(maps, predicted, size))
@@ -64,7 +64,7 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
 
 
 def write_blurred(path: Path, image: Tensor, classifier: Classifier) -> None:
-    """A picture that a round of the background blur has read, (3, H, W) normalised, small, for people to see."""
+    """An image that a round of the background blur has read, (3, H, W) normalised, small, for people to see."""
     backbone = classifier.backbone
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
     pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
@@ -73,12 +73,12 @@ def write_blurred(path: Path, image: Tensor, classifier: Classifier) -> None:
 
 
 def ladder_complete(index: Index, folder: Path, rounds: int = 0) -> bool:
-    """Whether every picture has all its steps, and what `rounds` rounds of IBB have read."""
+    """Whether every image has all its steps, and what `rounds` rounds of IBB have read."""
     return all(_has_steps(record, folder, rounds) for record in index.records)
 
 
 def _has_steps(record: Record, folder: Path, rounds: int) -> bool:
-    rounds = rounds if record.labels else 0  # a picture without labels is not blurred
+    rounds = rounds if record.labels else 0  # an image without labels is not blurred
     blurred = (folder / BLURRED / f"{record.name}.{number}.webp" for number in range(1, rounds + 1))
     steps = (folder / rung / f"{record.name}.npz" for rung in (PREDICTED, *RUNGS))
     return all(is_whole(path) for path in (*steps, *blurred))
@@ -91,7 +91,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
         given: whether to write the former, too; without labels there is nothing to write.
 
     Returns:
-        How many pictures were read; those whose files are there already are not.
+        How many images were read; those whose files are there already are not.
     """
     compute = choose_compute(cfg)
     compute.network(segmenter)
@@ -103,9 +103,9 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             if not all(is_whole(folder / name / f"{record.name}.png") for name in names)
         ]
     )
-    require_picture_space(folder, index, missing, masks=len(names))
+    require_image_space(folder, index, missing, masks=len(names))
     palette = class_palette(cfg.data, index.class_names)
-    for item in whole_pictures(index, missing, cfg.workers, "predict"):
+    for item in whole_images(index, missing, cfg.workers, "predict"):
         image = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
@@ -117,15 +117,15 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     return len(missing)
 
 
-def measure_ladder(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:
+def evaluate_ladder(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Evaluation]:
     """Every rung of `write_ladder`'s files, the predicted one last."""
-    rungs = {name: measure_rung(index, folder / name, GIVEN, cfg, **said) for name in RUNGS}
-    return rungs | {PREDICTED: measure_rung(index, folder / PREDICTED, PREDICTED, cfg, **said)}
+    rungs = {name: evaluate_rung(index, folder / name, GIVEN, cfg, **said) for name in RUNGS}
+    return rungs | {PREDICTED: evaluate_rung(index, folder / PREDICTED, PREDICTED, cfg, **said)}
 
 
-def measure_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: Any) -> Measurement:
+def evaluate_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: Any) -> Evaluation:
     """One folder of seeds that were made with `given` or `predicted` labels."""
-    return measure_seeds(
+    return evaluate_seeds(
         index,
         folder,
         cfg.pseudo.threshold,
@@ -139,10 +139,10 @@ def measure_rung(index: Index, folder: Path, labels: str, cfg: Config, **said: A
     )
 
 
-def measure_predictions(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Measurement]:
+def evaluate_predictions(index: Index, folder: Path, cfg: Config, **said: Any) -> dict[str, Evaluation]:
     """`write_predictions`' files: with the network's own classes, and limited to the given labels."""
     return {
-        name: measure_masks(
+        name: evaluate_masks(
             index,
             folder / name,
             cfg.workers,
@@ -156,24 +156,24 @@ def measure_predictions(index: Index, folder: Path, cfg: Config, **said: Any) ->
     }
 
 
-def measure_network(
+def evaluate_network(
     network: Classifier | Segmenter, index: Index, folder: Path, cfg: Config, **said: Any
-) -> dict[str, Measurement]:
+) -> dict[str, Evaluation]:
     """Run a network over a list and measure it, with predicted classes (first) and limited to the given labels.
 
     Args:
         index: opened with masks.
         folder: where its files go.
-        said: what else to state of the measurement.
+        said: what else to state of the evaluation.
     """
     if isinstance(network, Classifier):
         write_ladder(network, index, folder, cfg)
-        rungs = measure_ladder(index, folder, cfg, **said)
+        rungs = evaluate_ladder(index, folder, cfg, **said)
         return {
             "seeds, predicted labels": rungs[PREDICTED],
             "seeds, given labels": rungs[LAST_RUNG],
             "CAM, given labels": rungs["cam"],
         }
     write_predictions(network, index, folder, cfg)
-    masks = measure_predictions(index, folder, cfg, **said)
-    return {f"segmentation, {name} labels": measurement for name, measurement in masks.items()}
+    masks = evaluate_predictions(index, folder, cfg, **said)
+    return {f"segmentation, {name} labels": evaluation for name, evaluation in masks.items()}

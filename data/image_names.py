@@ -1,4 +1,4 @@
-"""Which pictures lie under a folder, what they are called, and which one a person means by a name in a list or table."""
+"""Which images lie under a folder, what they are called, and which one a person means by a name in a list or table."""
 
 import os
 import unicodedata
@@ -10,11 +10,11 @@ from data.images import find_images
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
-MASKS, LISTS = "masks", "lists"  # folders under the root that hold no pictures
+MASKS, LISTS = "masks", "lists"  # folders under the root that hold no images
 
 
-def pictures_on_disk(root: Path) -> list[str]:
-    """All pictures but masks, as paths under the root, sorted; a folder in the root may be a link to one elsewhere."""
+def images_on_disk(root: Path) -> list[str]:
+    """All images but masks, as paths under the root, sorted; a folder in the root may be a link to one elsewhere."""
     linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir() and not path.name.startswith(".")]
     images = {image for folder in (root, *linked) for image in find_images(folder)}
     paths = (path.relative_to(root).as_posix() for path in sorted(images))
@@ -22,7 +22,7 @@ def pictures_on_disk(root: Path) -> list[str]:
 
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:
-    """Path -> name: without suffix, except where that would give two pictures one name."""
+    """Path -> name: without suffix, except where that would give two images one name."""
     paths = list(paths)
     whole: set[str] = set()
     while True:
@@ -35,7 +35,7 @@ def record_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 class Finder:
-    """Finds the picture that a person means by a path or a name, with or without suffix."""
+    """Finds the image that a person means by a path or a name, with or without suffix."""
 
     def __init__(self, root: Path, paths: Iterable[str]):
         self.root, self.paths = root, list(paths)
@@ -50,7 +50,7 @@ class Finder:
         """The path under the root, or None.
 
         Raises:
-            UserError: the name leaves the root, or several pictures have it; the message begins with `where`.
+            UserError: the name leaves the root, or several images have it; the message begins with `where`.
         """
         path = composed(_relative(self.root, name, where))
         for spelling in (path, path.replace("\\", "/")):
@@ -66,7 +66,7 @@ class Finder:
 
 
 def of_other_suffix(root: Path, name: str, where: str) -> str | None:
-    """The path of a file that has no usual suffix of pictures, if that is what the name is."""
+    """The path of a file that has no usual suffix of images, if that is what the name is."""
     path = _relative(root, name, where)
     return path if (root / path).is_file() and not _is_reserved(path) else None
 
@@ -83,7 +83,7 @@ def _relative(root: Path, name: str, where: str) -> str:
         bases = [base for base in (root.absolute(), root.resolve()) if absolute.is_relative_to(base)]
         name = str(absolute.relative_to(bases[0])) if bases else name
     if (fault := fault_of(name)) is not None:
-        raise UserError(f"{where}: the picture's name {shown(name)} {fault}; expected a path under {root}")
+        raise UserError(f"{where}: the image's name {shown(name)} {fault}; expected a path under {root}")
     return PurePath(name).as_posix()
 
 

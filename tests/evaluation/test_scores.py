@@ -8,7 +8,7 @@ import torch
 
 from data.artifacts import write_mask
 from data.dataset import Index, Record
-from measuring.evaluation import count_masks, measure_masks
+from evaluation.scores import count_masks, evaluate_masks
 from utils.bootstrap import class_counts
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
@@ -35,9 +35,9 @@ def masks(tmp_path) -> tuple[Index, Path, list[tuple[np.ndarray, np.ndarray]]]:
 
 @pytest.mark.parametrize("batch", [1, 2, 8])
 def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
-    monkeypatch.setattr("measuring.evaluation.BATCH", batch)
+    monkeypatch.setattr("evaluation.scores.BATCH", batch)
     index, folder, pairs = masks
-    measured = measure_masks(index, folder, workers=0).matrix
+    measured = evaluate_masks(index, folder, workers=0).matrix
     expected, each = ConfusionMatrix(4), []
     for truth, mask in pairs:
         one = ConfusionMatrix(4)
@@ -52,9 +52,9 @@ def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
 
 def test_loader_processes_count_the_same(masks, monkeypatch):
     index, folder, _ = masks
-    alone = measure_masks(index, folder, workers=0).matrix
-    monkeypatch.setattr("measuring.evaluation.FEW", 2)
-    shared = measure_masks(index, folder, workers=2).matrix
+    alone = evaluate_masks(index, folder, workers=0).matrix
+    monkeypatch.setattr("evaluation.scores.FEW", 2)
+    shared = evaluate_masks(index, folder, workers=2).matrix
     assert torch.equal(shared.counts, alone.counts)
     assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
 
@@ -67,7 +67,7 @@ def test_a_value_of_no_class_is_said_with_its_file(masks, tmp_path, kind, value)
     spoilt[3, 5] = value
     write_mask(tmp_path / kind / "p1.png", spoilt)
     with pytest.raises(UserError, match=rf"{kind}/p1\.png has value {value}; expected 0\.\.3 or 255"):
-        measure_masks(index, folder, workers=0)
+        evaluate_masks(index, folder, workers=0)
 
 
 def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks, tmp_path):

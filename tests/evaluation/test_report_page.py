@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-import measuring.report_gallery as report_gallery
-import measuring.report_page as report_page
-from measuring.report_page import keep_report_page, update_report_page, write_report_page
+import evaluation.report_gallery as report_gallery
+import evaluation.report_page as report_page
+from evaluation.report_page import keep_report_page, update_report_page, write_report_page
 from stages.files import REPORT_PAGE
-from tests.measuring.measured import LOSSES, measured_run
+from tests.evaluation.evaluated import LOSSES, measured_run
 from tests.utils.test_page import Page
 from train import STAGES
 from utils.config import Config, ReportConfig
@@ -29,7 +29,7 @@ def layers(page: Page) -> list[str]:
     return [layer["name"] for layer in page.items[0]["layers"]]
 
 
-def test_a_finished_run_shows_every_step_of_every_picture(measured):
+def test_a_finished_run_shows_every_step_of_every_image(measured):
     page = written(*measured)
     assert len(page.items) == 10
     assert layers(page) == [
@@ -40,13 +40,13 @@ def test_a_finished_run_shows_every_step_of_every_picture(measured):
         "blur, round 2",
         "seed map",
         "seed",
-        "seed after training on blurred pictures",
+        "seed after training on blurred images",
         "pseudo mask",
         "prediction",
         "errors",
     ]
     assert page.text.count("Loss of stage") == 2
-    for heading in ("Results", "Curves", "Classes", "Confusion", "Pictures", "Stages", "Settings"):
+    for heading in ("Results", "Curves", "Classes", "Confusion", "Images", "Stages", "Settings"):
         assert f"<h2>{heading}</h2>" in page.source
     assert "still to come" not in page.text
     assert "--preset <made>" in page.text
@@ -130,7 +130,7 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
         assert layers(page) == [
             "seed map",
             "seed map without context",
-            "seed map after training on blurred pictures",
+            "seed map after training on blurred images",
             "pseudo mask",
         ]
         sources.append(page.source)
@@ -156,7 +156,7 @@ def test_the_page_stays_below_its_bound(measured, monkeypatch):
     monkeypatch.setattr(report_gallery, "MOST_BYTES", size // 2)
     page = written(cfg, run)
     assert 1 <= len(page.items) < 10
-    assert f"{len(page.items)} of 10 pictures" in page.text
+    assert f"{len(page.items)} of 10 images" in page.text
 
 
 def test_curves_are_those_of_the_last_training(measured):

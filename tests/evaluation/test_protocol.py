@@ -13,9 +13,9 @@ class TestStated:
         code, printed = call(evaluate, *data, "--masks", tmp_path / "good", "--json", tmp_path / "f.json")
         assert code == 0, printed
         assert "list: val" in printed
-        assert "published list: no, the published 'val' has 1,449 pictures, this one 10" in printed
+        assert "published list: no, the published 'val' has 1,449 images, this one 10" in printed
         assert "backbone: not known: the files lie in no run folder" in printed
-        assert "(10 pictures)" in printed
+        assert "(10 images)" in printed
         assert json.loads((tmp_path / "f.json").read_text())["evaluated"]["list"] == "val"
 
     def test_a_run_folder_says_how_its_files_were_made(self, call, data, tmp_path):
