@@ -30,8 +30,8 @@ from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.files import LADDER
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
-from utils.config import Config
-from utils.config_file import config_from_dict, load_config, override
+from stages.config import Config
+from stages.config import config_from_dict, load_config, override
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes, scratch_folder
 from utils.errors import UserError

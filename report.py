@@ -14,8 +14,8 @@ from pathlib import Path
 
 from evaluation.report_page import write_report_page
 from stages.files import REPORT_PAGE
-from train import STAGES
-from utils.config_file import load_config
+from evaluation.stages import pipeline
+from stages.config import load_config
 from utils.errors import UserError, run_script
 from utils.run import RUN_SETTINGS, Run
 
@@ -36,7 +36,7 @@ def main() -> None:
     if not (args.run / "run.json").is_file():
         raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")
     cfg = load_config(args.run / RUN_SETTINGS, overrides=args.set)
-    write_report_page(STAGES, cfg, Run.reopen(args.run))
+    write_report_page(pipeline(), cfg, Run.reopen(args.run))
     print(f"see {args.run / REPORT_PAGE}")
 
 

@@ -22,18 +22,18 @@ from torch import Tensor
 
 from data.artifacts import Seed
 from data.index import open_index
-from models.cam import Evidence, gather_evidence, map_size
+from models.reading import Evidence, read, map_size
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, Trace, first_stages, stages_of_strides
 from models.pseudo import upsample
 from stages.files import IBB, last_classifier, trains_on_blurred
 from stages.ibb import class_shares
 from stages.networks import load_classifier, load_segmenter
-from stages.seeds import build_method, prepare, to_seed, whole_images
+from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.walk import walk_along, walk_features
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import choose_compute
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 
@@ -43,19 +43,19 @@ THRESHOLDS = np.linspace(0, 0.8, 81)
 
 
 class SharedReading:
-    """`gather_evidence` for one image, read once with everything that any combination of modules wants."""
+    """`read` for one image, read once with everything that any combination of modules wants."""
 
     def __init__(self, classifier: Classifier, image: Tensor, classes: list[int], cfg: Config):
         strides = classifier.backbone.strides
         self.image = image
-        self.fused = [n for n in first_stages(strides) if strides[n] >= cfg.gfm.min_stride and n < len(strides) - 1]
-        self.compared = stages_of_strides(strides, cfg.prm.strides, "prm.strides")
-        self.evidence = gather_evidence(
+        self.fused = [n for n in first_stages(strides) if strides[n] >= cfg.step("gfm").min_stride and n < len(strides) - 1]
+        self.compared = stages_of_strides(strides, cfg.step("prm").strides, "prm.strides")
+        self.evidence = read(
             classifier,
             image,
             classes,
-            scales=cfg.cam.scales,
-            flip=cfg.cam.flip,
+            scales=cfg.step("cam").scales,
+            flip=cfg.step("cam").flip,
             gradient_stages=self.fused,
             feature_stages=self.compared,
         )
@@ -152,12 +152,12 @@ def main() -> None:
         with compute.autocast():
             shares = None
             if segmenter is not None:
-                seen = prepare(item["image"], segmenter, compute, cfg.segment.max_side)
+                seen = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
                 shares = class_shares(cfg, segmenter, seen, classes, map_size(*image.shape[-2:]))
             for title, maps in read_rows(rows, classifier, image, classes, cfg, shares):
                 update(sweeps[title], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
-        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.cam.scales)}, flip {cfg.cam.flip}"
+        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.step("cam").scales)}, flip {cfg.step("cam").flip}"
     )
     print_table(sweeps)
 
@@ -176,7 +176,7 @@ def read_rows(
         shares: p, (K, h, w), of the network that stage `ibb` has trained, on the maps' grid; None where there is none.
     """
     shared = SharedReading(classifier, image, classes, cfg)
-    unit = walk_features(classifier, image, cfg.affinity, cfg.cam.scales, cfg.cam.flip)
+    unit = walk_features(classifier, image, cfg.affinity, cfg.step("cam").scales, cfg.step("cam").flip)
     traces: dict[tuple[str, ...], Trace] = {}
     for title, names in rows.items():
         read = tuple(name for name in READ if name in names)
@@ -186,7 +186,7 @@ def read_rows(
             traces[read] = method.trace(classifier, image, classes)
         maps = traces[read].context if "context" in names else traces[read].ibb
         if "trained" in names and shares is not None:
-            maps = torch.lerp(maps, shares, cfg.ibb.weight)
+            maps = torch.lerp(maps, shares, cfg.correction.weight)
         yield title, walk_along(unit, maps, cfg.affinity) if "walk" in names else maps
 
 

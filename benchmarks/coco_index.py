@@ -20,7 +20,7 @@ from benchmarks.common import no_options, scratch_folder
 from data.dataset import TrainingImages, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
-from utils.config import DataConfig
+from data.settings import DataSettings
 
 IMAGES, ANNOTATIONS, CATEGORIES = 118_000, 860_000, 80
 OUTLINES, FILES = 2_000, 64  # different ones, repeated
@@ -112,7 +112,7 @@ def bare(root: Path) -> dict[str, float]:
 
 def ours(root: Path) -> dict[str, float]:
     """The index of a training run and its first batch."""
-    settings = DataConfig(kind="coco", root=str(root))
+    settings = DataSettings(kind="coco", root=str(root))
     started, worked = time.perf_counter(), time.process_time()
     index = open_index(settings, LIST)
     loaded, worked = time.perf_counter(), time.process_time() - worked

@@ -10,17 +10,17 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
-from models.cam import map_size
+from models.reading import map_size
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.files import trains_on_blurred
 from stages.ibb import class_shares
-from stages.seeds import build_method, prepare, whole_images
+from stages.reading import build_method, prepare, whole_images
 from stages.walk import walk_over_features
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import choose_compute
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
 
 IMAGES, PAIRS = 8, 3
 CAM = ("gfm.enabled=false", "prm.enabled=false", "ibb.enabled=false", "context.enabled=false")
@@ -53,7 +53,7 @@ def main() -> None:
         ]
 
         segmenter = build_segmenter(
-            "efficientnet_lite0", 21, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides
+            "efficientnet_lite0", 21, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides
         )
         compute.network(segmenter).requires_grad_(False)
 

@@ -37,7 +37,7 @@ from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
 from stages.networks import save_network
 from utils.allocator import keep_freed_memory
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.errors import UserError, run_script
 
 GENERATED = 40
@@ -154,7 +154,7 @@ def watch_memory(predictor: Predictor, images: list[Path], output: Path, batch: 
 def random_network(path: Path) -> Path:
     """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
     cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact")
-    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segment.stage, cfg.segment.decoder_strides)
+    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
     save_network(path, "segmenter", network, tuple(f"class {number}" for number in range(20)), cfg, {})
     return path
 

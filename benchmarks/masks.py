@@ -31,11 +31,11 @@ from stages.files import AFFINITY
 from stages.networks import save_network
 from stages.pseudo import write_pseudo_masks
 from stages.refinement import refiner
-from stages.seeds import prepare
+from stages.reading import prepare
 from stages.walk import walk_over_boundaries, walk_seeds
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import choose_compute
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
 from utils.run import Run
 
 IMAGES, PAIRS = 24, 3

@@ -11,10 +11,10 @@ import torch
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
-from stages.seeds import build_method, prepare, to_seed, whole_images
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import choose_compute
+from stages.reading import build_method, prepare, to_seed, whole_images
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
 
 IMAGES, PAIRS = 12, 3
 
@@ -39,17 +39,17 @@ def measure(cfg: Config) -> tuple[float, float, float]:
         method = build_method(cfg)
         last = len(classifier.backbone.strides) - 1
         stages = [
-            n for n, stride in enumerate(classifier.backbone.strides) if stride >= cfg.gfm.min_stride and n < last
+            n for n, stride in enumerate(classifier.backbone.strides) if stride >= cfg.step("gfm").min_stride and n < last
         ]
         images = [
             prepare(item["image"], classifier, compute, cfg.seeds.max_side)
             for item in whole_images(index, range(IMAGES), 0, "")
         ]
-        shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.cam.scales]
+        shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.step("cam").scales]
         shapes += [
-            [max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.ibb.scales
-        ] * cfg.ibb.iterations
-        views = 2 if cfg.cam.flip else 1
+            [max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.step("ibb").scales
+        ] * cfg.step("ibb").iterations
+        views = 2 if cfg.step("cam").flip else 1
         batches = [compute.image(torch.randn(views, 3, *shape)) for shape in shapes]
 
         def ours() -> None:

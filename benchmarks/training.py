@@ -30,9 +30,10 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.cam import classification_losses
 from stages.segment import mask_losses
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import Schedule, choose_compute, train_network
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
+from utils.engine import Schedule, train_network
 from utils.run import Run
 
 STEPS, PAIRS = 12, 3
@@ -56,14 +57,14 @@ def main() -> None:
         images = TrainingImages(index, crop)
         compare_training(cfg, "cam", classifier, classifier.classifier, images, crop, classification_losses)
 
-        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segment.stage, cfg.segment.decoder_strides)
+        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
         crop = RandomCrop(
-            cfg.segment.crop_size,
+            cfg.segmenter.crop_size,
             mean,
             std,
-            scale_range=cfg.segment.scale_range,
-            color_jitter=cfg.segment.color_jitter,
-            max_side=cfg.segment.max_side,
+            scale_range=cfg.segmenter.scale_range,
+            color_jitter=cfg.segmenter.color_jitter,
+            max_side=cfg.segmenter.max_side,
         )
         images = TrainingImages(index, crop, folder / "masks")
         compare_training(cfg, "segment", segmenter, segmenter.head, images, crop, mask_losses)

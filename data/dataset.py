@@ -16,6 +16,7 @@ from torch.utils.data import Dataset, Sampler
 
 from data.artifacts import read_mask
 from data.images import read_image
+from data.transforms import RandomCrop
 from utils.errors import UserError
 from utils.files import digest
 from utils.names import fault_of, shown
@@ -114,9 +115,7 @@ class TrainingImages(Dataset):
     float, `name`, and `mask` (S, S) uint8 where there is a mask folder.
     """
 
-    def __init__(
-        self, index: Index, transform: Callable[..., dict[str, torch.Tensor]], mask_folder: Path | None = None
-    ):
+    def __init__(self, index: Index, transform: RandomCrop, mask_folder: Path | None = None):
         self.index, self.transform, self.mask_folder = index, transform, mask_folder
 
     def __len__(self) -> int:

@@ -12,14 +12,14 @@ from data.coco import open_coco
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
+from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.voc import open_voc
 from utils.choices import pick
-from utils.config import DataConfig
 from utils.errors import UserError
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
-KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
+KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
         data.root, name, data.classes, masks, background=data.background, complain=complain
@@ -33,7 +33,7 @@ KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
 }
 
 
-def open_index(settings: DataConfig, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
+def open_index(settings: DataSettings, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
     """The images of one list.
 
     Args:
@@ -54,7 +54,7 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False, compla
     return open_list(settings, list_name, masks, complain)
 
 
-def class_palette(settings: DataConfig, class_names: tuple[str, ...]) -> np.ndarray:
+def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:
     """(256, 3) uint8: the colour of every mask value, `data.colors` for the classes where it is given, else VOC's.
 
     Raises:

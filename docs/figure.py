@@ -30,9 +30,9 @@ from stages.files import CONTEXT, IBB
 from stages.ibb import fused_seed
 from stages.networks import load_network, load_segmenter
 from stages.refinement import refiner
-from stages.seeds import build_method, prepare, to_seed
-from utils.config import Config
-from utils.engine import choose_compute
+from stages.reading import build_method, prepare, to_seed
+from stages.config import Config
+from utils.compute import choose_compute
 from utils.errors import UserError, run_script
 from utils.files import atomic_path
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
@@ -150,7 +150,7 @@ def traced(networks: Networks, scene: Scene) -> tuple[Trace, torch.Tensor]:
         networks.classifier, prepare(image, networks.classifier, compute, cfg.seeds.max_side), labels
     )
     seed = to_seed(trace.context, labels, scene.mask.shape)
-    seen = prepare(image, networks.segmenter, compute, cfg.segment.max_side)
+    seen = prepare(image, networks.segmenter, compute, cfg.segmenter.max_side)
     return trace, torch.from_numpy(fused_seed(cfg, networks.segmenter, seen, seed).maps)
 
 

@@ -13,7 +13,7 @@ from evaluation.scores import count_masks, count_seeds, evaluate_seeds
 from models.segmenter import Segmenter
 from stages.networks import load_network
 from utils.bootstrap import DRAWS, LEVEL, Difference, compare_counts
-from utils.config import Config
+from stages.config import Config
 from utils.distributed import scratch_folder
 from utils.errors import UserError
 

@@ -18,8 +18,8 @@ from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.files import PREDICTIONS, PSEUDO, SEGMENTER, last_seeds, parted_seeds, walked_seeds
 from stages.lists import seed_list
 from stages.networks import load_segmenter
-from utils.config import Config
-from utils.config_file import load_config
+from stages.config import Config
+from stages.config import load_config
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
 from utils.files import atomic_path, is_whole
@@ -72,9 +72,9 @@ def said_of_run(cfg: Config, folder: str) -> dict[str, Any]:
     """What a run's settings say of one of its folders: `seeds`, `pseudo`, `predictions` and the like."""
     network = {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     if folder == PREDICTIONS:
-        return network | {"scales": list(cfg.segment.scales), "flip": cfg.segment.flip, "crf": "none"}
+        return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     crf = cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {"scales": list(cfg.cam.scales), "flip": cfg.cam.flip, "affinity": cfg.affinity.kind, "crf": crf}
+    return network | {"scales": list(cfg.step("cam").scales), "flip": cfg.step("cam").flip, "affinity": cfg.affinity.kind, "crf": crf}
 
 
 def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:

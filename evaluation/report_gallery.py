@@ -28,7 +28,7 @@ from stages.files import (
 from stages.lists import seed_index
 from utils.bootstrap import HITS, TRUTH, class_counts, figures_of
 from utils.bootstrap import PREDICTED as PREDICTED_PIXELS
-from utils.config import Config
+from stages.config import Config
 from utils.console import progress
 from utils.files import is_whole
 from utils.metrics import ConfusionMatrix

@@ -14,7 +14,8 @@ import numpy as np
 from evaluation.report_gallery import PREDICTION, SEED, training_items, validation_items
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
-from utils.config import Config, to_dict, to_yaml
+from stages.config import Config
+# TODO ['to_yaml']
 from utils.files import digest, read_json
 from utils.metrics_log import read_metrics
 from utils.page import Cell, Gallery, Plots, Section, Table, Text, page_made_from, write_page
@@ -33,7 +34,7 @@ NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second")
 
 def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
     """Write `report.html` unless it says all this already."""
-    made_from = digest([VERSION, run.stages, to_dict(cfg)["report"]])
+    made_from = digest([VERSION, run.stages, cfg.to_dict()["report"]])
     if page_made_from(run.path(REPORT_PAGE)) != made_from:
         write_report_page(stages, cfg, run, made_from)
 
@@ -294,12 +295,12 @@ def settings(cfg: Config, about: dict[str, Any]) -> list[Table | Text]:
         (name, " ".join(map(str, value)) if isinstance(value, list) else str(value)) for name, value in about.items()
     ]
     changed = [
-        (key, str(value)) for key, value, default in _changes(to_dict(cfg), to_dict(Config())) if value != default
+        (key, str(value)) for key, value, default in _changes(cfg.to_dict(), Config().to_dict()) if value != default
     ]
     return [
         Table("Run", ("", ""), rows),
         Table("Settings other than the defaults", ("setting", "value"), changed),
-        Text([to_yaml(cfg)], folded="All settings, as config.yaml of the run folder has them"),
+        Text([cfg.to_yaml()], folded="All settings, as config.yaml of the run folder has them"),
     ]
 
 

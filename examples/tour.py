@@ -21,11 +21,11 @@ from infer import predict
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from stages.networks import load_classifier
-from stages.seeds import build_method, prepare
-from train import STAGES
-from utils.config import Config
-from utils.config_file import load_config
-from utils.engine import choose_compute
+from stages.reading import build_method, prepare
+from evaluation.stages import pipeline
+from stages.config import Config
+from stages.config import load_config
+from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.files import atomic_path, write_text
 from utils.metrics import ConfusionMatrix
@@ -70,7 +70,7 @@ def main() -> None:
         print(f"   {record.name}: {', '.join(index.class_names[label] for label in record.labels)}")
 
     print("3. Training, from labels alone: classifier, seeds, pseudo masks, segmentation network.")
-    run_stages(STAGES, cfg, Run(cfg, sys.argv))
+    run_stages(pipeline(), cfg, Run(cfg, sys.argv))
 
     print("4. The method on single images, step by step.")
     classifier = load_classifier(folder / "run" / "context.pth")

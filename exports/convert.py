@@ -24,7 +24,7 @@ from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, published_state, read_weights
 from stages.networks import KINDS, Kind, Network, save_network
 from utils.checkpoint import save_tensors
-from utils.config import Config
+from stages.config import Config
 from utils.errors import UserError, run_script
 
 

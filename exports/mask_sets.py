@@ -15,8 +15,8 @@ from data.images import IMAGE_SUFFIXES
 from data.index import open_index
 from inference.output_folder import CLASSES, PREDICTIONS
 from stages.lists import seed_list
-from utils.config import Config
-from utils.config_file import load_config
+from stages.config import Config
+from stages.config import load_config
 from utils.errors import UserError
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of

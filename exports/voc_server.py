@@ -23,7 +23,7 @@ from exports.mask_sets import MaskFile, MaskSet
 from exports.masks import export_voc, said
 from models.segmenter import Segmenter
 from stages.networks import load_network
-from utils.config_file import override
+from stages.config import override
 from utils.errors import UserError, run_script
 
 

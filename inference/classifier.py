@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
-from models.cam import gather_evidence, normalise_maps
+from models.reading import read, normalise_maps
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from stages.refinement import refiner
-from stages.seeds import build_method, predicted_classes
-from utils.config import to_dict
+from stages.reading import build_method, predicted_classes
 from utils.errors import UserError
 
 LEAST_SCORE = (
@@ -53,7 +52,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        logits = gather_evidence(self.network, tensor, [], scales=self.cfg.cam.scales, flip=self.cfg.cam.flip).logits
+        logits = read(self.network, tensor, [], scales=self.cfg.step("cam").scales, flip=self.cfg.step("cam").flip).logits
         scores = self.probabilities(logits)
         shown = self.choose(tensor, logits) if classes is None else classes
         if not shown:
@@ -78,7 +77,7 @@ class ClassifierPredictor(Predictor[Classifier]):
 
     def choose(self, tensor: Tensor, logits: Tensor) -> list[int]:
         """The classes that the image shows, by the network's own judgement; none where it holds all for unlikely."""
-        threshold = self.cfg.seeds.class_threshold
+        threshold = self.cfg.prediction.class_threshold
         likely = (self.probabilities(logits) >= min(LEAST_SCORE, threshold)).tolist()
         return [index for index in predicted_classes(logits, threshold) if index in self.allowed and likely[index]]
 
@@ -114,7 +113,7 @@ class ImagenetPredictor(ClassifierPredictor):
         if len(likely) < 2:
             return likely
         settings = self.cfg.cam
-        cams = gather_evidence(self.network, tensor, likely, scales=settings.scales, flip=settings.flip).cam
+        cams = read(self.network, tensor, likely, scales=settings.scales, flip=settings.flip).cam
         return sorted(likely[position] for position in apart(normalise_maps(cams))[:MOST_CLASSES])
 
 

@@ -17,8 +17,8 @@ from models.classifier import Classifier, build_imagenet_classifier
 from models.segmenter import Segmenter
 from stages.choices import check_choices
 from stages.networks import load_network
-from utils.config import Config
-from utils.config_file import load_config, override
+from stages.config import Config
+from stages.config import load_config, override
 from utils.errors import UserError
 
 # What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants

@@ -20,9 +20,9 @@ from torch import Tensor
 from data.images import limit_pixels
 from models.classifier import Classifier
 from models.segmenter import Segmenter
-from stages.seeds import prepare, to_seed
-from utils.config import Config
-from utils.engine import Compute, choose_compute
+from stages.reading import prepare, to_seed
+from stages.config import Config
+from utils.compute import Compute, choose_compute
 from utils.visualize import fit
 
 IGNORE = 255

@@ -11,7 +11,6 @@ from inference.predictor import MAX_SIDE, Prediction, Predictor
 from inference.tiles import decide, look_at_tiles
 from models.segmenter import Segmenter, batch_probabilities, restrict_to
 from stages.refinement import refiner
-from utils.config import to_dict
 
 REFINEMENT = ("refine", "par_iterations", "crf_iterations")  # what a segmenter takes of the section `pseudo`
 

@@ -112,8 +112,7 @@ class AffinityNet(nn.Module):
         )
         self.add_module(self.displacement_output, output)
 
-    @property
-    def displacement_branch(self) -> nn.ModuleList:
+    def fast_part(self) -> nn.ModuleList:
         """The displacement's own modules, which train at a higher rate; empty without that branch."""
         names = (
             [*self.displacement_names, self.displacement_join, self.displacement_output]

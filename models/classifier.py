@@ -30,6 +30,10 @@ class Classifier(nn.Module):
         """C, foreground classes."""
         return self.classifier.out_channels
 
+    def fast_part(self) -> nn.Module:
+        """The head."""
+        return self.classifier
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits y (B, C)."""
         return self.logits(self.backbone(x))

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone
 
-FRACTION = (
-    2.0**32
-)  # statistics are summed as whole multiples of 1 / FRACTION: in any order, by any number of processes, the same
+# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any number of processes.
+FRACTION = 2.0**32
 OTHERS_EVIDENCE = 0.5  # of the logit that other classes give: S knows how cells differ, not how classes do
 LEAST_VARIANCE = 1e-8  # of a feature; where all cells are one colour, nothing varies
 
@@ -54,7 +53,7 @@ class ContextDiscriminant(nn.Module):
         """How much a cell is its class and not that class's context.
 
         Args:
-            unit: f, (D, h, w), of unit length per cell (`models.ibb.unit_features`).
+            unit: f, (D, h, w), of unit length per cell (`models.reading.unit_features`).
             classes: the K classes asked for.
 
         Returns:

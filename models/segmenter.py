@@ -67,6 +67,10 @@ class Segmenter(nn.Module):
             else _deeplab_head(channels, num_classes)
         )
 
+    def fast_part(self) -> nn.Module:
+        """The head."""
+        return self.head
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
-from data.dataset import Index, TrainingImages, TrainingSampler
+from data.dataset import Index, TrainingImages
 from data.images import read_image
 from data.index import class_palette
 from data.transforms import RandomCrop
@@ -23,80 +23,51 @@ from models.affinity import (
     mean_displacement,
     weighted_losses,
 )
-from models.dense_crf import has_dense_crf
 from models.pseudo import confident_labels, upsample
-from stages.affinity_sheet import draw_affinity
-from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT, last_seeds
+from stages.affinity_sheet import AffinityView, draw_affinity
+from stages.config import Config
+from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
 from stages.refinement import refiner
-from stages.seeds import prepare, whole_images
-from stages.space import require_image_space, require_network_space
-from utils.config import Config, PseudoConfig
+from stages.reading import prepare, whole_images
+from stages.settings import AffinityTraining, PseudoSettings
+from stages.space import require_image_space
+from stages.training import plan_of, train_on_crops
+from utils.compute import Compute
 from utils.distributed import gather, is_main, total
-from utils.engine import Compute, Schedule, choose_compute, train_network
 from utils.reading import read_once
 from utils.run import Run
 
-TEN_ITERATIONS = PseudoConfig(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
+TEN_ITERATIONS = PseudoSettings(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
 MOST_SHIFT_IMAGES = 500  # whose mean displacement is taken off; a mean of two numbers needs no more
 
 
-def train_affinity(cfg: Config, run: Run) -> dict[str, Any]:
+def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
-    settings = cfg.affinity
-    sure = make_confident_labels(cfg, run, index)
-    compute = choose_compute(cfg)
+    settings, max_side = cfg.affinity_training, cfg.affinity.max_side
+    confident = make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
-    compute.network(network)
-    require_network_space(run.folder, network)
     crop = RandomCrop(
         settings.crop_size,
         network.backbone.mean,
         network.backbone.std,
         scale_range=settings.scale_range,
-        max_side=settings.max_side,
+        max_side=max_side,
     )
-    schedule = Schedule(
-        settings.epochs,
-        settings.lr,
-        settings.lr * settings.lr_displacement_factor,
-        settings.momentum,
-        settings.weight_decay,
-        settings.poly_power,
-        section="affinity",
-    )
-    figures = train_network(
-        run,
-        "affinity",
-        network,
-        network.displacement_branch,
-        partial(pair_losses, radius=settings.radius),
-        TrainingImages(index, crop, run.path(CONFIDENT)),
-        crop.unpack,
-        TrainingSampler(len(index), settings.batch_size, cfg.seed),
-        schedule,
-        compute,
-        cfg.workers,
-        cfg.seed,
-    )
+    plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
+    items = TrainingImages(index, crop, run.path(CONFIDENT))
+    figures = train_on_crops(run, plan, network, items, partial(pair_losses, radius=settings.radius))
     if settings.displacement:
-        _shift(network, index, cfg, compute)
+        _shift(network, index, cfg, plan.compute)
     run.replace_output()
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
-        draw_affinity(
-            run.path(AFFINITY_SHEET),
-            network,
-            index,
-            run.path(CONFIDENT),
-            compute,
-            settings.max_side,
-            settings.crop_size,
-        )
-    return {"images": len(index), **sure, **figures}
+        view = AffinityView(network, plan.compute, max_side, settings.crop_size)
+        draw_affinity(run.path(AFFINITY_SHEET), view, index, run.path(CONFIDENT))
+    return {"images": len(index), **confident, **figures}
 
 
 def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[str, Tensor]:
@@ -108,39 +79,26 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
     return weighted_losses(affinity_losses(maps.edge, maps.displacement, labels, radius))
 
 
-def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]:
-    """Write `confident/ID.png`; files that are there already are kept. Returns the shares of what is sure and not."""
+def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
+    """Write `confident/ID.png`; files that are there already are kept. Returns which parts are not confident and background."""
     folder = run.fresh_folder(CONFIDENT)
-    kind = confident_refinement(cfg, run)
     missing = without_file(index, folder, ".png")
-    labels = _ConfidentLabels(index, run.path(last_seeds(cfg)), cfg, kind)
+    labels = _ConfidentLabels(index, seeds, cfg.affinity_training)
     palette = class_palette(cfg.data, index.class_names)
     require_image_space(folder, index, missing, masks=1)
     counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
         write_mask(folder / f"{name}.png", mask.numpy(), palette)
         counts += count_pixels([mask.numpy()])
-    ground, unsure, pixels = total(torch.from_numpy(counts)).tolist()
-    return {"unsure_share": unsure / pixels, "background_share": ground / pixels} if pixels else {}
-
-
-def confident_refinement(cfg: Config, run: Run) -> str:
-    """`affinity.refine` with `auto` decided; said once where it is not the published one."""
-    if cfg.affinity.refine != "auto":
-        return cfg.affinity.refine
-    if has_dense_crf():
-        return "crf"
-    run.log(
-        "affinity  confident labels are refined by PAR; for the dense CRF, as published: pip install -r requirements-extras.txt"
-    )
-    return "par"
+    background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
+    return {"not_confident_share": ignored / pixels, "background_share": background / pixels} if pixels else {}
 
 
 class _ConfidentLabels(Dataset):
     """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
 
-    def __init__(self, index: Index, seeds: Path, cfg: Config, kind: str):
-        self.index, self.seeds, self.cfg, self.kind = index, seeds, cfg, kind
+    def __init__(self, index: Index, seeds: Path, settings: AffinityTraining):
+        self.index, self.seeds, self.settings = index, seeds, settings
 
     def __len__(self) -> int:
         return len(self.index)
@@ -148,10 +106,10 @@ class _ConfidentLabels(Dataset):
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz")
-        settings = self.cfg.affinity
+        settings = self.settings
         refinement = None
         if len(seed.classes):
-            refinement = refiner(self.kind, TEN_ITERATIONS, np.array(read_image(record.image)))
+            refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(read_image(record.image)))
         return record.name, confident_labels(
             upsample(torch.from_numpy(seed.maps), seed.size),
             torch.from_numpy(seed.classes),
@@ -168,7 +126,7 @@ def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) ->
     for item in whole_images(index, positions.tolist(), cfg.workers, "mean displacement"):
         with compute.autocast():
             image = prepare(item["image"], network, compute, cfg.affinity.max_side)
-            field = displacement(network, image, cfg.affinity.crop_size)
+            field = displacement(network, image, cfg.affinity_training.crop_size)
         means[item["name"]] = field.mean(dim=(1, 2), keepdim=True).cpu()
     of_all = {name: mean for part in gather(means) for name, mean in part.items()}
     # In the list's order, whoever has read them: sums of floats depend on it.

@@ -1,5 +1,6 @@
 """A sheet of what the affinity network has learned: image, confident labels, boundary, and instances where it has them."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -12,8 +13,8 @@ from data.artifacts import IGNORE, read_mask, voc_palette
 from data.dataset import Index
 from data.images import read_image
 from models.affinity import AffinityMaps, AffinityNet, boundary, centroids, displacement
-from stages.seeds import prepare
-from utils.engine import Compute
+from stages.reading import prepare
+from utils.compute import Compute
 from utils.files import atomic_path
 from utils.visualize import Tile, bright_palette, contact_sheet, heatmap, overlay
 
@@ -21,28 +22,34 @@ EXAMPLES = 8  # images, spread evenly over the list
 FULL_LENGTH = 20.0  # cells of displacement that are drawn in full colour
 
 
-def draw_affinity(
-    path: Path, network: AffinityNet, index: Index, labels: Path, compute: Compute, max_side: int, least_side: int
-) -> None:
+@dataclass(frozen=True)
+class AffinityView:
+    """An affinity network in evaluation mode; images are made as small as `max_side` and padded to `least_side`, as for the walk."""
+
+    network: AffinityNet
+    compute: Compute
+    max_side: int
+    least_side: int
+
+
+def draw_affinity(path: Path, view: AffinityView, index: Index, labels: Path) -> None:
     """Write the sheet.
 
     Args:
-        network: in evaluation mode.
         index: the seed list.
         labels: the folder of confident labels `ID.png`.
-        max_side, least_side: what images are made this small, and padded to this, as for the walk.
     """
     places = np.unique(np.linspace(0, len(index) - 1, min(len(index), EXAMPLES)).round().astype(int))
     rows = []
     for place in places:
         record = index.records[place]
         image = np.array(read_image(record.image))
-        maps = read_affinity(network, image, compute, max_side, least_side)
+        maps = read_affinity(view, image)
         confident = read_mask(labels / f"{record.name}.png")
         names = ", ".join(index.class_names[label] for label in record.labels)
         row = [
             Tile(image, names),
-            Tile(overlay(image, confident, voc_palette()), "confident labels, unsure hatched"),
+            Tile(overlay(image, confident, voc_palette()), "confident labels, the rest hatched"),
             Tile(heatmap(image, maps.edge.numpy()), "boundary"),
         ]
         if maps.displacement is not None:
@@ -53,14 +60,12 @@ def draw_affinity(
         contact_sheet(rows, tile=230).save(temporary, quality=88)
 
 
-def read_affinity(
-    network: AffinityNet, image: np.ndarray, compute: Compute, max_side: int, least_side: int
-) -> AffinityMaps:
+def read_affinity(view: AffinityView, image: np.ndarray) -> AffinityMaps:
     """Boundary (H4, W4) in 0..1 and displacement (2, H4, W4) or None of one (H, W, 3) uint8 image, on the CPU."""
-    pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, max_side)
-    with compute.autocast():
-        edge = boundary(network, pixels, least_side=least_side)
-        way = displacement(network, pixels, least_side) if network.has_displacement else None
+    pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), view.network, view.compute, view.max_side)
+    with view.compute.autocast():
+        edge = boundary(view.network, pixels, least_side=view.least_side)
+        way = displacement(view.network, pixels, view.least_side) if view.network.has_displacement else None
     return AffinityMaps(edge.float().cpu(), None if way is None else way.float().cpu())
 
 

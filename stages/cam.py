@@ -5,16 +5,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from data.dataset import Index, TrainingImages, TrainingSampler
+from data.dataset import Index, TrainingImages
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
+from stages.config import Config
 from stages.files import CLASSIFIER
 from stages.networks import save_network
-from stages.space import require_network_space
-from utils.config import Config
+from stages.training import plan_of, train_on_crops
 from utils.distributed import total
-from utils.engine import Schedule, choose_compute, train_network
 from utils.errors import UserError
 from utils.run import Run
 
@@ -23,45 +22,21 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on `data.train_list`, write `classifier.pth`, return the last epoch's losses."""
     index = open_index(cfg.data, cfg.data.train_list)
     check_labels(index, cfg.data.train_list)
-    compute = choose_compute(cfg)
+    settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
     classifier = build_classifier(
-        cfg.model.backbone, len(index.class_names), cfg.model.weights, class_names=index.class_names
+        model.backbone, len(index.class_names), model.weights, class_names=index.class_names
     )
-    classifier.backbone.freeze(cfg.cam.frozen_stride)
-    compute.network(classifier)
-    require_network_space(run.folder, classifier)
+    classifier.backbone.freeze(settings.frozen_stride)
     crop = RandomCrop(
-        cfg.cam.crop_size,
+        settings.crop_size,
         classifier.backbone.mean,
         classifier.backbone.std,
-        resize_long=cfg.cam.resize_long,
-        color_jitter=cfg.cam.color_jitter,
+        resize_long=settings.resize_long,
+        color_jitter=settings.color_jitter,
     )
-    schedule = Schedule(
-        cfg.cam.epochs,
-        cfg.cam.lr,
-        cfg.cam.lr * cfg.cam.lr_head_factor,
-        cfg.cam.momentum,
-        cfg.cam.weight_decay,
-        cfg.cam.poly_power,
-        section="cam",
-    )
-    sampler = TrainingSampler(len(index), cfg.cam.batch_size, cfg.seed)
-    figures = train_network(
-        run,
-        "cam",
-        classifier,
-        classifier.classifier,
-        classification_losses,
-        TrainingImages(index, crop),
-        crop.unpack,
-        sampler,
-        schedule,
-        compute,
-        cfg.workers,
-        cfg.seed,
-    )
+    plan = plan_of(cfg, "cam", "cam", settings.epochs, settings)
+    figures = train_on_crops(run, plan, classifier, TrainingImages(index, crop), classification_losses)
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, index.class_names, cfg, figures)
     return {"images": len(index), **figures}

@@ -1,11 +1,14 @@
 """Settings that name an entry of a table, checked before there is any work: a typing error is not told after hours of training."""
 
+import dataclasses
+
 from data.index import KINDS
 from models.backbone import find_builder
+from models.dense_crf import has_dense_crf
+from stages.config import Config
 from stages.refinement import REFINEMENTS
 from stages.walk import WALKS
 from utils.choices import pick
-from utils.config import Config
 
 
 def check_choices(cfg: Config) -> None:
@@ -18,4 +21,21 @@ def check_choices(cfg: Config) -> None:
     find_builder(cfg.model.backbone)
     pick(dict.fromkeys(("none", *WALKS)), cfg.affinity.kind, "affinity.kind")
     pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.pseudo.refine, "pseudo.refine")
-    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.affinity.refine, "affinity.refine")
+    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.affinity_training.refine, "affinity.refine")
+
+
+def resolve_choices(cfg: Config) -> tuple[Config, str]:
+    """The configuration with `affinity.refine: auto` decided, and a line that says so where it is not the published choice.
+
+    It is decided before any fingerprint is taken: another machine may decide otherwise.
+    """
+    if cfg.affinity_training.refine != "auto":
+        return cfg, ""
+    kind = "crf" if has_dense_crf() else "par"
+    decided = dataclasses.replace(cfg, affinity_training=dataclasses.replace(cfg.affinity_training, refine=kind))
+    if kind == "crf" or cfg.affinity.kind != "learned":
+        return decided, ""
+    return decided, (
+        "affinity  confident labels are refined by PAR; for the dense CRF, as published: "
+        "pip install -r requirements-extras.txt"
+    )

@@ -1,5 +1,6 @@
-"""Stages `context` and `part`: learn from all seeds what comes along with each class, and take it out of them."""
+"""Stages `context` and `remove`: learn from all seeds what occurs together with each class, and remove it; docs/method.md 4."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,34 +8,29 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.artifacts import Seed, read_seed
+from data.artifacts import read_seed
 from data.dataset import Index
-from models.cam import map_size
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.ibb import context_features, part_from_context
-from stages.files import CLASSIFIER, CONTEXT, PARTED, SEEDS
-from stages.lists import list_complete, seed_index
+from models.reading import normalise_maps, read, unit_features
+from stages.config import Config
+from stages.dataset_step import DatasetStep, Fit
+from stages.files import CLASSIFIER, CONTEXT
+from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
-from stages.seeds import change_seeds, prepare, to_seed, whole_images
+from stages.reading import Change, prepare, whole_images
 from stages.space import require_network_space
-from utils.config import Config
+from utils.compute import choose_compute
 from utils.distributed import total
-from utils.engine import choose_compute
 from utils.run import Run
 
 
-def no_context(cfg: Config) -> str | None:
-    """Why there is no context to learn, or None if there is."""
-    return None if cfg.context.enabled else "context.enabled is false"
-
-
-def learn_context(cfg: Config, run: Run) -> dict[str, Any]:
+def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `context.pth`, the classifier with the discriminant of its classes' context, from the seeds of the seed list."""
     index = seed_index(cfg)
     classifier = load_classifier(run.path(CLASSIFIER))
     require_network_space(run.folder, classifier)
-    classifier.context = find_discriminant(cfg, classifier, index, run.path(SEEDS))
+    classifier.context = find_discriminant(cfg, classifier, index, seeds)
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
     return {"images": len(index), "classes": classifier.context.known_classes}
@@ -44,9 +40,8 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
     """What the seeds of a list say of its classes' context; the same in all processes."""
     compute = choose_compute(cfg)
     compute.network(classifier)
-    statistics = ContextStatistics(
-        classifier.num_classes, classifier.backbone.channels[context_stage(classifier.backbone)]
-    )
+    channels = classifier.backbone.channels[context_stage(classifier.backbone)]
+    statistics = ContextStatistics(classifier.num_classes, channels)
     for item in whole_images(index, range(len(index)), cfg.workers, "context"):
         seed = read_seed(seeds / f"{item['name']}.npz")
         if not len(seed.classes):
@@ -62,34 +57,40 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
     return statistics.solve(cfg.context.shrinkage, cfg.context.least_others)
 
 
-def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
-    """Write `parted/ID.npz`, the seeds without their classes' context, for the seed list; files that are there are kept."""
-    index = seed_index(cfg)
-    compute = choose_compute(cfg)
-    classifier = load_classifier(run.path(CONTEXT))
-    compute.network(classifier)
-
-    def part(seed: Seed, image: Tensor) -> Seed:
-        maps = torch.from_numpy(seed.maps).to(image.device)
-        maps = interpolate(maps[None], map_size(*image.shape[-2:]), mode="area")[0] if len(maps) else maps
-        with compute.autocast():
-            parted = part_from_context(classifier, image, maps, seed.classes.tolist())
-        return to_seed(parted, seed.classes, seed.size)
-
-    written = change_seeds(
-        cfg,
-        index,
-        run.path(SEEDS),
-        run.fresh_folder(PARTED),
-        classifier,
-        compute,
-        cfg.seeds.max_side,
-        "part",
-        part,
-    )
-    return {"images": len(index), "written": written}
+def context_features(classifier: Classifier, image: Tensor) -> Tensor:
+    """The unit features f, (D, h, w), that context is told by: of the image itself, at one scale."""
+    stage = context_stage(classifier.backbone)
+    return unit_features([read(classifier, image, [], flip=False, feature_stages=[stage]).features[stage]])
 
 
-def parted_complete(cfg: Config, run: Run) -> bool:
-    """Whether every image of the list has its file."""
-    return list_complete(cfg, run.path(PARTED), ".npz")
+def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
+    """A_k <- n(A_k min(L_k, O_k)), with the discriminant that the classifier has been given."""
+    discriminant = classifier.context
+    assert discriminant is not None  # the files of the step say so
+
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
+        return discriminant(context_features(classifier, image), classes)
+
+    def change(maps: Tensor, likely: Tensor) -> Tensor:
+        return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)
+
+    return Change(classifier, cfg.seeds.max_side, see, change)
+
+
+CONTEXT_STEP = DatasetStep(
+    name="context",
+    title="context",
+    stage="remove",
+    stage_title="remove what occurs together with each class from the seeds",
+    skip=lambda cfg: None if cfg.context.enabled else "context.enabled is false",
+    reads=lambda cfg: ("seeds",),
+    open=open_context,
+    fit=Fit(
+        stage="context",
+        title="learn from the seeds what occurs together with each class",
+        run=learn_context,
+        reads=("context", "seeds"),
+        writes=CONTEXT,
+    ),
+    files=lambda cfg: (CONTEXT,),
+)

@@ -1,4 +1,4 @@
-"""Stages `ibb` and `fuse`: a network learns the seeds with their background blurred, and corrects them; docs/method.md 5."""
+"""Stages `ibb` and `correct`: a network learns the seeds with blurred backgrounds, and corrects them; docs/method.md 5."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,85 +8,67 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from data.artifacts import Seed
-from data.dataset import Index
 from data.transforms import BackgroundBlur
-from models.segmenter import Segmenter, class_probabilities, restrict_to
-from stages.files import FUSED, IBB, IBB_MASKS, parted_seeds
-from stages.lists import list_complete, seed_index
+from models.classifier import Classifier
+from models.segmenter import class_probabilities, restrict_to
+from stages.config import Config
+from stages.dataset_step import DatasetStep, Fit
+from stages.files import IBB, IBB_MASKS
+from stages.lists import seed_index
 from stages.networks import load_segmenter
-from stages.pseudo import write_pseudo_masks
-from stages.seeds import change_seeds, to_seed
-from stages.segment import train_on_masks
-from utils.config import Config
-from utils.engine import choose_compute
+from stages.mask_writer import write_pseudo_masks
+from stages.reading import Change
+from stages.segment import SegmenterPlan, train_on_masks
+from stages.settings import PseudoSettings
 from utils.run import Run
 
 
 def no_blur_training(cfg: Config) -> str | None:
     """Why no network is trained on blurred images, or None if one is."""
-    if not cfg.ibb.enabled:
+    if not cfg.step("ibb").enabled:
         return "ibb.enabled is false"
-    return None if cfg.ibb.epochs else "ibb.epochs is 0"
+    return None if cfg.blur_training.epochs else "ibb.epochs is 0"
 
 
-def train_on_blurred(cfg: Config, run: Run) -> dict[str, Any]:
+def train_on_blurred(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `ibb_masks/ID.png`, the seeds cut at `ibb.threshold`, train on them and on blurred backgrounds, write `ibb.pth`."""
-    settings = cfg.ibb
-    cut = dataclasses.replace(
-        cfg.pseudo,
-        background="threshold",
-        threshold=settings.threshold,
-        ignore_band=settings.ignore_band,
-        refine="none",
-    )
-    masks = run.fresh_folder(IBB_MASKS)
-    write_pseudo_masks(dataclasses.replace(cfg, pseudo=cut), seed_index(cfg), run.path(parted_seeds(cfg)), masks)
+    settings = cfg.blur_training
+    cut = PseudoSettings(threshold=settings.threshold, ignore_band=settings.ignore_band)
+    write_pseudo_masks(dataclasses.replace(cfg, pseudo=cut), seed_index(cfg), seeds, run.fresh_folder(IBB_MASKS))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
-    return train_on_masks(cfg, run, "ibb", IBB_MASKS, IBB, epochs=settings.epochs, blur=blur)
+    return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
 
 
-def fuse_seed_list(cfg: Config, run: Run) -> dict[str, Any]:
-    """Write `fused/ID.npz`, the seeds with what the network says, for the seed list; files that are there are kept."""
-    index = seed_index(cfg)
-    written = fuse_seeds(cfg, run, index, run.path(parted_seeds(cfg)), run.fresh_folder(FUSED))
-    return {"images": len(index), "written": written}
+def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change:
+    """A_k <- (1 - w) A_k + w p_k, with p_k of the network that stage `ibb` has trained."""
+    segmenter = load_segmenter(folder / IBB)
+    settings = cfg.correction
+
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
+        found = class_probabilities(segmenter, image, settings.network_scales, settings.network_flip, size)
+        found = restrict_to(found, classes)
+        return found[[index + 1 for index in classes]] / found.sum(dim=0).clamp_min(torch.finfo(found.dtype).tiny)
+
+    def change(maps: Tensor, probabilities: Tensor) -> Tensor:
+        return torch.lerp(maps, probabilities.to(maps), settings.weight)
+
+    return Change(segmenter, cfg.segmenter.max_side, see, change)
 
 
-def fused_complete(cfg: Config, run: Run) -> bool:
-    """Whether every image of the list has its file."""
-    return list_complete(cfg, run.path(FUSED), ".npz")
-
-
-def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) -> int:
-    """Fuse the seeds of `source` with what the network of stage `ibb` says of their images, into `target`.
-
-    Returns:
-        How many were written; those that are there already are not.
-    """
-    compute = choose_compute(cfg)
-    segmenter = load_segmenter(run.path(IBB))
-    compute.network(segmenter)
-
-    def fuse(seed: Seed, image: Tensor) -> Seed:
-        with compute.autocast():
-            return fused_seed(cfg, segmenter, image, seed)
-
-    return change_seeds(cfg, index, source, target, segmenter, compute, cfg.segment.max_side, "fuse", fuse)
-
-
-def fused_seed(cfg: Config, segmenter: Segmenter, image: Tensor, seed: Seed) -> Seed:
-    """(1 - w) A_k + w p_k."""
-    if not len(seed.classes):
-        return seed
-    maps = torch.from_numpy(seed.maps).to(image.device)
-    shares = class_shares(cfg, segmenter, image, seed.classes.tolist(), (int(maps.shape[1]), int(maps.shape[2])))
-    return to_seed(torch.lerp(maps, shares.to(maps), cfg.ibb.weight), seed.classes, seed.size)
-
-
-def class_shares(
-    cfg: Config, segmenter: Segmenter, image: Tensor, classes: Sequence[int], size: tuple[int, int]
-) -> Tensor:
-    """p, (K, *size): the network's probabilities of these classes, where there is nothing else but them and the background."""
-    likely = restrict_to(class_probabilities(segmenter, image, cfg.ibb.scales, cfg.cam.flip, size), classes)
-    return likely[[index + 1 for index in classes]] / likely.sum(dim=0).clamp_min(torch.finfo(likely.dtype).tiny)
+BLUR_STEP = DatasetStep(
+    name="trained",
+    title="IBB in training",
+    stage="correct",
+    stage_title="let the network of stage ibb correct the seeds",
+    skip=no_blur_training,
+    reads=lambda cfg: ("correction",),
+    open=open_correction,
+    fit=Fit(
+        stage="ibb",
+        title="train on the seeds with their background blurred",
+        run=train_on_blurred,
+        reads=("seed", "precision", "model", "segmenter", "blur_training"),
+        writes=IBB,
+    ),
+    files=lambda cfg: (IBB,),
+)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.dataset import Index
 from data.index import open_index
-from utils.config import Config
+from stages.config import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
 

@@ -9,8 +9,7 @@ from models.classifier import Classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import Segmenter
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from utils.config import Config, to_dict
-from utils.config_file import config_from_dict
+from stages.config import Config, config_from_dict
 from utils.distributed import is_main
 from utils.errors import UserError
 
@@ -36,7 +35,7 @@ def save_network(
         kind=kind,
         class_names=class_names,
         backbone=cfg.model.backbone,
-        config=to_dict(cfg),
+        config=cfg.to_dict(),
         state=network.state_dict(),
         figures=figures,
         normalisation={"mean": list(backbone.mean), "std": list(backbone.std)},
@@ -97,7 +96,7 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
         network = AffinityNet(backbone, any(name.startswith("fc_dp") for name in checkpoint.state))
     elif checkpoint.kind == "segmenter":
         values = len(checkpoint.class_names) + 1
-        network = Segmenter(backbone, values, cfg.segment.stage, cfg.segment.decoder_strides)
+        network = Segmenter(backbone, values, cfg.segmenter.stage, cfg.segmenter.decoder_strides)
     else:
         raise UserError(f"{path} holds a network of unknown kind '{checkpoint.kind}'; known: {', '.join(KINDS)}")
     try:

@@ -1,79 +1,22 @@
-"""Stage `pseudo`: seeds, as the stages before it have left them -> pseudo masks."""
+"""Stage `pseudo`: seeds, as the steps before it have left them -> pseudo masks."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch.utils.data import Dataset
-
-from data.artifacts import count_pixels, read_mask, read_seed, write_mask
-from data.dataset import Index
-from data.images import read_image
-from data.index import class_palette
-from models.pseudo import pseudo_mask, upsample
-from stages.files import PSEUDO, walked_seeds
-from stages.lists import list_complete, other_masks, seed_index, without_file
-from stages.refinement import refiner
-from stages.space import require_image_space
-from utils.config import Config, PseudoConfig
-from utils.distributed import total
-from utils.reading import read_once
+from stages.config import Config
+from stages.dataset_steps import last_seeds
+from stages.files import PSEUDO
+from stages.lists import list_complete, seed_index
+from stages.mask_writer import write_pseudo_masks
 from utils.run import Run
 
 
 def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    source = run.path(walked_seeds(cfg))
+    source = run.path(last_seeds(cfg))
     return {"images": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
-
-
-def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
-    """Turn the seed files of `source` into masks `ID.png` of `target`; those that are there already are kept.
-
-    Returns:
-        How many were `written`, and of their pixels the shares that are background and ignored.
-    """
-    missing = without_file(index, target, ".png")
-    palette = class_palette(cfg.data, index.class_names)
-    require_image_space(target, index, missing, masks=1)
-    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, target))
-    for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
-        write_mask(target / f"{name}.png", mask.numpy(), palette)
-        counts += count_pixels([mask.numpy()])
-    background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
-    shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
-    return {"written": len(missing), **shares}
 
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:
     """Whether every image of the list has its mask."""
     return list_complete(cfg, run.path(PSEUDO), ".png")
-
-
-class _Masks(Dataset):
-    """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
-
-    def __init__(self, index: Index, seeds: Path, settings: PseudoConfig):
-        self.index, self.seeds, self.settings = index, seeds, settings
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> tuple[str, torch.Tensor]:
-        record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz")
-        maps = upsample(torch.from_numpy(seed.maps), seed.size)
-        refinement = None
-        if self.settings.refine != "none" and len(seed.classes):
-            refinement = refiner(self.settings.refine, self.settings, np.array(read_image(record.image)))
-        return record.name, pseudo_mask(
-            maps,
-            torch.from_numpy(seed.classes),
-            background=self.settings.background,
-            threshold=self.settings.threshold,
-            power=self.settings.power,
-            ignore_band=self.settings.ignore_band,
-            refiner=refinement,
-        )

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from models.dense_crf import dense_crf
 from models.par import par
-from utils.config import PseudoConfig
+from stages.settings import PseudoSettings
 
 # Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
-REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoConfig], Tensor]] = {
+REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoSettings], Tensor]] = {
     "par": lambda image, probabilities, settings: par(image, probabilities, settings.par_iterations),
     "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
 }
 
 
-def refiner(kind: str, settings: PseudoConfig, image: np.ndarray) -> Callable[[Tensor], Tensor] | None:
+def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[[Tensor], Tensor] | None:
     """The refinement of that name for one (H, W, 3) uint8 image, or None where `kind` is none."""
     if kind == "none":
         return None

@@ -20,7 +20,7 @@ import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
 from tests.project import Project, new_project
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.errors import run_script
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
@@ -154,7 +154,7 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     torch.manual_seed(0)
     networks = {
         "classifier": build_classifier("efficientnet_lite0", len(NAMES), "none"),
-        "segmenter": build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segment.stage),
+        "segmenter": build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segmenter.stage),
     }
     torch.nn.init.normal_(networks["segmenter"].head[-1].weight)  # else one class wins everywhere
     for kind, network in networks.items():

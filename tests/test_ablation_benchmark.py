@@ -5,10 +5,10 @@ import torch
 
 from benchmarks.ablation import READ, chosen_rows, every_row, read_rows
 from models.context import ContextDiscriminant
-from stages.seeds import build_method
+from stages.reading import build_method
 from stages.walk import walk_along, walk_features
 from tests.models.tiny import make_image, tiny_classifier
-from utils.config_file import load_config
+from stages.config import load_config
 
 SETTINGS = ["cam.scales=[1.0]", "gfm.min_stride=8", "affinity.feature_strides=[8]", "affinity.feature_power=2"]
 CLASSES = [2, 0]
@@ -51,7 +51,7 @@ def test_each_row_is_what_the_method_with_these_modules_says():
     classifier.context = ContextDiscriminant(4, 8)
     classifier.context.weight.data.normal_(generator=random)
     shares = torch.rand(2, 8, 12, generator=random)
-    unit = walk_features(classifier, image, cfg.affinity, cfg.cam.scales, cfg.cam.flip)
+    unit = walk_features(classifier, image, cfg.affinity, cfg.step("cam").scales, cfg.step("cam").flip)
     rows = every_row(cfg, trained=True)
     seen = dict(read_rows(rows, classifier, image, CLASSES, cfg, shares))
     assert list(seen) == list(rows)
@@ -59,7 +59,7 @@ def test_each_row_is_what_the_method_with_these_modules_says():
         switched = [f"{name}.enabled={name in names}" for name in (*READ, "context")]
         expected = build_method(settings(*switched))(classifier, image, CLASSES)
         if "trained" in names:
-            expected = (1 - cfg.ibb.weight) * expected + cfg.ibb.weight * shares
+            expected = (1 - cfg.correction.weight) * expected + cfg.correction.weight * shares
         if "walk" in names:
             expected = walk_along(unit, expected, cfg.affinity)
         torch.testing.assert_close(seen[title], expected, msg=title)

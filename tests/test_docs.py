@@ -18,8 +18,8 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.networks import save_network
 from tests.project import ROOT, call
-from utils.config import Config, to_dict
-from utils.config_file import load_config
+from stages.config import Config
+from stages.config import load_config
 from utils.errors import UserError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,7 +74,7 @@ def test_every_benchmark_says_what_it_does(name):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
 def test_settings_exist(page):
-    sections = {name: set(values) for name, values in to_dict(Config()).items() if isinstance(values, dict)}
+    sections = {name: set(values) for name, values in Config().to_dict().items() if isinstance(values, dict)}
     for section, name in re.findall(
         r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
     ):
@@ -103,7 +103,7 @@ def run(tmp_path) -> Path:
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
-    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segment.stage)
+    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
     save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
     return tmp_path
 

@@ -42,9 +42,10 @@ from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.mutations import TOKENS, VALUES, changed_bytes, changed_document, changed_json
 from train import STAGES
 from utils.checkpoint import load_checkpoint
-from utils.config import Config, DataConfig
-from utils.config_file import load_config
-from utils.describe import describe
+from stages.config import Config
+from data.settings import DataSettings
+from stages.config import load_config
+from stages.describe import describe
 from utils.errors import UserError
 from utils.files import read_json
 from utils.metrics_log import read_metrics
@@ -228,7 +229,7 @@ TABLE = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n'
 def test_tables_of_own_images(tmp_path, content):
     put_images(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
     put(tmp_path / "in/labels.csv", content)
-    write_all(tried(lambda: open_index(DataConfig(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out")
+    write_all(tried(lambda: open_index(DataSettings(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out")
 
 
 @fuzz(changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]))
@@ -243,7 +244,7 @@ def voc_root(tmp_path: Path) -> Path:
 
 
 def opened_voc(root: Path) -> Index | None:
-    return tried(lambda: open_index(DataConfig(kind="voc", root=str(root), classes=NAMES), "list"))
+    return tried(lambda: open_index(DataSettings(kind="voc", root=str(root), classes=NAMES), "list"))
 
 
 @fuzz(changed_bytes([b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"]))
@@ -268,7 +269,7 @@ def test_lists_of_own_images(tmp_path, content):
     put(tmp_path / "in/labels.csv", b"image,labels\na.jpg,cat\nb.jpg,dog\n")
     path = put(tmp_path / "in/list.txt", content)
     write_all(
-        tried(lambda: open_index(DataConfig(kind="folder", root=str(tmp_path / "in")), str(path))), tmp_path / "out"
+        tried(lambda: open_index(DataSettings(kind="folder", root=str(tmp_path / "in")), str(path))), tmp_path / "out"
     )
 
 
@@ -326,7 +327,7 @@ COCO = {
 def test_annotations_of_coco(tmp_path, content, masks):
     put_images(tmp_path / "in/val", "a b.jpg", "b.jpg")
     put(tmp_path / "in/annotations/instances_val.json", content)
-    cfg = DataConfig(kind="coco", root=str(tmp_path / "in"))
+    cfg = DataSettings(kind="coco", root=str(tmp_path / "in"))
     write_all(tried(lambda: open_index(cfg, "val", masks=masks)), tmp_path / "out")
 
 

@@ -22,7 +22,7 @@ from models.segmenter import build_segmenter
 from stages.networks import save_network
 from tests.project import ROOT, call
 from tests.test_rooms import ROOMS
-from utils.config_file import load_config
+from stages.config import load_config
 
 CONFIG = ("--config", "{settings}")
 MODEL = ("--model_path", "{segmenter}")
@@ -300,8 +300,8 @@ TABLE = [
     ("exports.onnx", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
     ("exports.onnx", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
     ("report", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
-    ("utils.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
-    ("utils.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
+    ("stages.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
+    ("stages.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
 ]
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own images
 

@@ -14,7 +14,7 @@ from stages.refinement import REFINEMENTS
 from stages.walk import WALKS, WalkKind
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.project import Project, call, names
-from utils.config import Config
+from stages.config import Config
 from utils.errors import UserError
 
 ADDED = ("data.kind=reversed", "model.backbone=tiny", "affinity.kind=shift", "pseudo.refine=swap")

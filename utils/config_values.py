@@ -1,76 +1,71 @@
 """Values that somebody said -> settings of the right type, within their bounds, that agree with each other."""
 
 import contextlib
+import dataclasses
 import os
-import re
 import sys
 import types
 import typing
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from utils.choices import nearest
-from utils.config import BOUNDS, Config, known_keys
 from utils.errors import UserError
+from utils.settings import Part, known_keys
 
 Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
 
-def build_config(values: dict[str, tuple[Any, str]]) -> Config:
-    """The configuration of dotted keys and values, each with where it was said.
+def build_parts(parts: Sequence[Part], values: Said, renamed: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """Objects of the settings classes of a configuration, from dotted keys and values, each with where it was given.
+
+    Args:
+        parts: the classes; each may have a method `check` that gives the `Problem` of its settings, or None.
+        renamed: keys of earlier versions, with their new names.
+
+    Returns:
+        By the attribute of each part.
 
     Raises:
-        UserError: unknown key, wrong type, value out of range, or settings that do not agree.
+        UserError: unknown or renamed key, wrong type, value out of range, or settings that do not agree.
     """
-    keys = known_keys()
-    sections: dict[str, dict[str, Any]] = {}
-    for key, (value, where) in values.items():
+    keys = known_keys(parts)
+    for key, (_, where) in values.items():
+        if key in renamed:
+            raise UserError(f"{where}: the setting '{key}' is now called '{renamed[key]}'")
         if key not in keys:
             raise UserError(f"{where}: unknown setting '{key}'{nearest(key, keys) or '; config.yaml lists all'}")
-        value = _convert(value, keys[key], key, where)
-        low, high = BOUNDS.get(key, (None, None))
-        for number in value if isinstance(value, tuple) else (value,):
-            if (low is not None and number < low) or (high is not None and number > high):
-                expected = f"between {low} and {high}" if high is not None else f"at least {low}"
-                raise UserError(f"{where}: '{key}' must be {expected}, found {shortened(number)}")
-        section, _, name = key.rpartition(".")
-        sections.setdefault(section, {})[name] = value
-    top = sections.pop("", {})
-    hints = typing.get_type_hints(Config)
-    cfg = Config(**top, **{name: hints[name](**settings) for name, settings in sections.items()})
-    _check_together(cfg, {key: where for key, (_, where) in values.items()})
-    return cfg
+    return {part.attribute: _build(part, values) for part in parts}
 
 
-def _check_together(cfg: Config, where: dict[str, str]) -> None:
-    """Rules that take more than one setting."""
-    ranges = {
-        "cam.resize_long": cfg.cam.resize_long,
-        "affinity.scale_range": cfg.affinity.scale_range,
-        "ibb.blurred_sigma": cfg.ibb.blurred_sigma,
-        "segment.scale_range": cfg.segment.scale_range,
-    }
-    for key, (low, high) in ranges.items():
-        if low > high:
-            raise UserError(f"{where[key]}: '{key}' is a range, expected the smallest first, found [{low}, {high}]")
-    ordered = (
-        ("prm.lo", cfg.prm.lo, "prm.hi", cfg.prm.hi),
-        ("context.lo", cfg.context.lo, "context.hi", cfg.context.hi),
-        ("affinity.bg_threshold", cfg.affinity.bg_threshold, "affinity.fg_threshold", cfg.affinity.fg_threshold),
-    )
-    for low_key, low, high_key, high in ordered:
-        if low > high:
-            said = " and ".join(dict.fromkeys(where[key] for key in (low_key, high_key) if key in where))
-            raise UserError(f"{said}: '{low_key}' ({low}) must not be above '{high_key}' ({high})")
-    for color in cfg.data.colors:
-        if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
-            raise UserError(f"{where['data.colors']}: 'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'")
-    for key, scales in (
-        ("cam.scales", cfg.cam.scales),
-        ("ibb.scales", cfg.ibb.scales),
-        ("segment.scales", cfg.segment.scales),
-    ):
-        if not scales:
-            raise UserError(f"{where[key]}: '{key}' needs at least one scale, for example [1.0]")
+def _build(part: Part, values: Said) -> Any:
+    types_of, chosen = part.types(), {}
+    for key, setting in part.keys().items():
+        if key in values:
+            value, where = values[key]
+            value = _convert(value, types_of[key], key, where)
+            _check_bounds(value, setting, key, where)
+            chosen[setting.name] = value
+    settings = part.kind(**chosen)
+    problem = settings.check() if hasattr(settings, "check") else None
+    if problem is not None:
+        keys, message = problem
+        places = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
+        raise UserError(f"{places}: {message}")
+    return settings
+
+
+def _check_bounds(value: Any, setting: dataclasses.Field, key: str, where: str) -> None:
+    low, high = setting.metadata["low"], setting.metadata["high"]
+    for number in value if isinstance(value, tuple) else (value,):
+        if (low is not None and number < low) or (high is not None and number > high):
+            expected = f"between {low} and {high}" if high is not None else f"at least {low}"
+            raise UserError(f"{where}: '{key}' must be {expected}, found {shortened(number)}")
+    if setting.name.endswith("scales") and not value:
+        raise UserError(f"{where}: '{key}' needs at least one scale, for example [1.0]")
+    if low is not None and isinstance(value, tuple) and len(value) == 2 and len(setting.default) == 2 and value[0] > value[1]:
+        raise UserError(f"{where}: '{key}' is a range, expected the smallest first, found [{value[0]}, {value[1]}]")
 
 
 def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:

@@ -3,130 +3,24 @@
 Poly schedule, mixed precision, several processes, and resuming in the middle of an epoch.
 """
 
-import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
 from utils.allocator import give_back_memory
-from utils.config import Config
+from utils.compute import Compute
 from utils.console import progress
-from utils.distributed import Poll, any_of, local_rank, rank, world_size
+from utils.distributed import Poll, any_of, rank, world_size
 from utils.errors import UserError
 from utils.interrupts import deferred_interrupt, leave_to_main
 from utils.run import Run
+from utils.settings import setting
 from utils.training_state import TrainingState, sum_totals
-
-logger = logging.getLogger(__name__)
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where and how tensors are computed: device, mixed precision, memory format."""
-
-    device: torch.device
-    precision: str = "off"
-    channels_last: bool = True
-    compile: bool = False
-
-    def autocast(self) -> Any:
-        """The context of a forward pass."""
-        if self.precision == "off":
-            return nullcontext()
-        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
-
-    def image(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) on the device, in the memory format; the copy from pinned memory does not block."""
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
-        return image.to(self.device, non_blocking=True).contiguous(memory_format=layout)
-
-    def network(self, network: Network) -> Network:
-        """The network on the device, in the memory format, not compiled."""
-        layout = torch.channels_last if self.channels_last else torch.preserve_format
-        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's types leave it out
-
-    def forward(self, network: nn.Module) -> Callable[..., Any]:
-        """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
-        shared = network
-        if world_size() > 1:
-            devices = [self.device.index] if self.device.type == "cuda" else None
-            # Buffers are equal everywhere without being sent: batch norm is frozen or shared. A network may have parts that its
-            # head does not read, the same in every step.
-            with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
-                warnings.simplefilter("ignore")
-                shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
-        return _Compiled(shared) if self.compile else shared
-
-
-class _Compiled:
-    """A network compiled at its first call, or as it is where that fails, which is said."""
-
-    def __init__(self, network: nn.Module):
-        from torch._dynamo.exc import TorchDynamoException  # takes a second, which only those who compile should wait
-
-        self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
-
-    def __call__(self, *inputs: Any) -> Any:
-        try:
-            return self.call(*inputs)
-        except self.failure as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            logger.warning(
-                "compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
-                "without this line",
-                reason,
-            )
-            self.call = self.network
-            return self.network(*inputs)
-
-
-def choose_compute(cfg: Config) -> Compute:
-    """The device that the settings and the machine give; of several processes each has the GPU of its number on its machine.
-
-    Raises:
-        UserError: a device that is not here.
-    """
-    name = cfg.device
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if world_size() > 1 and name.startswith("cuda"):
-        name = _own_gpu(name)
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto"
-        ) from error
-    if device.type == "cpu" and cfg.precision == "fp16":
-        raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
-    return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
-
-
-def _own_gpu(name: str) -> str:
-    if name != "cuda":
-        raise UserError(
-            f"device '{name}' is one GPU, and there are {world_size()} processes, each of which takes its own; use --set device=cuda"
-        )
-    if local_rank() >= torch.cuda.device_count():
-        raise UserError(
-            f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; use torchrun "
-            f"--nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
-        )
-    torch.cuda.set_device(local_rank())
-    return f"cuda:{local_rank()}"
-
 
 class ResumableSampler(Protocol):
     """A sampler that can start an epoch anywhere (data.dataset.TrainingSampler)."""
@@ -148,97 +42,136 @@ Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> th
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
 
 
+class TrainableNetwork(Protocol):
+    """What `train_network` asks of a network, which is an `nn.Module`."""
+
+    def fast_part(self) -> nn.Module:
+        """The part of it whose learning rate is `lr_head_factor` times as high, such as a new head."""
+
+
 @dataclass(frozen=True)
-class Schedule:
-    """SGD with the poly schedule: lr * (1 - step / steps) ** power; and the section of settings that it comes from."""
+class Optimisation:
+    """SGD with the poly schedule lr * (1 - step / steps) ** power; the settings that every training has."""
 
-    epochs: int
-    lr: float
-    head_lr: float
-    momentum: float
-    weight_decay: float
-    poly_power: float
+    batch_size: int = setting(16, low=1, help="IRN: 16")
+    lr: float = setting(0.1, low=0, help="of the backbone (IRN: 0.1)")
+    lr_head_factor: float = setting(10.0, low=0, help="the head's rate is lr times this (IRN: 10)")
+    momentum: float = setting(0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none")
+    weight_decay: float = setting(0.0, low=0, help="and therefore no weight decay")
+    poly_power: float = setting(0.9, low=0, help="lr * (1 - step / steps) ^ power (IRN: 0.9)")
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a network is trained on.
+
+    Attributes:
+        items: a dataset of dictionaries.
+        sampler: gives the indices of the dataset.
+        unpack: makes the batch that the losses take from the batch of the dataset, which is on the device.
+    """
+
+    items: Dataset
+    sampler: ResumableSampler
+    unpack: Unpack = dict
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a stage trains.
+
+    Attributes:
+        stage: where progress is logged, and the resumable state `STAGE.last.pth` is kept.
+        section: of the settings, for messages.
+        epochs: passes over the data.
+        optimisation: rates and the like.
+        compute: device and precision.
+        workers: loader processes.
+        seed: of dropout and the like; the sampler has its own.
+    """
+
+    stage: str
     section: str
+    epochs: int
+    optimisation: Optimisation
+    compute: Compute
+    workers: int
+    seed: int
 
 
-def train_network(
-    run: Run,
-    stage: str,
-    network: nn.Module,
-    head: nn.Module,
-    losses: Losses,
-    dataset: Dataset,
-    unpack: Unpack,
-    sampler: ResumableSampler,
-    schedule: Schedule,
-    compute: Compute,
-    workers: int,
-    seed: int,
-) -> dict[str, float]:
+def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
     """Train `network` in place.
 
     Args:
-        run, stage: where progress is logged and the resumable state `STAGE.last.pth` is kept.
-        network: on the device; parameters without `requires_grad` are left alone.
-        head: the part of it with its own learning rate.
+        run: its folder keeps the log and the resumable state.
+        network: a `TrainableNetwork` on the device; parameters without `requires_grad` are left alone.
         losses: (network, unpacked batch) -> named scalar losses; their sum is descended. With several processes each sees
             its part of the batch, and its losses are its part of the whole batch's: they are divided by counts of all
             (`utils.distributed.total`), so that the sum over processes is the loss that one process would have.
-        dataset, sampler: batches of dictionaries; the sampler gives the dataset's indices.
-        unpack: what makes the losses' batch of the dataset's, which lies on the device; `dict` where they are the same.
-        workers: loader processes.
-        seed: of dropout and the like; the sampler has its own.
 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
     # Each process has its own dropout; what they share, images and weights, has other seeds.
-    torch.manual_seed(seed + rank())
-    _split(sampler, stage, schedule.section)
-    per_epoch = sampler.steps_per_epoch
-    steps = schedule.epochs * per_epoch
-    descent = _Descent(network, head, losses, unpack, schedule, steps, compute)
-    state = TrainingState(run.path(f"{stage}.last.pth"), run.fingerprint, compute.device, descent.parts())
+    torch.manual_seed(plan.seed + rank())
+    _split(data.sampler, plan)
+    descent = _Descent(network, losses, data, plan)
+    state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, plan.compute.device, descent.parts())
     step, totals = state.load()
     if step:
-        run.log(f"{stage:9} resumed at step {step} of {steps}")
-    loader = _loader(dataset, sampler, compute, workers)
+        run.log(f"{plan.stage:9} resumed at step {step} of {descent.steps}")
+    loader = _loader(data, plan)
     descent.begin()
-    poll = Poll()
+    per_epoch = data.sampler.steps_per_epoch
     with deferred_interrupt("stopping after this step") as stop:
-        for epoch in range(step // per_epoch, schedule.epochs):
-            first = step % per_epoch
-            sampler.start(epoch, first)
-            totals = totals if first else {}
-            started = time.perf_counter()
-            title = f"{stage} epoch {epoch + 1}/{schedule.epochs}"
-            for batch in progress(loader, per_epoch, title, first, unit="step"):
-                # Summed on the device: reading a value here would wait for it.
-                for name, value in descent.step(batch).items():
-                    totals[name] = totals.get(name, 0) + value
-                step += 1
-                stopping, saving = poll.ask(stop.is_set(), state.is_due())
-                # The end of an epoch is saved below, once it is known to be sound.
-                if (stopping or saving) and step % per_epoch:
-                    state.save(step, totals)
-                    if stopping:
-                        raise KeyboardInterrupt(f"in stage {stage} at step {step} of {steps}, which is kept")
-            poll.close()
-            rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-            _record_epoch(run, stage, epoch + 1, schedule, step, rate, _means(totals, per_epoch))
+        for epoch in range(step // per_epoch, plan.epochs):
+            started, first = time.perf_counter(), step % per_epoch
+            data.sampler.start(epoch, first)
+            totals = _run_epoch(descent, loader, state, totals if first else {}, (epoch, first), stop.is_set)
+            step = (epoch + 1) * per_epoch
+            rate = (per_epoch - first) * data.sampler.batch_size / (time.perf_counter() - started)
+            _record_epoch(run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
             state.save(step, totals)
             if any_of(stop.is_set()):
-                raise KeyboardInterrupt(f"in stage {stage} after epoch {epoch + 1} of {schedule.epochs}, which is kept")
+                raise KeyboardInterrupt(f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}, which is kept")
     network.eval()
     return _means(totals, per_epoch)
 
 
-def _split(sampler: ResumableSampler, stage: str, section: str) -> None:
+def _run_epoch(
+    descent: "_Descent",
+    loader: DataLoader,
+    state: TrainingState,
+    totals: dict[str, Tensor],
+    start: tuple[int, int],
+    is_stopping: Callable[[], bool],
+) -> dict[str, Tensor]:
+    """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
+    plan, (epoch, first) = descent.plan, start
+    per_epoch = descent.steps // plan.epochs
+    title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
+    poll = Poll()
+    for done, batch in enumerate(progress(loader, per_epoch, title, first, unit="step"), first + 1):
+        # Summed on the device: reading a value here would wait for it.
+        for name, value in descent.step(batch).items():
+            totals[name] = totals.get(name, 0) + value
+        stopping, saving = poll.ask(is_stopping(), state.is_due())
+        # The end of an epoch is saved by the caller, once it is known to be sound.
+        if (stopping or saving) and done < per_epoch:
+            step = epoch * per_epoch + done
+            state.save(step, totals)
+            if stopping:
+                raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {descent.steps}, which is kept")
+    poll.close()
+    return totals
+
+
+def _split(sampler: ResumableSampler, plan: Plan) -> None:
     """Give this process its part of each batch."""
     if sampler.batch_size < world_size():
         raise UserError(
-            f"a batch of stage '{stage}' has {sampler.batch_size} images, too few for {world_size()} processes, each of "
-            f"which needs one; raise {section}.batch_size, or start fewer processes"
+            f"a batch of stage '{plan.stage}' has {sampler.batch_size} images, too few for {world_size()} processes, each of "
+            f"which needs one; raise {plan.section}.batch_size, or start fewer processes"
         )
     sampler.split(rank(), world_size())
 
@@ -246,22 +179,15 @@ def _split(sampler: ResumableSampler, stage: str, section: str) -> None:
 class _Descent:
     """A network on its way down: its forward pass, losses, optimizer and learning rate; `step` takes a batch."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        head: nn.Module,
-        losses: Losses,
-        unpack: Unpack,
-        schedule: Schedule,
-        steps: int,
-        compute: Compute,
-    ):
-        self.network, self.losses, self.unpack, self.compute = network, losses, unpack, compute
-        self.optimizer = _optimizer(network, head, schedule)
+    def __init__(self, network: nn.Module, losses: Losses, data: TrainingData, plan: Plan):
+        self.network, self.losses, self.unpack, self.plan = network, losses, data.unpack, plan
+        self.compute, self.steps = plan.compute, plan.epochs * data.sampler.steps_per_epoch
+        self.optimizer = _optimizer(network, plan.optimisation)
+        power = plan.optimisation.poly_power
         self.poly = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: max(0.0, 1 - step / steps) ** schedule.poly_power
+            self.optimizer, lambda step: max(0.0, 1 - step / self.steps) ** power
         )
-        self.scaler = torch.amp.GradScaler(compute.device.type, enabled=compute.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
 
     def parts(self) -> dict[str, Any]:
         """What has a state to resume from, by name."""
@@ -288,45 +214,43 @@ class _Descent:
         return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
 
 
-def _optimizer(network: nn.Module, head: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
-    """SGD over what is trained, the head with its own learning rate."""
-    head_ids = {id(parameter) for parameter in head.parameters()}
+def _optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
+    """SGD over what is trained, the fast part with its own learning rate."""
+    fast = {id(parameter) for parameter in network.fast_part().parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if id(p) not in head_ids], "lr": schedule.lr},
-        {"params": [p for p in trained if id(p) in head_ids], "lr": schedule.head_lr},
+        {"params": [p for p in trained if id(p) not in fast], "lr": settings.lr},
+        {"params": [p for p in trained if id(p) in fast], "lr": settings.lr * settings.lr_head_factor},
     ]
     return torch.optim.SGD(
-        [g for g in groups if g["params"]], momentum=schedule.momentum, weight_decay=schedule.weight_decay
+        [g for g in groups if g["params"]], momentum=settings.momentum, weight_decay=settings.weight_decay
     )
 
 
-def _loader(dataset: Dataset, sampler: ResumableSampler, compute: Compute, workers: int) -> DataLoader:
+def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     give_back_memory()  # else the system copies what is free, too, once a loader process shares it
     return DataLoader(
-        dataset,
-        batch_size=sampler.share,
-        sampler=sampler,
-        num_workers=workers,
-        pin_memory=compute.device.type == "cuda",
-        persistent_workers=workers > 0,
+        data.items,
+        batch_size=data.sampler.share,
+        sampler=data.sampler,
+        num_workers=plan.workers,
+        pin_memory=plan.compute.device.type == "cuda",
+        persistent_workers=plan.workers > 0,
         worker_init_fn=leave_to_main,
         generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
     )
 
 
-def _record_epoch(
-    run: Run, stage: str, epoch: int, schedule: Schedule, step: int, rate: float, means: dict[str, float]
-) -> None:
+def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:
     """Note an epoch's losses, or refuse them where they are no numbers."""
     if not means["loss"] < float("inf"):
         raise UserError(
-            f"training of stage '{stage}' diverged in epoch {epoch} (loss {means['loss']}); "
-            f"lower {schedule.section}.lr, which is {schedule.lr}"
+            f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "
+            f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
         )
-    run.record(stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means)
+    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means)
     shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-    run.log(f"{stage:9} epoch {epoch}/{schedule.epochs}: {shown} ({rate:.1f} images/s)")
+    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {shown} ({rate:.1f} images/s)")
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:

@@ -13,13 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from utils.config import Config, to_dict
 from utils.console import table_of
 from utils.distributed import from_main, gather, is_main
 from utils.errors import UserError
 from utils.files import atomic_path, digest, is_whole
 from utils.memory import peak_memory, reset_peak_memory
 from utils.run import Run, duration
+from utils.settings import RunSettings, settings_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Stage:
         name: as in `--stages`.
         title: what it does, for people.
         run: does the work; returns the figures to note and show.
-        reads: the settings that it depends on, sections or dotted keys, or what gives them for a configuration.
+        reads: the parts of the configuration that it depends on, beside those of its upstream stages, or what gives them.
         looks: those that its files depend on and what they mean does not, such as colours: a change makes its files again, and
             nothing behind it.
         upstream: stages whose output it reads.
@@ -43,23 +43,23 @@ class Stage:
 
     name: str
     title: str
-    run: Callable[[Config, Run], dict[str, Any]]
-    reads: tuple[str, ...] | Callable[[Config], tuple[str, ...]]
+    run: Callable[[Any, Run], dict[str, Any]]
+    reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
     upstream: tuple[str, ...] = ()
     looks: tuple[str, ...] = ()
-    inputs: Callable[[Config], Any] = field(default=lambda cfg: None)
-    complete: Callable[[Config, Run], bool] = field(default=lambda cfg, run: True)
-    skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
+    inputs: Callable[[Any], Any] = field(default=lambda cfg: None)
+    complete: Callable[[Any, Run], bool] = field(default=lambda cfg, run: True)
+    skip: Callable[[Any], str | None] = field(default=lambda cfg: None)
     writes_checkpoint: str | None = None
     shows_result: bool = True
 
 
 def run_stages(
     stages: Sequence[Stage],
-    cfg: Config,
+    cfg: RunSettings,
     run: Run,
     only: Sequence[str] = (),
-    after: Callable[[Config, Run], None] = lambda cfg, run: None,
+    after: Callable[[Any, Run], None] = lambda cfg, run: None,
 ) -> None:
     """Run what is missing or stale, in order, and say so per stage.
 
@@ -103,7 +103,7 @@ def run_stages(
 
 
 def _bring_up_to_date(
-    stage: Stage, cfg: Config, run: Run, fingerprints: dict[str, str], after: Callable[[Config, Run], None]
+    stage: Stage, cfg: RunSettings, run: Run, fingerprints: dict[str, str], after: Callable[[Any, Run], None]
 ) -> str:
     """Run a stage unless it has nothing to do; returns its fingerprint."""
     done, up_to_date = from_main(partial(_look_at, stage, cfg, run, fingerprints))
@@ -120,18 +120,18 @@ def _bring_up_to_date(
     return run.fingerprint
 
 
-def _look_at(stage: Stage, cfg: Config, run: Run, fingerprints: dict[str, str]) -> tuple[tuple[str, str], bool]:
+def _look_at(stage: Stage, cfg: RunSettings, run: Run, fingerprints: dict[str, str]) -> tuple[tuple[str, str], bool]:
     """A stage's fingerprint and look, and whether it has nothing to do."""
     upstream = [fingerprints[name] for name in stage.upstream]
     reads = stage.reads(cfg) if callable(stage.reads) else stage.reads
-    fingerprint = digest([stage.name, _settings(cfg, reads), stage.inputs(cfg), upstream])
-    look = digest(_settings(cfg, stage.looks)) if stage.looks else ""
+    fingerprint = digest([stage.name, {key: settings_of(cfg, key) for key in reads}, stage.inputs(cfg), upstream])
+    look = digest({key: settings_of(cfg, key) for key in stage.looks}) if stage.looks else ""
     entry = run.stages.get(stage.name, {})
     recorded = entry.get("fingerprint") == fingerprint and entry.get("look", "") == look
     return (fingerprint, look), recorded and stage.complete(cfg, run)
 
 
-def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
+def _run_stage(stage: Stage, cfg: RunSettings, run: Run) -> None:
     run.log(f"{stage.name:9} {stage.title}")
     reset_peak_memory()
     started = time.perf_counter()
@@ -157,7 +157,7 @@ def _run_stage(stage: Stage, cfg: Config, run: Run) -> None:
         _publish([stage], cfg, run)
 
 
-def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
+def _publish(stages: Sequence[Stage], cfg: RunSettings, run: Run) -> None:
     """Put the network that was trained last where evaluate.py and infer.py look for it."""
     trained = [stage for stage in stages if stage.writes_checkpoint and stage.name in run.stages]
     if not trained:
@@ -168,13 +168,3 @@ def _publish(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
     if is_whole(source) and not (published.is_file() and filecmp.cmp(source, published, shallow=False)):
         with atomic_path(cfg.checkpoint, durable=True) as temporary:
             shutil.copyfile(source, temporary)
-
-
-def _settings(cfg: Config, keys: Sequence[str]) -> dict[str, Any]:
-    values = {}
-    for key in keys:
-        value: Any = to_dict(cfg)
-        for part in key.split("."):
-            value = value[part]
-        values[key] = value
-    return values

@@ -18,13 +18,13 @@ from typing import Any
 
 import torch
 
-from utils.config import Config, to_yaml
 from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
 from utils.events import Events
 from utils.files import all_to_disk, write_json, write_text, writing
 from utils.metrics_log import append_metrics
+from utils.settings import RunSettings
 
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
 PARENTS = 3  # a run folder's masks and seeds lie at most this deep in it
@@ -34,7 +34,7 @@ LATEST = 1e11  # seconds since 1970 that a time can be, in the year 5138
 class Run:
     """One run folder: its files, its log, and what is known of its stages."""
 
-    def __init__(self, cfg: Config, command: Sequence[str] = ()):
+    def __init__(self, cfg: RunSettings, command: Sequence[str] = ()):
         """Make or reopen the folder `cfg.run`, and write `config.yaml` and `run.json`.
 
         Of several processes the main one writes; the others see what it has written.
@@ -48,10 +48,10 @@ class Run:
         self._check_shared()
         self._open()
 
-    def _begin(self, cfg: Config, command: Sequence[str]) -> None:
+    def _begin(self, cfg: RunSettings, command: Sequence[str]) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_text(self.folder / RUN_SETTINGS, to_yaml(cfg))
+            write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
         except (OSError, UserError) as error:
             raise UserError(
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
@@ -190,7 +190,7 @@ def _values(table: Any) -> list[Any]:
     return list(table.values()) if isinstance(table, dict) else [None]
 
 
-def _describe(cfg: Config, command: Sequence[str]) -> dict[str, Any]:
+def _describe(cfg: RunSettings, command: Sequence[str]) -> dict[str, Any]:
     commit = ""
     if shutil.which("git"):
         asked = subprocess.run(

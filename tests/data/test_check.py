@@ -11,7 +11,8 @@ import data.inspection
 from data.artifacts import write_mask
 from data.check import check, figures, main, report
 from data.index import open_index
-from utils.config import Config, DataConfig
+from stages.config import Config
+from data.settings import DataSettings
 from utils.errors import UserError, run_script
 
 random = np.random.default_rng(0)
@@ -27,7 +28,7 @@ def put(path: Path, pixels: np.ndarray | None = None) -> np.ndarray:
 
 def settings(root: Path, kind: str = "folder", **others) -> Config:
     named = {"train_list": "all", "val_list": ""} if kind == "folder" else {"train_list": "train", "val_list": "val"}
-    return Config(workers=0, data=DataConfig(kind=kind, root=str(root), **named | others))
+    return Config(workers=0, data=DataSettings(kind=kind, root=str(root), **named | others))
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from data.coco_file import read_coco_file
 from data.coco_masks import unpacked_counts
 from data.dataset import WholeImages
 from data.index import open_index
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
@@ -182,7 +182,7 @@ def test_masks_in_a_root_that_cannot_be_written_are_used(root, monkeypatch):
 def test_a_run_reads_the_annotation_file_once(root, monkeypatch):
     read, reads = data.coco_file.json.load, []
     monkeypatch.setattr(data.coco_file.json, "load", lambda *args, **named: (reads.append(1), read(*args, **named))[1])
-    settings = DataConfig(kind="coco", root=str(root))
+    settings = DataSettings(kind="coco", root=str(root))
     first = open_index(settings, "val2017")
     for _ in range(3):
         assert open_index(settings, "val2017") == first

@@ -11,7 +11,7 @@ import models  # noqa: F401  torchvision cannot be imported before it beside a t
 import data.download  # isort: skip
 from data.download import download
 from data.index import open_index
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError
 
 
@@ -72,8 +72,8 @@ def no_network(archives, monkeypatch):
     set_addresses(f"http://127.0.0.1:{port}", monkeypatch)
 
 
-def settings(root: Path) -> DataConfig:
-    return DataConfig(root=str(root), download=True, classes=("cat", "dog", "train"))
+def settings(root: Path) -> DataSettings:
+    return DataSettings(root=str(root), download=True, classes=("cat", "dog", "train"))
 
 
 def test_voc_and_the_augmented_list_are_fetched_once(server, tmp_path):

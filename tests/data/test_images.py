@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from data.dataset import WholeImages
 from data.images import LIMIT, UnreadableImage, find_images, read_image
 from data.index import open_index
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -209,7 +209,7 @@ def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, mon
     root = make_voc(2)
     loader = {"batch_size": None, "num_workers": 1, "multiprocessing_context": "spawn"}
     for most, fails in ((1200, False), (1199, True)):
-        index = open_index(DataConfig(kind="voc", root=str(root), max_pixels=most), "train")
+        index = open_index(DataSettings(kind="voc", root=str(root), max_pixels=most), "train")
         if fails:
             with pytest.raises(UserError, match=r"data.max_pixels"):
                 list(DataLoader(WholeImages(index), **loader))

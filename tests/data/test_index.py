@@ -3,21 +3,21 @@ import pytest
 
 from data.artifacts import voc_palette
 from data.index import class_palette, open_index
-from utils.config import DataConfig
-from utils.config_file import load_config
+from data.settings import DataSettings
+from stages.config import load_config
 from utils.errors import UserError
 
 
 def test_colours_of_mask_values():
     names = ("cat", "dog")
-    assert np.array_equal(class_palette(DataConfig(), names), voc_palette())
-    palette = class_palette(DataConfig(colors=("#ff8000", "0000fF")), names)
+    assert np.array_equal(class_palette(DataSettings(), names), voc_palette())
+    palette = class_palette(DataSettings(colors=("#ff8000", "0000fF")), names)
     assert palette[:3].tolist() == [[0, 0, 0], [255, 128, 0], [0, 0, 255]]
     assert np.array_equal(palette[3:], voc_palette()[3:])
     with pytest.raises(
         UserError, match=r"data.colors has 1 colours, expected one for each of the 2 classes .*: cat, dog"
     ):
-        class_palette(DataConfig(colors=("#ff8000",)), names)
+        class_palette(DataSettings(colors=("#ff8000",)), names)
 
 
 def test_colours_are_checked_where_they_are_set():
@@ -30,5 +30,5 @@ def test_background_is_passed_on(make_voc, tmp_path):
     for name in ("cat", "other"):
         (tmp_path / "own" / name).mkdir(parents=True)
         (make_voc(3, folder=name) / "JPEGImages/p0.jpg").rename(tmp_path / "own" / name / "1.jpg")
-    settings = DataConfig(kind="folder", root=str(tmp_path / "own"), background="other")
+    settings = DataSettings(kind="folder", root=str(tmp_path / "own"), background="other")
     assert [record.labels for record in open_index(settings, "all").records] == [(0,), ()]

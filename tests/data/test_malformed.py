@@ -15,7 +15,7 @@ from data.artifacts import read_mask, write_mask
 from data.dataset import WholeImages
 from data.index import open_index
 from tests.conftest import VOC_OBJECT, VOC_XML
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
@@ -23,11 +23,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:Depreca
 CSV_ROWS = ["a 1.jpg,cat", "ü.jpg,dog;cat", "c.jpg,"]
 
 
-def settings_of(kind: str, root: Path, **others) -> DataConfig:
-    return DataConfig(kind=kind, root=str(root), **others)
+def settings_of(kind: str, root: Path, **others) -> DataSettings:
+    return DataSettings(kind=kind, root=str(root), **others)
 
 
-def opened_by_the_check(settings: DataConfig, list_name: str) -> tuple[list[str], int]:
+def opened_by_the_check(settings: DataSettings, list_name: str) -> tuple[list[str], int]:
     """The mistakes noted, and how many images are left."""
     noted: list[str] = []
     return noted, len(open_index(settings, list_name, complain=noted.append))
@@ -126,7 +126,7 @@ def coco_document() -> dict:
     }
 
 
-def put_coco(tmp_path: Path, document: dict | str | bytes, kind: str) -> DataConfig:
+def put_coco(tmp_path: Path, document: dict | str | bytes, kind: str) -> DataSettings:
     """The same images and file in COCO's layout, or in a folder of own images."""
     images = tmp_path / ("val2017" if kind == "coco" else ".")
     path = tmp_path / ("annotations/instances_val2017.json" if kind == "coco" else "labels.json")

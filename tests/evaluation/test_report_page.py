@@ -11,7 +11,7 @@ from stages.files import REPORT_PAGE
 from tests.evaluation.evaluated import LOSSES, measured_run
 from tests.utils.test_page import Page
 from train import STAGES
-from utils.config import Config, ReportConfig
+from stages.config import Config
 from utils.run import Run
 
 

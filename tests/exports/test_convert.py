@@ -15,7 +15,7 @@ from models.weights import published_state
 from stages.networks import load_affinity, load_classifier, save_network
 from tests.project import Ended, call
 from utils.checkpoint import load_checkpoint
-from utils.config import Config
+from stages.config import Config
 
 LITE0 = "efficientnet_lite0"
 

@@ -20,7 +20,7 @@ from data.voc import VOC_CLASSES
 from exports import masks as exports
 from exports.mask_sets import MaskFile, MaskSet, open_mask_set
 from exports.masks import VOC_FOLDER, export_masks, parse_formats
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError, run_script
 
 NAMES = ("cat", "dög", "train")
@@ -94,7 +94,7 @@ class TestCoco:
             path = tmp_path / "coco/mine" / entry.image
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", read_mask(entry.path).shape[::-1]).save(path)
-        index = open_index(DataConfig(kind="coco", root=str(tmp_path / "coco")), "mine", masks=True)
+        index = open_index(DataSettings(kind="coco", root=str(tmp_path / "coco")), "mine", masks=True)
         assert index.class_names == NAMES
         by_name = {record.name: record for record in index.records}
         for entry in masks.masks:

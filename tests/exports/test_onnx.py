@@ -18,7 +18,7 @@ from models.classifier import build_classifier
 from models.segmenter import Segmenter, build_segmenter
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.errors import UserError, run_script
 
 NAMES = ("cat", "dög", "train")

@@ -10,7 +10,7 @@ from data.voc import VOC_CLASSES
 from models.segmenter import build_segmenter
 from stages.networks import save_network
 from tests.project import call
-from utils.config_file import load_config
+from stages.config import load_config
 
 
 class TestVocServer:
@@ -26,7 +26,7 @@ class TestVocServer:
             ],
         )
         torch.manual_seed(0)
-        network = build_segmenter("efficientnet_lite0", len(class_names) + 1, "none", cfg.segment.stage)
+        network = build_segmenter("efficientnet_lite0", len(class_names) + 1, "none", cfg.segmenter.stage)
         torch.nn.init.normal_(network.head[-1].weight)  # else one class wins everywhere
         save_network(folder / "net.pth", "segmenter", network, class_names, cfg, {})
         return folder / "net.pth"

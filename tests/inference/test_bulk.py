@@ -21,7 +21,7 @@ from models.segmenter import build_segmenter
 from stages.networks import save_network
 from tests.inference.stub import NAMES, QUICK, Stub, predictions, save, times
 from tests.project import call
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.errors import UserError
 
 
@@ -29,7 +29,7 @@ from utils.errors import UserError
 def segmenter(tmp_path_factory) -> Path:
     cfg = load_config(None, overrides=QUICK)
     torch.manual_seed(0)
-    network = build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segment.stage)
+    network = build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segmenter.stage)
     torch.nn.init.normal_(network.head[-1].weight)
     path = tmp_path_factory.mktemp("network") / "segmenter.pth"
     save_network(path, "segmenter", network, NAMES, cfg, {})

@@ -171,7 +171,7 @@ def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left
     state = both.state_dict()
     alone.load_state_dict({name: state[name] for name in alone.state_dict()})
     assert {n for n in state if n not in alone.state_dict()} == {n for n in state if n.startswith(("fc_dp", "mean_"))}
-    assert list(alone.displacement_branch.parameters()) == []
+    assert list(alone.fast_part().parameters()) == []
     x = make_image(40, 52)
     assert alone(x[None]).displacement is None
     assert torch.equal(alone(x[None]).edge, both(x[None]).edge)
@@ -180,7 +180,7 @@ def test_without_displacement_the_boundary_is_the_same_and_nothing_of_it_is_left
 
 def test_the_displacement_branch_is_what_the_boundary_does_not_need():
     network = tiny_net()
-    own = {id(parameter) for parameter in network.displacement_branch.parameters()}
+    own = {id(parameter) for parameter in network.fast_part().parameters()}
     found = {name for name, parameter in network.named_parameters() if id(parameter) in own}
     assert found == {name for name, _ in network.named_parameters() if name.startswith("fc_dp")}
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models import cam
-from models.cam import gather_evidence, map_size, normalise_maps
+from models.reading import read, map_size, normalise_maps
 from tests.models.tiny import make_image, tiny_classifier
 
 CLASSES = [2, 0, 3]
@@ -22,7 +22,7 @@ def both(evidence) -> list[torch.Tensor]:
 
 def test_at_one_scale_the_maps_are_the_classifiers():
     classifier, image = tiny_classifier(), make_image(50, 70)
-    evidence = gather_evidence(classifier, image, CLASSES, flip=False)
+    evidence = read(classifier, image, CLASSES, flip=False)
     expected = resize(classifier.cams(image[None])[0, CLASSES], (7, 9))
     torch.testing.assert_close(evidence.cam, expected)
     torch.testing.assert_close(evidence.logits, classifier(image[None])[0])
@@ -33,12 +33,12 @@ def test_at_one_scale_the_maps_are_the_classifiers():
 def test_logits_are_the_mean_of_the_image_and_its_mirror_image():
     classifier, image = tiny_classifier(), make_image(50, 70)
     expected = classifier(torch.stack([image, image.flip(-1)])).mean(dim=0)
-    torch.testing.assert_close(gather_evidence(classifier, image, CLASSES, flip=True).logits, expected)
+    torch.testing.assert_close(read(classifier, image, CLASSES, flip=True).logits, expected)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
 def test_the_grid_has_a_cell_for_each_eight_pixels(size):
-    evidence = gather_evidence(tiny_classifier(), make_image(*size), CLASSES, **STAGES, scales=(1.0, 0.5))
+    evidence = read(tiny_classifier(), make_image(*size), CLASSES, **STAGES, scales=(1.0, 0.5))
     grid = (-(-size[0] // 8), -(-size[1] // 8))
     assert map_size(*size) == grid
     assert evidence.cam.shape == (3, *grid)
@@ -48,7 +48,7 @@ def test_the_grid_has_a_cell_for_each_eight_pixels(size):
 
 def test_features_are_those_of_the_stages():
     classifier, image = tiny_classifier(), make_image()
-    evidence = gather_evidence(classifier, image, CLASSES, flip=False, feature_stages=(4, 2))
+    evidence = read(classifier, image, CLASSES, flip=False, feature_stages=(4, 2))
     stages = classifier.backbone.stages(image[None])
     torch.testing.assert_close(evidence.features[0], resize(stages[4][0], (8, 12)))
     torch.testing.assert_close(evidence.features[1], resize(stages[2][0], (8, 12)))
@@ -72,28 +72,28 @@ def test_gradients_agree_with_finite_differences(stage):
         slopes = slopes.view(-1, *feature.shape[1:])[CLASSES]
     assert (slopes < 0).any()  # what the rectification is for
     expected = resize(slopes.clamp_min(0).sum(dim=1), (4, 4)).float()
-    evidence = gather_evidence(classifier, image, CLASSES, flip=False, gradient_stages=(stage,))
+    evidence = read(classifier, image, CLASSES, flip=False, gradient_stages=(stage,))
     torch.testing.assert_close(evidence.gradients[0], expected, rtol=1e-4, atol=1e-7)
 
 
 def test_one_pass_gives_every_stage():
     classifier, image = tiny_classifier(), make_image()
-    together = gather_evidence(classifier, image, CLASSES, gradient_stages=(3, 1, 2))
+    together = read(classifier, image, CLASSES, gradient_stages=(3, 1, 2))
     for row, stage in enumerate((3, 1, 2)):
-        alone = gather_evidence(classifier, image, CLASSES, gradient_stages=(stage,))
+        alone = read(classifier, image, CLASSES, gradient_stages=(stage,))
         torch.testing.assert_close(together.gradients[row], alone.gradients[0])
 
 
 def test_scales_are_summed_and_features_and_logits_averaged():
     classifier, image, scales = tiny_classifier(), make_image(), (1.0, 0.5, 1.5)
-    alone = [gather_evidence(classifier, image, CLASSES, scales=(scale,), **STAGES) for scale in scales]
-    together = gather_evidence(classifier, image, CLASSES, scales=scales, **STAGES)
+    alone = [read(classifier, image, CLASSES, scales=(scale,), **STAGES) for scale in scales]
+    together = read(classifier, image, CLASSES, scales=scales, **STAGES)
     torch.testing.assert_close(together.cam, sum(evidence.cam for evidence in alone))
     torch.testing.assert_close(together.gradients, sum(evidence.gradients for evidence in alone))
     torch.testing.assert_close(together.logits, sum(evidence.logits for evidence in alone) / 3)
     for number in range(2):
         torch.testing.assert_close(together.features[number], sum(evidence.features[number] for evidence in alone) / 3)
-    again = gather_evidence(classifier, image, CLASSES, scales=scales[::-1], **STAGES)
+    again = read(classifier, image, CLASSES, scales=scales[::-1], **STAGES)
     for one, other in zip(both(together), both(again), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -109,21 +109,21 @@ def test_a_scale_reads_the_image_at_that_size(monkeypatch):
             seen.append(tuple(x.shape)) or original(x, grad_from)
         ),
     )
-    gather_evidence(classifier, make_image(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
-    gather_evidence(classifier, make_image(64, 100), CLASSES, flip=False)
+    read(classifier, make_image(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
+    read(classifier, make_image(64, 100), CLASSES, flip=False)
     smallest = cam.SMALLEST_SIDE
     assert seen == [(2, 3, 64, 100), (2, 3, 32, 50), (2, 3, 96, 150), (2, 3, smallest, smallest), (1, 3, 64, 100)]
 
 
 def test_flipped_the_mirror_image_has_the_mirrored_maps():
     classifier, image = tiny_classifier(), make_image(50, 71)
-    straight = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), **STAGES)
-    mirrored = gather_evidence(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), **STAGES)
+    straight = read(classifier, image, CLASSES, scales=(1.0, 0.5), **STAGES)
+    mirrored = read(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), **STAGES)
     for one, other in zip(both(straight), both(mirrored), strict=True):
         torch.testing.assert_close(one.flip(-1), other, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(straight.logits, mirrored.logits)
-    alone = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
-    other = gather_evidence(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
+    alone = read(classifier, image, CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
+    other = read(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
     assert not torch.allclose(alone.cam.flip(-1), other.cam, rtol=0.01)
     torch.testing.assert_close(straight.cam, alone.cam + other.cam.flip(-1))
     torch.testing.assert_close(straight.gradients, alone.gradients + other.gradients.flip(-1))
@@ -132,15 +132,15 @@ def test_flipped_the_mirror_image_has_the_mirrored_maps():
 
 def test_classes_in_another_order_give_the_maps_in_that_order():
     classifier, image = tiny_classifier(), make_image()
-    one = gather_evidence(classifier, image, [0, 1, 2, 3], gradient_stages=(1, 3))
-    other = gather_evidence(classifier, image, [3, 1, 0], gradient_stages=(1, 3))
+    one = read(classifier, image, [0, 1, 2, 3], gradient_stages=(1, 3))
+    other = read(classifier, image, [3, 1, 0], gradient_stages=(1, 3))
     torch.testing.assert_close(one.cam[[3, 1, 0]], other.cam)
     torch.testing.assert_close(one.gradients[:, [3, 1, 0]], other.gradients)
 
 
 @pytest.mark.parametrize("stages", [{}, STAGES])
 def test_no_classes_give_no_maps(stages):
-    evidence = gather_evidence(tiny_classifier(), make_image(), [], scales=(1.0, 0.5), **stages)
+    evidence = read(tiny_classifier(), make_image(), [], scales=(1.0, 0.5), **stages)
     assert evidence.cam.shape == (0, 8, 12)
     assert evidence.gradients.shape == (len(stages.get("gradient_stages", ())), 0, 8, 12)
     assert evidence.logits.shape == (4,)
@@ -152,10 +152,10 @@ def test_only_what_the_gradients_need_is_recorded(trainable):
     recorded = []
     for block in classifier.backbone.blocks:
         block.register_forward_hook(lambda module, args, result: recorded.append(result.requires_grad))
-    plain = gather_evidence(classifier, make_image(), CLASSES, feature_stages=(2,))
+    plain = read(classifier, make_image(), CLASSES, feature_stages=(2,))
     assert recorded == [False] * 5
     recorded.clear()
-    with_gradients = gather_evidence(classifier, make_image(), CLASSES, gradient_stages=(3, 2), feature_stages=(2,))
+    with_gradients = read(classifier, make_image(), CLASSES, gradient_stages=(3, 2), feature_stages=(2,))
     assert recorded == [False, False, False, True, True]
     for evidence in (plain, with_gradients):
         assert not any(tensor.requires_grad for tensor in (*both(evidence), evidence.logits))
@@ -165,8 +165,8 @@ def test_only_what_the_gradients_need_is_recorded(trainable):
 
 def test_inside_no_grad_there_are_gradients_all_the_same():
     with torch.no_grad():
-        inside = gather_evidence(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
-    outside = gather_evidence(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
+        inside = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
+    outside = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=(2,))
     assert torch.equal(inside.gradients, outside.gradients)
     assert inside.gradients.max() > 0
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.cam import map_size, normalise_maps
+from models.reading import map_size, normalise_maps
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.ibb import IterativeBackgroundBlur, context_features, part_from_context
 from tests.models.tiny import make_image, tiny_classifier

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from models.cam import gather_evidence, normalise_maps
+from models.reading import read, normalise_maps
 from models.ibb import (
     BACKGROUND_SHARE,
     IterativeBackgroundBlur,
@@ -76,7 +76,7 @@ def test_fusion_lifts_what_the_map_left_out():
 def test_the_stages_fused_are_the_first_of_each_stride_from_the_least_on(least, stages):
     classifier, image = tiny_classifier(), make_image()
     found = method(gfm_min_stride=least).trace(classifier, image, CLASSES).gfm
-    evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), gradient_stages=stages)
+    evidence = read(classifier, image, CLASSES, scales=(1.0, 0.5), gradient_stages=stages)
     torch.testing.assert_close(found, fuse_gradients(normalise_maps(evidence.cam), evidence.gradients))
 
 
@@ -205,7 +205,7 @@ def test_background_is_at_least_the_lowest_share():
 def test_more_rounds_reactivate_what_the_last_one_gave():
     classifier, image = tiny_classifier(), make_image()
     once, twice = (method(prm_rounds=rounds).trace(classifier, image, CLASSES) for rounds in (1, 2))
-    evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(3,))
+    evidence = read(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(3,))
     unit = unit_features(evidence.features)
     expected = once.gfm
     for trace in (once, twice):
@@ -295,7 +295,7 @@ def test_each_round_reads_the_sharp_image_blurred_by_the_mean_of_the_rounds_befo
 def test_blurred_images_are_read_at_their_own_scales():
     classifier, image = tiny_classifier(), make_image()
     trace = plain_method(iterations=1, blur_scales=(0.5, 1.5)).trace(classifier, image, CLASSES)
-    evidence = gather_evidence(classifier, trace.blurred[0], CLASSES, scales=(0.5, 1.5))
+    evidence = read(classifier, trace.blurred[0], CLASSES, scales=(0.5, 1.5))
     torch.testing.assert_close(trace.rounds[1], normalise_maps(evidence.cam))
 
 
@@ -304,7 +304,7 @@ def test_blurred_images_are_read_at_their_own_scales():
 
 def test_without_its_modules_it_is_the_class_activation_map():
     classifier, image = tiny_classifier(), make_image()
-    evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5))
+    evidence = read(classifier, image, CLASSES, scales=(1.0, 0.5))
     assert torch.equal(plain_method()(classifier, image, CLASSES), normalise_maps(evidence.cam))
     flat = plain_method(scales=(1.0,), flip=False)(classifier, image, CLASSES)
     cams = interpolate(classifier.cams(image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
@@ -318,7 +318,7 @@ def test_each_rung_is_the_result_with_the_later_modules_off():
     torch.testing.assert_close(trace.gfm, method(prm=False, iterations=0)(classifier, image, CLASSES))
     torch.testing.assert_close(trace.prm, method(iterations=0)(classifier, image, CLASSES))
     torch.testing.assert_close(trace.ibb, method()(classifier, image, CLASSES))
-    torch.testing.assert_close(trace.logits, gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5)).logits)
+    torch.testing.assert_close(trace.logits, read(classifier, image, CLASSES, scales=(1.0, 0.5)).logits)
     rungs = [trace.cam, trace.gfm, trace.prm, trace.ibb]
     for number, rung in enumerate(rungs):
         assert all(not torch.allclose(rung, other, atol=0.01) for other in rungs[number + 1 :])
@@ -410,7 +410,7 @@ def test_a_stride_that_no_stage_has_is_told():
 def test_the_stages_compared_are_the_first_of_their_strides():
     classifier, image = tiny_classifier(), make_image()
     found = method(prm_strides=(4, 16), gfm=False, iterations=0)(classifier, image, CLASSES)
-    evidence = gather_evidence(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(1, 3))
+    evidence = read(classifier, image, CLASSES, scales=(1.0, 0.5), feature_stages=(1, 3))
     cam = normalise_maps(evidence.cam)
     plain = normalise_maps(cam + reactivate(cam, unit_features(evidence.features), 0.5, 0.2))
     torch.testing.assert_close(found, plain)

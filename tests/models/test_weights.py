@@ -15,7 +15,7 @@ from models.classifier import Classifier, build_classifier
 from models.segmenter import Segmenter
 from models.weights import published_state, read_weights
 from utils.checkpoint import Checkpoint, save_checkpoint
-from utils.config import Config, to_dict
+from stages.config import Config
 from utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"
@@ -55,7 +55,7 @@ def saved(state: dict[str, Tensor], folder: Path) -> Path:
 def checkpoint_of(network: nn.Module, kind: str, class_names: tuple[str, ...], path: Path) -> Path:
     cfg = Config()
     cfg = replace(cfg, model=replace(cfg.model, backbone=LITE0))
-    save_checkpoint(path, Checkpoint(kind, class_names, LITE0, to_dict(cfg), network.state_dict(), {}, {}))
+    save_checkpoint(path, Checkpoint(kind, class_names, LITE0, cfg.to_dict(), network.state_dict(), {}, {}))
     return path
 
 

@@ -12,8 +12,8 @@ from stages.ibb import fused_seed
 from stages.networks import load_network
 from tests.models.tiny import TinyBackbone
 from tests.project import Project, names
-from utils.config_file import load_config
-from utils.describe import describe
+from stages.config import load_config
+from stages.describe import describe
 
 
 class Constant(Segmenter):

@@ -16,7 +16,7 @@ from stages.networks import load_affinity, load_classifier, load_network, save_n
 from tests.models.tiny import make_image
 from tests.project import call
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.config import Config
+from stages.config import Config
 from utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"

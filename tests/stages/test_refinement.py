@@ -8,9 +8,9 @@ from models.dense_crf import dense_crf
 from models.par import par
 from stages.refinement import REFINEMENTS, refiner
 from tests.models.colours import random_image, random_probabilities
-from utils.config import PseudoConfig
+from stages.settings import PseudoSettings
 
-SETTINGS = PseudoConfig(par_iterations=4, crf_iterations=3)
+SETTINGS = PseudoSettings(par_iterations=4, crf_iterations=3)
 
 
 def refine(kind: str, image: torch.Tensor, probabilities: torch.Tensor) -> torch.Tensor:

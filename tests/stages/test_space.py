@@ -11,14 +11,14 @@ from models.segmenter import build_segmenter
 from stages import space
 from stages.space import require_image_space, require_network_space
 from tests.project import new_project
-from utils.config import DataConfig
+from data.settings import DataSettings
 from utils.errors import UserError
 
 
 @pytest.fixture
 def index(make_voc):
     root = make_voc(count=9, size=(150, 200))
-    return open_index(DataConfig(kind="voc", root=str(root), classes=("cat", "dog", "train")), "train")
+    return open_index(DataSettings(kind="voc", root=str(root), classes=("cat", "dog", "train")), "train")
 
 
 @pytest.fixture

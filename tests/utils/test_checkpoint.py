@@ -12,8 +12,8 @@ import torch
 
 from utils import checkpoint as checkpoint_module
 from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
-from utils.config import Config, to_dict
-from utils.config_file import config_from_dict
+from stages.config import Config
+from stages.config import config_from_dict
 from utils.errors import UserError
 from utils.files import atomic_path, digest, write_json, write_text
 
@@ -24,7 +24,7 @@ def example() -> Checkpoint:
         kind="segmenter",
         class_names=("cat", "dög"),
         backbone="resnet50",
-        config=to_dict(Config()),
+        config=Config().to_dict(),
         state=network.state_dict(),
         figures={"loss": 0.25},
         normalisation={"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},

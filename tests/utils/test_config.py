@@ -3,8 +3,9 @@
 import pytest
 
 from tests.utils.settings import FILE, base, flat
-from utils.config import Config, known_keys
-from utils.config_file import config_from_dict, load_config
+from stages.config import Config
+# TODO ['known_keys']
+from stages.config import config_from_dict, load_config
 
 # What IRN's published program uses, by our name; each must be stated beside the setting.
 IRN = {
@@ -61,7 +62,7 @@ def test_the_published_protocol():
     assert (cfg.cam.crop_size, cfg.cam.epochs, cfg.cam.batch_size, cfg.cam.lr) == (512, 5, 16, 0.1)
     assert (cfg.cam.momentum, cfg.cam.weight_decay, cfg.cam.poly_power) == (0.0, 0.0, 0.9)
     assert (cfg.cam.lr_head_factor, cfg.cam.frozen_stride, cfg.cam.resize_long) == (10.0, 8, (320, 640))
-    assert (cfg.cam.scales, cfg.cam.flip) == ((1.0, 0.5, 1.5, 2.0), True)
+    assert (cfg.step("cam").scales, cfg.step("cam").flip) == ((1.0, 0.5, 1.5, 2.0), True)
     assert (cfg.affinity.fg_threshold, cfg.affinity.bg_threshold) == (0.30, 0.05)
     assert (cfg.affinity.radius, cfg.affinity.walk_radius) == (10, 5)
     assert (cfg.affinity.beta, cfg.affinity.exp_times) == (10.0, 8)

@@ -14,7 +14,7 @@ from models.batch_norm import SharedBatchNorm2d, share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.distributed import (
     Board,
     Poll,
@@ -28,7 +28,8 @@ from utils.distributed import (
     total,
     world_size,
 )
-from utils.engine import Compute, Schedule, train_network
+from utils.compute import Compute
+from utils.engine import Schedule, train_network
 from utils.errors import UserError
 from utils.run import Run
 

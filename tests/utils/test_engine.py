@@ -12,8 +12,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from data.dataset import TrainingSampler
 from utils import training_state
-from utils.config_file import load_config
-from utils.engine import Compute, Schedule, choose_compute, train_network
+from stages.config import load_config
+from utils.compute import Compute, choose_compute
+from utils.engine import Schedule, train_network
 from utils.errors import UserError
 from utils.run import Run
 

@@ -1,6 +1,6 @@
 import pytest
 
-from utils.config_file import load_config
+from stages.config import load_config
 from utils.errors import UserError
 from utils.yaml_text import DEEPEST, MOST_VALUES, NOT_YAML, parse_yaml
 

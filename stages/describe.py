@@ -1,4 +1,4 @@
-"""What a weight file is, in words: `python -m utils.describe FILE`.
+"""What a weight file is, in words: `python -m stages.describe FILE`.
 
 Our own checkpoints say it themselves; other files are known by the names of their entries.
 """
@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from utils.checkpoint import FORMAT, Checkpoint, load_tensors, to_checkpoint
-from utils.config import Config, to_dict
+from stages.config import Config
 from utils.errors import UserError, run_script
 
 SHOWN = 6  # names of entries of a file that nobody knows
@@ -75,7 +75,7 @@ def _ours(checkpoint: Checkpoint) -> Lines:
 
 def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted name that differ from the defaults, which are the published protocol's."""
-    default = _flat(to_dict(Config()))
+    default = _flat(Config().to_dict())
     return {key: value for key, value in _flat(config).items() if key not in default or default[key] != value}
 
 
@@ -175,7 +175,7 @@ def _type_of(content: Any) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m utils.describe", description="Print what weight files are.")
+    parser = argparse.ArgumentParser(prog="python -m stages.describe", description="Print what weight files are.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a .pth file: ours, torchvision's, IRN's, any other")
     for number, path in enumerate(parser.parse_args().files):
         lines = describe(path)

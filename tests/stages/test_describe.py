@@ -10,9 +10,9 @@ from torch import Tensor
 
 from tests.project import ROOT, call
 from utils.checkpoint import Checkpoint, save_checkpoint
-from utils.config import Config, to_dict
-from utils.config_file import load_config
-from utils.describe import changed_settings, describe
+from stages.config import Config
+from stages.config import load_config
+from stages.describe import changed_settings, describe
 from utils.errors import UserError
 
 
@@ -49,7 +49,7 @@ def test_our_own_says_what_it_is(tmp_path):
             "segmenter",
             ("cat", "dög"),
             "efficientnet_lite0",
-            to_dict(cfg),
+            cfg.to_dict(),
             state,
             {"loss": 0.25},
             {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
@@ -65,8 +65,8 @@ def test_our_own_says_what_it_is(tmp_path):
 
 
 def test_defaults_are_not_said_and_settings_that_are_gone_are():
-    assert changed_settings(to_dict(Config())) == {}
-    assert changed_settings(to_dict(Config()) | {"old": {"key": 3}}) == {"old.key": 3}
+    assert changed_settings(Config().to_dict()) == {}
+    assert changed_settings(Config().to_dict() | {"old": {"key": 3}}) == {"old.key": 3}
 
 
 @pytest.mark.parametrize(
@@ -143,10 +143,10 @@ def test_what_holds_no_weights(tmp_path, content):
 
 def test_the_command(tmp_path):
     path = saved(tmp_path / "a.pth", resnet(6, True, head=1000))
-    command = [sys.executable, "-m", "utils.describe"]
+    command = [sys.executable, "-m", "stages.describe"]
     ended = subprocess.run([*command, path, path], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count("ResNet-50") == 2
-    ended = call("utils.describe", "nowhere.pth")
+    ended = call("stages.describe", "nowhere.pth")
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("error: there is no file nowhere.pth")

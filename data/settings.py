@@ -1,0 +1,40 @@
+"""The settings of the section `data`: which images, with which labels."""
+
+import re
+from dataclasses import dataclass
+
+from utils.settings import Problem, setting
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which images, with which labels (data/index.py)."""
+
+    kind: str = setting("voc", help="voc, coco, folder (own images), shapes (generated)")
+    root: str = setting("data/VOCdevkit/VOC2012", help="the dataset's folder")
+    train_list: str = setting("train_aug", help="a list's name, or a file of names")
+    val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")
+    seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
+    labels: str = setting("", help="label file (.csv, .npy, .json); empty: the dataset's own")
+    classes: tuple[str, ...] = setting(
+        (), help="class names in the order of the mask values; empty: the dataset's own"
+    )
+    background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
+    colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
+    download: bool = setting(False, help="fetch what is missing (VOC 2012 only: 2 GB, and 1.4 GB for train_aug)")
+    max_pixels: int = setting(
+        180_000_000,
+        low=1,
+        high=2**40,
+        help="larger images, masks and maps are refused: a small file can unpack to more than any memory",
+    )
+    shapes_train: int = setting(160, low=1, help="shapes only: how many training images are generated")
+    shapes_val: int = setting(48, low=1, help="shapes only: how many validation images")
+    shapes_size: int = setting(192, low=64, help="shapes only: their size in pixels")
+
+    def check(self) -> Problem | None:
+        """Colours must be such as "#ff8000"."""
+        for color in self.colors:
+            if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
+                return ("data.colors",), f"'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'"
+        return None

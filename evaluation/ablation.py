@@ -1,0 +1,91 @@
+"""Stage `ablation`: the maps of the validation list after every step of the method, with given and with predicted labels."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data.artifacts import write_seed
+from data.dataset import Index, Record
+from data.index import open_index
+from models.classifier import Classifier
+from models.method import Method
+from stages.config import Config
+from stages.files import ABLATION, CLASSIFIER
+from stages.networks import load_classifier
+from stages.reading import build_method, predicted_classes, prepare, to_seed, whole_images
+from stages.space import require_image_space
+from utils.compute import choose_compute
+from utils.distributed import from_main
+from utils.files import atomic_path, is_whole
+from utils.run import Run
+from utils.visualize import fit
+
+GIVEN, PREDICTED = "given", "predicted"
+SHOWN = "shown"  # folder of the images that steps have made on the way, STEP/ID.1.webp, ID.2.webp, ...
+SHOWN_SIDE, SHOWN_QUALITY = 288, 60
+
+
+def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
+    """Write the maps of the validation list after every step; files that are there already are kept."""
+    index = open_index(cfg.data, cfg.data.val_list)
+    written = write_ablation(load_classifier(run.path(CLASSIFIER)), index, run.fresh_folder(ABLATION), cfg)
+    return {"images": len(index), "written": written}
+
+
+def ablation_complete(cfg: Config, run: Run) -> bool:
+    """Whether every validation image has all its files."""
+    return has_ablation(open_index(cfg.data, cfg.data.val_list), run.path(ABLATION), cfg)
+
+
+def has_ablation(index: Index, folder: Path, cfg: Config) -> bool:
+    """Whether every image has its maps after every step."""
+    method = build_method(cfg)
+    return all(_is_read(record, folder, method) for record in index.records)
+
+
+def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config) -> int:
+    """Write `given/STEP/ID.npz` for each step, and `predicted/STEP/ID.npz` for the last, of the predicted classes.
+
+    One pass gives all steps: each equals the result of a method without the later ones.
+
+    Returns:
+        How many images were read; those whose files are there already are not.
+    """
+    compute = choose_compute(cfg)
+    compute.network(classifier)
+    method = build_method(cfg)
+    last = method.steps[-1].name
+    missing = from_main(lambda: [n for n, record in enumerate(index.records) if not _is_read(record, folder, method)])
+    require_image_space(folder, index, missing, seeds=len(method.steps) + 1, masks=1)
+    for item in whole_images(index, missing, cfg.workers, "ablation"):
+        name, size = f"{item['name']}.npz", item["image"].shape[-2:]
+        classes = item["labels"].nonzero().flatten().tolist()
+        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        with compute.autocast():
+            trace = method.trace(classifier, image, classes)
+            predicted = predicted_classes(trace.logits, cfg.prediction.class_threshold)
+            maps = trace.maps[last] if predicted == classes else method(classifier, image, predicted)
+        for step, images in trace.shown.items():
+            for number, shown in enumerate(images, 1):
+                write_shown(folder / SHOWN / step / f"{item['name']}.{number}.webp", shown, classifier)
+        write_seed(folder / PREDICTED / last / name, to_seed(maps, predicted, size))
+        for step, found in trace.maps.items():  # the last one tells that all are there
+            write_seed(folder / GIVEN / step / name, to_seed(found, classes, size))
+    return len(missing)
+
+
+def write_shown(path: Path, image: Tensor, classifier: Classifier) -> None:
+    """An image (3, H, W), normalised, that a step has made, small, for people to see."""
+    backbone = classifier.backbone
+    mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
+    pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    with atomic_path(path) as temporary:
+        Image.fromarray(fit(pixels, SHOWN_SIDE)).save(temporary, quality=SHOWN_QUALITY)
+
+
+def _is_read(record: Record, folder: Path, method: Method) -> bool:
+    names = [f"{GIVEN}/{step.name}" for step in method.steps] + [f"{PREDICTED}/{method.steps[-1].name}"]
+    return all(is_whole(folder / name / f"{record.name}.npz") for name in names)

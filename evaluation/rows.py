@@ -1,0 +1,84 @@
+"""The rows of the ablation: CAM and what each step adds, in the order of the lists of steps, with the folders of their maps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.dataset import Index
+from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.scores import Evaluation, evaluate_seeds
+from models.classifier import Classifier
+from stages.config import Config
+from stages.dataset_step import DatasetStep
+from stages.reading import SeedFolders, build_method, change_seeds
+from utils.compute import choose_compute
+from utils.files import is_whole
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """A row whose files are maps.
+
+    Attributes:
+        title: what tables call it.
+        labels: `given` or `predicted`.
+        folder: of its files `ID.npz`.
+    """
+
+    title: str
+    labels: str
+    folder: Path
+
+
+def method_rows(cfg: Config, folder: Path) -> list[SeedRow]:
+    """The rows of what `write_ablation` has written into a folder."""
+    steps = build_method(cfg).steps
+    first, *others = steps
+    titles = {first.name: first.title} | {step.name: f"+ {step.title}" for step in others}
+    given = [SeedRow(title, GIVEN, folder / GIVEN / name) for name, title in titles.items()]
+    return [*given, SeedRow(f"{steps[-1].title}, predicted labels", PREDICTED, folder / PREDICTED / steps[-1].name)]
+
+
+def step_rows(step: DatasetStep, folder: Path) -> dict[str, SeedRow]:
+    """The rows of a step over the data set, by labels."""
+    return {
+        GIVEN: SeedRow(f"+ {step.title}", GIVEN, folder / GIVEN / step.name),
+        PREDICTED: SeedRow(f"{step.title}, predicted labels", PREDICTED, folder / PREDICTED / step.name),
+    }
+
+
+def missing_files(step: DatasetStep, cfg: Config, networks: Path) -> list[str]:
+    """The networks that a step needs and that the folder does not have."""
+    return [name for name in step.files(cfg) if not is_whole(networks / name)]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """A classifier, and the folder in which the networks of the steps over the data set are."""
+
+    classifier: Classifier
+    folder: Path
+
+
+def change_rows(
+    rows: Sequence[SeedRow], steps: Sequence[DatasetStep], cfg: Config, index: Index, networks: Networks, folder: Path
+) -> list[SeedRow]:
+    """Take the last maps of each kind of labels through steps over the data set, into `folder`; all rows, the new ones last."""
+    found = list(rows)
+    last = {row.labels: row for row in rows}
+    for step in steps:
+        change = step.open(cfg, networks.folder, networks.classifier)
+        for labels, row in step_rows(step, folder).items():
+            folders = SeedFolders(index, last[labels].folder, row.folder)
+            change_seeds(cfg, folders, change, choose_compute(cfg), step.stage)
+            found.append(row)
+            last[labels] = row
+    return found
+
+
+def evaluate_row(row: SeedRow, index: Index, cfg: Config, **about: Any) -> Evaluation:
+    """The figures of a row."""
+    cam = cfg.step("cam")
+    about |= {"labels": row.labels, "scales": list(cam.scales), "flip": cam.flip, "crf": "none"}
+    return evaluate_seeds(index, row.folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)

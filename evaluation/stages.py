@@ -1,0 +1,139 @@
+"""The pipeline: every stage, in order; what it does, which settings it reads and which stages it waits for.
+
+Stages of the steps over the data set follow from their list (stages/dataset_steps.py). A stage names the parts of the
+configuration that it reads (stages/config.py); what its upstream stages read is covered by their fingerprints.
+"""
+
+from functools import partial
+
+from evaluation.ablation import ablation_complete, read_validation_list
+from evaluation.report import make_report, no_truth, report_is_complete
+from stages.cam import train_classifier
+from stages.config import Config
+from stages.dataset_step import DatasetStep
+from stages.dataset_steps import DATASET_STEPS, change_list, changed_complete, fit_step
+from stages.files import CLASSIFIER, SEGMENTER
+from stages.lists import list_fingerprint, seed_list
+from stages.pseudo import make_pseudo_masks, pseudo_complete
+from stages.seeds import make_seeds, seeds_complete
+from stages.segment import train_segmenter
+from utils.files import is_whole
+from utils.pipeline import Stage
+
+
+def pipeline() -> list[Stage]:
+    """Every stage, in order."""
+    return [*_seed_stages(), *_stages_of_steps(), *_mask_stages(), *_report_stages()]
+
+
+def _seed_stages() -> list[Stage]:
+    return [
+        Stage(
+            "cam",
+            "train the classifier on image-level labels",
+            train_classifier,
+            reads=("seed", "precision", "model", "cam"),
+            inputs=lambda cfg: list_fingerprint(cfg, cfg.data.train_list),
+            complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
+            writes_checkpoint=CLASSIFIER,
+        ),
+        Stage(
+            "seeds",
+            "read the seed list with the steps of the method",
+            make_seeds,
+            reads=("steps", "seeds"),
+            upstream=("cam",),
+            inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
+            complete=seeds_complete,
+        ),
+    ]
+
+
+def _stages_of_steps() -> list[Stage]:
+    stages: list[Stage] = []
+    before = "seeds"
+    for step in DATASET_STEPS:
+        if step.fit is not None:
+            stages.append(_fit_stage(step, before))
+            before = step.fit.stage
+        stages.append(
+            Stage(
+                step.stage,
+                step.stage_title,
+                partial(change_list, step),
+                reads=step.reads,
+                upstream=(before,),
+                complete=partial(changed_complete, step),
+                skip=step.skip,
+            )
+        )
+        before = step.stage
+    return stages
+
+
+def _fit_stage(step: DatasetStep, before: str) -> Stage:
+    fit = step.fit
+    assert fit is not None
+
+    def skip(cfg: Config) -> str | None:
+        return step.skip(cfg) or fit.skip(cfg)
+
+    return Stage(
+        fit.stage,
+        fit.title,
+        partial(fit_step, step),
+        reads=fit.reads,
+        upstream=(before,),
+        complete=lambda cfg, run: is_whole(run.path(fit.writes)),
+        skip=skip,
+        writes_checkpoint=fit.writes if fit.publishes else None,
+    )
+
+
+def _mask_stages() -> list[Stage]:
+    return [
+        Stage(
+            "pseudo",
+            "turn seeds into pseudo masks",
+            make_pseudo_masks,
+            reads=("pseudo",),
+            looks=("data.colors",),
+            upstream=(DATASET_STEPS[-1].stage if DATASET_STEPS else "seeds",),
+            complete=pseudo_complete,
+        ),
+        Stage(
+            "segment",
+            "train the segmentation network on the pseudo masks",
+            train_segmenter,
+            reads=("seed", "precision", "model", "segmenter", "segment"),
+            upstream=("pseudo",),
+            complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
+            writes_checkpoint=SEGMENTER,
+        ),
+    ]
+
+
+def _report_stages() -> list[Stage]:
+    return [
+        Stage(
+            "ablation",
+            "read the validation list with every step",
+            read_validation_list,
+            reads=("steps", "seeds", "prediction"),
+            upstream=("cam",),
+            inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
+            complete=ablation_complete,
+            skip=no_truth,
+        ),
+        Stage(
+            "report",
+            "evaluate against the truth of the validation list",
+            make_report,
+            reads=("report", "segment_reading"),
+            looks=("data.colors",),
+            upstream=("ablation", "segment"),
+            complete=report_is_complete,
+            skip=no_truth,
+            shows_result=False,
+        ),
+    ]

@@ -1,0 +1,72 @@
+"""The method for one image: the steps of `models/steps`, one after the other (docs/method.md 0 to 3).
+
+    method = Method((ClassActivationMap(scales=(1.0, 0.5)), GradFusion(), PartialReactivation(), BackgroundBlur()))
+    maps = method(classifier, image, classes)         # (K, h, w) in 0..1
+    trace = method.trace(classifier, image, classes)  # trace.maps["gfm"], the same after every step
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from models.classifier import Classifier
+from models.reading import Reading
+from models.steps import ClassActivationMap
+from models.steps.base import Step, read_for, run_steps
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the steps make of one image.
+
+    Attributes:
+        maps: step -> (K, h, w) in 0..1; each equals the result of a method without the later steps.
+        shown: step -> images (3, H, W) that it has made on the way.
+        logits: (C,) the classifier's, of the image itself.
+    """
+
+    maps: dict[str, Tensor]
+    shown: dict[str, list[Tensor]]
+    logits: Tensor
+
+
+class Method:
+    """Maps of the classes that an image is known to contain.
+
+    Args:
+        steps: of these the enabled ones are used. The first is the class activation map, which says at which sizes an
+            image is read.
+    """
+
+    def __init__(self, steps: Sequence[Step]):
+        self.steps = tuple(step for step in steps if step.is_enabled)
+        first = self.steps[0]
+        if not isinstance(first, ClassActivationMap):
+            raise ValueError(f"the first step must be the class activation map, found {first.name}")
+        self.scales, self.flip = first.scales, first.flip
+
+    def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
+        """The maps after the last step.
+
+        Args:
+            classifier: in evaluation mode.
+            image: (3, H, W) float, normalised, on the classifier's device.
+            classes: the K classes that it contains.
+
+        Returns:
+            (K, h, w) float32 in 0..1 on the grid of `models.reading.map_size`.
+        """
+        return list(self.trace(classifier, image, classes).maps.values())[-1]
+
+    def read(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Reading:
+        """What the classifier says of the image, as far as the steps need it."""
+        return read_for(self.steps, classifier, image, classes, self.scales, self.flip)
+
+    def trace(
+        self, classifier: Classifier, image: Tensor, classes: Sequence[int], reading: Reading | None = None
+    ) -> Trace:
+        """As calling it, with the maps of every step; `reading` is that of the image, where it is known already."""
+        reading = reading or self.read(classifier, image, classes)
+        maps = run_steps(self.steps, classifier, reading, self.flip)
+        return Trace(maps, reading.shown, reading.logits)

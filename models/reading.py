@@ -1,0 +1,162 @@
+"""One reading of an image by a classifier: activation maps, gradients and features over scales and flip (docs/method.md 0, 1).
+
+    reading = read(classifier, image, classes, scales=(1.0, 0.5), flip=True, gradient_stages=(2, 3), feature_stages=(3,))
+    reading.cam, reading.gradients[2], reading.features[3]
+
+Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
+image are on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from models.chain import require_strides
+from models.classifier import Classifier
+
+MAP_STRIDE = 8  # half the backbones' output stride, so that what scales above 1 add is not lost
+SMALLEST_SIDE = 32  # pixels; an image that is scaled to less than this has no useful stage maps
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a classifier says of one image, before any step; h x w is the grid of `map_size`.
+
+    Attributes:
+        image: x0, (3, H, W), what was read.
+        classes: the K classes that were read.
+        strides: of the backbone's stages.
+        cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
+        gradients: gradient stage -> (K, h, w), the same sum of `sum_channels ReLU(d y_k / d F_l)`, not normalised.
+        features: feature stage -> (D_l, h, w), the mean over scales and flips.
+        logits: (C,) the mean logits over scales and flips.
+        shown: step -> images (3, H, W) that it has made on the way, for people to see.
+    """
+
+    image: Tensor
+    classes: tuple[int, ...]
+    strides: tuple[int, ...]
+    cam: Tensor
+    gradients: dict[int, Tensor]
+    features: dict[int, Tensor]
+    logits: Tensor
+    shown: dict[str, list[Tensor]] = field(default_factory=dict)
+
+
+def normalise_maps(maps: Tensor) -> Tensor:
+    """n(.): each (h, w) map of (..., h, w) divided by its own maximum; a map that is 0 everywhere stays 0."""
+    return maps / maps.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
+
+
+def map_size(height: int, width: int) -> tuple[int, int]:
+    """The grid (h, w) of an image's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
+    return math.ceil(height / MAP_STRIDE), math.ceil(width / MAP_STRIDE)
+
+
+def read(
+    classifier: Classifier,
+    image: Tensor,
+    classes: Sequence[int],
+    *,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = True,
+    gradient_stages: Sequence[int] = (),
+    feature_stages: Sequence[int] = (),
+) -> Reading:
+    """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
+
+    The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward pass only,
+    and without gradient stages nothing is recorded at all.
+
+    Args:
+        classifier: in evaluation mode.
+        image: (3, H, W) float, normalised, on the classifier's device.
+        classes: the K classes to read.
+        scales: factors of the image's size.
+        flip: also read the mirror image.
+        gradient_stages: indices of stages whose gradients are wanted (GFM).
+        feature_stages: indices of stages whose maps are wanted (PRM).
+    """
+    size = map_size(*image.shape[-2:])
+    grad_from = min(gradient_stages) if gradient_stages and classes else None
+    cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
+    gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
+    features: list[Tensor] = []
+    logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
+    for scale in scales:
+        batch = _views(image, scale, flip)
+        with torch.set_grad_enabled(grad_from is not None):
+            stages = classifier.backbone.stages(batch, grad_from)
+            views_logits = classifier.logits(stages[-1])
+        with torch.no_grad():
+            if classes:
+                cam += _to_grid(classifier.activation(stages[-1])[:, list(classes)], size)
+            logits += views_logits.mean(dim=0) / len(scales)
+            maps = [_to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
+            features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
+        if grad_from is not None:
+            _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
+    return Reading(
+        image,
+        tuple(classes),
+        tuple(classifier.backbone.strides),
+        cam,
+        dict(zip(gradient_stages, gradients, strict=True)),
+        dict(zip(feature_stages, features, strict=True)),
+        logits.detach(),
+    )
+
+
+def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
+    """Add sum over channels of ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
+    for k, class_index in enumerate(classes):
+        with torch.enable_grad():
+            logit = logits[:, class_index].sum()
+        found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
+        for s, gradient in enumerate(found):
+            size = (total.shape[-2], total.shape[-1])
+            total[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+
+
+def first_stages(strides: Sequence[int]) -> list[int]:
+    """The index of the first stage of each stride: where a resolution begins, features are least bound to the classes."""
+    return [index for index, stride in enumerate(strides) if stride not in strides[:index]]
+
+
+def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
+    """The index of the first stage of each wanted stride.
+
+    Raises:
+        UserError: the backbone has none of that stride; the message names `setting`.
+    """
+    require_strides(strides, wanted, setting)
+    return [index for index in first_stages(strides) if strides[index] in wanted]
+
+
+def unit_features(features: Sequence[Tensor]) -> Tensor:
+    """f: stage maps [(D_l, h, w)], each of unit length per cell, side by side and together of unit length.
+
+    They are not centred over the image. The mean of an image that is mostly object would be the object itself.
+    """
+    return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
+
+
+def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
+    """The image at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
+    batch = image[None]
+    if scale != 1:
+        size = [max(SMALLEST_SIDE, round(side * scale)) for side in image.shape[-2:]]
+        batch = interpolate(batch, size, mode="bilinear", align_corners=False, antialias=scale < 1)
+    if flip:
+        batch = torch.cat([batch, batch.flip(-1)])
+    return batch.contiguous(memory_format=torch.channels_last)
+
+
+def _to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps (1 or 2, C, h, w) of an image and its mirror image -> their sum on the grid (C, *size)."""
+    total = views[0] + views[1].flip(-1) if len(views) == 2 else views[0]
+    return interpolate(total[None].float(), size, mode="bilinear", align_corners=False)[0]

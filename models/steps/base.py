@@ -1,0 +1,115 @@
+"""What a step of the method is: a small class with its settings, from the maps before it to the maps after it.
+
+    class Sharpen(Step):
+        name, title = "sharpen", "sharpening"
+        enabled: bool = setting(True, help="raise the maps to a power")
+        power: float = setting(2.0, low=0.1, high=10, help="the power")
+
+        def __call__(self, maps, reading, before):
+            return maps**self.power
+
+Add the class to `STEPS` (models/steps/__init__.py). The configuration, the ablation, the report and infer.py follow from there.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from models.classifier import Classifier
+from models.reading import Reading, read
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of the method for one image. A subclass is a frozen dataclass, too, and its fields are its settings.
+
+    Attributes:
+        name: its section in the configuration, and the folder of its maps in the ablation.
+        title: what tables call it.
+        again: whether IBB applies it once more, to the mean of its rounds. Such a step needs no gradients.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    again: ClassVar[bool] = False
+
+    @property
+    def is_enabled(self) -> bool:
+        """The setting `enabled`; a step without this setting is always on."""
+        return bool(getattr(self, "enabled", True))
+
+    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
+        """Which of the backbone's stages it needs gradients of, as indices."""
+        return []
+
+    def feature_stages(self, strides: Sequence[int]) -> list[int]:
+        """Which of the backbone's stages it needs features of, as indices."""
+        return []
+
+    def __call__(self, maps: Tensor, reading: Reading, before: "Before") -> Tensor:
+        """The maps after this step.
+
+        Args:
+            maps: (K, h, w) in 0..1, of the step before.
+            reading: what the classifier says of the image.
+            before: the steps before this one, to read another image with them.
+
+        Returns:
+            (K, h, w) in 0..1.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Before:
+    """The steps before a step."""
+
+    classifier: Classifier
+    steps: tuple[Step, ...]
+    flip: bool
+
+    def __call__(self, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Tensor:
+        """The maps (K, h, w) after these steps of another image (3, H, W)."""
+        reading = read_for(self.steps, self.classifier, image, classes, scales, self.flip)
+        return list(run_steps(self.steps, self.classifier, reading, self.flip).values())[-1]
+
+    def again(self, maps: Tensor, reading: Reading) -> Tensor:
+        """Maps after those of these steps that are to be applied again, with the features of `reading`."""
+        for index, step in enumerate(self.steps):
+            if step.again:
+                maps = step(maps, reading, Before(self.classifier, self.steps[:index], self.flip))
+        return maps
+
+
+def read_for(
+    steps: Sequence[Step],
+    classifier: Classifier,
+    image: Tensor,
+    classes: Sequence[int],
+    scales: Sequence[float],
+    flip: bool,
+) -> Reading:
+    """One reading of an image with everything that these steps need."""
+    strides = classifier.backbone.strides
+    return read(
+        classifier,
+        image,
+        classes,
+        scales=scales,
+        flip=flip,
+        gradient_stages=sorted({stage for step in steps for stage in step.gradient_stages(strides)}),
+        feature_stages=sorted({stage for step in steps for stage in step.feature_stages(strides)}),
+    )
+
+
+def run_steps(steps: Sequence[Step], classifier: Classifier, reading: Reading, flip: bool) -> dict[str, Tensor]:
+    """The maps (K, h, w) after each step, by its name."""
+    found: dict[str, Tensor] = {}
+    maps = torch.zeros_like(reading.cam)
+    for index, step in enumerate(steps):
+        maps = step(maps, reading, Before(classifier, tuple(steps[:index]), flip))
+        found[step.name] = maps
+    return found

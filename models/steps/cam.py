@@ -1,0 +1,24 @@
+"""Step 0, CAM: what convinces the classifier (Zhou et al., CVPR 2016); docs/method.md 0."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from models.reading import Reading, normalise_maps
+from models.steps.base import Before, Step
+from utils.settings import setting
+
+
+@dataclass(frozen=True)
+class ClassActivationMap(Step):
+    """C_k = n(sum over scales and flip of ReLU(w_k . F_L))."""
+
+    name, title = "cam", "CAM"
+    scales: tuple[float, ...] = setting(
+        (1.0, 0.5, 1.5, 2.0), low=0.1, high=8, help="maps are read at these sizes (IRN: 1, 0.5, 1.5, 2)"
+    )
+    flip: bool = setting(True, help="and mirrored")
+
+    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+        """C, whatever the maps before it."""
+        return normalise_maps(reading.cam)

@@ -1,0 +1,41 @@
+"""Step 1, Grad Fusion Module (GFM): what earlier stages of the classifier still see; docs/method.md 1."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from models.reading import Reading, first_stages, normalise_maps
+from models.steps.base import Before, Step
+from utils.settings import setting
+
+
+@dataclass(frozen=True)
+class GradFusion(Step):
+    """G_k = n(C_k + mean over l of S_l,k), S_l,k = n(sum over channels of ReLU(d y_k / d F_l))."""
+
+    name, title = "gfm", "GFM"
+    enabled: bool = setting(True, help="add what the gradients of earlier stages see")
+    min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
+
+    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
+        """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
+        return [l for l in first_stages(strides) if strides[l] >= self.min_stride and l < len(strides) - 1]  # noqa: E741
+
+    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+        """G; C where the backbone has no such stage."""
+        stages = self.gradient_stages(reading.strides)
+        if not stages:
+            return maps
+        return fuse_gradients(maps, torch.stack([reading.gradients[stage] for stage in stages]))
+
+
+def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
+    """GFM: G_k = n(C_k + mean_l S_l,k) with S_l,k = n(sum over channels of ReLU(d y_k / d F_l)).
+
+    Args:
+        cam: C, (K, h, w) in 0..1.
+        gradients: (S, K, h, w), the sums over channels, not normalised; S at least 1.
+    """
+    return normalise_maps(cam + normalise_maps(gradients).mean(dim=0))

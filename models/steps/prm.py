@@ -1,0 +1,71 @@
+"""Step 2, Partial Reactivation Module (PRM): what is not certain is decided by similarity; docs/method.md 2."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from models.reading import Reading, normalise_maps, stages_of_strides, unit_features
+from models.steps.base import Before, Step
+from utils.settings import Problem, check_order, setting
+
+BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
+LEAST_SIMILARITY = 1e-4  # a smaller difference of cosines is rounding, which n would enlarge
+
+
+@dataclass(frozen=True)
+class PartialReactivation(Step):
+    """R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))), A_k = n(G_k + R_k)."""
+
+    name, title, again = "prm", "PRM", True
+    enabled: bool = setting(True, help="decide by similarity to confident object and background")
+    strides: tuple[int, ...] = setting((16,), help="features of the first stage of each of these strides are compared")
+    hi: float = setting(0.5, low=0, high=1, help="confident object above")
+    lo: float = setting(0.2, low=0, high=1, help="confident background below")
+    rounds: int = setting(1, low=1, high=10, help="how often new prototypes are chosen")
+
+    def check(self) -> Problem | None:
+        """`lo` must not be above `hi`."""
+        return check_order(("prm.lo", self.lo), ("prm.hi", self.hi))
+
+    def feature_stages(self, strides: Sequence[int]) -> list[int]:
+        """The first of each of `strides`."""
+        return stages_of_strides(strides, self.strides, "prm.strides")
+
+    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+        """A; the maps themselves where there is nothing to compare."""
+        stages = self.feature_stages(reading.strides)
+        if not stages or not len(maps):
+            return maps
+        unit = unit_features([reading.features[stage] for stage in stages])
+        for _ in range(self.rounds):
+            maps = normalise_maps(maps + reactivate(maps, unit, self.hi, self.lo))
+        return maps
+
+
+def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
+    """PRM: R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))).
+
+    Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f over
+    cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
+
+    Args:
+        maps: G, (K, h, w) in 0..1.
+        unit: f, (D, h, w), as `models.reading.unit_features` gives it.
+
+    Returns:
+        (K, h, w) in 0..1; 0 for a class that wins nowhere.
+    """
+    best, winner = maps.max(dim=0)
+    wins = winner == torch.arange(len(maps), device=maps.device)[:, None, None]
+    weights = maps * (wins & (maps > hi))
+    lowest = torch.quantile(best.flatten(), BACKGROUND_SHARE)
+    is_background = (best < lo) | (best <= lowest)
+    cells = unit.flatten(1)
+    objects = normalize(weights.flatten(1) @ cells.T, dim=1)
+    background = normalize(is_background.flatten().float() @ cells.T, dim=0)
+    similarity = (objects - background) @ cells
+    found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
+    return normalise_maps((similarity.relu() * (found & (similarity > LEAST_SIMILARITY))).unflatten(1, maps.shape[1:]))

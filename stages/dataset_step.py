@@ -1,0 +1,70 @@
+"""What a step over the data set is: it learns from all seeds (or does not), and changes the maps of one image.
+
+Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the ablation,
+and what infer.py does with a classifier follow from there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from models.classifier import Classifier
+from stages.config import Config
+from stages.reading import Change
+from utils.run import Run
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The stage in which a step learns.
+
+    Attributes:
+        stage: its name.
+        title: what it does, for people.
+        run: (configuration, run, folder of the seeds before) -> figures.
+        reads: the parts of the configuration that it reads.
+        writes: the file of the network that it trains.
+        publishes: whether masks can be had from that network, so that it is put where infer.py looks for one.
+        skip: the reason why there is nothing to learn; None if there is.
+    """
+
+    stage: str
+    title: str
+    run: Callable[[Config, Run, Path], dict[str, Any]]
+    reads: tuple[str, ...]
+    writes: str
+    publishes: bool = True
+    skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
+
+
+@dataclass(frozen=True)
+class DatasetStep:
+    """A step over the data set.
+
+    Attributes:
+        name: its key in the ablation; its seeds are in the folder `seeds_NAME`.
+        title: what tables call it.
+        stage: the stage that changes the seeds.
+        stage_title: what that stage does, for people.
+        skip: the reason why the step is left out under these settings; None if it is not.
+        reads: the parts of the configuration that changing a seed reads, beside those of `fit`.
+        fit: the stage in which it learns; None where it learns nothing.
+        files: the networks of the run folder that it needs, beside the classifier.
+        open: (configuration, folder of the networks, classifier) -> what it does to an image.
+    """
+
+    name: str
+    title: str
+    stage: str
+    stage_title: str
+    skip: Callable[[Config], str | None]
+    reads: Callable[[Config], tuple[str, ...]]
+    open: Callable[[Config, Path, Classifier], Change]
+    fit: Fit | None = None
+    files: Callable[[Config], tuple[str, ...]] = field(default=lambda cfg: ())
+
+    @property
+    def folder(self) -> str:
+        """The folder of its seeds in a run."""
+        return f"seeds_{self.name}"

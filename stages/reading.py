@@ -1,0 +1,125 @@
+"""Reading whole images with a network, and the maps of an image as a seed: what stages, evaluation and infer.py share."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from data.artifacts import Seed, read_seed, seed_size, write_seed
+from data.dataset import Index, WholeImages
+from data.transforms import normalise
+from models.method import Method
+from stages.config import Config
+from stages.lists import without_file
+from stages.networks import Network
+from stages.space import require_image_space
+from utils.compute import Compute
+from utils.reading import read_once
+
+
+def build_method(cfg: Config) -> Method:
+    """The method with the settings of its steps."""
+    return Method(cfg.steps)
+
+
+def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
+    """Items of `WholeImages` at those positions, each in one process (`utils.reading.read_once`)."""
+    return read_once(WholeImages(index), positions, workers, title, pin_memory=torch.cuda.is_available())
+
+
+def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) -> Tensor:
+    """(3, H, W) uint8 -> normalised float on the device, made smaller if its long side is above `max_side` (0: never)."""
+    backbone = network.backbone
+    image = normalise(image.to(compute.device, non_blocking=True), backbone.mean, backbone.std)
+    longest = max(image.shape[-2:])
+    if max_side and longest > max_side:
+        size = [max(1, round(side * max_side / longest)) for side in image.shape[-2:]]
+        image = interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
+    return image
+
+
+def to_seed_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Maps (K, h, w) of an image of `size` (H, W) on the grid of seeds, (K, ceil(H / 4), ceil(W / 4))."""
+    height, width = size
+    target = seed_size(height, width)
+    if not len(maps):
+        return maps.new_zeros((0, *target))
+    return interpolate(maps[None], target, mode="bilinear", align_corners=False)[0]
+
+
+def to_seed(maps: Tensor, classes: Sequence[int] | np.ndarray, size: Sequence[int]) -> Seed:
+    """Maps (K, h, w) of an image of `size` (H, W) as what a seed file holds."""
+    height, width = size
+    resized = to_seed_grid(maps, size)
+    return Seed(torch.as_tensor(classes, dtype=torch.int64).numpy(), resized.cpu().numpy(), (int(height), int(width)))
+
+
+def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
+    """Classes whose probability is above the threshold, and always the most likely one."""
+    probabilities = logits.sigmoid()
+    return sorted({int(probabilities.argmax()), *(probabilities > threshold).nonzero().flatten().tolist()})
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a step over the data set does to the maps of an image, once its networks are open.
+
+    Attributes:
+        network: the network whose images it sees.
+        max_side: images are made this small for it; 0: as they are.
+        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network says of them.
+        change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
+    """
+
+    network: Network
+    max_side: int
+    see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
+    change: Callable[[Tensor, Any], Tensor]
+
+    def apply(self, seed: Seed, pixels: Tensor, compute: Compute) -> Seed:
+        """The seed after the step; `pixels` is its image, (3, H, W) uint8."""
+        if not len(seed.classes):
+            return seed
+        maps = self.apply_to_maps(torch.from_numpy(seed.maps), seed.classes.tolist(), pixels, compute)
+        return to_seed(maps, seed.classes, seed.size)
+
+    @torch.no_grad()
+    def apply_to_maps(self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute) -> Tensor:
+        """Maps (K, h, w) on the seed's grid -> maps (K, *, *) after the step, on the device."""
+        image = prepare(pixels, self.network, compute, self.max_side)
+        with compute.autocast():
+            seen = self.see(image, classes, (maps.shape[1], maps.shape[2]))
+            return self.change(maps.to(image.device), seen)
+
+
+@dataclass(frozen=True)
+class SeedFolders:
+    """The images whose seeds are changed, and the folders of their seed files before and after."""
+
+    index: Index
+    source: Path
+    target: Path
+
+
+def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Compute, title: str) -> int:
+    """Write every seed of `source`, changed, into `target`.
+
+    Args:
+        title: of the progress bar.
+
+    Returns:
+        How many were written; those that are there already are not.
+    """
+    index, target = folders.index, folders.target
+    compute.network(change.network)
+    missing = without_file(index, target, ".npz")
+    require_image_space(target, index, missing, seeds=1)
+    for item in whole_images(index, missing, cfg.workers, title):
+        name = f"{item['name']}.npz"
+        write_seed(target / name, change.apply(read_seed(folders.source / name), item["image"], compute))
+    return len(missing)

@@ -1,0 +1,24 @@
+"""What stages `cam`, `ibb`, `affinity` and `segment` share: a network is trained on crops of a list's images."""
+
+from data.dataset import TrainingImages, TrainingSampler
+from stages.config import Config
+from stages.networks import Network
+from stages.space import require_network_space
+from utils.compute import choose_compute
+from utils.engine import Losses, Optimisation, Plan, TrainingData, train_network
+from utils.run import Run
+
+
+def plan_of(cfg: Config, stage: str, section: str, epochs: int, optimisation: Optimisation) -> Plan:
+    """How a stage trains; `section` is the one of its settings."""
+    return Plan(stage, section, epochs, optimisation, choose_compute(cfg), cfg.workers, cfg.seed)
+
+
+def train_on_crops(
+    run: Run, plan: Plan, network: Network, items: TrainingImages, losses: Losses
+) -> dict[str, float]:
+    """Train `network` in place on crops of images; returns the mean of each loss over the last epoch."""
+    plan.compute.network(network)
+    require_network_space(run.folder, network)
+    sampler = TrainingSampler(len(items), plan.optimisation.batch_size, plan.seed)
+    return train_network(run, plan, network, TrainingData(items, sampler, items.transform.unpack), losses)

@@ -1,0 +1,117 @@
+"""Where and how tensors are computed: device, mixed precision, memory format, several processes."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from utils.distributed import local_rank, world_size
+from utils.errors import UserError
+from utils.settings import RunSettings
+
+logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where and how tensors are computed: device, mixed precision, memory format."""
+
+    device: torch.device
+    precision: str = "off"
+    channels_last: bool = True
+    compile: bool = False
+
+    def autocast(self) -> Any:
+        """The context of a forward pass."""
+        if self.precision == "off":
+            return nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16 if self.precision == "bf16" else torch.float16)
+
+    def image(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) on the device, in the memory format; the copy from pinned memory does not block."""
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return image.to(self.device, non_blocking=True).contiguous(memory_format=layout)
+
+    def network(self, network: Network) -> Network:
+        """The network on the device, in the memory format, not compiled."""
+        layout = torch.channels_last if self.channels_last else torch.preserve_format
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's types leave it out
+
+    def forward(self, network: nn.Module) -> Callable[..., Any]:
+        """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
+        shared = network
+        if world_size() > 1:
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            # Buffers are equal everywhere without being sent: batch norm is frozen or shared. A network may have parts that its
+            # head does not read, the same in every step.
+            with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
+                warnings.simplefilter("ignore")
+                shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
+        return _Compiled(shared) if self.compile else shared
+
+
+class _Compiled:
+    """A network compiled at its first call, or as it is where that fails, which is said."""
+
+    def __init__(self, network: nn.Module):
+        from torch._dynamo.exc import TorchDynamoException  # takes a second, which only those who compile should wait
+
+        self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
+
+    def __call__(self, *inputs: Any) -> Any:
+        try:
+            return self.call(*inputs)
+        except self.failure as error:
+            reason = str(error).strip().splitlines()[0][:200]
+            logger.warning(
+                "compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
+                "without this line",
+                reason,
+            )
+            self.call = self.network
+            return self.network(*inputs)
+
+
+def choose_compute(cfg: RunSettings) -> Compute:
+    """The device that the settings and the machine give; of several processes each has the GPU of its number on its machine.
+
+    Raises:
+        UserError: a device that is not here.
+    """
+    name = cfg.device
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if world_size() > 1 and name.startswith("cuda"):
+        name = _own_gpu(name)
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"device '{cfg.device}' is not available here ({str(error).splitlines()[0]}); use --set device=cpu or auto"
+        ) from error
+    if device.type == "cpu" and cfg.precision == "fp16":
+        raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
+    return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
+
+
+def _own_gpu(name: str) -> str:
+    if name != "cuda":
+        raise UserError(
+            f"device '{name}' is one GPU, and there are {world_size()} processes, each of which takes its own; use --set device=cuda"
+        )
+    if local_rank() >= torch.cuda.device_count():
+        raise UserError(
+            f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; use torchrun "
+            f"--nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
+        )
+    torch.cuda.set_device(local_rank())
+    return f"cuda:{local_rank()}"

@@ -1,0 +1,124 @@
+"""A setting: a field of a frozen dataclass with its default, bounds and one line of help.
+
+    @dataclass(frozen=True)
+    class PseudoSettings:
+        threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
+
+A configuration is made of such classes. `Part` says in which section of the file the settings of a class are.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+Problem = tuple[tuple[str, ...], str]  # the keys of settings that do not fit together, and what is wrong
+
+
+def setting(default: Any, *, low: float | None = None, high: float | None = None, help: str = "") -> Any:
+    """A field that is a setting.
+
+    Args:
+        default: a value of the field's type; lists are tuples.
+        low, high: the bounds, both allowed; None is open. In a list they hold for each value.
+        help: one line for config.yaml and the table in docs/settings.md.
+    """
+    return field(default=default, metadata={"low": low, "high": high, "help": help})
+
+
+def check_order(low: tuple[str, float], high: tuple[str, float]) -> Problem | None:
+    """What is wrong where the first of two settings (key, value) is above the second."""
+    if low[1] <= high[1]:
+        return None
+    return (low[0], high[0]), f"'{low[0]}' ({low[1]}) must not be above '{high[0]}' ({high[1]})"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A class of settings in a configuration.
+
+    Attributes:
+        attribute: of the configuration; "" where the settings are its own.
+        section: of the file; "" for settings outside of sections. Several parts may share a section.
+        kind: the class.
+    """
+
+    attribute: str
+    section: str
+    kind: type
+
+    def keys(self) -> dict[str, dataclasses.Field]:
+        """Dotted key -> field, of the fields that are settings."""
+        prefix = f"{self.section}." if self.section else ""
+        return {prefix + f.name: f for f in dataclasses.fields(self.kind) if "help" in f.metadata}
+
+    def types(self) -> dict[str, Any]:
+        """Dotted key -> type annotation."""
+        hints = typing.get_type_hints(self.kind)
+        return {key: hints[f.name] for key, f in self.keys().items()}
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Settings of a run that are in no section: where it is and what computes it."""
+
+    run: str = setting("runs/voc12", help="folder of this run's files")
+    checkpoint: str = setting("checkpoints/best_model.pth", help="where the network trained last is put")
+    seed: int = setting(0, low=0, high=2**63 - 1, help="of everything random")
+    device: str = setting("auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1")
+    precision: typing.Literal["off", "bf16", "fp16"] = setting(
+        "off", help="mixed precision: off, bf16, fp16 (CUDA only)"
+    )
+    channels_last: bool = setting(True, help="memory format of images and weights; faster on GPUs and CPUs alike")
+    compile: bool = setting(False, help="torch.compile the trained network")
+    workers: int = setting(2, low=0, help="loader processes")
+
+    def part(self, name: str) -> Any:
+        """A setting of the run; a configuration gives its classes of settings, too."""
+        return getattr(self, name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries and lists, by section of the file."""
+        return settings_dict(self)
+
+    def to_yaml(self) -> str:
+        """The same as YAML that a configuration can be read from."""
+        nested = self.to_dict()
+        return yaml.safe_dump(nested, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def known_keys(parts: Sequence[Part]) -> dict[str, Any]:
+    """Every dotted key with its type annotation."""
+    keys: dict[str, Any] = {}
+    for part in parts:
+        if twice := keys.keys() & part.types().keys():
+            raise TypeError(f"two classes of settings have '{min(twice)}'; the names in a section must differ")
+        keys |= part.types()
+    return keys
+
+
+def plain(value: Any) -> Any:
+    """A setting's value as YAML and JSON can hold it."""
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    return {name: plain(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def settings_dict(settings: Any) -> dict[str, Any]:
+    """The settings of one object of a settings class, by name, as plain values."""
+    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings) if "help" in f.metadata}
+
+
+def settings_of(cfg: RunSettings, name: str) -> Any:
+    """The plain values behind a name that a stage declares: a part of the configuration, `steps`, or one setting of a part."""
+    part, _, setting_name = name.partition(".")
+    found = cfg.part(part)
+    if isinstance(found, tuple):
+        return {step.name: settings_dict(step) for step in found}
+    if not dataclasses.is_dataclass(found):
+        return found
+    values = settings_dict(found)
+    return values[setting_name] if setting_name else values
