@@ -28,7 +28,7 @@ from utils.errors import UserError, run_script
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGETS = ("models", "utils/metrics.py")
-ROOMS = ("data", "exports", "inference", "evaluation", "models", "stages", "tests", "utils")
+ROOMS = ("data", "exports", "inference", "evaluation", "models", "pages", "stages", "tests", "utils")
 NO_FAULT = -1
 PATIENCE = 300  # seconds until a fault counts as noticed: it never ends
 UNCOUNTED = (

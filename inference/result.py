@@ -11,8 +11,9 @@ from PIL import Image
 from data.artifacts import voc_palette, write_mask
 from data.images import read_image
 from inference.predictor import IGNORE, Prediction, Predictor
+from pages.images import image_uri
 from utils.errors import UserError
-from utils.visualize import bright_palette, data_uri, fit, legend, overlay
+from utils.visualize import bright_palette, fit, legend, overlay
 
 SHOWN_SIDE = 720  # pixels, in a notebook
 OPACITY = 0.45
@@ -91,7 +92,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Image, overlay and legend, in one piece of HTML that refers to nothing."""
-        uris = [data_uri(fit(image, SHOWN_SIDE)) for image in (self.image, np.asarray(self.overlay()))]
+        uris = [image_uri(image, SHOWN_SIDE) for image in (self.image, np.asarray(self.overlay()))]
         images = "".join(
             f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
             for uri, text in zip(uris, ("image", "its mask over it"), strict=True)

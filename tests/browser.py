@@ -1,4 +1,4 @@
-"""A headless Chromium for tests of pages, and what must hold of every page: nothing broken, nothing said on its console."""
+"""A headless Chromium for tests of pages, and what must hold of every page: nothing broken, no console message."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,6 +26,9 @@ def open_browser() -> Iterator:
         "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--disable-background-networking",
+        "--disable-quic",
+        "--disable-sync",
+        "--no-first-run",
         "--disable-component-update",
     ):
         options.add_argument(argument)
@@ -55,7 +58,7 @@ def visit(driver, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = Fals
 
 
 def problems(driver, folder: Path) -> list[str]:
-    """What is wrong with the page as it stands: console messages, images that do not show, links that lead nowhere, letters cut off."""
+    """What is wrong with a page: console messages, broken images, links that lead nowhere, letters cut off."""
     found = [f"console: {entry['message']}" for entry in driver.get_log("browser") if entry["level"] != "INFO"]
     broken = driver.execute_async_script(
         """const done = arguments[arguments.length - 1];
@@ -89,14 +92,16 @@ def problems(driver, folder: Path) -> list[str]:
 def overlaps(driver, selector: str) -> list[str]:
     """Pairs of shown elements of a selector whose boxes overlap."""
     return driver.execute_script(
-        """const shown = [...document.querySelectorAll(arguments[0])].map((element) => [element, element.getBoundingClientRect()])
+        """const shown = [...document.querySelectorAll(arguments[0])]
+          .map((element) => [element, element.getBoundingClientRect()])
           .filter(([, box]) => box.width && box.height);
         const pairs = [];
         shown.forEach(([one, a], number) => shown.slice(number + 1).forEach(([other, b]) => {
           if (one.contains(other) || other.contains(one)) return;
           const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
           const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-          if (across > 1 && down > 1) pairs.push(`${one.textContent.trim().slice(0, 40)} / ${other.textContent.trim().slice(0, 40)}`);
+          const name = (element) => element.textContent.trim().slice(0, 40);
+          if (across > 1 && down > 1) pairs.push(`${name(one)} / ${name(other)}`);
         }));
         return pairs;""",
         selector,

@@ -50,5 +50,5 @@ def test_the_tour_leaves_a_mask_and_a_page(tour):
     folder, _ = tour
     image = sorted((folder / "data/JPEGImages").glob("val_*"))[0]
     assert read_mask(folder / "mask.png").shape == np.asarray(Image.open(image)).shape[:2]
-    assert (folder / "result.html").read_text(encoding="utf-8").count("data:image/jpeg;base64,") == 2
+    assert (folder / "result.html").read_text(encoding="utf-8").count("data:image/webp;base64,") == 2
     assert (folder / "best_model.pth").is_file()

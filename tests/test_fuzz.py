@@ -30,7 +30,7 @@ from data.images import read_image
 from data.index import open_index
 from evaluation.gather import gather, table
 from evaluation.report_page import settings as settings_tables
-from evaluation.report_page import stage_tables
+from evaluation.report_page import stage_table
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from inference.images import InputImage, read_labels
@@ -529,7 +529,7 @@ def test_records_of_a_run(tmp_path, stages_json, about, first):
     put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
     cfg = Config(run=str(tmp_path / "run"))
-    tried(lambda: stage_tables(STAGES, cfg, Run.reopen(tmp_path / "run")))
+    tried(lambda: stage_table(STAGES, cfg, Run.reopen(tmp_path / "run")))
     tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 
 

@@ -22,7 +22,7 @@ from inference.loading import load_predictor
 from inference.predictor import IGNORE, Prediction
 from inference.video import video_names
 from tests.inference.stub import NAMES, Stub, predictions, save
-from tests.utils.test_page import Page
+from tests.pages.test_page import Page
 from utils.errors import UserError
 
 

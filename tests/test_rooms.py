@@ -15,9 +15,10 @@ ROOMS = {
     "utils": set(),
     "data": {"utils"},
     "models": {"utils"},
+    "pages": {"utils"},
     "stages": {"data", "models", "utils"},
-    "evaluation": {"data", "models", "stages", "utils"},
-    "inference": {"data", "models", "stages", "utils"},
+    "evaluation": {"data", "models", "pages", "stages", "utils"},
+    "inference": {"data", "models", "pages", "stages", "utils"},
     "exports": {"data", "models", "stages", "evaluation", "inference", "utils"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}

@@ -2,17 +2,22 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import evaluation.report_gallery as report_gallery
 import evaluation.report_page as report_page
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
 from stages.files import REPORT_PAGE
-from tests.evaluation.evaluated import LOSSES, measured_run
-from tests.utils.test_page import Page
+from tests.evaluation.evaluated import measured_run
+from tests.pages.test_page import Page
 from train import STAGES
 from stages.config import Config
 from utils.run import Run
+
+TITLES = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context (the seed)", "+ IBB in training", "pseudo masks"]
+STEPS = ["truth", "CAM, map", *TITLES[:5], "+ IBB in training, map", *TITLES[5:], "segmentation, predicted labels"]
+STEPS += ["blurred image, round 1", "blurred image, round 2", "errors"]
 
 
 @pytest.fixture
@@ -32,23 +37,11 @@ def layers(page: Page) -> list[str]:
 def test_a_finished_run_shows_every_step_of_every_image(measured):
     page = written(*measured)
     assert len(page.items) == 10
-    assert layers(page) == [
-        "truth",
-        "CAM map",
-        "CAM",
-        "blur, round 1",
-        "blur, round 2",
-        "seed map",
-        "seed",
-        "seed after training on blurred images",
-        "pseudo mask",
-        "prediction",
-        "errors",
-    ]
+    assert layers(page) == STEPS
     assert page.text.count("Loss of stage") == 2
     for heading in ("Results", "Curves", "Classes", "Confusion", "Images", "Stages", "Settings"):
         assert f"<h2>{heading}</h2>" in page.source
-    assert "still to come" not in page.text
+    assert "Still to come" not in page.text
     assert "--preset <made>" in page.text
 
 
@@ -56,14 +49,14 @@ def test_scores_are_those_of_the_masks(measured):
     cfg, run = measured
     for number, item in enumerate(written(cfg, run).items):
         by_name = {layer["name"]: layer for layer in item["layers"]}
-        prediction = by_name["prediction"]
-        assert set(prediction["by"]) == {"background", *item["classes"]}
+        prediction = by_name["segmentation, predicted labels"]
+        assert set(prediction["by_class"]) == {"background", *item["classes"]}
         if number % 3:
             assert prediction["score"] == 1
-            assert by_name["errors"]["swatches"] == []
+            assert by_name["errors"]["legend"] == []
         else:  # its last class is missing in the prediction
-            assert min(prediction["by"].values()) == 0
-            assert [name for name, _ in by_name["errors"]["swatches"]] == ["object taken for background"]
+            assert min(prediction["by_class"].values()) == 0
+            assert [name for name, _, _ in by_name["errors"]["legend"]] == ["object taken for background"]
 
 
 def test_figures_on_the_page_are_those_of_the_report(measured):
@@ -79,16 +72,16 @@ def test_a_run_that_goes_on_shows_what_is_there(measured):
     cfg, run = measured
     run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
     page = written(cfg, run)
-    assert "context, part, ibb, fuse, pseudo, segment, ladder, report still to come" in page.text
+    assert "Still to come: context, part, ibb, fuse, pseudo, segment, ladder, report." in page.text
     assert "<h2>Results</h2>" not in page.source
-    assert page.items[0]["layers"][0]["name"] == "seed map"
+    assert page.items[0]["layers"][0]["name"] == "seed, map"
     assert all(layer["score"] is None for item in page.items for layer in item["layers"])
 
 
 def test_no_truth_is_read_before_anything_is_measured(measured, monkeypatch):
     cfg, run = measured
     del run.stages["report"]
-    monkeypatch.setattr(report_gallery, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    monkeypatch.setattr(report_page, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
     for mask in (run.folder.parent / "voc" / "SegmentationClass").glob("*.png"):
         mask.unlink()
     assert len(written(cfg, run).items) > 0
@@ -109,7 +102,7 @@ def test_a_page_is_written_again_only_after_a_change(measured):
     before = run.path(REPORT_PAGE).stat().st_mtime_ns
     update_report_page(STAGES, cfg, Run.reopen(run.folder))
     assert run.path(REPORT_PAGE).stat().st_mtime_ns == before
-    run.stages["cam"]["seconds"] = 2.0
+    run.finish("cam", seconds=2.0)
     update_report_page(STAGES, cfg, run)
     assert run.path(REPORT_PAGE).stat().st_mtime_ns > before
 
@@ -128,9 +121,9 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
         page = Page(run.path(REPORT_PAGE))
         assert "Loss of stage affinity" in page.text
         assert layers(page) == [
-            "seed map",
-            "seed map without context",
-            "seed map after training on blurred images",
+            "seed, map",
+            "seed without context, map",
+            "seed after training on blurred images, map",
             "pseudo mask",
         ]
         sources.append(page.source)
@@ -159,24 +152,18 @@ def test_the_page_stays_below_its_bound(measured, monkeypatch):
     assert f"{len(page.items)} of 10 images" in page.text
 
 
-def test_curves_are_those_of_the_last_training(measured):
-    _cfg, run = measured
-    for epoch, loss in enumerate([5.0, 4.0], 1):
-        run.record("cam", epoch=epoch, step=epoch, loss=loss)
-    metrics = report_page.read_metrics(run.path("metrics.jsonl"))
-    assert [row["loss"] for row in metrics["cam"]] == [5.0, 4.0]
-    assert [row["loss"] for row in metrics["segment"]] == LOSSES
-
-
-def test_many_classes_have_no_matrix_but_their_largest_confusions(measured):
-    counts = [[0] * 50 for _ in range(50)]
-    for value in range(50):
-        counts[value][value] = 100
+def test_the_largest_confusions_are_those_of_the_last_line():
+    counts = [[100 if row == column else 0 for column in range(50)] for row in range(50)]
     counts[3][7] = 40
-    (largest,) = report_page.confusion({"x": counts}, [f"c{n}" for n in range(1, 50)])
-    assert largest.rows[0][:2] == ("c3", "c7")
-    assert largest.rows[0][3].text == "28.6"
-    assert len(largest.rows) == 1
+    (table,) = report_page.confusion({"x": [[0] * 50] * 50, "y": counts}, [f"c{n}" for n in range(1, 50)])
+    ((truth, taken_for, _, share),) = table.rows
+    assert (truth, taken_for, share.text) == ("c3", "c7", "28.6")
+
+
+def test_each_kind_of_error_has_its_value():
+    truth = np.array([[0, 0, 1, 1, 2, 255, 1]], np.uint8)
+    mask = np.array([[0, 1, 1, 0, 1, 1, 255]], np.uint8)  # ignored pixels of a mask count as background
+    assert report_gallery.error_map(truth, mask).tolist() == [[0, 1, 0, 2, 3, 0, 2]]
 
 
 def test_damaged_figures_are_said_to_be_lost(measured):
@@ -189,6 +176,6 @@ def test_damaged_figures_are_said_to_be_lost(measured):
 def test_a_record_without_times_is_shown_without_them(tmp_path):
     (tmp_path / "stages.json").write_text('{"cam": {"fingerprint": "a", "finished": 1767225600.0}}')
     cfg = Config(run=str(tmp_path), report=ReportConfig(enabled=False))
-    (table,) = report_page.stage_tables(STAGES, cfg, Run.reopen(tmp_path))
+    table = report_page.stage_table(STAGES, cfg, Run.reopen(tmp_path))
     row = next(row for row in table.rows if row[0] == "cam")
     assert row[2].text == "0.0 s"

@@ -1,0 +1,86 @@
+"""Images of pages: what is clear, what is coloured, and where names stand."""
+
+import base64
+import io
+import itertools
+
+import numpy as np
+from PIL import Image
+
+from pages.images import LETTER, LINE, heat_layer, image_uri, mask_layer, mask_uri, name_positions
+from utils.visualize import bright_palette, heat_colours
+
+
+def pixels(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGBA"))
+
+
+def test_images_are_bounded():
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 2000, 3), dtype=np.uint8)
+    assert pixels(image_uri(noise, 100)).shape == (75, 100, 4)
+
+
+def test_a_mask_is_clear_where_there_is_nothing_and_rimmed_where_it_changes():
+    mask = np.zeros((20, 30), np.uint8)
+    mask[5:15, 5:20] = 2
+    mask[17:] = 255
+    palette = bright_palette()
+    found = pixels(mask_uri(mask, palette))
+    assert (found[0, :, 3] == 0).all()
+    assert found[10, 10].tolist() == [*palette[2].tolist(), 255]
+    assert found[5, 10].tolist() == [255, 255, 255, 255]
+    assert found[19, 10].tolist() == [128, 128, 128, 128]
+
+
+def test_a_mask_of_all_values_can_be_drawn():
+    mask = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    assert (pixels(mask_uri(mask, bright_palette()))[..., 3] == 0).sum() == 1
+
+
+def test_a_map_goes_from_dark_to_bright():
+    found = pixels(heat_layer("map", np.array([[0.0, 0.5, 1.0, 2.0]])).uri)[0, :, :3].astype(int)
+    ends = heat_colours(np.array([0.0, 1.0])).tolist()
+    assert [found[0].tolist(), found[2].tolist(), found[3].tolist()] == [ends[0], ends[1], ends[1]]
+    assert found[0].sum() < found[1].sum() < found[2].sum()
+
+
+def test_a_mask_layer_names_its_classes_where_they_are():
+    mask = np.zeros((100, 200), np.uint8)
+    mask[20:60, 100:180] = 1
+    layer = mask_layer("truth", mask, bright_palette(), ["cat", "dog"], score=0.5)
+    ((name, x, y),) = layer.names
+    assert name == "cat"
+    assert mask[int(y * 100), int(x * 200)] == 1
+    assert [name for name, _, _ in layer.legend] == ["cat"]
+    assert layer.score == 0.5
+
+
+def test_a_name_stands_well_inside_the_largest_part():
+    mask = np.zeros((60, 80), np.uint8)
+    mask[5:10, 5:10] = 3
+    mask[20:60, 40:80] = 3  # touches the rim
+    ((name, x, y),) = name_positions(mask, ["", "", "owl"])
+    assert name == "owl"
+    assert 55 <= x * 80 <= 65
+    assert 35 <= y * 60 <= 45
+
+
+def test_small_parts_and_ignored_pixels_have_no_name():
+    mask = np.zeros((100, 100), np.uint8)
+    mask[0, :3], mask[50:] = 1, 255
+    assert name_positions(mask, ["owl"]) == []
+    mask[0, :50] = 1
+    assert [name for name, _, _ in name_positions(mask, ["owl"])] == ["owl"]
+
+
+def test_names_are_not_written_on_each_other():
+    names = [f"a class {number}" for number in range(40)]
+    mask = np.repeat(np.arange(1, 41, dtype=np.uint8), 5)[None].repeat(100, axis=0)  # narrow stripes
+    boxes = []
+    for name, x, y in name_positions(mask, names):
+        size = np.array([LETTER * len(name), LINE])
+        corner = np.array([x, y]) * ([1, 0.5] - size)
+        boxes.append((corner, corner + size))
+    assert len(boxes) > 1
+    for (one, end), (other, other_end) in itertools.combinations(boxes, 2):
+        assert (end <= other + 2e-3).any() or (other_end <= one + 2e-3).any()  # positions are rounded

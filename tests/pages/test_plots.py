@@ -1,0 +1,55 @@
+"""Plots: positions follow the numbers and lie inside the frame."""
+
+import itertools
+import math
+
+import pytest
+
+from pages.plots import FRAME, STYLES, Plot, Series, layout, ticks
+
+
+def points(*series: Series) -> list[list[tuple[float, float]]]:
+    return [line for _, _, line in layout(Plot("t", "x", "y", series))["lines"]]
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0, 0.6), (-3, 7), (0.0123, 0.0131), (1, 1), (0, 0), (37.1, 49.4), (1, 1e6)]
+)
+def test_ticks_are_even_and_enclose(low, high):
+    found = ticks([low, high])
+    assert found[0] <= low
+    assert found[-1] >= high
+    assert 2 <= len(found) <= 8
+    steps = [b - a for a, b in itertools.pairwise(found)]
+    assert steps == pytest.approx([steps[0]] * len(steps))
+
+
+def test_a_line_is_linear_in_its_numbers_and_inside():
+    ((first, second, third, last),) = points(Series("a", [0, 1, 2, 4], [0, 10, 20, 40]))
+    assert second[0] - first[0] == pytest.approx(third[0] - second[0], abs=0.2)
+    assert first[1] - second[1] == pytest.approx(second[1] - third[1], abs=0.2)
+    assert last[1] < first[1]  # up is more
+    assert all(FRAME["left"] <= x <= FRAME["right"] and FRAME["top"] <= y <= FRAME["bottom"] for x, y in (first, last))
+
+
+def test_points_stand_where_the_ticks_say():
+    at = layout(Plot("t", "x", "y", [Series("a", [0, 4], [0, 40])]))
+    (_, _, ((left, bottom), (right, top))) = at["lines"][0]
+    assert (left, "0") in at["x_ticks"]
+    assert (right, "4") in at["x_ticks"]
+    assert (bottom, "0") in at["y_ticks"]
+    assert (top, "40") in at["y_ticks"]
+
+
+def test_points_that_are_no_number_are_left_out():
+    assert [len(line) for line in points(Series("a", [0, 1, 2], [1, math.nan, 3]), Series("b", [], []))] == [2, 0]
+
+
+def test_series_of_different_length_are_refused():
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        points(Series("a", [0, 1], [1]))
+
+
+def test_styles_repeat_after_the_last():
+    series = [Series(str(index), [0, 1], [index, index]) for index in range(STYLES + 2)]
+    assert [style for _, style, _ in layout(Plot("t", "x", "y", series))["lines"]] == [*range(STYLES), 0, 1]
