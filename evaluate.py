@@ -24,14 +24,12 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.comparison import compare
-from evaluation.predictions import LAST_RUNG, PREDICTED, evaluate_ladder, evaluate_network, ladder_complete
+from evaluation.networks import evaluate_network
 from evaluation.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
-from stages.files import LADDER
+from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
-from stages.config import Config
-from stages.config import config_from_dict, load_config, override
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes, scratch_folder
 from utils.errors import UserError
@@ -139,16 +137,7 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         )
     said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:
-        measured = evaluate_network(network, index, Path(args.output or scratch), cfg, **said)
-    return measured | measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=said["list"])
-
-
-def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Evaluation]:
-    """The seeds that a segmentation network was trained from, where its run folder still has them for this list."""
-    if kind != "segmenter" or not ladder_complete(index, folder):
-        return {}
-    rungs = evaluate_ladder(index, folder, cfg, **said)
-    return {"its seeds, predicted labels": rungs[PREDICTED], "its seeds, given labels": rungs[LAST_RUNG]}
+        return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, said)
 
 
 def find_config(args: argparse.Namespace) -> Config:

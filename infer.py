@@ -45,8 +45,7 @@ from inference.result import Result, to_pixels, to_result
 from inference.sources import split_videos
 from inference.tiles import MOST_TILES
 from inference.video import VideoSummary, predict_videos
-from stages.config import Config
-from stages.config import load_config
+from stages.config import Config, load_config
 from utils.console import QUIET, add_console_options, say, setup_console
 from utils.distributed import from_main, is_main, run_processes
 from utils.errors import UserError

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from evaluation.report_page import write_report_page
-from stages.files import REPORT_PAGE
 from evaluation.stages import pipeline
 from stages.config import load_config
+from stages.files import REPORT_PAGE
 from utils.errors import UserError, run_script
 from utils.run import RUN_SETTINGS, Run
 

@@ -22,17 +22,16 @@ from torch import Tensor
 
 from data.artifacts import Seed
 from data.index import open_index
-from models.reading import Evidence, read, map_size
 from models.classifier import Classifier
 from models.ibb import IterativeBackgroundBlur, Trace, first_stages, stages_of_strides
 from models.pseudo import upsample
+from models.reading import Evidence, map_size, read
+from stages.config import Config, load_config
 from stages.files import IBB, last_classifier, trains_on_blurred
 from stages.ibb import class_shares
 from stages.networks import load_classifier, load_segmenter
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.walk import walk_along, walk_features
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
@@ -48,7 +47,9 @@ class SharedReading:
     def __init__(self, classifier: Classifier, image: Tensor, classes: list[int], cfg: Config):
         strides = classifier.backbone.strides
         self.image = image
-        self.fused = [n for n in first_stages(strides) if strides[n] >= cfg.step("gfm").min_stride and n < len(strides) - 1]
+        self.fused = [
+            n for n in first_stages(strides) if strides[n] >= cfg.step("gfm").min_stride and n < len(strides) - 1
+        ]
         self.compared = stages_of_strides(strides, cfg.step("prm").strides, "prm.strides")
         self.evidence = read(
             classifier,
@@ -157,7 +158,7 @@ def main() -> None:
             for title, maps in read_rows(rows, classifier, image, classes, cfg, shares):
                 update(sweeps[title], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
     print(
-        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.step("cam").scales)}, flip {cfg.step("cam").flip}"
+        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.step('cam').scales)}, flip {cfg.step('cam').flip}"
     )
     print_table(sweeps)
 

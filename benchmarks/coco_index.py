@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader
 from benchmarks.common import no_options, scratch_folder
 from data.dataset import TrainingImages, TrainingSampler
 from data.index import open_index
-from data.transforms import RandomCrop
 from data.settings import DataSettings
+from data.transforms import RandomCrop
 
 IMAGES, ANNOTATIONS, CATEGORIES = 118_000, 860_000, 80
 OUTLINES, FILES = 2_000, 64  # different ones, repeated

@@ -10,16 +10,15 @@ from pathlib import Path
 import torch
 
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
-from models.reading import map_size
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
+from models.reading import map_size
 from models.segmenter import build_segmenter
+from stages.config import Config, load_config
 from stages.files import trains_on_blurred
 from stages.ibb import class_shares
 from stages.reading import build_method, prepare, whole_images
 from stages.walk import walk_over_features
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 
 IMAGES, PAIRS = 8, 3

@@ -38,8 +38,7 @@ from data.artifacts import IGNORE, read_mask
 from data.dataset import Index
 from data.index import open_index
 from evaluation.scores import FEW, Evaluation, SeedReader, evaluate_masks, evaluate_seeds
-from stages.config import Config
-from stages.config import load_config
+from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json
 from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of

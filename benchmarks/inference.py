@@ -35,9 +35,9 @@ from inference.output_folder import PAGE
 from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
+from stages.config import load_config
 from stages.networks import save_network
 from utils.allocator import keep_freed_memory
-from stages.config import load_config
 from utils.errors import UserError, run_script
 
 GENERATED = 40

@@ -27,14 +27,13 @@ from data.index import open_index
 from evaluation.scores import evaluate_masks
 from models.affinity import build_affinity_net
 from models.pseudo import pseudo_mask, upsample
+from stages.config import Config, load_config
 from stages.files import AFFINITY
 from stages.networks import save_network
 from stages.pseudo import write_pseudo_masks
-from stages.refinement import refiner
 from stages.reading import prepare
+from stages.refinement import refiner
 from stages.walk import walk_over_boundaries, walk_seeds
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 from utils.run import Run
 

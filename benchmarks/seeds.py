@@ -11,9 +11,8 @@ import torch
 from benchmarks.common import compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
+from stages.config import Config, load_config
 from stages.reading import build_method, prepare, to_seed, whole_images
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 
 IMAGES, PAIRS = 12, 3
@@ -39,7 +38,9 @@ def measure(cfg: Config) -> tuple[float, float, float]:
         method = build_method(cfg)
         last = len(classifier.backbone.strides) - 1
         stages = [
-            n for n, stride in enumerate(classifier.backbone.strides) if stride >= cfg.step("gfm").min_stride and n < last
+            n
+            for n, stride in enumerate(classifier.backbone.strides)
+            if stride >= cfg.step("gfm").min_stride and n < last
         ]
         images = [
             prepare(item["image"], classifier, compute, cfg.seeds.max_side)

@@ -18,12 +18,11 @@ from pathlib import Path
 
 from benchmarks.common import scratch_folder
 from evaluation.report_page import update_report_page
+from evaluation.stages import pipeline
 from inference.bulk import predict_images
 from inference.loading import load_predictor
-from evaluation.stages import pipeline
+from stages.config import Config, load_config
 from utils.allocator import keep_freed_memory
-from stages.config import Config
-from stages.config import load_config
 from utils.console import setup_console
 from utils.errors import UserError, run_script
 from utils.lock import lock_folder
@@ -112,7 +111,7 @@ def once(folder: Path, number: int) -> None:
     """A run from images to report, and masks of its images."""
     cfg = settings(folder, number)
     with lock_folder(cfg.run, "--run"):
-        run_stages(pipeline(), cfg, Run(cfg), after=partial(update_report_page, STAGES))
+        run_stages(pipeline(), cfg, Run(cfg), after=partial(update_report_page, pipeline()))
     predict_images(
         Path(cfg.data.root) / "JPEGImages", folder / f"out{number}", load_predictor(cfg.checkpoint), maps=True, batch=2
     )

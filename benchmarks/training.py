@@ -29,9 +29,8 @@ from data.transforms import RandomCrop
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.cam import classification_losses
+from stages.config import Config, load_config
 from stages.segment import mask_losses
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 from utils.engine import Schedule, train_network
 from utils.run import Run
@@ -57,7 +56,9 @@ def main() -> None:
         images = TrainingImages(index, crop)
         compare_training(cfg, "cam", classifier, classifier.classifier, images, crop, classification_losses)
 
-        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
+        segmenter = build_segmenter(
+            BACKBONE, CLASSES + 1, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides
+        )
         crop = RandomCrop(
             cfg.segmenter.crop_size,
             mean,

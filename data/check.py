@@ -36,8 +36,7 @@ from data.image_names import images_on_disk
 from data.images import read_image
 from data.index import class_palette, open_index
 from data.inspection import Facts, inspect, same_content
-from utils.config import Config
-from utils.config_file import load_config
+from data.settings import DataConfig, load_data_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
 from utils.visualize import Tile, contact_sheet, fit, printable
@@ -84,7 +83,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    cfg = load_config(args.config, args.preset, args.set)
+    cfg = load_data_config(args.config, args.preset, args.set)
     findings = check(cfg)
     print(report(findings, SHOWN))
     write_text(args.output / "report.txt", report(findings) + "\n")
@@ -98,7 +97,7 @@ def main() -> None:
         raise UserError(f"problems to mend: {len(findings.problems)}, listed in {args.output / 'report.txt'}")
 
 
-def check(cfg: Config) -> Findings:
+def check(cfg: DataConfig) -> Findings:
     """Open the configured lists, read everything in them, and judge it."""
     settings = replace(cfg.data, download=False)  # what is there is looked at
     findings = Findings()
@@ -136,7 +135,7 @@ def strange_values(findings: Findings) -> Iterator[str]:
             yield f"mask {record.mask} has value {strange[0]}; expected 0..{highest} or {IGNORE}"
 
 
-def label_notes(findings: Findings, cfg: Config) -> Iterator[str]:
+def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     """What is odd about labels and classes."""
     by_spelling = defaultdict(list)
     for name in findings.class_names:
@@ -169,7 +168,7 @@ def label_notes(findings: Findings, cfg: Config) -> Iterator[str]:
             )
 
 
-def image_notes(findings: Findings, cfg: Config) -> Iterator[str]:
+def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     """What is odd about the images themselves."""
     labels = {record.image: record.labels for record in _records(findings)}
     for group in same_content(findings.facts.values()):

@@ -1,9 +1,13 @@
 """The settings of the section `data`: which images, with which labels."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from utils.settings import Problem, setting
+from utils.config_file import read_values
+from utils.config_values import build_parts
+from utils.settings import Part, Problem, RunSettings, known_keys, setting
 
 
 @dataclass(frozen=True)
@@ -16,9 +20,7 @@ class DataSettings:
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")
     seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
     labels: str = setting("", help="label file (.csv, .npy, .json); empty: the dataset's own")
-    classes: tuple[str, ...] = setting(
-        (), help="class names in the order of the mask values; empty: the dataset's own"
-    )
+    classes: tuple[str, ...] = setting((), help="class names in the order of the mask values; empty: the dataset's own")
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     download: bool = setting(False, help="fetch what is missing (VOC 2012 only: 2 GB, and 1.4 GB for train_aug)")
@@ -26,7 +28,7 @@ class DataSettings:
         180_000_000,
         low=1,
         high=2**40,
-        help="larger images, masks and maps are refused: a small file can unpack to more than any memory",
+        help="larger images are refused: a small file can unpack to more than the memory",
     )
     shapes_train: int = setting(160, low=1, help="shapes only: how many training images are generated")
     shapes_val: int = setting(48, low=1, help="shapes only: how many validation images")
@@ -38,3 +40,23 @@ class DataSettings:
             if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
                 return ("data.colors",), f"'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'"
         return None
+
+
+@dataclass(frozen=True)
+class DataConfig(RunSettings):
+    """The settings of a run and its data, for commands that train nothing."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+
+
+def load_data_config(path: str | Path | None, preset: str | None, overrides: Sequence[str]) -> DataConfig:
+    """What a configuration file says of the data; its other sections are not read.
+
+    Raises:
+        UserError: no such file or preset, bad YAML, or a setting of the data that is unknown or wrong.
+    """
+    parts = [Part("", "", RunSettings), Part("data", "data", DataSettings)]
+    values = read_values(path, preset, overrides, ("data",))
+    known = {"data", *known_keys(parts)}
+    built = build_parts(parts, {key: value for key, value in values.items() if key.partition(".")[0] in known})
+    return DataConfig(**vars(built[""]), data=built["data"])

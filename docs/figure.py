@@ -26,12 +26,12 @@ from models.classifier import Classifier
 from models.ibb import Trace
 from models.pseudo import pseudo_mask, upsample
 from models.segmenter import Segmenter
+from stages.config import Config
 from stages.files import CONTEXT, IBB
 from stages.ibb import fused_seed
 from stages.networks import load_network, load_segmenter
-from stages.refinement import refiner
 from stages.reading import build_method, prepare, to_seed
-from stages.config import Config
+from stages.refinement import refiner
 from utils.compute import choose_compute
 from utils.errors import UserError, run_script
 from utils.files import atomic_path

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from data.dataset import Index
-from evaluation.predictions import PREDICTED, write_ladder, write_predictions
+from evaluation.ablation import PREDICTED
+from evaluation.networks import classifier_rows
+from evaluation.predictions import write_predictions
 from evaluation.scores import count_masks, count_seeds, evaluate_seeds
 from models.segmenter import Segmenter
+from stages.config import Config
 from stages.networks import load_network
 from utils.bootstrap import DRAWS, LEVEL, Difference, compare_counts
-from stages.config import Config
 from utils.distributed import scratch_folder
 from utils.errors import UserError
 
@@ -153,8 +155,8 @@ def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)
         return Side(source, "masks", count_masks(index, scratch / PREDICTED, cfg.workers))
-    write_ladder(network, index, scratch, cfg)
-    return _seeds(index, scratch / PREDICTED, source, cfg)
+    rows = classifier_rows(network, Path(source), index, scratch, cfg)
+    return _seeds(index, {row.labels: row.folder for row in rows}[PREDICTED], source, cfg)
 
 
 def _finite(value: float) -> float | None:

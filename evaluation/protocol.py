@@ -13,13 +13,14 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.predictions import GIVEN, PREDICTED, evaluate_predictions, write_predictions
+from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
-from stages.files import PREDICTIONS, PSEUDO, SEGMENTER, last_seeds, parted_seeds, walked_seeds
+from stages.config import Config, load_config
+from stages.dataset_steps import used_steps
+from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER
 from stages.lists import seed_list
 from stages.networks import load_segmenter
-from stages.config import Config
-from stages.config import load_config
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
 from utils.files import atomic_path, is_whole
@@ -74,7 +75,12 @@ def said_of_run(cfg: Config, folder: str) -> dict[str, Any]:
     if folder == PREDICTIONS:
         return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     crf = cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {"scales": list(cfg.step("cam").scales), "flip": cfg.step("cam").flip, "affinity": cfg.affinity.kind, "crf": crf}
+    return network | {
+        "scales": list(cfg.step("cam").scales),
+        "flip": cfg.step("cam").flip,
+        "affinity": cfg.affinity.kind,
+        "crf": crf,
+    }
 
 
 def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
@@ -94,9 +100,7 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
             f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
         )
     measured = {}
-    parts = {parted_seeds(cfg): "seeds"}
-    parts.setdefault(last_seeds(cfg), "seeds after training on blurred images")
-    parts.setdefault(walked_seeds(cfg), "seeds after the walk")
+    parts = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
     for name, title in (parts | {PSEUDO: "pseudo masks"}).items():
         suffix = ".png" if name == PSEUDO else ".npz"
         list_name, index = _list_of(folder / name, suffix, cfg)

@@ -17,7 +17,7 @@ from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.predictions import evaluate_predictions, write_predictions
-from evaluation.rows import Networks, SeedRow, change_rows, evaluate_row, method_rows
+from evaluation.rows import Networks, change_rows, evaluate_row, method_rows
 from evaluation.scores import Evaluation, count_masks, count_seeds, evaluate_masks
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
@@ -198,7 +198,9 @@ def choose_shown(miou: np.ndarray, most: int, extremes: int) -> list[int]:
 
 def draw_sheet(run: Run, index: Index, rows: dict[str, Row], cfg: Config) -> None:
     """Draw `report.jpg`, examples: image, truth, the masks of the first and of the last maps, and the network's."""
-    seeds = [(t, row) for t, row in rows.items() if row.evaluation.evaluated["labels"] == GIVEN and row.evaluation.curve]
+    seeds = [
+        (t, row) for t, row in rows.items() if row.evaluation.evaluated["labels"] == GIVEN and row.evaluation.curve
+    ]
     positions = np.linspace(0, len(index) - 1, min(EXAMPLES, len(index))).round().astype(int)
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []

@@ -188,7 +188,7 @@ def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], shown: di
 
 def training_gallery(cfg: Config, run: Run) -> Section:
     """Some images of the training list."""
-    items = training_items(cfg, run, training_rows())
+    items = training_items(cfg, run, training_rows(cfg))
     note = "Some images of the training list; their truth is not read."
     return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
 

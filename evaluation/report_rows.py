@@ -24,7 +24,9 @@ class ShownRow:
 
 def validation_rows(cfg: Config, figures: dict[str, Any]) -> list[ShownRow]:
     """What `report.json` has figures of. The first and the last maps are shown as maps, too."""
-    seeds = method_rows(cfg, Path(ABLATION)) + [step_rows(step, Path(CHANGED_ABLATION))[GIVEN] for step in used_steps(cfg)]
+    seeds = method_rows(cfg, Path(ABLATION)) + [
+        step_rows(step, Path(CHANGED_ABLATION))[GIVEN] for step in used_steps(cfg)
+    ]
     rows = [(row.title, str(row.folder)) for row in seeds if row.labels == GIVEN]
     rows += [(PSEUDO_ROW, PSEUDO_ABLATION), ("segmentation, predicted labels", f"{PREDICTIONS}/{PREDICTED}")]
     found = [(title, folder, figures[title]["threshold_best"]) for title, folder in rows if title in figures]

@@ -13,7 +13,6 @@ from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.reading import SeedFolders, build_method, change_seeds
 from utils.compute import choose_compute
-from utils.files import is_whole
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ def step_rows(step: DatasetStep, folder: Path) -> dict[str, SeedRow]:
         GIVEN: SeedRow(f"+ {step.title}", GIVEN, folder / GIVEN / step.name),
         PREDICTED: SeedRow(f"{step.title}, predicted labels", PREDICTED, folder / PREDICTED / step.name),
     }
-
-
-def missing_files(step: DatasetStep, cfg: Config, networks: Path) -> list[str]:
-    """The networks that a step needs and that the folder does not have."""
-    return [name for name in step.files(cfg) if not is_whole(networks / name)]
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a program of you
 from data.artifacts import read_mask, voc_palette
 from data.dataset import Index, WholeImages
 from data.index import open_index
+from evaluation.stages import pipeline
 from infer import predict
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
+from stages.config import Config, load_config
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare
-from evaluation.stages import pipeline
-from stages.config import Config
-from stages.config import load_config
 from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.files import atomic_path, write_text

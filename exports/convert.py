@@ -22,9 +22,9 @@ from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, published_state, read_weights
+from stages.config import Config
 from stages.networks import KINDS, Kind, Network, save_network
 from utils.checkpoint import save_tensors
-from stages.config import Config
 from utils.errors import UserError, run_script
 
 

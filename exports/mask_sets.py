@@ -14,9 +14,8 @@ from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
 from data.index import open_index
 from inference.output_folder import CLASSES, PREDICTIONS
+from stages.config import Config, load_config
 from stages.lists import seed_list
-from stages.config import Config
-from stages.config import load_config
 from utils.errors import UserError
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of

@@ -22,8 +22,8 @@ from evaluation.predictions import PREDICTED, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
 from exports.masks import export_voc, said
 from models.segmenter import Segmenter
-from stages.networks import load_network
 from stages.config import override
+from stages.networks import load_network
 from utils.errors import UserError, run_script
 
 

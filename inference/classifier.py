@@ -1,5 +1,7 @@
 """A classifier as a predictor, by the method: one of ours, or the packaged one that knows ImageNet's 1,000 classes."""
 
+import logging
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,12 +9,18 @@ import torch
 from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
-from models.reading import read, normalise_maps
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
+from models.reading import normalise_maps, read
+from stages.dataset_step import DatasetStep
+from stages.dataset_steps import used_steps
+from stages.reading import Change, build_method, predicted_classes, to_seed_grid
 from stages.refinement import refiner
-from stages.reading import build_method, predicted_classes
 from utils.errors import UserError
+from utils.files import is_whole
+from utils.settings import settings_of
+
+logger = logging.getLogger(__name__)
 
 LEAST_SCORE = (
     0.2  # probability below which a trained classifier's best class is not shown: most likely it is none of them
@@ -34,11 +42,11 @@ class ClassifierPredictor(Predictor[Classifier]):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
-        sections = to_dict(self.cfg)
-        self.settings |= {name: sections[name] for name in ("gfm", "prm", "ibb", "context", "pseudo")}
-        self.settings |= {"cam": {name: sections["cam"][name] for name in ("scales", "flip")}}
-        self.settings |= {"seeds": {**sections["seeds"], "max_side": self.max_side}}
-        self.method = build_method(self.cfg)
+        self.method = build_method(self.cfg, self.cfg.infer.quality == "fast")
+        self.changes, steps = self._open_steps()
+        names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
+        self.settings |= {name: settings_of(self.cfg, name) for name in names}
+        self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
         if self.tile:
             raise UserError(
                 "--tile needs a segmentation network: a classifier's activation maps say how strong a place is beside the "
@@ -46,18 +54,47 @@ class ClassifierPredictor(Predictor[Classifier]):
                 "segment"
             )
 
+    def _open_steps(self) -> tuple[list[Change], list[DatasetStep]]:
+        """The steps over the data set whose networks lie beside the checkpoint; those that are left out are named once."""
+        folder = Path(self.about["path"]).parent
+        opened, steps = [], []
+        for step in used_steps(self.cfg) if self.about["path"] else []:
+            files = step.files(self.cfg, self.network)
+            if files and self.cfg.infer.quality == "fast":
+                continue
+            if missing := [name for name in files if not is_whole(folder / name)]:
+                logger.warning(
+                    "the maps are without the step '%s': %s is not beside %s; give the classifier in its run folder",
+                    step.title,
+                    missing[0],
+                    self.about["path"],
+                )
+                continue
+            opened.append(step.open(self.cfg, folder, self.network))
+            self.compute.network(opened[-1].network)
+            steps.append(step)
+        return opened, steps
+
+    def _maps(self, image: np.ndarray, tensor: Tensor, classes: list[int]) -> Tensor:
+        """The maps (K, *, *) of an image after every step."""
+        maps = self.method(self.network, tensor, classes).float()
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
+        for change in self.changes:
+            maps = change.apply_to_maps(to_seed_grid(maps, image.shape[:2]), classes, pixels, self.compute).float()
+        return maps
+
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
     ) -> list[Prediction]:
         return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        logits = read(self.network, tensor, [], scales=self.cfg.step("cam").scales, flip=self.cfg.step("cam").flip).logits
+        logits = read(self.network, tensor, [], scales=self.method.scales, flip=self.method.flip).logits
         scores = self.probabilities(logits)
         shown = self.choose(tensor, logits) if classes is None else classes
         if not shown:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
-        coarse = self.method(self.network, tensor, shown).float().cpu()
+        coarse = self._maps(image, tensor, shown).cpu()
         maps = upsample(coarse, image.shape[:2])
         settings = self.cfg.pseudo
         mask = pseudo_mask(
@@ -89,7 +126,7 @@ class ImagenetPredictor(ClassifierPredictor):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        del self.settings["seeds"]["class_threshold"]  # is of probabilities that stand each by itself
+        del self.settings["prediction"]  # is of probabilities that stand each by itself
         self.settings["choice"] = {
             "most_classes": MOST_CLASSES,
             "least_probability": LEAST_PROBABILITY,
@@ -112,8 +149,7 @@ class ImagenetPredictor(ClassifierPredictor):
         ]
         if len(likely) < 2:
             return likely
-        settings = self.cfg.cam
-        cams = read(self.network, tensor, likely, scales=settings.scales, flip=settings.flip).cam
+        cams = read(self.network, tensor, likely, scales=self.method.scales, flip=self.method.flip).cam
         return sorted(likely[position] for position in apart(normalise_maps(cams))[:MOST_CLASSES])
 
 

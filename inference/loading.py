@@ -16,9 +16,8 @@ from inference.tiles import LEAST_TILE
 from models.classifier import Classifier, build_imagenet_classifier
 from models.segmenter import Segmenter
 from stages.choices import check_choices
+from stages.config import Config, load_config, override
 from stages.networks import load_network
-from stages.config import Config
-from stages.config import load_config, override
 from utils.errors import UserError
 
 # What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants

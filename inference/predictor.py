@@ -20,8 +20,8 @@ from torch import Tensor
 from data.images import limit_pixels
 from models.classifier import Classifier
 from models.segmenter import Segmenter
-from stages.reading import prepare, to_seed
 from stages.config import Config
+from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
 from utils.visualize import fit
 

@@ -11,6 +11,7 @@ from inference.predictor import MAX_SIDE, Prediction, Predictor
 from inference.tiles import decide, look_at_tiles
 from models.segmenter import Segmenter, batch_probabilities, restrict_to
 from stages.refinement import refiner
+from utils.settings import settings_dict
 
 REFINEMENT = ("refine", "par_iterations", "crf_iterations")  # what a segmenter takes of the section `pseudo`
 
@@ -22,11 +23,11 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        settings = self.cfg.segment
-        self.max_side = settings.max_side or MAX_SIDE
+        settings = self.cfg.segment_reading
+        self.max_side = self.cfg.segmenter.max_side or MAX_SIDE
         self.settings |= {
             "segment": {"scales": list(settings.scales), "flip": settings.flip, "max_side": self.max_side},
-            "pseudo": {name: value for name, value in to_dict(self.cfg.pseudo).items() if name in REFINEMENT},
+            "pseudo": {name: value for name, value in settings_dict(self.cfg.pseudo).items() if name in REFINEMENT},
         }
 
     def predict_many(
@@ -66,7 +67,7 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
     def _probabilities(self, tensors: list[Tensor]) -> list[Tensor]:
         """(C + 1, h, w) of each (3, h, w); those of one size pass through the network together."""
-        settings = self.cfg.segment
+        settings = self.cfg.segment_reading
         found: dict[int, Tensor] = {}
         sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
         for shape in dict.fromkeys(sizes):

@@ -29,8 +29,8 @@ from stages.config import Config
 from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT
 from stages.lists import other_masks, seed_index, without_file
 from stages.networks import save_network
-from stages.refinement import refiner
 from stages.reading import prepare, whole_images
+from stages.refinement import refiner
 from stages.settings import AffinityTraining, PseudoSettings
 from stages.space import require_image_space
 from stages.training import plan_of, train_on_crops

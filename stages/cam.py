@@ -24,9 +24,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     check_labels(index, cfg.data.train_list)
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
-    classifier = build_classifier(
-        model.backbone, len(index.class_names), model.weights, class_names=index.class_names
-    )
+    classifier = build_classifier(model.backbone, len(index.class_names), model.weights, class_names=index.class_names)
     classifier.backbone.freeze(settings.frozen_stride)
     crop = RandomCrop(
         settings.crop_size,

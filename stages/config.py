@@ -18,6 +18,7 @@ from data.settings import DataSettings
 from models import steps
 from models.steps import Step
 from stages import settings as of
+from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Said, build_parts
 from utils.settings import Part, RunSettings, known_keys, settings_dict
 

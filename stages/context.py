@@ -22,6 +22,7 @@ from stages.reading import Change, prepare, whole_images
 from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.distributed import total
+from utils.errors import UserError
 from utils.run import Run
 
 
@@ -65,8 +66,9 @@ def context_features(classifier: Classifier, image: Tensor) -> Tensor:
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """A_k <- n(A_k min(L_k, O_k)), with the discriminant that the classifier has been given."""
-    discriminant = classifier.context
-    assert discriminant is not None  # the files of the step say so
+    discriminant = classifier.context or load_classifier(folder / CONTEXT).context
+    if discriminant is None:
+        raise UserError(f"{folder / CONTEXT} holds a classifier without its classes' context; run stage context again")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
         return discriminant(context_features(classifier, image), classes)
@@ -92,5 +94,5 @@ CONTEXT_STEP = DatasetStep(
         reads=("context", "seeds"),
         writes=CONTEXT,
     ),
-    files=lambda cfg: (CONTEXT,),
+    files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
 )

@@ -50,7 +50,7 @@ class DatasetStep:
         skip: the reason why the step is left out under these settings; None if it is not.
         reads: the parts of the configuration that changing a seed reads, beside those of `fit`.
         fit: the stage in which it learns; None where it learns nothing.
-        files: the networks of the run folder that it needs, beside the classifier.
+        files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
         open: (configuration, folder of the networks, classifier) -> what it does to an image.
     """
 
@@ -62,7 +62,7 @@ class DatasetStep:
     reads: Callable[[Config], tuple[str, ...]]
     open: Callable[[Config, Path, Classifier], Change]
     fit: Fit | None = None
-    files: Callable[[Config], tuple[str, ...]] = field(default=lambda cfg: ())
+    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 
     @property
     def folder(self) -> str:

@@ -60,4 +60,3 @@ def fit_step(step: DatasetStep, cfg: Config, run: Run) -> dict[str, Any]:
 def changed_complete(step: DatasetStep, cfg: Config, run: Run) -> bool:
     """Whether every image of the seed list has its file."""
     return list_complete(cfg, run.path(step.folder), ".npz")
-

@@ -16,8 +16,8 @@ from typing import Any
 
 from torch import Tensor
 
-from utils.checkpoint import FORMAT, Checkpoint, load_tensors, to_checkpoint
 from stages.config import Config
+from utils.checkpoint import FORMAT, Checkpoint, load_tensors, to_checkpoint
 from utils.errors import UserError, run_script
 
 SHOWN = 6  # names of entries of a file that nobody knows

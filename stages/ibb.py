@@ -15,8 +15,8 @@ from stages.config import Config
 from stages.dataset_step import DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS
 from stages.lists import seed_index
-from stages.networks import load_segmenter
 from stages.mask_writer import write_pseudo_masks
+from stages.networks import load_segmenter
 from stages.reading import Change
 from stages.segment import SegmenterPlan, train_on_masks
 from stages.settings import PseudoSettings
@@ -70,5 +70,5 @@ BLUR_STEP = DatasetStep(
         reads=("seed", "precision", "model", "segmenter", "blur_training"),
         writes=IBB,
     ),
-    files=lambda cfg: (IBB,),
+    files=lambda cfg, classifier: (IBB,),
 )

@@ -12,11 +12,11 @@ from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
+from stages.config import Config
 from stages.lists import other_masks, without_file
 from stages.refinement import refiner
-from stages.space import require_image_space
-from stages.config import Config
 from stages.settings import PseudoSettings
+from stages.space import require_image_space
 from utils.distributed import total
 from utils.reading import read_once
 

@@ -8,8 +8,8 @@ from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import Segmenter
-from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from stages.config import Config, config_from_dict
+from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from utils.distributed import is_main
 from utils.errors import UserError
 

@@ -1,5 +1,6 @@
 """Reading whole images with a network, and the maps of an image as a seed: what stages, evaluation and infer.py share."""
 
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
 from data.transforms import normalise
 from models.method import Method
+from models.steps import ClassActivationMap
 from stages.config import Config
 from stages.lists import without_file
 from stages.networks import Network
@@ -22,9 +24,12 @@ from utils.compute import Compute
 from utils.reading import read_once
 
 
-def build_method(cfg: Config) -> Method:
-    """The method with the settings of its steps."""
-    return Method(cfg.steps)
+def build_method(cfg: Config, fast: bool = False) -> Method:
+    """The method with the settings of its steps; `fast` reads an image once, at its own size."""
+    if not fast:
+        return Method(cfg.steps)
+    cam = dataclasses.replace(cfg.step(ClassActivationMap.name), scales=(1.0,))
+    return Method([cam, *(step for step in cfg.steps[1:] if not step.reads_again)])
 
 
 def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:

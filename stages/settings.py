@@ -28,9 +28,7 @@ class CamTraining(Optimisation):
     resize_long: tuple[int, int] = setting(
         (320, 640), low=32, help="the long side is drawn from this range before the crop (IRN: 320..640)"
     )
-    color_jitter: float = setting(
-        0.0, low=0, high=1, help="brightness, contrast, saturation by 1 +- this (IRN: none)"
-    )
+    color_jitter: float = setting(0.0, low=0, high=1, help="brightness, contrast, saturation by 1 +- this (IRN: none)")
     frozen_stride: int = setting(
         8, low=0, high=64, help="stages up to this stride get no gradient (IRN detaches after layer2, stride 8)"
     )
@@ -47,7 +45,9 @@ class SeedReading:
 class Prediction:
     """Which classes a classifier predicts where labels are not given: the ablation, evaluate.py and infer.py."""
 
-    class_threshold: float = setting(0.5, low=0, high=1, help="where labels are not given: classes of at least this probability")
+    class_threshold: float = setting(
+        0.5, low=0, high=1, help="where labels are not given: classes of at least this probability"
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class ContextSettings:
         0.05, low=1e-6, high=1, help="this part of the covariance is replaced by the same variance in all directions"
     )
     least_others: int = setting(
-        10, low=0, help="the objects of other classes count, too, where there are so many other classes; 0: never"
+        10, low=0, help="objects of other classes count where there are so many of them; 0: never"
     )
 
     def check(self) -> Problem | None:
@@ -111,11 +111,10 @@ class AffinityTraining(Optimisation):
     batch_size: int = setting(32, low=1, help="IRN: 32")
     fg_threshold: float = setting(0.30, low=0, high=1, help="confident foreground of a seed (IRN: 0.30)")
     bg_threshold: float = setting(0.05, low=0, high=1, help="confident background (IRN: 0.05)")
-    refine: str = setting(
-        "auto", help="of the confident labels: crf, par, none; auto is crf where pydensecrf2 is installed, else par"
-    )
+    refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
     displacement: bool = setting(
-        False, help="also train the displacement branch, for instances; masks do not need it; its rate is lr_head_factor times lr"
+        False,
+        help="also train the displacement branch, for instances, at lr times lr_head_factor",
     )
     crop_size: int = setting(512, low=32, help="IRN: 512")
     scale_range: tuple[float, float] = setting(
@@ -175,7 +174,7 @@ class SegmenterTraining(Optimisation):
 
     stage: int = setting(-1, help="position of the backbone stage that the head reads")
     decoder_strides: tuple[int, ...] = setting(
-        (), help="join the last stage of each of these strides (DeepLabV3+), such as [4, 8]; [] is DeepLabV3"
+        (), help="such as [4, 8]: join the last stage of each stride (DeepLabV3+)"
     )
     from_classifier: bool = setting(
         False, help="begin with the classifier's backbone instead of model.weights; so does stage ibb"
@@ -211,7 +210,8 @@ class InferSettings:
     """infer.py and evaluate.py with a classifier."""
 
     quality: Literal["full", "fast"] = setting(
-        "full", help="of a classifier's masks: full (every step that its run has) or fast (one size, no step but CAM, GFM, PRM)"
+        "full",
+        help="full (every step that its run has) or fast (one size, no blurred image, no other network)",
     )
 
 

@@ -14,9 +14,7 @@ def plan_of(cfg: Config, stage: str, section: str, epochs: int, optimisation: Op
     return Plan(stage, section, epochs, optimisation, choose_compute(cfg), cfg.workers, cfg.seed)
 
 
-def train_on_crops(
-    run: Run, plan: Plan, network: Network, items: TrainingImages, losses: Losses
-) -> dict[str, float]:
+def train_on_crops(run: Run, plan: Plan, network: Network, items: TrainingImages, losses: Losses) -> dict[str, float]:
     """Train `network` in place on crops of images; returns the mean of each loss over the last epoch."""
     plan.compute.network(network)
     require_network_space(run.folder, network)

@@ -137,5 +137,5 @@ WALK_STEP = DatasetStep(
         publishes=False,
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
-    files=lambda cfg: WALKS[cfg.affinity.kind].files,
+    files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
 )

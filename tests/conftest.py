@@ -19,8 +19,8 @@ from PIL import Image
 import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
-from tests.project import Project, new_project
 from stages.config import load_config
+from tests.project import Project, new_project
 from utils.errors import run_script
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.

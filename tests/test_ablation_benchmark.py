@@ -5,10 +5,10 @@ import torch
 
 from benchmarks.ablation import READ, chosen_rows, every_row, read_rows
 from models.context import ContextDiscriminant
+from stages.config import load_config
 from stages.reading import build_method
 from stages.walk import walk_along, walk_features
 from tests.models.tiny import make_image, tiny_classifier
-from stages.config import load_config
 
 SETTINGS = ["cam.scales=[1.0]", "gfm.min_stride=8", "affinity.feature_strides=[8]", "affinity.feature_power=2"]
 CLASSES = [2, 0]

@@ -16,10 +16,9 @@ from data.shapes import SHAPES_CLASSES
 from docs import figure
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
+from stages.config import Config, load_config
 from stages.networks import save_network
 from tests.project import ROOT, call
-from stages.config import Config
-from stages.config import load_config
 from utils.errors import UserError
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -28,6 +28,7 @@ from data.artifacts import Seed, read_mask, read_seed, write_mask, write_seed
 from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
+from data.settings import DataSettings
 from evaluation.gather import gather, table
 from evaluation.report_page import settings as settings_tables
 from evaluation.report_page import stage_table
@@ -36,16 +37,14 @@ from exports.masks import export_masks
 from inference.images import InputImage, read_labels
 from inference.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
 from models.weights import read_weights
+from stages.config import Config, load_config
+from stages.describe import describe
 from stages.networks import load_network
 from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.mutations import TOKENS, VALUES, changed_bytes, changed_document, changed_json
 from train import STAGES
 from utils.checkpoint import load_checkpoint
-from stages.config import Config
-from data.settings import DataSettings
-from stages.config import load_config
-from stages.describe import describe
 from utils.errors import UserError
 from utils.files import read_json
 from utils.metrics_log import read_metrics
@@ -229,7 +228,9 @@ TABLE = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n'
 def test_tables_of_own_images(tmp_path, content):
     put_images(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
     put(tmp_path / "in/labels.csv", content)
-    write_all(tried(lambda: open_index(DataSettings(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out")
+    write_all(
+        tried(lambda: open_index(DataSettings(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out"
+    )
 
 
 @fuzz(changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]))

@@ -17,9 +17,9 @@ from models.ibb import IterativeBackgroundBlur
 from models.par import par
 from models.random_walk import random_walk
 from models.segmenter import Segmenter, segmentation_loss
+from stages.config import load_config
 from stages.reading import prepare, to_seed
 from tests.models.tiny import TinyBackbone, make_image, tiny_classifier
-from stages.config import load_config
 from utils.compute import Compute
 from utils.engine import Schedule, train_network
 from utils.run import Run

@@ -19,10 +19,10 @@ from data.artifacts import Seed, write_mask, write_seed
 from data.shapes import SHAPES_CLASSES, generate
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
+from stages.config import load_config
 from stages.networks import save_network
 from tests.project import ROOT, call
 from tests.test_rooms import ROOMS
-from stages.config import load_config
 
 CONFIG = ("--config", "{settings}")
 MODEL = ("--model_path", "{segmenter}")

@@ -10,11 +10,11 @@ from data.index import KINDS
 from data.voc import open_voc
 from models.backbone import BACKBONES
 from stages.choices import check_choices
+from stages.config import Config
 from stages.refinement import REFINEMENTS
 from stages.walk import WALKS, WalkKind
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.project import Project, call, names
-from stages.config import Config
 from utils.errors import UserError
 
 ADDED = ("data.kind=reversed", "model.backbone=tiny", "affinity.kind=shift", "pseudo.refine=swap")

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from stages.config import Config
 from stages.walk import WALKS
 from train import STAGES
-from stages.config import Config
+
 # TODO ['known_keys']
 
 # Settings that no stage's output depends on, or that are part of its input in another way.

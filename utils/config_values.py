@@ -1,7 +1,6 @@
 """Values that somebody said -> settings of the right type, within their bounds, that agree with each other."""
 
 import contextlib
-import dataclasses
 import os
 import sys
 import types
@@ -17,7 +16,9 @@ from utils.settings import Part, known_keys
 Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
 
-def build_parts(parts: Sequence[Part], values: Said, renamed: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+def build_parts(
+    parts: Sequence[Part], values: Said, renamed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
     """Objects of the settings classes of a configuration, from dotted keys and values, each with where it was given.
 
     Args:
@@ -45,7 +46,7 @@ def _build(part: Part, values: Said) -> Any:
         if key in values:
             value, where = values[key]
             value = _convert(value, types_of[key], key, where)
-            _check_bounds(value, setting, key, where)
+            _check_bounds(value, types_of[key], setting.metadata, key, where)
             chosen[setting.name] = value
     settings = part.kind(**chosen)
     problem = settings.check() if hasattr(settings, "check") else None
@@ -56,15 +57,16 @@ def _build(part: Part, values: Said) -> Any:
     return settings
 
 
-def _check_bounds(value: Any, setting: dataclasses.Field, key: str, where: str) -> None:
-    low, high = setting.metadata["low"], setting.metadata["high"]
+def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: str, where: str) -> None:
+    low, high = bounds["low"], bounds["high"]
     for number in value if isinstance(value, tuple) else (value,):
         if (low is not None and number < low) or (high is not None and number > high):
             expected = f"between {low} and {high}" if high is not None else f"at least {low}"
             raise UserError(f"{where}: '{key}' must be {expected}, found {shortened(number)}")
-    if setting.name.endswith("scales") and not value:
+    if key.endswith("scales") and not value:
         raise UserError(f"{where}: '{key}' needs at least one scale, for example [1.0]")
-    if low is not None and isinstance(value, tuple) and len(value) == 2 and len(setting.default) == 2 and value[0] > value[1]:
+    fixed = typing.get_origin(annotation) is tuple and Ellipsis not in typing.get_args(annotation)
+    if fixed and value[0] > value[1]:
         raise UserError(f"{where}: '{key}' is a range, expected the smallest first, found [{value[0]}, {value[1]}]")
 
 

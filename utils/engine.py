@@ -22,6 +22,7 @@ from utils.run import Run
 from utils.settings import setting
 from utils.training_state import TrainingState, sum_totals
 
+
 class ResumableSampler(Protocol):
     """A sampler that can start an epoch anywhere (data.dataset.TrainingSampler)."""
 
@@ -56,7 +57,9 @@ class Optimisation:
     batch_size: int = setting(16, low=1, help="IRN: 16")
     lr: float = setting(0.1, low=0, help="of the backbone (IRN: 0.1)")
     lr_head_factor: float = setting(10.0, low=0, help="the head's rate is lr times this (IRN: 10)")
-    momentum: float = setting(0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none")
+    momentum: float = setting(
+        0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none"
+    )
     weight_decay: float = setting(0.0, low=0, help="and therefore no weight decay")
     poly_power: float = setting(0.9, low=0, help="lr * (1 - step / steps) ^ power (IRN: 0.9)")
 
@@ -133,7 +136,9 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
             _record_epoch(run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
             state.save(step, totals)
             if any_of(stop.is_set()):
-                raise KeyboardInterrupt(f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}, which is kept")
+                raise KeyboardInterrupt(
+                    f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}, which is kept"
+                )
     network.eval()
     return _means(totals, per_epoch)
 

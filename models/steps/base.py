@@ -30,11 +30,13 @@ class Step:
         name: its section in the configuration, and the folder of its maps in the ablation.
         title: what tables call it.
         again: whether IBB applies it once more, to the mean of its rounds. Such a step needs no gradients.
+        reads_again: whether it reads other images than the one given, which takes time; `infer.quality: fast` leaves it out.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     again: ClassVar[bool] = False
+    reads_again: ClassVar[bool] = False
 
     @property
     def is_enabled(self) -> bool:

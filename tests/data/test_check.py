@@ -11,8 +11,8 @@ import data.inspection
 from data.artifacts import write_mask
 from data.check import check, figures, main, report
 from data.index import open_index
-from stages.config import Config
 from data.settings import DataSettings
+from stages.config import Config
 from utils.errors import UserError, run_script
 
 random = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from PIL import Image
 from data.artifacts import read_mask, write_mask
 from data.dataset import WholeImages
 from data.index import open_index
-from tests.conftest import VOC_OBJECT, VOC_XML
 from data.settings import DataSettings
+from tests.conftest import VOC_OBJECT, VOC_XML
 from utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools

@@ -12,8 +12,7 @@ from data.images import read_image
 from data.index import open_index
 from evaluation import report
 from evaluation.predictions import BLURRED, GIVEN, PREDICTED, RUNGS
-from stages.config import Config
-from stages.config import load_config
+from stages.config import Config, load_config
 from utils.files import atomic_path
 from utils.run import Run
 

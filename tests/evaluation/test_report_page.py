@@ -8,11 +8,11 @@ import pytest
 import evaluation.report_gallery as report_gallery
 import evaluation.report_page as report_page
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
+from stages.config import Config
 from stages.files import REPORT_PAGE
 from tests.evaluation.evaluated import measured_run
 from tests.pages.test_page import Page
 from train import STAGES
-from stages.config import Config
 from utils.run import Run
 
 TITLES = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context (the seed)", "+ IBB in training", "pseudo masks"]

@@ -12,10 +12,10 @@ from models.affinity import AffinityNet, build_affinity_net
 from models.backbone import build_backbone
 from models.classifier import Classifier, build_classifier
 from models.weights import published_state
+from stages.config import Config
 from stages.networks import load_affinity, load_classifier, save_network
 from tests.project import Ended, call
 from utils.checkpoint import load_checkpoint
-from stages.config import Config
 
 LITE0 = "efficientnet_lite0"
 

@@ -16,11 +16,11 @@ from pycocotools.coco import COCO
 from data.artifacts import read_mask, voc_palette, write_mask
 from data.index import open_index
 from data.polygons import fill_polygons
+from data.settings import DataSettings
 from data.voc import VOC_CLASSES
 from exports import masks as exports
 from exports.mask_sets import MaskFile, MaskSet, open_mask_set
 from exports.masks import VOC_FOLDER, export_masks, parse_formats
-from data.settings import DataSettings
 from utils.errors import UserError, run_script
 
 NAMES = ("cat", "dög", "train")

@@ -16,9 +16,9 @@ from exports import onnx as onnx_export
 from exports.onnx import FromPixels, export_onnx
 from models.classifier import build_classifier
 from models.segmenter import Segmenter, build_segmenter
+from stages.config import load_config
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
-from stages.config import load_config
 from utils.errors import UserError, run_script
 
 NAMES = ("cat", "dög", "train")

@@ -8,9 +8,9 @@ import torch
 from data.artifacts import read_mask
 from data.voc import VOC_CLASSES
 from models.segmenter import build_segmenter
+from stages.config import load_config
 from stages.networks import save_network
 from tests.project import call
-from stages.config import load_config
 
 
 class TestVocServer:

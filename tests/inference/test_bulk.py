@@ -18,10 +18,10 @@ from data.artifacts import read_mask
 from inference.bulk import predict_images
 from inference.loading import load_predictor
 from models.segmenter import build_segmenter
+from stages.config import load_config
 from stages.networks import save_network
 from tests.inference.stub import NAMES, QUICK, Stub, predictions, save, times
 from tests.project import call
-from stages.config import load_config
 from utils.errors import UserError
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models import cam
-from models.reading import read, map_size, normalise_maps
+from models.reading import map_size, normalise_maps, read
 from tests.models.tiny import make_image, tiny_classifier
 
 CLASSES = [2, 0, 3]

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.reading import map_size, normalise_maps
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.ibb import IterativeBackgroundBlur, context_features, part_from_context
+from models.reading import map_size, normalise_maps
 from tests.models.tiny import make_image, tiny_classifier
 
 CLASSES, CHANNELS, HI, LO, SHRINKAGE = 4, 5, 0.6, 0.3, 0.1

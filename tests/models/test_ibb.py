@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from models.reading import read, normalise_maps
 from models.ibb import (
     BACKGROUND_SHARE,
     IterativeBackgroundBlur,
@@ -14,6 +13,7 @@ from models.ibb import (
     reactivate,
     unit_features,
 )
+from models.reading import normalise_maps, read
 from tests.models.tiny import make_image, tiny_classifier
 from utils.errors import UserError
 

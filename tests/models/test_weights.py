@@ -14,8 +14,8 @@ from models.backbone import build_backbone
 from models.classifier import Classifier, build_classifier
 from models.segmenter import Segmenter
 from models.weights import published_state, read_weights
-from utils.checkpoint import Checkpoint, save_checkpoint
 from stages.config import Config
+from utils.checkpoint import Checkpoint, save_checkpoint
 from utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"

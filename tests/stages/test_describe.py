@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.config import Config, load_config
+from stages.describe import changed_settings, describe
 from tests.project import ROOT, call
 from utils.checkpoint import Checkpoint, save_checkpoint
-from stages.config import Config
-from stages.config import load_config
-from stages.describe import changed_settings, describe
 from utils.errors import UserError
 
 

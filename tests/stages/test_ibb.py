@@ -8,12 +8,12 @@ import torch
 
 from data.artifacts import Seed, read_mask, read_seed
 from models.segmenter import Segmenter
+from stages.config import load_config
+from stages.describe import describe
 from stages.ibb import fused_seed
 from stages.networks import load_network
 from tests.models.tiny import TinyBackbone
 from tests.project import Project, names
-from stages.config import load_config
-from stages.describe import describe
 
 
 class Constant(Segmenter):

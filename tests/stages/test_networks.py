@@ -12,11 +12,11 @@ from models.affinity import AffinityNet, boundary, displacement
 from models.backbone import build_backbone
 from models.classifier import Classifier
 from models.segmenter import Segmenter
+from stages.config import Config
 from stages.networks import load_affinity, load_classifier, load_network, save_network
 from tests.models.tiny import make_image
 from tests.project import call
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from stages.config import Config
 from utils.errors import UserError
 
 LITE0 = "efficientnet_lite0"

@@ -7,8 +7,8 @@ import torch
 from models.dense_crf import dense_crf
 from models.par import par
 from stages.refinement import REFINEMENTS, refiner
-from tests.models.colours import random_image, random_probabilities
 from stages.settings import PseudoSettings
+from tests.models.colours import random_image, random_probabilities
 
 SETTINGS = PseudoSettings(par_iterations=4, crf_iterations=3)
 

@@ -7,11 +7,11 @@ import torch
 import utils.files
 from data.artifacts import Seed, seed_size, write_mask, write_seed
 from data.index import open_index
+from data.settings import DataSettings
 from models.segmenter import build_segmenter
 from stages import space
 from stages.space import require_image_space, require_network_space
 from tests.project import new_project
-from data.settings import DataSettings
 from utils.errors import UserError
 
 

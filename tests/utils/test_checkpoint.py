@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from stages.config import Config, config_from_dict
 from utils import checkpoint as checkpoint_module
 from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
-from stages.config import Config
-from stages.config import config_from_dict
 from utils.errors import UserError
 from utils.files import atomic_path, digest, write_json, write_text
 

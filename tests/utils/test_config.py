@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.utils.settings import FILE, base, flat
-from stages.config import Config
 # TODO ['known_keys']
-from stages.config import config_from_dict, load_config
+from stages.config import Config, config_from_dict, load_config
+from tests.utils.settings import FILE, base, flat
 
 # What IRN's published program uses, by our name; each must be stated beside the setting.
 IRN = {

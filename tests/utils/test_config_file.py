@@ -2,10 +2,9 @@
 
 import pytest
 
-from tests.utils.settings import DOCUMENT, FILE, PRESETS, base, flat, write
-from stages.config import Config
 # TODO ['to_yaml']
-from stages.config import config_from_dict, load_config, override
+from stages.config import Config, config_from_dict, load_config, override
+from tests.utils.settings import DOCUMENT, FILE, PRESETS, base, flat, write
 from utils.errors import UserError
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.utils.settings import write
 # TODO ['BOUNDS', 'known_keys']
 from stages.config import load_config
+from tests.utils.settings import write
 from utils.config_values import shortened
 from utils.errors import UserError
 

@@ -12,9 +12,10 @@ from torch.utils.data import Dataset
 from data.dataset import TrainingSampler
 from models.batch_norm import SharedBatchNorm2d, share_statistics
 from models.segmenter import segmentation_loss
+from stages.config import load_config
 from tests.processes import run_together
 from utils import training_state
-from stages.config import load_config
+from utils.compute import Compute
 from utils.distributed import (
     Board,
     Poll,
@@ -28,7 +29,6 @@ from utils.distributed import (
     total,
     world_size,
 )
-from utils.compute import Compute
 from utils.engine import Schedule, train_network
 from utils.errors import UserError
 from utils.run import Run

@@ -11,8 +11,8 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from data.dataset import TrainingSampler
-from utils import training_state
 from stages.config import load_config
+from utils import training_state
 from utils.compute import Compute, choose_compute
 from utils.engine import Schedule, train_network
 from utils.errors import UserError

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.config import Config
-from stages.config import load_config, override
+from stages.config import Config, load_config, override
 from utils.errors import UserError
 from utils.run import Run
 
