@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,9 @@ from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.report import mask_at
-from evaluation.report_rows import ShownRow
+from evaluation.report_rows import ShownRow, training_rows, validation_rows
 from pages.images import heat_layer, image_uri, mask_layer
-from pages.page import Item, Layer
+from pages.page import Item, Layer, Section
 from stages.config import Config
 from stages.lists import seed_index
 from utils.console import progress
@@ -29,20 +30,27 @@ ERRORS = ("background taken for an object", "object taken for background", "anot
 ERROR_PALETTE = np.array([(0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167)], np.uint8)
 
 
-def validation_items(cfg: Config, run: Run, names: Sequence[str], rows: Sequence[ShownRow]) -> list[Item]:
-    """Images of the validation list, those of `names`, with their truth; as many as `MOST_BYTES` allow."""
+def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], shown: dict[str, Any]) -> Section:
+    """Images of the validation list, as many as `MOST_BYTES` allow, with their truth and every row of the report."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    wanted = set(names)
+    wanted = set(shown["shown"])
     records = [record for record in index.records if record.name in wanted]
-    return _items(progress(records, len(records), "page"), index, cfg, run, rows)
+    items = _items(progress(records, len(records), "page"), index, cfg, run, validation_rows(cfg, figures))
+    note = f"List {cfg.data.val_list}. Labels are given, except where a title names predicted labels."
+    if len(items) < shown["images"]:
+        note += f" {len(items)} of {shown['images']} images: the worst, the best, and an even sample of the others."
+    scored = [layer.name for item in items for layer in item.layers if layer.score is not None]
+    return Section("Images", note, items=items, show=scored[-1] if scored else "")
 
 
-def training_items(cfg: Config, run: Run, rows: Sequence[ShownRow]) -> list[Item]:
+def training_gallery(cfg: Config, run: Run) -> Section:
     """Some images of the training list with what the stages have made of them so far; never a truth."""
     index = seed_index(cfg)
     chosen = np.linspace(0, len(index) - 1, min(TRAINING_IMAGES, len(index))).round().astype(int)
-    items = _items((index.records[position] for position in chosen), index, cfg, run, rows)
-    return [item for item in items if item.layers]
+    items = _items((index.records[position] for position in chosen), index, cfg, run, training_rows(cfg))
+    items = [item for item in items if item.layers]
+    note = "Some images of the training list; their truth is not read."
+    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
 
 
 def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ShownRow]) -> list[Item]:

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from evaluation.ablation import GIVEN
-from evaluation.report_gallery import training_items, validation_items
-from evaluation.report_rows import training_rows, validation_rows
+from evaluation.report_gallery import training_gallery, validation_gallery
 from pages.page import Cell, Section, Table, percent, write_page
 from pages.plots import Plot, Series
 from stages.config import Config
@@ -173,24 +172,6 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
     ]
     header = ("truth", "taken for", "of all pixels", "of the class's pixels")
     return [Table("", header, rows, f"The largest ones of '{title}', in per cent. All are in {REPORT_IMAGES}.")]
-
-
-def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], shown: dict[str, Any]) -> Section:
-    """Images of the validation list, as many as fit, with every row of the report."""
-    rows = validation_rows(cfg, figures)
-    items = validation_items(cfg, run, shown["shown"], rows)
-    note = f"List {cfg.data.val_list}. Labels are given, except where a title names predicted labels."
-    if len(items) < shown["images"]:
-        note += f" {len(items)} of {shown['images']} images: the worst, the best, and an even sample of the others."
-    scored = [layer.name for item in items for layer in item.layers if layer.score is not None]
-    return Section("Images", note, items=items, show=scored[-1] if scored else "")
-
-
-def training_gallery(cfg: Config, run: Run) -> Section:
-    """Some images of the training list."""
-    items = training_items(cfg, run, training_rows(cfg))
-    note = "Some images of the training list; their truth is not read."
-    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
 
 
 def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:

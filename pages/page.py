@@ -99,20 +99,20 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
     items = [item for part in shown for item in part.items]
     layers = [layer for item in items for layer in item.layers]
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
-    content = _template().render(
-        title=title,
-        intro=intro,
-        sections=shown,
-        layers=list(dict.fromkeys(layer.name for layer in layers)),
-        scored=any(layer.score is not None for layer in layers),
-        classes=sorted({name for item in items for name in item.classes}),
-        data=_json([_data(item) for item in items]) if items else "",
-        opacity=OPACITY,
-        style=Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        digest="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    write_text(path, content)
+    content = {
+        "title": title,
+        "intro": intro,
+        "sections": shown,
+        "layers": list(dict.fromkeys(layer.name for layer in layers)),
+        "scored": any(layer.score is not None for layer in layers),
+        "classes": sorted({name for item in items for name in item.classes}),
+        "data": _json([_data(item) for item in items]) if items else "",
+        "opacity": OPACITY,
+        "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    write_text(path, _template().render(content))
 
 
 def percent(share: float | None, digits: int = 1, **more: Any) -> Cell:

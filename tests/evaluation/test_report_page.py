@@ -1,6 +1,9 @@
 """report.html: what it shows of a run at each point, and that it is written anew only when something changed."""
 
 import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import evaluation.report_page as report_page
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
 from stages.config import Config
 from stages.files import REPORT_PAGE
+from tests.conftest import voc_maker
 from tests.evaluation.evaluated import measured_run
 from tests.pages.test_page import Page
 from train import STAGES
@@ -20,9 +24,20 @@ STEPS = ["truth", "CAM, map", *TITLES[:5], "+ IBB in training, map", *TITLES[5:]
 STEPS += ["blurred image, round 1", "blurred image, round 2", "errors"]
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    with pytest.MonkeyPatch.context() as patch:
+        return folder, measured_run(folder, voc_maker(folder), patch)[0]
+
+
 @pytest.fixture
-def measured(tmp_path, make_voc, monkeypatch):
-    return measured_run(tmp_path, make_voc, monkeypatch)
+def measured(original, tmp_path):
+    """A copy of the run, for a test to change."""
+    folder, cfg = original
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    data = replace(cfg.data, root=str(tmp_path / Path(cfg.data.root).name))
+    return replace(cfg, run=str(tmp_path / "run"), data=data), Run.reopen(tmp_path / "run")
 
 
 def written(cfg, run) -> Page:
@@ -81,7 +96,7 @@ def test_a_run_that_goes_on_shows_what_is_there(measured):
 def test_no_truth_is_read_before_anything_is_measured(measured, monkeypatch):
     cfg, run = measured
     del run.stages["report"]
-    monkeypatch.setattr(report_page, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     for mask in (run.folder.parent / "voc" / "SegmentationClass").glob("*.png"):
         mask.unlink()
     assert len(written(cfg, run).items) > 0
@@ -110,9 +125,9 @@ def test_a_page_is_written_again_only_after_a_change(measured):
 def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkeypatch):
     cfg, run = measured
     drawn = []
-    draw = report_page.training_items
-    monkeypatch.setattr(report_page, "training_items", lambda *known: drawn.append(1) or draw(*known))
-    monkeypatch.setattr(report_page, "validation_items", lambda *_: pytest.fail("the truth was asked for"))
+    draw = report_page.training_gallery
+    monkeypatch.setattr(report_page, "training_gallery", lambda *known: drawn.append(1) or draw(*known))
+    monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     monkeypatch.setattr(report_page, "EVERY", 0.0)
     run.after_epoch = keep_report_page(STAGES, cfg, run)
     sources = []
