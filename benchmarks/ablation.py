@@ -1,20 +1,21 @@
-"""What each module is worth: GFM, PRM, IBB, context, IBB's training and the walk over features, each alone, added and left out.
+"""What each step is worth: every step of the method and over the data set, alone, added and left out.
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
-    python -m benchmarks.ablation runs/voc12_compact --combinations         # all 64 of them, which takes longer
+    python -m benchmarks.ablation runs/voc12_compact --combinations         # all of them, which takes longer
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
     python -m benchmarks.ablation runs/voc12_compact --set cam.scales=[1.0]          # read at one size
 
-Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at its
-own best threshold. What context is was learned once, from the run's own seeds, and so was the network of stage `ibb`
-("trained"); "IBB" is the round that reads a blurred image. Settings are chosen on training images; the validation list is for reporting.
+Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at
+its own best threshold. What the steps over the data set have learned, they have learned once, in the run. Settings are chosen
+on training images; the validation list is for reporting.
 """
 
 import argparse
-import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,101 +24,98 @@ from torch import Tensor
 from data.artifacts import Seed
 from data.index import open_index
 from models.classifier import Classifier
-from models.ibb import IterativeBackgroundBlur, Trace, first_stages, stages_of_strides
+from models.method import Method
 from models.pseudo import upsample
-from models.reading import Evidence, map_size, read
 from stages.config import Config, load_config
-from stages.files import IBB, last_classifier, trains_on_blurred
-from stages.ibb import class_shares
-from stages.networks import load_classifier, load_segmenter
-from stages.reading import build_method, prepare, to_seed, whole_images
-from stages.walk import walk_along, walk_features
-from utils.compute import choose_compute
+from stages.dataset_steps import open_steps
+from stages.files import CLASSIFIER
+from stages.networks import load_classifier
+from stages.reading import Change, build_method, prepare, to_seed, to_seed_grid, whole_images
+from utils.compute import Compute, choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 
-READ = ("gfm", "prm", "ibb")  # what can be switched while an image is read; the others come after it
-MODULES = (*READ, "context", "trained", "walk")
 THRESHOLDS = np.linspace(0, 0.8, 81)
+Names = tuple[str, ...]
 
 
-class SharedReading:
-    """`read` for one image, read once with everything that any combination of modules wants."""
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a run that can be switched, by name.
 
-    def __init__(self, classifier: Classifier, image: Tensor, classes: list[int], cfg: Config):
-        strides = classifier.backbone.strides
-        self.image = image
-        self.fused = [
-            n for n in first_stages(strides) if strides[n] >= cfg.step("gfm").min_stride and n < len(strides) - 1
-        ]
-        self.compared = stages_of_strides(strides, cfg.step("prm").strides, "prm.strides")
-        self.evidence = read(
-            classifier,
-            image,
-            classes,
-            scales=cfg.step("cam").scales,
-            flip=cfg.step("cam").flip,
-            gradient_stages=self.fused,
-            feature_stages=self.compared,
-        )
-
-    def part(self, gfm: bool, prm: bool) -> Evidence:
-        """What a method with these modules would have read."""
-        whole = self.evidence
-        gradients = whole.gradients if gfm else whole.gradients[:0]
-        return dataclasses.replace(whole, gradients=gradients, features=whole.features if prm else [])
-
-
-class Combination(IterativeBackgroundBlur):
-    """The method with some of its modules; the sharp image's evidence is given, only blurred images are read."""
-
-    shared: SharedReading
-
-    def _read(self, classifier: Classifier, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Evidence:
-        if image is self.shared.image:
-            return self.shared.part(self.gfm, self.prm)
-        return super()._read(classifier, image, classes, scales)
-
-
-def chosen_rows(cfg: Config, trained: bool) -> dict[str, tuple[str, ...]]:
-    """Plain CAM, each module alone, each added to those before it, all, and all but one; titles, and what is switched on.
-
-    Args:
-        trained: whether stage `ibb` has trained a network.
+    Attributes:
+        titles: name -> what the table calls it, in order; the first step of the method is always on and is not among them.
+        method: the method with all its steps.
+        changes: name -> an opened step over the data set.
     """
-    there = modules_of(cfg, trained)
-    alone = [(), *((name,) for name in there)]
-    added = [there[:count] for count in range(2, len(there) + 1)]
-    rows = {title_of(names): names for names in (*alone, *added)}
-    without = [(name,) for name in there] + ([("ibb", "trained")] if trained else [])
-    for left_out in without:
-        title = f"all but {' and '.join(title_of([name]) for name in left_out)}"
-        rows[title] = tuple(name for name in there if name not in left_out)
+
+    titles: dict[str, str]
+    method: Method
+    changes: dict[str, Change]
+
+
+def open_all(cfg: Config, folder: Path, classifier: Classifier, compute: Compute) -> Steps:
+    """The steps of a run, with the networks of its folder."""
+    method = build_method(cfg)
+    opened = open_steps(cfg, folder, classifier, compute)
+    titles = {step.name: step.title for step in method.steps[1:]} | {step.name: step.title for step, _ in opened}
+    return Steps(titles, method, {step.name: change for step, change in opened})
+
+
+def chosen_rows(names: Names) -> Iterator[tuple[str, Names]]:
+    """Plain CAM, each step alone, each added to those before it, all, and all but one; titles in terms of names."""
+    yield "", ()
+    yield from (("", (name,)) for name in names)
+    yield from (("", names[:count]) for count in range(2, len(names) + 1))
+    yield from (("all but ", tuple(name for name in names if name != left_out)) for left_out in names)
+
+
+def every_row(names: Names) -> Iterator[tuple[str, Names]]:
+    """Every combination."""
+    subsets = (chosen for count in range(len(names) + 1) for chosen in itertools.combinations(names, count))
+    yield from (("", chosen) for chosen in subsets)
+
+
+def rows_of(steps: Steps, choose: Callable[[Names], Iterator[tuple[str, Names]]] = chosen_rows) -> dict[str, Names]:
+    """Title -> the names of the steps that are on."""
+    names, rows = tuple(steps.titles), {}
+    for prefix, on in choose(names):
+        shown = [steps.titles[name] for name in names if (name in on) != bool(prefix)]
+        rows[prefix + " + ".join(shown) if shown else "CAM"] = on
     return rows
 
 
-def every_row(cfg: Config, trained: bool) -> dict[str, tuple[str, ...]]:
-    """Every combination; titles, and what is switched on."""
-    there = modules_of(cfg, trained)
-    subsets = (names for count in range(len(there) + 1) for names in itertools.combinations(there, count))
-    return {title_of(names): names for names in subsets}
+class ReadOnce:
+    """The maps of one image for any steps; what networks say of the sharp image is asked once."""
 
+    def __init__(self, steps: Steps, classifier: Classifier, item: dict[str, Any], cfg: Config, compute: Compute):
+        self.steps, self.classifier, self.pixels = steps, classifier, item["image"]
+        self.compute = compute
+        self.classes = item["labels"].nonzero().flatten().tolist()
+        self.image = prepare(self.pixels, classifier, compute, cfg.seeds.max_side)
+        self.reading = steps.method.read(classifier, self.image, self.classes)
+        self.traces: dict[Names, Tensor] = {}
+        self.seen: dict[str, Any] = {}
 
-def modules_of(cfg: Config, trained: bool) -> tuple[str, ...]:
-    """Those of `MODULES` that a run with these settings has."""
-    missing = {"context": not cfg.context.enabled, "trained": not trained}
-    return tuple(name for name in MODULES if not missing.get(name))
+    def maps(self, on: Names) -> Tensor:
+        """(K, *, *) after the steps of these names."""
+        read = tuple(name for name in on if name not in self.steps.changes)
+        if read not in self.traces:
+            method = Method([step for step in self.steps.method.steps if step.name in ("cam", *read)])
+            trace = method.trace(self.classifier, self.image, self.classes, self.reading)
+            self.traces[read] = list(trace.maps.values())[-1]
+        maps = self.traces[read]
+        for name in on:
+            if name in self.steps.changes and self.classes:
+                maps = self._change(name, to_seed_grid(maps, self.pixels.shape[-2:]))
+        return maps
 
-
-def title_of(names: Sequence[str]) -> str:
-    """What is switched on, for people."""
-    return " + ".join(name.upper() if name in READ else name for name in names) or "CAM"
-
-
-def combination(cfg: Config, names: Sequence[str]) -> Combination:
-    """The method with those of `READ` that are named."""
-    switched = {name: dataclasses.replace(getattr(cfg, name), enabled=name in names) for name in READ}
-    return build_method(dataclasses.replace(cfg, **switched), Combination)
+    def _change(self, name: str, maps: Tensor) -> Tensor:
+        change = self.steps.changes[name]
+        if name not in self.seen:
+            image = prepare(self.pixels, change.network, self.compute, change.max_side)
+            self.seen[name] = change.see(image, self.classes, (maps.shape[1], maps.shape[2]))
+        return change.change(maps, self.seen[name]).float()
 
 
 def parse_args() -> argparse.Namespace:
@@ -126,7 +124,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
-    parser.add_argument("--combinations", action="store_true", help="every combination of the modules")
+    parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's"
     )
@@ -138,67 +136,31 @@ def main() -> None:
     args = parse_args()
     cfg = load_config(args.run / "config.yaml", overrides=args.set)
     compute = choose_compute(cfg)
-    classifier = load_classifier(args.run / last_classifier(cfg))
-    compute.network(classifier)
+    classifier = compute.network(load_classifier(args.run / CLASSIFIER))
     list_name = args.list or cfg.data.val_list
     index = open_index(cfg.data, list_name, masks=True)
     positions = range(0, len(index), args.every)
-    trained = args.run / IBB
-    segmenter = compute.network(load_segmenter(trained)) if trained.is_file() and trains_on_blurred(cfg) else None
-    rows = (every_row if args.combinations else chosen_rows)(cfg, segmenter is not None)
+    steps = open_all(cfg, args.run, classifier, compute)
+    rows = rows_of(steps, every_row if args.combinations else chosen_rows)
     sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
     for item in whole_images(index, positions, cfg.workers, "ablation"):
-        classes = item["labels"].nonzero().flatten().tolist()
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-        with compute.autocast():
-            shares = None
-            if segmenter is not None:
-                seen = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
-                shares = class_shares(cfg, segmenter, seen, classes, map_size(*image.shape[-2:]))
-            for title, maps in read_rows(rows, classifier, image, classes, cfg, shares):
-                update(sweeps[title], to_seed(maps, classes, item["image"].shape[-2:]), item["mask"])
-    print(
-        f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {list(cfg.step('cam').scales)}, flip {cfg.step('cam').flip}"
-    )
+        with compute.autocast(), torch.no_grad():
+            image = ReadOnce(steps, classifier, item, cfg, compute)
+            for title, on in rows.items():
+                update(sweeps[title], to_seed(image.maps(on), image.classes, item["image"].shape[-2:]), item["mask"])
+    scales, flip = list(steps.method.scales), steps.method.flip
+    print(f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {scales}, flip {flip}")
     print_table(sweeps)
-
-
-def read_rows(
-    rows: dict[str, tuple[str, ...]],
-    classifier: Classifier,
-    image: Tensor,
-    classes: list[int],
-    cfg: Config,
-    shares: Tensor | None,
-) -> Iterator[tuple[str, Tensor]]:
-    """Title and maps (K, *, *) of each row.
-
-    Args:
-        shares: p, (K, h, w), of the network that stage `ibb` has trained, on the maps' grid; None where there is none.
-    """
-    shared = SharedReading(classifier, image, classes, cfg)
-    unit = walk_features(classifier, image, cfg.affinity, cfg.step("cam").scales, cfg.step("cam").flip)
-    traces: dict[tuple[str, ...], Trace] = {}
-    for title, names in rows.items():
-        read = tuple(name for name in READ if name in names)
-        if read not in traces:
-            method = combination(cfg, read)
-            method.shared = shared
-            traces[read] = method.trace(classifier, image, classes)
-        maps = traces[read].context if "context" in names else traces[read].ibb
-        if "trained" in names and shares is not None:
-            maps = torch.lerp(maps, shares, cfg.correction.weight)
-        yield title, walk_along(unit, maps, cfg.affinity) if "walk" in names else maps
 
 
 def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
     """A line a row, at its best threshold."""
-    print(f"{'given labels, best threshold':46}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
+    print(f"{'given labels, best threshold':64}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
     for title, sweep in sweeps.items():
         best = int(np.argmax(sweep.curve()))
         matrix = sweep.at(best)
         shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
-        print(f"{title:46}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
+        print(f"{title:64}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
 
 
 def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 from data.dataset import Index
 from evaluation.ablation import GIVEN, PREDICTED, write_ablation
 from evaluation.predictions import evaluate_predictions, write_predictions
-from evaluation.rows import Networks, SeedRow, change_rows, evaluate_row, method_rows
+from evaluation.rows import SeedRow, change_rows, evaluate_row, method_rows
 from evaluation.scores import Evaluation
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
-from stages.dataset_steps import used_steps
-from utils.files import is_whole
+from stages.dataset_steps import open_steps
+from utils.compute import choose_compute
 
 
 def evaluate_network(
@@ -39,8 +39,5 @@ def evaluate_network(
 def classifier_rows(network: Classifier, source: Path, index: Index, folder: Path, cfg: Config) -> list[SeedRow]:
     """Write the maps of a classifier after every step whose networks are there; all rows."""
     write_ablation(network, index, folder, cfg)
-    steps = [
-        step for step in used_steps(cfg) if all(is_whole(source.parent / name) for name in step.files(cfg, network))
-    ]
-    networks = Networks(network, source.parent)
-    return change_rows(method_rows(cfg, folder), steps, cfg, index, networks, folder / "steps")
+    steps = open_steps(cfg, source.parent, network, choose_compute(cfg), cfg.infer.quality == "fast")
+    return change_rows(method_rows(cfg, folder), steps, cfg, index, folder / "steps")

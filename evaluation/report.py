@@ -17,11 +17,11 @@ from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.predictions import evaluate_predictions, write_predictions
-from evaluation.rows import Networks, change_rows, evaluate_row, method_rows
+from evaluation.rows import change_rows, evaluate_row, method_rows
 from evaluation.scores import Evaluation, count_masks, count_seeds, evaluate_masks
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
-from stages.dataset_steps import used_steps
+from stages.dataset_steps import open_steps
 from stages.files import (
     ABLATION,
     CHANGED_ABLATION,
@@ -37,6 +37,7 @@ from stages.files import (
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_classifier, load_segmenter
 from utils.bootstrap import compare_counts, figures_of, intervals_of
+from utils.compute import choose_compute
 from utils.distributed import is_main
 from utils.files import atomic_path, is_whole, read_json, write_json, write_text
 from utils.run import Run
@@ -125,9 +126,8 @@ def report_is_complete(cfg: Config, run: Run) -> bool:
 def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     """The lines of the report by title: each step with given labels, masks, then what predicted labels give."""
     about = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
-    networks = Networks(load_classifier(run.path(last_classifier(cfg))), run.folder)
-    seeds = method_rows(cfg, run.path(ABLATION))
-    seeds = change_rows(seeds, used_steps(cfg), cfg, index, networks, run.fresh_folder(CHANGED_ABLATION))
+    steps = open_steps(cfg, run.folder, load_classifier(run.path(last_classifier(cfg))), choose_compute(cfg))
+    seeds = change_rows(method_rows(cfg, run.path(ABLATION)), steps, cfg, index, run.fresh_folder(CHANGED_ABLATION))
     rows = {row.title: Row(evaluate_row(row, index, cfg, **about), row.folder) for row in seeds}
     given = {row.title: rows[row.title] for row in seeds if row.labels == GIVEN}
     predicted = {row.title: rows[row.title] for row in seeds if row.labels == PREDICTED}

@@ -8,10 +8,9 @@ from typing import Any
 from data.dataset import Index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.scores import Evaluation, evaluate_seeds
-from models.classifier import Classifier
 from stages.config import Config
 from stages.dataset_step import DatasetStep
-from stages.reading import SeedFolders, build_method, change_seeds
+from stages.reading import Change, SeedFolders, build_method, change_seeds
 from utils.compute import choose_compute
 
 
@@ -47,25 +46,14 @@ def step_rows(step: DatasetStep, folder: Path) -> dict[str, SeedRow]:
     }
 
 
-@dataclass(frozen=True)
-class Networks:
-    """A classifier, and the folder in which the networks of the steps over the data set are."""
-
-    classifier: Classifier
-    folder: Path
-
-
 def change_rows(
-    rows: Sequence[SeedRow], steps: Sequence[DatasetStep], cfg: Config, index: Index, networks: Networks, folder: Path
+    rows: Sequence[SeedRow], steps: Sequence[tuple[DatasetStep, Change]], cfg: Config, index: Index, folder: Path
 ) -> list[SeedRow]:
-    """Take the last maps of each kind of labels through steps over the data set, into `folder`; all rows, the new ones last."""
-    found = list(rows)
-    last = {row.labels: row for row in rows}
-    for step in steps:
-        change = step.open(cfg, networks.folder, networks.classifier)
+    """Take the last maps of each kind of labels through opened steps over the data set; all rows, the new ones last."""
+    found, last, compute = list(rows), {row.labels: row for row in rows}, choose_compute(cfg)
+    for step, change in steps:
         for labels, row in step_rows(step, folder).items():
-            folders = SeedFolders(index, last[labels].folder, row.folder)
-            change_seeds(cfg, folders, change, choose_compute(cfg), step.stage)
+            change_seeds(cfg, SeedFolders(index, last[labels].folder, row.folder), change, compute, step.stage)
             found.append(row)
             last[labels] = row
     return found

@@ -1,6 +1,5 @@
 """A classifier as a predictor, by the method: one of ours, or the packaged one that knows ImageNet's 1,000 classes."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,11 @@ from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from models.reading import normalise_maps, read
-from stages.dataset_step import DatasetStep
-from stages.dataset_steps import used_steps
-from stages.reading import Change, build_method, predicted_classes, to_seed_grid
+from stages.dataset_steps import open_steps
+from stages.reading import build_method, predicted_classes, to_seed_grid
 from stages.refinement import refiner
 from utils.errors import UserError
-from utils.files import is_whole
 from utils.settings import settings_of
-
-logger = logging.getLogger(__name__)
 
 LEAST_SCORE = (
     0.2  # probability below which a trained classifier's best class is not shown: most likely it is none of them
@@ -42,8 +37,10 @@ class ClassifierPredictor(Predictor[Classifier]):
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
-        self.method = build_method(self.cfg, self.cfg.infer.quality == "fast")
-        self.changes, steps = self._open_steps()
+        fast, path = self.cfg.infer.quality == "fast", self.about["path"]
+        self.method = build_method(self.cfg, fast)
+        opened = open_steps(self.cfg, Path(path).parent, self.network, self.compute, fast) if path else []
+        self.changes, steps = [change for _, change in opened], [step for step, _ in opened]
         names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
@@ -53,27 +50,6 @@ class ClassifierPredictor(Predictor[Classifier]):
                 "rest of the image, so they cannot be put together from parts; leave --tile out or train on to stage "
                 "segment"
             )
-
-    def _open_steps(self) -> tuple[list[Change], list[DatasetStep]]:
-        """The steps over the data set whose networks lie beside the checkpoint; those that are left out are named once."""
-        folder = Path(self.about["path"]).parent
-        opened, steps = [], []
-        for step in used_steps(self.cfg) if self.about["path"] else []:
-            files = step.files(self.cfg, self.network)
-            if files and self.cfg.infer.quality == "fast":
-                continue
-            if missing := [name for name in files if not is_whole(folder / name)]:
-                logger.warning(
-                    "the maps are without the step '%s': %s is not beside %s; give the classifier in its run folder",
-                    step.title,
-                    missing[0],
-                    self.about["path"],
-                )
-                continue
-            opened.append(step.open(self.cfg, folder, self.network))
-            self.compute.network(opened[-1].network)
-            steps.append(step)
-        return opened, steps
 
     def _maps(self, image: np.ndarray, tensor: Tensor, classes: list[int]) -> Tensor:
         """The maps (K, *, *) of an image after every step."""

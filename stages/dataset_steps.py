@@ -1,8 +1,10 @@
 """The steps over the data set, in order, and where a run's seeds are after each of them."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
+from models.classifier import Classifier
 from stages.config import Config
 from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep
@@ -10,10 +12,13 @@ from stages.files import SEEDS, last_classifier
 from stages.ibb import BLUR_STEP
 from stages.lists import list_complete, seed_index
 from stages.networks import load_classifier
-from stages.reading import SeedFolders, change_seeds
+from stages.reading import Change, SeedFolders, change_seeds
 from stages.walk import WALK_STEP
-from utils.compute import choose_compute
+from utils.compute import Compute, choose_compute
+from utils.files import is_whole
 from utils.run import Run
+
+logger = logging.getLogger(__name__)
 
 DATASET_STEPS: list[DatasetStep] = [
     CONTEXT_STEP,
@@ -36,6 +41,28 @@ def seeds_before(cfg: Config, step: DatasetStep) -> str:
 def last_seeds(cfg: Config) -> str:
     """The folder of the seeds after the last step."""
     return next((step.folder for step in reversed(DATASET_STEPS) if step.skip(cfg) is None), SEEDS)
+
+
+def open_steps(
+    cfg: Config, folder: Path, classifier: Classifier, compute: Compute, fast: bool = False
+) -> list[tuple[DatasetStep, Change]]:
+    """The used steps whose networks are in a folder, opened; those whose networks are missing are named in the log.
+
+    Args:
+        fast: leave out the steps that need networks beside the classifier.
+    """
+    opened = []
+    for step in used_steps(cfg):
+        files = step.files(cfg, classifier)
+        if files and fast:
+            continue
+        if missing := [name for name in files if not is_whole(folder / name)]:
+            logger.warning("the maps are without the step '%s': %s has no %s", step.title, folder, missing[0])
+            continue
+        change = step.open(cfg, folder, classifier)
+        compute.network(change.network)
+        opened.append((step, change))
+    return opened
 
 
 def change_list(step: DatasetStep, cfg: Config, run: Run) -> dict[str, Any]:
