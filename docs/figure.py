@@ -10,7 +10,6 @@ The images are generated ones that no network has seen; they are not those of th
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -23,14 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data.artifacts import voc_palette
 from data.shapes import SHAPES_CLASSES, Scene, scenes
 from models.classifier import Classifier
-from models.ibb import Trace
+from models.method import Trace
 from models.pseudo import pseudo_mask, upsample
-from models.segmenter import Segmenter
 from stages.config import Config
-from stages.files import CONTEXT, IBB
-from stages.ibb import fused_seed
-from stages.networks import load_network, load_segmenter
-from stages.reading import build_method, prepare, to_seed
+from stages.files import CONTEXT
+from stages.full_method import FullMethod
+from stages.networks import load_network
 from stages.refinement import refiner
 from utils.compute import choose_compute
 from utils.errors import UserError, run_script
@@ -40,18 +37,6 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of images than training's and validation's (0 and 1)
 SHOWN = ("train", "owl", "boat")  # an image of each
-STEPS = (
-    "image",
-    "CAM  C",
-    "+ GFM  G",
-    "+ PRM  A",
-    "blurred  x1",
-    "+ IBB",
-    "+ context",
-    "+ training",
-    "mask",
-    "truth",
-)
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
@@ -82,30 +67,28 @@ def result(run: Path) -> Image.Image:
 
 def method(run: Path) -> Image.Image:
     """A row an image: the maps of its first class after each step, and what the first round of blur has read."""
-    networks = trained(run)
-    rows = []
+    full, cfg = trained(run)
+    rows, titles = [], list(full.titles.values())
     for scene in chosen():
-        trace, fused = traced(networks, scene)
-        steps = (trace.cam, trace.gfm, trace.prm, trace.ibb, trace.context, fused)
-        maps = [heatmap(scene.image, maps[0].cpu().numpy()) for maps in steps]
-        masks = [
-            overlay(scene.image, mask, voc_palette())
-            for mask in (cut(fused, scene, networks.cfg, networks.cfg.pseudo.threshold), scene.mask)
-        ]
-        images = (scene.image, *maps[:3], shown(trace.blurred[0], networks.classifier), *maps[3:], *masks)
-        rows.append([Tile(np.asarray(image)) for image in images])
-        rows[-1][1] = Tile(maps[0], SHAPES_CLASSES[scene.labels[0]])
-    return contact_sheet(rows, STEPS, tile=TILE)
+        trace = traced(full, scene)
+        maps = [heatmap(scene.image, found[0].cpu().numpy()) for found in trace.maps.values()]
+        last = list(trace.maps.values())[-1].cpu()
+        masks = [overlay(scene.image, mask, voc_palette()) for mask in (cut(last, scene, cfg), scene.mask)]
+        blurred = shown(trace.shown["ibb"][0], full.classifier)
+        rows.append([Tile(np.asarray(image)) for image in (scene.image, blurred, *maps, *masks)])
+        rows[-1][2] = Tile(maps[0], SHAPES_CLASSES[scene.labels[0]])
+    columns = ("image", "blurred", titles[0], *(f"+ {title}" for title in titles[1:]), "mask", "truth")
+    return contact_sheet(rows, columns, tile=TILE)
 
 
 def threshold(run: Path) -> Image.Image:
     """A row an image: its seed's mask at each threshold."""
-    networks = trained(run)
+    full, cfg = trained(run)
     rows = []
     for scene in chosen():
-        fused = traced(networks, scene)[1]
-        seed = heatmap(scene.image, fused.amax(dim=0).cpu().numpy())
-        masks = [overlay(scene.image, cut(fused, scene, networks.cfg, value), voc_palette()) for value in THRESHOLDS]
+        maps = list(traced(full, scene).maps.values())[-1].cpu()
+        seed = heatmap(scene.image, maps.amax(dim=0).numpy())
+        masks = [overlay(scene.image, cut(maps, scene, cfg, value), voc_palette()) for value in THRESHOLDS]
         rows.append([Tile(image) for image in (seed, *masks)])
     return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
 
@@ -113,17 +96,8 @@ def threshold(run: Path) -> Image.Image:
 FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method": method, "threshold": threshold}
 
 
-@dataclass(frozen=True)
-class Networks:
-    """A run's classifier and what its stage `ibb` has trained, with the run's settings."""
-
-    classifier: Classifier
-    segmenter: Segmenter
-    cfg: Config
-
-
-def trained(run: Path) -> Networks:
-    """The run's networks."""
+def trained(run: Path) -> tuple[FullMethod, Config]:
+    """Every step of the run, and its settings."""
     network, checkpoint, cfg = load_network(run / CONTEXT)
     assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
@@ -131,7 +105,7 @@ def trained(run: Path) -> Networks:
             f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
             "python train.py --config config.yaml"
         )
-    return Networks(network, load_segmenter(run / IBB), cfg)
+    return FullMethod(cfg, run, network, choose_compute(cfg)), cfg
 
 
 def chosen() -> list[Scene]:
@@ -142,26 +116,19 @@ def chosen() -> list[Scene]:
     return [found[name] for name in SHOWN if name in found]
 
 
-def traced(networks: Networks, scene: Scene) -> tuple[Trace, torch.Tensor]:
-    """Every step of the method, and the maps (K, h, w) that the trained network has corrected."""
-    cfg, compute = networks.cfg, choose_compute(networks.cfg)
-    image, labels = torch.from_numpy(scene.image.copy()).permute(2, 0, 1), list(scene.labels)
-    trace = build_method(cfg).trace(
-        networks.classifier, prepare(image, networks.classifier, compute, cfg.seeds.max_side), labels
-    )
-    seed = to_seed(trace.context, labels, scene.mask.shape)
-    seen = prepare(image, networks.segmenter, compute, cfg.segmenter.max_side)
-    return trace, torch.from_numpy(fused_seed(cfg, networks.segmenter, seen, seed).maps)
+def traced(full: FullMethod, scene: Scene) -> Trace:
+    """The maps (K, *, *) after every step."""
+    return full.trace(torch.from_numpy(scene.image.copy()).permute(2, 0, 1), list(scene.labels))
 
 
-def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float) -> np.ndarray:
-    """The mask of maps (K, h, w) at a background threshold, refined as the run's settings say."""
+def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float | None = None) -> np.ndarray:
+    """The mask of maps (K, h, w) at a background threshold, the configured one by default, refined as the run's settings say."""
     settings = cfg.pseudo
     mask = pseudo_mask(
         upsample(maps, scene.mask.shape),
         torch.tensor(scene.labels),
         background="threshold",
-        threshold=value,
+        threshold=settings.threshold if value is None else value,
         power=settings.power,
         ignore_band=0.0,
         refiner=refiner(settings.refine, settings, scene.image),

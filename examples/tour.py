@@ -19,11 +19,10 @@ from data.dataset import Index, WholeImages
 from data.index import open_index
 from evaluation.stages import pipeline
 from infer import predict
-from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config, load_config
+from stages.full_method import FullMethod
 from stages.networks import load_classifier
-from stages.reading import build_method, prepare
 from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.files import atomic_path, write_text
@@ -33,7 +32,6 @@ from utils.run import Run
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 ROOT = Path(__file__).resolve().parents[1]
-COLUMNS = ("image", "CAM", "+ GFM", "+ PRM", "+ IBB", "+ context: the seed", "mask", "truth")
 QUICK = (
     "device=cpu",
     "workers=0",
@@ -72,10 +70,13 @@ def main() -> None:
     run_stages(pipeline(), cfg, Run(cfg, sys.argv))
 
     print("4. The method on single images, step by step.")
-    classifier = load_classifier(folder / "run" / "context.pth")
-    rows, matrix = show_steps(cfg, classifier, index)
+    compute = choose_compute(cfg)
+    classifier = compute.network(load_classifier(folder / "run" / "context.pth"))
+    full = FullMethod(cfg, folder / "run", classifier, compute)
+    rows, matrix = show_steps(cfg, full, index)
+    columns = ("image", *full.titles.values(), "mask", "truth")
     with atomic_path(folder / "maps.jpg") as temporary:
-        contact_sheet(rows, COLUMNS, "what each step of the method adds", tile=180).save(temporary, quality=90)
+        contact_sheet(rows, columns, "what each step of the method adds", tile=180).save(temporary, quality=90)
     print(
         f"   seeds of {matrix.n_images} images: mIoU {100 * matrix.miou():.1f}, over-activation "
         f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %"
@@ -89,18 +90,18 @@ def main() -> None:
     print(f"see {folder / 'maps.jpg'}, {folder / 'result.html'}, {folder / 'mask.png'}")
 
 
-def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:
+def show_steps(cfg: Config, full: FullMethod, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:
     """A row of tiles for each image, and the score of the seeds cut at the configured threshold."""
-    compute, method, palette = choose_compute(cfg), build_method(cfg), voc_palette()
+    palette = voc_palette()
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     rows = []
     for record, item in zip(index.records, WholeImages(index), strict=True):
         classes = list(record.labels)
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-        trace = method.trace(classifier, image, classes)  # maps (K, h, w) in 0..1, one for each class of the image
+        trace = full.trace(item["image"], classes)  # maps (K, h, w) in 0..1, one for each class of the image
+        last = list(trace.maps.values())[-1]
         size = tuple(item["image"].shape[-2:])
         mask = pseudo_mask(
-            upsample(trace.context.cpu(), size),
+            upsample(last.cpu(), size),
             torch.tensor(classes),
             background="threshold",
             threshold=cfg.pseudo.threshold,
@@ -112,7 +113,7 @@ def show_steps(cfg: Config, classifier: Classifier, index: Index) -> tuple[list[
         truth = read_mask(record.mask)
         matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
         pixels = item["image"].permute(1, 2, 0).numpy()
-        maps = [getattr(trace, step)[0].cpu().numpy() for step in ("cam", "gfm", "prm", "ibb", "context")]
+        maps = [found[0].cpu().numpy() for found in trace.maps.values()]
         drawn = [overlay(pixels, values, palette) for values in (torch.as_tensor(mask).byte().numpy(), truth)]
         rows.append([Tile(image) for image in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
         rows[-1][0] = Tile(pixels, f"{record.name}: maps of {index.class_names[classes[0]]}")

@@ -11,8 +11,8 @@ from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.classifier import Classifier
 from models.pseudo import pseudo_mask, upsample
 from models.reading import normalise_maps, read
-from stages.dataset_steps import open_steps
-from stages.reading import build_method, predicted_classes, to_seed_grid
+from stages.full_method import FullMethod
+from stages.reading import predicted_classes
 from stages.refinement import refiner
 from utils.errors import UserError
 from utils.settings import settings_of
@@ -38,9 +38,8 @@ class ClassifierPredictor(Predictor[Classifier]):
         super().__init__(*args, **options)
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
         fast, path = self.cfg.infer.quality == "fast", self.about["path"]
-        self.method = build_method(self.cfg, fast)
-        opened = open_steps(self.cfg, Path(path).parent, self.network, self.compute, fast) if path else []
-        self.changes, steps = [change for _, change in opened], [step for step, _ in opened]
+        self.full = FullMethod(self.cfg, Path(path).parent if path else None, self.network, self.compute, fast)
+        self.method, steps = self.full.method, [step for step, _ in self.full.steps]
         names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
@@ -50,14 +49,6 @@ class ClassifierPredictor(Predictor[Classifier]):
                 "rest of the image, so they cannot be put together from parts; leave --tile out or train on to stage "
                 "segment"
             )
-
-    def _maps(self, image: np.ndarray, tensor: Tensor, classes: list[int]) -> Tensor:
-        """The maps (K, *, *) of an image after every step."""
-        maps = self.method(self.network, tensor, classes).float()
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        for change in self.changes:
-            maps = change.apply_to_maps(to_seed_grid(maps, image.shape[:2]), classes, pixels, self.compute).float()
-        return maps
 
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
@@ -70,7 +61,8 @@ class ClassifierPredictor(Predictor[Classifier]):
         shown = self.choose(tensor, logits) if classes is None else classes
         if not shown:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
-        coarse = self._maps(image, tensor, shown).cpu()
+        trace = self.full.trace(torch.from_numpy(image).permute(2, 0, 1), shown)
+        coarse = list(trace.maps.values())[-1].float().cpu()
         maps = upsample(coarse, image.shape[:2])
         settings = self.cfg.pseudo
         mask = pseudo_mask(
