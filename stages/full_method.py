@@ -34,7 +34,8 @@ class FullMethod:
     @property
     def titles(self) -> dict[str, str]:
         """Step -> what tables call it, in order."""
-        return {step.name: step.title for step in (*self.method.steps, *(step for step, _ in self.steps))}
+        titles = {step.name: step.title for step in self.method.steps}
+        return titles | {step.name: step.title for step, _ in self.steps}
 
     def trace(self, pixels: Tensor, classes: Sequence[int]) -> Trace:
         """The maps after every step.
