@@ -38,8 +38,9 @@ from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
 from utils.files import is_whole, remove_leftovers
 from utils.lock import lock_folder
-from utils.pipeline import Stage, run_stages
+from utils.pipeline import run_stages
 from utils.run import Run
+from utils.stage import Stage
 
 NETWORK = ("seed", "precision", "model")
 IBB_TRAINING = ("enabled", "epochs", "threshold", "ignore_band", "blurred_share", "blurred_sigma", "weight")
@@ -172,6 +173,7 @@ STAGES = (
         make_report,
         reads=("report", "pseudo.threshold", "segment.scales", "segment.flip", "segment.max_side"),
         upstream=("ladder", "segment"),
+        inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
         looks=("data.colors",),
         complete=report_is_complete,
         skip=no_truth,
@@ -199,6 +201,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in STAGES)}"
     )
+    parser.add_argument(
+        "--redo",
+        default="",
+        metavar="A,B",
+        help="make these stages again though they are up to date; 'changed' stands for those whose code has changed",
+    )
     parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
     add_console_options(parser)
     return parser.parse_args()
@@ -211,14 +219,14 @@ def main() -> None:
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
     check_choices(cfg)
-    only = [name.strip() for name in args.stages.split(",") if name.strip()]
+    only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))
     with lock_folder(cfg.run, "--run"):
         if is_main():
             remove_leftovers(cfg.run)
             remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
         run = Run(cfg, sys.argv)
         run.after_epoch = keep_report_page(STAGES, cfg, run)
-        run_stages(STAGES, cfg, run, only, after=partial(update_report_page, STAGES))
+        run_stages(STAGES, cfg, run, only, redo, after=partial(update_report_page, STAGES))
         run.log(f"see {run.path(REPORT_PAGE)}")
 
 

@@ -58,8 +58,10 @@ def write_ladder(classifier: Classifier, index: Index, folder: Path, cfg: Config
         for number, image in enumerate(trace.blurred, 1):
             write_blurred(folder / BLURRED / f"{item['name']}.{number}.webp", image, classifier)
         for rung in RUNGS:
-            write_seed(folder / rung / f"{item['name']}.npz", to_seed(getattr(trace, rung), classes, size))
-        write_seed(folder / PREDICTED / f"{item['name']}.npz", to_seed(maps, predicted, size))
+            write_seed(
+                folder / rung / f"{item['name']}.npz", to_seed(getattr(trace, rung), classes, size), index.class_names
+            )
+        write_seed(folder / PREDICTED / f"{item['name']}.npz", to_seed(maps, predicted, size), index.class_names)
     return len(missing)
 
 
@@ -112,8 +114,15 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             probabilities = class_probabilities(segmenter, image, cfg.segment.scales, cfg.segment.flip, size)
         if given:
             limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-            write_mask(folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy(), palette)
-        write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy(), palette)
+            write_mask(
+                folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy(), palette, index.class_names
+            )
+        write_mask(
+            folder / PREDICTED / f"{item['name']}.png",
+            probabilities.argmax(dim=0).cpu().numpy(),
+            palette,
+            index.class_names,
+        )
     return len(missing)
 
 

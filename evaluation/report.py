@@ -101,7 +101,8 @@ def no_truth(cfg: Config) -> str | None:
 def climb_ladder(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `ladder/RUNG/ID.npz` for the validation list: the maps at each step of the method."""
     index = open_index(cfg.data, cfg.data.val_list)
-    written = write_ladder(load_classifier(run.path(last_classifier(cfg))), index, run.fresh_folder(LADDER), cfg)
+    classifier = load_classifier(run.path(last_classifier(cfg)), index.class_names)
+    written = write_ladder(classifier, index, run.fresh_folder(LADDER), cfg)
     return {"images": len(index), "written": written}
 
 
@@ -171,7 +172,7 @@ def measure_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
         rows[f"+ {title}"], ends[title] = after[GIVEN], after[PREDICTED]
     rows["pseudo masks"] = make_masks(cfg, run, index, list(rows.values())[-1].folder, **said)
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
-        segmenter = load_segmenter(run.path(SEGMENTER))
+        segmenter = load_segmenter(run.path(SEGMENTER), index.class_names)
         folder = run.fresh_folder(PREDICTIONS)
         write_predictions(segmenter, index, folder, cfg)
         masks = evaluate_predictions(index, folder, cfg, **said)

@@ -18,9 +18,9 @@ from utils.config import Config, to_dict, to_yaml
 from utils.files import digest, read_json
 from utils.metrics_log import read_metrics
 from utils.page import Cell, Gallery, Plots, Section, Table, Text, page_made_from, write_page
-from utils.pipeline import Stage
 from utils.plots import Interval, Series, interval_plot, line_plot
 from utils.run import Run, duration
+from utils.stage import Stage
 
 VERSION = 1  # raised when the page changes, so that old ones are written anew
 EXTREMES = 6  # worst and best images shown above the gallery

@@ -116,9 +116,9 @@ def make_confident_labels(cfg: Config, run: Run, index: Index) -> dict[str, Any]
     labels = _ConfidentLabels(index, run.path(last_seeds(cfg)), cfg, kind)
     palette = class_palette(cfg.data, index.class_names)
     require_image_space(folder, index, missing, masks=1)
-    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
+    counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
-        write_mask(folder / f"{name}.png", mask.numpy(), palette)
+        write_mask(folder / f"{name}.png", mask.numpy(), palette, index.class_names)
         counts += count_pixels([mask.numpy()])
     ground, unsure, pixels = total(torch.from_numpy(counts)).tolist()
     return {"unsure_share": unsure / pixels, "background_share": ground / pixels} if pixels else {}
@@ -147,7 +147,7 @@ class _ConfidentLabels(Dataset):
 
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz")
+        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         settings = self.cfg.affinity
         refinement = None
         if len(seed.classes):

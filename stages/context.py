@@ -32,7 +32,7 @@ def no_context(cfg: Config) -> str | None:
 def learn_context(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `context.pth`, the classifier with the discriminant of its classes' context, from the seeds of the seed list."""
     index = seed_index(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER))
+    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
     classifier.context = find_discriminant(cfg, classifier, index, run.path(SEEDS))
     run.replace_output()
@@ -48,7 +48,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
         classifier.num_classes, classifier.backbone.channels[context_stage(classifier.backbone)]
     )
     for item in whole_images(index, range(len(index)), cfg.workers, "context"):
-        seed = read_seed(seeds / f"{item['name']}.npz")
+        seed = read_seed(seeds / f"{item['name']}.npz", index.class_names)
         if not len(seed.classes):
             continue
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -66,7 +66,7 @@ def part_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `parted/ID.npz`, the seeds without their classes' context, for the seed list; files that are there are kept."""
     index = seed_index(cfg)
     compute = choose_compute(cfg)
-    classifier = load_classifier(run.path(CONTEXT))
+    classifier = load_classifier(run.path(CONTEXT), index.class_names)
     compute.network(classifier)
 
     def part(seed: Seed, image: Tensor) -> Seed:

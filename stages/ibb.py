@@ -65,7 +65,7 @@ def fuse_seeds(cfg: Config, run: Run, index: Index, source: Path, target: Path) 
         How many were written; those that are there already are not.
     """
     compute = choose_compute(cfg)
-    segmenter = load_segmenter(run.path(IBB))
+    segmenter = load_segmenter(run.path(IBB), index.class_names)
     compute.network(segmenter)
 
     def fuse(seed: Seed, image: Tensor) -> Seed:

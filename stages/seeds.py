@@ -29,7 +29,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds/ID.npz` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     compute = choose_compute(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER))
+    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     compute.network(classifier)
     method = build_method(cfg)
     folder = run.fresh_folder(SEEDS)
@@ -40,7 +40,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
             maps = method(classifier, image, classes)
-        write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
+        write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]), index.class_names)
     return {"images": len(index), "written": len(missing)}
 
 
@@ -74,7 +74,7 @@ def change_seeds(
     for item in whole_images(index, missing, cfg.workers, title):
         name = f"{item['name']}.npz"
         image = prepare(item["image"], network, compute, max_side)
-        write_seed(target / name, change(read_seed(source / name), image))
+        write_seed(target / name, change(read_seed(source / name, index.class_names), image), index.class_names)
     return len(missing)
 
 

@@ -57,9 +57,10 @@ def train_on_masks(
         cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage, settings.decoder_strides
     )
     if start is not None:
-        segmenter.load_state_dict(load_segmenter(start).state_dict())
+        segmenter.load_state_dict(load_segmenter(start, index.class_names).state_dict())
     elif settings.from_classifier:
-        segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
+        classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
+        segmenter.backbone.load_state_dict(classifier.backbone.state_dict())
     segmenter.backbone.freeze(settings.frozen_stride)
     share_statistics(segmenter.head)  # the backbone's are frozen
     compute.network(segmenter)

@@ -37,7 +37,7 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
         raise UserError(
             f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
         )
-    said = {} if path is None else _read_settings(Path(path), preset)
+    said = {} if path is None else _read_settings(Path(path).expanduser(), preset)
     return build_config(said | _parse_overrides(overrides))
 
 
