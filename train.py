@@ -51,6 +51,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in pipeline())}"
     )
+    parser.add_argument(
+        "--redo",
+        default="",
+        metavar="A,B",
+        help="make these stages again though they are up to date; 'changed' stands for those whose code has changed",
+    )
     parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
     add_console_options(parser)
     return parser.parse_args()
@@ -65,7 +71,7 @@ def main() -> None:
     check_choices(cfg)
     cfg, choice = resolve_choices(cfg)
     stages = pipeline()
-    only = [name.strip() for name in args.stages.split(",") if name.strip()]
+    only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))
     with lock_folder(cfg.run, "--run"):
         if is_main():
             remove_leftovers(cfg.run)
@@ -74,7 +80,7 @@ def main() -> None:
         if choice:
             run.log(choice)
         run.after_epoch = keep_report_page(stages, cfg, run)
-        run_stages(stages, cfg, run, only, after=partial(update_report_page, stages))
+        run_stages(stages, cfg, run, only, redo, after=partial(update_report_page, stages))
         run.log(f"see {run.path(REPORT_PAGE)}")
 
 

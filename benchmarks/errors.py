@@ -167,7 +167,7 @@ class ImageCounts(Dataset):
     def __init__(self, index: Index, folder: Path, common: float | None):
         self.records, self.folder, self.common = index.records, folder, common
         self.num_classes = len(index.class_names) + 1
-        self.read_seed = SeedReader(folder, len(index.class_names))
+        self.read_seed = SeedReader(folder, index.class_names)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -2,29 +2,38 @@
 
 A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 0..255 meaning 0..1, and `size` (H, W)
 of the image. Both kinds are written whole or not at all.
+
+Both hold the names of all classes of their data: a seed as `class_names` (JSON as uint8), a mask as the text
+`class_names` of the PNG. Reading one for data with other classes, or with the same in another order, is refused.
+Files of other programs and of older versions hold no names, and are accepted.
 """
 
 import io
+import json
 import lzma
 import math
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data.images import DAMAGED_IMAGE, check_pixels, open_image
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.names import visible
 
 SEED_STRIDE = 4
+SHOWN_NAMES = 12  # in a message
 IGNORE = 255
+CLASS_NAMES = "class_names"  # the key of both kinds
+MOST_NAMES = 1 << 18  # bytes that the names of all classes may take
 HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
 
 # What numpy and zipfile raise for archives whose bytes are wrong.
@@ -65,8 +74,31 @@ def seed_size(height: int, width: int) -> tuple[int, int]:
     return -(-height // SEED_STRIDE), -(-width // SEED_STRIDE)
 
 
-def write_seed(path: str | Path, seed: Seed) -> None:
+def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) -> None:
+    """Refuse an artifact whose classes are others than the data's, or the same in another order.
+
+    Raises:
+        UserError: they are; names both.
+    """
+    if list(found) == list(expected):
+        return
+    order = ", in this order" if sorted(found) == sorted(expected) else ""
+    raise UserError(
+        f"{what} was made for the classes {_shown_names(found)}{order}; the data has {_shown_names(expected)}{order}; "
+        "run train.py without --stages, which makes it again, or name the data that it was made for"
+    )
+
+
+def _shown_names(names: Sequence[str]) -> str:
+    shown = ", ".join(visible(name[:40]) for name in names[:SHOWN_NAMES])
+    return f"{shown}, ... ({len(names)} in all)" if len(names) > SHOWN_NAMES else f"{shown} ({len(names)} in all)"
+
+
+def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
     """Write a seed file; maps are rounded to 1/255.
+
+    Args:
+        class_names: all classes of its data, in their order.
 
     Raises:
         ValueError: the maps are not (K, h, w) at stride 4.
@@ -75,15 +107,20 @@ def write_seed(path: str | Path, seed: Seed) -> None:
         raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
     maps = np.clip(np.rint(seed.maps * 255), 0, 255).astype(np.uint8)
     arrays = {"classes": np.asarray(seed.classes, np.int64), "maps": maps, "size": np.asarray(seed.size, np.int64)}
+    if class_names:
+        arrays[CLASS_NAMES] = np.frombuffer(_names_as_text(class_names).encode(), np.uint8)
     with atomic_path(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 
-def read_seed(path: str | Path) -> Seed:
+def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> Seed:
     """Read a seed file.
 
+    Args:
+        class_names: those of the data that it is read for; None where any will do.
+
     Raises:
-        UserError: missing, damaged, or not a seed file.
+        UserError: missing, damaged, not a seed file, or of other classes.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -95,17 +132,54 @@ def read_seed(path: str | Path) -> Seed:
             if not all(0 <= value < IGNORE for value in classes.tolist()):
                 raise ValueError(f"classes {classes.tolist()[:5]}")
             maps = _read_array(archive, "maps", np.uint8, (len(classes), *seed_size(height, width)))
+            own = _read_names(archive) if class_names is not None else None
     except FileNotFoundError as error:
         raise UserError(
             f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
         ) from error
     except DAMAGED_ARCHIVE as error:
         raise UserError(_damaged_seed(path, f"{type(error).__name__}: {error}")) from error
+    if class_names is not None:
+        if own is not None:
+            check_class_names(own, class_names, f"seed file {path}")
+        elif classes.size and classes.max() >= len(class_names):
+            raise UserError(
+                f"seed file {path} has class {classes.max()}; the data has classes 0..{len(class_names) - 1}: "
+                f"{_shown_names(class_names)}; name the data that it was made for"
+            )
     return Seed(classes, maps.astype(np.float32) / 255, (height, width))
 
 
-def _read_array(archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[int, ...] | None) -> np.ndarray:
-    """An array of that type and shape; None is a vector of at most `IGNORE` values.
+def _read_names(archive: zipfile.ZipFile) -> list[str] | None:
+    """The names of all classes; None where the file says none."""
+    if f"{CLASS_NAMES}.npy" not in archive.namelist():
+        return None
+    return _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
+
+
+def _names_as_text(names: Sequence[str]) -> str:
+    return json.dumps(list(names), separators=(",", ":"))
+
+
+def _names_of_text(text: str | bytes) -> list[str]:
+    """What `_names_as_text` gave.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        names = json.loads(text)
+    except RecursionError:
+        names = None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"'{CLASS_NAMES}' is no list of names")
+    return names
+
+
+def _read_array(
+    archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[int, ...] | None, most_values: int = IGNORE
+) -> np.ndarray:
+    """An array of that type and shape; None is a vector of at most `most_values`.
 
     What the file says of itself is compared first, so that no more is unpacked than that takes.
 
@@ -113,7 +187,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[i
         ValueError: it is of another type or shape.
     """
     info = archive.getinfo(f"{name}.npy")
-    most = math.prod(shape or (IGNORE,)) * np.dtype(dtype).itemsize
+    most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize
     if info.file_size > most + HEADER:
         raise ValueError(f"'{name}' unpacks to {info.file_size} bytes, expected at most {most}")
     content = io.BytesIO(archive.read(info))
@@ -129,11 +203,14 @@ def _damaged_seed(path: str | Path, reason: str) -> str:
     return f"seed file {path} is damaged or of another kind ({reason}); delete it and run train.py again, which makes what is missing"
 
 
-def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None) -> None:
+def write_mask(
+    path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None, class_names: Sequence[str] = ()
+) -> None:
     """Write an (H, W) mask of class values 0..255 as palette PNG.
 
     Args:
         palette: (N, 3) colours of the first N values, in 0..255; the others have VOC's.
+        class_names: of the values from 1 on.
 
     Raises:
         ValueError: values outside 0..255.
@@ -146,15 +223,21 @@ def write_mask(path: str | Path, mask: np.ndarray, palette: np.ndarray | None = 
     if palette is not None:
         colours[: len(palette)] = palette
     image.putpalette(colours.tobytes())
+    metadata = PngImagePlugin.PngInfo()
+    if class_names:
+        metadata.add_text(CLASS_NAMES, _names_as_text(class_names))
     with atomic_path(path) as temporary:
-        image.save(temporary, format="PNG")
+        image.save(temporary, format="PNG", pnginfo=metadata)
 
 
-def read_mask(path: str | Path) -> np.ndarray:
+def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.ndarray:
     """Read a palette or grey mask as (H, W) uint8 class values.
 
+    Args:
+        class_names: those of the data that it is read for; None where any will do.
+
     Raises:
-        UserError: missing, damaged, or a colour image, whose pixels are colours and not classes.
+        UserError: missing, damaged, a colour image, whose pixels are colours and not classes, or of other classes.
     """
     try:
         with open_image(path, "mask") as image:
@@ -164,6 +247,9 @@ def read_mask(path: str | Path) -> np.ndarray:
                     "save it as palette or grey PNG"
                 )
             image.load()
+            own = image.info.get(CLASS_NAMES)
+            if class_names is not None and isinstance(own, str):
+                check_class_names(_names_of_text(own), class_names, f"mask {path}")
             return np.array(image, dtype=np.uint8)
     except FileNotFoundError as error:
         raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error

@@ -4,7 +4,7 @@ A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; readi
 are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from data.artifacts import read_mask
 from data.images import read_image
 from data.transforms import RandomCrop
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import digest
 from utils.names import fault_of, shown
 
@@ -69,10 +70,23 @@ class Index:
     def __len__(self) -> int:
         return len(self.records)
 
-    def fingerprint(self) -> str:
-        """Changes with the classes, the names, the labels or an image file's size."""
-        rows = [(record.name, record.labels, _size(record.image)) for record in self.records]
-        return digest([self.class_names, rows])
+    def fingerprint(self, cache: Path | None = None) -> str:
+        """Changes with the classes, names, labels and contents of images; where the index has masks, with theirs.
+
+        Args:
+            cache: a file that keeps the digests of contents (utils/file_digests.py).
+
+        Raises:
+            UserError: an image does not exist.
+        """
+        images = digest_files([record.image for record in self.records], cache)
+        if "" in images:
+            missing = self.records[images.index("")].image
+            raise UserError(f"image {missing} does not exist, though it is listed; check data.root and the list")
+        names, labels = [record.name for record in self.records], [record.labels for record in self.records]
+        masks = {record.name: record.mask for record in self.records if record.mask is not None}
+        truth = dict(zip(masks, digest_files([*masks.values()], cache), strict=True))
+        return digest([self.class_names, names, labels, images, truth])
 
     def without_truth(self) -> list[Record]:
         """The images whose mask is not there; all, where the index was opened without masks."""
@@ -127,7 +141,8 @@ class TrainingImages(Dataset):
         image = read_image(record.image)
         mask = None
         if self.mask_folder is not None:
-            mask = Image.fromarray(read_mask_of(record, self.mask_folder / f"{record.name}.png", image))
+            path = self.mask_folder / f"{record.name}.png"
+            mask = Image.fromarray(read_mask_of(record, path, image, self.index.class_names))
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
@@ -204,23 +219,21 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
     return vector
 
 
-def read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
-    """(H, W) uint8: the mask at `path`, which must have the size of the record's image.
+def read_mask_of(
+    record: Record, path: Path, image: Image.Image, class_names: Sequence[str] | None = None
+) -> np.ndarray:
+    """(H, W) uint8: the mask at `path`, which must fit the record's image.
+
+    Args:
+        class_names: of the data; a mask that holds other names is refused.
 
     Raises:
-        UserError: missing, damaged, a colour image, or of another size.
+        UserError: missing, damaged, a colour image, of another size or of other classes.
     """
-    mask = read_mask(path)
+    mask = read_mask(path, class_names)
     if mask.shape != image.size[::-1]:
         raise UserError(
             f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
             f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again"
         )
     return mask
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError as error:
-        raise UserError(f"image {path} does not exist, though it is listed; check data.root and the list") from error

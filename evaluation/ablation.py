@@ -31,7 +31,9 @@ SHOWN_SIDE, SHOWN_QUALITY = 288, 60
 def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write the maps of the validation list after every step; files that are there already are kept."""
     index = open_index(cfg.data, cfg.data.val_list)
-    written = write_ablation(load_classifier(run.path(CLASSIFIER)), index, run.fresh_folder(ABLATION), cfg)
+    written = write_ablation(
+        load_classifier(run.path(CLASSIFIER), index.class_names), index, run.fresh_folder(ABLATION), cfg
+    )
     return {"images": len(index), "written": written}
 
 
@@ -71,9 +73,9 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
         for step, images in trace.shown.items():
             for number, shown in enumerate(images, 1):
                 write_shown(folder / SHOWN / step / f"{item['name']}.{number}.webp", shown, classifier)
-        write_seed(folder / PREDICTED / last / name, to_seed(maps, predicted, size))
+        write_seed(folder / PREDICTED / last / name, to_seed(maps, predicted, size), index.class_names)
         for step, found in trace.maps.items():  # the last one tells that all are there
-            write_seed(folder / GIVEN / step / name, to_seed(found, classes, size))
+            write_seed(folder / GIVEN / step / name, to_seed(found, classes, size), index.class_names)
     return len(missing)
 
 

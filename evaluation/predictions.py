@@ -47,8 +47,10 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             probabilities = class_probabilities(segmenter, image, reading.scales, reading.flip, size)
         if given:
             limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-            write_mask(folder / GIVEN / f"{item['name']}.png", limited.argmax(dim=0).cpu().numpy(), palette)
-        write_mask(folder / PREDICTED / f"{item['name']}.png", probabilities.argmax(dim=0).cpu().numpy(), palette)
+            mask = limited.argmax(dim=0).cpu().numpy()
+            write_mask(folder / GIVEN / f"{item['name']}.png", mask, palette, index.class_names)
+        mask = probabilities.argmax(dim=0).cpu().numpy()
+        write_mask(folder / PREDICTED / f"{item['name']}.png", mask, palette, index.class_names)
     return len(missing)
 
 

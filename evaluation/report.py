@@ -126,7 +126,9 @@ def report_is_complete(cfg: Config, run: Run) -> bool:
 def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     """The lines of the report by title: each step with given labels, masks, then what predicted labels give."""
     about = {"list": cfg.data.val_list, "backbone": cfg.model.backbone, "weights": cfg.model.weights}
-    steps = open_steps(cfg, run.folder, load_classifier(run.path(last_classifier(cfg))), choose_compute(cfg))
+    steps = open_steps(
+        cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names), choose_compute(cfg)
+    )
     seeds = change_rows(method_rows(cfg, run.path(ABLATION)), steps, cfg, index, run.fresh_folder(CHANGED_ABLATION))
     rows = {row.title: Row(evaluate_row(row, index, cfg, **about), row.folder) for row in seeds}
     given = {row.title: rows[row.title] for row in seeds if row.labels == GIVEN}
@@ -134,7 +136,7 @@ def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Row]:
     given[PSEUDO_ROW] = make_masks(cfg, run, index, list(given.values())[-1].folder, **about)
     if "segment" in run.stages and run.path(SEGMENTER).is_file():
         folder = run.fresh_folder(PREDICTIONS)
-        write_predictions(load_segmenter(run.path(SEGMENTER)), index, folder, cfg)
+        write_predictions(load_segmenter(run.path(SEGMENTER), index.class_names), index, folder, cfg)
         masks = evaluate_predictions(index, folder, cfg, **about)
         given["segmentation, given labels"] = Row(masks[GIVEN], folder / GIVEN)
         predicted["segmentation, predicted labels"] = Row(masks[PREDICTED], folder / PREDICTED)

@@ -8,17 +8,18 @@ from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.report import make_report, no_truth, report_is_complete
+from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.config import Config
 from stages.dataset_step import DatasetStep
-from stages.dataset_steps import DATASET_STEPS, change_list, changed_complete, fit_step
+from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, changed_complete, fit_step
 from stages.files import CLASSIFIER, SEGMENTER
 from stages.lists import list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
 from stages.segment import train_segmenter
 from utils.files import is_whole
-from utils.pipeline import Stage
+from utils.stage import Stage
 
 
 def pipeline() -> list[Stage]:
@@ -43,6 +44,7 @@ def _seed_stages() -> list[Stage]:
             make_seeds,
             reads=("steps", "seeds"),
             upstream=("cam",),
+            code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
             complete=seeds_complete,
         ),
@@ -52,17 +54,19 @@ def _seed_stages() -> list[Stage]:
 def _stages_of_steps() -> list[Stage]:
     stages: list[Stage] = []
     before = "seeds"
-    for step in DATASET_STEPS:
+    for position, step in enumerate(DATASET_STEPS):
+        seeds = LastSeeds(DATASET_STEPS[:position])
         if step.fit is not None:
-            stages.append(_fit_stage(step, before))
+            stages.append(_fit_stage(step, seeds, before))
             before = step.fit.stage
         stages.append(
             Stage(
                 step.stage,
                 step.stage_title,
-                partial(change_list, step),
+                partial(change_list, step, seeds),
                 reads=step.reads,
                 upstream=(before,),
+                code=(step.open,),
                 complete=partial(changed_complete, step),
                 skip=step.skip,
             )
@@ -71,7 +75,7 @@ def _stages_of_steps() -> list[Stage]:
     return stages
 
 
-def _fit_stage(step: DatasetStep, before: str) -> Stage:
+def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
     fit = step.fit
     assert fit is not None
 
@@ -81,9 +85,10 @@ def _fit_stage(step: DatasetStep, before: str) -> Stage:
     return Stage(
         fit.stage,
         fit.title,
-        partial(fit_step, step),
+        partial(fit_step, fit, seeds),
         reads=fit.reads,
         upstream=(before,),
+        code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
         skip=skip,
         writes_checkpoint=fit.writes if fit.publishes else None,
@@ -95,7 +100,7 @@ def _mask_stages() -> list[Stage]:
         Stage(
             "pseudo",
             "turn seeds into pseudo masks",
-            make_pseudo_masks,
+            partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
             reads=("pseudo",),
             looks=("data.colors",),
             upstream=(DATASET_STEPS[-1].stage if DATASET_STEPS else "seeds",),
@@ -121,6 +126,7 @@ def _report_stages() -> list[Stage]:
             read_validation_list,
             reads=("steps", "seeds", "prediction"),
             upstream=("cam",),
+            code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
             complete=ablation_complete,
             skip=no_truth,
@@ -132,6 +138,7 @@ def _report_stages() -> list[Stage]:
             reads=("report", "segment_reading"),
             looks=("data.colors",),
             upstream=("ablation", "segment"),
+            inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
             complete=report_is_complete,
             skip=no_truth,
             shows_result=False,

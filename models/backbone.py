@@ -8,11 +8,11 @@ Another one: a subclass of `models.chain.Backbone` in a file of its own, and a l
 from collections.abc import Callable
 from functools import partial
 
-from models.chain import Backbone, load_state
+from models.chain import Backbone
 from models.efficientnet_lite import build_lite
 from models.resnet import build_resnet
 from models.timm_chain import TimmBackbone
-from models.weights import Weights, read_weights
+from models.weights import Weights, fitting, read_weights
 from utils.choices import pick
 from utils.errors import UserError
 
@@ -67,5 +67,5 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
             raise UserError(
                 f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of the two"
             )
-        load_state(backbone, weights.part("backbone."), weights.path)
+        backbone.load_state_dict(fitting(weights.part("backbone."), backbone, weights.path))
     return backbone.eval()

@@ -5,18 +5,22 @@
     weights.part("classifier.")               # of a classifier's head; empty where the file has none
     torch.save(published_state(classifier.state_dict()), "res50_cam.pth")   # and back
 
-Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state of
-one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, all of them also with the prefix `module.` of
-`nn.DataParallel`.
+Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state
+of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, as `.pth` or `.safetensors`. Other programs
+keep such a state under a key (`state_dict`, `model`), with a prefix before each name (`module.`, `encoder.`). One
+rule reads them all: the largest of several dictionaries, and the prefix with which most names and shapes fit the
+backbone (`fitting`).
 
 IRN's networks register each layer up to three times, as a part of `resnet50`, of a stage and of a list, and so do its
 files. Any one of the three is enough here; where they disagree, the first of `CAM_NAMES` or `IRN_NAMES` counts.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError
@@ -89,25 +93,85 @@ def read_weights(path: str | Path) -> Weights:
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = to_checkpoint(content, path)
         return Weights(str(path), checkpoint.state, checkpoint.backbone, checkpoint.class_names)
-    if not isinstance(content, dict) or not content:
-        raise UserError(f"{path} does not hold a state dictionary; save the network's state_dict() alone")
-    strange = [
-        str(name) for name, value in content.items() if not (isinstance(name, str) and isinstance(value, Tensor))
-    ]
-    if strange:
-        raise UserError(
-            f"{path} does not hold a state dictionary: {', '.join(strange[:4])} {'are no tensors' if len(strange) > 1 else 'is no tensor'}; "
-            "save the network's state_dict() alone"
+    state = _largest_state(content)
+    if not state:
+        found = (
+            f"a dictionary of {', '.join(map(str, [*content][:4]))}"
+            if isinstance(content, dict)
+            else type(content).__name__
         )
-    state = dict(content)  # a copy without the metadata by which torch would ask for entries that old files lack
-    if all(name.startswith("module.") for name in state):
-        state = {name.removeprefix("module."): tensor for name, tensor in state.items()}
-    if names := _published_names(state):
-        return Weights(str(path), _renamed(state, names), PUBLISHED_BACKBONE)
-    if any(name.startswith("backbone.") for name in state):
-        return Weights(str(path), state)
+        raise UserError(f"{path} does not hold a state dictionary, but {found}; save the network's state_dict() alone")
+    while True:
+        if names := _published_names(state):
+            return Weights(str(path), _renamed(state, names), PUBLISHED_BACKBONE)
+        if any(name.startswith("backbone.") for name in state):
+            return Weights(str(path), state)
+        shared = {name.partition(".")[0] for name in state}
+        if len(shared) > 1 or not all("." in name for name in state):
+            break
+        state = {name.partition(".")[2]: tensor for name, tensor in state.items()}  # module., model., encoder.
     plain = {f"backbone.{name}": tensor for name, tensor in state.items() if not name.startswith(_IMAGENET_HEADS)}
     return Weights(str(path), plain)
+
+
+def _largest_state(content: Any) -> dict[str, Tensor]:
+    """The tensors of a dictionary by name, or of the largest dictionary in it (`state_dict`); empty without any.
+
+    A copy, without the metadata by which torch would ask for entries that old files lack.
+    """
+    if not isinstance(content, dict):
+        return {}
+    states = [
+        {name: tensor for name, tensor in each.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
+        for each in (content, *content.values())
+        if isinstance(each, dict)
+    ]
+    return max(states, key=len)
+
+
+def _shared_prefix(names: Iterable[str]) -> str:
+    """The modules around all of the names, with a dot at the end."""
+    shared = ""
+    for parts in zip(*(name.split(".")[:-1] for name in names), strict=False):
+        if len(set(parts)) > 1:
+            break
+        shared += f"{parts[0]}."
+    return shared
+
+
+def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[str, Tensor]:
+    """A network's entries from a state, with the prefix taken off with which most names and shapes fit.
+
+    Raises:
+        UserError: not all of the network's entries fit; says how many do, and which is the first that does not.
+    """
+    own = network.state_dict()
+    inner = _shared_prefix(own)  # of a wrapper of our own, as around timm's networks
+    first = {name.removeprefix(inner).partition(".")[0] for name in own}
+    shapes = {name.removeprefix(inner): tensor.shape for name, tensor in own.items()}
+    prefixes = {""} | {
+        ".".join(parts[:count]) + "."
+        for parts in (name.split(".") for name in state)
+        for count in range(1, len(parts))
+        if parts[count] in first
+    }
+    fits = {
+        prefix: [name for name in shapes if prefix + name in state and state[prefix + name].shape == shapes[name]]
+        for prefix in sorted(prefixes, key=len)
+    }
+    prefix = max(fits, key=lambda each: len(fits[each]))
+    found = set(fits[prefix])
+    # Counts of batches, which old files lack, are read by no network here.
+    wrong = next((name for name in shapes if name not in found and not name.endswith("num_batches_tracked")), None)
+    if wrong is not None:
+        behind = f" behind '{prefix}'" if prefix else ""
+        other = f"found {list(state[prefix + wrong].shape)}" if prefix + wrong in state else "found none"
+        raise UserError(
+            f"{where} does not fit the network: {len(found)} of its {len(shapes)} entries{behind} fit in name and "
+            f"shape; the first that does not is '{wrong}', expected {list(shapes[wrong])}, {other}; give a file of "
+            "this backbone"
+        )
+    return own | {inner + name: state[prefix + name] for name in found}
 
 
 def published_state(state: dict[str, Tensor], where: str = "the network") -> dict[str, Tensor]:

@@ -86,9 +86,9 @@ def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> d
     labels = _ConfidentLabels(index, seeds, cfg.affinity_training)
     palette = class_palette(cfg.data, index.class_names)
     require_image_space(folder, index, missing, masks=1)
-    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, folder))
+    counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
-        write_mask(folder / f"{name}.png", mask.numpy(), palette)
+        write_mask(folder / f"{name}.png", mask.numpy(), palette, index.class_names)
         counts += count_pixels([mask.numpy()])
     background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
     return {"not_confident_share": ignored / pixels, "background_share": background / pixels} if pixels else {}
@@ -105,7 +105,7 @@ class _ConfidentLabels(Dataset):
 
     def __getitem__(self, position: int) -> tuple[str, Tensor]:
         record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz")
+        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         settings = self.settings
         refinement = None
         if len(seed.classes):

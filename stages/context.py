@@ -29,7 +29,7 @@ from utils.run import Run
 def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `context.pth`, the classifier with the discriminant of its classes' context, from the seeds of the seed list."""
     index = seed_index(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER))
+    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
     classifier.context = find_discriminant(cfg, classifier, index, seeds)
     run.replace_output()
@@ -44,7 +44,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
     statistics = ContextStatistics(classifier.num_classes, channels)
     for item in whole_images(index, range(len(index)), cfg.workers, "context"):
-        seed = read_seed(seeds / f"{item['name']}.npz")
+        seed = read_seed(seeds / f"{item['name']}.npz", index.class_names)
         if not len(seed.classes):
             continue
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)

@@ -1,13 +1,15 @@
 """The steps over the data set, in order, and where a run's seeds are after each of them."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.classifier import Classifier
 from stages.config import Config
 from stages.context import CONTEXT_STEP
-from stages.dataset_step import DatasetStep
+from stages.dataset_step import DatasetStep, Fit
 from stages.files import SEEDS, last_classifier
 from stages.ibb import BLUR_STEP
 from stages.lists import list_complete, seed_index
@@ -32,15 +34,15 @@ def used_steps(cfg: Config) -> list[DatasetStep]:
     return [step for step in DATASET_STEPS if step.skip(cfg) is None]
 
 
-def seeds_before(cfg: Config, step: DatasetStep) -> str:
-    """The folder of the seeds that a step begins with."""
-    before = DATASET_STEPS[: DATASET_STEPS.index(step)]
-    return next((one.folder for one in reversed(before) if one.skip(cfg) is None), SEEDS)
+@dataclass(frozen=True)
+class LastSeeds:
+    """Configuration -> the folder of the seeds after the last of some steps over the data set that is not left out."""
 
+    steps: Sequence[DatasetStep]
 
-def last_seeds(cfg: Config) -> str:
-    """The folder of the seeds after the last step."""
-    return next((step.folder for step in reversed(DATASET_STEPS) if step.skip(cfg) is None), SEEDS)
+    def __call__(self, cfg: Config) -> str:
+        """Its name in the run folder."""
+        return next((step.folder for step in reversed(self.steps) if step.skip(cfg) is None), SEEDS)
 
 
 def open_steps(
@@ -65,23 +67,17 @@ def open_steps(
     return opened
 
 
-def change_list(step: DatasetStep, cfg: Config, run: Run) -> dict[str, Any]:
+def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds_NAME/ID.npz`, the seeds after the step, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    source, target = run.path(seeds_before(cfg, step)), run.fresh_folder(step.folder)
-    return {"images": len(index), "written": change_folder(step, cfg, run.folder, SeedFolders(index, source, target))}
+    folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder))
+    change = step.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
+    return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.stage)}
 
 
-def change_folder(step: DatasetStep, cfg: Config, networks: Path, folders: SeedFolders) -> int:
-    """Take the seeds of a folder through a step, with the networks of a run folder; the number of files written."""
-    change = step.open(cfg, networks, load_classifier(networks / last_classifier(cfg)))
-    return change_seeds(cfg, folders, change, choose_compute(cfg), step.stage)
-
-
-def fit_step(step: DatasetStep, cfg: Config, run: Run) -> dict[str, Any]:
+def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Let a step learn from the seeds before it."""
-    assert step.fit is not None
-    return step.fit.run(cfg, run, run.path(seeds_before(cfg, step)))
+    return fit.run(cfg, run, run.path(seeds(cfg)))
 
 
 def changed_complete(step: DatasetStep, cfg: Config, run: Run) -> bool:

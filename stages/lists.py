@@ -8,6 +8,7 @@ from data.index import open_index
 from stages.config import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
+from utils.run import CONTENTS
 
 
 def seed_list(cfg: Config) -> str:
@@ -32,9 +33,9 @@ def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
     return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
 
 
-def list_fingerprint(cfg: Config, list_name: str) -> str:
-    """Changes with the list's images or labels."""
-    return open_index(cfg.data, list_name).fingerprint()
+def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
+    """Changes with the list's images or labels; with `masks`, which only evaluation asks for, also with its truth."""
+    return open_index(cfg.data, list_name, masks).fingerprint(Path(cfg.run) / CONTENTS)
 
 
 def other_masks(index: Index, missing: Sequence[int], folder: Path) -> list[Path]:

@@ -30,9 +30,9 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     missing = without_file(index, target, ".png")
     palette = class_palette(cfg.data, index.class_names)
     require_image_space(target, index, missing, masks=1)
-    counts = count_pixels(read_mask(path) for path in other_masks(index, missing, target))
+    counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, target))
     for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
-        write_mask(target / f"{name}.png", mask.numpy(), palette)
+        write_mask(target / f"{name}.png", mask.numpy(), palette, index.class_names)
         counts += count_pixels([mask.numpy()])
     background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
     shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
@@ -50,7 +50,7 @@ class _Masks(Dataset):
 
     def __getitem__(self, position: int) -> tuple[str, torch.Tensor]:
         record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz")
+        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
         refinement = None
         if self.settings.refine != "none" and len(seed.classes):

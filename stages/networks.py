@@ -1,8 +1,10 @@
 """Networks to and from self-describing checkpoints."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from data.artifacts import check_class_names
 from models.affinity import AffinityNet
 from models.backbone import build_backbone
 from models.classifier import Classifier
@@ -61,14 +63,14 @@ def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, 
     return _load(path, checkpoint)
 
 
-def load_classifier(path: str | Path) -> Classifier:
-    """The network of a checkpoint that must be a classifier, in evaluation mode."""
-    return _load_kind(path, "classifier", "the classifier that stage cam writes")[0]
+def load_classifier(path: str | Path, class_names: Sequence[str] | None = None) -> Classifier:
+    """The network of a checkpoint that must be a classifier of these classes, in evaluation mode."""
+    return _load_kind(path, "classifier", "the classifier that stage cam writes", class_names)[0]
 
 
-def load_segmenter(path: str | Path) -> Segmenter:
-    """The network of a checkpoint that must be a segmentation network, in evaluation mode."""
-    return _load_kind(path, "segmenter", "the segmentation network that stage segment writes")[0]
+def load_segmenter(path: str | Path, class_names: Sequence[str] | None = None) -> Segmenter:
+    """The network of a checkpoint that must be a segmentation network of these classes, in evaluation mode."""
+    return _load_kind(path, "segmenter", "the segmentation network that stage segment writes", class_names)[0]
 
 
 def load_affinity(path: str | Path) -> AffinityNet:
@@ -76,10 +78,14 @@ def load_affinity(path: str | Path) -> AffinityNet:
     return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
 
 
-def _load_kind(path: str | Path, kind: str, expected: str) -> tuple[Any, Checkpoint, Config]:
+def _load_kind(
+    path: str | Path, kind: str, expected: str, class_names: Sequence[str] | None = None
+) -> tuple[Any, Checkpoint, Config]:
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind:
         raise UserError(f"{path} holds {KINDS.get(checkpoint.kind, checkpoint.kind)}, expected {expected}")
+    if class_names is not None:
+        check_class_names(checkpoint.class_names, class_names, str(path))
     return _load(path, checkpoint)
 
 

@@ -3,17 +3,17 @@
 from typing import Any
 
 from stages.config import Config
-from stages.dataset_steps import last_seeds
+from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
 from stages.lists import list_complete, seed_index
 from stages.mask_writer import write_pseudo_masks
 from utils.run import Run
 
 
-def make_pseudo_masks(cfg: Config, run: Run) -> dict[str, Any]:
+def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    source = run.path(last_seeds(cfg))
+    source = run.path(seeds(cfg))
     return {"images": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
 
 

@@ -126,5 +126,6 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     require_image_space(target, index, missing, seeds=1)
     for item in whole_images(index, missing, cfg.workers, title):
         name = f"{item['name']}.npz"
-        write_seed(target / name, change.apply(read_seed(folders.source / name), item["image"], compute))
+        seed = read_seed(folders.source / name, index.class_names)
+        write_seed(target / name, change.apply(seed, item["image"], compute), index.class_names)
     return len(missing)

@@ -17,7 +17,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds/ID.npz` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     compute = choose_compute(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER))
+    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     compute.network(classifier)
     method = build_method(cfg)
     folder = run.fresh_folder(SEEDS)
@@ -28,7 +28,8 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
             maps = method(classifier, image, classes)
-        write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
+        seed = to_seed(maps, classes, item["image"].shape[-2:])
+        write_seed(folder / f"{item['name']}.npz", seed, index.class_names)
     return {"images": len(index), "written": len(missing)}
 
 

@@ -59,9 +59,10 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         cfg.model.backbone, len(index.class_names) + 1, cfg.model.weights, settings.stage, settings.decoder_strides
     )
     if what.start is not None:
-        segmenter.load_state_dict(load_segmenter(what.start).state_dict())
+        segmenter.load_state_dict(load_segmenter(what.start, index.class_names).state_dict())
     elif settings.from_classifier:
-        segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
+        classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
+        segmenter.backbone.load_state_dict(classifier.backbone.state_dict())
     segmenter.backbone.freeze(settings.frozen_stride)
     share_statistics(segmenter.head)  # the backbone's are frozen
     crop = RandomCrop(

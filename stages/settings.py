@@ -16,7 +16,7 @@ class ModelSettings:
     """The backbone of all networks (models/backbone.py)."""
 
     backbone: str = setting("resnet50", help="resnet50, resnet101, efficientnet_lite0 .. 2, timm/NAME")
-    weights: str = setting("imagenet", help="imagenet, none, or the path of a weight file")
+    weights: str = setting("imagenet", help="imagenet, none, or the path of a .pth or .safetensors file")
 
 
 @dataclass(frozen=True)

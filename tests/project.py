@@ -81,6 +81,9 @@ class Project:
         ended = call("evaluate", "--config", self.folder / "settings.yaml", "--json", json_path, *arguments)
         return ended, json.loads(json_path.read_text())
 
+    def evaluate_only(self, *arguments: str | Path) -> Ended:
+        return call("evaluate", "--config", self.folder / "settings.yaml", *arguments)
+
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
         (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))

@@ -4,7 +4,9 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 `python -m utils.describe FILE` prints what a file is.
 """
 
+import argparse
 import pickle
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -18,6 +20,8 @@ import torch
 from utils.errors import UserError
 from utils.files import atomic_path
 
+# What torch says of a file that would run code: of which class, or that it is compiled.
+REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
 
@@ -152,21 +156,50 @@ FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Whatever plain values and tensors a `.pth` file holds, on the CPU, without running code from it."""
+    """The plain values and tensors of a `.pth` or `.safetensors` file, on the CPU, without running code from it.
+
+    Raises:
+        UserError: no such file, damaged, or more than plain values and tensors: a whole model is a program.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(
             f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
         )
     try:
+        if path.suffix == ".safetensors":
+            return _load_safetensors(path)
         _check_unpacked_size(path)
+        torch.serialization.add_safe_globals(
+            [argparse.Namespace]
+        )  # plain values, which many programs save beside weights
         return torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED_WEIGHTS as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        text = f"{type(error).__name__}: {error}"
+        if refused := REFUSED.search(text):
+            what = refused["name"] or "a TorchScript program"
+            raise UserError(
+                f"{path} holds more than plain tensors: {what}; opening that would run code from the file, which is "
+                "refused; in the project that made it, save the weights alone: torch.save(model.state_dict(), FILE)"
+            ) from error
         raise UserError(
-            f"{path} cannot be read as weights ({reason}); the file is damaged, or holds more than plain tensors, "
-            "which is refused; download or copy it again, or save its state_dict() alone"
+            f"{path} cannot be read as weights ({text.splitlines()[0][:200]}); the file is damaged, or holds more than "
+            "plain tensors, which is refused; download or copy it again, or save its state_dict() alone"
         ) from error
+
+
+def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs the package safetensors; install it: python -m pip install safetensors"
+        ) from error
+    try:
+        return dict(load_file(path))
+    except SafetensorError as error:
+        raise ValueError(str(error)) from error
 
 
 def _check_unpacked_size(path: Path) -> None:

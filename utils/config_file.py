@@ -34,7 +34,7 @@ def read_values(
         raise UserError(
             f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
         )
-    values = {} if path is None else _read_settings(Path(path), preset, sections)
+    values = {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
     return values | parse_overrides(overrides)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.settings import Part, known_keys
+from utils.startup import expand_home
 
 Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
@@ -105,7 +106,7 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
     elif annotation is str and isinstance(value, str) and not _is_text(value):
         raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {shortened(value)}")
     elif isinstance(value, annotation):
-        return value
+        return expand_home(value) if annotation is str else value
     elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     raise UserError(

@@ -1,8 +1,10 @@
 """A run folder: its files, its log, and the record of its stages (utils/pipeline.py runs them).
 
 runs/NAME/config.yaml   the resolved configuration
-runs/NAME/run.json      versions, commit, device, command
-runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
+runs/NAME/run.json      versions, commit, device, command of the last call
+runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result; code, commit, versions and settings of it
+runs/NAME/code.json     what is behind the digests of code in stages.json (utils/code_record.py)
+runs/NAME/contents.json digests of the data's files (utils/file_digests.py), a cache
 runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
 """
 
@@ -13,6 +15,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,10 @@ from utils.files import all_to_disk, write_json, write_text, writing
 from utils.metrics_log import append_metrics
 from utils.settings import RunSettings
 
+CONTENTS = "contents.json"
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
+MARKER = ".fingerprint"  # in a folder of files: what these depend on
+PACKAGES = ("torchvision", "timm", "numpy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
 PARENTS = 3  # a run folder's masks and seeds lie at most this deep in it
 LATEST = 1e11  # seconds since 1970 that a time can be, in the year 5138
 
@@ -43,6 +49,7 @@ class Run:
             UserError: the folder cannot be written, or is another one for some of the processes.
         """
         self.folder = Path(cfg.run)
+        self.made_with: dict[str, Any] = {}  # what a stage's output owes to this machine; of the main process
         if is_main():
             self._begin(cfg, command)
         self._check_shared()
@@ -56,7 +63,9 @@ class Run:
             raise UserError(
                 f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
             ) from error
-        write_json(self.folder / "run.json", _describe(cfg, command))
+        self.made_with = _describe()
+        call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
+        write_json(self.folder / "run.json", call | self.made_with)
 
     def _check_shared(self) -> None:
         written = from_main(self.path("run.json").read_text)
@@ -70,7 +79,7 @@ class Run:
     def reopen(cls, folder: str | Path) -> "Run":
         """A run as it is, to be looked at: nothing is written."""
         run = cls.__new__(cls)
-        run.folder = Path(folder)
+        run.folder, run.made_with = Path(folder), {}
         run._open()
         return run
 
@@ -80,9 +89,15 @@ class Run:
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
 
-    def begin(self, stage: str, fingerprint: str, look: str) -> None:
-        """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`)."""
+    def begin(self, stage: str, fingerprint: str, look: str, code: str = "", **provenance: Any) -> None:
+        """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`).
+
+        Args:
+            code: digest of the code that makes it.
+            provenance: what else to record of the stage.
+        """
         self.stage, self.fingerprint, self.look = stage, fingerprint, look
+        self.provenance = ({"code": code} if code else {}) | provenance
 
     def is_recorded(self) -> bool:
         """Whether the running stage was done before, as it would be done now."""
@@ -116,10 +131,9 @@ class Run:
         """
         all_to_disk()  # before it is called done
         barrier()
-        look = {"look": self.look} if self.look else {}
-        self.stages[stage] = from_main(
-            lambda: {"fingerprint": self.fingerprint, **look, "finished": time.time(), **entry}
-        )
+        known = {"fingerprint": self.fingerprint, **({"look": self.look} if self.look else {})}
+        origin = self.provenance | {"made_with": self.made_with}
+        self.stages[stage] = from_main(lambda: {**known, "finished": time.time(), **entry, **origin})
         if is_main():
             write_json(self.path(RUN_RECORD), self.stages, durable=True)
             self.path(f"{stage}.last.pth").unlink(missing_ok=True)
@@ -127,7 +141,7 @@ class Run:
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
-        folder, marker, made_as = self.path(name), self.path(name, ".fingerprint"), self.fingerprint + self.look
+        folder, marker, made_as = self.path(name), self.path(name, MARKER), self.fingerprint + self.look
         if from_main(lambda: not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != made_as):
             self.replace_output()
             if is_main():
@@ -147,6 +161,24 @@ class Run:
             del self.stages[self.stage]
             if is_main():
                 write_json(self.path(RUN_RECORD), self.stages, durable=True)
+
+    def forget(self, stage: str, fingerprint: str) -> None:
+        """Treat a stage as never done, so that it is made again from the beginning."""
+        self.stages.pop(stage, None)
+        if is_main():
+            write_json(self.path(RUN_RECORD), self.stages, durable=True)
+            self.path(f"{stage}.last.pth").unlink(missing_ok=True)
+            for marker in self._markers(fingerprint):
+                marker.unlink()
+        barrier()
+
+    def has_begun(self, stage: str, fingerprint: str) -> bool:
+        """Whether a stage that is not done has left something of this fingerprint to go on from."""
+        return self.path(f"{stage}.last.pth").is_file() or bool(self._markers(fingerprint))
+
+    def _markers(self, fingerprint: str) -> list[Path]:
+        paths = self.folder.glob(f"*/{MARKER}")
+        return [path for path in paths if path.read_text(encoding="utf-8", errors="replace").startswith(fingerprint)]
 
     def forget_state(self) -> None:
         """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
@@ -190,7 +222,8 @@ def _values(table: Any) -> list[Any]:
     return list(table.values()) if isinstance(table, dict) else [None]
 
 
-def _describe(cfg: RunSettings, command: Sequence[str]) -> dict[str, Any]:
+def _describe() -> dict[str, Any]:
+    """What a result owes to the machine: commit, versions, device."""
     commit = ""
     if shutil.which("git"):
         asked = subprocess.run(
@@ -202,18 +235,23 @@ def _describe(cfg: RunSettings, command: Sequence[str]) -> dict[str, Any]:
         )
         commit = asked.stdout.strip()
     return {
-        "command": list(command),
-        "started": datetime.now().isoformat(timespec="seconds"),
-        "seed": cfg.seed,
         "commit": commit,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **{name: version for name in PACKAGES if (version := _version_of(name))},
         "processes": world_size(),
         "device": torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
         "platform": platform.platform(),
     }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def duration(seconds: float) -> str:

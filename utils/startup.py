@@ -36,11 +36,18 @@ def prepare() -> None:
 
 
 def work_begins() -> None:
-    """Everything is imported: from here on Ctrl-C raises KeyboardInterrupt, and errors are said, as usual in Python."""
+    """Everything is imported: from here on Ctrl-C and errors do what is usual in Python, and `~` is expanded."""
     if sys.excepthook is _missing_package:
         sys.excepthook = sys.__excepthook__
     if signal.getsignal(signal.SIGINT) is _interrupted:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.argv[1:] = map(expand_home, sys.argv[1:])
+
+
+def expand_home(text: str) -> str:
+    """`~/x`, `--run=~/x` and `data.root=~/x` with the home folder for `~`; shells expand only the first of these."""
+    name, equals, path = text.rpartition("=")
+    return name + equals + os.path.expanduser(path) if path == "~" or path.startswith("~/") else text
 
 
 def _interrupted(number: int, frame: Any) -> None:

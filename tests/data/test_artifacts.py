@@ -1,10 +1,13 @@
 import os
 import struct
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import data.artifacts
 from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
 from data.images import LIMIT
 from utils.errors import UserError
@@ -196,6 +199,68 @@ def test_missing_and_damaged_masks_are_named(tmp_path):
     path.write_text("class")
     with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
         read_mask(path)
+
+
+NAMES = ("猫", 'b\\n"', *(f"class {number}" for number in range(30)))
+
+
+def write_both(folder: Path, names: Sequence[str]) -> tuple[Path, Path]:
+    write_seed(folder / "a.npz", make_seed(), names)
+    write_mask(folder / "a.png", np.eye(5) * 18, class_names=names)
+    return folder / "a.npz", folder / "a.png"
+
+
+def test_artifacts_are_read_for_the_classes_that_they_were_made_for(tmp_path):
+    seed, mask = write_both(tmp_path, NAMES)
+    assert np.array_equal(read_seed(seed, NAMES).maps, read_seed(seed).maps)
+    assert np.array_equal(read_mask(mask, list(NAMES)), np.eye(5) * 18)
+
+
+def test_names_change_no_array_and_no_pixel(tmp_path):
+    with_names, without = write_both(tmp_path / "with", NAMES), write_both(tmp_path / "without", ())
+    with np.load(with_names[0]) as one, np.load(without[0]) as other:
+        assert set(one) - set(other) == {"class_names"}
+        assert all(one[name].tobytes() == other[name].tobytes() for name in other)
+    with Image.open(with_names[1]) as one, Image.open(without[1]) as other:
+        assert (one.tobytes(), one.getpalette()) == (other.tobytes(), other.getpalette())
+    assert with_names[0].stat().st_size - without[0].stat().st_size < 1000
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (
+            (*NAMES, "new"),
+            r"class 9, \.\.\. \(32 in all\); the data has .* \(33 in all\); run train\.py without --stages",
+        ),
+        (NAMES[1:], r"\(32 in all\); the data has .* \(31 in all\)"),
+        (NAMES[::-1], r"\(32 in all\), in this order; the data has class 29, .*, in this order;"),
+    ],
+)
+def test_artifacts_of_other_classes_are_refused(tmp_path, names, message):
+    seed, mask = write_both(tmp_path, NAMES)
+    with pytest.raises(UserError, match=rf"seed file .*a\.npz was made for the classes 猫, .*{message}"):
+        read_seed(seed, names)
+    with pytest.raises(UserError, match=rf"mask .*a\.png was made for the classes 猫, .*{message}"):
+        read_mask(mask, names)
+
+
+def test_artifacts_without_names_are_read_for_any_classes_that_can_be(tmp_path):
+    seed, mask = write_both(tmp_path, ())
+    assert read_seed(seed, NAMES).classes.tolist() == [3, 17]
+    assert read_mask(mask, ("one",)).max() == 18
+    with pytest.raises(UserError, match=r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog"):
+        read_seed(seed, ("cat", "dog"))
+
+
+@pytest.mark.parametrize("text", ["", "3", '["a", 1]', "[" * 5000, "\\xff"])
+def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names: text or " ")
+    seed, mask = write_both(tmp_path, NAMES)
+    with pytest.raises(UserError, match=r"a\.npz is damaged"):
+        read_seed(seed, NAMES)
+    with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
+        read_mask(mask, NAMES)
 
 
 @pytest.mark.parametrize(

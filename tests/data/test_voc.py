@@ -268,7 +268,11 @@ def test_index_without_masks_needs_no_mask_folder(make_voc):
 def test_fingerprint_follows_labels_list_and_images(make_voc):
     root = make_voc(6)
     first = open_voc(root, "train").fingerprint()
-    assert open_voc(root, "train", masks=True).fingerprint() == first
+    assert open_voc(root, "train").fingerprint() == first
+    with_truth = open_voc(root, "train", masks=True).fingerprint()
+    (root / "SegmentationClass/p0.png").write_bytes((root / "SegmentationClass/p1.png").read_bytes())
+    assert open_voc(root, "train").fingerprint() == first
+    assert open_voc(root, "train", masks=True).fingerprint() != with_truth
     assert open_voc(root, "val").fingerprint() != first
     write_labels(root, {f"p{i}": [0] for i in range(6)}, CLASSES, "csv")
     second = open_voc(root, "train").fingerprint()

@@ -69,7 +69,7 @@ def measured_run(
     monkeypatch.setattr(report, "fuse_seeds", sharpen_seeds)
     if segmented:
         run.path(report.SEGMENTER).write_bytes(b"")
-        monkeypatch.setattr(report, "load_segmenter", lambda path: None)
+        monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
     for stage in (
         "cam",

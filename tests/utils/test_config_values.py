@@ -138,6 +138,16 @@ def test_words_that_yaml_reads_as_something_else():
     assert (cfg.precision, cfg.data.val_list, cfg.data.train_list, cfg.data.labels) == ("off", "", "2012", "a=b.csv")
 
 
+def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = "run: ~/r\ncheckpoint: ~/c.pth\ndata: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}\nmodel: {weights: ~/w.pth}\n"
+    (tmp_path / "settings.yaml").write_text(text)
+    cfg = load_config("~/settings.yaml", overrides=["data.val_list=~/v.txt"])
+    found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)
+    assert found == tuple(f"{tmp_path}/{name}" for name in ("r", "c.pth", "d", "l.csv", "t.txt", "w.pth"))
+    assert cfg.data.val_list == f"{tmp_path}/v.txt"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

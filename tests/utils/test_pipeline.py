@@ -3,14 +3,18 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from stages.config import Config, load_config, override
+import utils.code_record
+from utils.config import Config
+from utils.config_file import load_config, override
 from utils.errors import UserError
-from utils.pipeline import Stage, run_stages
+from utils.pipeline import run_stages
 from utils.run import Run
+from utils.stage import Stage
 
 
 @dataclass
@@ -22,6 +26,7 @@ class Toys:
 
     folder: Path
     ran: list[str] = field(default_factory=list)
+    code: dict[str, str] = field(default_factory=dict)
     fails: str = ""
     data: str = "data"
     looks: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -41,11 +46,13 @@ class Toys:
     def stage(self, name: str, reads: tuple[str, ...], upstream: tuple[str, ...], **options) -> Stage:
         def run(cfg: Config, run: Run) -> dict:
             self.ran.append(name)
+            run.fresh_folder(f"{name} files")
             if self.fails == name:
                 raise RuntimeError(f"{name} broke")
             run.path(f"{name}.txt").write_text(name)
             return {"made": len(self.ran), "share": 0.123456789}
 
+        run.__qualname__ = name
         return Stage(
             name,
             f"write {name}",
@@ -61,17 +68,23 @@ class Toys:
         own = [f"run={self.folder / 'run'}", f"checkpoint={self.folder / 'best.pth'}"]
         return load_config(None, overrides=[*own, *overrides])
 
-    def __call__(self, *overrides: str, only: tuple[str, ...] = ()) -> list[str]:
+    def __call__(self, *overrides: str, only: tuple[str, ...] = (), redo: tuple[str, ...] = ()) -> list[str]:
         """Run the pipeline in a fresh `Run`; the names of the stages that were called."""
         self.ran.clear()
         cfg = self.configuration(*overrides)
-        run_stages(self.stages(), cfg, Run(cfg), only)
+        run_stages(self.stages(), cfg, Run(cfg), only, redo)
         return list(self.ran)
+
+    def symbols_of(self, run: Any) -> dict[str, str]:
+        """In place of the real ones: a function a stage, whose digest is in `code`."""
+        return {f"toys.{run.__qualname__}": self.code.get(run.__qualname__, "first")}
 
 
 @pytest.fixture
-def toys(tmp_path) -> Toys:
-    return Toys(tmp_path)
+def toys(tmp_path, monkeypatch) -> Toys:
+    toys = Toys(tmp_path)
+    monkeypatch.setattr(utils.code_record, "symbols_of", toys.symbols_of)
+    return toys
 
 
 def test_the_second_run_does_nothing_and_says_so(toys, capsys):
@@ -127,7 +140,10 @@ def test_only_some_stages(toys, capsys):
     assert toys(only=("b",)) == []
     assert toys("prm.hi=0.6", only=("b",)) == ["b"]
     assert toys("prm.hi=0.6", "cam.lr=0.2", only=("b",)) == []  # works on the a that is there, be it stale
-    capsys.readouterr()
+    stale = "a         is stale and not asked for: its settings or its data have changed"
+    assert stale in capsys.readouterr().out
+    toys("prm.hi=0.6", only=("b",))
+    assert stale not in capsys.readouterr().out
     assert toys("prm.hi=0.6", "cam.lr=0.2") == ["a", "b", "c", "d"]
     toys("seed=9", only=("d",))
     assert "c " not in capsys.readouterr().out.splitlines()[-1]
@@ -185,9 +201,133 @@ def test_a_stage_that_fails_when_redone_is_not_up_to_date_afterwards(toys):
 def test_the_record_of_a_stage(toys):
     toys()
     record = json.loads((toys.folder / "run" / "stages.json").read_text())["b"]
-    assert set(record) == {"fingerprint", "finished", "seconds", "peak_memory_mb", "result"}
+    known = {"fingerprint", "finished", "seconds", "peak_memory_mb", "result", "code", "settings", "made_with"}
+    assert set(record) == known
+    assert record["settings"]["prm"]["hi"] == 0.5
+    assert record["made_with"]["torch"] == torch.__version__
     assert record["result"] == {"made": 2, "share": 0.123456789}
     assert record["peak_memory_mb"]["memory"] > 10
+
+
+def test_a_stage_keeps_what_it_was_made_with(toys):
+    toys()
+    path = toys.folder / "run" / "stages.json"
+    content = path.read_text().replace('"commit": "', '"commit": "older')
+    path.write_text(content)
+    toys("prm.hi=0.6")
+    record = json.loads(path.read_text())
+    assert [name for name in "abcd" if record[name]["made_with"]["commit"].startswith("older")] == ["a"]
+
+
+def test_changed_code_is_said_and_runs_nothing(toys, capsys):
+    toys()
+    capsys.readouterr()
+    toys.code["b"] = "second"
+    for _ in range(2):
+        assert toys() == []
+        said = capsys.readouterr().out
+        assert "b         up to date, but its code has changed since: toys.b (--redo changed" in said
+        assert "WARNING: code has changed since it was used (toys.b); the output of the stages b, c, d is still" in said
+    toys.code["b"] = "first"
+    toys()
+    assert "code" not in capsys.readouterr().out
+
+
+def test_redo_changed_makes_again_what_has_changed_and_what_is_behind_it(toys, capsys):
+    toys()
+    toys.code["b"] = "second"
+    assert toys(redo=("changed",)) == ["b", "c", "d"]
+    capsys.readouterr()
+    assert toys(redo=("changed",)) == []
+    assert "code" not in capsys.readouterr().out
+
+
+def test_changed_code_of_stages_that_were_not_asked_for_is_said(toys, capsys):
+    toys()
+    toys.code["b"] = "second"
+    assert toys("seed=1", only=("d",)) == ["d"]
+    assert "the output of the stages b, c, d is" in capsys.readouterr().out
+
+
+def test_what_is_made_anew_by_other_code_changes_what_is_behind_it(toys):
+    toys()
+    toys.code["b"] = "second"
+    assert toys("prm.hi=0.6") == ["b", "c", "d"]
+    assert toys("prm.hi=0.6", redo=("changed",)) == []
+
+
+def test_redo_of_a_stage_makes_it_again_and_leaves_nothing_of_it(toys):
+    toys()
+    assert toys(redo=("b",)) == ["b"]
+    run = Run.reopen(toys.folder / "run")
+    run.begin("b", run.stages["b"]["fingerprint"], "")
+    (run.fresh_folder("masks") / "old.png").write_text("")
+    assert toys(redo=("b", "d")) == ["b", "d"]
+    run.begin("b", run.stages["b"]["fingerprint"], "")
+    assert not (run.fresh_folder("masks") / "old.png").exists()
+    assert toys() == []
+
+
+def test_redo_that_was_stopped_goes_on_by_the_same_command(toys):
+    toys()
+    toys.fails = "b"
+    with pytest.raises(RuntimeError, match="b broke"):
+        toys(redo=("b",))
+    run = Run.reopen(toys.folder / "run")
+    run.begin("b", json.loads(run.path("code.json").read_text())["begun"]["b"]["fingerprint"], "")
+    (run.fresh_folder("masks") / "new.png").write_text("")
+    toys.fails = ""
+    assert toys(redo=("b",)) == ["b"]
+    assert run.path("masks", "new.png").exists()
+    assert toys(redo=("b",)) == ["b"]
+    assert not (run.fresh_folder("masks") / "new.png").exists()
+
+
+def test_a_stage_that_was_begun_by_other_code_goes_on_and_counts_as_made_by_that(toys, capsys):
+    toys.fails = "b"
+    with pytest.raises(RuntimeError, match="b broke"):
+        toys()
+    toys.fails, toys.code["b"] = "", "second"
+    assert toys() == ["b", "c", "d"]
+    assert "b         goes on with what other code has begun: toys.b changed since (--redo b" in capsys.readouterr().out
+    assert toys() == []
+    assert "its code has changed since: toys.b" in capsys.readouterr().out
+    assert toys(redo=("changed",)) == ["b", "c", "d"]
+
+
+def test_files_of_another_look_are_of_the_present_code(toys):
+    toys.looks = {"b": ("data.colors",)}
+    toys()
+    toys.code["b"] = "second"
+    assert toys("data.colors=['#ff0000']") == ["b", "c", "d"]
+    assert toys("data.colors=['#ff0000']", redo=("changed",)) == []
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"begun": 3, "code": {"x": 1}}', '{"begun": {"b": {"fingerprint": []}}}']
+)
+def test_a_record_of_code_that_cannot_be_read_costs_only_names(toys, content, capsys):
+    toys()
+    toys.code["b"] = "second"
+    (toys.folder / "run" / "code.json").write_text(content)
+    assert toys() == []
+    assert "its code has changed since: what, is not recorded" in capsys.readouterr().out
+    assert toys(redo=("changed",)) == ["b", "c", "d"]
+
+
+def test_a_folder_of_an_older_version_stays_up_to_date(toys):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils.code_record, "symbols_of", lambda run: {})  # no source, no code
+        toys()
+    assert "code" not in json.loads((toys.folder / "run" / "stages.json").read_text())["a"]
+    assert toys() == []
+
+
+def test_an_unknown_stage_to_redo_is_named(toys):
+    with pytest.raises(UserError, match=r"--redo: there is no stage 'e'; known: a, b, c, d, changed"):
+        toys(redo=("e",))
+    with pytest.raises(UserError, match=r"--redo: there is no stage 'a'; known: b, changed"):
+        toys(only=("b",), redo=("a",))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_when_the_work_begins_all_is_as_usual():
     assert (signal.getsignal(signal.SIGINT), sys.excepthook) == (signal.default_int_handler, sys.__excepthook__)
 
 
+def test_the_home_folder_is_known_wherever_a_path_can_stand(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    given = ["x.py", "--run", "~/r", "--run=~/r", "--set", "data.root=~/d", "~", "a~/b", "~you", "x=~y"]
+    monkeypatch.setattr(sys, "argv", given)
+    work_begins()
+    home = "/home/me"
+    expected = ["--run", f"{home}/r", f"--run={home}/r", "--set", f"data.root={home}/d", home, "a~/b", "~you", "x=~y"]
+    assert sys.argv == ["x.py", *expected]
+
+
 def test_an_interrupt_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

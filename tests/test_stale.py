@@ -1,0 +1,100 @@
+"""Results of a finished run that are no longer true: code, truth, images or classes have changed since."""
+
+import os
+import shutil
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import utils.code_record
+from data.artifacts import read_mask, write_mask
+from tests.project import ROOT, Project, names
+from utils.code_digest import ROOMS, symbols_of
+
+BEHIND_SEEDS = ["seeds", "context", "part", "ibb", "fuse", "pseudo", "segment", "ladder", "report"]
+
+
+@pytest.fixture
+def code(tmp_path, monkeypatch) -> Path:
+    """A copy of the project's code, whose digests count."""
+    folder = tmp_path / "code"
+    for path in (path for room in ROOMS for path in (ROOT / room).rglob("*.py")):
+        (folder / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.relative_to(ROOT))
+    monkeypatch.setattr(utils.code_record, "symbols_of", partial(symbols_of, project=folder))
+    return folder
+
+
+def test_a_changed_formula_is_said_and_made_again_where_that_is_asked_for(project, code):
+    path = next(path for path in (code / "models").rglob("*.py") if "def reactivate(" in path.read_text())
+    path.write_text(path.read_text().replace("def reactivate(", "# a comment\ndef reactivate("))
+    assert "code" not in project.train("--quiet").out
+    path.write_text(path.read_text() + "\n\ndef reactivate(*_):\n    return 0\n")
+    ended = project.train("--quiet")
+    assert (ended.code, ended.stages("done")) == (0, [])
+    assert "reactivate)" in ended.out
+    assert f"the output of the stages {', '.join(BEHIND_SEEDS)} is" in ended.out
+    ended = project.train("--redo", "changed")
+    assert ended.stages("done in") == BEHIND_SEEDS
+    ended = project.train("--redo", "changed")
+    assert (ended.stages("done in"), "code has changed" in ended.out) == ([], False)
+
+
+def test_corrected_truth_is_measured_anew_and_nothing_else_is_made(project):
+    figures = (project.run / "report.json").read_text()
+    for name in names(project, "val"):
+        path = project.folder / "voc/SegmentationClass" / f"{name}.png"
+        mask = read_mask(path)
+        write_mask(path, np.where(mask == 255, 255, 0))
+    ended = project.train()
+    assert ended.stages("done in") == ["report"]
+    assert (project.run / "report.json").read_text() != figures
+
+
+def test_an_image_of_the_same_byte_count_is_another_and_a_touched_one_is_not(project):
+    image = project.folder / "voc/JPEGImages" / f"{names(project, 'val')[0]}.jpg"
+    os.utime(image)
+    assert project.train().stages("done in") == []
+    about, content = image.stat(), bytearray(image.read_bytes())
+    content[-3] ^= 1
+    image.write_bytes(content)
+    os.utime(image, ns=(about.st_atime_ns, about.st_mtime_ns))
+    Image.open(image).load()
+    assert project.train().stages("done in") == ["ladder", "report"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "artifact"),
+    [("seeds", "classifier.pth"), ("part", "context.pth"), ("pseudo", "fused"), ("segment", "ibb.pth")],
+)
+def test_a_stage_refuses_what_was_made_for_other_classes(project, stage, artifact):
+    """The classes in another order: all indices are still those of some class."""
+    classes = project_classes(project)
+    swapped = [*classes[1::-1], *classes[2:]]
+    other = ("--set", f"data.classes=[{', '.join(swapped)}]")
+    ended = project.train("--stages", stage, "--redo", stage, *other)
+    assert ended.code == 2
+    assert f"{project.run / artifact}" in ended.err
+    assert f"was made for the classes {', '.join(classes[:2])}" in ended.err
+    assert f"the data has {', '.join(swapped[:2])}" in ended.err
+    if stage == "part":
+        assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
+
+
+def project_classes(project: Project) -> list[str]:
+    from utils.checkpoint import load_checkpoint
+
+    return list(load_checkpoint(project.run / "classifier.pth").class_names)
+
+
+@pytest.mark.parametrize(("option", "folder"), [("--seeds", "seeds"), ("--masks", "pseudo")])
+def test_evaluation_refuses_what_was_made_for_other_classes(project, option, folder):
+    classes = project_classes(project)
+    swapped = [*classes[1::-1], *classes[2:]]
+    given = ("--split", "train", option, project.run / folder)
+    ended = project.evaluate_only("--set", f"data.classes=[{', '.join(swapped)}]", *given)
+    assert (ended.code, "in this order" in ended.err) == (2, True), ended.err
+    assert project.evaluate_only(*given).code == 0

@@ -1,0 +1,106 @@
+"""Digests of files' contents, kept in a cache so that only files that may have changed are read.
+
+    digests = digest_files(paths, run.path("contents.json"))
+
+A file is read again if its size, its times or its inode differ from those in the cache. So an image that replaces
+another of the same size is noticed, and `touch` costs one reading and changes nothing. Without a change the cost is
+one `stat` a file.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+from utils.console import progress
+from utils.errors import UserError
+from utils.files import read_json, write_text
+
+LENGTH = 20  # of a digest, in characters
+BLOCK = 64  # files that a thread reads at a time
+THREADS = 8  # reading waits for the disk, and hashing lets other threads run
+# A file that was changed so shortly before may change again without a new time: file systems count time in ticks.
+TICK = 2 * 10**9  # nanoseconds
+
+Cache = dict[str, str]  # absolute path -> state and digest, with a space between
+
+
+def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list[str]:
+    """The digest of each file's content; "" for a file that is not there.
+
+    Args:
+        cache: a JSON file with what is known; it is written where there is something new. A damaged one is ignored.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    known = _read_cache(cache, _state(str(cache))) if cache is not None else {}
+    names = [str(path) if os.path.isabs(path) else os.path.abspath(path) for path in paths]
+    states = {name: _state(name) for name in names}
+    stale = [name for name, state in states.items() if state and not _is_known(known, name, state)]
+    found: Cache = {}
+    now = time.time_ns()
+    try:
+        for name, digest in _read_all(stale):
+            found[name] = f"{states[name]} {digest}"
+    finally:
+        lasting = {name: entry for name, entry in found.items() if _is_lasting(states[name], now)}
+        if cache is not None and lasting:
+            write_text(cache, json.dumps(known | lasting) + "\n")
+    known = known | found
+    return [known[name].rpartition(" ")[2] if states[name] else "" for name in names]
+
+
+def _is_known(known: Cache, name: str, state: str) -> bool:
+    entry = known.get(name, "")
+    return isinstance(entry, str) and entry.rpartition(" ")[0] == state
+
+
+def _state(name: str) -> str:
+    """What changes when a file does; empty where there is none."""
+    try:
+        about = os.stat(name)
+    except OSError:
+        return ""
+    return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
+
+
+def _is_lasting(state: str, now: int) -> bool:
+    _, *times, _ = state.split()
+    return all(int(changed) < now - TICK for changed in times)
+
+
+def _read_all(names: list[str]) -> Iterator[tuple[str, str]]:
+    """(name, digest) of each file."""
+    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
+    pool = ThreadPoolExecutor(THREADS)
+    try:
+        with progress(None, len(names), "digests of new files", unit="file") as bar:
+            for block, digests in zip(blocks, pool.map(_digest_block, blocks), strict=True):
+                yield from zip(block, digests, strict=True)
+                bar.update(len(block))
+    finally:
+        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
+
+
+def _digest_block(names: list[str]) -> list[str]:
+    return [_digest(name) for name in names]
+
+
+def _digest(name: str) -> str:
+    try:
+        with open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
+    except OSError as error:
+        raise UserError(
+            f"{name} cannot be read ({error.strerror}); check its permissions, or take it off the list"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def _read_cache(cache: Path, state: str) -> Cache:
+    return read_json(cache)
