@@ -27,6 +27,7 @@ class DataConfig:
     labels: str = ""
     classes: tuple[str, ...] = ()
     background: str = "background"
+    crowd: Literal["auto", "ignore", "object"] = "auto"
     colors: tuple[str, ...] = ()
     download: bool = False
     max_pixels: int = 180_000_000
