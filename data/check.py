@@ -32,7 +32,6 @@ import numpy as np
 
 from data.artifacts import IGNORE
 from data.dataset import Index, NoTruth, Record
-from data.image_names import images_on_disk
 from data.images import read_image
 from data.index import class_palette, open_index
 from data.inspection import Facts, inspect, same_content
@@ -121,6 +120,7 @@ def check(cfg: DataConfig) -> Findings:
     findings.facts = inspect(findings.lists.values(), cfg.workers)
     findings.problems += [problem for facts in findings.facts.values() for problem in facts.problems]
     findings.problems += strange_values(findings)
+    findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
     findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
     return findings
 
@@ -183,20 +183,6 @@ def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
                 f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
                 f"{_first(both)}; figures on them say little about new images"
             )
-    if cfg.data.kind == "folder" and findings.lists:
-        root = Path(cfg.data.root)
-        try:
-            named = {
-                record.image
-                for record in open_index(
-                    replace(cfg.data, download=False), "all", complain=lambda message: None
-                ).records
-            }
-        except UserError:
-            return
-        unnamed = [path for path in images_on_disk(root) if root / path not in named]
-        if unnamed:
-            yield f"{len(unnamed)} images under {root} have no label and are not used, {_first(unnamed)}"
 
 
 def report(findings: Findings, limit: int | None = None) -> str:

@@ -1,19 +1,17 @@
-"""An annotation file in COCO's format: images, categories, and which image has which; read whole, checked record by record.
+"""An annotation file in COCO's format: images, categories, and which image has which; read whole and checked.
 
-    table = read_label_table("annotations/instances_val2017.json")
+    table = read_coco_labels("annotations/instances_val2017.json")
     table.class_names, table.images[0]
 
-The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then takes
-two fifths of the memory of the class `pycocotools.coco.COCO`, and no more time (`benchmarks/coco_index.py`).
+The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images
+then takes two fifths of the memory of the class `pycocotools.coco.COCO`, and no more time (`benchmarks/coco_index.py`).
 Drawing outlines is pycocotools' work all the same (`data/coco_masks.py`).
 """
 
 import contextlib
 import gc
 import json
-import logging
-from collections import defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,11 +19,20 @@ from typing import Any
 
 import numpy as np
 
+from data.coco_records import (
+    PLAIN_RULES,
+    CocoRules,
+    Id,
+    category_names,
+    checked_annotations,
+    is_crowd,
+    judge_crowds,
+    order,
+    unique_records,
+)
 from data.dataset import Complain, refuse
+from data.faults import Faults
 from utils.errors import UserError
-from utils.names import fault_of, shown
-
-logger = logging.getLogger(__name__)
 
 PARTS = ("images", "annotations", "categories")
 DROPPED = ("bbox", "area", "keypoints", "license", "coco_url", "flickr_url", "date_captured")  # what nothing here reads
@@ -41,55 +48,53 @@ class CocoFile:
         class_of: category id -> index into `class_names`; the background's category has none.
         images: image id -> its record (`file_name`; `height` and `width` where the file has them), sorted by id.
         annotations: image id -> its annotations in the file's order, those without area left out.
+        notes: what a person should know of crowds and categories.
     """
 
     path: Path
     class_names: tuple[str, ...]
-    class_of: dict[int, int]
-    images: dict[int, dict[str, Any]]
-    annotations: dict[int, list[dict[str, Any]]]
+    class_of: dict[Id, int]
+    images: dict[Id, dict[str, Any]]
+    annotations: dict[Id, list[dict[str, Any]]]
+    notes: tuple[str, ...] = ()
 
-    def labels(self, image: int) -> tuple[int, ...]:
+    def labels(self, image: Id) -> tuple[int, ...]:
         """The classes of an image: those of which at least one annotation is not a crowd."""
         rows = (row for row in self.annotations.get(image, ()) if not is_crowd(row))
         return tuple(sorted({self.class_of[row["category_id"]] for row in rows if row["category_id"] in self.class_of}))
 
 
-def is_crowd(annotation: dict[str, Any]) -> bool:
-    """Whether an annotation outlines a group; such a region is ignored (255) and gives no label."""
-    return bool(annotation.get("iscrowd"))
-
-
 def read_coco_file(
-    path: str | Path, *, outlines: bool = False, background: str = "", complain: Complain = refuse
+    path: str | Path, *, outlines: bool = False, rules: CocoRules = PLAIN_RULES, complain: Complain = refuse
 ) -> CocoFile:
     """Read an annotation file.
 
-    An annotation whose box or area is empty shows nothing: it gives neither label nor pixels, and is counted in a warning.
+    An annotation whose box or area is empty shows nothing: it gives neither label nor pixels, and is counted in a note.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
-            `annotations` (`image_id`, `category_id`); the rest is optional.
+            `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
-        background: name of a category that stands for no class.
-        complain: what to do about a record that is not as it should be.
+        rules: the background's category, and what crowds are.
+        complain: what to do about records that are not as they should be, once for each kind of fault.
 
     Raises:
         UserError: not such a file, or a malformed record; the message says which.
     """
     with _collector_paused():
-        return _read(Path(path), outlines, background, complain)
+        return _read(Path(path), outlines, rules, complain)
 
 
 @dataclass(frozen=True)
-class LabelTable:
+class CocoLabels:
     """What training needs of an annotation file: the classes, and per image its file name and labels, sorted by id."""
 
     class_names: tuple[str, ...]
     images: tuple[tuple[str, tuple[int, ...]], ...]
+    notes: tuple[str, ...] = ()
 
 
-def read_label_table(path: str | Path, background: str = "", complain: Complain = refuse) -> LabelTable:
+def read_coco_labels(path: str | Path, rules: CocoRules = PLAIN_RULES, complain: Complain = refuse) -> CocoLabels:
     """The labels of an annotation file, read once in a process, because every stage opens its lists anew.
 
     Raises:
@@ -97,23 +102,23 @@ def read_label_table(path: str | Path, background: str = "", complain: Complain 
     """
     path = Path(path)
     if complain is not refuse:
-        return _label_table(read_coco_file(path, background=background, complain=complain))
+        return _labels(read_coco_file(path, rules=rules, complain=complain))
     try:
         state = path.stat()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); check data.root and who may read it") from error
-    return _remember(path, (state.st_size, state.st_mtime_ns), background)
+    return _remember(path, (state.st_size, state.st_mtime_ns), rules)
 
 
 @lru_cache(maxsize=8)
-def _remember(path: Path, state: tuple[int, int], background: str) -> LabelTable:
+def _remember(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoLabels:
     """`state` tells versions of the file apart."""
-    return _label_table(read_coco_file(path, background=background))
+    return _labels(read_coco_file(path, rules=rules))
 
 
-def _label_table(coco: CocoFile) -> LabelTable:
+def _labels(coco: CocoFile) -> CocoLabels:
     images = tuple((image["file_name"], coco.labels(number)) for number, image in coco.images.items())
-    return LabelTable(coco.class_names, images)
+    return CocoLabels(coco.class_names, images, coco.notes)
 
 
 @contextlib.contextmanager
@@ -128,37 +133,50 @@ def _collector_paused() -> Iterator[None]:
             gc.enable()
 
 
-def _read(path: Path, outlines: bool, background: str, complain: Complain) -> CocoFile:
+def _read(path: Path, outlines: bool, rules: CocoRules, complain: Complain) -> CocoFile:
     document = _load(path, outlines)
-    categories = _unique(path, document["categories"], "category", "name", complain)
-    by_name: dict[str, int] = {}
-    for number, category in list(categories.items()):
-        name = category["name"].strip()
-        if name in by_name:
-            complain(
-                f"{path}: categories {by_name[name]} and {number} are both named '{name}'; expected different names"
-            )
-        by_name.setdefault(name, number)
-    names = {number: name for name, number in by_name.items() if name.casefold() != background.casefold()}
-    class_of = {number: place for place, number in enumerate(sorted(names))}
-    if not class_of:
+    if rules.crowd == "object":
+        for row in document["annotations"]:
+            if isinstance(row, dict):
+                row.pop("iscrowd", None)
+    faults = Faults(complain)
+    categories = unique_records(path, document["categories"], "category", "name", faults)
+    if not (categories or faults):
         raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
-
-    images = _unique(path, document["images"], "image", "file_name", complain)
-    for number, image in list(images.items()):
-        if (fault := fault_of(image["file_name"])) is not None:
-            complain(
-                f"{path}: image {number} has the file name {shown(image['file_name'])}, which {fault}; expected a path under "
-                "the folder of images, such as 000000000009.jpg"
-            )
-            del images[number]
+    images = unique_records(path, document["images"], "image", "file_name", faults)
+    are_whole = not faults
+    annotations, notes = checked_annotations(path, document["annotations"], images, categories, faults, are_whole)
+    names = category_names(
+        path, categories, {row["category_id"] for rows in annotations.values() for row in rows}, faults, notes
+    )
+    names = {number: name for number, name in names.items() if not rules.is_background(name)}
+    judge_crowds(path, annotations, names, rules, faults, notes)
+    faults.tell(is_empty=not (names and images))
+    if not names:
+        raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
+    sorted_ids = sorted(names, key=order)
     return CocoFile(
         path,
-        tuple(names[number] for number in sorted(names)),
-        class_of,
-        dict(sorted(images.items())),
-        _annotations(path, document["annotations"], images, categories, complain),
+        tuple(names[number] for number in sorted_ids),
+        {number: place for place, number in enumerate(sorted_ids)},
+        dict(sorted(images.items(), key=lambda item: order(item[0]))),
+        annotations,
+        tuple(notes),
     )
+
+
+def read_list(path: Path) -> list[Any]:
+    """The list that a JSON file holds; empty where it holds something else, or cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            start = file.read(200)
+            if not start.lstrip().startswith("["):
+                return []
+            file.seek(0)
+            document = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return document if isinstance(document, list) and document and isinstance(document[0], dict) else []
 
 
 def _load(path: Path, outlines: bool) -> dict[str, list]:
@@ -193,11 +211,14 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
 
 
 def _other_file(path: Path, reason: str) -> str:
-    return f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}"
+    return (
+        f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}; "
+        "export from your tool as COCO, or, for labels alone, as CSV"
+    )
 
 
 def _compact(polygon: Any) -> Any:
-    """Numbers take a quarter of the memory in an array; what is not a list of numbers stays for the renderer to refuse."""
+    """Numbers take a quarter of the memory in an array; other things stay for the renderer to refuse."""
     try:
         return np.array(polygon, np.float64)
     except (TypeError, ValueError, OverflowError):
@@ -207,71 +228,3 @@ def _compact(polygon: Any) -> Any:
 def _is_empty(box: Any, area: Any) -> bool:
     sides = box[2:] if isinstance(box, list) and len(box) == 4 else ()
     return any(isinstance(size, int | float) and size <= 0 for size in (*sides, area))
-
-
-def _unique(path: Path, records: list, what: str, text: str, complain: Complain) -> dict[int, dict[str, Any]]:
-    """Records with a whole number `id` of their own and a text, by id."""
-    found: dict[int, dict[str, Any]] = {}
-    texts: dict[str, int] = {}
-    for place, record in enumerate(records, start=1):
-        where = f"{path}: {what} number {place} of the list"
-        if not isinstance(record, dict) or not _is_id(record.get("id")):
-            complain(f"{where} has no whole number 'id', found {_short(record)}")
-        elif not isinstance(record.get(text), str) or not record[text].strip():
-            complain(f"{where} (id {record['id']}) has no '{text}', found {_short(record)}")
-        elif record["id"] in found:
-            complain(f"{where} has id {record['id']}, which another {what} has already; each needs its own")
-        elif text == "file_name" and record[text] in texts:
-            complain(
-                f"{path}: images {texts[record[text]]} and {record['id']} are the same file {record[text]}; make them one"
-            )
-        else:
-            found[record["id"]] = record
-            texts[record[text]] = record["id"]
-    return found
-
-
-def _annotations(
-    path: Path, records: list, images: dict[int, Any], categories: dict[int, Any], complain: Complain
-) -> dict[int, list[dict[str, Any]]]:
-    """The annotations by image, checked."""
-    found: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    ids: set[Hashable] = set()
-    empty: list[Any] = []
-    for place, record in enumerate(records, start=1):
-        if not isinstance(record, dict):
-            complain(f"{path}: annotation number {place} of the list is not an object, found {_short(record)}")
-            continue
-        number = record.get("id")
-        where = f"{path}: annotation " + (f"number {place} of the list" if number is None else f"{number}")
-        missing = [name for name in ("image_id", "category_id") if not _is_id(record.get(name))]
-        if missing:
-            complain(f"{where} has no whole number '{missing[0]}', found {_short(record)}")
-        elif record["image_id"] not in images:
-            complain(
-                f"{where} is of image {record['image_id']}, which is not among the images; add it or remove the annotation"
-            )
-        elif record["category_id"] not in categories:
-            complain(f"{where} is of category {record['category_id']}, which is not among the categories; mend either")
-        elif number is not None and (not isinstance(number, Hashable) or number in ids):
-            complain(f"{where}: another annotation has the id {number} already; each needs its own")
-        elif record.get("empty"):
-            empty.append(number if number is not None else place)
-        else:
-            found[record["image_id"]].append(record)
-        if number is not None and isinstance(number, Hashable):
-            ids.add(number)
-    if empty:
-        logger.warning(
-            "%s: %d annotations have a box without area and are left out, first %s", path, len(empty), empty[0]
-        )
-    return dict(found)
-
-
-def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _short(record: Any) -> str:
-    text = json.dumps(record, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."

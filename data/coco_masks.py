@@ -1,7 +1,7 @@
 """Truth masks of a COCO-layout dataset: drawn from its outlines once, in parallel, and kept as palette PNG.
 
-Crowd regions are painted first, with 255, then the objects by the number of their pixels, largest first, so that no object is
-overwritten by a larger one; of equal ones the later in the file stays on top.
+Crowd regions are painted first, with 255, then the objects by the number of their pixels, largest first, so that no
+object is overwritten by a larger one; of equal ones the later in the file stays on top.
 """
 
 import hashlib
@@ -17,8 +17,9 @@ from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 
 from data.artifacts import IGNORE, write_mask
-from data.coco_file import CocoFile, is_crowd, read_coco_file
-from data.dataset import Record
+from data.coco_file import CocoFile, read_coco_file
+from data.coco_records import CocoRules, Id, is_crowd
+from data.dataset import Index, Record
 from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
@@ -34,41 +35,44 @@ LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
-def coco_masks(
-    root: Path, list_name: str, path: Path, class_names: tuple[str, ...], background: str, records: tuple[Record, ...]
-) -> Path:
+def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rules: CocoRules) -> Path:
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
 
-    It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes may
-    ask at once: one draws and the others wait.
+    It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes
+    may ask at once: one draws and the others wait.
 
     Args:
         path: the annotation file.
-        class_names: in the order of the mask values.
-        background: as for `read_coco_file`.
+        index: its classes in the order of the mask values, and the records.
+        files: record's name -> `file_name` in the annotation file.
+        rules: as for `read_coco_file`.
 
     Raises:
         UserError: an annotation has no outline, or a malformed one.
     """
     state = path.stat()
-    source = digest([RULE, class_names, background, _file_digest(path, (state.st_size, state.st_mtime_ns))])
-    folder = root / FOLDER / list_name
-    _check_links(root, folder, records)
-    if not _to_render(folder, records, source):
+    source = digest(
+        [RULE, index.class_names, rules.background, rules.crowd, _file_digest(path, (state.st_size, state.st_mtime_ns))]
+    )
+    name = path.stem.removeprefix("instances_")
+    folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
+    _check_links(root, folder, index.records)
+    if not _to_render(folder, index.records, source):
         return folder
     if not _is_writable(folder):
-        folder = _user_cache() / source / list_name
+        folder = _user_cache() / source / folder.name
         logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        missing = _to_render(folder, records, source)
+        missing = _to_render(folder, index.records, source)
         if missing:
-            _render(read_coco_file(path, outlines=True, background=background), class_names, folder, missing, source)
+            coco = read_coco_file(path, outlines=True, rules=rules)
+            _render(_Rendering(coco, index.class_names, folder, missing, files), folder, source)
     return folder
 
 
 def render_mask(
-    annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[int, int], source: str
+    annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[Id, int], source: str
 ) -> np.ndarray:
     """(H, W) uint8 truth of one image by the rule above.
 
@@ -100,7 +104,8 @@ def render_mask(
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
-    pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and takes as much
+    pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
+    takes as much
     of it as an outline is long. So both are checked first.
     """
     if isinstance(segmentation, list):
@@ -115,7 +120,7 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
     else:
         counts = segmentation["counts"]
-        if list(segmentation["size"]) != [height, width]:
+        if [_whole(side) for side in segmentation["size"]] != [height, width]:
             raise ValueError(f"the size is {segmentation['size']}")
         counts = counts if isinstance(counts, list) else unpacked_counts(counts)
         if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
@@ -127,7 +132,8 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
 def unpacked_counts(text: str | bytes) -> list[int]:
     """COCO's packed run lengths as numbers.
 
-    Each is in groups of five bits, lowest first, from the fourth on as the difference to the last but one; a character is a
+    Each is in groups of five bits, lowest first, from the fourth on as the difference to the last but one; a character
+    is a
     group plus 48, with 32 where another follows.
     """
     counts: list[int] = []
@@ -150,20 +156,25 @@ def unpacked_counts(text: str | bytes) -> list[int]:
 class _Rendering(Dataset):
     """Draws and writes a mask; an item is what went wrong, or empty."""
 
-    def __init__(self, coco: CocoFile, value_of: dict[int, int], folder: Path, missing: list[Record]):
-        self.coco, self.value_of, self.folder, self.missing = coco, value_of, folder, missing
-        self.images = {_stem(image["file_name"]): number for number, image in coco.images.items()}
+    def __init__(
+        self, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], files: dict[str, str]
+    ):
+        self.coco, self.folder, self.missing, self.files = coco, folder, missing, files
+        self.value_of = {
+            number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()
+        }
+        self.images = {image["file_name"]: number for number, image in coco.images.items()}
 
     def __len__(self) -> int:
         return len(self.missing)
 
     def __getitem__(self, position: int) -> str:
         name = self.missing[position].name
-        number = self.images[name]
+        number = self.images[self.files[name]]
         image = self.coco.images[number]
-        height, width = image.get("height"), image.get("width")
+        height, width = (_whole(image.get(side)) for side in ("height", "width"))
         what = f"{self.coco.path}: image {number} ({image['file_name']})"
-        if not (isinstance(height, int) and isinstance(width, int) and min(height, width) > 0):
+        if height is None or width is None or min(height, width) < 1:
             return f"{what} has no 'height' and 'width' in pixels"
         try:
             check_pixels(height, width, what)
@@ -175,17 +186,19 @@ class _Rendering(Dataset):
         return ""
 
 
-def _render(coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], source: str) -> None:
-    """Write the masks of these images, and then say in the folder what they were drawn from."""
-    value_of = {number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()}
+def _whole(value: Any) -> int | None:
+    """A size in pixels, which some tools write as 160.0."""
+    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0 else None
+
+
+def _render(rendering: _Rendering, folder: Path, source: str) -> None:
+    """Write the masks, and then say in the folder what they were drawn from."""
     remove_leftovers(folder)
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
-    workers = 0 if len(missing) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    loader = DataLoader(
-        _Rendering(coco, value_of, folder, missing), batch_size=None, num_workers=workers, worker_init_fn=leave_to_main
-    )
-    for problem in progress(started(loader), len(missing), "truth masks"):
+    workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    loader = DataLoader(rendering, batch_size=None, num_workers=workers, worker_init_fn=leave_to_main)
+    for problem in progress(started(loader), len(rendering), "truth masks"):
         if problem:
             raise UserError(problem)
     write_text(folder / SOURCE, source)
@@ -207,10 +220,6 @@ def _check_links(root: Path, folder: Path, records: tuple[Record, ...]) -> None:
             raise UserError(
                 f"{place} leads out of {root} by a link, and truth masks would be written there; remove the link"
             )
-
-
-def _stem(file_name: str) -> str:
-    return Path(file_name).with_suffix("").as_posix()
 
 
 @lru_cache(maxsize=8)

@@ -66,6 +66,7 @@ class Index:
 
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
+    notes: tuple[str, ...] = ()  # what was found in the data folder and not taken, for people
 
     def __len__(self) -> int:
         return len(self.records)

@@ -5,24 +5,28 @@ root/labels.csv                                  header `image,labels`, rows suc
 root/labels.json                                 COCO's format; labels alone will do, without boxes and outlines
 root/masks/cat/IMG_1.png                         truth (0 background, class c is c + 1, 255 ignore), if there is any
 root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line
+
+Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py` and
+`data/foreign.py`.
 """
 
-import difflib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from data.coco_file import read_label_table
+from data.coco_records import PLAIN_RULES, CocoRules
 from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
-from data.image_names import LISTS, MASKS, Finder, composed, images_on_disk, of_other_suffix, record_names
-from data.tables import read_lines, read_rows
+from data.faults import Faults
+from data.folder_labels import IN_NAMES, Opened, read_labels
+from data.foreign import refuse_foreign
+from data.image_names import Finder, nearest_name, record_names
+from data.layouts import MASKS, RESERVED, SPLITS, find_layout
+from data.tables import read_lines
+from data.tree import scan
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
+LISTS = RESERVED
 TABLES = ("labels.csv", "labels.json")
-SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
-
-Labels = dict[str, tuple[int, ...]]  # image's path under the root -> indices of its classes
-Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is named there; its labels
+SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 
 
 def open_folder(
@@ -32,25 +36,24 @@ def open_folder(
     classes: tuple[str, ...] = (),
     masks: bool = False,
     *,
-    background: str = "",
+    rules: CocoRules = PLAIN_RULES,
     complain: Complain = refuse,
 ) -> Index:
     """Index of own images.
 
-    A record's name is the image's path under the root without suffix (`cat/IMG_1`); images that differ in nothing but
-    the suffix keep it (`cat/IMG_1.jpg`, `cat/IMG_1.png`).
+    A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`).
 
     Args:
         root: the folder that holds everything.
-        list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, and
-            without these, `train` is every image and `val` those that have a mask; else a name under `lists`, or a
-            path (absolute, from here, or from the root) to a text file of names or relative paths, one a line.
-        labels: a CSV or JSON file (from here or from the root); empty takes `labels.csv` or `labels.json` in the root, and
-            without these, the sub-folders that hold images, at any depth, are the classes. The file's images are all
+        list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
+            the folders of these names; without either, `train` is every image and `val` those with a mask; else a name
+            under `lists`, or a path (absolute, from here, or from the root) to a text file of names or relative paths.
+        labels: a CSV or JSON file (from here or from the root), or `names`: file names begin with the class; empty
+            takes `labels.csv` or `labels.json` in the root, else the folders are the classes. A file's images are all
             that there are; one without a label has none of the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         masks: also give the truth's paths, where there is truth (evaluation only).
-        background: a label or sub-folder of this name means none of the classes.
+        rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
         complain: what to do about a record that is not as it should be.
 
     Raises:
@@ -61,58 +64,63 @@ def open_folder(
     if not root.is_dir():
         raise UserError(f"data.root {root} is not a folder; set it to the folder that holds your images")
     table = find_table(root, labels)
-    if table is not None:
-        class_names, images = _read_table(root, table, tuple(classes), background, complain)
-    else:
-        class_names, images = _read_class_folders(root, tuple(classes), background, complain)
+    by_folders = table is None and labels != IN_NAMES
+    tree = scan(root, classes, complain)
+    if by_folders:
+        refuse_foreign(tree)
+    layout = find_layout(tree, classes, complain if by_folders else None)
+    opened = Opened(root, tree, layout, f"{table or root}", complain, layout.notes)
+    class_names, images = read_labels(opened, table, labels, tuple(classes), rules)
     for path in list(images):
         if (fault := fault_of(path)) is not None:
             complain(f"image {root}/{shown(path)}: its name {fault}; rename it")
             del images[path]
     names = record_names(images)
-
-    chosen, what = _choose(root, list_name, names, f"{table}" if table is not None else f"{root}", complain)
-    records = []
-    for path in chosen:
-        mask = _mask_path(root, names[path]) if masks else None
-        truth = mask if mask is not None and mask.is_file() else None
-        records.append(Record(names[path], root / path, images[path], truth))
-    return check_index(Index(class_names, tuple(records)), what)
+    chosen, what = _choose(opened, list_name, names)
+    opened.notes += tree.notes(images, by_folders)
+    _note_order_and_lists(opened, class_names, list_name)
+    truth = {path: root / mask for path, mask in layout.masks.items()} if masks else {}
+    records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
+    return check_index(Index(class_names, tuple(records), tuple(opened.notes)), what)
 
 
 def find_table(root: Path, labels: str) -> Path | None:
-    """The file of labels that was asked for or lies in the root; None where sub-folders are the classes."""
+    """The file of labels that was asked for or lies in the root; None where folders or names say the classes."""
+    if labels == IN_NAMES:
+        return None
     if not labels:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
-    if not path.is_file() or path.suffix.lower() not in (".csv", ".json"):
+    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
         raise UserError(
-            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path"
+            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path, or "
+            "'names' if file names begin with the class"
         )
     return path
 
 
-def _choose(
-    root: Path, list_name: str, names: dict[str, str], source: str, complain: Complain
-) -> tuple[list[str], str]:
+def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list[str], str]:
     """The paths of one list, and what to call it in an error."""
+    root, layout = opened.root, opened.layout
     if list_name in ("", "all"):
-        return list(names), source
+        return list(names), opened.source
     path = _find_list(root, list_name)
     if path is not None:
-        return _read_list(root, path, names, source, complain), f"list {path}"
+        return _read_list(opened, path, names), f"list {path}"
+    if (folder := SPLITS.get(list_name.casefold())) in layout.lists:
+        return [path for path in layout.lists[folder or ""] if path in names], f"folder {list_name} of {root}"
     if list_name == "train":
-        return list(names), source
+        return list(names), opened.source
     if list_name == "val":
-        chosen = [path for path, name in names.items() if _mask_path(root, name).is_file()]
+        chosen = [path for path in names if path in layout.masks]
         if not chosen:
-            example = _mask_path(root, next(iter(names.values()), "NAME"))
+            example = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
             raise NoTruth(
                 f"there is no truth to validate on: {root} has neither {LISTS}/val.txt nor a mask of any image; put "
                 f"palette PNG of class values under {root / MASKS}, such as {example}"
             )
         return chosen, f"list val of {root}"
-    known = ", ".join(sorted(path.stem for path in (root / LISTS).glob("*.txt"))) or "none"
+    known = ", ".join(sorted({path.stem for path in (root / LISTS).glob("*.txt")} | layout.lists.keys())) or "none"
     raise UserError(
         f"there is no list '{list_name}': expected all, train, val, a name under {root / LISTS} (there: {known}), or "
         f"the path of a text file, from here or from {root}"
@@ -126,164 +134,41 @@ def _find_list(root: Path, list_name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _read_list(root: Path, path: Path, names: dict[str, str], source: str, complain: Complain) -> list[str]:
-    finder = Finder(root, names)
+def _read_list(opened: Opened, path: Path, names: dict[str, str]) -> list[str]:
+    finder, faults = Finder(opened.root, names), Faults(opened.complain)
     lines: dict[str, int] = {}
     for number, name in read_lines(path):
         where = f"{path}, line {number}"
         try:
             image = finder.find(name, where)
         except UserError as error:
-            complain(str(error))
+            faults.add("name", str(error))
             continue
         if image is None:
-            near = _nearest(name, names)
-            complain(f"{where}: '{name}' is no image of {source}; mend the name or remove the line{near}")
+            near = "" if "image" in faults.found else nearest_name(name, names)
+            faults.add(
+                "image", f"{where}: '{name}' is no image of {opened.source}; mend the name or remove the line{near}"
+            )
         elif image in lines:
-            complain(f"{where}: image '{name}' is in line {lines[image]} already; remove one of them")
+            faults.add("twice", f"{where}: image '{name}' is in line {lines[image]} already; remove one of them")
         else:
             lines[image] = number
+    faults.tell(is_empty=not lines)
+    opened.notes += finder.note(path)
     return list(lines)
 
 
-def _read_class_folders(
-    root: Path, classes: tuple[str, ...], background: str, complain: Complain
-) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every image."""
-    contents: dict[str, list[str]] = {}
-    for path in images_on_disk(root):
-        folder, _, rest = path.partition("/")
-        contents.setdefault(folder if rest else "", []).append(path)
-    stray = contents.pop("", [])
-    if not contents:
-        raise UserError(
-            f"{root} says nothing about classes; expected one sub-folder of images a class (cat/, dog/, ...), or a "
-            f"file {TABLES[0]} with the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'"
+def _note_order_and_lists(opened: Opened, class_names: tuple[str, ...], list_name: str) -> None:
+    if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
+        shown_names = ", ".join(class_names[:3])
+        opened.notes.append(
+            f"{opened.source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
+            f"{shown_names}, ..., {class_names[-1]}; data.classes sets another"
         )
-    if stray:
-        complain(
-            f"image {root / stray[0]} lies in no class's sub-folder ({len(stray)} such); move it into one, or give "
-            f"the labels of all images in {root / TABLES[0]}"
+    lists = opened.layout.lists
+    if len(lists) > 1 and list_name in ("", "all"):
+        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in lists.items())
+        opened.notes.append(
+            f"{opened.root}: list 'all' takes the folders {sizes} together; data.train_list and data.val_list may "
+            "name one"
         )
-    if not classes and len(contents) > 1 and SPLIT_NAMES.issuperset(name.lower() for name in contents):
-        raise UserError(
-            f"the sub-folders of {root} are {', '.join(contents)}, which look like parts of a dataset and not like "
-            "classes; set data.root to one of them, or, if they are classes, name them in data.classes"
-        )
-    found = {folder: composed(folder) for folder in contents}
-    class_names = classes or tuple(sorted({name for name in found.values() if not _is_same(name, background)}))
-    if not class_names:
-        raise UserError(
-            f"{root} has the sub-folder {background} alone, which means none of the classes; add one a class"
-        )
-    images: Labels = {}
-    for folder, paths in contents.items():
-        if _is_same(found[folder], background):
-            images |= dict.fromkeys(paths, ())
-        elif found[folder] in class_names:
-            images |= dict.fromkeys(paths, (class_names.index(found[folder]),))
-        else:
-            complain(_unknown_class(found[folder], class_names, f"sub-folder {root / folder}"))
-    return class_names, images
-
-
-def _read_table(
-    root: Path, path: Path, classes: tuple[str, ...], background: str, complain: Complain
-) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every image that the file names, in its order."""
-    finder = Finder(root, images_on_disk(root))
-    if path.suffix.lower() == ".json":
-        class_names, rows = _json_rows(path, background, complain)
-    else:
-        class_names, rows = (), list(_csv_rows(path, complain))
-    places: dict[str, str] = {}
-    found: dict[str, set[str]] = {}
-    for where, name, labels in rows:
-        try:
-            image = finder.find(name, where) or of_other_suffix(root, name, where)
-        except UserError as error:
-            complain(str(error))
-            continue
-        if image is None:
-            near = _nearest(name, finder.paths)
-            complain(f"{where}: there is no image '{name}' under {root}; mend the name or remove the row{near}")
-            continue
-        if image in found:
-            complain(f"{where}: image '{name}' has a row already ({places[image]}); make it one row")
-            continue
-        labels = {label for label in labels if not _is_same(label, background)}
-        for label in sorted(labels):
-            if "," in label and class_names == ():
-                complain(f"{where}: separate labels with ';' and not with ',', found '{label}'")
-            elif classes and label not in classes:
-                complain(_unknown_class(label, classes, where))
-        places[image], found[image] = where, {label for label in labels if not classes or label in classes}
-    class_names = classes or class_names or tuple(sorted(set().union(*found.values())))
-    if not found:
-        raise UserError(f"{path} has no rows under its header; expected rows such as 'IMG_1.jpg,cat;dog'")
-    if not class_names:
-        raise UserError(f"{path} gives no image a label; expected rows such as 'IMG_1.jpg,cat;dog'")
-    return class_names, {
-        image: tuple(sorted(class_names.index(label) for label in labels)) for image, labels in found.items()
-    }
-
-
-def _json_rows(path: Path, background: str, complain: Complain) -> tuple[tuple[str, ...], list[Row]]:
-    """The file's classes, and a row an image."""
-    table = read_label_table(path, background, complain)
-    names = [composed(name) for name in table.class_names]
-    rows = [
-        (f"{path}, image '{file_name}'", file_name, {names[label] for label in labels})
-        for file_name, labels in table.images
-    ]
-    return tuple(names), rows
-
-
-def _csv_rows(path: Path, complain: Complain) -> Iterator[Row]:
-    """Every row under the header."""
-    rows = read_rows(path)
-    if not rows:
-        raise UserError(f"{path} is empty; expected the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog'")
-    line, header = rows[0]
-    columns = [cell.lower() for cell in header]
-    if "image" not in columns or "labels" not in columns:
-        raise UserError(
-            f"{path}, line {line}: expected the header 'image,labels', columns separated by commas, found "
-            f"'{','.join(header)}'"
-        )
-    for line, row in rows[1:]:
-        where = f"{path}, line {line}"
-        while len(row) > len(columns) and not row[-1]:  # spreadsheets pad rows with empty cells
-            row.pop()
-        if len(row) != len(columns):
-            complain(
-                f"{where}: expected {len(columns)} cells ({','.join(header)}), found {len(row)}; separate "
-                "labels with ';', and leave the cell empty, but keep its comma, where an image has none"
-            )
-            continue
-        name, labels = row[columns.index("image")], row[columns.index("labels")]
-        if not name:
-            complain(f"{where}: there is no image's name before the labels '{labels}'")
-            continue
-        yield where, name, {composed(label.strip()) for label in labels.split(";") if label.strip()}
-
-
-def _mask_path(root: Path, name: str) -> Path:
-    return root / MASKS / f"{name}.png"
-
-
-def _is_same(name: str, background: str) -> bool:
-    return name.casefold() == composed(background).casefold()
-
-
-def _unknown_class(name: str, class_names: tuple[str, ...], where: str) -> str:
-    known = ", ".join(class_names)
-    return (
-        f"{where}: unknown class '{name}', data.classes has {known}; mend the name or add the class there"
-        f"{_nearest(name, class_names)}"
-    )
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""

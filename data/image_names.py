@@ -1,24 +1,14 @@
-"""Which images lie under a folder, what they are called, and which one a person means by a name in a list or table."""
+"""What the images under a folder are called, and which one a person means by a name in a list or table."""
 
+import difflib
 import os
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePath
 
-from data.images import find_images
 from utils.errors import UserError
 from utils.names import fault_of, shown
-
-MASKS, LISTS = "masks", "lists"  # folders under the root that hold no images
-
-
-def images_on_disk(root: Path) -> list[str]:
-    """All images but masks, as paths under the root, sorted; a folder in the root may be a link to one elsewhere."""
-    linked = [path for path in root.iterdir() if path.is_symlink() and path.is_dir() and not path.name.startswith(".")]
-    images = {image for folder in (root, *linked) for image in find_images(folder)}
-    paths = (path.relative_to(root).as_posix() for path in sorted(images))
-    return [path for path in paths if not _is_reserved(path)]
 
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:
@@ -35,10 +25,16 @@ def record_names(paths: Iterable[str]) -> dict[str, str]:
 
 
 class Finder:
-    """Finds the image that a person means by a path or a name, with or without suffix."""
+    """Finds the image that a person means by a path or a name, with or without suffix.
+
+    Attributes:
+        moved: names that lead elsewhere, such as paths of another computer, whose image was found by the end of the
+            name.
+    """
 
     def __init__(self, root: Path, paths: Iterable[str]):
         self.root, self.paths = root, list(paths)
+        self.moved: list[str] = []
         self.tables: list[dict[str, list[str]]] = []  # from the most exact spelling to the loosest
         for spelling in (str, _without_suffix, os.path.basename, lambda path: _without_suffix(os.path.basename(path))):
             table: dict[str, list[str]] = {}
@@ -52,10 +48,34 @@ class Finder:
         Raises:
             UserError: the name leaves the root, or several images have it; the message begins with `where`.
         """
-        path = composed(_relative(self.root, name, where))
-        for spelling in (path, path.replace("\\", "/")):
-            for table in self.tables:
-                matches = table.get(spelling, [])
+        path = relative(self.root, name)
+        fault = fault_of(path)
+        slashed = path.replace("\\", "/")
+        is_there = fault is not None and os.path.exists(self.root / slashed)
+        if fault is None and (match := self._look_up((path, slashed), name, where, self.tables)) is not None:
+            return match
+        if not is_there:  # the end of the path that is found here, the longest first
+            parts = slashed.split("/")
+            ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
+            ends = [end for end in ends if fault_of(end) is None]
+            tables = self.tables if fault is not None else self.tables[:2]
+            if (match := self._look_up(ends, name, where, tables)) is not None:
+                self.moved.append(name)
+                return match
+        if fault is not None:
+            remedy = "copy the file into it" if is_there else "there is none that ends so: mend the name"
+            raise UserError(
+                f"{where}: the image's name {shown(name)} {fault}; expected an image under {self.root}; {remedy}"
+            )
+        return None
+
+    def _look_up(
+        self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]
+    ) -> str | None:
+        for spelling in spellings:
+            path = composed(spelling)
+            for table in tables:
+                matches = table.get(path, [])
                 if len(matches) > 1:
                     raise UserError(
                         f"{where}: '{name}' may be {matches[0]} or {matches[1]}; give the whole path from {self.root}"
@@ -64,11 +84,15 @@ class Finder:
                     return matches[0]
         return None
 
-
-def of_other_suffix(root: Path, name: str, where: str) -> str | None:
-    """The path of a file that has no usual suffix of images, if that is what the name is."""
-    path = _relative(root, name, where)
-    return path if (root / path).is_file() and not _is_reserved(path) else None
+    def note(self, source: Path) -> list[str]:
+        """What to tell a person about names that lead elsewhere; empty where there are none."""
+        if not self.moved:
+            return []
+        return [
+            f"{source} names {len(self.moved)} images by paths that are not under {self.root}, first "
+            f"{shown(self.moved[0])}; they were found by the end of the path: if these are other images, write paths "
+            "from that folder"
+        ]
 
 
 def composed(text: str) -> str:
@@ -76,19 +100,19 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def _relative(root: Path, name: str, where: str) -> str:
-    """A name that a file gave as path under the root, with '/' and without '.'; a `UserError` if it leads elsewhere."""
+def nearest_name(word: str, known: Iterable[str]) -> str:
+    """The end of a message: which known name may have been meant; empty where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def relative(root: Path, name: str) -> str:
+    """A name that a file gave as path under the root where it lies there, with '/' and without '.'; else as it is."""
     if "\0" not in name and Path(name).is_absolute():
         absolute = Path(os.path.normpath(name))
         bases = [base for base in (root.absolute(), root.resolve()) if absolute.is_relative_to(base)]
-        name = str(absolute.relative_to(bases[0])) if bases else name
-    if (fault := fault_of(name)) is not None:
-        raise UserError(f"{where}: the image's name {shown(name)} {fault}; expected a path under {root}")
-    return PurePath(name).as_posix()
-
-
-def _is_reserved(path: str) -> bool:
-    return "/" in path and path.partition("/")[0] in (MASKS, LISTS)
+        return absolute.relative_to(bases[0]).as_posix() if bases else name
+    return PurePath(name).as_posix() if fault_of(name) is None else name
 
 
 def _without_suffix(path: str) -> str:

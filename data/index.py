@@ -3,29 +3,44 @@
 Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
 """
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from data.artifacts import voc_palette
 from data.coco import open_coco
+from data.coco_records import CocoRules
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
 from data.settings import DataSettings
 from data.shapes import open_shapes
+from data.tables import read_class_names
 from data.voc import open_voc
 from utils.choices import pick
 from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+NOTES = 3  # of an index that a command says; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
-        data.root, name, data.classes, masks, background=data.background, complain=complain
+        data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
     ),
     "folder": lambda data, name, masks, complain: open_folder(
-        data.root, name, data.labels, data.classes, masks, background=data.background, complain=complain
+        data.root,
+        name,
+        data.labels,
+        data.classes,
+        masks,
+        rules=CocoRules(data.background, data.crowd),
+        complain=complain,
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
@@ -51,7 +66,31 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    return open_list(settings, list_name, masks, complain)
+    index = open_list(replace(settings, classes=given_classes(settings)), list_name, masks, complain)
+    if complain is refuse:
+        _say(index.notes)
+    return index
+
+
+def given_classes(settings: DataSettings) -> tuple[str, ...]:
+    """`data.classes`, or the names in the file that it names instead.
+
+    Raises:
+        UserError: the file cannot be read, or holds no names.
+    """
+    if len(settings.classes) != 1 or not Path(settings.classes[0]).suffix:
+        return settings.classes
+    paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
+    path = next((path for path in paths if path.is_file()), None)
+    return settings.classes if path is None else read_class_names(path)
+
+
+def _say(notes: tuple[str, ...]) -> None:
+    """Log the first notes; a text that was logged before is not said again (utils/console.py)."""
+    for note in notes[:NOTES]:
+        logger.warning("%s", note)
+    if len(notes) > NOTES:
+        logger.warning("there are %d more notes about the data; python -m data.check lists all", len(notes) - NOTES)
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:
@@ -64,8 +103,8 @@ def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.nd
     if settings.colors:
         if len(settings.colors) != len(class_names):
             raise UserError(
-                f"data.colors has {len(settings.colors)} colours, expected one for each of the {len(class_names)} classes "
-                f"in their order: {', '.join(class_names)}"
+                f"data.colors has {len(settings.colors)} colours, expected one for each of the {len(class_names)} "
+                f"classes in their order: {', '.join(class_names)}"
             )
         codes = [color.lstrip("#") for color in settings.colors]
         palette[1 : len(codes) + 1] = [[int(code[place : place + 2], 16) for place in (0, 2, 4)] for code in codes]

@@ -1,7 +1,7 @@
 """The field's `cls_labels.npy`: a pickled dictionary of image name -> 0/1 vector in a 0-d object array.
 
-A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar are the small classes below,
-which only remember what they were given, and anything else that it asks for is refused.
+A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar are the small
+classes below, which only remember what they were given, and anything else that it asks for is refused.
 """
 
 import io

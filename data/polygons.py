@@ -1,13 +1,14 @@
 """Regions of pixels as polygons, for formats that know outlines only.
 
-A polygon runs along the *edges* of pixels: pixel (x, y) is the square from (x, y) to (x + 1, y + 1). So a line one pixel
-wide has an area, and pycocotools, whose polygons are of this kind, gives the same pixels back. Contours through pixel
-centres, as `cv2.findContours` gives them, would lose half a pixel on each side, and thin objects whole.
+A polygon runs along the *edges* of pixels: pixel (x, y) is the square from (x, y) to (x + 1, y + 1). So a line one
+pixel wide has an area, and pycocotools, whose polygons are of this kind, gives the same pixels back. Contours through
+pixel centres, as `cv2.findContours` gives them, would lose half a pixel on each side, and thin objects whole.
 
-Outlines are stairs. They are smoothed where that keeps the part (`LEAST_IOU`), else left as they are: tiny and thin parts mostly.
+Outlines are stairs. They are smoothed where that keeps the part (`LEAST_IOU`), else left as they are: tiny and thin
+parts mostly.
 
-Holes: these formats have none, and a second polygon would be added, not taken away. So a hole is joined to its outline by
-a cut of no width, there and back: one polygon, which the even-odd and the non-zero rule both fill without the hole.
+Holes: these formats have none, and a second polygon would be added, not taken away. So a hole is joined to its outline
+by a cut of no width, there and back: one polygon, which the even-odd and the non-zero rule both fill without the hole.
 """
 
 import cv2
@@ -25,7 +26,8 @@ def region_polygons(region: np.ndarray) -> list[np.ndarray]:
         region: (H, W) bool.
 
     Returns:
-        For each connected part a closed outline (N, 2) float64, N >= 3, of x in 0..W and y in 0..H in halves; the last point is
+        For each connected part a closed outline (N, 2) float64, N >= 3, of x in 0..W and y in 0..H in halves; the last
+        point is
         joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
     """
     # Twice as large, a pixel has a first and a second half, so a contour tells its left edge from its right one.
@@ -74,7 +76,7 @@ def _polygon(rings: list[np.ndarray]) -> np.ndarray:
 
 
 def _middles(ring: np.ndarray) -> np.ndarray:
-    """The middle of each pixel side that an outline of corners (N, 2) runs along, (M, 2) float32: a slope has no stairs."""
+    """The middle of each pixel side along an outline of corners (N, 2), (M, 2) float32: a slope has no stairs."""
     sides = np.roll(ring, -1, axis=0) - ring
     lengths = np.abs(sides).sum(axis=1)
     number = np.repeat(np.arange(len(ring)), lengths)
@@ -83,7 +85,7 @@ def _middles(ring: np.ndarray) -> np.ndarray:
 
 
 def _join(rings: list[np.ndarray]) -> np.ndarray:
-    """The holes (all rings but the first) joined to the outline, each by a cut to the outline's corner that is nearest."""
+    """The holes (all rings but the first) joined to the outline, each by a cut to its nearest corner."""
     outline = rings[0]
     starts = [int(np.abs(outline - hole[0]).sum(axis=1).argmin()) for hole in rings[1:]]
     pieces, done = [], 0

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from utils.config_file import read_values
 from utils.config_values import build_parts
@@ -19,9 +20,14 @@ class DataSettings:
     train_list: str = setting("train_aug", help="a list's name, or a file of names")
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")
     seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
-    labels: str = setting("", help="label file (.csv, .npy, .json); empty: the dataset's own")
-    classes: tuple[str, ...] = setting((), help="class names in the order of the mask values; empty: the dataset's own")
+    labels: str = setting(
+        "", help="label file (.csv, .npy, .json), or `names` where file names begin with the class; empty: the dataset's"
+    )
+    classes: tuple[str, ...] = setting((), help="class names in the order of the mask values, or a file of them; empty: the dataset's")
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
+    crowd: Literal["auto", "ignore", "object"] = setting(
+        "auto", help="COCO's iscrowd: ignore, object; auto ignores, and refuses a class that has crowds alone"
+    )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     download: bool = setting(False, help="fetch what is missing (VOC 2012 only: 2 GB, and 1.4 GB for train_aug)")
     max_pixels: int = setting(

@@ -1,6 +1,7 @@
 """Text files that people make: lists of one name a line, and CSV tables.
 
-Byte order marks, any line ends and blank lines are taken as they come; what is not text in UTF-8 is refused with the line.
+Byte order marks, any line ends and blank lines are taken as they come, and commas, semicolons or tabs between the
+cells; what is not text in UTF-8 is refused with the line.
 """
 
 import csv
@@ -26,10 +27,14 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells, without the spaces around them, of every row of a CSV file that is not blank.
 
+    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab.
+
     Raises:
         UserError: the file cannot be read, or is not CSV in UTF-8.
     """
-    reader = csv.reader(io.StringIO(_read_text(path), newline=""))
+    text = _read_text(path)
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
     rows = []
     try:
         for row in reader:
@@ -41,6 +46,40 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
             f"{path}, line {reader.line_num}: this is not CSV ({error}); save the table as CSV in UTF-8"
         ) from error
     return rows
+
+
+def read_class_names(path: Path) -> tuple[str, ...]:
+    """Class names in their order, from a file of one name a line, or from a table whose header has a column for it.
+
+    Numbers before the names (`0 cat`) and CVAT's colours after them (`cat:255,0,0::`) are left out, as is a first
+    `background`.
+
+    Raises:
+        UserError: the file cannot be read, or has no names or one twice.
+    """
+    rows = read_rows(path)
+    header = [cell.casefold() for cell in rows[0][1]] if rows else []
+    column = next((header.index(name) for name in ("name", "class", "class_name", "label") if name in header), None)
+    if column is not None:
+        names = [row[column] for _, row in rows[1:] if len(row) > column]
+    else:
+        lines = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
+        numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", line) for line in lines]
+        names = [match[1] for match in numbered if match] if all(numbered) else lines
+    names = [name for place, name in enumerate(names) if name and not (place == 0 and name.casefold() == "background")]
+    repeated = (
+        sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else ["more than 10,000"]
+    )
+    if not names or repeated:
+        found = f"found {repeated[0]} more than once" if repeated else "found none"
+        raise UserError(f"data.classes: {path} must hold different class names, one a line; {found}")
+    return tuple(names)
+
+
+def natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
+    """A key that sorts 2 before 10."""
+    parts = re.split(r"(\d+)", name, flags=re.ASCII)
+    return [(0, int(part[:18])) if place % 2 else (1, part) for place, part in enumerate(parts)], name
 
 
 def _read_text(path: Path) -> str:

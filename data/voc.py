@@ -1,15 +1,18 @@
 """PASCAL VOC layout: JPEGImages, SegmentationClass, ImageSets/Segmentation.
 
 Image-level labels come from one of three places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
+CVAT writes this layout, too, with the names of the classes in `labelmap.txt`, and lists under `ImageSets/Main` where it
+has no masks.
 """
 
-import xml.etree.ElementTree as ElementTree
-from functools import cache
 from pathlib import Path
 
 from data.dataset import Complain, Index, Record, check_index, refuse
+from data.faults import Faults
 from data.label_array import read_label_array
-from data.tables import read_lines, read_rows
+from data.label_table import read_label_table
+from data.tables import natural, read_class_names, read_lines
+from data.voc_xml import labels_from_xml
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -35,7 +38,6 @@ VOC_CLASSES = (
     "train",
     "tvmonitor",
 )
-
 
 TEST = "test"  # VOC keeps its labels and masks to itself
 SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
@@ -81,21 +83,22 @@ def open_voc(
     optional = list_name == TEST
     label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
     records = []
+    faults = Faults(complain)
     for name, where in names.items():
         image = _find_image(root, name)
-        if image is None:
-            complain(
-                f"{where}: there is no image {root / 'JPEGImages' / name}.jpg (or .png); add it or remove the line"
-            )
-            continue
         annotation = root / "Annotations" / f"{name}.xml"
+        if image is None:
+            missing = root / "JPEGImages" / f"{name}.jpg"
+            faults.add("image", f"{where}: there is no image {missing} (or .png); add it or remove the line")
+            continue
         if label_path is None and (not optional or annotation.is_file()):
-            table[name] = _labels_from_xml(annotation, class_names, complain)
+            table[name] = labels_from_xml(annotation, class_names, faults)
         if name not in table and not optional:
-            complain(f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
+            faults.add("row", f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
         mask = _find_mask(root, name, optional) if masks else None
         records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask))
+    faults.tell(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
 
@@ -104,9 +107,12 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
 
     Args:
         root: the folder with `JPEGImages`.
-        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also be
-            `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and `train_aug`
-            is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
+        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may
+            also be
+            `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
+            `train_aug`
+            is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names,
+            sorted).
         complain: what to do about a line that is not as it should be.
 
     Raises:
@@ -124,8 +130,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if folder is None:
         raise UserError(
             f"there is no list 'train_aug': put train_aug.txt into {root / 'ImageSets/Segmentation'}, or train.txt and "
-            f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true to "
-            "fetch them; data.train_list=train is VOC's own list"
+            f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true "
+            "to fetch them; data.train_list=train is VOC's own list"
         )
     augmented = (
         _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain) | train
@@ -141,7 +147,10 @@ def find_sbd_lists(root: Path) -> Path | None:
 
 def find_list(root: Path, list_name: str) -> Path | None:
     """The file of a list given by name or by path, if there is one."""
-    candidates = (root / "ImageSets" / "Segmentation" / f"{list_name}.txt", Path(list_name), root / list_name)
+    folder = root / "ImageSets" / "Segmentation"
+    if not folder.is_dir():
+        folder = folder.with_name("Main")
+    candidates = (folder / f"{list_name}.txt", Path(list_name), root / list_name)
     return next((path for path in candidates if path.is_file()), None)
 
 
@@ -190,8 +199,10 @@ def _find_mask(root: Path, name: str, optional: bool) -> Path | None:
 def _read_labels(
     root: Path, labels: str, classes: tuple[str, ...], optional: bool, complain: Complain
 ) -> tuple[Path | None, dict[str, list[int]], tuple[str, ...]]:
-    """The label file, its table by image name, and the classes; no file and an empty table where XML files are to be read."""
+    """The label file, its table by image name, and the classes; no file where XML files are to be read."""
     path = _find_labels(root, labels, optional)
+    if not classes and (root / "labelmap.txt").is_file():
+        classes = read_class_names(root / "labelmap.txt")
     if path is None:
         return None, {}, classes or VOC_CLASSES
     if path.suffix == ".csv":
@@ -222,63 +233,25 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
 def _labels_from_csv(
     path: Path, classes: tuple[str, ...], complain: Complain
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """The table by image name, and the classes that its numbers stand for: those given, else the header's."""
-    rows = read_rows(path)
-    line, header = rows[0] if rows else (1, [])
-    columns = tuple(header[1:])
-    if not columns or header[0].lower() != "image" or "" in columns or len(set(columns)) < len(columns):
+    """The table by image name, and the classes that its numbers stand for: those given, else the table's."""
+    read = read_label_table(path, classes, complain)
+    found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
+    classes = classes or found
+    if read.class_names and set(classes) != set(found):
         raise UserError(
-            f"{path}, line {line}: expected a header 'image,CLASS,CLASS,...' of different classes, found {','.join(header)}"
-        )
-    classes = classes or columns
-    if set(classes) != set(columns):
-        raise UserError(
-            f"{path}, line {line}: the classes of the header and of data.classes must be the same; "
-            f"only one of them has {', '.join(sorted(set(classes) ^ set(columns)))}"
+            f"{path}: the classes of the header and of data.classes must be the same; only one of them has "
+            f"{', '.join(sorted(set(classes) ^ set(found)))}"
         )
     table: dict[str, list[int]] = {}
-    for line, row in rows[1:]:
-        if len(row) != len(header) or not row[0] or any(value not in ("0", "1") for value in row[1:]):
-            found = ",".join(row)[:80]
-            complain(f"{path}, line {line}: expected a name and {len(columns)} values 0 or 1, found {found}")
-        elif row[0] in table:
-            complain(f"{path}, line {line}: image '{row[0]}' has a row already; remove one")
-        else:
-            table[row[0]] = [classes.index(name) for name, value in zip(columns, row[1:], strict=True) if value == "1"]
-    return table, classes
-
-
-def _labels_from_xml(path: Path, class_names: tuple[str, ...], complain: Complain) -> list[int]:
-    try:
-        state = path.stat()
-        names = _objects_of(path, (state.st_size, state.st_mtime_ns))
-    except FileNotFoundError:
-        complain(f"there is no annotation {path}, though its image is listed; add it or remove the name from the list")
-        return []
-    except (OSError, ValueError, ElementTree.ParseError) as error:
-        complain(f"annotation {path} is not valid XML ({error}); copy it again from VOC's archive")
-        return []
-    present = set()
-    for number, name in enumerate(names, start=1):
-        if name in class_names:
-            present.add(class_names.index(name))
-        else:
-            known = ", ".join(class_names)
-            complain(
-                f"annotation {path}, object {number}: unknown class '{name}'; known: {known} (data.classes changes them)"
+    faults = Faults(complain)
+    for where, name, labels in read.rows:
+        if name in table:
+            faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
+        elif not labels <= set(classes):
+            faults.add(
+                "class", f"{where}: unknown class '{min(labels - set(classes))}'; add it to data.classes or mend it"
             )
-    return sorted(present)
-
-
-@cache
-def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
-    """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
-    parser = ElementTree.XMLParser(target=_NoDoctype())
-    return tuple((element.text or "").strip() for element in ElementTree.parse(path, parser).iterfind("object/name"))
-
-
-class _NoDoctype(ElementTree.TreeBuilder):
-    """VOC's annotations have no document type, and only there can entities be declared that grow into gigabytes."""
-
-    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise ValueError("it declares a document type, which annotations do not need")
+        else:
+            table[name] = sorted(classes.index(label) for label in labels)
+    faults.tell()
+    return table, classes

@@ -102,7 +102,7 @@ TABLE = [
     (
         "train",
         [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={world}"],
-        ["which look like parts of a dataset", "set data.root to one of them, or"],
+        ["says nothing about classes", "labels.csv"],
     ),
     (
         "train",
@@ -206,8 +206,8 @@ TABLE = [
         ["--input", "{own}", *MODEL, "--classes", "ruond"],
         ["--classes: the network knows no class 'ruond'", "it knows"],
     ),
-    ("infer", ["--input", "{own}", *MODEL, "--labels", "{none}.csv"], ["cannot be read as CSV"]),
-    ("infer", ["--input", "{own}", *MODEL, "--labels", "{text}"], ["expected a header 'image,labels'"]),
+    ("infer", ["--input", "{own}", *MODEL, "--labels", "{none}.csv"], ["check the path"]),
+    ("infer", ["--input", "{own}", *MODEL, "--labels", "{text}"], ["expected the header 'image,labels'"]),
     (
         "infer",
         ["--input", "{own}", *MODEL, "--labels", "{other_labels}"],

@@ -14,6 +14,8 @@ from utils.errors import UserError
 from utils.settings import Part, known_keys
 from utils.startup import expand_home
 
+BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # besides YAML's true and false
+
 Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
 
@@ -76,6 +78,8 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
+        if isinstance(value, str) and arguments[0] is str:  # one name, or a file of names
+            value = [value]
         if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
             many = "a list" if open_ended else f"a list of {len(arguments)} values"
             raise UserError(
@@ -83,7 +87,7 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
             )
         return tuple(_convert(item, arguments[0], key, where) for item in value)
     if origin is Literal:
-        if value is False and "off" in arguments:  # YAML reads a bare off as False
+        if value is False and "off" in arguments:
             value = "off"
         if value not in arguments:
             raise UserError(
@@ -105,6 +109,8 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         return ""
     elif annotation is str and isinstance(value, str) and not _is_text(value):
         raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {shortened(value)}")
+    elif annotation is bool and isinstance(value, str) and value.lower() in BOOLEANS:
+        return BOOLEANS[value.lower()]
     elif isinstance(value, annotation):
         return expand_home(value) if annotation is str else value
     elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):

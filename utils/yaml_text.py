@@ -1,5 +1,6 @@
 """YAML from people and files: plain values only, and no more of them than a settings file can mean."""
 
+import re
 from typing import Any
 
 import yaml
@@ -26,6 +27,15 @@ class _ShallowLoader(yaml.SafeLoader):
         return node
 
 
+# YAML 1.2's booleans: yes, no, on and off are text, because classes and folders are called so.
+BOOL = "tag:yaml.org,2002:bool"
+_ShallowLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != BOOL]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_ShallowLoader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
     """The nodes and the value of a YAML text, by the safe loader, which makes plain values and runs nothing.
 
@@ -48,4 +58,4 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
             waiting += inner.value
         elif inner is not None and inner.tag == "tag:yaml.org,2002:int" and len(inner.value) > LONGEST_NUMBER:
             raise yaml.YAMLError(f"it has a number of more than {LONGEST_NUMBER} digits")
-    return node, yaml.safe_load(text)
+    return node, yaml.load(text, Loader=_ShallowLoader)

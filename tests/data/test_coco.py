@@ -16,6 +16,7 @@ from data.artifacts import IGNORE, read_mask
 from data.coco import open_coco
 from data.coco_file import read_coco_file
 from data.coco_masks import unpacked_counts
+from data.coco_records import CocoRules
 from data.dataset import WholeImages
 from data.index import open_index
 from data.settings import DataSettings
@@ -244,7 +245,7 @@ def test_given_classes_set_the_order_of_labels_and_mask_values(root):
 
 
 def test_background_category_is_no_class(root):
-    index = open_coco(root, "val2017", masks=True, background="Person")
+    index = open_coco(root, "val2017", masks=True, rules=CocoRules(background="Person"))
     assert index.class_names == ("car", "toothbrush")
     assert [record.labels for record in index.records] == [(1,), (0,), (), ()]
     assert set(np.unique(read_mask(index.records[0].mask))) == {0, 2}
@@ -269,10 +270,10 @@ def test_layout_errors(root, tmp_path):
         open_coco(tmp_path, "val2017")
     (root / "val2017/b.jpg").unlink()
     (root / "val2017/c.jpg").unlink()
-    with pytest.raises(UserError, match=r"2 of 4 images .* do not exist, first .*b\.jpg"):
+    with pytest.raises(UserError, match=r"b\.jpg does not exist; .*\(2 such\)"):
         open_coco(root, "val2017")
     shutil.rmtree(root / "val2017")
-    with pytest.raises(UserError, match="4 of 4 images"):
+    with pytest.raises(UserError, match=r"does not exist; .*\(4 such\)"):
         open_coco(root, "val2017")
 
 
@@ -296,20 +297,20 @@ def test_other_files_are_refused(tmp_path, document, message):
 def test_file_without_images_and_annotation_of_an_unknown_category(root):
     document = document_of(root)
     write_document(root, document | {"images": [], "annotations": []})
-    with pytest.raises(UserError, match="has no images"):
+    with pytest.raises(UserError, match=r"has no (image|image)s"):
         open_coco(root, "val2017")
     document["annotations"][0]["category_id"] = 2
     write_document(root, document)
-    with pytest.raises(UserError, match="annotation 1 is of category 2, which is not among the categories"):
+    with pytest.raises(UserError, match="annotation 1 is of category 2, which is not in the list of the file"):
         open_coco(root, "val2017")
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "/a.jpg", "x/../../a.jpg", "..\\a.jpg"])
+@pytest.mark.parametrize("name", ["../secret.jpg", "/secret.jpg", "x/../../secret.jpg", "..\\secret.jpg"])
 def test_no_image_leads_out_of_its_folder(root, name):
     document = document_of(root)
     document["images"][0]["file_name"] = name
     write_document(root, document)
-    with pytest.raises(UserError, match=r"which (leads out of its folder|is an absolute path)"):
+    with pytest.raises(UserError, match=r"secret.jpg' (leads out of its folder|is an absolute path)"):
         open_coco(root, "val2017")
 
 

@@ -45,7 +45,7 @@ class TestLabels:
         ("table", "expected"),
         [
             ("", "is empty"),
-            ("a.jpg,cat\n", "expected a header"),
+            ("a.jpg,cat\n", "expected the header"),
             ("image,labels\na.jpg,cat,dog\n", "separate labels with ';'"),
             ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
             ("image,labels\nsame,cat\n", "may be"),
@@ -61,6 +61,13 @@ class TestLabels:
         with pytest.raises(UserError, match=expected) as raised:
             read_labels(tmp_path / "labels.csv", find_inputs([images], tmp_path / "out"), NAMES)
         assert "labels.csv" in str(raised.value)
+
+    def test_rows_and_images_that_do_not_meet_are_counted(self, images, tmp_path, caplog):
+        (tmp_path / "labels.csv").write_text("image;labels\na.jpg;cat\nnot there.jpg;dog\n")
+        found = find_inputs([images], tmp_path / "out")
+        assert read_labels(tmp_path / "labels.csv", found, NAMES) == {"a.jpg": [0]}
+        assert "1 rows name no image of the input, first 'not there.jpg'" in caplog.text
+        assert f"{len(found) - 1} of {len(found)} images have no row" in caplog.text
 
     def test_an_exact_path_wins_over_a_name(self, tmp_path):
         save(tmp_path / "a.jpg", (20, 20))

@@ -76,7 +76,7 @@ MISTAKES = {
     "a section that is a number": ("seed: 1\ncam: 3\n", [], ["line 2", "key: value", "3"]),
     "preset that is a number": ("preset: a\npresets:\n  a: 3\n", [], ["line 3", "key: value", "3"]),
     "presets that are a list": ("presets: [a]\n", [], ["line 1", "'presets'"]),
-    "key that YAML reads as false": ("off: 3\n", [], ["unknown setting 'False'"]),
+    "key that YAML reads as false": ("off: 3\n", [], ["unknown setting 'off'"]),
     "merged key": ("x: &x {epoch: 3}\ncam:\n  <<: *x\n", [], ["unknown setting"]),
     "preset that is not there": ("preset: fats\npresets: {fast: {}}\n", [], ["'fats'", "did you mean 'fast'?"]),
 }

@@ -1,0 +1,267 @@
+"""How a folder of images is laid out: which folders are classes, which are lists (train/, val/), and which hold masks.
+
+cat/1.jpg                                                   a folder a class
+images/cat/1.jpg, data/train/cat/1.jpg                      the same inside folders that say nothing, or that are lists
+images/1.jpg, masks/1.png                                   masks beside the images; a table says the classes
+cat/1.png, cat/1_mask.png                                   masks in the same folder
+test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is background
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from data.dataset import Complain
+from data.image_names import record_names
+from data.tree import Tree
+from utils.errors import UserError
+
+# Folder -> the list that it is.
+SPLITS = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
+SPLITS |= {"test": "test", "testing": "test"}
+WRAPPERS = frozenset({"images", "image", "imgs", "img", "data", "dataset", "photos", "raw"})
+MASKS, GROUND_TRUTH = "masks", "groundtruth"
+MASK_FOLDERS = frozenset({MASKS, "mask", GROUND_TRUTH, "segmentationclass", "segmentationobject", "trimaps"})
+MAYBE_MASKS = frozenset({"annotations", "annotation", "labels", "label", "gt", "seg", "segmentation", "segmentations"})
+NO_TRUTH = frozenset({"trimaps", "segmentationobject"})  # masks whose values are not classes
+RESERVED = "lists"  # the folder of lists; a class of that name has to be said to be one
+MASK_NAME = re.compile(
+    r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
+)
+LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
+NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
+
+
+@dataclass
+class Layout:
+    """The images of a folder and what their paths say; all paths are under the root.
+
+    Attributes:
+        images: all but masks.
+        masks: image -> its mask.
+        class_of: image -> the folder that is its class; images without one are missing.
+        lists: train, val, test -> images, where folders say it.
+        background: class folders that mean none of the classes.
+        notes: what was found and not taken, and what was taken in a way that a person may want to know.
+    """
+
+    images: list[str]
+    masks: dict[str, str] = field(default_factory=dict)
+    class_of: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    background: frozenset[str] = frozenset()
+    notes: list[str] = field(default_factory=list)
+
+
+def find_layout(tree: Tree, named: Collection[str], complain: Complain | None) -> Layout:
+    """The layout of a folder.
+
+    Args:
+        named: names of folders that are classes, whatever they look like.
+        complain: what to do about a folder that may be a class or hold masks; None where a table says the classes.
+    """
+    layout = Layout(list(tree.images))
+    _split_masks(tree, layout, named, complain)
+    depth = _find_lists(tree.root, layout, named, complain is None)
+    parts = {path: path.split("/") for path in layout.images}
+    layout.class_of = {path: part[depth] for path, part in parts.items() if len(part) > depth + 1}
+    if complain is not None:
+        _check_inner_sets(tree, layout, parts, depth, named)
+    has_truth = any(_plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
+    if has_truth and "good" in layout.class_of.values() and "good" not in named:
+        layout.background = frozenset({"good"})
+        layout.notes.append(f"{tree.root}: MVTec's layout; the folders 'good' are images of none of the classes")
+    return layout
+
+
+def classes_in_names(images: Iterable[str]) -> dict[str, str]:
+    """Image -> the class that its file name begins with, as in `Abyssinian_100.jpg`; images without one are missing."""
+    found = {path: NUMBERED.fullmatch(PurePosixPath(path).stem) for path in images}
+    return {path: match[1] for path, match in found.items() if match is not None}
+
+
+def _plain(name: str) -> str:
+    return re.sub("[ _-]", "", name).casefold()
+
+
+def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: Complain | None) -> None:
+    """Take masks out of the images: by a folder whose names are those of images, or by a name such as 1_mask.png."""
+    stems = {path.rpartition(".")[0] for path in layout.images}
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder of masks, folder of the images -> files
+    for path in layout.images:
+        parts = path.split("/")[:-1]
+        at = _mask_folder(parts, named)
+        match = MASK_NAME.fullmatch(path.rpartition("/")[2].rpartition(".")[0])
+        if at is not None:
+            groups["/".join(parts[: at + 1]), "/".join(parts[:at])].append(path)
+        elif match is not None and "/".join([*parts, match[1]]) in stems:
+            groups["/".join(parts), "/".join(parts)].append(path)
+    if not groups:
+        return
+    inside = {path for paths in groups.values() for path in paths}
+    images = [path for path in layout.images if path not in inside]
+    finder = _ImageFinder(images)
+    for (folder, parent), paths in sorted(groups.items(), key=lambda group: (_plain(group[0][0]) != MASKS, group[0])):
+        matches = {path: finder.find(path, folder, parent) for path in paths}
+        name = folder.rpartition("/")[2]
+        is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
+        if is_unclear and (_is_maybe_masks(_plain(name)) or (complain is None and all(map(_is_lossy, paths)))):
+            images += paths
+        elif is_unclear and complain is not None:
+            complain(_unclear(tree, folder, paths))
+        else:
+            _take_masks(tree, layout, folder, matches)
+    layout.images = sorted(images, key=lambda path: path.split("/"))
+
+
+def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
+    """Which of the folders of a path holds masks by its name: the first with a sure name, else with a possible one."""
+    for is_one in (lambda name: name in MASK_FOLDERS, _is_maybe_masks):
+        at = next((n for n, part in enumerate(parts) if part not in named and is_one(_plain(part))), None)
+        if at is not None:
+            return at
+    return 0 if parts[:1] == [RESERVED] and RESERVED not in named else None
+
+
+def _is_maybe_masks(name: str) -> bool:
+    is_known = name in MAYBE_MASKS or name.startswith(("segmentation", "annot"))
+    return name not in MASK_FOLDERS and (is_known or "mask" in name)
+
+
+def _is_class(name: str, paths: list[str], images: list[str]) -> bool:
+    """Whether a folder that is called like masks is one of classes: `mask` beside `no_mask`, or photographs in it."""
+    tops = {path.split("/")[-2] for path in images if "/" in path}
+    beside = any(_plain(name).rstrip("s") in _plain(top) for top in tops)
+    return beside or (all(map(_is_lossy, paths)) and not {top.casefold() for top in tops} <= WRAPPERS)
+
+
+def _is_lossy(path: str) -> bool:
+    return path.lower().endswith(LOSSY)
+
+
+def _unclear(tree: Tree, folder: str, paths: list[str]) -> str:
+    return (
+        f"folder {tree.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks of other "
+        f"images by their names: if '{PurePosixPath(folder).name}' is a class, rename the folder or name all classes "
+        "in data.classes; if they are masks, save them as PNG with the names of their images"
+    )
+
+
+def _take_masks(tree: Tree, layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
+    """Record the masks of one folder, and note those that serve nothing."""
+    if _plain(folder.rpartition("/")[2]) in {*NO_TRUTH, RESERVED}:
+        layout.notes.append(
+            f"{tree.root}: folder {folder} is left out ({len(matches)} files); it holds no masks of classes"
+        )
+        return
+    lossy = [path for path, image in matches.items() if image is not None and _is_lossy(path)]
+    strangers = [path for path, image in matches.items() if image is None]
+    more = []
+    for path, image in matches.items():
+        if image is not None and not _is_lossy(path) and layout.masks.setdefault(image, path) != path:
+            more.append(path)
+    for paths, what, remedy in (
+        (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
+        (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),
+        (more, "of an image that has one already", "an image has one mask; join them"),
+    ):
+        if paths:
+            layout.notes.append(f"{tree.root}: masks {what} are not used: {len(paths)}, first {min(paths)}; {remedy}")
+
+
+class _ImageFinder:
+    """Finds the image of a mask: its path ends like the mask's path inside its folder."""
+
+    def __init__(self, images: list[str]):
+        self.by_name = {name: path for path, name in record_names(images).items()}
+        self.by_tail: dict[str, list[str]] = defaultdict(list)
+        for path, name in record_names(images).items():
+            parts = name.split("/")
+            for start in range(len(parts)):
+                self.by_tail["/".join(parts[start:])].append(path)
+
+    def find(self, mask: str, folder: str, parent: str) -> str | None:
+        """The image; None where there is none, or more than one below `parent`, the folder that the images are in."""
+        inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
+        match = MASK_NAME.fullmatch(inner)
+        for name in (inner, *((match[1],) if match is not None else ())):
+            whole = f"{parent}/{name}" if parent else name
+            if whole in self.by_name:
+                return self.by_name[whole]
+            found = self.by_tail.get(name, [])
+            for candidates in ([path for path in found if path.startswith(f"{parent}/")] if parent else [], found):
+                if len(candidates) == 1:
+                    return candidates[0]
+        return None
+
+
+def _find_lists(root: Path, layout: Layout, named: Collection[str], has_table: bool) -> int:
+    """How many folders lie above those of the classes; the layout gets the lists that they are.
+
+    Raises:
+        UserError: some folders look like lists and others beside them like classes.
+    """
+    parts = {path: path.split("/") for path in layout.images}
+    depth = 0
+    while True:
+        active = [path for path, part in parts.items() if len(part) > depth + 1]
+        heads = {parts[path][depth] for path in active}
+        folded = {head.casefold() for head in heads}
+        if not heads or heads & set(named):
+            return depth
+        others = sorted(head for head in heads if head.casefold() not in SPLITS)
+        if len(heads) - len(others) > 1 and others and not has_table:
+            raise UserError(
+                f"{root}: the folders {', '.join(sorted(heads - set(others)))} look like lists, and "
+                f"{', '.join(others[:5])} beside them like classes: move one or the other elsewhere, or, if all are "
+                "classes, name them in data.classes"
+            )
+        if not layout.lists and folded <= SPLITS.keys():
+            for path in active:
+                layout.lists.setdefault(SPLITS[parts[path][depth].casefold()], []).append(path)
+        elif len(heads) > 1 or not (folded <= WRAPPERS or _leads_to_lists(list(parts.values()), depth)):
+            return depth
+        depth += 1
+
+
+def _leads_to_lists(parts: list[list[str]], depth: int) -> bool:
+    """Whether single folders in each other end at folders that are lists of classes, as in ILSVRC/Data/train/cat."""
+    heads = {part[depth].casefold() for part in parts if len(part) > depth + 1}
+    while len(heads) == 1 and not heads <= SPLITS.keys():
+        depth += 1
+        heads = {part[depth].casefold() for part in parts if len(part) > depth + 1}
+    return bool(heads) and heads <= SPLITS.keys() and any(len(part) > depth + 2 for part in parts)
+
+
+def _check_inner_sets(
+    tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int, named: Collection[str]
+) -> None:
+    """Refuse folders that are data sets and not classes; class folders with lists inside (cat/train/1.jpg) give lists.
+
+    Raises:
+        UserError: the folders hold data sets of their own; the message names the setting.
+    """
+    inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
+    heads = sorted(set(layout.class_of.values()))
+    if set(heads) & set(named):
+        return
+    if len(inner) == len(layout.class_of) and inner:
+        base = "/".join(parts[next(iter(inner))][:depth])
+        example = tree.root / base / heads[0]
+        if {name.casefold() for name in inner.values()} <= SPLITS.keys():
+            if any(len(parts[path]) > depth + 3 for path in inner):
+                raise UserError(
+                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists "
+                    f"({', '.join(sorted(set(inner.values())))}) with "
+                    f"classes and look like data sets: set data.root to one of them, such as data.root={example}"
+                )
+            for path, name in inner.items():
+                layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)
+        elif len(heads) == 1 and len(set(inner.values())) > 1:
+            raise UserError(
+                f"{tree.root / base} has one folder, {heads[0]}, with the folders "
+                f"{', '.join(sorted(set(inner.values()))[:5])} in it: if these are the classes, set "
+                f"data.root={example}; if {heads[0]} is the only class, set data.classes=[{heads[0]}]"
+            )

@@ -1,0 +1,257 @@
+"""Layouts of others: each is read, or refused with the settings that read it; no folder of a layout is a class."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from data.folder import open_folder
+from data.index import open_index
+from data.tree import scan
+from tests.data.layouts_of_tools import BUILDERS, coco, put, put_json, put_masks, put_text
+from tests.project import ROOT
+from data.settings import DataSettings
+from utils.config_file import load_config
+from utils.errors import UserError
+
+
+def labels_of(index) -> dict[str, set[str]]:
+    return {record.name: {index.class_names[label] for label in record.labels} for record in index.records}
+
+
+def settings_in(message: str) -> list[str]:
+    """What a message says after each --set."""
+    return [text.rstrip(":;,") for text in re.findall(r"--set (\S+)", message)]
+
+
+def rows_of_the_documentation() -> dict[str, list[str]]:
+    """Tool -> the settings of its command in docs/data.md."""
+    text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| [^|]* \| `([^`|]*)` \|", text, flags=re.MULTILINE)
+    return {tool.strip(): settings_in(command) for tool, command in rows if tool.strip() in BUILDERS}
+
+
+def test_the_documentation_has_a_row_for_each_tool():
+    assert rows_of_the_documentation().keys() == BUILDERS.keys()
+
+
+EXPECTED = {
+    "MVTec AD": (("crack", "hole"), {(), (0,), (1,)}),
+    "YOLO": (("cat", "dog"), {(0,), (0, 1)}),
+    "Kaggle": (("cat", "dog"), {(0,), (0, 1), (1,)}),
+    "Label Studio, CSV": (("cat", "dog"), {(0,), (0, 1)}),
+}
+
+
+@pytest.mark.parametrize("tool", BUILDERS)
+def test_the_command_of_the_documentation_reads_what_the_tool_writes(tmp_path, tool):
+    BUILDERS[tool](tmp_path)
+    overrides = [text.replace("FOLDER", str(tmp_path)) for text in rows_of_the_documentation()[tool]]
+    cfg = load_config(None, overrides=["data.kind=folder", "data.train_list=all", *overrides])
+    index = open_index(cfg.data, cfg.data.train_list)
+    class_names, labels = EXPECTED.get(tool, (("cat", "dog"), {(0,), (1,)}))
+    assert index.class_names == class_names
+    assert {record.labels for record in index.records} == labels
+    assert not any("mask" in str(record.image.relative_to(tmp_path)) for record in index.records)
+
+
+@pytest.mark.parametrize(
+    "tool", ["Roboflow, COCO", "Roboflow, multi-label", "CVAT, COCO", "CVAT, VOC", "Kaggle", "Label Studio, JSON"]
+)
+def test_the_preset_folder_refuses_with_settings_that_read_it(tmp_path, tool):
+    BUILDERS[tool](tmp_path)
+    with pytest.raises(UserError) as raised:
+        open_folder(tmp_path)
+    overrides = settings_in(str(raised.value))
+    cfg = load_config(None, overrides=["data.kind=folder", f"data.root={shlex.quote(str(tmp_path))}", *overrides])
+    index = open_index(cfg.data, cfg.data.train_list if cfg.data.kind != "folder" else "all")
+    assert index.class_names == ("cat", "dog")
+    assert len(index) >= 2
+
+
+def test_names_that_carry_the_class_are_read_by_the_setting_that_the_message_names(tmp_path):
+    BUILDERS["Oxford pets"](tmp_path)
+    with pytest.raises(UserError, match=r"--set data\.labels=names"):
+        open_folder(tmp_path)
+    index = open_folder(tmp_path, labels="names", masks=True)
+    assert labels_of(index)["images/dog_100"] == {"dog"}
+    assert all(record.mask is None for record in index.records)  # the values of trimaps are no classes
+    put(tmp_path / "plain", *(f"IMG_{number}.jpg" for number in range(6)))
+    with pytest.raises(UserError, match="says nothing about classes"):
+        open_folder(tmp_path / "plain")
+
+
+class TestLists:
+    @pytest.mark.parametrize("above", ["", "images/", "data/", "ILSVRC/Data/"])
+    def test_folders_are_lists_at_any_depth(self, tmp_path, above):
+        for part in ("train", "valid"):
+            put(tmp_path, *(f"{above}{part}/{name}/1.jpg" for name in ("cat", "dog")))
+        assert open_folder(tmp_path).class_names == ("cat", "dog")
+        assert list(labels_of(open_folder(tmp_path, "train"))) == [f"{above}train/cat/1", f"{above}train/dog/1"]
+        assert len(open_folder(tmp_path, "val")) == 2
+        assert any("list 'all' takes the folders train (2), val (2)" in note for note in open_folder(tmp_path).notes)
+
+    def test_lists_inside_class_folders_are_lists_too(self, tmp_path):
+        put(tmp_path, *(f"{name}/{part}/1.jpg" for part in ("train", "test") for name in ("cat", "dog")))
+        assert open_folder(tmp_path).class_names == ("cat", "dog")
+        assert list(labels_of(open_folder(tmp_path, "test"))) == ["cat/test/1", "dog/test/1"]
+
+    def test_unlabelled_images_of_a_list_are_left_out_and_said(self, tmp_path):
+        put(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg")
+        index = open_folder(tmp_path)
+        assert len(index) == 2
+        assert any("2 images" in note and "first test/1.jpg" in note for note in index.notes)
+
+    def test_lists_beside_other_folders_are_refused(self, tmp_path):
+        put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg", "extra/cat/1.jpg")
+        with pytest.raises(UserError, match="train, val look like lists, and extra beside them like classes"):
+            open_folder(tmp_path)
+        assert open_folder(tmp_path, classes=("extra", "train", "val")).class_names == ("extra", "train", "val")
+
+    def test_a_folder_of_data_sets_is_refused(self, tmp_path):
+        for name in ("bottle", "cable"):
+            (tmp_path / name).mkdir()
+            BUILDERS["MVTec AD"](tmp_path / name)
+        with pytest.raises(UserError, match=rf"such as data\.root={tmp_path}/bottle"):
+            open_folder(tmp_path)
+
+    def test_one_folder_above_the_classes_is_refused_unless_it_is_named(self, tmp_path):
+        put(tmp_path, "pets/cat/1.jpg", "pets/dog/1.jpg")
+        with pytest.raises(UserError, match=rf"set data\.root={tmp_path}/pets; .*data\.classes=\[pets\]"):
+            open_folder(tmp_path)
+        assert open_folder(tmp_path, classes=("pets",)).class_names == ("pets",)
+
+    def test_class_folders_may_be_nested(self, tmp_path):
+        put(tmp_path, "cat/2020/1.jpg", "cat/2021/1.jpg", "dog/2020/1.jpg")
+        assert open_folder(tmp_path).class_names == ("cat", "dog")
+
+
+class TestMasks:
+    @pytest.mark.parametrize(
+        ("image", "mask"),
+        [
+            ("images/1.jpg", "masks/1.png"),
+            ("images/1.jpg", "mask/1.png"),
+            ("images/1.jpg", "annotations/1.png"),
+            ("images/1.jpg", "labels/1.tif"),
+            ("images/1.jpg", "masks/1_mask.png"),
+            ("images/1.jpg", "masks/1.PNG"),
+            ("images/1.jpg", "masks/images/1.png"),
+            ("images/train/1.jpg", "masks/train/1.png"),
+            ("train/images/1.jpg", "train/masks/1.png"),
+            ("1.jpg", "1_mask.png"),
+        ],
+    )
+    def test_masks_are_found_beside_a_table_and_never_trained_on(self, tmp_path, image, mask):
+        put(tmp_path, image)
+        put_masks(tmp_path, mask)
+        put_text(tmp_path, "labels.csv", f"image,labels\n{image},cat\n")
+        index = open_folder(tmp_path, masks=True)
+        assert [record.mask for record in index.records] == [tmp_path / mask]
+        assert len(open_folder(tmp_path, "val")) == 1
+        assert index.notes == ()
+
+    @pytest.mark.parametrize("mask", ["cat/1_mask.png", "cat/1_mask_2.png", "cat/masks/1.png", "masks/1.png"])
+    def test_masks_in_class_folders(self, tmp_path, mask):
+        put(tmp_path, "cat/1.jpg", "dog/2.jpg")
+        put_masks(tmp_path, mask)
+        index = open_folder(tmp_path, masks=True)
+        assert labels_of(index) == {"cat/1": {"cat"}, "dog/2": {"dog"}}
+        assert index.records[0].mask == tmp_path / mask
+
+    def test_masks_that_serve_nothing_are_counted(self, tmp_path):
+        put(tmp_path, "cat/1.jpg", "cat/2.jpg", "masks/cat/2.jpg")
+        put_masks(tmp_path, "masks/cat/1.png", "masks/cat/9.png")
+        notes = open_folder(tmp_path).notes
+        assert any("masks of no image are not used: 1, first masks/cat/9.png" in note for note in notes)
+        assert any("masks JPEG or WebP are not used: 1, first masks/cat/2.jpg" in note for note in notes)
+
+    def test_a_class_called_masks_never_vanishes(self, tmp_path):
+        for number, (name, other) in enumerate((("masks", "no_masks"), ("mask", "without_mask"), ("lists", "cat"))):
+            root = put(tmp_path / str(number), f"{name}/1.jpg", f"{other}/1.jpg", f"{other}/2.jpg")
+            with pytest.raises(UserError, match=rf"folder .*/{name} holds 1 images.*data\.classes"):
+                open_folder(root)
+            assert len(open_folder(root, classes=tuple(sorted((name, other))))) == 3
+
+    def test_images_and_masks_without_labels_ask_for_a_table(self, tmp_path):
+        BUILDERS["images and masks"](tmp_path)
+        (tmp_path / "labels.csv").unlink()
+        with pytest.raises(UserError, match=r"says nothing about classes.*labels\.csv.*'images/1\.jpg,cat;dog'"):
+            open_folder(tmp_path)
+
+    def test_the_masks_of_mvtec_are_its_truth(self, tmp_path):
+        BUILDERS["MVTec AD"](tmp_path)
+        masks = {record.name: record.mask for record in open_folder(tmp_path, masks=True).records if record.mask}
+        assert masks["test/crack/000"] == tmp_path / "ground_truth/crack/000_mask.png"
+        assert len(masks) == 2
+        assert open_folder(tmp_path, "val").records[0].name == "test/crack/000"
+
+
+class TestLeftOut:
+    def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
+        put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")
+        put(tmp_path, "dog/1.jpg", "dog/._1.jpg")
+        put_text(tmp_path, "dog/2.heic", "")
+        put_text(tmp_path, "dog/3.heic", "")
+        put_text(tmp_path, "dog/notes.txt", "")
+        (tmp_path / "fox").mkdir()
+        (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+        index = open_folder(tmp_path)
+        assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
+        heic, system, broken, empty = index.notes
+        assert "2 files with the suffix .heic are not read, first dog/2.heic" in heic
+        assert "pillow-heif" in heic
+        assert "4 hidden files or thumbnails are left out" in system
+        assert "1 link to nothing is left out" in broken
+        assert "1 folder without images is left out, fox" in empty
+
+    def test_images_without_a_row_are_counted(self, tmp_path):
+        put(tmp_path, "a.jpg", "b.jpg")
+        put_text(tmp_path, "labels.csv", "image,labels\na.jpg,cat\n")
+        assert any("1 images" in note and "have no row" in note for note in open_folder(tmp_path).notes)
+
+    def test_images_that_are_not_in_a_coco_file_are_counted(self, tmp_path):
+        BUILDERS["CVAT, COCO"](tmp_path)
+        put(tmp_path, "images/3.jpg")
+        index = open_index(DataSettings(kind="coco", root=str(tmp_path)), "default")
+        assert any("1 images" in note and "first 3.jpg" in note for note in index.notes)
+
+    def test_links_are_followed_and_loops_refused(self, tmp_path):
+        put(tmp_path / "disk", "1.jpg", "more/2.jpg")
+        root = put(tmp_path / "root", "dog/1.jpg", "cat/deep/1.jpg")
+        (root / "cat/deep/linked").symlink_to(tmp_path / "disk")
+        assert sorted(labels_of(open_folder(root))) == [
+            "cat/deep/1",
+            "cat/deep/linked/1",
+            "cat/deep/linked/more/2",
+            "dog/1",
+        ]
+        for target in (root / "cat", root, tmp_path, Path("..")):
+            (root / "cat/deep/loop").symlink_to(target)
+            with pytest.raises(UserError, match=r"cat/deep/loop is a link to .*, which is a folder above it; remove"):
+                open_folder(root)
+            (root / "cat/deep/loop").unlink()
+        (tmp_path / "disk/back").symlink_to(root)
+        complaints: list[str] = []
+        scan(root, (), complaints.append)
+        assert len(complaints) == 1
+
+    def test_what_is_left_out_is_logged_by_whoever_opens_the_data(self, tmp_path, caplog):
+        put(tmp_path, "cat/1.jpg", "dog/1.jpg", ".hidden/1.jpg")
+        open_index(DataSettings(kind="folder", root=str(tmp_path)), "all")
+        assert "1 hidden file or thumbnail is left out" in caplog.text
+
+
+def test_number_classes_are_in_natural_order_and_it_is_said(tmp_path):
+    put(tmp_path, *(f"{number}/1.jpg" for number in range(1, 13)))
+    index = open_folder(tmp_path)
+    assert index.class_names == tuple(str(number) for number in range(1, 13))
+    assert any("class names are numbers; their order" in note for note in index.notes)
+
+
+def test_a_json_in_the_root_names_the_kind_that_reads_it(tmp_path):
+    put(tmp_path, "images/1.jpg")
+    put_json(tmp_path, "result.json", coco("images/1.jpg"))
+    with pytest.raises(UserError, match=r"--set data\.kind=coco .*--set data\.train_list=result\.json"):
+        open_folder(tmp_path)
