@@ -130,7 +130,10 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
     if args.masks:
         folder = Path(args.masks)
-        return {"": evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))}
+        of_masks = evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))
+        if run_of(folder) is None:  # masks of a run are known to mean 'ignore' by 255
+            refuse_only_ignored(of_masks, folder)
+        return {"": of_masks}
     network, checkpoint, own = load_network(args.model_path)
     if checkpoint.class_names != index.class_names:
         raise UserError(
@@ -141,6 +144,15 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     with scratch_folder() as scratch:
         measured = evaluate_network(network, index, Path(args.output or scratch), cfg, **said)
     return measured | measure_seeds_beside(Path(own.run) / LADDER, checkpoint.kind, index, cfg, list=said["list"])
+
+
+def refuse_only_ignored(measured: Evaluation, folder: Path) -> None:
+    """A `UserError` for predictions of another program that hold 0 and 255 and no class."""
+    if measured.matrix.ignored_predictions and not measured.matrix.counts[:, 1:].any():
+        raise UserError(
+            f"--masks {folder}: its masks hold 0 and 255 and no class; 255 means 'ignore' and counts as background, so this would "
+            f"measure nothing; write class values 0..{len(measured.class_names)} instead (0 background, 1 {measured.class_names[0]})"
+        )
 
 
 def measure_seeds_beside(folder: Path, kind: str, index: Index, cfg: Config, **said: str) -> dict[str, Evaluation]:

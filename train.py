@@ -170,7 +170,7 @@ STAGES = (
         "report",
         "measure against the truth of the validation list",
         make_report,
-        reads=("report", "pseudo.threshold", "segment.scales", "segment.flip", "segment.max_side"),
+        reads=("report", "data.mask_values", "pseudo.threshold", "segment.scales", "segment.flip", "segment.max_side"),
         upstream=("ladder", "segment"),
         looks=("data.colors",),
         complete=report_is_complete,

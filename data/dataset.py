@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, Sampler
 
 from data.artifacts import read_mask
 from data.images import read_image
+from data.mask_values import AS_IS, TruthRule, read_truth
+from data.pixels import AUTO, PixelRule
 from utils.errors import UserError
 from utils.files import digest
 from utils.names import fault_of, shown
@@ -50,20 +52,47 @@ class Record:
         image: the image's file.
         labels: indices into `Index.class_names`, sorted; background has none.
         mask: the truth, only where it was asked for.
+        pixels: what the values of the image mean; one rule for a data set.
+        truth: what the values of the mask mean; one rule for a data set.
     """
 
     name: str
     image: Path
     labels: tuple[int, ...]
     mask: Path | None = None
+    pixels: PixelRule = AUTO
+    truth: TruthRule = AS_IS
+
+    def read_image(self) -> Image.Image:
+        """The image as 8-bit RGB, upright.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        return read_image(self.image, rule=self.pixels)
+
+    def read_truth(self) -> np.ndarray:
+        """(H, W) uint8 class values of the mask.
+
+        Raises:
+            UserError: there is no mask, or it cannot be read.
+        """
+        if self.mask is None:
+            raise UserError(f"image '{self.name}' has no truth; evaluation needs a mask for each image of the list")
+        return read_truth(self.mask, self.truth, self.labels)
 
 
 @dataclass(frozen=True)
 class Index:
-    """The images of one list, and the names of the C foreground classes; class c has value c + 1 in masks."""
+    """The images of one list, and the names of the C foreground classes; class c has value c + 1 in masks.
+
+    Attributes:
+        notes: what was found beside the images and not taken, as messages for a person.
+    """
 
     class_names: tuple[str, ...]
     records: tuple[Record, ...]
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.records)
@@ -71,7 +100,8 @@ class Index:
     def fingerprint(self) -> str:
         """Changes with the classes, the names, the labels or an image file's size."""
         rows = [(record.name, record.labels, _size(record.image)) for record in self.records]
-        return digest([self.class_names, rows])
+        rules = {repr(record.pixels) for record in self.records if not record.pixels.is_default}
+        return digest([self.class_names, rows, *sorted(rules)])
 
     def without_truth(self) -> list[Record]:
         """The images whose mask is not there; all, where the index was opened without masks."""
@@ -125,10 +155,11 @@ class TrainingImages(Dataset):
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
         position, seed = draw
         record = self.index.records[position]
-        image = read_image(record.image)
+        image = record.read_image()
         mask = None
         if self.mask_folder is not None:
-            mask = Image.fromarray(read_mask_of(record, self.mask_folder / f"{record.name}.png", image))
+            path = self.mask_folder / f"{record.name}.png"
+            mask = Image.fromarray(check_fit(record, path, read_mask(path), image))
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
@@ -150,12 +181,13 @@ class WholeImages(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         record = self.index.records[position]
-        image = read_image(record.image)
+        image = record.read_image()
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         labels = label_vector(record.labels, len(self.index.class_names))
         item = {"image": pixels, "labels": labels, "name": record.name}
         if record.mask is not None:
-            item["mask"] = torch.from_numpy(read_mask_of(record, record.mask, image).astype(np.int64))
+            truth = check_fit(record, record.mask, record.read_truth(), image)
+            item["mask"] = torch.from_numpy(truth.astype(np.int64))
         return item
 
 
@@ -205,17 +237,16 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
     return vector
 
 
-def read_mask_of(record: Record, path: Path, image: Image.Image) -> np.ndarray:
-    """(H, W) uint8: the mask at `path`, which must have the size of the record's image.
+def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) -> np.ndarray:
+    """The mask (H, W) itself, if it has the size of the record's image.
 
     Raises:
-        UserError: missing, damaged, a colour image, or of another size.
+        UserError: it has another; the message names `path`.
     """
-    mask = read_mask(path)
     if mask.shape != image.size[::-1]:
         raise UserError(
-            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
-            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again"
+            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has {image.width} x "
+            f"{image.height}; a mask must fit its image, seen the right way up: make it again"
         )
     return mask
 

@@ -3,7 +3,10 @@
 Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
 """
 
+import logging
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -12,11 +15,18 @@ from data.coco import open_coco
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
+from data.mask_values import truth_rule
+from data.pixels import PixelRule
+from data.series import sample_depths, series_problem
 from data.shapes import open_shapes
 from data.voc import open_voc
 from utils.choices import pick
 from utils.config import DataConfig
 from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+SHOWN_NOTES = 3  # lines on what was found and not taken; the check shows all
+FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataConfig, str, bool, Complain], Index]] = {
@@ -51,7 +61,36 @@ def open_index(settings: DataConfig, list_name: str, masks: bool = False, compla
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    return open_list(settings, list_name, masks, complain)
+    index = open_list(settings, list_name, masks, complain)
+    index = _with_rules(index, settings, masks)
+    if complain is refuse:  # the check looks at every image, and prints every note
+        if settings.range == "auto" and (
+            problem := series_problem(sample_depths(index.records), f"list '{list_name}'")
+        ):
+            raise UserError(problem)
+        for note in index.notes[:SHOWN_NOTES]:
+            logger.warning("%s", note)
+    return index
+
+
+def pixel_rule(settings: DataConfig) -> PixelRule:
+    """What the values in the images of a data set mean."""
+    return PixelRule(settings.range, settings.bands)
+
+
+def _with_rules(index: Index, settings: DataConfig, masks: bool) -> Index:
+    """The index whose records know what the values of their files mean."""
+    pixels = pixel_rule(settings)
+    palette = class_palette(settings, index.class_names)
+    truth = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
+    if truth.table and settings.kind not in FILES_OF_OTHERS:
+        raise UserError(
+            f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
+        )
+    if not masks and pixels.is_default:
+        return index
+    rules: dict[str, Any] = {"pixels": pixels} | ({"truth": truth} if masks else {})
+    return replace(index, records=tuple(replace(record, **rules) for record in index.records))
 
 
 def class_palette(settings: DataConfig, class_names: tuple[str, ...]) -> np.ndarray:

@@ -14,7 +14,6 @@ import torch
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, NoTruth
-from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.predictions import (
     GIVEN,
@@ -258,9 +257,9 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
     for record in examples:
-        image = np.array(read_image(record.image))
+        image = np.array(record.read_image())
         masks = {
-            "truth": read_mask(record.mask),
+            "truth": record.read_truth(),
             "CAM": mask_at(run.path(LADDER, "cam", f"{record.name}.npz"), first.threshold_best),
             "seed (all modules)": mask_at(run.path(LADDER, LAST_RUNG, f"{record.name}.npz"), last.threshold_best),
         }

@@ -86,7 +86,7 @@ def training_items(cfg: Config, run: Run) -> list[Item]:
 
 
 def _item(record: Record, index: Index, layers: Sequence[Layer]) -> Item:
-    image = np.array(read_image(record.image))
+    image = np.array(record.read_image())
     classes = [index.class_names[label] for label in record.labels]
     return Item(record.name, image_uri(image), image.shape[:2], classes, layers)
 
@@ -95,7 +95,7 @@ def _validation_layers(
     cfg: Config, run: Run, record: Record, index: Index, palette: np.ndarray, figures: dict[str, Any]
 ) -> Iterator[Layer]:
     assert record.mask is not None  # the list is opened with masks
-    truth, names = read_mask(record.mask), index.class_names
+    truth, names = record.read_truth(), index.class_names
 
     def measured(title: str, mask: np.ndarray) -> Layer:
         score, by_class = evaluate_image(truth, mask, names)

@@ -306,7 +306,7 @@ def settings(cfg: Config, about: dict[str, Any]) -> list[Table | Text]:
 def _changes(values: dict[str, Any], defaults: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
     rows: list[tuple[str, Any, Any]] = []
     for name, value in values.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and not prefix:  # a section; deeper down, a mapping is a value
             rows += _changes(value, defaults[name], f"{prefix}{name}.")
         else:
             rows.append((prefix + name, value, defaults[name]))

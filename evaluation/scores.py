@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
+from evaluation.truth import check_truth
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total
@@ -127,7 +128,7 @@ def evaluate_seeds(
     Raises:
         UserError: a seed file or the truth is missing, or their sizes differ.
     """
-    check_truth(index)
+    check_truth(index, workers)
     swept = np.linspace(0, HIGHEST_THRESHOLD, count).round(6)
     thresholds = np.unique(np.append(swept, threshold))
     values = len(index.class_names) + 1
@@ -157,7 +158,7 @@ def evaluate_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -
     Raises:
         UserError: a mask or the truth is missing, their sizes differ, or a value is of no class.
     """
-    check_truth(index)
+    check_truth(index, workers)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     for counted in _read_all(_Batches(index, _MaskCounter(folder, len(index.class_names))), workers, "measure masks"):
         matrix.add(counted)
@@ -171,14 +172,14 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
     Raises:
         UserError: as `evaluate_masks`.
     """
-    check_truth(index)
+    check_truth(index, workers)
     rows = _read_all(_Rows(index, _MaskCounter(folder, len(index.class_names))), workers, "count masks")
     return _gather_counts(index, ((position, class_counts(counted.counts.numpy())) for position, counted in rows))
 
 
 def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> np.ndarray:
     """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
-    check_truth(index)
+    check_truth(index, workers)
     values = len(index.class_names) + 1
     rows = _read_all(_Rows(index, SeedReader(folder, len(index.class_names))), workers, "count seeds")
     counted = (
@@ -199,16 +200,6 @@ def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
     matrix = ConfusionMatrix(values)
     matrix.update(target, prediction)
     return class_counts(matrix.counts.numpy())
-
-
-def check_truth(index: Index) -> None:
-    """A `UserError` if the truth of any image of the list is not there."""
-    if missing := index.without_truth():
-        where = missing[0].mask or missing[0].image
-        raise UserError(
-            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each image of the list, "
-            f"and {len(missing)} of {len(index)} have none"
-        )
 
 
 class SeedReader:
@@ -255,7 +246,7 @@ class _MaskCounter:
         return matrix
 
     def _read(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
-        mask, truth = read_mask(self._path(record)), read_mask(_path_of_truth(record))
+        mask, truth = read_mask(self._path(record)), record.read_truth()
         _check_size(self._path(record), mask.shape, truth)
         return truth, mask
 
@@ -294,16 +285,9 @@ def _read_all(items: _Rows | _Batches, workers: int, title: str) -> Iterator[Any
 
 
 def _truth(record: Record, num_classes: int) -> Tensor:
-    path = _path_of_truth(record)
-    truth = read_mask(path)
-    _check_values(truth, path, num_classes)
+    truth = record.read_truth()
+    _check_values(truth, record.mask or record.image, num_classes)
     return torch.from_numpy(truth)
-
-
-def _path_of_truth(record: Record) -> Path:
-    if record.mask is None:
-        raise UserError(f"image '{record.name}' has no truth; evaluation needs a mask for each image of the list")
-    return record.mask
 
 
 def _check_values(mask: np.ndarray, path: Path, num_classes: int) -> None:

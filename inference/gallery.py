@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import read_mask
-from data.images import UnreadableImage, open_image, read_image
+from data.images import UnreadableImage, open_image
 from inference.images import InputImage
 from inference.output_folder import (
     LAST_VALUE,
@@ -91,7 +91,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: Class
     names = {row["value"]: row["name"] for row in entry["classes"]}
     layer = mask_layer(LAYER, mask, values.palette, [names.get(value, "") for value in range(1, LAST_VALUE + 1)])
     try:
-        image = np.asarray(read_image(source.path, least_side=SIDE))
+        image = source.read_image(least_side=SIDE)
     except UnreadableImage:  # gone or changed since
         image = _thumbnail(output / overlay_path(source))
     links = [("overlay", overlay_path(source)), ("mask", mask_path(source))]
@@ -115,7 +115,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: Class
 def _tiles(output: Path, source: InputImage, entry: dict[str, Any], values: ClassValues) -> list[Tile]:
     """The image and its overlay for the contact sheet."""
     drawn = _thumbnail(output / overlay_path(source))
-    image = fit(np.array(read_image(source.path)), THUMBNAIL)
+    image = fit(source.read_image(), THUMBNAIL)
     seen = [row for row in entry["classes"] if row["pixels"]]
     swatches = [(f"{row['name']} {_percent(row['share'])}", values.colour(row["value"])) for row in seen]
     return [Tile(image, source.relative), Tile(drawn, "" if swatches else NOTHING, swatches)]

@@ -1,25 +1,40 @@
 """The images of infer.py's input: what their outputs are called, and what a CSV file says that they show."""
 
 import csv
+import logging
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
+from data.images import read_image
+from data.pixels import AUTO, PixelRule
 from inference.class_names import find_class
 from utils.errors import UserError
 
+logger = logging.getLogger(__name__)
 LABEL_COLUMNS = ("labels", "label", "classes", "class")
 
 
 @dataclass(frozen=True)
 class InputImage:
-    """One file of the input: its path, its path under the input folder, and the name of its outputs."""
+    """One file of the input: its path, its path under the input folder, the name of its outputs, and what its values mean."""
 
     path: Path
     relative: str
     name: str
+    pixels: PixelRule = AUTO
+
+    def read_image(self, least_side: int = 0) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, upright (see `data.images.read_image`).
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        return np.array(read_image(self.path, least_side, self.pixels))
 
 
 def output_names(relative: Sequence[str]) -> dict[str, str]:
@@ -34,7 +49,7 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
 
     Either the header `image,labels` and rows such as `IMG_1.jpg,cat;dog`, or the header `image,CLASS,CLASS,...` and rows of
     0 and 1. An image is named by its path under the input folder or its file name, with or without suffix; a row without
-    labels says that it has none. Rows of other images are passed over.
+    labels says that it has none. Rows of other images, and images without a row, are counted in a warning.
 
     Returns:
         Positions in `class_names` by `Image.relative`.
@@ -51,6 +66,7 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
     columns = [] if as_list else [find_class(name, class_names, f"{path}, line {line}") for name in header[1:]]
     finder = _by_spelling(images)
     found: dict[str, list[int]] = {}
+    others: list[str] = []
     for line, row in rows[1:]:
         where = f"{path}, line {line}"
         if len(row) != len(header):
@@ -65,6 +81,7 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         else:
             raise UserError(f"{where}: expected 0 or 1 for each class, found '{','.join(row)[:80]}'")
         matches = finder.get(_spelling(row[0]), [])
+        others += [] if matches else [row[0]]
         if len(matches) > 1:
             raise UserError(
                 f"{where}: '{row[0]}' may be {matches[0]} or {matches[1]}; give the path from the input folder"
@@ -78,6 +95,13 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
             f"{path}: none of its {len(rows) - 1} rows names an image of the input; expected paths from the "
             f"input folder or file names, such as {images[0].relative}"
         )
+    without = [image.relative for image in images if image.relative not in found]
+    for names, what in (
+        (others, "rows name no image of the input"),
+        (without, "images have no row, so the network names their classes"),
+    ):
+        if names:
+            logger.warning("%s: %d %s, first %s", path, len(names), what, names[0])
     return found
 
 

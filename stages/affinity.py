@@ -11,7 +11,6 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, TrainingImages, TrainingSampler
-from data.images import read_image
 from data.index import class_palette
 from data.transforms import RandomCrop
 from models.affinity import (
@@ -151,7 +150,7 @@ class _ConfidentLabels(Dataset):
         settings = self.cfg.affinity
         refinement = None
         if len(seed.classes):
-            refinement = refiner(self.kind, TEN_ITERATIONS, np.array(read_image(record.image)))
+            refinement = refiner(self.kind, TEN_ITERATIONS, np.array(record.read_image()))
         return record.name, confident_labels(
             upsample(torch.from_numpy(seed.maps), seed.size),
             torch.from_numpy(seed.classes),

@@ -10,7 +10,6 @@ from torch.nn.functional import interpolate
 
 from data.artifacts import IGNORE, read_mask, voc_palette
 from data.dataset import Index
-from data.images import read_image
 from models.affinity import AffinityMaps, AffinityNet, boundary, centroids, displacement
 from stages.seeds import prepare
 from utils.engine import Compute
@@ -36,7 +35,7 @@ def draw_affinity(
     rows = []
     for place in places:
         record = index.records[place]
-        image = np.array(read_image(record.image))
+        image = np.array(record.read_image())
         maps = read_affinity(network, image, compute, max_side, least_side)
         confident = read_mask(labels / f"{record.name}.png")
         names = ", ".join(index.class_names[label] for label in record.labels)

@@ -29,6 +29,9 @@ class DataConfig:
     background: str = "background"
     colors: tuple[str, ...] = ()
     download: bool = False
+    range: tuple[float, float] | Literal["auto", "percentile"] = "auto"
+    bands: tuple[int, ...] = ()
+    mask_values: dict[str, str] = field(default_factory=dict)
     max_pixels: int = 180_000_000
     shapes_train: int = 160
     shapes_val: int = 48
@@ -222,6 +225,7 @@ class Config:
 BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, 2**63 - 1),
     "workers": (0, None),
+    "data.bands": (1, 65535),
     "data.max_pixels": (1, 2**40),
     "data.shapes_train": (1, None),
     "data.shapes_val": (1, None),

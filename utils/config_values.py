@@ -12,6 +12,8 @@ from utils.choices import nearest
 from utils.config import BOUNDS, Config, known_keys
 from utils.errors import UserError
 
+SWITCHES = {"yes": True, "on": True, "no": False, "off": False}  # text where YAML 1.2 has text (utils/yaml_text.py)
+
 Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
 
 
@@ -49,6 +51,17 @@ def _check_together(cfg: Config, where: dict[str, str]) -> None:
         "ibb.blurred_sigma": cfg.ibb.blurred_sigma,
         "segment.scale_range": cfg.segment.scale_range,
     }
+    if not isinstance(cfg.data.range, str):
+        ranges["data.range"] = cfg.data.range
+        if cfg.data.range[0] == cfg.data.range[1]:
+            raise UserError(
+                f"{where['data.range']}: 'data.range' must have two different ends, found {list(cfg.data.range)}"
+            )
+    if len(cfg.data.bands) not in (0, 1, 3):
+        raise UserError(
+            f"{where['data.bands']}: 'data.bands' must be three bands (red, green, blue) or one (grey), found "
+            f"{list(cfg.data.bands)}"
+        )
     for key, (low, high) in ranges.items():
         if low > high:
             raise UserError(f"{where[key]}: '{key}' is a range, expected the smallest first, found [{low}, {high}]")
@@ -85,21 +98,33 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
             )
         return tuple(_convert(item, arguments[0], key, where) for item in value)
     if origin is Literal:
-        if value is False and "off" in arguments:  # YAML reads a bare off as False
-            value = "off"
         if value not in arguments:
             raise UserError(
                 f"{where}: '{key}' must be one of {', '.join(arguments)}, found {shortened(value)}{nearest(str(value), arguments)}"
             )
         return value
-    if origin is types.UnionType:
-        raise TypeError(f"union types are not supported in the configuration: {key}")
+    if origin in (types.UnionType, typing.Union):
+        problems = []
+        for kind in arguments:
+            try:
+                return _convert(value, kind, key, where)
+            except UserError as error:
+                problems.append(str(error).split(" must be ")[-1].split(", found")[0])
+        raise UserError(f"{where}: '{key}' must be {', or '.join(problems)}, found {shortened(value)}")
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(
+                f"{where}: '{key}' must be a mapping such as {{0: background, 255: cat}}, found {shortened(value)}"
+            )
+        return {_convert(name, str, key, where): _convert(item, str, key, where) for name, item in value.items()}
     if annotation is float:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with contextlib.suppress(ValueError):
                 value = float(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
             return float(value)
+    elif annotation is bool and isinstance(value, str) and value.lower() in SWITCHES:
+        return SWITCHES[value.lower()]
     elif annotation is int:
         if isinstance(value, int) and not isinstance(value, bool):
             return value
@@ -109,8 +134,8 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {shortened(value)}")
     elif isinstance(value, annotation):
         return value
-    elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+    elif annotation is str and isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)  # classes may be called true and false
     raise UserError(
         f"{where}: '{key}' must be of type {annotation.__name__}, found {shortened(value)} ({type(value).__name__})"
     )

@@ -9,11 +9,12 @@ import colorsys
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from utils.fonts import drawable, font_for
 
 IGNORE = 255
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the image's long side
@@ -300,7 +301,7 @@ def _wrap(swatches: Sequence[Swatch], width: int, size: int) -> list[list[Swatch
 
 
 def _swatch_width(name: str, size: int) -> float:
-    return 1.3 * size + _font(size).getlength(name) + size
+    return 1.3 * size + font_for(name, size).getlength(drawable(name, size)) + size
 
 
 def _draw_swatches(image: Image.Image, place: tuple[int, int], swatches: list[Swatch], width: int, size: int) -> None:
@@ -318,8 +319,8 @@ def _draw_text(
     image: Image.Image, place: tuple[int, int], text: str, width: int, size: int, colour: tuple[int, int, int]
 ) -> None:
     """One line of text; what does not fit into `width` pixels ends in an ellipsis."""
-    font = _font(size)
-    text = printable(text)
+    font = font_for(printable(text), size)
+    text = drawable(printable(text), size)
     if font.getlength(text) > width:
         while text and font.getlength(text + "…") > width:
             text = text[:-1]
@@ -330,8 +331,3 @@ def _draw_text(
 def printable(text: str) -> str:
     """The text without what cannot be written in UTF-8 (file names may hold any bytes) and without line breaks."""
     return " ".join(text.encode("utf-8", "replace").decode("utf-8").splitlines())
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

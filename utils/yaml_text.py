@@ -1,5 +1,6 @@
 """YAML from people and files: plain values only, and no more of them than a settings file can mean."""
 
+import re
 from typing import Any
 
 import yaml
@@ -9,6 +10,9 @@ NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, 
 MOST_VALUES = 20_000  # references counted as often as they are used
 DEEPEST = 100  # lists in lists; the parser's time grows with the square of this
 LONGEST_NUMBER = 100  # characters; Python itself refuses to write one of more than 4,300 digits
+
+
+BOOL = "tag:yaml.org,2002:bool"
 
 
 class _ShallowLoader(yaml.SafeLoader):
@@ -24,6 +28,14 @@ class _ShallowLoader(yaml.SafeLoader):
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
+
+
+# YAML 1.1 reads yes, no, on and off as truth values, and people name classes so. As in YAML 1.2, they are text here.
+_ShallowLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != BOOL]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_ShallowLoader.add_implicit_resolver(BOOL, re.compile("true|True|TRUE|false|False|FALSE"), list("tTfF"))
 
 
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
@@ -48,4 +60,4 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
             waiting += inner.value
         elif inner is not None and inner.tag == "tag:yaml.org,2002:int" and len(inner.value) > LONGEST_NUMBER:
             raise yaml.YAMLError(f"it has a number of more than {LONGEST_NUMBER} digits")
-    return node, yaml.safe_load(text)
+    return node, yaml.load(text, Loader=_ShallowLoader)  # a safe loader
