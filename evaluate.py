@@ -128,7 +128,10 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
     if args.masks:
         folder = Path(args.masks)
-        return {"": evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))}
+        of_masks = evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))
+        if run_of(folder) is None:  # masks of a run are known to mean 'ignore' by 255
+            refuse_only_ignored(of_masks, folder)
+        return {"": of_masks}
     network, checkpoint, own = load_network(args.model_path)
     if checkpoint.class_names != index.class_names:
         raise UserError(
@@ -138,6 +141,16 @@ def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
     said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:
         return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, said)
+
+
+def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
+    """A `UserError` for predictions of another program that hold 0 and 255 and no class."""
+    if found.matrix.ignored_predictions and not found.matrix.counts[:, 1:].any():
+        raise UserError(
+            f"--masks {folder}: its masks hold 0 and 255 and no class; 255 means 'ignore' and counts as background, so "
+            f"this would evaluate nothing; write class values 0..{len(found.class_names)} instead (0 background, "
+            f"1 {found.class_names[0]})"
+        )
 
 
 def find_config(args: argparse.Namespace) -> Config:

@@ -188,7 +188,8 @@ def predict(
     """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, a Pillow image, or an array (H, W, 3) uint8 of RGB.
+        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4) RGBA, or
+            more bands if `data.bands` names them. All are read by the rule of the network's own data (data.range, data.bands).
         model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made last, and
             where there is none the packaged one.
         labels: names of the classes that it is known to show; None lets the network say.
@@ -206,7 +207,7 @@ def predict(
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     predictor = _predictor(str(path), changed, (*settings, f"device={device}"), tile)
     limit_pixels(predictor.cfg.data.max_pixels)
-    pixels = to_pixels(image)
+    pixels = to_pixels(image, predictor.pixels)
     known = None if labels is None else [find_class(name, predictor.class_names, "labels") for name in labels]
     return to_result(pixels, predictor.predict(pixels, known), predictor)
 
@@ -245,6 +246,12 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
         say(f"  skipped {row['reason']}", QUIET)
     if len(summary.unreadable) > SHOWN:
         say(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}", QUIET)
+    if summary.odd:
+        say(
+            f"  {len(summary.odd)} images look black, white or flat to the network, first {summary.odd[0]}; if their files hold more "
+            "than 8 bits, say what their values mean with --set data.range=... (docs/data.md)",
+            QUIET,
+        )
     if summary.without_value:
         say(
             f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "

@@ -177,7 +177,7 @@ class ImageCounts(Dataset):
         if self.common is None:
             assert record.mask is not None
             mask = read_mask(self.folder / f"{record.name}.png")
-            bands = count_bands(read_mask(record.mask), mask, self.num_classes)
+            bands = count_bands(record.read_truth(), mask, self.num_classes)
             return bands, bands.sum(dim=0)
         target, value, winner = self.read_seed(record)
         bands = count_bands(target.numpy(), (winner * (value > self.common)).numpy(), self.num_classes)

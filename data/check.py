@@ -3,14 +3,16 @@
     python -m data.check --preset folder --set data.root=FOLDER
     python -m data.check --preset coco17 --set data.root=/data/coco --output out/coco
 
-Opens the training, seed and validation lists and reads every image once, and the masks of the validation list. Prints, and
-writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every class):
+Opens the training, seed and validation lists and reads every image once, and the masks of the validation list.
+Prints, and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every
+class):
 
 * images by class;
-* problems, which training or evaluation would stop at: records that are not as they should be, unreadable images, masks of
-  another size or with values of no class;
-* notes, which are yours to judge: images without label, classes with one image or none, class names that differ in nothing
-  but capitals, images that nothing names, the same image twice, the same image in training and validation.
+* problems, which training or evaluation would stop at: records that are not as they should be, images that cannot be
+  read or need a setting, masks of another size, with values of no class, or that contradict the labels of their images;
+* notes, which are yours to judge: images without label, classes with one image or none, class names that differ in
+  nothing but capitals, images that nothing names, the same image twice, the same image in training and validation,
+  images that are nearly black or white, what was found beside the images and not taken.
 
 Ends with exit code 2 if there are problems.
 """
@@ -22,47 +24,25 @@ if __name__ == "__main__":  # before imports that take seconds
 
 import argparse
 import sys
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data.artifacts import IGNORE
-from data.dataset import Index, NoTruth, Record
-from data.images import read_image
+from data.dataset import NoTruth, Record
 from data.index import class_palette, open_index
-from data.inspection import Facts, inspect, same_content
+from data.inspection import inspect, records_of, same_content
+from data.notes import Findings, image_notes, label_notes, reading_problems, truth_findings
 from data.settings import DataConfig, load_data_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
-from utils.visualize import Tile, contact_sheet, fit, printable
+from utils.fonts import drawable
+from utils.visualize import Tile, contact_sheet, fit, overlay, printable
 
 SHOWN = 10  # problems and notes on the screen; the files have all
 COLUMNS, TILE = 6, 180  # of the contact sheet
-
-
-@dataclass
-class Findings:
-    """What was found.
-
-    Attributes:
-        lists: the lists that could be opened, by name.
-        facts: of every image, by its file.
-        problems, notes: messages for a person; the module's docstring says what is which.
-    """
-
-    lists: dict[str, Index] = field(default_factory=dict)
-    facts: dict[Path, Facts] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Those of the first list that could be opened; none where no list could."""
-        return next((index.class_names for index in self.lists.values()), ())
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,81 +88,32 @@ def check(cfg: DataConfig) -> Findings:
         seen.add(message)
 
     wanted = {cfg.data.train_list: False, cfg.data.seed_list: False, cfg.data.val_list: True}
+    if (
+        not cfg.data.val_list and cfg.data.kind == "folder"
+    ):  # masks that are there are looked at, whoever asked for them
+        wanted["val"] = True
     for list_name, masks in wanted.items():
         if not list_name and list_name != cfg.data.train_list:
             continue
         try:
             findings.lists[list_name] = open_index(settings, list_name, masks, complain)
         except NoTruth as error:
-            findings.notes.append(str(error))
+            if cfg.data.val_list:
+                findings.notes.append(str(error))
         except UserError as error:
             complain(str(error))
     findings.facts = inspect(findings.lists.values(), cfg.workers)
-    findings.problems += [problem for facts in findings.facts.values() for problem in facts.problems]
-    findings.problems += strange_values(findings)
+    findings.problems += reading_problems(findings.facts, cfg.data.range)
+    truth_findings(findings)
     findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
     findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
+    if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
+        findings.notes.append(
+            f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "
+            f"{', '.join(numbered)}; "
+            "install one, for example: apt-get install fonts-noto-cjk"
+        )
     return findings
-
-
-def strange_values(findings: Findings) -> Iterator[str]:
-    """Masks with values of no class."""
-    highest = len(findings.class_names)
-    for record in _records(findings):
-        values = findings.facts[record.image].mask_values if record.mask is not None else ()
-        strange = [value for value in values if value > highest and value != IGNORE]
-        if strange:
-            yield f"mask {record.mask} has value {strange[0]}; expected 0..{highest} or {IGNORE}"
-
-
-def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
-    """What is odd about labels and classes."""
-    by_spelling = defaultdict(list)
-    for name in findings.class_names:
-        by_spelling["".join(name.casefold().split())].append(name)
-    for alike in by_spelling.values():
-        if len(alike) > 1:
-            yield f"classes {' and '.join(alike)} differ in nothing but capitals or spaces; are they one?"
-    for list_name, index in findings.lists.items():
-        without = [record for record in index.records if not record.labels]
-        if without:
-            yield f"list '{list_name}': {len(without)} images have no label, {_first(r.image for r in without)}"
-        if list_name == cfg.data.train_list:
-            counts = index.label_counts()
-            for count, title in ((0, "no image"), (1, "one image")):
-                few = [name for name in counts if counts[name] == count]
-                if few:
-                    yield f"list '{list_name}': {title} of {', '.join(few)}"
-        if list_name == cfg.data.val_list and index.without_truth():
-            missing = index.without_truth()
-            yield f"list '{list_name}': {len(missing)} of {len(index)} images have no mask, {_first(r.image for r in missing)}"
-        beyond = [
-            record
-            for record in index.records
-            if set(findings.facts[record.image].mask_values) - {0, IGNORE} - {label + 1 for label in record.labels}
-        ]
-        if beyond:
-            yield (
-                f"list '{list_name}': the masks of {len(beyond)} images hold classes that are not among their labels, "
-                f"{_first(record.image for record in beyond)}"
-            )
-
-
-def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
-    """What is odd about the images themselves."""
-    labels = {record.image: record.labels for record in _records(findings)}
-    for group in same_content(findings.facts.values()):
-        differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
-        yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"
-    train, val = (findings.lists.get(name) for name in (cfg.data.train_list, cfg.data.val_list))
-    if train is not None and val is not None and cfg.data.train_list != cfg.data.val_list:
-        trained = {findings.facts[record.image].content for record in train.records} - {""}
-        both = [record.image for record in val.records if findings.facts[record.image].content in trained]
-        if both:
-            yield (
-                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' too, "
-                f"{_first(both)}; figures on them say little about new images"
-            )
 
 
 def report(findings: Findings, limit: int | None = None) -> str:
@@ -220,18 +151,20 @@ def figures(findings: Findings) -> dict[str, Any]:
 
 
 def draw(findings: Findings, palette: np.ndarray, path: Path) -> None:
-    """A row of images for every class, spread evenly over the first list."""
+    """Images as the network sees them: a row for every class of the first list, and a row with truth masks."""
     index = next(iter(findings.lists.values()))
     readable = [record for record in index.records if findings.facts[record.image].content]
+    shown = [name if _can_be_drawn(name) else f"class {number}" for number, name in enumerate(findings.class_names, 1)]
     rows = []
-    for label, name in enumerate(index.class_names):
+    for label, name in enumerate(shown):
         having = [record for record in readable if label in record.labels]
-        places = np.linspace(0, len(having) - 1, min(COLUMNS, len(having))).round().astype(int)
         rows.append(
-            [_tile(having[place], index, palette, name if column == 0 else "") for column, place in enumerate(places)]
+            [_tile(record, shown, palette, name if not column else "") for column, record in enumerate(_spread(having))]
         )
     without = [record for record in readable if not record.labels][:COLUMNS]
-    rows.append([_tile(record, index, palette, "no label") for record in without])
+    rows.append([_tile(record, shown, palette, "no label") for record in without])
+    masked = [record for record in records_of(findings.lists.values()) if _has_drawable_mask(findings, record)]
+    rows.append([_tile(record, shown, palette, "truth", masked=True) for record in _spread(masked)])
     with atomic_path(path) as temporary:
         contact_sheet([row for row in rows if row], tile=TILE, size=12).save(temporary, quality=88)
 
@@ -241,20 +174,27 @@ def printable_lines(lines: Sequence[str]) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-def _tile(record: Record, index: Index, palette: np.ndarray, title: str) -> Tile:
-    image = fit(np.array(read_image(record.image)), TILE)
-    swatches = [(index.class_names[label], tuple(palette[label + 1].tolist())) for label in record.labels]
-    return Tile(image, f"{title}: {record.name}" if title else record.name, swatches)
+def _tile(record: Record, names: Sequence[str], palette: np.ndarray, title: str, masked: bool = False) -> Tile:
+    image = np.array(record.read_image())
+    if masked:
+        image = overlay(image, record.read_truth(), palette)
+    swatches = [(names[label], tuple(palette[label + 1].tolist())) for label in record.labels]
+    return Tile(fit(image, TILE), f"{title}: {record.name}" if title else record.name, swatches)
 
 
-def _records(findings: Findings) -> list[Record]:
-    """Every image once, with its mask where a list has it."""
-    found: dict[Path, Record] = {}
-    for index in findings.lists.values():
-        for record in index.records:
-            if record.image not in found or record.mask is not None:
-                found[record.image] = record
-    return list(found.values())
+def _spread(records: Sequence[Record]) -> list[Record]:
+    """At most a row of the records, spread evenly."""
+    positions = np.linspace(0, len(records) - 1, min(COLUMNS, len(records))).round().astype(int)
+    return [records[position] for position in positions]
+
+
+def _has_drawable_mask(findings: Findings, record: Record) -> bool:
+    facts = findings.facts[record.image]
+    return bool(facts.content) and facts.mask is not None and not facts.mask.problem
+
+
+def _can_be_drawn(name: str) -> bool:
+    return drawable(printable(name)) == printable(name)
 
 
 def _section(title: str, messages: Sequence[str], limit: int | None) -> list[str]:
@@ -263,10 +203,6 @@ def _section(title: str, messages: Sequence[str], limit: int | None) -> list[str
     shown = messages[:limit]
     more = [f"  and {len(messages) - len(shown)} more"] if len(shown) < len(messages) else []
     return ["", f"{title}: {len(messages)}", *(f"  {message}" for message in shown), *more]
-
-
-def _first(paths: Any) -> str:
-    return f"first {next(iter(paths))}"
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -4,7 +4,7 @@ A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; readi
 are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from torch.utils.data import Dataset, Sampler
 
 from data.artifacts import read_mask
 from data.images import read_image
+from data.mask_values import AS_IS, TruthRule, read_truth
+from data.pixels import AUTO, PixelRule
 from data.transforms import RandomCrop
 from utils.errors import UserError
 from utils.file_digests import digest_files
@@ -52,12 +54,34 @@ class Record:
         image: the image's file.
         labels: indices into `Index.class_names`, sorted; background has none.
         mask: the truth, only where it was asked for.
+        pixels: what the values of the image mean; one rule for a data set.
+        truth: what the values of the mask mean; one rule for a data set.
     """
 
     name: str
     image: Path
     labels: tuple[int, ...]
     mask: Path | None = None
+    pixels: PixelRule = AUTO
+    truth: TruthRule = AS_IS
+
+    def read_image(self) -> Image.Image:
+        """The image as 8-bit RGB, upright.
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        return read_image(self.image, rule=self.pixels)
+
+    def read_truth(self) -> np.ndarray:
+        """(H, W) uint8 class values of the mask.
+
+        Raises:
+            UserError: there is no mask, or it cannot be read.
+        """
+        if self.mask is None:
+            raise UserError(f"image '{self.name}' has no truth; evaluation needs a mask for each image of the list")
+        return read_truth(self.mask, self.truth, self.labels)
 
 
 @dataclass(frozen=True)
@@ -87,7 +111,10 @@ class Index:
         names, labels = [record.name for record in self.records], [record.labels for record in self.records]
         masks = {record.name: record.mask for record in self.records if record.mask is not None}
         truth = dict(zip(masks, digest_files([*masks.values()], cache), strict=True))
-        return digest([self.class_names, names, labels, images, truth])
+        rules = {repr(record.pixels) for record in self.records if not record.pixels.is_default}
+        if masks:
+            rules |= {repr(record.truth) for record in self.records if record.truth != AS_IS}
+        return digest([self.class_names, names, labels, images, truth, *sorted(rules)])
 
     def without_truth(self) -> list[Record]:
         """The images whose mask is not there; all, where the index was opened without masks."""
@@ -139,11 +166,11 @@ class TrainingImages(Dataset):
     def __getitem__(self, draw: tuple[int, int]) -> dict[str, Any]:
         position, seed = draw
         record = self.index.records[position]
-        image = read_image(record.image)
+        image = record.read_image()
         mask = None
         if self.mask_folder is not None:
             path = self.mask_folder / f"{record.name}.png"
-            mask = Image.fromarray(read_mask_of(record, path, image, self.index.class_names))
+            mask = Image.fromarray(check_fit(record, path, read_mask(path, self.index.class_names), image))
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
@@ -165,12 +192,13 @@ class WholeImages(Dataset):
 
     def __getitem__(self, position: int) -> dict[str, Any]:
         record = self.index.records[position]
-        image = read_image(record.image)
+        image = record.read_image()
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         labels = label_vector(record.labels, len(self.index.class_names))
         item = {"image": pixels, "labels": labels, "name": record.name}
         if record.mask is not None:
-            item["mask"] = torch.from_numpy(read_mask_of(record, record.mask, image).astype(np.int64))
+            truth = check_fit(record, record.mask, record.read_truth(), image)
+            item["mask"] = torch.from_numpy(truth.astype(np.int64))
         return item
 
 
@@ -220,18 +248,12 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
     return vector
 
 
-def read_mask_of(
-    record: Record, path: Path, image: Image.Image, class_names: Sequence[str] | None = None
-) -> np.ndarray:
-    """(H, W) uint8: the mask at `path`, which must fit the record's image.
-
-    Args:
-        class_names: of the data; a mask that holds other names is refused.
+def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) -> np.ndarray:
+    """The mask (H, W) itself, if it has the size of the record's image.
 
     Raises:
-        UserError: missing, damaged, a colour image, of another size or of other classes.
+        UserError: it has another; the message names `path`.
     """
-    mask = read_mask(path, class_names)
     if mask.shape != image.size[::-1]:
         raise UserError(
             f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "

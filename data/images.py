@@ -1,26 +1,54 @@
-"""The one image reader: any image file -> 8-bit RGB the right way up.
+"""The one image reader: any image file -> 8-bit RGB, upright. What more than 8 bits mean says data/pixels.py."""
 
-A file of a few kilobytes can unpack to more than any memory. So what it says of its size is looked at first, and what is over
-the process's limit (`data.max_pixels`) is refused before a pixel is decoded.
-"""
-
-import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from utils.errors import UserError
+from data.limits import LIMIT as LIMIT
+from data.limits import UnreadableImage as UnreadableImage
+from data.limits import check_pixels as check_pixels
+from data.limits import limit_pixels as limit_pixels
+from data.limits import most_pixels, too_large
+from data.pixels import AUTO, PixelRule, Values, bits_of, to_rgb
+from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
+# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Not among them:
+# those that Pillow hands to another program (EPS, WMF), stubs that it cannot decode (HDF5, GRIB, BUFR, MPEG), those
+# without a signature, which would take any bytes for an image, and icons, cursors, brushes, animations and textures of
+# games.
+FORMATS = {
+    "AVIF": (".avif", ".avifs"),
+    "BMP": (".bmp",),
+    "DIB": (".dib",),
+    "FITS": (".fit", ".fits"),
+    "GIF": (".gif",),
+    "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),  # by pillow-heif
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "PCX": (".pcx",),
+    "PNG": (".png", ".apng"),
+    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
+    "PSD": (".psd",),
+    "QOI": (".qoi",),
+    "SGI": (".bw", ".rgb", ".rgba", ".sgi"),
+    "SUN": (".ras",),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+BY_SUFFIX = {"TGA": (".tga", ".icb", ".vda", ".vst")}  # without a signature: only a file of that name is tried
+IMAGE_SUFFIXES = frozenset(
+    suffix for table in (FORMATS, BY_SUFFIX) for suffixes in table.values() for suffix in suffixes
+)
 
-# The formats that are tried, whatever a file is called. Not among them: those that Pillow hands to another program (EPS).
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-MAX_PIXELS = 180_000_000  # about 13,400 a side, where Pillow draws the line, too
-LIMIT = "IBBNET_MAX_PIXELS"  # in the environment, because loader processes inherit that however they are started
+DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # modes of Pillow with one band of more than 8 bits
+HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 
 # What Pillow's decoders raise for files whose bytes are wrong.
 DAMAGED_IMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
@@ -38,37 +66,6 @@ UPRIGHT = {
 }
 
 
-class UnreadableImage(UserError):
-    """An image that is missing, truncated, too large, or no image at all."""
-
-
-def limit_pixels(most: int) -> None:
-    """Set the limit of this process and of those that it starts, `data.max_pixels`; one for all, as Pillow's own is."""
-    os.environ[LIMIT] = str(most)
-
-
-def most_pixels() -> int:
-    """The limit that holds."""
-    return int(os.environ.get(LIMIT, MAX_PIXELS))
-
-
-def check_pixels(height: int, width: int, what: str) -> None:
-    """Refuse what would unpack to more than the limit.
-
-    Raises:
-        UnreadableImage: the message begins with `what`.
-    """
-    if height * width > most_pixels():
-        raise _too_large(what, f"{width} x {height}")
-
-
-def _too_large(what: str, size: str) -> UnreadableImage:
-    return UnreadableImage(
-        f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling the memory; "
-        "make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
-    )
-
-
 @contextmanager
 def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
     """An image file of a known format and no more pixels than the limit, not decoded yet.
@@ -77,37 +74,118 @@ def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
         UnreadableImage: it is too large; the message begins with `what`.
     """
     Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
+    suffix = Path(path).suffix.lower()
     try:
-        image = Image.open(path, formats=FORMATS)
+        image = Image.open(
+            path, formats=known_formats() + tuple(f for f, names in BY_SUFFIX.items() if suffix in names)
+        )
     except Image.DecompressionBombError as error:
-        raise _too_large(f"{what} {path}", "far too many") from error
+        raise too_large(f"{what} {path}", "far too many") from error
     with image:
         check_pixels(image.height, image.width, f"{what} {path}")
         yield image
 
 
-def read_image(path: str | Path, least_side: int = 0) -> Image.Image:
-    """Read an image as RGB, EXIF rotation applied, grey, palette, CMYK and 16-bit converted, alpha laid over white.
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that the installed Pillow reads, HEIF where pillow-heif is installed."""
+    try:
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+    except ImportError:
+        pass  # a file of that format is then refused by name (`_unknown`)
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) -> Image.Image:
+    """Read an image as RGB, EXIF rotation applied, grey, palette and CMYK converted, alpha laid over white.
 
     Args:
         least_side: a JPEG may be decoded at a fraction of its size, which is faster, of at least so many pixels a side;
             0 decodes it whole.
+        rule: what the values mean.
 
     Raises:
-        UnreadableImage: the file cannot be opened or decoded; the message names it.
+        UnreadableImage: the file cannot be opened or decoded, or a setting is missing; the message names it.
     """
     try:
         with open_image(path, "image") as image:
-            if least_side:
+            values = _deep_values(image, path, rule.bands)
+            if least_side and rule.is_default:
                 image.draft(None, (least_side, least_side))
             image.load()
-            return _to_rgb(_upright(image))
+            if values is None:
+                return image_to_rgb(image, rule, f"image {path}")
+            return _upright(Image.fromarray(to_rgb(values, rule, f"image {path}")), _orientation(image))
+    except UnreadableImage:
+        raise
     except FileNotFoundError as error:
         raise UnreadableImage(f"image {path} does not exist; check the path") from error
     except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...)") from error
+        return _read_unidentified(Path(path), rule, error)
     except DAMAGED_IMAGE as error:
         raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
+
+
+def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the image") -> Image.Image:
+    """As `read_image`, of an image of Pillow that is in memory."""
+    orientation = _orientation(image)
+    if image.mode in DEEP:
+        values = _one_band(image)
+    elif rule.is_default:
+        return _to_rgb(_upright(image, orientation))
+    else:
+        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+        grey = image.mode in ("1", "L", "LA", "La")
+        array = np.asarray(image.convert(("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")))
+        values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
+    return _upright(Image.fromarray(to_rgb(values, rule, what)), orientation)
+
+
+def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
+    """(H, W, 3) uint8 of an array (H, W) or (H, W, B) with the values that a file would hold.
+
+    Raises:
+        UnreadableImage: an array of another shape or type, or one that needs a setting.
+    """
+    if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "buif":
+        raise UnreadableImage(
+            f"{what} is {array.shape} {array.dtype}; expected (H, W) or (H, W, bands) of numbers, for "
+            "example (H, W, 3) uint8"
+        )
+    array = array[..., None] if array.ndim == 2 else array
+    if array.dtype.kind == "b":
+        array = array.astype(np.uint8) * 255
+    bits = bits_of(array.dtype)
+    return to_rgb(Values(array, bits, bits > 0 and array.shape[2] in (2, 4)), rule, what)
+
+
+def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
+    """The values of an image that is not of 8 bits; None where it is.
+
+    Raises:
+        UnreadableImage: the file cannot be opened or decoded.
+    """
+    try:
+        with open_image(path, "image") as image:
+            return _one_band(image) if image.mode in DEEP else _deep_values(image, path, bands)
+    except UnidentifiedImageError as error:
+        if _start(path)[:4] in MAGIC:
+            return read_tiff(path, bands)
+        raise UnreadableImage(f"image {path} is not an image in a known format") from error
+    except DAMAGED_IMAGE as error:
+        raise UnreadableImage(f"image {path} cannot be decoded: {error}") from error
+
+
+def frames_of(path: Path) -> int:
+    """How many images a file holds; the first is read. A camera's thumbnails (MPO) do not count."""
+    try:
+        with open_image(path, "image") as image:
+            return 1 if image.format == "MPO" else int(getattr(image, "n_frames", 1))
+    except (*DAMAGED_IMAGE, UnreadableImage):
+        return 1
 
 
 def find_images(folder: str | Path) -> list[Path]:
@@ -122,8 +200,60 @@ def find_images(folder: str | Path) -> list[Path]:
     )
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The image as its EXIF orientation says; an EXIF block that cannot be read says nothing.
+def _deep_values(image: Image.Image, path: str | Path, bands: tuple[int, ...]) -> Values | None:
+    """What the file holds, where Pillow would not give it in full; None where it does."""
+    if image.format == "TIFF":
+        pages = getattr(image, "n_frames", 1) if bands else 1
+        if (not is_plain(image) and image.mode not in DEEP) or len(image.getbands()) < max(bands, default=1) <= pages:
+            return read_tiff(path, bands)
+        return None
+    tiles: Any = getattr(image, "tile", None)
+    arguments = tiles[0][3] if tiles else ""
+    sixteen = image.format == "PNG" and image.mode not in DEEP and "16" in str(arguments)
+    maximum = arguments[-1] if image.format == "PPM" and isinstance(arguments, tuple) else 0
+    if not sixteen and not (image.mode == "RGB" and isinstance(maximum, int) and maximum > 255):
+        return None
+    image.load()  # says what is truncated; OpenCV does not
+    array = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if array is None or array.ndim != 3:
+        return None
+    order = [2, 1, 0, 3][: array.shape[2]]  # OpenCV's is blue, green, red
+    return Values(array[..., order], (int(maximum) or 65535).bit_length(), array.shape[2] == 4)
+
+
+def _one_band(image: Image.Image) -> Values:
+    """The values of an image of one band with more than 8 bits."""
+    array = np.asarray(image)
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = int(tags.get(BITS, (16,))[0]) if bits_of(array.dtype) else 0
+    if image.mode == "I" and image.format in ("PNG", "PPM"):  # which have no more than 16 bits
+        bits = 16
+    if bits and tags.get(PHOTOMETRIC) == 0:  # white is zero
+        array = 2**bits - 1 - array
+    return Values(array[..., None], bits)
+
+
+def _read_unidentified(path: Path, rule: PixelRule, error: Exception) -> Image.Image:
+    """An image that Pillow does not know, or the reason why it cannot be read."""
+    start = _start(path)
+    if start[:4] in MAGIC:
+        return Image.fromarray(to_rgb(read_tiff(path, rule.bands), rule, f"image {path}"))
+    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
+        raise UnreadableImage(f"image {path} is HEIC, which needs pillow-heif: pip install pillow-heif") from error
+    if start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis"):
+        raise UnreadableImage(
+            f"image {path} is AVIF, which needs Pillow 11.3 or later: pip install -U pillow"
+        ) from error
+    raise UnreadableImage(f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...)") from error
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(12)
+
+
+def _orientation(image: Image.Image) -> int:
+    """What EXIF says; an EXIF block that cannot be read says nothing.
 
     `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
     """
@@ -131,15 +261,15 @@ def _upright(image: Image.Image) -> Image.Image:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except DAMAGED_IMAGE:
         orientation = None
-    method = UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    method = UPRIGHT.get(orientation)
     return image if method is None else image.transpose(method)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 and 32 bit: Pillow's own conversion clips at 255
-        values = np.asarray(image, dtype=np.float32)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).round().astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         opaque = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,9 @@ from data.coco_records import CocoRules
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
+from data.mask_values import truth_rule
+from data.pixels import PixelRule
+from data.series import sample_depths, series_problem
 from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.tables import read_class_names
@@ -25,6 +29,7 @@ from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
+FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
 NOTES = 3  # of an index that a command says; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
@@ -67,9 +72,33 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 
         download(settings.kind, settings.root, list_name)
     index = open_list(replace(settings, classes=given_classes(settings)), list_name, masks, complain)
-    if complain is refuse:
+    index = _with_rules(index, settings, masks)
+    if complain is refuse:  # the check looks at every image, and prints every note
+        depths = sample_depths(index.records) if settings.range == "auto" else []
+        if problem := series_problem(depths, f"list '{list_name}'"):
+            raise UserError(problem)
         _say(index.notes)
     return index
+
+
+def pixel_rule(settings: DataSettings) -> PixelRule:
+    """What the values in the images of a data set mean."""
+    return PixelRule(settings.range, settings.bands)
+
+
+def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
+    """The index whose records know what the values of their files mean."""
+    pixels = pixel_rule(settings)
+    palette = class_palette(settings, index.class_names)
+    truth = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
+    if truth.table and settings.kind not in FILES_OF_OTHERS:
+        raise UserError(
+            f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
+        )
+    if not masks and pixels.is_default:
+        return index
+    rules: dict[str, Any] = {"pixels": pixels} | ({"truth": truth} if masks else {})
+    return replace(index, records=tuple(replace(record, **rules) for record in index.records))
 
 
 def given_classes(settings: DataSettings) -> tuple[str, ...]:

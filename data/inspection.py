@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from data.dataset import Index, Record, read_mask_of
-from data.images import read_image
+from data.dataset import Index, Record, check_fit
+from data.images import frames_of
+from data.mask_values import MaskFacts, read_with_facts
+from data.pixels import NeedsSetting, look_of
+from data.series import Depth, depth_of
 from utils.console import progress
 from utils.errors import UserError
 from utils.interrupts import leave_to_main, started
@@ -21,30 +24,42 @@ class Facts:
 
     Attributes:
         image: its file.
-        size: (H, W), the right way up; (0, 0) where it cannot be read.
+        size: (H, W), upright; (0, 0) where it cannot be read.
         content: fingerprint of its pixels; equal images have equal ones, whatever their format.
-        mask_values: the values in its mask, where there is one; empty otherwise.
-        problems: what cannot be read, as messages for a person.
+        looks: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
+        depth: its values, where they are not of 8 bits.
+        frames: how many images the file holds.
+        mask: what its mask holds, where there is one.
+        needs: that `data.bands` is missing, as a message; a missing range is told of all images together.
+        problems: what else cannot be read, as messages for a person.
     """
 
     image: Path
     size: tuple[int, int] = (0, 0)
     content: str = ""
-    mask_values: tuple[int, ...] = ()
+    looks: str = ""
+    depth: Depth | None = None
+    frames: int = 1
+    mask: MaskFacts | None = None
+    needs: str = ""
     problems: tuple[str, ...] = ()
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
     """Read every image once, and the mask of those whose record has one, by loader processes; by the image's file."""
-    records: dict[Path, Record] = {}
-    for index in indexes:
-        for record in index.records:
-            known = records.get(record.image)
-            if known is None or known.mask is None:
-                records[record.image] = record
-    reader = _Reader(list(records.values()))
+    reader = _Reader(records_of(indexes))
     loader = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)), worker_init_fn=leave_to_main)
     return {facts.image: facts for facts in progress(started(loader), len(reader), "reading images")}
+
+
+def records_of(indexes: Iterable[Index]) -> list[Record]:
+    """Every image once, with its mask where a list has it."""
+    found: dict[Path, Record] = {}
+    for index in indexes:
+        for record in index.records:
+            if record.image not in found or record.mask is not None:
+                found[record.image] = record
+    return list(found.values())
 
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
@@ -65,16 +80,23 @@ class _Reader(Dataset):
 
     def __getitem__(self, position: int) -> Facts:
         record = self.records[position]
+        depth = depth_of(record.image, record.pixels.bands)
         try:
-            image = read_image(record.image)
+            image = record.read_image()
+        except NeedsSetting as error:
+            return Facts(record.image, depth=depth, needs=str(error) if error.setting == "data.bands" else "")
         except UserError as error:
             return Facts(record.image, problems=(str(error),))
         size = (image.height, image.width)
         content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
-        if record.mask is None or not record.mask.is_file():
-            return Facts(record.image, size, content)
-        try:
-            values = np.unique(read_mask_of(record, record.mask, image))
-        except UserError as error:
-            return Facts(record.image, size, content, problems=(str(error),))
-        return Facts(record.image, size, content, tuple(values.tolist()))
+        frames = 1 if record.pixels.bands else frames_of(record.image)
+        mask: MaskFacts | None = None
+        problems: tuple[str, ...] = ()
+        if record.mask is not None and record.mask.is_file():
+            values, mask = read_with_facts(record.mask, record.truth, record.labels)
+            try:
+                if values is not None:
+                    check_fit(record, record.mask, values, image)
+            except UserError as error:
+                mask, problems = None, (str(error),)
+        return Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames, mask, "", problems)

@@ -21,14 +21,25 @@ class DataSettings:
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")
     seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
     labels: str = setting(
-        "", help="label file (.csv, .npy, .json), or `names` where file names begin with the class; empty: the dataset's"
+        "",
+        help="label file (.csv, .npy, .json), or `names` where file names begin with the class; empty: the dataset's",
     )
-    classes: tuple[str, ...] = setting((), help="class names in the order of the mask values, or a file of them; empty: the dataset's")
+    classes: tuple[str, ...] = setting(
+        (), help="class names in the order of the mask values, or a file of them; empty: the dataset's"
+    )
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
     crowd: Literal["auto", "ignore", "object"] = setting(
         "auto", help="COCO's iscrowd: ignore, object; auto ignores, and refuses a class that has crowds alone"
     )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
+    mask_values: dict[str, str] = setting(
+        dict,
+        help="what truth masks hold, by value or colour: {0: background, 255: crack}; empty: class values",
+    )
+    range: tuple[float, float] | Literal["auto", "percentile"] = setting(
+        "auto", help="values shown as black and white, such as [0, 4095]; percentile: of each image"
+    )
+    bands: tuple[int, ...] = setting((), low=1, high=65535, help="of images with more than three, such as [3, 2, 1]")
     download: bool = setting(False, help="fetch what is missing (VOC 2012 only: 2 GB, and 1.4 GB for train_aug)")
     max_pixels: int = setting(
         180_000_000,
@@ -41,7 +52,12 @@ class DataSettings:
     shapes_size: int = setting(192, low=64, help="shapes only: their size in pixels")
 
     def check(self) -> Problem | None:
-        """Colours must be such as "#ff8000"."""
+        """Colours must be such as "#ff8000", a range must have two ends, and bands must be three or one."""
+        if not isinstance(self.range, str) and self.range[0] == self.range[1]:
+            return ("data.range",), f"'data.range' must have two different ends, found {list(self.range)}"
+        if len(self.bands) not in (0, 1, 3):
+            bands = "three bands (red, green, blue) or one (grey)"
+            return ("data.bands",), f"'data.bands' must be {bands}, found {list(self.bands)}"
         for color in self.colors:
             if not re.fullmatch("#?[0-9a-fA-F]{6}", color):
                 return ("data.colors",), f"'data.colors' must be RGB as quoted \"#ff8000\", found '{color}'"

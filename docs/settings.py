@@ -7,7 +7,7 @@ A setting is a field of its class (stages/settings.py, data/settings.py, models/
 
 import re
 import sys
-from dataclasses import Field
+from dataclasses import MISSING, Field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ def _line(key: str, setting: Field) -> str:
 
 def value_text(value: Any) -> str:
     """A default as YAML on one line."""
+    value = {} if value is MISSING else value
     text = yaml.safe_dump(plain(value), default_flow_style=True, width=1000, default_style='"' if value == "" else None)
     return text.strip().removesuffix("...").strip()
 

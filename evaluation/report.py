@@ -13,7 +13,6 @@ import torch
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, NoTruth
-from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.predictions import evaluate_predictions, write_predictions
@@ -207,8 +206,8 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Row], cfg: Config) -> Non
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
     for record in (index.records[position] for position in positions):
-        image = np.array(read_image(record.image))
-        masks = {"truth": read_mask(record.mask)}
+        image = np.array(record.read_image())
+        masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():
             masks[title] = mask_at(row.folder / f"{record.name}.npz", row.evaluation.threshold_best)
         predicted = run.path(PREDICTIONS, PREDICTED, f"{record.name}.png")

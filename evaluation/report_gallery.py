@@ -58,7 +58,7 @@ def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows:
     items: list[Item] = []
     size = 0
     for record in records:
-        image = np.array(read_image(record.image))
+        image = np.array(record.read_image())
         classes = [index.class_names[label] for label in record.labels]
         layers = list(_layers(record, index.class_names, palette, run, rows))
         item = Item(record.name, image_uri(image), image.shape[:2], classes, layers)
@@ -72,7 +72,7 @@ def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows:
 def _layers(
     record: Record, class_names: Sequence[str], palette: np.ndarray, run: Run, rows: Sequence[ShownRow]
 ) -> Iterator[Layer]:
-    truth = None if record.mask is None else read_mask(record.mask)
+    truth = None if record.mask is None else record.read_truth()
     if truth is not None:
         yield mask_layer("truth", truth, palette, class_names)
     last = None

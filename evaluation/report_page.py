@@ -210,5 +210,5 @@ def settings(cfg: Config, about: dict[str, Any]) -> Section:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for name, value in values.items():
-        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and not prefix else {prefix + name: value}
     return rows

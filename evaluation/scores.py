@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
+from evaluation.truth import check_truth
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total
@@ -127,13 +128,13 @@ def evaluate_seeds(
     Raises:
         UserError: a seed file or the truth is missing, or their sizes differ.
     """
-    check_truth(index)
+    check_truth(index, workers)
     swept = np.linspace(0, HIGHEST_THRESHOLD, count).round(6)
     thresholds = np.unique(np.append(swept, threshold))
     values = len(index.class_names) + 1
     sweep = ThresholdSweep(values, thresholds)
     for _, (target, value, winner) in _read_all(
-        _Rows(index, SeedReader(folder, index.class_names)), workers, "measure seeds"
+        _Rows(index, SeedReader(folder, len(index.class_names))), workers, "measure seeds"
     ):
         sweep.update(target, value, winner)
     sweep.sum_processes()
@@ -157,9 +158,9 @@ def evaluate_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -
     Raises:
         UserError: a mask or the truth is missing, their sizes differ, or a value is of no class.
     """
-    check_truth(index)
+    check_truth(index, workers)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
-    for counted in _read_all(_Batches(index, _MaskCounter(folder, index.class_names)), workers, "measure masks"):
+    for counted in _read_all(_Batches(index, _MaskCounter(folder, len(index.class_names))), workers, "measure masks"):
         matrix.add(counted)
     matrix.sum_processes()
     return Evaluation({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
@@ -171,16 +172,16 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
     Raises:
         UserError: as `evaluate_masks`.
     """
-    check_truth(index)
-    rows = _read_all(_Rows(index, _MaskCounter(folder, index.class_names)), workers, "count masks")
+    check_truth(index, workers)
+    rows = _read_all(_Rows(index, _MaskCounter(folder, len(index.class_names))), workers, "count masks")
     return _gather_counts(index, ((position, class_counts(counted.counts.numpy())) for position, counted in rows))
 
 
 def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> np.ndarray:
     """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
-    check_truth(index)
+    check_truth(index, workers)
     values = len(index.class_names) + 1
-    rows = _read_all(_Rows(index, SeedReader(folder, index.class_names)), workers, "count seeds")
+    rows = _read_all(_Rows(index, SeedReader(folder, len(index.class_names))), workers, "count seeds")
     counted = (
         (position, _counts(values, target, winner * (value > threshold))) for position, (target, value, winner) in rows
     )
@@ -201,21 +202,11 @@ def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
     return class_counts(matrix.counts.numpy())
 
 
-def check_truth(index: Index) -> None:
-    """A `UserError` if the truth of any image of the list is not there."""
-    if missing := index.without_truth():
-        where = missing[0].mask or missing[0].image
-        raise UserError(
-            f"there is no truth to measure against: {where} has no mask; evaluation needs one for each image of the list, "
-            f"and {len(missing)} of {len(index)} have none"
-        )
-
-
 class SeedReader:
     """Record -> (truth, winning map, winning mask value)."""
 
-    def __init__(self, folder: Path, class_names: Sequence[str]):
-        self.folder, self.class_names, self.num_classes = folder, class_names, len(class_names)
+    def __init__(self, folder: Path, num_classes: int):
+        self.folder, self.num_classes = folder, num_classes
 
     def __call__(self, record: Record) -> tuple[Tensor, Tensor, Tensor]:
         """(H, W) each, as `ThresholdSweep.update` takes them.
@@ -224,10 +215,15 @@ class SeedReader:
             UserError: the seed file or the truth is missing or damaged, or they do not fit.
         """
         path = self.folder / f"{record.name}.npz"
-        seed, target = read_seed(path, self.class_names), _truth(record, self.num_classes)
+        seed, target = read_seed(path), _truth(record, self.num_classes)
         _check_size(path, seed.size, target)
         if not len(seed.classes):
             return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
+        if seed.classes.max() >= self.num_classes:
+            raise UserError(
+                f"seed file {path} has class {int(seed.classes.max())}; the data has classes 0..{self.num_classes - 1}; "
+                "name the data that it was made of with --config"
+            )
         value, winner = upsample(torch.from_numpy(seed.maps), seed.size).max(dim=0)
         return target, value, torch.from_numpy(seed.classes)[winner] + 1
 
@@ -235,8 +231,8 @@ class SeedReader:
 class _MaskCounter:
     """Records -> the counts of their masks; made where they are read, because counts are smaller than pixels."""
 
-    def __init__(self, folder: Path, class_names: Sequence[str]):
-        self.folder, self.class_names, self.num_classes = folder, class_names, len(class_names)
+    def __init__(self, folder: Path, num_classes: int):
+        self.folder, self.num_classes = folder, num_classes
 
     def __call__(self, *records: Record) -> ConfusionMatrix:
         matrix = ConfusionMatrix(self.num_classes + 1)
@@ -244,13 +240,13 @@ class _MaskCounter:
             matrix.update_all(map(self._read, records))
         except ValueError:  # only now each by itself: nearly all files are as they should be
             for record in records:
-                _check_values(read_mask(self._path(record), self.class_names), self._path(record), self.num_classes)
+                _check_values(read_mask(self._path(record)), self._path(record), self.num_classes)
                 _truth(record, self.num_classes)
             raise
         return matrix
 
     def _read(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
-        mask, truth = read_mask(self._path(record), self.class_names), read_mask(_path_of_truth(record))
+        mask, truth = read_mask(self._path(record)), record.read_truth()
         _check_size(self._path(record), mask.shape, truth)
         return truth, mask
 
@@ -289,16 +285,9 @@ def _read_all(items: _Rows | _Batches, workers: int, title: str) -> Iterator[Any
 
 
 def _truth(record: Record, num_classes: int) -> Tensor:
-    path = _path_of_truth(record)
-    truth = read_mask(path)
-    _check_values(truth, path, num_classes)
+    truth = record.read_truth()
+    _check_values(truth, record.mask or record.image, num_classes)
     return torch.from_numpy(truth)
-
-
-def _path_of_truth(record: Record) -> Path:
-    if record.mask is None:
-        raise UserError(f"image '{record.name}' has no truth; evaluation needs a mask for each image of the list")
-    return record.mask
 
 
 def _check_values(mask: np.ndarray, path: Path, num_classes: int) -> None:

@@ -14,7 +14,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a program of yours has the project's folder on its path
 
-from data.artifacts import read_mask, voc_palette
+from data.artifacts import voc_palette
 from data.dataset import Index, WholeImages
 from data.index import open_index
 from evaluation.stages import pipeline
@@ -110,7 +110,7 @@ def show_steps(cfg: Config, full: FullMethod, index: Index) -> tuple[list[list[T
             refiner=None,
         )
         assert record.mask is not None  # the list was opened with masks
-        truth = read_mask(record.mask)
+        truth = record.read_truth()
         matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
         pixels = item["image"].permute(1, 2, 0).numpy()
         maps = [found[0].cpu().numpy() for found in trace.maps.values()]

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import Seed, write_mask, write_seed
-from data.images import UnreadableImage, read_image
+from data.images import UnreadableImage
+from data.pixels import look_of
 from inference.gallery import JPEG_QUALITY, publish
 from inference.images import InputImage, read_labels
 from inference.output_folder import (
@@ -60,6 +61,7 @@ class Summary:
         unreadable: `image` and `reason` of each file that could not be read.
         others: images done earlier in this folder that were not among the input.
         without_value: classes that occur and have no mask value left (see `ClassValues`).
+        odd: images that look nearly black, nearly white or flat to the network, each with that.
     """
 
     new: int
@@ -68,6 +70,7 @@ class Summary:
     unreadable: list[dict[str, str]]
     others: int
     without_value: list[str]
+    odd: list[str]
 
 
 @dataclass
@@ -80,6 +83,7 @@ class _Job:
     number: int = -1
     entry: dict[str, Any] | None = None
     unreadable: str = ""
+    looks: str = ""
 
 
 def predict_images(
@@ -112,7 +116,7 @@ def predict_images(
     sources = [source] if isinstance(source, str | Path) else list(source)
     images = from_main(lambda: find_inputs(sources, output, recursive))
     given = read_labels(labels, images, predictor.class_names) if labels is not None else {}
-    images = images[:limit] if limit else images
+    images = [replace(image, pixels=predictor.pixels) for image in images[: limit or None]]
     claim(output)
     values = ClassValues(output, predictor.class_names)
     base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, OPACITY])
@@ -182,7 +186,8 @@ def _publish(
         )
     without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
     new = sum(not job.unreadable for job in todo)
-    return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value))
+    odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]
+    return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value), odd)
 
 
 def _predict(
@@ -259,7 +264,9 @@ def _read(job: _Job) -> np.ndarray | None:
     try:
         if is_too_long(job.image.name):
             raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
-        return np.array(read_image(job.image.path))
+        image = job.image.read_image()
+        job.looks = look_of(image)
+        return image
     except UnreadableImage as error:
         job.unreadable = str(error)
         return None
@@ -315,7 +322,8 @@ def _write(
             zip(prediction.classes, found, prediction.scores, strict=True), 1
         )
     ]
-    return {
+    looks = {"looks": job.looks} if job.looks else {}
+    return looks | {
         "image": printable(job.image.relative),
         "width": image.shape[1],
         "height": image.shape[0],

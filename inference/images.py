@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from data.dataset import refuse
 from data.image_names import Finder
+from data.images import read_image
 from data.label_table import read_label_table
+from data.pixels import AUTO, PixelRule
 from inference.class_names import find_class
 from utils.errors import UserError
 from utils.names import shown
@@ -18,11 +22,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class InputImage:
-    """One file of the input: its path, its path under the input folder, and the name of its outputs."""
+    """One file of the input: its path, its path under the input folder, its outputs' name, and what its values mean."""
 
     path: Path
     relative: str
     name: str
+    pixels: PixelRule = AUTO
+
+    def read_image(self, least_side: int = 0) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, upright (see `data.images.read_image`).
+
+        Raises:
+            UnreadableImage: it cannot be read.
+        """
+        return np.array(read_image(self.path, least_side, self.pixels))
 
 
 def output_names(relative: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from data.images import limit_pixels
+from data.index import pixel_rule
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
@@ -55,6 +56,7 @@ class Predictor(ABC, Generic[Network]):
         class_names: the C classes it knows.
         about: the network, in plain values: kind, path, digest of its weights, backbone, meaning of its scores.
         settings: what its masks depend on, in plain values.
+        pixels: what the values of images mean, as in the data that it was trained on.
     """
 
     score_is = "probability"
@@ -70,6 +72,7 @@ class Predictor(ABC, Generic[Network]):
     ):
         """`allowed` limits which classes are found, empty allows all; images longer than `tile` are seen in tiles, 0: never."""
         limit_pixels(cfg.data.max_pixels)
+        self.pixels = pixel_rule(cfg.data)
         self.compute: Compute = choose_compute(cfg)
         self.network: Network = network.requires_grad_(False).eval()
         self.compute.network(self.network)
@@ -78,6 +81,8 @@ class Predictor(ABC, Generic[Network]):
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
         self.max_side, self.tile = MAX_SIDE, tile
         self.settings: dict[str, Any] = {"precision": cfg.precision, "only": sorted(allowed)}
+        if not self.pixels.is_default:
+            self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
         if tile:
             self.settings["tile"] = tile
 

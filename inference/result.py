@@ -1,6 +1,7 @@
 """The mask of one image as something to look at: what `infer.predict` returns, in a notebook or a program."""
 
 import html
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import voc_palette, write_mask
-from data.images import read_image
+from data.images import array_to_rgb, image_to_rgb, read_image
+from data.pixels import AUTO, PixelRule
 from inference.predictor import IGNORE, Prediction, Predictor
 from pages.images import image_uri
 from utils.errors import UserError
@@ -122,20 +124,17 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     return Result(image, table[prediction.mask], tuple(sorted(found, key=lambda one: -one.share)), palette)
 
 
-def to_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a path, a Pillow image or an array.
+def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AUTO) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels, whichever way an image comes.
 
     Raises:
-        UserError: an array of another shape or type, or a file that cannot be read.
+        UserError: a file that cannot be read, an array of another shape or type, or values that need a setting.
     """
-    if isinstance(image, str | Path):
-        return np.array(read_image(image))
     if isinstance(image, Image.Image):
-        return np.array(image.convert("RGB"))
-    pixels = np.asarray(image)
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
-        raise UserError(
-            f"predict: expected a path, a Pillow image or an array (H, W, 3) uint8 of RGB in 0..255, found an array "
-            f"{pixels.shape} {pixels.dtype}; convert it first"
-        )
-    return pixels
+        file = getattr(image, "filename", "")
+        if not getattr(image, "tile", None) or not file:  # decoded already, or never a file
+            return np.array(image_to_rgb(image, rule, "predict: the image"))
+        image = file
+    if isinstance(image, str | bytes | Path):
+        return np.array(read_image(Path(os.fsdecode(image)), rule=rule))
+    return array_to_rgb(np.asarray(image), rule, "predict: the array")

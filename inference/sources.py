@@ -1,6 +1,7 @@
 """What --input of infer.py means: images, folders and patterns, in one list whose names do not depend on how it was said."""
 
 import glob
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from inference.images import InputImage, output_names
 from inference.output_folder import DONE, MASKS, OVERLAYS, SHEET, VIDEOS
 from utils.errors import UserError
 
+logger = logging.getLogger(__name__)
 VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
 
 
@@ -33,8 +35,15 @@ def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = T
         if not paths:
             depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
             raise UserError(
-                f"--input {source}: no images in this folder or of this pattern{depth}; expected files that end in "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+                f"--input {source}: no images in this folder or of this pattern{depth}; expected images, "
+                "such as .jpg, .png, .tif, .webp (docs/data.md lists all)"
+            )
+        if root.is_dir() and (left_out := _left_out(root, output, recursive)):
+            logger.warning(
+                "--input %s: %d files are no images by their suffix and are left out, first %s",
+                source,
+                len(left_out),
+                left_out[0],
             )
         roots.append(root.parent if paths == [root] else root)
         found |= {os.path.abspath(path): path for path in paths}
@@ -85,6 +94,19 @@ def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
     images = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
     images += [image for match in matches if match.is_dir() for image in _in_folder(match, recursive)]
     return _fixed_part(str(source)), list(dict.fromkeys(images))
+
+
+def _left_out(folder: Path, output: Path, recursive: bool) -> list[Path]:
+    """Files of other suffixes, hidden ones and those of infer.py itself apart."""
+    written = [done.parent.resolve() for done in folder.rglob(DONE)] + [output.resolve()]
+    return sorted(
+        path
+        for path in (folder.rglob("*") if recursive else folder.glob("*"))
+        if path.suffix.lower() not in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not any(path.resolve().is_relative_to(place) for place in written)
+    )
 
 
 def _in_folder(folder: Path, recursive: bool) -> list[Path]:

@@ -11,7 +11,6 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, TrainingImages
-from data.images import read_image
 from data.index import class_palette
 from data.transforms import RandomCrop
 from models.affinity import (
@@ -109,7 +108,7 @@ class _ConfidentLabels(Dataset):
         settings = self.settings
         refinement = None
         if len(seed.classes):
-            refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(read_image(record.image)))
+            refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
         return record.name, confident_labels(
             upsample(torch.from_numpy(seed.maps), seed.size),
             torch.from_numpy(seed.classes),

@@ -11,7 +11,6 @@ from torch.nn.functional import interpolate
 
 from data.artifacts import IGNORE, read_mask, voc_palette
 from data.dataset import Index
-from data.images import read_image
 from models.affinity import AffinityMaps, AffinityNet, boundary, centroids, displacement
 from stages.reading import prepare
 from utils.compute import Compute
@@ -43,7 +42,7 @@ def draw_affinity(path: Path, view: AffinityView, index: Index, labels: Path) ->
     rows = []
     for place in places:
         record = index.records[place]
-        image = np.array(read_image(record.image))
+        image = np.array(record.read_image())
         maps = read_affinity(view, image)
         confident = read_mask(labels / f"{record.name}.png")
         names = ", ".join(index.class_names[label] for label in record.labels)

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 
 from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index
-from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
@@ -54,7 +53,7 @@ class _Masks(Dataset):
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
         refinement = None
         if self.settings.refine != "none" and len(seed.classes):
-            refinement = refiner(self.settings.refine, self.settings, np.array(read_image(record.image)))
+            refinement = refiner(self.settings.refine, self.settings, np.array(record.read_image()))
         return record.name, pseudo_mask(
             maps,
             torch.from_numpy(seed.classes),

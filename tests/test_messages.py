@@ -188,7 +188,7 @@ TABLE = [
         ["--input", "{none}", *MODEL],
         ["there is no such file or folder, and no file of this pattern", "check the path"],
     ),
-    ("infer", ["--input", "{empty}", *MODEL], ["no images in this folder", "expected files that end in .bmp"]),
+    ("infer", ["--input", "{empty}", *MODEL], ["no images in this folder", "expected images, such as .jpg"]),
     ("infer", ["--input", "{own}", "--no-recursive", *MODEL], ["its sub-folders were not searched (--recursive)"]),
     (
         "infer",

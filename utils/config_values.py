@@ -68,8 +68,9 @@ def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: s
             raise UserError(f"{where}: '{key}' must be {expected}, found {shortened(number)}")
     if key.endswith("scales") and not value:
         raise UserError(f"{where}: '{key}' needs at least one scale, for example [1.0]")
-    fixed = typing.get_origin(annotation) is tuple and Ellipsis not in typing.get_args(annotation)
-    if fixed and value[0] > value[1]:
+    kinds = typing.get_args(annotation) if typing.get_origin(annotation) is types.UnionType else (annotation,)
+    fixed = any(typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind) for kind in kinds)
+    if fixed and isinstance(value, tuple) and value[0] > value[1]:
         raise UserError(f"{where}: '{key}' is a range, expected the smallest first, found [{value[0]}, {value[1]}]")
 
 
@@ -87,15 +88,25 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
             )
         return tuple(_convert(item, arguments[0], key, where) for item in value)
     if origin is Literal:
-        if value is False and "off" in arguments:
-            value = "off"
         if value not in arguments:
             raise UserError(
                 f"{where}: '{key}' must be one of {', '.join(arguments)}, found {shortened(value)}{nearest(str(value), arguments)}"
             )
         return value
-    if origin is types.UnionType:
-        raise TypeError(f"union types are not supported in the configuration: {key}")
+    if origin in (types.UnionType, typing.Union):
+        problems = []
+        for kind in arguments:
+            try:
+                return _convert(value, kind, key, where)
+            except UserError as error:
+                problems.append(str(error).split(" must be ")[-1].split(", found")[0])
+        raise UserError(f"{where}: '{key}' must be {', or '.join(problems)}, found {shortened(value)}")
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(
+                f"{where}: '{key}' must be a mapping such as {{0: background, 255: cat}}, found {shortened(value)}"
+            )
+        return {_convert(name, str, key, where): _convert(item, str, key, where) for name, item in value.items()}
     if annotation is float:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with contextlib.suppress(ValueError):
@@ -113,8 +124,8 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
         return BOOLEANS[value.lower()]
     elif isinstance(value, annotation):
         return expand_home(value) if annotation is str else value
-    elif annotation is str and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
+    elif annotation is str and isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)  # classes may be called true and false
     raise UserError(
         f"{where}: '{key}' must be of type {annotation.__name__}, found {shortened(value)} ({type(value).__name__})"
     )

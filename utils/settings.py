@@ -22,11 +22,16 @@ def setting(default: Any, *, low: float | None = None, high: float | None = None
     """A field that is a setting.
 
     Args:
-        default: a value of the field's type; lists are tuples.
+        default: a value of the field's type; lists are tuples, and `dict` is an empty mapping.
         low, high: the bounds, both allowed; None is open. In a list they hold for each value.
         help: one line for config.yaml and the table in docs/settings.md.
     """
-    return field(default=default, metadata={"low": low, "high": high, "help": help})
+    metadata = {"low": low, "high": high, "help": help}
+    return (
+        field(default_factory=default, metadata=metadata)
+        if default is dict
+        else field(default=default, metadata=metadata)
+    )
 
 
 def check_order(low: tuple[str, float], high: tuple[str, float]) -> Problem | None:

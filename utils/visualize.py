@@ -7,11 +7,12 @@ colour of value v in row v.
 import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from utils.fonts import drawable, font_for
 
 IGNORE = 255
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the image's long side
@@ -112,7 +113,8 @@ def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Imag
     """Names beside their colours, in as many lines as `width` pixels ask for; letters are `size` pixels high."""
     line, places, left, top = round(size * 1.6), [], 0, 0
     for name, _ in swatches:
-        needed = round(2.3 * size + _font(size).getlength(printable(name)))
+        text = printable(name)
+        needed = round(2.3 * size + font_for(text, size).getlength(drawable(text, size)))
         if left and left + needed > width:
             left, top = 0, top + line
         places.append((left, top))
@@ -184,14 +186,10 @@ def _draw_tile(cell: Tile, side: int, size: int) -> Image.Image:
 
 def _draw_text(image: Image.Image, place: tuple[int, int], text: str, size: int, room: int | None = None) -> None:
     """One line of text; what does not fit into `room` pixels, or into the image, ends in an ellipsis."""
-    font, text, room = _font(size), printable(text), room or image.width - place[0]
+    text = printable(text)
+    font, text, room = font_for(text, size), drawable(text, size), room or image.width - place[0]
     if font.getlength(text) > room:
         while text and font.getlength(text + "…") > room:
             text = text[:-1]
         text += "…"
     ImageDraw.Draw(image).text(place, text, fill=INK, font=font)
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -1,12 +1,15 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import data.check
+import data.dataset
 import data.inspection
 from data.artifacts import write_mask
 from data.check import check, figures, main, report
@@ -112,13 +115,13 @@ def test_masks_of_the_validation_list(make_voc):
     (masks / "p14.png").unlink()
     write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training image: nobody looks at it
     findings = check(settings(root, "voc"))
-    assert sorted(problem.split(str(masks))[1].split(" ")[0] for problem in findings.problems) == [
+    assert sorted(problem.split(str(masks))[1].split(" ")[0].strip(";") for problem in findings.problems) == [
         "/p2.png",
         "/p5.png",
         "/p8.png",
     ]
     assert f"list 'val': 1 of 6 images have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
-    assert any("the masks of 2 images hold classes that are not among their labels" in note for note in findings.notes)
+    assert any("the masks of 1 images hold classes that are not among their labels" in note for note in findings.notes)
 
 
 def test_validation_images_that_were_trained_on(make_voc):
@@ -134,13 +137,11 @@ def test_validation_images_that_were_trained_on(make_voc):
 def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch):
     root = make_voc(6)
     read: list[str] = []
-    read_image, read_mask_of = data.inspection.read_image, data.inspection.read_mask_of
-    monkeypatch.setattr(data.inspection, "read_image", lambda path: (read.append(path.name), read_image(path))[1])
-    monkeypatch.setattr(
-        data.inspection,
-        "read_mask_of",
-        lambda record, path, image: (read.append(path.name), read_mask_of(record, path, image))[1],
-    )
+    for module, name in ((data.dataset, "read_image"), (data.inspection, "read_with_facts")):
+        real = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda path, *a, real=real, **k: (read.append(path.name), real(path, *a, **k))[1]
+        )
     check(settings(root, "voc", seed_list="train"))
     assert sorted(read) == sorted([*(f"p{i}.jpg" for i in range(6)), "p2.png", "p5.png"])
 
@@ -182,3 +183,27 @@ def test_a_message_of_the_check_is_the_message_of_training(pets):
     with pytest.raises(UserError) as caught:
         open_index(settings(pets).data, "all")
     assert check(settings(pets)).problems == [str(caught.value)]
+
+
+def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
+    for number, level in enumerate((4, 5, 253, 120)):
+        put(tmp_path / f"cat/{number}.png", np.full((40, 40, 3), level, np.uint8))
+    notes = "\n".join(check(settings(tmp_path)).notes)
+    assert f"2 images are nearly black as the network sees them, first {tmp_path}/cat/0.png" in notes
+    assert "1 images are nearly white" in notes
+    assert "1 images are flat" in notes
+    assert "every image has cat, so there is nothing to tell it from" in notes
+
+
+def test_masks_are_looked_at_where_no_list_asks_for_them(pets):
+    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
+        put(pets / f"masks/{name}.png", np.tile(np.array([0, 255], np.uint8), (6, 4)))
+    findings = check(settings(pets))
+    assert "hold only 0 and 255" in findings.problems[0]
+
+
+def test_what_was_found_and_not_taken_is_told_in_full(pets, monkeypatch):
+    notes = tuple(f"note {number}" for number in range(20))
+    real = data.check.open_index
+    monkeypatch.setattr(data.check, "open_index", lambda *given: replace(real(*given), notes=notes))
+    assert check(settings(pets)).notes == list(notes)

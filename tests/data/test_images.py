@@ -1,5 +1,7 @@
 import struct
+import sys
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +9,12 @@ import pytest
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from data.dataset import WholeImages
-from data.images import LIMIT, UnreadableImage, find_images, read_image
-from data.index import open_index
+import data.images
+from data.dataset import TrainingImages, WholeImages
+from data.images import BY_SUFFIX, FORMATS, LIMIT, UnreadableImage, find_images, frames_of, known_formats, read_image
+from data.index import open_index, pixel_rule
+from data.pixels import PixelRule
+from inference.result import to_pixels
 from data.settings import DataSettings
 from utils.errors import UserError
 
@@ -106,11 +111,6 @@ def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
     assert np.abs(read - values[..., None] / 257).max() <= 1
     assert read.min() == 0
     assert read.max() == 255
-
-
-def test_16_bits_that_hold_8_are_taken_as_they_are(tmp_path):
-    values = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    assert np.array_equal(saved(Image.fromarray(values), tmp_path / "a.png")[..., 0], values)
 
 
 UPRIGHT = {
@@ -235,3 +235,132 @@ def test_find_images_goes_deep_sorts_and_leaves_hidden_files_and_others_out(tmp_
     assert find_images(tmp_path) == sorted(tmp_path / name for name in wanted)
     hidden_root = tmp_path / ".folder"
     assert find_images(hidden_root) == [hidden_root / "a.jpg"]
+
+
+def test_every_format_of_pillow_is_read_or_left_out_for_a_reason():
+    """A new Pillow that reads more fails here, so that somebody decides."""
+    left_out = {
+        *("EPS", "WMF"),  # given to another program
+        *("BUFR", "GRIB", "HDF5", "MPEG", "IPTC", "MCIDAS", "IMT", "XVTHUMB", "SPIDER"),  # stubs, or no signature
+        *(
+            "BLP",
+            "CUR",
+            "DCX",
+            "DDS",
+            "FLI",
+            "FTEX",
+            "GBR",
+            "ICNS",
+            "ICO",
+            "IM",
+            "MSP",
+            "PCD",
+            "PIXAR",
+            "XBM",
+            "XPM",
+            "MPO",
+        ),
+    }
+    known_formats()
+    assert set(Image.OPEN) - left_out <= {*FORMATS, *BY_SUFFIX}
+    for table in (FORMATS, BY_SUFFIX):
+        for name, suffixes in table.items():
+            registered = {suffix for suffix, owner in Image.registered_extensions().items() if owner == name}
+            assert registered <= set(suffixes), name
+
+
+@pytest.mark.parametrize(
+    "suffix", ["jfif", "jp2", "j2k", "ppm", "tga", "pcx", "qoi", "sgi", "dib", "webp", "avif", "heic"]
+)
+def test_further_formats(tmp_path, suffix):
+    if suffix == "heic":
+        pytest.importorskip("pillow_heif")
+    name = {"jfif": "JPEG", "heic": "HEIF", "j2k": "JPEG2000", "jp2": "JPEG2000"}.get(suffix, suffix.upper())
+    known_formats()
+    pixels = np.full((32, 48, 3), (200, 40, 90), np.uint8)
+    try:
+        Image.fromarray(pixels).save(tmp_path / f"a.{suffix}", format=name)
+    except (KeyError, ValueError):
+        pytest.skip(f"this Pillow writes no {name}")
+    assert find_images(tmp_path) == [tmp_path / f"a.{suffix}"]
+    assert np.abs(np.array(read_image(tmp_path / f"a.{suffix}")).astype(int) - pixels).max() < 12
+
+
+def test_a_format_without_a_signature_is_tried_only_where_the_name_says_so(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.tga")
+    assert read_image(tmp_path / "a.tga").size == (9, 9)
+    (tmp_path / "a.tga").rename(tmp_path / "a.png")
+    with pytest.raises(UnreadableImage, match="not an image in a known format"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("brand", "package"), [(b"heic", "pip install pillow-heif"), (b"avif", "Pillow 11.3")])
+def test_a_format_of_a_missing_package_is_named(tmp_path, monkeypatch, brand, package):
+    monkeypatch.setattr(data.images, "known_formats", lambda: ("PNG", "JPEG"))
+    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
+    with pytest.raises(UnreadableImage, match=package):
+        read_image(tmp_path / "a.jpg")
+
+
+def test_a_tiff_that_pillow_cannot_read_names_the_package(tmp_path, monkeypatch):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(
+        tmp_path / "a.tif", np.zeros((4, 5, 6), np.uint16), photometric="minisblack", planarconfig="contig"
+    )
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    with pytest.raises(UnreadableImage, match=r"a\.tif is a TIFF .*pip install tifffile imagecodecs"):
+        read_image(tmp_path / "a.tif", rule=PixelRule(bands=(3, 2, 1)))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_a_truncated_tiff_of_many_bands_is_named(tmp_path, share):
+    tifffile = pytest.importorskip("tifffile")
+    values = np.random.default_rng(0).integers(0, 60000, (40, 40, 6)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="minisblack", planarconfig="contig")
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UnreadableImage, match=r"a\.tif"):
+        read_image(tmp_path / "a.tif", rule=PixelRule(bands=(3, 2, 1)))
+
+
+def test_frames_of_a_file_are_counted(tmp_path):
+    first, *others = (Image.new("RGB", (9, 9), colour) for colour in ("red", "green", "blue"))
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    first.save(tmp_path / "b.png")
+    assert (frames_of(tmp_path / "a.gif"), frames_of(tmp_path / "b.png"), frames_of(tmp_path / "gone.png")) == (3, 1, 1)
+
+
+def test_training_whole_images_and_inference_read_by_one_rule(tmp_path):
+    """The four kinds of data that are not of 8 bits, made from one image, give its pixels everywhere."""
+    tifffile = pytest.importorskip("tifffile")
+    eight = np.random.default_rng(0).integers(0, 256, (24, 30, 3)).astype(np.uint8)
+    grey = eight[..., 0]
+    kinds = {
+        "twelve": (grey.astype(np.uint16) * 16, "minisblack", (0.0, 4080.0), ()),
+        "hounsfield": (grey.astype(np.int16) * 8 - 1000, "minisblack", (-1000.0, 1040.0), ()),
+        "reflectance": (
+            np.dstack([grey, eight[..., ::-1]]).astype(np.uint16) * 39,
+            "minisblack",
+            (0.0, 9945.0),
+            (4, 3, 2),
+        ),
+        "unit": ((eight / 255).astype(np.float32), "rgb", (0.0, 1.0), ()),
+    }
+    for name, (values, photometric, limits, bands) in kinds.items():
+        root = tmp_path / name
+        (root / "cat").mkdir(parents=True)
+        tifffile.imwrite(
+            root / "cat/1.tif", values, photometric=photometric, planarconfig="contig" if values.ndim == 3 else None
+        )
+        settings = DataSettings(kind="folder", root=str(root), range=limits, bands=bands)
+        expected = eight if values.ndim == 3 else np.repeat(grey[..., None], 3, axis=2)
+        index = open_index(settings, "all")
+        whole = WholeImages(index)[0]["image"].permute(1, 2, 0).numpy()
+        assert np.abs(whole.astype(int) - expected).max() <= 1, name
+        seen = []
+        TrainingImages(index, lambda image, mask, random, seen=seen: seen.append(np.array(image)) or {})[0, 0]
+        assert np.array_equal(seen[0], whole)
+        assert np.array_equal(to_pixels(root / "cat/1.tif", pixel_rule(settings)), whole)
+        assert index.fingerprint() != open_index(replace(settings, range="percentile"), "all").fingerprint()
+        with pytest.raises(UserError, match=r"--set"):
+            next(iter(WholeImages(open_index(DataSettings(kind="folder", root=str(root)), "all"))))

@@ -32,3 +32,11 @@ def test_background_is_passed_on(make_voc, tmp_path):
         (make_voc(3, folder=name) / "JPEGImages/p0.jpg").rename(tmp_path / "own" / name / "1.jpg")
     settings = DataSettings(kind="folder", root=str(tmp_path / "own"), background="other")
     assert [record.labels for record in open_index(settings, "all").records] == [(0,), ()]
+
+
+def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
+    settings = DataSettings(
+        kind="shapes", root=str(tmp_path), shapes_train=2, shapes_val=1, mask_values={"0": "background"}
+    )
+    with pytest.raises(UserError, match=r"data.mask_values is for masks in files, and data.kind shapes draws its own"):
+        open_index(settings, "val", masks=True)

@@ -322,8 +322,11 @@ def test_voc_annotations(make_voc, content, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: Image.new("RGB", (40, 30)).save(path), r"p2\.png is an image of mode RGB; expected one channel"),
-        (lambda path: Image.new("RGBA", (40, 30)).save(path), r"p2\.png is an image of mode RGBA"),
+        (
+            lambda path: Image.new("RGB", (40, 30)).save(path),
+            r"p2\.png holds colours \(1 different\), expected one channel",
+        ),
+        (lambda path: Image.new("RGBA", (40, 30)).save(path), r"p2\.png holds colours"),
         (lambda path: write_mask(path, np.zeros((30, 41))), r"p2\.png has 41 x 30 pixels, its image .*40 x 30"),
         (lambda path: path.write_bytes(path.read_bytes()[:60]), r"p2\.png cannot be decoded"),
         (lambda path: path.write_text("no image"), r"p2\.png cannot be decoded"),

@@ -28,7 +28,7 @@ def masks(tmp_path) -> tuple[Index, Path, list[tuple[np.ndarray, np.ndarray]]]:
         name, truth = f"p{number}", tmp_path / f"truth/p{number}.png"
         write_mask(truth, pair[0])
         write_mask(tmp_path / f"masks/{name}.png", pair[1])
-        records.append(Record(name, tmp_path / f"{name}.jpg", (0,), truth))
+        records.append(Record(name, tmp_path / f"{name}.jpg", (0, 1, 2), truth))
         pairs.append((pair[0], pair[1]))
     return Index(NAMES, tuple(records)), tmp_path / "masks", pairs
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data.pixels import AUTO, PixelRule
 from inference.predictor import Prediction
 
 NAMES = ("cat", "dog", "train")
@@ -29,6 +30,7 @@ class Stub:
     """A predictor without a network: the class is the image's first red value, over its upper half."""
 
     class_names: tuple[str, ...] = NAMES
+    pixels: PixelRule = AUTO
     settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
     about: dict[str, Any] = field(
         default_factory=lambda: {

@@ -92,6 +92,10 @@ def test_any_way_to_give_an_image(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels):
         assert np.array_equal(to_pixels(given), pixels)
-    for wrong in (pixels / 255, pixels[..., 0], pixels.transpose(2, 0, 1), pixels[:0]):
-        with pytest.raises(UserError, match=r"expected a path, .* convert it first"):
+    for wrong, says in (
+        (pixels / 255, r"float64 values, here 0 to .* --set 'data.range=\[0, 1\]'"),
+        (pixels.transpose(2, 0, 1)[:, :2].transpose(1, 2, 0)[..., [0, 1, 2, 0, 1]], r"5 bands.* data.bands"),
+        (pixels[:0], r"expected \(H, W\) or \(H, W, bands\)"),
+    ):
+        with pytest.raises(UserError, match=says):
             to_pixels(wrong)

@@ -76,7 +76,7 @@ def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
     [
         ("shots/*.tif", "no file of this pattern"),
         ("nowhere", "no such file"),
-        ("shots/*.txt", "expected files that end in"),
+        ("shots/*.txt", "expected images, such as .jpg"),
     ],
 )
 def test_nothing_found_is_said(shots, source, expected):
@@ -90,3 +90,8 @@ def test_videos_are_those_that_are_named_or_matched(shots):
     assert split_videos(["shots/film.MP4", "shots/a.jpg"]) == ([Path("shots/film.MP4")], ["shots/a.jpg"])
     assert split_videos(["shots/*"]) == ([Path("shots/film.MP4")], ["shots/*"])
     assert split_videos(["shots/*.MP4", "shots/film.MP4"]) == ([Path("shots/film.MP4")], [])
+
+
+def test_files_that_are_left_out_are_counted(shots, caplog):
+    find_inputs(["shots"], Path("out"))
+    assert "--input shots: 2 files are no images by their suffix and are left out, first shots/film.MP4" in caplog.text

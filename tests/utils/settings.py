@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import yaml
+from utils.yaml_text import parse_yaml
 
 FILE = Path(__file__).parents[2] / "config.yaml"
-DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+DOCUMENT = parse_yaml(FILE.read_text(encoding="utf-8"))[1]
 PRESETS = DOCUMENT["presets"]
 
 

@@ -76,7 +76,7 @@ MISTAKES = {
     "a section that is a number": ("seed: 1\ncam: 3\n", [], ["line 2", "key: value", "3"]),
     "preset that is a number": ("preset: a\npresets:\n  a: 3\n", [], ["line 3", "key: value", "3"]),
     "presets that are a list": ("presets: [a]\n", [], ["line 1", "'presets'"]),
-    "key that YAML reads as false": ("off: 3\n", [], ["unknown setting 'off'"]),
+    "key that YAML reads as false": ("false: 3\n", [], ["unknown setting 'False'"]),
     "merged key": ("x: &x {epoch: 3}\ncam:\n  <<: *x\n", [], ["unknown setting"]),
     "preset that is not there": ("preset: fats\npresets: {fast: {}}\n", [], ["'fats'", "did you mean 'fast'?"]),
 }
@@ -164,3 +164,34 @@ def test_values_that_nothing_can_be_done_with(text, message):
 
 def test_a_number_that_python_does_not_write():
     assert shortened(16**5000) == "a number of thousands of digits"
+
+
+def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
+    words = [
+        'data.mask_values={0: background, 255: yes, "#ff0000": true}',
+        "data.classes=[yes, no, true, 7]",
+        "cam.flip=no",
+    ]
+    cfg = load_config(None, overrides=words)
+    assert cfg.data.mask_values == {"0": "background", "255": "yes", "#ff0000": "true"}
+    assert (cfg.data.classes, cfg.cam.flip) == (("yes", "no", "true", "7"), False)
+    (tmp_path / "again.yaml").write_text(to_yaml(cfg))
+    assert load_config(tmp_path / "again.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data.mask_values=[0]", "must be a mapping such as"),
+        ("data.mask_values={0: [a]}", "of type str"),
+        ("data.range=[1]", "must be a list of 2 values of type float, or one of auto, percentile"),
+        ("data.range=percent", "or one of auto, percentile, found 'percent'"),
+        ("data.range=[5, 1]", "expected the smallest first"),
+        ("data.range=[5, 5]", "two different ends"),
+        ("data.bands=[1, 2]", "must be three bands"),
+        ("data.bands=[0]", "between 1 and"),
+    ],
+)
+def test_mappings_ranges_and_bands_that_mean_nothing(text, says):
+    with pytest.raises(UserError, match=says):
+        load_config(None, overrides=[text])

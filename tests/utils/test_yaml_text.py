@@ -8,10 +8,11 @@ LAUGHS = "a0: &a0 [0]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10
 
 
 def test_plain_values_and_references():
-    assert parse_yaml("a: &x {b: [1, 2.5, yes]}\nc: {<<: *x, d: ü}")[1] == {
-        "a": {"b": [1, 2.5, "yes"]},
-        "c": {"b": [1, 2.5, "yes"], "d": "ü"},
+    assert parse_yaml("a: &x {b: [1, 2.5, true]}\nc: {<<: *x, d: ü}")[1] == {
+        "a": {"b": [1, 2.5, True]},
+        "c": {"b": [1, 2.5, True], "d": "ü"},
     }
+    assert parse_yaml("[yes, no, on, off, TRUE, false]")[1] == ["yes", "no", "on", "off", True, False]
     assert parse_yaml("") == (None, None)
 
 

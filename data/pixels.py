@@ -1,0 +1,175 @@
+"""From the values in an image file to 8-bit RGB: one rule for a whole data set.
+
+An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else somebody has
+to say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
+blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.limits import UnreadableImage
+
+PERCENTILES = (1, 99)  # of `data.range=percentile`
+STEP = 4  # every so many pixels are looked at, a side
+DARK, LIGHT = 16, 250  # what looks black, and what looks white
+MOST = 0.9  # of the pixels
+FLAT = 4  # levels between the 1st and the 99th percentile
+
+
+@dataclass(frozen=True)
+class PixelRule:
+    """How the values of a data set become 8-bit RGB.
+
+    Attributes:
+        range: (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
+        1st and
+            the 99th percentile of each image.
+        bands: counted from 1; three become red, green and blue, one becomes grey; empty takes the file's own grey or
+        RGB.
+    """
+
+    range: tuple[float, float] | str = "auto"
+    bands: tuple[int, ...] = ()
+
+    @property
+    def is_default(self) -> bool:
+        """Whether no setting says anything."""
+        return self.range == "auto" and not self.bands
+
+
+AUTO = PixelRule()
+
+
+class NeedsSetting(UnreadableImage):
+    """An image whose values mean nothing until the setting, `data.range` or `data.bands`, says what."""
+
+    def __init__(self, message: str, setting: str = ""):
+        super().__init__(message)
+        self.setting = setting
+
+
+@dataclass(frozen=True)
+class Values:
+    """The values of one file.
+
+    Attributes:
+        array: (H, W, B) of any type.
+        bits: of an unsigned integer, as the file says; 0 for signed integers and floats, whose range no file says.
+        alpha: whether the last band is alpha, in the full range of its type.
+    """
+
+    array: np.ndarray
+    bits: int
+    alpha: bool = False
+
+    @property
+    def colours(self) -> np.ndarray:
+        """(H, W, B) without alpha."""
+        return self.array[..., :-1] if self.alpha else self.array
+
+    def extent(self) -> tuple[float, float]:
+        """The smallest and the largest finite value, alpha apart; (0, 0) where there is none."""
+        colours = self.colours
+        if colours.dtype.kind == "f":
+            colours = colours[np.isfinite(colours)]
+        return (float(colours.min()), float(colours.max())) if colours.size else (0.0, 0.0)
+
+
+def bits_of(dtype: np.dtype) -> int:
+    """The bits of an unsigned integer type up to 16, 1 for truth values, else 0: nobody fills 32 bits."""
+    if dtype.kind == "b":
+        return 1
+    return 8 * dtype.itemsize if dtype.kind == "u" and dtype.itemsize <= 2 else 0
+
+
+def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
+    """(H, W, 3) uint8, alpha laid over white, NaN as the low end of the range.
+
+    Args:
+        what: names the image in an error.
+
+    Raises:
+        UnreadableImage: a setting is missing, or `data.bands` names a band that the file has not.
+    """
+    colours = _bands(values, rule, what)
+    low, high = _range(values, colours, rule, what)
+    scaled = np.nan_to_num(
+        (colours.astype(np.float32) - low) * (255.0 / (high - low)), nan=0.0, posinf=255.0, neginf=0.0
+    )
+    pixels = np.clip(np.rint(scaled), 0, 255)
+    if values.alpha and not rule.bands:
+        share = values.array[..., -1:].astype(np.float32) / (2**values.bits - 1)
+        pixels = np.rint(pixels * share + 255 * (1 - share))
+    pixels = pixels.astype(np.uint8)
+    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+
+
+def look_of(pixels: np.ndarray) -> str:
+    """What is wrong with the brightness of an image (H, W, 3) uint8; empty where nothing is."""
+    some = pixels[::STEP, ::STEP]
+    low, high = np.percentile(some, (1, 99))
+    if (some.max(axis=2) < DARK).mean() > MOST:
+        return "nearly black"
+    if (some.min(axis=2) >= LIGHT).mean() > MOST:
+        return "nearly white"
+    return "flat" if high - low < FLAT else ""
+
+
+def unknown_range(dtype: np.dtype, low: float, high: float) -> str:
+    """The end of a sentence on values whose range no file says, with the option to add."""
+    return (
+        f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
+        f"range of the "
+        f"whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the 1st to the "
+        f"99th "
+        "percentile of each image)"
+    )
+
+
+def range_line(low: float, high: float) -> str:
+    """The option that states a range in which these values lie, as it is typed: whole powers of two, or 0..1."""
+    if low < 0 or (high > 1 and high != int(high)):
+        low, high = np.floor(low), np.ceil(high)
+    else:
+        low, high = 0, 1 if high <= 1 else 2 ** int(high).bit_length() - 1
+    return f"--set 'data.range=[{low:g}, {high:.10g}]'"
+
+
+def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
+    """(H, W, 1 or 3): the bands to look at."""
+    count = values.array.shape[2]
+    if rule.bands:
+        if max(rule.bands) > count:
+            raise UnreadableImage(
+                f"{what} has {_count(count, 'band')}, and data.bands asks for band {max(rule.bands)}; "
+                f"name bands in 1..{count} with --set 'data.bands=[...]'"
+            )
+        return values.array[..., [band - 1 for band in rule.bands]]
+    if values.colours.shape[2] not in (1, 3):
+        example = "[3, 2, 1]" if count > 2 else "[1]"
+        raise NeedsSetting(
+            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, "
+            f"or one "
+            f"for grey, for example --set 'data.bands={example}'",
+            "data.bands",
+        )
+    return values.colours
+
+
+def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> tuple[float, float]:
+    """What becomes 0 and 255."""
+    if rule.range == "percentile":
+        finite = colours[np.isfinite(colours)] if colours.dtype.kind == "f" else colours
+        low, high = (float(value) for value in np.percentile(finite, PERCENTILES)) if finite.size else (0.0, 1.0)
+        return (low, high) if high > low else (low, low + 1.0)
+    if not isinstance(rule.range, str):
+        return rule.range
+    if not values.bits:
+        raise NeedsSetting(f"{what} holds {unknown_range(values.array.dtype, *values.extent())}", "data.range")
+    return 0.0, float(2**values.bits - 1)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

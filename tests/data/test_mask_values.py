@@ -1,0 +1,132 @@
+"""Masks of other programs, read by value or by colour."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import voc_palette
+from data.mask_values import TruthRule, read_truth, read_with_facts, truth_rule
+from utils.errors import UserError
+
+NAMES = ("cat", "dog")
+CLASSES = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+COLOURS = {0: (0, 0, 0), 1: (200, 10, 20), 2: (10, 200, 30), 255: (255, 255, 255)}
+BY_COLOUR = {"#000000": "background", "#c80a14": "cat", "#0AC81E": "dog", "#ffffff": "ignore"}
+BY_VALUE = {"0": "background", "1": "cat", "2": "dog", "255": "ignore"}
+
+
+def rule(mapping: dict[str, str], background: str = "none") -> TruthRule:
+    return truth_rule(mapping, NAMES, background, voc_palette())
+
+
+def coloured() -> np.ndarray:
+    pixels = np.zeros((*CLASSES.shape, 3), np.uint8)
+    for value, colour in COLOURS.items():
+        pixels[value == CLASSES] = colour
+    return pixels
+
+
+def palette_image() -> Image.Image:
+    """The classes at indices 7, 0, 3, 1, in their colours."""
+    places = {0: 7, 1: 0, 2: 3, 255: 1}
+    indices, palette = np.zeros(CLASSES.shape, np.uint8), np.full((256, 3), 99, np.uint8)
+    for value, place in places.items():
+        indices[value == CLASSES] = place
+        palette[place] = COLOURS[value]
+    image = Image.fromarray(indices)
+    image.putpalette(palette.tobytes())
+    return image
+
+
+@pytest.mark.parametrize(
+    ("image", "mapping"),
+    [
+        (Image.fromarray(coloured()), BY_COLOUR),
+        (Image.fromarray(np.dstack([coloured(), np.full(CLASSES.shape, 255, np.uint8)])), BY_COLOUR),
+        (palette_image(), BY_COLOUR),
+        (palette_image(), {"7": "background", "0": "cat", "3": "dog", "1": "ignore"}),
+        (Image.fromarray(CLASSES), BY_VALUE),
+        (Image.fromarray(CLASSES), {}),
+        (Image.fromarray(CLASSES.astype(np.uint16)), {}),
+        (
+            Image.fromarray(CLASSES.astype(np.uint16) * 256),
+            {"0": "background", "256": "cat", "512": "dog", "65280": "ignore"},
+        ),
+        (Image.fromarray(np.dstack([CLASSES] * 3)), BY_VALUE),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, image, mapping, suffix):
+    image.save(tmp_path / f"a.{suffix}")
+    read = read_truth(tmp_path / f"a.{suffix}", rule(mapping))
+    assert read.dtype == np.uint8
+    assert np.array_equal(read, CLASSES)
+
+
+def test_one_bit_by_value_and_by_colour(tmp_path):
+    Image.fromarray(CLASSES == 1).save(tmp_path / "a.png")
+    for mapping in ({"0": "background", "1": "dog"}, {"#000000": "background", "#ffffff": "dog"}):
+        assert np.array_equal(read_truth(tmp_path / "a.png", rule(mapping)), (CLASSES == 1) * 2)
+
+
+def test_the_label_of_the_image_names_the_object(tmp_path):
+    Image.fromarray(np.where(CLASSES, 255, 0).astype(np.uint8)).save(tmp_path / "a.png")
+    given = rule({"0": "background", "255": "label"})
+    assert set(read_truth(tmp_path / "a.png", given, labels=(1,)).ravel()) == {0, 2}
+    with pytest.raises(UserError, match=r"a\.png holds 255, which .* the image has 2 labels"):
+        read_truth(tmp_path / "a.png", given, labels=(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        (
+            {"0": "background"},
+            r"a\.png holds 1 \(1 pixels\), which data.mask_values does not name.*0: background, 1: ignore",
+        ),
+        ({"#000000": "background"}, r"holds #010101 \(1 pixels\)"),
+    ],
+)
+def test_what_the_mapping_does_not_name_is_refused_with_the_line_to_add(tmp_path, mapping, says):
+    Image.fromarray(CLASSES).save(tmp_path / "a.png")
+    with pytest.raises(UserError, match=says):
+        read_truth(tmp_path / "a.png", rule(mapping))
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ({"0": "bird"}, r"'0' stands for unknown class 'bird'.*known: cat, dog, background, ignore, label"),
+        ({"0": "cats"}, r"did you mean 'cat'"),
+        ({"red": "cat"}, r"'red' is no value of a mask and no colour"),
+        ({"#fff": "cat"}, r"'#fff' is no value"),
+        ({"-1": "cat"}, r"'-1' is no value"),
+    ],
+)
+def test_a_mapping_that_means_nothing_is_refused(mapping, says):
+    with pytest.raises(UserError, match=says):
+        rule(mapping)
+
+
+def test_a_mask_saved_with_loss_is_refused(tmp_path):
+    Image.fromarray(CLASSES).save(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"a\.jpg is a JPEG file, which changes values"):
+        read_truth(tmp_path / "a.jpg")
+
+
+def test_the_name_of_a_file_says_nothing_of_its_format(tmp_path):
+    Image.fromarray(CLASSES).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(tmp_path / "a.jpg")
+    assert np.array_equal(read_truth(tmp_path / "a.jpg"), CLASSES)
+
+
+def test_facts_say_what_is_in_the_file(tmp_path):
+    palette_image().save(tmp_path / "a.png")
+    facts = read_with_facts(tmp_path / "a.png")[1]
+    assert facts.keys == ("0", "1", "3", "7")
+    assert dict(facts.colours)[3] == "#0ac81e"
+    Image.fromarray(coloured()).save(tmp_path / "b.png")
+    mask, facts = read_with_facts(tmp_path / "b.png")
+    assert mask is None
+    assert set(facts.keys) == {"#000000", "#c80a14", "#0ac81e", "#ffffff"}
+    assert "data.mask_values={" in facts.problem

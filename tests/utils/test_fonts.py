@@ -1,0 +1,33 @@
+"""Letters of any script, as far as this system has fonts."""
+
+import pytest
+from PIL import ImageFont
+
+import utils.fonts
+from utils.fonts import drawable, font_for
+
+
+@pytest.fixture
+def no_fonts(monkeypatch):
+    monkeypatch.setattr(utils.fonts, "_files", lambda: ())
+    for cached in (utils.fonts.font_for, utils.fonts._system_font):
+        cached.cache_clear()
+    yield
+    for cached in (utils.fonts.font_for, utils.fonts._system_font):
+        cached.cache_clear()
+
+
+def test_latin_needs_no_font_of_the_system(no_fonts):
+    assert drawable("cat, dog (2)") == "cat, dog (2)"
+
+
+def test_what_no_font_has_becomes_a_question_mark(no_fonts):
+    assert drawable("cat 猫") == "cat ?"
+
+
+def test_a_font_of_the_system_is_taken_where_it_has_more_letters():
+    font = font_for("Кот", 16)
+    if drawable("Кот") != "Кот":
+        pytest.skip("no font here has Cyrillic letters")
+    assert font.getname() != ImageFont.load_default(16).getname()
+    assert drawable("猫 Кот").endswith("Кот")
