@@ -117,7 +117,8 @@ def test_an_image_is_seen_at_every_step_by_keyboard(browser, report):
     press(browser, "ENTER")
     assert browser.find_element("id", "viewer").is_displayed()
     captions = browser.execute_script(
-        "return [...document.querySelectorAll('dialog figcaption')].map((caption) => caption.firstChild.textContent.split(',')[0])"
+        "return [...document.querySelectorAll('dialog figcaption')].map((caption) => "
+        "caption.firstChild.textContent.split(',')[0])"
     )
     assert captions == [
         "image",

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, Dataset
 
-from utils.allocator import give_back_memory
 from utils.config import Config
 from utils.console import progress
 from utils.distributed import Poll, any_of, local_rank, rank, world_size
 from utils.errors import UserError
 from utils.interrupts import deferred_interrupt, leave_to_main
+from utils.memory import give_back_memory
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
 

@@ -3,7 +3,7 @@
 runs/NAME/config.yaml   the resolved configuration
 runs/NAME/run.json      versions, commit, device, command
 runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result
-runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
+runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed
 """
 
 import json
@@ -22,9 +22,8 @@ from utils.config import Config, to_yaml
 from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
-from utils.events import Events
 from utils.files import all_to_disk, write_json, write_text, writing
-from utils.metrics_log import append_metrics
+from utils.metrics_log import Events, append_metrics
 
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
 PARENTS = 3  # a run folder's masks and seeds lie at most this deep in it
