@@ -36,7 +36,7 @@ from PIL import Image
 from data.images import limit_pixels
 from exports.mask_sets import open_mask_set
 from exports.masks import FORMATS, export_masks, parse_formats, said
-from inference.bulk import Summary, predict_images
+from inference.bulk import Options, Summary, predict_images
 from inference.class_names import find_class
 from inference.loading import load_predictor
 from inference.output_folder import MAPS, PREDICTIONS, claim
@@ -158,16 +158,8 @@ def main() -> None:
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
         if images:
-            summary = predict_images(
-                images,
-                args.output,
-                predictor,
-                args.labels,
-                args.limit,
-                MAPS in formats,
-                recursive=args.recursive,
-                batch=args.batch,
-            )
+            options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch)
+            summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
         masks_in = [name for name in formats if name != MAPS]
         if masks_in and is_main():

@@ -7,12 +7,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from data.dataset import Index, Record
-from utils.allocator import keep_freed_memory
+from utils.memory import keep_freed_memory
 
 VOC_SIZE = (500, 375)
 
@@ -33,9 +34,9 @@ def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
 
 
 def no_options(about: str | None) -> None:
-    """For a script without options: `--help` says what it does, and whatever else stands on its command line is refused.
+    """For a script without options: `--help` says what it does; anything else on its command line is refused.
 
-    From here on memory is kept as it is by train.py (utils/allocator.py).
+    From here on memory is kept as it is by train.py (utils/memory.py).
     """
     name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
     parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -47,8 +48,8 @@ def scratch_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
 
 
-def compare(ours: Callable[[], None], bare: Callable[[], None], pairs: int) -> tuple[float, float, float]:
-    """Run both by turns after a warm-up of each; median seconds of ours and bare, and the median of the pairs' ratios."""
+def compare(ours: Callable[[], Any], bare: Callable[[], Any], pairs: int) -> tuple[float, float, float]:
+    """Run both by turns, after a warm-up: median seconds of ours and of bare, and the median ratio of the pairs."""
     ours()
     bare()
     times = [(_timed(ours), _timed(bare)) for _ in range(pairs)]
@@ -59,7 +60,7 @@ def compare(ours: Callable[[], None], bare: Callable[[], None], pairs: int) -> t
     )
 
 
-def _timed(work: Callable[[], None]) -> float:
+def _timed(work: Callable[[], Any]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started

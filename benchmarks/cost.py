@@ -1,7 +1,8 @@
 """What the method costs beside plain CAM: python -m benchmarks.cost
 
-Seconds an image of the maps with preset voc12_compact, the image lying in memory, by turns with plain CAM of the same scales and flip. "Trained" is what
-stage `fuse` adds. Targets: all modules at most 6 times, a fast setting at most 2.5 times.
+Seconds an image of the maps with preset voc12_compact, the image lying in memory, by turns with plain CAM of the
+same scales and flip. "Trained" is what stage `fuse` adds. Targets: all modules at most 6 times, a fast setting at most
+2.5 times.
 """
 
 from functools import partial

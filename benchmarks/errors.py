@@ -1,10 +1,10 @@
 """Where seeds or masks still err, so that the next step is chosen by size.
 
-    python -m benchmarks.errors runs/voc12/walked --list train                            # seeds, at their best common threshold
+    python -m benchmarks.errors runs/voc12/walked --list train               # seeds, at their best common threshold
     python -m benchmarks.errors runs/voc12/pseudo --list train --every 5 --json errors.json    # or masks
 
-Each row is a kind of error at full resolution: its share of all pixels of the truth (255 left out), and what mIoU would be if
-exactly these pixels were right. Gains of several kinds do not add up.
+Each row is a kind of error at full resolution: its share of all pixels of the truth (255 left out), and what mIoU
+would be if exactly these pixels were right. Gains of several kinds do not add up.
 
     halo        background taken as object within 4, 8, 16, 32 pixels of an object; a row has all up to its distance
     context     the same further away, or in an image without objects
@@ -12,13 +12,9 @@ exactly these pixels were right. Gains of several kinds do not add up.
     inside      the same further away, or in an image without background
     confusion   one class taken as another
 
-A distance is Euclidean, from a pixel's centre to that of the nearest pixel of the truth with a class (halo), whichever class, or of
-background (rim). 255 in the truth is neither and is passed over: across VOC's border band, about 5 pixels wide, nothing lies
-within 4. 255 in a prediction counts as background.
-
-*One threshold for all images* (seeds only): mIoU if each image had the threshold that makes its own mean IoU highest, over
-background and the classes in its truth; of several that do, the one nearest the common threshold. What choosing by image gives,
-and no bound: mIoU of the list weighs images by their pixels.
+A distance is Euclidean, from a pixel's centre to that of the nearest pixel of the truth with a class (halo), whichever
+class, or of background (rim). 255 in the truth is neither and is passed over: across VOC's border band, about 5 pixels
+wide, nothing lies within 4. 255 in a prediction counts as background.
 """
 
 import argparse
@@ -41,13 +37,12 @@ from evaluation.scores import FEW, Evaluation, SeedReader, evaluate_masks, evalu
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json
-from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of
+from utils.metrics import ConfusionMatrix, iou_of, miou_of
 from utils.reading import read_once
 from utils.run import RUN_SETTINGS, run_of
 
 DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
 FAR = DISTANCES[-1]
-OWN_THRESHOLDS = np.linspace(0, 0.99, 100).round(6)  # of a single image; at 1 nothing is above
 PARTS = (f"halo_{FAR}", "context", f"rim_{FAR}", "inside", "confusion")  # every wrong pixel is in exactly one of them
 TITLES = {
     "over": "background taken as object",
@@ -76,7 +71,7 @@ def _distance_to(pixels: np.ndarray) -> np.ndarray:
 
 
 def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) -> Tensor:
-    """One image's confusion counts by distance, (bands, C, C) int64, truth in rows; their sum is the image's matrix.
+    """Confusion counts of one image by distance, (bands, C, C) int64, truth in rows; their sum is its matrix.
 
     Args:
         target, prediction: (H, W) mask values, 0..num_classes-1 or 255.
@@ -114,20 +109,6 @@ def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
     return counts - wrong + wrong.sum(dim=1).diag()
 
 
-def best_threshold(sweep: ThresholdSweep, common: float) -> int:
-    """The number of the threshold with the highest mIoU; of equal ones that nearest `common`."""
-    curve = np.nan_to_num(sweep.curve())  # without a valid pixel all are equal
-    highest = np.flatnonzero(curve == curve.max())
-    return int(highest[np.abs(sweep.thresholds.numpy()[highest] - common).argmin()])
-
-
-def counts_at_own_threshold(target: Tensor, value: Tensor, winner: Tensor, common: float, num_classes: int) -> Tensor:
-    """One image's (C, C) counts at the threshold that is best for it; arguments are those of `ThresholdSweep.update`."""
-    sweep = ThresholdSweep(num_classes, np.unique(np.append(OWN_THRESHOLDS, common)))
-    sweep.update(target, value, winner)
-    return sweep.at(best_threshold(sweep, common)).counts
-
-
 def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the kinds of error are worth.
 
@@ -136,8 +117,8 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
         class_names: background first.
 
     Returns:
-        By kind of error its share of the `pixels` and `miou_without` it; by class `iou_without` each of `PARTS`, and the
-        `largest` of them by that, None where none would help. In 0..1, None for what is not there.
+        By kind of error its share of the `pixels` and `miou_without` it; by class `iou_without` each of `PARTS`, and
+        the `largest` of them by that, None where none would help. In 0..1, None for what is not there.
     """
     counts, errors, iou = bands.sum(dim=0), {}, {}
     for name, wrong in error_kinds(bands).items():
@@ -157,31 +138,28 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
 
 
 class ImageCounts(Dataset):
-    """Position -> (bands, C, C) counts of the image, and its (C, C) counts at its own best threshold; a mask has only one.
+    """Position -> (bands, C, C) counts of the image.
 
     Args:
         folder: seeds or masks that have been measured, so that all files are there and fit.
-        common: the threshold of all seeds; None for masks.
+        threshold: of the seeds; None for masks.
     """
 
-    def __init__(self, index: Index, folder: Path, common: float | None):
-        self.records, self.folder, self.common = index.records, folder, common
+    def __init__(self, index: Index, folder: Path, threshold: float | None):
+        self.records, self.folder, self.threshold = index.records, folder, threshold
         self.num_classes = len(index.class_names) + 1
         self.read_seed = SeedReader(folder, index.class_names)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, position: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, position: int) -> Tensor:
         record = self.records[position]
-        if self.common is None:
+        if self.threshold is None:
             assert record.mask is not None
-            mask = read_mask(self.folder / f"{record.name}.png")
-            bands = count_bands(record.read_truth(), mask, self.num_classes)
-            return bands, bands.sum(dim=0)
+            return count_bands(record.read_truth(), read_mask(self.folder / f"{record.name}.png"), self.num_classes)
         target, value, winner = self.read_seed(record)
-        bands = count_bands(target.numpy(), (winner * (value > self.common)).numpy(), self.num_classes)
-        return bands, counts_at_own_threshold(target, value, winner, self.common, self.num_classes)
+        return count_bands(target.numpy(), (winner * (value > self.threshold)).numpy(), self.num_classes)
 
 
 def measure(index: Index, folder: Path, cfg: Config) -> Evaluation:
@@ -207,19 +185,15 @@ def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
     measured = measure(index, folder, cfg)
     values = len(index.class_names) + 1
     bands = torch.zeros(len(DISTANCES) + 1, values, values, dtype=torch.int64)
-    own = torch.zeros(values, values, dtype=torch.int64)
     images = ImageCounts(index, folder, measured.threshold)
-    positions, few = range(len(images)), len(images) <= FEW
-    for counts, counts_own in read_once(images, positions, cfg.workers, "errors", threads=few):
+    for counts in read_once(images, range(len(images)), cfg.workers, "errors", threads=len(images) <= FEW):
         bands += counts
-        own += counts_own
     errors, classes = error_figures(bands, ("background", *index.class_names))
     whole = measured.figures()
     return {
         "path": str(folder),
         **{name: whole[name] for name in ("n_images", "threshold", "ignored_predictions")},
         **{name: _finite(whole[name]) for name in ("miou", "over_activation", "under_activation")},
-        "miou_own_thresholds": None if measured.threshold is None else _finite(miou_of(own)),
         "errors": errors,
         "per_class": {name: row | classes[name] for name, row in whole["per_class"].items()},
     }
@@ -236,8 +210,6 @@ def table(figures: dict[str, Any]) -> str:
     ]
     for name, row in figures["errors"].items():
         lines.append(f"{TITLES[name]:32}{_percent(row['pixels'], 2):>10}{_percent(row['miou_without']):>14}")
-    if figures["threshold"] is not None:
-        lines.append(f"{'one threshold for all images':32}{'':10}{_percent(figures['miou_own_thresholds']):>14}")
     lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}  {'largest error':16}{'IoU without':>12}"]
     for name, row in figures["per_class"].items():
         if row["iou"] is None:
@@ -245,7 +217,8 @@ def table(figures: dict[str, Any]) -> str:
         over, part = _percent(row["over_activation"], 2), row["largest"]
         largest = (part.partition("_")[0], _percent(row["iou_without"][part])) if part else ("-", "-")
         lines.append(
-            f"{name:24}{_percent(row['iou']):>8}{over:>8}{_percent(row['under_activation']):>8}  {largest[0]:16}{largest[1]:>12}"
+            f"{name:24}{_percent(row['iou']):>8}{over:>8}{_percent(row['under_activation']):>8}  "
+            f"{largest[0]:16}{largest[1]:>12}"
         )
     if figures["ignored_predictions"]:
         lines += ["", f"{figures['ignored_predictions']} pixels marked 255 were counted as background"]

@@ -1,14 +1,12 @@
-"""infer.py on many images against the bare network: python -m benchmarks.inference [--images 1000] [--input FOLDER]
+"""infer.py on many images against the bare network: python -m benchmarks.inference [--timed 100] [--input FOLDER]
 
-Rate, on the first --timed images. Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
-does. Bare: the same passes on tensors of the same sizes in memory, and nothing else, without and with the refinement. By turns in one
-process, a tenth at a time, so that other work on the machine slows both. Target: at least 0.85 of the bare rate. Ours reads and
-writes beside the network in threads of its own; the ratio of processor time shows what that costs where no core is idle.
-The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is charged what the
-page costs it in a call on --images.
-
-Memory, on all: resident megabytes during one call, with a network made quick (a quarter of the size, one view, no refinement),
-because what could grow is the rest.
+Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
+does. Bare: the same passes on tensors of the same sizes in memory, and nothing else, without and with the refinement.
+By turns in one process, a tenth at a time, so that other work on the machine slows both. Target: at least 0.85 of the
+bare rate. Ours reads and writes beside the network in threads of its own; the ratio of processor time shows what that
+costs where no core is idle.
+The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is
+charged what the page costs it in a call on 1,000.
 
 Without --input the images are generated; those of a folder are repeated until there are enough.
 """
@@ -16,9 +14,7 @@ Without --input the images are generated; those of a folder are repeated until t
 import argparse
 import itertools
 import os
-import resource
 import statistics
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -28,31 +24,27 @@ import torch
 
 from benchmarks.common import generated_index, scratch_folder
 from data.images import find_images, read_image
-from inference.bulk import predict_images
+from inference.bulk import Options, predict_images
 from inference.gallery import MOST_ITEMS
 from inference.loading import load_predictor
 from inference.output_folder import PAGE
-from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
-from utils.allocator import keep_freed_memory
 from utils.errors import UserError, run_script
+from utils.memory import keep_freed_memory
 
 GENERATED = 40
 SHARES = 10
-MEGABYTE = 2**20
-QUICK = ("segment.scales=[0.25]", "segment.flip=false", "pseudo.refine=none")
-SAMPLE_EVERY = 0.2  # seconds
+MANY = 1000  # images of a call whose page is shared
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=1000, metavar="N", help="for memory (default: 1000)")
-    parser.add_argument("--timed", type=int, default=100, metavar="N", help="for the rate (default: 100)")
+    parser.add_argument("--timed", type=int, default=100, metavar="N", help="images (default: 100)")
     parser.add_argument("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
     parser.add_argument(
         "--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)"
@@ -68,7 +60,7 @@ def main() -> None:
     with scratch_folder() as name:
         folder = Path(name)
         path = args.model_path or random_network(folder / "random.pth")
-        predictor, quick = load_predictor(path, args.set), load_predictor(path, [*args.set, *QUICK])
+        predictor = load_predictor(path, args.set)
         if not isinstance(predictor, SegmenterPredictor):
             raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
         sources = (
@@ -78,12 +70,10 @@ def main() -> None:
             raise UserError(f"--input {args.input}: no images in this folder; give another")
         images = folder / "images"
         images.mkdir()
-        for number, source in zip(range(max(args.images, args.timed)), itertools.cycle(sources), strict=False):
+        for number, source in zip(range(args.timed), itertools.cycle(sources), strict=False):
             os.symlink(source.resolve(), images / f"{number:05}{source.suffix}")
         paths = sorted(images.iterdir())
-        in_page = min(1.0, MOST_ITEMS / len(paths))
-        compare_rates(predictor, paths[: args.timed], folder / "timed", args.batch, in_page)
-        watch_memory(quick, paths[: args.images], folder / "all", args.batch)
+        compare_rates(predictor, paths, folder / "timed", args.batch, MOST_ITEMS / MANY)
 
 
 def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Path, batch: int, in_page: float) -> None:
@@ -96,9 +86,9 @@ def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Pat
         bare = timed(passes, predictor, arrays, batch, False)
         refined = timed(passes, predictor, arrays, batch, True)
         folder = output / str(share)
-        whole = timed(predict_images, part, folder, predictor, batch=batch)
+        whole = timed(predict_images, part, folder, predictor, Options(batch=batch))
         (folder / PAGE).unlink()
-        page = timed(predict_images, part, folder, predictor, batch=batch)  # all else is done
+        page = timed(predict_images, part, folder, predictor, Options(batch=batch))  # all else is done
         ours = [both - alone * (1 - in_page) for both, alone in zip(whole, page, strict=True)]
         rows.append(
             (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
@@ -106,7 +96,8 @@ def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Pat
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
     settings, refine = predictor.cfg.segment, predictor.cfg.pseudo.refine
     print(
-        f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, batch {batch}, "
+        f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, "
+        f"batch {batch}, "
         f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
     )
     for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
@@ -127,42 +118,12 @@ def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: i
                 predictor._probabilities(tensors)
 
 
-def watch_memory(predictor: Predictor, images: list[Path], output: Path, batch: int) -> None:
-    """Resident memory at each tenth of the images of one call, and its peak."""
-    samples: list[tuple[int, float]] = []
-    over = threading.Event()
-
-    def sample() -> None:
-        while not over.wait(SAMPLE_EVERY):
-            samples.append((sum(1 for _ in (output / ".done").glob("*.json")), resident()))
-
-    watcher = threading.Thread(target=sample)
-    watcher.start()
-    try:
-        seconds, _ = timed(predict_images, images, output, predictor, batch=batch)
-    finally:
-        over.set()
-        watcher.join()
-    marks = [len(images) * tenth // SHARES for tenth in range(1, SHARES)]
-    shown = [f"{next((memory for done, memory in samples if done >= mark), resident()):.0f}" for mark in marks]
-    print(
-        f"memory in MB at each tenth of {len(images)} images ({seconds:.0f} s): {' '.join(shown)}; "
-        f"after the page {resident():.0f}, peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f}"
-    )
-
-
 def random_network(path: Path) -> Path:
     """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
     cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact")
     network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
     save_network(path, "segmenter", network, tuple(f"class {number}" for number in range(20)), cfg, {})
     return path
-
-
-def resident() -> float:
-    """Megabytes of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
 
 
 def timed(work: Callable, *args: object, **options: object) -> tuple[float, float]:

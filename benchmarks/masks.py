@@ -4,7 +4,8 @@
     pseudo     ours: read image and seed, PAR, write                        limit: PAR, in as many loader processes
     evaluate   ours: decode masks and truth, count, figures                   limit: decode masks and truth
 
-On generated images of 448 pixels with preset voc12_compact, by turns in one process, so that other work on the machine slows both.
+On generated images of 448 pixels with preset voc12_compact, by turns in one process, so that other work on the
+machine slows both.
 Targets: walk and pseudo at least 0.85 of their limit's rate, evaluate 0.8.
 """
 

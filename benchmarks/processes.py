@@ -1,8 +1,8 @@
 """What a second process brings: python -m benchmarks.processes [--processes 2]
 
-The same short run on generated images, by one process and by several that torchrun starts, each with one thread and no loader
-processes, by turns. Printed for each stage: the seconds of both and their ratio; with as many idle cores as processes the limit is
-their number. Stages of a second or two show what starting costs, not what they do.
+The same short run on generated images, by one process and by several that torchrun starts, each with one thread and
+no loader processes, by turns. Printed for each stage: the seconds of both and their ratio; with as many idle cores as
+processes the limit is their number. Stages of a second or two show what starting costs, not what they do.
 """
 
 import argparse

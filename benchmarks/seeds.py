@@ -1,7 +1,7 @@
 """The seeds stage against the bare network: python -m benchmarks.seeds
 
-Ours: read and decode an image, CAM, GFM and PRM at the scales of preset voc12_compact, write the seed file. Bare: the same
-forward and backward passes on tensors of the same shapes, nothing else. Target: at most 1.3 times.
+Ours: read and decode an image, CAM, GFM and PRM at the scales of preset voc12_compact, write the seed file. Bare: the
+same forward and backward passes on tensors of the same shapes, nothing else. Target: at most 1.3 times.
 """
 
 from pathlib import Path
@@ -24,7 +24,8 @@ def main() -> None:
         cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
         ours, bare, ratio = measure(cfg)
         print(
-            f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {IMAGES} images: ratio {ratio:.2f}"
+            f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {IMAGES} "
+            f"images: ratio {ratio:.2f}"
         )
 
 

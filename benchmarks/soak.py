@@ -1,8 +1,8 @@
-"""Does anything grow? A small run and its inference twenty times in one process: python -m benchmarks.soak [--repeats 20]
+"""Does anything grow? A small run, twenty times in one process: python -m benchmarks.soak [--repeats 20]
 
-Each time all stages run into a fresh folder, from generated images to the report page, and infer.py's part over the same
-images. Printed after each: resident memory, open files, threads, child processes. Ends with 1 if one of them grows after the
-warm-up, the first quarter: what a program loads once is not a leak.
+Each time all stages run into a fresh folder, from generated images to the report page, and infer.py's part over the
+same images. Printed after each: resident memory, open files, threads, child processes. Ends with 1 if one of them
+grows after the warm-up, the first quarter: what a program loads once is not a leak.
 """
 
 import argparse
@@ -12,24 +12,23 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.common import scratch_folder
 from evaluation.report_page import update_report_page
 from evaluation.stages import pipeline
-from inference.bulk import predict_images
+from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
-from stages.config import Config, load_config
-from utils.allocator import keep_freed_memory
+from stages.config import load_config
 from utils.console import setup_console
 from utils.errors import UserError, run_script
-from utils.lock import lock_folder
+from utils.memory import keep_freed_memory
 from utils.pipeline import run_stages
 from utils.run import Run
 
-SETTINGS = (
+SETTINGS = [
     "device=cpu",
     "workers=1",
     "data.kind=shapes",
@@ -58,13 +57,12 @@ SETTINGS = (
     "segment.crop_size=64",
     "segment.scales=[1.0]",
     "report.thresholds=4",
-)
+]
 MEGABYTE = 2**20
 MOST_GROWTH = 0.03  # of resident memory, from the first half after the warm-up to the second; noise is about 0.01
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """What the process holds: resident megabytes, open files, threads, child processes."""
 
     megabytes: float
@@ -95,12 +93,8 @@ def main() -> None:
             once(Path(name), number)
             gc.collect()
             rows.append(held())
-            print(
-                "{:>4}{:>13.1f}{:>7}{:>9}{:>10}{:>9.1f}".format(
-                    number, *astuple(rows[-1]), time.perf_counter() - started
-                ),
-                flush=True,
-            )
+            row = "{:>4}{:>13.1f}{:>7}{:>9}{:>10}{:>9.1f}"
+            print(row.format(number, *rows[-1], time.perf_counter() - started), flush=True)
     grown = growth(rows)
     print("\n" + ("; ".join(grown) if grown else "nothing grows"))
     if grown:
@@ -109,29 +103,18 @@ def main() -> None:
 
 def once(folder: Path, number: int) -> None:
     """A run from images to report, and masks of its images."""
-    cfg = settings(folder, number)
-    with lock_folder(cfg.run, "--run"):
-        run_stages(pipeline(), cfg, Run(cfg), after=partial(update_report_page, pipeline()))
-    predict_images(
-        Path(cfg.data.root) / "JPEGImages", folder / f"out{number}", load_predictor(cfg.checkpoint), maps=True, batch=2
-    )
-
-
-def settings(folder: Path, number: int) -> Config:
-    places = (f"run={folder}/run{number}", f"checkpoint={folder}/best_model.pth", f"data.root={folder}/shapes")
-    return load_config(None, overrides=[*SETTINGS, *places])
+    paths = (f"run={folder}/run{number}", f"checkpoint={folder}/best_model.pth", f"data.root={folder}/shapes")
+    cfg = load_config(None, overrides=[*SETTINGS, *paths])
+    run_stages(pipeline(), cfg, Run(cfg), after=partial(update_report_page, pipeline()))
+    images, output = Path(cfg.data.root) / "JPEGImages", folder / f"out{number}"
+    predict_images(images, output, load_predictor(cfg.checkpoint), Options(maps=True, batch=2))
 
 
 def held() -> Held:
-    status = Path("/proc/self/status").read_text()
-    values = dict(line.split(":", 1) for line in status.splitlines())
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    return Held(
-        int(values["VmRSS"].split()[0]) * 1024 / MEGABYTE,
-        len(os.listdir("/proc/self/fd")),
-        int(values["Threads"]),
-        len(children.read_text().split()) if children.exists() else 0,
-    )
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    files = len(os.listdir("/proc/self/fd"))
+    return Held(int(status["VmRSS"].split()[0]) * 1024 / MEGABYTE, files, int(status["Threads"]), len(children))
 
 
 def growth(rows: Sequence[Held]) -> list[str]:
@@ -139,7 +122,7 @@ def growth(rows: Sequence[Held]) -> list[str]:
     later = rows[len(rows) // 4 :]
     halves = later[: len(later) // 2], later[len(later) // 2 :]
     grown = []
-    for name in Held.__dataclass_fields__:
+    for name in Held._fields:
         before, after = (statistics.median(getattr(row, name) for row in half) for half in halves)
         if after > before * (1 + MOST_GROWTH if name == "megabytes" else 1):
             grown.append(f"{name} grow: {before:g} -> {after:g}")

@@ -1,10 +1,10 @@
 """Training from files against training from memory: python -m benchmarks.training
 
-Ours: the loop of stages `cam` and `segment` with decoding, augmentation, loader processes and logging. Limit: the same step (forward,
-loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its images a second, once the first steps have
-asked the system for the memory that all need. What a call takes besides (these, starting loader processes, the state to resume
-from) is printed by itself. The ratio of this process's time tells what other work on the machine does not change, with
-OMP_NUM_THREADS=1 (several threads wait for each other by spinning).
+Ours: the loop of stages `cam` and `segment` with decoding, augmentation, loader processes and logging. Limit: the same
+step (forward, loss, backward, update) on a batch that lies in memory. Target: at least 0.95 of its images a second,
+once the first steps have asked the system for the memory that all need. What a call takes besides (these, starting
+loader processes, the state to resume from) is printed by itself. The ratio of this process's time tells what other
+work on the machine does not change, with OMP_NUM_THREADS=1 (several threads wait for each other by spinning).
 
 Then what one loader process gives: images a second that are decoded and augmented. A GPU that trains at R images a
 second needs R divided by this many `workers`.
@@ -40,6 +40,8 @@ FIRST = 3  # steps that are not timed
 CLASSES = 20
 BACKBONE = "efficientnet_lite0"
 DECODED = 48  # images
+Losses = Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]]
+Data = tuple[TrainingImages, RandomCrop]
 
 
 def main() -> None:
@@ -54,7 +56,7 @@ def main() -> None:
         mean, std = classifier.backbone.mean, classifier.backbone.std
         crop = RandomCrop(cfg.cam.crop_size, mean, std, resize_long=cfg.cam.resize_long)
         images = TrainingImages(index, crop)
-        compare_training(cfg, "cam", classifier, classifier.classifier, images, crop, classification_losses)
+        compare_training(cfg, "cam", classifier, classifier.classifier, (images, crop), classification_losses)
 
         segmenter = build_segmenter(
             BACKBONE, CLASSES + 1, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides
@@ -68,21 +70,34 @@ def main() -> None:
             max_side=cfg.segmenter.max_side,
         )
         images = TrainingImages(index, crop, folder / "masks")
-        compare_training(cfg, "segment", segmenter, segmenter.head, images, crop, mask_losses)
+        compare_training(cfg, "segment", segmenter, segmenter.head, (images, crop), mask_losses)
 
 
-def compare_training(
-    cfg: Config,
-    stage: str,
-    network: Any,
-    head: nn.Module,
-    dataset: TrainingImages,
-    crop: RandomCrop,
-    losses: Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]],
-) -> None:
+class StepClock:
+    """Losses that note when each step begins, by the clock and in the processor's seconds."""
+
+    def __init__(self, losses: Losses):
+        self.losses = losses
+        self.begins: list[tuple[float, float]] = []
+
+    def __call__(self, network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
+        self.begins.append((time.perf_counter(), time.process_time()))
+        return self.losses(network, batch)
+
+    def a_step(self, work: Callable[[], None]) -> tuple[float, float, float]:
+        """Seconds of a step by the clock and by the processor, and the seconds that the call takes besides."""
+        self.begins.clear()
+        started = time.perf_counter()
+        work()
+        first, last, count = self.begins[FIRST], self.begins[-1], len(self.begins)
+        step, processor = ((last[clock] - first[clock]) / (count - 1 - FIRST) for clock in (0, 1))
+        return step, processor, time.perf_counter() - started - step * count
+
+
+def compare_training(cfg: Config, stage: str, network: Any, head: nn.Module, data: Data, losses: Losses) -> None:
     """Time both by turns, and what a loader process gives, and print a line."""
-    settings = getattr(cfg, stage)
-    compute = choose_compute(cfg)
+    dataset, crop = data
+    settings, compute, clock = getattr(cfg, stage), choose_compute(cfg), StepClock(losses)
     network.backbone.freeze(settings.frozen_stride)
     compute.network(network)
     sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)
@@ -92,60 +107,32 @@ def compare_training(
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
     schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power, stage)
 
-    begins: list[tuple[float, float]] = []  # of each step, by the clock and in processor's seconds
-
-    def timed_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-        begins.append((time.perf_counter(), time.process_time()))
-        return losses(network, batch)
-
     def ours() -> None:
         run = Run(cfg)
         run.path(f"{stage}.last.pth").unlink(missing_ok=True)
-        train_network(
-            run,
-            stage,
-            network,
-            head,
-            timed_losses,
-            dataset,
-            crop.unpack,
-            sampler,
-            schedule,
-            compute,
-            cfg.workers,
-            cfg.seed,
-        )
+        what = (run, stage, network, head, clock, dataset, crop.unpack, sampler)
+        train_network(*what, schedule, compute, cfg.workers, cfg.seed)
 
     def bare() -> None:
         network.train()
         for _ in range(sampler.steps_per_epoch):
             optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(timed_losses(network, batch).values())).sum().backward()
+            torch.stack(list(clock(network, batch).values())).sum().backward()
             optimizer.step()
 
-    def seconds_a_step(work: Callable[[], None]) -> tuple[float, float, float]:
-        """A step by the clock, the same in processor's seconds, and the seconds of the clock that the call takes besides."""
-        begins.clear()
-        started = time.perf_counter()
-        work()
-        step, processor = (
-            (last - first) / (len(begins) - 1 - FIRST) for first, last in zip(begins[FIRST], begins[-1], strict=True)
-        )
-        return step, processor, time.perf_counter() - started - step * len(begins)
-
     bare()
-    pairs = [(seconds_a_step(ours), seconds_a_step(bare)) for _ in range(PAIRS)]
-    ratio, of_processor = (statistics.median(least[clock] / step[clock] for step, least in pairs) for clock in (0, 1))
-    step, least, besides = (
-        statistics.median(values) for values in zip(*((a[0], b[0], a[2]) for a, b in pairs), strict=True)
-    )
+    pairs = [(clock.a_step(ours), clock.a_step(bare)) for _ in range(PAIRS)]
+    ratio, of_processor = (statistics.median(least[kind] / step[kind] for step, least in pairs) for kind in (0, 1))
+    step, least = (statistics.median(pair[which][0] for pair in pairs) for which in (0, 1))
     started = time.perf_counter()
     for draw, _ in zip(sampler, range(DECODED), strict=False):
         dataset[draw]
     rate = DECODED / (time.perf_counter() - started)
     print(
-        f"{stage:8} from files {sampler.batch_size / step:.2f} images/s, from memory {sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
-        f"{besides:.1f} s a call besides; a loader process gives {rate:.0f} images/s",
+        f"{stage:8} from files {sampler.batch_size / step:.2f} images/s, from memory "
+        f"{sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
+        f"{statistics.median(ours[2] for ours, _ in pairs):.1f} s a call besides; "
+        f"a loader process gives {rate:.0f} images/s",
         flush=True,
     )
 

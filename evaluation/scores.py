@@ -134,7 +134,7 @@ def evaluate_seeds(
     values = len(index.class_names) + 1
     sweep = ThresholdSweep(values, thresholds)
     for _, (target, value, winner) in _read_all(
-        _Rows(index, SeedReader(folder, len(index.class_names))), workers, "measure seeds"
+        _Rows(index, SeedReader(folder, index.class_names)), workers, "measure seeds"
     ):
         sweep.update(target, value, winner)
     sweep.sum_processes()
@@ -160,7 +160,7 @@ def evaluate_masks(index: Index, folder: Path, workers: int, **evaluated: Any) -
     """
     check_truth(index, workers)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
-    for counted in _read_all(_Batches(index, _MaskCounter(folder, len(index.class_names))), workers, "measure masks"):
+    for counted in _read_all(_Batches(index, _MaskCounter(folder, index.class_names)), workers, "measure masks"):
         matrix.add(counted)
     matrix.sum_processes()
     return Evaluation({"kind": "masks", "path": str(folder), **evaluated}, matrix, index.class_names, matrix)
@@ -173,7 +173,7 @@ def count_masks(index: Index, folder: Path, workers: int) -> np.ndarray:
         UserError: as `evaluate_masks`.
     """
     check_truth(index, workers)
-    rows = _read_all(_Rows(index, _MaskCounter(folder, len(index.class_names))), workers, "count masks")
+    rows = _read_all(_Rows(index, _MaskCounter(folder, index.class_names)), workers, "count masks")
     return _gather_counts(index, ((position, class_counts(counted.counts.numpy())) for position, counted in rows))
 
 
@@ -181,7 +181,7 @@ def count_seeds(index: Index, folder: Path, threshold: float, workers: int) -> n
     """As `count_masks`, for seeds: a pixel is of its winning class where that map is above the threshold."""
     check_truth(index, workers)
     values = len(index.class_names) + 1
-    rows = _read_all(_Rows(index, SeedReader(folder, len(index.class_names))), workers, "count seeds")
+    rows = _read_all(_Rows(index, SeedReader(folder, index.class_names)), workers, "count seeds")
     counted = (
         (position, _counts(values, target, winner * (value > threshold))) for position, (target, value, winner) in rows
     )
@@ -205,8 +205,8 @@ def _counts(values: int, target: Tensor, prediction: Tensor) -> np.ndarray:
 class SeedReader:
     """Record -> (truth, winning map, winning mask value)."""
 
-    def __init__(self, folder: Path, num_classes: int):
-        self.folder, self.num_classes = folder, num_classes
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        self.folder, self.class_names, self.num_classes = folder, class_names, len(class_names)
 
     def __call__(self, record: Record) -> tuple[Tensor, Tensor, Tensor]:
         """(H, W) each, as `ThresholdSweep.update` takes them.
@@ -215,15 +215,10 @@ class SeedReader:
             UserError: the seed file or the truth is missing or damaged, or they do not fit.
         """
         path = self.folder / f"{record.name}.npz"
-        seed, target = read_seed(path), _truth(record, self.num_classes)
+        seed, target = read_seed(path, self.class_names), _truth(record, self.num_classes)
         _check_size(path, seed.size, target)
         if not len(seed.classes):
             return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
-        if seed.classes.max() >= self.num_classes:
-            raise UserError(
-                f"seed file {path} has class {int(seed.classes.max())}; the data has classes 0..{self.num_classes - 1}; "
-                "name the data that it was made of with --config"
-            )
         value, winner = upsample(torch.from_numpy(seed.maps), seed.size).max(dim=0)
         return target, value, torch.from_numpy(seed.classes)[winner] + 1
 
@@ -231,8 +226,8 @@ class SeedReader:
 class _MaskCounter:
     """Records -> the counts of their masks; made where they are read, because counts are smaller than pixels."""
 
-    def __init__(self, folder: Path, num_classes: int):
-        self.folder, self.num_classes = folder, num_classes
+    def __init__(self, folder: Path, class_names: Sequence[str]):
+        self.folder, self.class_names, self.num_classes = folder, class_names, len(class_names)
 
     def __call__(self, *records: Record) -> ConfusionMatrix:
         matrix = ConfusionMatrix(self.num_classes + 1)
@@ -240,13 +235,13 @@ class _MaskCounter:
             matrix.update_all(map(self._read, records))
         except ValueError:  # only now each by itself: nearly all files are as they should be
             for record in records:
-                _check_values(read_mask(self._path(record)), self._path(record), self.num_classes)
+                _check_values(read_mask(self._path(record), self.class_names), self._path(record), self.num_classes)
                 _truth(record, self.num_classes)
             raise
         return matrix
 
     def _read(self, record: Record) -> tuple[np.ndarray, np.ndarray]:
-        mask, truth = read_mask(self._path(record)), record.read_truth()
+        mask, truth = read_mask(self._path(record), self.class_names), record.read_truth()
         _check_size(self._path(record), mask.shape, truth)
         return truth, mask
 

@@ -1,11 +1,9 @@
-"""To and from the weight files of IRN's own program (https://github.com/jiwoon-ahn/irn).
+"""IRN's weight files (https://github.com/jiwoon-ahn/irn) as checkpoints of this project.
 
-    python -m exports.convert runs/voc12/classifier.pth res50_cam.pth    a checkpoint of train.py, for IRN's program
     python -m exports.convert res50_cam.pth classifier.pth               IRN's file, for evaluate.py and infer.py
 
-The file itself says which way to go. A classifier or an affinity network on resnet50 can be exported. What is imported
-gets VOC's classes and the settings of the published protocol. To train on from IRN's weights nothing need be converted:
-model.weights takes the file as it is.
+It gets VOC's classes and the settings of the published protocol. To train on from IRN's weights nothing need be
+converted: model.weights takes the file as it is.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -21,17 +19,16 @@ from pathlib import Path
 from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
-from models.weights import PUBLISHED_BACKBONE, Weights, published_state, read_weights
+from models.weights import PUBLISHED_BACKBONE, Weights, read_weights
 from stages.config import Config
 from stages.networks import KINDS, Kind, Network, save_network
-from utils.checkpoint import save_tensors
 from utils.errors import UserError, run_script
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", metavar="FILE", type=Path, help="a checkpoint of this project, or IRN's .pth file")
+    parser.add_argument("source", metavar="FILE", type=Path, help="IRN's .pth file")
     parser.add_argument("target", metavar="OUT", type=Path, help="the .pth file to write")
     return parser.parse_args()
 
@@ -41,23 +38,8 @@ def main() -> None:
     args = parse_args()
     if args.target.exists():
         raise UserError(f"{args.target} exists already; give another name, or remove it first")
-    weights = read_weights(args.source)
-    if weights.class_names is not None:
-        export_published(weights, args.target)
-        print(f"{args.target}: {args.source} under IRN's names")
-    else:
-        kind = import_published(weights, args.target)
-        print(f"{args.target}: {kind} on {PUBLISHED_BACKBONE} with the weights of {args.source}")
-
-
-def export_published(weights: Weights, target: Path) -> None:
-    """Write a checkpoint's network as IRN's program would have saved it.
-
-    Raises:
-        UserError: neither a classifier nor an affinity network, or not on ResNet-50.
-    """
-    state = published_state(weights.state, weights.path)
-    save_tensors(target, state)
+    kind = import_published(read_weights(args.source), args.target)
+    print(f"{args.target}: {kind} on {PUBLISHED_BACKBONE} with the weights of {args.source}")
 
 
 def import_published(weights: Weights, target: Path) -> str:
@@ -68,6 +50,10 @@ def import_published(weights: Weights, target: Path) -> str:
     """
     settings = Config()
     settings = replace(settings, model=replace(settings.model, backbone=PUBLISHED_BACKBONE, weights=weights.path))
+    if weights.class_names is not None:
+        raise UserError(
+            f"{weights.path} is a checkpoint of this project; expected IRN's res50_cam.pth or res50_irn.pth"
+        )
     head = weights.state.get("classifier.weight")
     kind: Kind
     network: Network
@@ -83,8 +69,9 @@ def import_published(weights: Weights, target: Path) -> str:
         kind, network = "classifier", build_classifier(PUBLISHED_BACKBONE, len(VOC_CLASSES), weights)
     else:
         raise UserError(
-            f"{weights.path} is neither a checkpoint of train.py nor IRN's res50_cam.pth or res50_irn.pth; a backbone's "
-            "weights need no conversion: set model.weights to the file"
+            f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; a backbone's weights need no "
+            "conversion: "
+            "set model.weights to the file"
         )
     save_network(target, kind, network, VOC_CLASSES, settings, figures={})
     return KINDS[kind]

@@ -46,8 +46,8 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     Args:
         folder: of any of the three kinds.
         classes: names in the order of the values from 1; empty takes what infer.py or the run says.
-        images: where the images lie, for their file names; None takes what infer.py or the run says, or NAME.jpg where
-            `classes` are given.
+        images: where the images lie, for their file names; None takes what infer.py or the run says, or NAME.jpg
+            where `classes` are given.
 
     Raises:
         UserError: no folder, no masks in it, or nobody says which classes they are of.
@@ -55,7 +55,8 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
     if (folder / PREDICTIONS).is_file():
-        return _with_classes(_of_inference(folder), classes)
+        found = _of_inference(folder)
+        return MaskSet(dict(enumerate(classes, start=1)), found.masks) if classes else found
     paths = sorted(folder.rglob("[!.]*.png"))
     if not paths:
         raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
@@ -69,13 +70,7 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
         )
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if images is not None:
-        suffixes = _suffixes(images)
-        missing = sorted(set(by_name) - set(suffixes))
-        if missing:
-            raise UserError(
-                f"--images {images}: there is no image of mask {by_name[missing[0]]}; expected "
-                f"{missing[0]}{IMAGE_SUFFIX} or another suffix there"
-            )
+        suffixes = _suffixes(images, by_name)
     masks = (MaskFile(name, path, name + suffixes.get(name, IMAGE_SUFFIX)) for name, path in by_name.items())
     return MaskSet(dict(enumerate(names, start=1)), tuple(masks))
 
@@ -103,18 +98,15 @@ def _of_inference(folder: Path) -> MaskSet:
     missing = [mask for mask in masks if not mask.path.is_file()]
     if missing:
         raise UserError(
-            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
+            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' "
+            "is not "
             "in UTF-8, which these formats cannot hold, rename it first"
         )
     return MaskSet(names, masks)
 
 
-def _with_classes(masks: MaskSet, classes: Sequence[str]) -> MaskSet:
-    return MaskSet(dict(enumerate(classes, start=1)), masks.masks) if classes else masks
-
-
 def _index_of(folder: Path, names: set[str]) -> Index | None:
-    """The list of the run's data that the masks are of: the seed list for `pseudo`, the validation list for predictions."""
+    """The list of the run that the masks are of: the seed list for `pseudo`, the validation list for predictions."""
     run = run_of(folder)
     if run is None:
         return None
@@ -128,9 +120,16 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
     return found
 
 
-def _suffixes(images: Path) -> dict[str, str]:
-    """Suffix by name of the images of a folder, at any depth."""
+def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
+    """Suffix by name of the images of a folder, at any depth, one of each mask among them."""
     if not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder; check the path")
     paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
-    return {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}
+    found = {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}
+    for name in sorted(set(masks) - set(found))[:1]:
+        raise UserError(
+            f"--images {images}: there is no image of mask {masks[name]}; expected {name}{IMAGE_SUFFIX} or "
+            "another "
+            "suffix there"
+        )
+    return found

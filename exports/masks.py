@@ -7,11 +7,11 @@
     coco            coco.json             one annotation an image and class, as run lengths: the very pixels
     coco-polygons   coco_polygons.json    the same as polygons, which labelling tools can edit
     yolo            yolo/labels/NAME.txt, yolo/data.yaml: one line a polygon, for YOLO's segmentation
-    voc             voc_server.tgz        results/VOC2012/Segmentation/comp6_test_cls/ID.png, as the VOC server takes them
+    voc             voc_server.tgz        as the VOC server takes it
 
 A mask tells classes apart and not objects, so all pixels of a class in an image are one annotation of COCO, and each
-connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255 (unsure) are
-of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
+connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255
+(unsure) are of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -20,13 +20,13 @@ if __name__ == "__main__":  # before imports that take seconds
     prepare()
 
 import argparse
-import io
 import json
 import sys
 import tarfile
-import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -73,7 +73,7 @@ def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[s
 
 
 def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
-    """Names separated by commas, each once, in the order given; `known` are those of `FORMATS` unless said otherwise."""
+    """Names separated by commas, each once, in their order; each one of `known`, by default of `FORMATS`."""
     known = known or tuple(FORMATS)
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     strange = [name for name in names if name not in known]
@@ -85,7 +85,7 @@ def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
 def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Exported:
     """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
     images: list[dict[str, Any]] = []
-    counter, written = _Unsure(), 0
+    counter, written = Counter[str](), 0
     head = {
         "info": {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"},
         "licenses": [],
@@ -104,7 +104,7 @@ def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Expo
                 file.write((", " if written else "") + json.dumps(annotation))
                 written += 1
         file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
-    return Exported([path], len(images), written, counter.share())
+    return Exported([path], len(images), written, counter["unsure"] / max(1, counter["pixels"]))
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
@@ -120,16 +120,11 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
     }
 
 
-def export_coco_polygons(masks: MaskSet, output: Path) -> Exported:
-    """`export_coco` with polygons."""
-    return export_coco(masks, output, polygons=True)
-
-
 def export_yolo(masks: MaskSet, output: Path) -> Exported:
-    """`yolo/labels/NAME.txt`, one line `CLASS x1 y1 x2 y2 ...` a polygon (in shares of width and height), and `data.yaml`.
+    """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
-    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`, without
-    suffix, so two images that differ in nothing else cannot both have one.
+    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
+    without suffix, so two images that differ in nothing else cannot both have one.
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
@@ -139,7 +134,7 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
             f"--export yolo: two images are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
             "for one label file for both; rename one"
         )
-    counter, lines_written = _Unsure(), 0
+    counter, lines_written = Counter[str](), 0
     for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
         height, width = mask.shape
         lines = []
@@ -149,11 +144,10 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
                 lines.append(f"{value - 1} " + " ".join(f"{share:.{DECIMALS}f}" for share in shares) + "\n")
         write_text(folder / "labels" / f"{name}.txt", "".join(lines))
         lines_written += len(lines)
-    highest = max(masks.class_names, default=0)
-    by_number = {value - 1: masks.class_names.get(value, f"value {value}") for value in range(1, highest + 1)}
+    by_number = {value - 1: name for value, name in sorted(masks.class_names.items())}
     about = {"path": ".", "train": "images", "val": "images", "names": by_number}
     write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
-    return Exported([folder], len(names), lines_written, counter.share())
+    return Exported([folder], len(names), lines_written, counter["unsure"] / max(1, counter["pixels"]))
 
 
 def export_voc(masks: MaskSet, output: Path) -> Exported:
@@ -164,49 +158,33 @@ def export_voc(masks: MaskSet, output: Path) -> Exported:
             f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
         )
     path = output / "voc_server.tgz"
-    counter = _Unsure()
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        atomic_path(path) as temporary,
-        tarfile.open(temporary, "w:gz") as archive,
-    ):
+    counter = Counter[str]()
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
         for entry, (_, mask) in zip(masks.masks, _read_all(masks, counter, "pack for the VOC server"), strict=True):
             if "/" in entry.name:
-                raise UserError(
-                    f"--export voc: {entry.path} lies in a sub-folder; expected the names of VOC's list, such as "
-                    "2008_000001"
-                )
-            write_mask(Path(scratch) / "mask.png", np.where(mask == IGNORE, 0, mask))
-            content = (Path(scratch) / "mask.png").read_bytes()
-            member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")
-            member.size = len(content)
-            archive.addfile(member, io.BytesIO(content))
-    return Exported([path], len(masks.masks), len(masks.masks), counter.share())
+                raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected names such as 2008_000001")
+            scratch = path.with_name(f".{entry.name}.png")
+            write_mask(scratch, np.where(mask == IGNORE, 0, mask))
+            archive.add(scratch, f"{VOC_FOLDER}/{entry.name}.png", filter=_without_owner)
+            scratch.unlink()
+    return Exported([path], len(masks.masks), len(masks.masks), counter["unsure"] / max(1, counter["pixels"]))
+
+
+def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid = member.gid = member.mtime = 0
+    member.uname = member.gname = ""
+    return member
 
 
 FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
     "coco": export_coco,
-    "coco-polygons": export_coco_polygons,
+    "coco-polygons": partial(export_coco, polygons=True),
     "yolo": export_yolo,
     "voc": export_voc,
 }
 
 
-class _Unsure:
-    """Counts pixels of 255 in passing."""
-
-    def __init__(self) -> None:
-        self.unsure = self.pixels = 0
-
-    def add(self, mask: np.ndarray) -> None:
-        self.unsure += int((mask == IGNORE).sum())
-        self.pixels += mask.size
-
-    def share(self) -> float:
-        return self.unsure / self.pixels if self.pixels else 0.0
-
-
-def _read_all(masks: MaskSet, counter: _Unsure, title: str) -> Iterator[tuple[str, np.ndarray]]:
+def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Iterator[tuple[str, np.ndarray]]:
     """Image file name and (H, W) uint8 mask of each, its values checked."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
@@ -214,10 +192,11 @@ def _read_all(masks: MaskSet, counter: _Unsure, title: str) -> Iterator[tuple[st
         if strange:
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
             raise UserError(
-                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the order of the "
+                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
+                "order of the "
                 "mask values with --classes"
             )
-        counter.add(mask)
+        counter.update(unsure=int((mask == IGNORE).sum()), pixels=mask.size)
         yield entry.image, mask
 
 
@@ -232,12 +211,9 @@ def said(exported: dict[str, Exported]) -> str:
     """What was written, for the screen."""
     lines = []
     for name, written in exported.items():
-        unsure = (
-            f"; {100 * written.unsure:.1f} % of the pixels are 255 (unsure) and of no class" if written.unsure else ""
-        )
-        lines.append(
-            f"{name}: {written.images} images, {written.annotations} annotations, {', '.join(map(str, written.paths))}{unsure}"
-        )
+        paths, share = ", ".join(map(str, written.paths)), 100 * written.unsure
+        unsure = f"; {share:.1f} % of the pixels are 255 (unsure) and of no class" if share else ""
+        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {paths}{unsure}")
     return "\n".join(lines)
 
 
@@ -246,23 +222,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m exports.masks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote"
+    add = parser.add_argument
+    add("masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote")
+    add("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
+    add("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
+    add(
+        "--classes", default="", metavar="A,B", help="names in the order of the mask values from 1 (default: the run's)"
     )
-    parser.add_argument("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
-    parser.add_argument(
-        "--classes",
-        default="",
-        metavar="A,B",
-        help="class names in the order of the mask values from 1 (default: those of infer.py or of the run)",
-    )
-    parser.add_argument(
-        "--images",
-        type=Path,
-        metavar="FOLDER",
-        help="where the images lie, for their file names (default: NAME.jpg)",
-    )
+    add("--images", type=Path, metavar="FOLDER", help="images, for their file names (default: NAME.jpg)")
     return parser.parse_args()
 
 

@@ -2,10 +2,11 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are taken off
-inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the c-th class,
-so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`.
-The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are taken
+off inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c
+the c-th class, so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
+`segment.scales=[1.0]`. The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`,
+`std`, `backbone`.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -78,17 +79,15 @@ def export_onnx(network: Segmenter, class_names: tuple[str, ...], backbone: str,
         raise UserError(f"ONNX export needs {' and '.join(missing)}: pip install -r requirements-extras.txt")
     module = FromPixels(network).eval()
     program = _trace(module)
-    mean, std = (json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std"))
+    about = {
+        "format": "ibbnet segmentation network",
+        "classes": json.dumps(["background", *class_names], ensure_ascii=False),
+        "backbone": backbone,
+        "input": f"image (batch, 3, height, width) float32, RGB 0..255, sides from {SMALLEST}; normalised inside",
+        "output": "logits (batch, classes, height, width) float32; the largest is the mask value",
+    }
     program.model.metadata_props.update(
-        {
-            "format": "ibbnet segmentation network",
-            "classes": json.dumps(["background", *class_names], ensure_ascii=False),
-            "backbone": backbone,
-            "input": f"image (batch, 3, height, width) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
-            "output": "logits (batch, classes, height, width) float32; the largest is the mask value",
-            "mean": mean,
-            "std": std,
-        }
+        about | {name: json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std")}
     )
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
@@ -120,7 +119,7 @@ def _trace(module: nn.Module) -> Any:
 
 
 def _compare(module: nn.Module, path: Path) -> float | None:
-    """The largest difference of a logit between the module and the file on random images; None without onnxruntime."""
+    """The largest difference of a logit between module and file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
     import onnxruntime
@@ -142,9 +141,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote"
-    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of train.py")
     parser.add_argument("output", type=Path, metavar="OUT.onnx", help="the file to write")
     return parser.parse_args()
 
@@ -155,7 +152,8 @@ def main() -> None:
     network, checkpoint, _ = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
         raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of "
+            "the "
             "same run: a classifier's masks take gradients, which ONNX has not"
         )
     difference = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output)

@@ -3,8 +3,9 @@
     python -m exports.voc_server CHECKPOINT --list test --output server/ --set data.root=VOCdevkit/VOC2012
 
 Runs the segmentation network as evaluate.py does (its scales and mirror image, labels predicted), and packs
-`results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in `server/predicted/`; the
-same command goes on where it stopped. Masks that are there already: python -m exports.masks MASKS --export voc.
+`results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in
+`server/predicted/`; the same command goes on where it stopped. Masks that are there already: python -m exports.masks
+MASKS --export voc.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -32,19 +33,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m exports.voc_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of VOC's 20 classes"
-    )
-    parser.add_argument("--list", default="test", metavar="LIST", help="a list's name or file (default: test)")
-    parser.add_argument(
-        "--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting of the checkpoint's own, such as data.root",
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of VOC's 20 classes")
+    add("--list", default="test", metavar="LIST", help="a list's name or file (default: test)")
+    add("--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go")
+    add(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the checkpoint, such as data.root"
     )
     return parser.parse_args()
 
@@ -55,7 +49,8 @@ def main() -> None:
     network, checkpoint, own = load_network(args.checkpoint)
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
         raise UserError(
-            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server takes "
+            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server "
+            "takes "
             "masks of no other; give segmenter.pth of a run on VOC"
         )
     cfg = override(own, args.set)

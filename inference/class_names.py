@@ -1,8 +1,8 @@
 """Classes as people name them."""
 
-import difflib
 from collections.abc import Sequence
 
+from utils.choices import nearest
 from utils.errors import UserError
 
 
@@ -15,8 +15,8 @@ def find_class(name: str, class_names: Sequence[str], where: str) -> int:
     by_name = {known.casefold(): index for index, known in reversed(list(enumerate(class_names)))}
     index = by_name.get(name.strip().casefold())
     if index is None:
-        close = difflib.get_close_matches(name.strip().casefold(), by_name, n=1, cutoff=0.5)
-        nearest = f"; did you mean '{class_names[by_name[close[0]]]}'?" if close else ""
         known = ", ".join(class_names[:30]) + (f", ... ({len(class_names)} in all)" if len(class_names) > 30 else "")
-        raise UserError(f"{where}: the network knows no class '{name}'{nearest or ';'} it knows {known}")
+        raise UserError(
+            f"{where}: the network knows no class '{name}'{nearest(name.strip(), class_names) or ';'} it knows {known}"
+        )
     return index

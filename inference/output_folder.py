@@ -1,25 +1,29 @@
-"""The output folder of infer.py: what lies where, which mask value is which class, and what is known of an image that is done.
+"""The output folder of infer.py: its files, the mask value of each class, and notes of images that are done.
 
     out/masks/NAME.png        palette PNG at the image's own size; 0 background, 255 unsure
     out/overlays/NAME.jpg     the mask drawn over the image
-    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py) whose class k has mask value k + 1
+    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py); class k has mask value k + 1
     out/videos/NAME.mp4       of a video: its frames with their masks drawn over them
     out/classes.json          mask value -> class name and colour
-    out/predictions.json      per image: size, classes with score, share and pixels; unreadable files; network; settings
+    out/predictions.json      of each image: size, classes with score, share and pixels; unreadable files; settings
     out/index.html, out/contact_sheet.jpg
     out/.done/NAME.json       what is known of an image that is done, with the fingerprint of what it was made from
 
-NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep it.
+NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep
+it.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from data.artifacts import voc_palette
 from inference.images import InputImage
-from inference.predictor import IGNORE, Predictor
-from utils.distributed import Board, is_main
+from inference.predictor import IGNORE, Prediction, Predictor
+from utils.distributed import is_main
 from utils.errors import UserError
 from utils.files import digest, is_whole, read_json, write_json
 from utils.visualize import bright_palette
@@ -32,10 +36,11 @@ LAST_VALUE = IGNORE - 1  # of a class in a mask
 class ClassValues:
     """Which mask value stands for which class.
 
-    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's 1,000)
-    values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses them, and kept
-    when a folder is gone on with. The 255th class that occurs, and those after it, have no value left: their pixels are 255.
-    Of several processes all give the same values, if they are asked in the same order (`Occurrences`), and the main one writes.
+    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's
+    1,000) values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses
+    them, and kept when a folder is gone on with. The 255th class that occurs, and those after it, have no value left:
+    their pixels are 255. Of several processes the main one alone gives values in that case; so it alone predicts
+    (`WorkQueue` is not shared).
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
@@ -82,39 +87,8 @@ class ClassValues:
             "network_classes": digest(list(self.class_names)),
             "classes": rows,
         }
-        if (is_main() or not self.by_occurrence) and read_json(self.path) != content:
+        if is_main() and read_json(self.path) != content:
             write_json(self.path, content)
-
-
-class Occurrences:
-    """Asks for the values of classes in the order of the images, whichever process has read which of them."""
-
-    def __init__(self, values: ClassValues):
-        self.values, self.next = values, 0
-        self.board = Board() if values.by_occurrence else None
-
-    def give_up(self) -> None:
-        """Let nobody wait any more: not all images will be announced."""
-        if self.board is not None:
-            self.board.closed.set()
-
-    def announce(self, number: int, classes: Sequence[int]) -> None:
-        """Say what image `number` shows; once for each image, none left out."""
-        if self.board is not None:
-            self.board.post(number, list(classes))
-
-    def values_of(self, number: int, classes: Sequence[int]) -> list[int]:
-        """The values of an image's classes, once those of all images before it are given. Numbers must ascend."""
-        self.catch_up(number)
-        return [self.values.value(index) for index in classes]
-
-    def catch_up(self, number: int) -> None:
-        """Wait until the values of all images below `number` are given."""
-        if self.board is not None:
-            for earlier in range(self.next, number):
-                for index in self.board.read(earlier):
-                    self.values.value(index)
-            self.next = max(self.next, number)
 
 
 def claim(output: Path) -> None:
@@ -144,6 +118,32 @@ def find_done(
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
         return None  # the table of values was lost
     return entry
+
+
+def to_values(mask: np.ndarray, found: Sequence[int]) -> np.ndarray:
+    """A prediction's mask, whose value k + 1 is its k-th class, with the mask values `found` of these classes."""
+    table = np.zeros(256, np.uint8)
+    table[1 : len(found) + 1] = found
+    table[IGNORE] = IGNORE
+    return table[mask]
+
+
+def class_rows(prediction: Prediction, found: Sequence[int], class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """`name`, `value`, `score`, `pixels` and `share` of each class of a prediction, the largest first."""
+    counts = Image.fromarray(prediction.mask).histogram()  # np.bincount would make eight bytes of each pixel
+    rows = [
+        {
+            "name": class_names[index],
+            "value": value,
+            "score": score,
+            "pixels": counts[number],
+            "share": counts[number] / prediction.mask.size,
+        }
+        for number, (index, value, score) in enumerate(
+            zip(prediction.classes, found, prediction.scores, strict=True), 1
+        )
+    ]
+    return sorted(rows, key=lambda row: -row["pixels"])
 
 
 def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from PIL import Image
 from data.artifacts import voc_palette, write_mask
 from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
+from inference.output_folder import class_rows, to_values
 from inference.predictor import IGNORE, Prediction, Predictor
 from pages.images import image_uri
 from utils.errors import UserError
@@ -23,7 +24,7 @@ OPACITY = 0.45
 
 @dataclass(frozen=True)
 class Found:
-    """A class on an image: its name, its value in the mask, the network's score, and its share of the pixels, 0..1 each."""
+    """A class on an image: name, mask value, the network's score (0..1), and its share of the pixels (0..1)."""
 
     name: str
     value: int
@@ -37,8 +38,8 @@ class Result:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8; 0 background, 255 unsure, else the value of one of `classes`. A network with up to 254 classes has
-            value k + 1 for its class k, one with more counts the classes of this image.
+        mask: (H, W) uint8; 0 background, 255 unsure, else the value of one of `classes`. A network with up to 254
+            classes has value k + 1 for its class k, one with more counts the classes of this image.
         classes: those that were found or given, the largest first.
         palette: (256, 3) uint8, the colour of each value.
     """
@@ -110,18 +111,9 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     """A prediction with the values that infer.py's files have, and everything that is needed to draw it."""
     many = len(predictor.class_names) >= IGNORE
     values = [place if many else index + 1 for place, index in enumerate(prediction.classes, start=1)]
-    table = np.zeros(256, np.uint8)
-    table[1 : len(values) + 1] = values
-    table[IGNORE] = IGNORE
-    counts = Image.fromarray(prediction.mask).histogram()
-    found = [
-        Found(predictor.class_names[index], value, score, counts[place] / prediction.mask.size)
-        for place, (index, value, score) in enumerate(
-            zip(prediction.classes, values, prediction.scores, strict=True), 1
-        )
-    ]
-    palette = bright_palette() if many else voc_palette()
-    return Result(image, table[prediction.mask], tuple(sorted(found, key=lambda one: -one.share)), palette)
+    rows = class_rows(prediction, values, predictor.class_names)
+    found = tuple(Found(row["name"], row["value"], row["score"], row["share"]) for row in rows)
+    return Result(image, to_values(prediction.mask, values), found, bright_palette() if many else voc_palette())
 
 
 def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AUTO) -> np.ndarray:

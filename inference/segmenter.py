@@ -98,7 +98,7 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
 
 def refine_occurring(probabilities: Tensor, refinement: Callable[[Tensor], Tensor] | None) -> Tensor:
-    """Probabilities (C + 1, H, W) refined among the values that win somewhere; the others would cost as much for nothing."""
+    """Probabilities (C + 1, H, W), refined among the values that win somewhere; the others would only cost time."""
     winners = probabilities.argmax(dim=0).unique()
     if refinement is None or len(winners) == 1:
         return probabilities

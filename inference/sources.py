@@ -1,4 +1,4 @@
-"""What --input of infer.py means: images, folders and patterns, in one list whose names do not depend on how it was said."""
+"""What --input of infer.py means: one list of images, whatever form names it: files, folders or patterns."""
 
 import glob
 import logging

@@ -1,8 +1,8 @@
 """Very large images through a network that sees small ones: overlapping tiles, blended, in bounded time and memory.
 
-An image of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each is put
-onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where it sees only half of what
-is there. Probabilities are kept as a byte each, and decided a few rows at a time.
+An image of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each
+is put onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where it sees
+only half of what is there. Probabilities are kept as a byte each, and decided a few rows at a time.
 """
 
 import math
@@ -32,7 +32,8 @@ def look_at_tiles(
         image: (H, W, 3) uint8.
         tile: side of a tile in pixels, made larger where the image would need more than `MOST_TILES`.
         values: mask values, background included.
-        probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the values.
+        probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the
+            values.
 
     Returns:
         (values, ceil(H / 4), ceil(W / 4)) uint8, 255 for probability 1.
@@ -77,7 +78,8 @@ def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[i
     """The mask of an image of `size` (H, W) from what `look_at_tiles` returned.
 
     Returns:
-        (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean probability.
+        (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean
+        probability.
     """
     height, width = size
     mask = np.zeros(size, np.min_scalar_type(len(cells) - 1))
@@ -100,7 +102,7 @@ def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[i
 
 
 def tile_side(height: int, width: int, tile: int) -> int:
-    """The side that is asked for, as a whole number of cells, or the next larger one that needs at most `MOST_TILES`."""
+    """The side that is asked for, as whole cells, or the next larger one that needs at most `MOST_TILES`."""
     tile = max(STRIDE, round(tile / STRIDE) * STRIDE)
     while len(starts(height, tile)) * len(starts(width, tile)) > MOST_TILES:
         tile += max(STRIDE, tile // 20 // STRIDE * STRIDE)

@@ -13,8 +13,18 @@ import imageio.v2 as imageio
 import numpy as np
 
 from data.images import check_pixels
-from inference.output_folder import DONE, LAST_VALUE, VIDEOS, ClassValues, claim, identity, read_done, write_done
-from inference.predictor import IGNORE, Predictor
+from inference.output_folder import (
+    DONE,
+    LAST_VALUE,
+    VIDEOS,
+    ClassValues,
+    claim,
+    identity,
+    read_done,
+    to_values,
+    write_done,
+)
+from inference.predictor import Predictor
 from utils.console import progress
 from utils.distributed import WorkQueue, gather, is_main
 from utils.errors import UserError
@@ -23,8 +33,15 @@ from utils.visualize import overlay
 
 OPACITY = 0.45
 # Even sides, which the format asks for: an odd one gets a line more. Players start while they load.
-ENCODING = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
+FLAGS = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
 QUALITY = 7  # of 0..10
+ENCODING: dict[str, Any] = {
+    "codec": "libx264",
+    "pixelformat": "yuv420p",
+    "quality": QUALITY,
+    "macro_block_size": 1,
+    "output_params": FLAGS,
+}
 # What imageio raises for files that hold no video, or a damaged one; its reader thread's errors are RuntimeError.
 DAMAGED_VIDEO = (OSError, RuntimeError, ValueError, IndexError, StopIteration)
 
@@ -82,8 +99,8 @@ def predict_video(
 ) -> VideoSummary:
     """Draw the masks of every frame over it; a video that is done already is kept.
 
-    Each frame is looked at by itself. The overlay has the frames' size and rate, and no sound. It is written whole or not at
-    all: a call that is stopped begins the video anew.
+    Each frame is looked at by itself. The overlay has the frames' size and rate, and no sound. It is written whole
+    or not at all: a call that is stopped begins the video anew.
 
     Args:
         source: a file that ffmpeg reads.
@@ -138,23 +155,12 @@ def _draw(
     frames = 0
     seen: Counter[str] = Counter()
     with atomic_path(target) as temporary:
-        writer = imageio.get_writer(
-            temporary,
-            format="FFMPEG",
-            fps=fps,
-            codec="libx264",
-            pixelformat="yuv420p",
-            quality=QUALITY,
-            macro_block_size=1,
-            output_params=ENCODING,
-        )
+        writer = imageio.get_writer(temporary, format="FFMPEG", fps=fps, **ENCODING)
         try:
             for images in batches:
                 for image, prediction in zip(images, predictor.predict_many(images), strict=True):
-                    table = np.zeros(256, np.uint8)
-                    table[IGNORE] = IGNORE
-                    table[1 : len(prediction.classes) + 1] = [values.value(index) for index in prediction.classes]
-                    writer.append_data(overlay(image, table[prediction.mask], values.palette, OPACITY))
+                    mask = to_values(prediction.mask, [values.value(index) for index in prediction.classes])
+                    writer.append_data(overlay(image, mask, values.palette, OPACITY))
                     shown = np.unique(prediction.mask)
                     names = enumerate(prediction.classes, 1)
                     seen.update(predictor.class_names[index] for place, index in names if place in shown)
@@ -193,6 +199,7 @@ def _batches(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarra
 
 def _no_video(source: Path, reason: str) -> str:
     return (
-        f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or convert "
+        f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or "
+        "convert "
         "this one: ffmpeg -i FILE -c:v libx264 new.mp4"
     )

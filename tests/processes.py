@@ -28,7 +28,7 @@ class Ended:
 
 
 def run_together(count: int, folder: Path, task: Callable[..., None], *arguments: Any) -> list[Ended]:
-    """`task(*arguments)` in each of `count` processes that torchrun might have started; `folder` takes what they print."""
+    """`task(*arguments)` in each of `count` processes, as torchrun starts them; `folder` takes what they print."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["train", "evaluate", "infer", "tests.processes"])
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun holds it

@@ -18,7 +18,7 @@ from data.shapes import generate
 from utils.errors import run_script
 
 ROOT = Path(__file__).parents[1]
-REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock"}  # what a run says of itself each time
+REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock", ".lock.json"}  # what a run says of itself each time
 
 SETTINGS = """
 run: {folder}/run
@@ -108,7 +108,7 @@ def names(project: Project, list_name: str) -> list[str]:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder made by the first test process that asks for it; the others wait, and nobody may change what is in it."""
+    """A folder made by the first test process that asks for it, while the others wait; it must not be changed."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with folder.with_suffix(".lock").open("w") as lock:

@@ -14,7 +14,7 @@ from inference.bulk import predict_images
 from inference.output_folder import PREDICTIONS
 from tests.inference.stub import Stub, save
 from tests.project import call, made_once
-from tests.test_fault_injection import outcome, run_undisturbed, start
+from tests.test_fault_injection import SETTINGS, outcome, run_undisturbed, start
 from utils.checkpoint import save_tensors
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
@@ -22,7 +22,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda content: b"",
     "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
 }
-AGAIN = "the same again"
 
 
 @pytest.fixture(scope="module")
@@ -35,54 +34,63 @@ def finished(tmp_path_factory) -> Path:
 def project(finished, tmp_path) -> Path:
     shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
     (tmp_path / "output.txt").unlink()
+    (tmp_path / "settings.yaml").write_text(SETTINGS.format(folder=tmp_path, workers=0))
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("paths", "damage", "expected"),
-    [
-        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "cut", AGAIN),
-        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "zeroed", AGAIN),
-        (
-            [
-                "run/ladder/cam/val_0001.npz",
-                "run/report.json",
-                "best_model.pth",
-                "run/seeds/train_0002.npz",
-                "run/seeds/.fingerprint",
-            ],
-            "emptied",
-            AGAIN,
-        ),
-        (["run/report_images.json", "run/run.json", "run/config.yaml", "run/.lock"], "cut", AGAIN),
-        (["run/classifier.pth", "run/segmenter.pth"], "cut", AGAIN),
-        (["run/affinity.pth", "run/confident/train_0001.png"], "zeroed", AGAIN),
-        (
-            ["run/report.json", "run/predictions/given/val_0001.png", "run/ladder_walked/given/val_0001.npz"],
-            "cut",
-            AGAIN,
-        ),
-        (["data/shapes/shapes.json"], "cut", AGAIN),
-        (["run/stages.json"], "cut", "stages.json cannot be read"),
-        (["run/stages.json"], "emptied", "delete it to run all stages of this folder again"),
-    ],
-)
-def test_a_damaged_run(finished, project, paths, damage, expected):
-    for path in paths:
-        content = (project / path).read_bytes()
-        (project / path).write_bytes(DAMAGES[damage](content))
+FILES = {
+    "run/seeds/train_0001.npz": "cut",
+    "run/seeds/train_0002.npz": "emptied",
+    "run/seeds/train_0003.npz": "zeroed",
+    "run/seeds/.fingerprint": "emptied",
+    "run/walked/train_0002.npz": "zeroed",
+    "run/pseudo/train_0003.png": "cut",
+    "run/ladder/cam/val_0001.npz": "emptied",
+    "run/ladder_walked/given/val_0001.npz": "cut",
+    "run/predictions/given/val_0001.png": "cut",
+    "run/report.json": "emptied",
+    "run/report_images.json": "cut",
+    "run/run.json": "cut",
+    "run/config.yaml": "cut",
+    "run/.lock": "cut",
+    "best_model.pth": "emptied",
+    "data/shapes/shapes.json": "cut",
+}
+NETWORKS = {
+    "run/classifier.pth": "cut",
+    "run/segmenter.pth": "cut",
+    "run/affinity.pth": "zeroed",
+    "run/confident/train_0001.png": "zeroed",
+}
+
+
+def damage_all(project: Path, damages: dict[str, str]) -> None:
+    for path, damage in damages.items():
+        (project / path).write_bytes(DAMAGES[damage]((project / path).read_bytes()))
+
+
+@pytest.mark.parametrize("damages", [FILES, NETWORKS], ids=["files", "networks"])
+def test_a_damaged_run_is_made_again_as_it_was(finished, project, damages):
+    damage_all(project, damages)
     again = start(project)
     again.join()
     said = (project / "output.txt").read_text()
     assert "Traceback" not in said
-    if expected != AGAIN:
-        assert (again.exitcode, expected in said) == (2, True), said
-        return
     assert again.exitcode == 0, said
     before, after = outcome(finished), outcome(project)
     assert before.keys() == after.keys()
     for name in before:
         assert before[name] == after[name], name
+
+
+@pytest.mark.parametrize(
+    ("damage", "expected"),
+    [("cut", "stages.json cannot be read"), ("emptied", "delete it to run all stages of this folder again")],
+)
+def test_a_damaged_record_is_named(project, damage, expected):
+    damage_all(project, {"run/stages.json": damage})
+    ended = call("train", "--config", project / "settings.yaml")
+    assert (ended.code, expected in ended.err) == (2, True), ended.err
 
 
 def test_a_damaged_state_is_begun_anew(finished, project):

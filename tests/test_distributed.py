@@ -1,4 +1,4 @@
-"""Several processes make what one makes: the same files bit for bit, the same training up to rounding; and they end together."""
+"""Several processes make what one makes: the same files, the same training up to rounding; they end together."""
 
 import json
 import os
@@ -18,7 +18,8 @@ from data.shapes import generate
 from tests.processes import run_script
 from tests.project import ROOT, call
 
-# Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no more.
+# Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no
+# more.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
 
 SETTINGS = """
@@ -94,15 +95,6 @@ def together(count: int, project: Project, script: str, *arguments: str | Path) 
     ended = run_script(count, project.folder / "said", script, *arguments)
     assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
     assert all(each.out == each.err == "" for each in ended[1:])
-
-
-def test_seeds_walk_and_masks_are_those_of_one_process(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
-    forget(project, *SHARED_STAGES)
-    together(2, project, "train", *project.arguments("--stages", "seeds,context,part,fuse,walk,pseudo"))
-    made = project.made()
-    assert made == {name: content for name, content in one.made().items() if name in made}
-    assert len(made) == 5 * 7
 
 
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
@@ -218,7 +210,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
         {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
-            if path.is_file() and path.name != ".lock"
+            if path.is_file() and not path.name.startswith(".lock")
         }
         for folder in (tmp_path / "one", tmp_path / "three")
     ]
@@ -282,7 +274,7 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
-@pytest.mark.parametrize("ending", ["killed", "interrupted"])
+@pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     project = one.copy(tmp_path)
     arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=12")

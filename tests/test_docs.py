@@ -1,7 +1,5 @@
 """What the documentation names is there: files, commands, their options, settings; and its figures are made by code."""
 
-import ast
-import importlib
 import re
 import shlex
 from functools import cache
@@ -79,21 +77,6 @@ def test_settings_exist(page):
     ):
         if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt"):
             assert name in sections[section], f"{section}.{name}"
-
-
-def test_readme_says_how_predict_is_called():
-    import infer
-
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    called = {
-        call.func.attr for call in ast.walk(ast.parse("result.show(); result.save('x')")) if isinstance(call, ast.Call)
-    }
-    assert all(
-        f"result.{name}(" in text and hasattr(importlib.import_module("inference.result").Result, name)
-        for name in called
-    )
-    assert "from infer import predict" in text
-    assert callable(infer.predict)
 
 
 @pytest.fixture

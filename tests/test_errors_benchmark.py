@@ -10,17 +10,15 @@ from benchmarks.errors import (
     DISTANCES,
     PARTS,
     TITLES,
-    best_threshold,
     corrected,
     count_bands,
-    counts_at_own_threshold,
     distances,
     error_figures,
     error_kinds,
 )
 from data.artifacts import IGNORE, Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
-from utils.metrics import ConfusionMatrix, ThresholdSweep, iou_of, miou_of
+from utils.metrics import ConfusionMatrix, iou_of, miou_of
 
 VALUES = 4  # background and three classes
 NAMES = ("background", "cat", "dog", "train")
@@ -47,7 +45,7 @@ def halves() -> np.ndarray:
 
 @pytest.fixture
 def pair() -> tuple[np.ndarray, np.ndarray]:
-    """Truth with blocks of every value, some far from others, and a prediction that is wrong in every way; 255 in both."""
+    """Truth with blocks of every value, and a prediction that is wrong in every way; 255 in both."""
     random = np.random.default_rng(0)
     target = np.zeros((150, 160), np.uint8)
     target[20:110, 10:100] = 1
@@ -81,15 +79,6 @@ def test_a_wrong_pixel_is_within_its_distance_and_all_longer_ones(side, distance
     prediction[4, column] = 3 if side == "over" else 0  # whichever class is taken
     expected = {f"{near}_{limit}": 1 for limit in DISTANCES if distance <= limit} or {far: 1}
     assert counts_of(target, prediction) == {side: 1, **expected}
-
-
-def test_distances_are_euclidean():
-    target = np.zeros((20, 20), np.uint8)
-    target[0, 0] = 1
-    prediction = target.copy()
-    prediction[3, 4] = 1  # 5 away
-    assert "halo_4" not in counts_of(target, prediction)
-    assert counts_of(target, prediction)["halo_8"] == 1
 
 
 def test_ignored_pixels_of_the_truth_are_neither_object_nor_background():
@@ -179,38 +168,6 @@ def test_an_image_without_valid_pixels_has_no_figures():
     assert {row["largest"] for row in classes.values()} == {None}
 
 
-@pytest.mark.parametrize(
-    ("common", "best"), [(0.1, 0.2), (0.2, 0.2), (0.31, 0.3), (0.34, 0.3), (0.36, 0.4), (0.8, 0.4)]
-)
-def test_of_equal_thresholds_that_nearest_the_common_one_is_taken(common, best):
-    sweep = ThresholdSweep(VALUES, np.arange(10) / 10)
-    sweep.update(torch.tensor([[0, 1]]), torch.tensor([[0.15, 0.45]]), torch.tensor([[1, 1]]))  # right from 0.2 to 0.4
-    assert float(sweep.thresholds[best_threshold(sweep, common)]) == best
-
-
-def test_an_image_without_valid_pixels_keeps_the_common_threshold():
-    sweep = ThresholdSweep(VALUES, np.arange(10) / 10)
-    sweep.update(torch.full((2, 2), IGNORE), torch.rand(2, 2), torch.ones(2, 2, dtype=torch.int64))
-    assert sweep.thresholds[best_threshold(sweep, 0.3)] == 0.3
-
-
-@pytest.mark.parametrize("common", [0.0, 0.123, 0.5])
-def test_no_image_is_worse_at_its_own_threshold(common):
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(10):
-        target = torch.randint(0, 4, (20, 20), generator=generator)
-        winner = torch.randint(1, 4, (20, 20), generator=generator)
-        value = torch.rand(20, 20, generator=generator)
-        at_common = matrix_of(target.numpy(), (winner * (value > common)).numpy())
-        assert miou_of(counts_at_own_threshold(target, value, winner, common, VALUES)) >= miou_of(at_common)
-
-
-def test_the_common_threshold_is_one_that_an_image_may_have():
-    target, value = torch.tensor([[0, 1]]), torch.tensor([[0.121, 0.125]])  # told apart only between two that are tried
-    counts = counts_at_own_threshold(target, value, torch.ones_like(target), 0.123, VALUES)
-    assert miou_of(counts) == 1
-
-
 @pytest.fixture
 def settings(make_voc) -> list[str]:
     root = make_voc(size=(60, 80))
@@ -258,8 +215,6 @@ def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
     ):
         wrong = found["errors"][kind]["pixels"] * (truth != IGNORE).sum()
         assert 0 < wrong == pytest.approx(found[share] * of.sum())
-    assert found["miou"] + 0.05 < found["miou_own_thresholds"] < 1
-    assert "one threshold for all images" in ended.out
     assert f"mIoU {100 * found['miou']:.1f} at the best common threshold {found['threshold']:g}" in ended.out
 
 
@@ -271,11 +226,10 @@ def test_the_command_takes_masks(settings, tmp_path):
     ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", path)
     assert ended.code == 0, ended.err
     found = json.loads(path.read_text())
-    assert (found["n_images"], found["threshold"], found["miou_own_thresholds"]) == (2, None, None)
+    assert (found["n_images"], found["threshold"]) == (2, None)
     assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]
     assert found["errors"]["under"]["miou_without"] == 1
     assert found["per_class"]["cat"]["iou"] == 0
-    assert "one threshold for all images" not in ended.out
     assert f"{found['ignored_predictions']} pixels marked 255" in ended.out
 
 

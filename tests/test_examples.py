@@ -1,8 +1,6 @@
 """The scripts under examples/ run to their end, from anywhere, and leave what they say."""
 
-import os
-import subprocess
-import sys
+import importlib
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +8,8 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask
-
-ROOT = Path(__file__).parents[1]
+from examples.tour import QUICK
+from tests.project import ROOT, call
 
 
 def test_there_is_a_test_for_each_example():
@@ -21,16 +19,19 @@ def test_there_is_a_test_for_each_example():
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("elsewhere")
-    ended = subprocess.run(
-        [sys.executable, ROOT / "examples/tour.py", "tour"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    quick = (
+        "data.shapes_train=16",
+        "data.shapes_size=96",
+        "cam.crop_size=96",
+        "cam.resize_long=[96,112]",
+        "cam.epochs=1",
     )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return folder / "tour", ended.stdout
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(importlib.import_module("examples.tour"), "QUICK", (*QUICK, *quick))
+        ended = call("examples.tour", "tour")
+    assert ended.code == 0, ended.out + ended.err
+    return folder / "tour", ended.out
 
 
 def test_the_tour_shows_every_step_of_every_image(tour):
@@ -40,10 +41,14 @@ def test_the_tour_shows_every_step_of_every_image(tour):
     sheet = np.asarray(Image.open(folder / "maps.jpg"))
     assert sheet.shape[1] > 7 * 180
     assert sheet.std() > 20  # images, and no blank sheet
-    cam = sheet[:, 210:390].astype(int)  # the second column
-    assert (
-        cam[..., 0] - cam[..., 2]
-    ).max() > 100  # warm somewhere: a classifier that has learned nothing has maps of 0
+
+
+@pytest.mark.slow
+def test_the_whole_tour_has_maps_of_a_classifier_that_has_learned(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call("examples.tour", "tour").code == 0
+    cam = np.asarray(Image.open(tmp_path / "tour/maps.jpg"))[:, 210:390].astype(int)  # the second column
+    assert (cam[..., 0] - cam[..., 2]).max() > 100  # warm somewhere
 
 
 def test_the_tour_leaves_a_mask_and_a_page(tour):

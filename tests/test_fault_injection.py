@@ -1,10 +1,11 @@
 """A run that is killed anywhere and started again ends as if nothing had been.
 
-    IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite kills three times
+    IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite
+    kills twice
 
-Half of the moments are points in time, half are files: the process ends before a file gets its name, half of it written, or
-just after. All stages run, on generated images, with loader processes in every other run; resumable states are saved at every
-step.
+Half of the moments are points in time, half are files: the process ends before a file gets its name, half of it
+written, or just after. All stages run, on generated images, with loader processes in every other run; resumable
+states are saved at every step.
 """
 
 import json
@@ -30,17 +31,19 @@ from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
 
-KILLS = int(os.environ.get("IBBNET_KILLS", "3"))
+KILLS = int(os.environ.get("IBBNET_KILLS", "2"))
 SETTINGS = """
 run: {folder}/run
 checkpoint: {folder}/best_model.pth
 device: cpu
 workers: {workers}
-data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3, shapes_size: 64}}
+data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3,
+    shapes_size: 64}}
 model: {{backbone: efficientnet_lite0, weights: none}}
 cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
 ibb: {{iterations: 1, epochs: 1}}
-affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1, max_side: 48}}
+affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1,
+    max_side: 48}}
 pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
 report: {{thresholds: 4}}
@@ -52,6 +55,7 @@ PASSING = {
     "report.html",
     "contents.json",
     ".lock",
+    ".lock.json",
     ".shapes.lock",
 }  # have times or paths in them
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}

@@ -1,4 +1,4 @@
-"""What runs on a GPU is what runs on the CPU, up to the precision of its arithmetic. Skipped by name where there is none."""
+"""What runs on a GPU is what runs on the CPU, up to the precision of its arithmetic; skipped without a GPU."""
 
 import copy
 from pathlib import Path

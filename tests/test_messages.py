@@ -1,12 +1,13 @@
 """What the command line says to mistakes: one table of commands, what each must name, and what it must say to do next.
 
-Every row ends with exit code 2, nothing but the message on the error stream, and no traceback. Placeholders in braces are files
-of a small world that the fixture makes.
+Every row ends with exit code 2, nothing but the message on the error stream, and no traceback. Placeholders in braces
+are files of a small world that the fixture makes.
 """
 
 import ast
 import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -24,8 +25,6 @@ from stages.networks import save_network
 from tests.project import ROOT, call
 from tests.test_rooms import ROOMS
 
-CONFIG = ("--config", "{settings}")
-MODEL = ("--model_path", "{segmenter}")
 SETTINGS = """
 run: {run}
 checkpoint: {run}/best_model.pth
@@ -39,270 +38,132 @@ segment: {{stage: -2, epochs: 1, batch_size: 2, crop_size: 32, scales: [1.0]}}
 workers: 0
 """
 
-# command, arguments, what the message holds: what was wrong, then what to do
-TABLE = [
-    # settings, for every command that takes them
-    ("train", ["--config", "{none}.yaml"], ["none.yaml cannot be read"]),
-    ("train", ["--config", "{text}"], ["text.txt", "expected 'key: value' lines"]),
-    ("train", ["--config", "{broken_yaml}"], ["broken.yaml, line 3", "not valid YAML", "mend the line"]),
-    ("train", ["--config", "{twice_yaml}"], ["twice.yaml, line 3", "'seed' was already set in line 1"]),
-    ("train", [*CONFIG, "--preset", "voc21"], ["there is no preset 'voc21'", "known:"]),
-    ("train", [*CONFIG, "--set", "cam.epoch=3"], ["unknown setting 'cam.epoch'", "did you mean 'cam.epochs'?"]),
-    ("train", [*CONFIG, "--set", "cam.epochs"], ["--set cam.epochs", "expected key.sub=value, for example"]),
-    ("train", [*CONFIG, "--set", "cam.epochs=many"], ["'cam.epochs' must be of type int, found 'many'"]),
-    ("train", [*CONFIG, "--set", "cam.epochs=-1"], ["'cam.epochs' must be", "found -1"]),
-    ("train", [*CONFIG, "--set", "cam.scales=[]"], ["'cam.scales' needs at least one scale, for example [1.0]"]),
-    ("train", [*CONFIG, "--set", "prm.lo=0.9"], ["'prm.lo' (0.9) must not be above 'prm.hi'"]),
-    ("train", [*CONFIG, "--set", "precision=fp8"], ["'precision' must be one of off, bf16, fp16, found 'fp8'"]),
-    ("train", [*CONFIG, "--set", "data.colors=[red]"], ["must be RGB as quoted \"#ff8000\", found 'red'"]),
-    (
-        "train",
-        [*CONFIG, "--set", "device=tpu9", "--stages", "cam"],
-        ["device 'tpu9' is not available here", "use --set device=cpu or auto"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "precision=fp16", "--stages", "cam"],
-        ["fp16 needs a CUDA device", "use --set precision=bf16 or off"],
-    ),
-    # runs and stages
-    ("train", [*CONFIG, "--stages", "seed"], ["there is no stage 'seed'", "known: cam,"]),
-    (
-        "train",
-        [*CONFIG, "--stages", "seeds"],
-        ["stage 'seeds' needs stage 'cam', which has not run", "add it: --stages cam,seeds"],
-    ),
-    ("train", [*CONFIG, "--run", "{text}"], ["folder", "cannot be written", "choose another with --run"]),
-    (
-        "train",
-        [*CONFIG, "--set", "model.backbone=resnet51"],
-        ["'model.backbone' must be one of resnet50", "found 'resnet51'"],
-    ),
-    ("train", [*CONFIG, "--set", "model.weights={none}.pth"], ["none.pth", "give the path of a .pth file"]),
-    # data
-    ("train", [*CONFIG, "--set", "data.root={none}"], ["none has no folder JPEGImages", "set data.root to it, or"]),
-    ("train", [*CONFIG, "--set", "data.train_list=trian"], ["there is no list 'trian'", "lists there: train, val"]),
-    (
-        "train",
-        [*CONFIG, "--set", "data.train_list=train_aug"],
-        ["there is no list 'train_aug'", "put train_aug.txt into"],
-    ),
-    ("train", [*CONFIG, "--set", "data.labels={none}.csv"], ["there is no file", "none.csv"]),
-    ("train", [*CONFIG, "--set", "data.labels={text}"], ["expected a .csv or a .npy file"]),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=coco"],
-        ["there is no annotation file", "expected COCO layout", "set data.root and the list's name"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={empty}"],
-        ["says nothing about classes", "expected one sub-folder of images a class"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={world}"],
-        ["says nothing about classes", "labels.csv"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", "data.train_list=some"],
-        ["there is no list 'some'", "expected all, train, val, a name under"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=folder", "--set", "data.root={own}", "--set", 'data.colors=["#ff0000"]'],
-        ["expected one for each of the 2 classes in their order: cat, dog"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=shapes", "--set", "data.root={own}"],
-        ["holds no generated dataset", "set data.root to a new folder"],
-    ),
-    (
-        "train",
-        [*CONFIG, "--set", "data.kind=coco", "--set", "data.download=true"],
-        ["fetches PASCAL VOC 2012 only", "set data.download=false"],
-    ),
-    ("data.check", [*CONFIG, "--output", "{out}", "--set", "data.root={none}"], ["problems to mend:", "listed in"]),
-    ("data.check", ["--preset", "voc21", "--output", "{out}"], ["there is no preset 'voc21'", "did you mean 'voc12'?"]),
-    # evaluation
-    ("evaluate", [], ["one of the arguments --model_path --seeds --masks --run --compare is required"]),
-    (
-        "evaluate",
-        ["--model_path", "{none}.pth"],
-        ["there is no file", "train first (python train.py --config config.yaml)"],
-    ),
-    (
-        "evaluate",
-        ["--model_path", "{text}"],
-        ["text.txt cannot be read as weights", "the file is damaged, or holds more than plain tensors"],
-    ),
-    ("evaluate", ["--model_path", "{tensors}"], ["is not an IBBNet checkpoint", "expected a file that train.py wrote"]),
-    ("evaluate", [*CONFIG, "--model_path", "{pets}"], ["knows other classes than the data: cat, dog and", "--config"]),
-    ("evaluate", [*CONFIG, *MODEL, "--split", "trian"], ["there is no list 'trian'", "lists there: train, val"]),
-    (
-        "evaluate",
-        [*CONFIG, *MODEL, "--set", "data.val_list="],
-        ["--split val: the settings name no such list", "give a list's name or file"],
-    ),
-    ("evaluate", [*CONFIG, "--masks", "{empty}"], ["there is no mask", "expected a palette or grey PNG"]),
-    ("evaluate", [*CONFIG, "--seeds", "{empty}"], ["there is no seed file", "run the stage that writes it"]),
-    ("evaluate", [*CONFIG, "--masks", "{small_masks}"], ["they must be of one image"]),
-    ("evaluate", [*CONFIG, "--masks", "{strange_masks}"], ["has value 99", "expected 0..6 or 255"]),
-    (
-        "evaluate",
-        [*CONFIG, "--masks", "{voc}/SegmentationClass", "--set", "data.root={strange_truth}"],
-        ["strange_truth", "has value 99", "expected 0..6 or 255"],
-    ),
-    (
-        "evaluate",
-        [*CONFIG, "--masks", "{colour_masks}"],
-        ["is an image of mode RGB", "save it as palette or grey PNG"],
-    ),
-    (
-        "evaluate",
-        [*CONFIG, "--seeds", "{strange_seeds}"],
-        ["has class 77", "the data has classes 0..5", "with --config"],
-    ),
-    (
-        "evaluate",
-        [*CONFIG, "--masks", "{empty}", "--set", "data.root={maskless}"],
-        ["there is no truth to measure against", "evaluation needs one for each image"],
-    ),
-    ("evaluate", ["--run", "{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
-    (
-        "evaluate",
-        [*CONFIG, "--compare", "{empty}", "{empty}"],
-        ["--compare", "expected a folder of masks, a folder of seeds, or a checkpoint"],
-    ),
-    (
-        "evaluate",
-        [*CONFIG, "--compare", "{segmenter}", "{segmenter}", "--csv", "x.csv"],
-        ["a comparison goes into --json"],
-    ),
-    # inference
-    ("infer", [], ["the following arguments are required: --input"]),
-    (
-        "infer",
-        ["--input", "{none}", *MODEL],
-        ["there is no such file or folder, and no file of this pattern", "check the path"],
-    ),
-    ("infer", ["--input", "{empty}", *MODEL], ["no images in this folder", "expected images, such as .jpg"]),
-    ("infer", ["--input", "{own}", "--no-recursive", *MODEL], ["its sub-folders were not searched (--recursive)"]),
-    (
-        "infer",
-        ["--input", "{text_image}", *MODEL],
-        ["not one image can be read", "give other files", "is not an image"],
-    ),
-    (
-        "infer",
-        ["--input", "{own}", "--model_path", "{none}.pth"],
-        ["none.pth", "train first (python train.py --config config.yaml)"],
-    ),
-    ("infer", ["--input", "{own}", "--model_path", "{text}"], ["cannot be read as weights"]),
-    (
-        "infer",
-        ["--input", "{own}", *MODEL, "--classes", "ruond"],
-        ["--classes: the network knows no class 'ruond'", "it knows"],
-    ),
-    ("infer", ["--input", "{own}", *MODEL, "--labels", "{none}.csv"], ["check the path"]),
-    ("infer", ["--input", "{own}", *MODEL, "--labels", "{text}"], ["expected the header 'image,labels'"]),
-    (
-        "infer",
-        ["--input", "{own}", *MODEL, "--labels", "{other_labels}"],
-        ["none of its 1 rows names an image", "expected paths from the input folder"],
-    ),
-    (
-        "infer",
-        ["--input", "{own}", *MODEL, "--limit", "-1"],
-        ["--limit -1", "expected a number of images, or 0 for all"],
-    ),
-    ("infer", ["--input", "{own}", *MODEL, "--limit", "few"], ["invalid int value: 'few'"]),
-    ("infer", ["--input", "{own}", *MODEL, "--batch", "0"], ["--batch 0", "leave it out for one at a time"]),
-    ("infer", ["--input", "{own}", *MODEL, "--tile", "9"], ["--tile 9", "or 0 for whole images"]),
-    (
-        "infer",
-        ["--input", "{own}", "--model_path", "{classifier}", "--tile", "200"],
-        ["--tile needs a segmentation network", "leave --tile out or train on"],
-    ),
-    (
-        "infer",
-        ["--input", "{own}", *MODEL, "--device", "tpu9"],
-        ["device 'tpu9' is not available here", "device=cpu or auto"],
-    ),
-    ("infer", ["--input", "{own}", *MODEL, "--export", "cocoa"], ["no format 'cocoa'", "expected some of coco,"]),
-    ("infer", ["--input", "{own}", *MODEL, "--export", "voc"], ["the VOC server takes masks of its own 20 classes"]),
-    ("infer", ["--input", "{own}", *MODEL, "--set", "pseudo.treshold=1"], ["did you mean 'pseudo.threshold'?"]),
-    (
-        "infer",
-        ["--input", "{own}", *MODEL, "--output", "{foreign}"],
-        ["was not written by infer.py and would be overwritten", "choose another folder"],
-    ),
-    ("infer", ["--input", "{own}", *MODEL, "--output", "{text}"], ["cannot be written", "choose a folder that can"]),
-    (
-        "infer",
-        ["--input", "{text_video}", *MODEL],
-        ["cannot be read as a video", "give another file, or convert this one"],
-    ),
-    ("infer", ["--input", "{text_video}", *MODEL, "--export", "coco"], ["are for images", "leave them out"]),
-    # the other commands
-    (
-        "exports.masks",
-        ["{none}", "--export", "coco", "--output", "{out}"],
-        ["there is no folder", "expected masks ID.png in it"],
-    ),
-    (
-        "exports.masks",
-        ["{empty}", "--export", "coco", "--output", "{out}"],
-        ["holds no masks", "expected ID.png in it"],
-    ),
-    (
-        "exports.masks",
-        ["{small_masks}", "--export", "coco", "--output", "{out}"],
-        ["does not say which classes", "--classes cat,dog,..."],
-    ),
-    (
-        "exports.masks",
-        ["{strange_masks}", "--export", "coco", "--output", "{out}", "--classes", "cat,dog"],
-        ["has value 99, which no class has", "with --classes"],
-    ),
-    (
-        "exports.masks",
-        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--images", "{none}"],
-        ["there is no such folder"],
-    ),
-    (
-        "exports.masks",
-        ["{small_masks}", "--export", "yolo", "--output", "{out}", "--classes", "cat", "--images", "{empty}"],
-        ["there is no image of mask", "expected"],
-    ),
-    (
-        "exports.masks",
-        ["{small_masks}", "--export", "yolo,tar", "--output", "{out}"],
-        ["no format 'tar'", "expected some of"],
-    ),
-    ("evaluation.gather", ["{empty}"], ["at least two runs", "give their folders or the files of evaluate.py --json"]),
-    ("evaluation.gather", ["{empty}", "{own}"], ["holds no figures", "expected a run folder with"]),
-    (
-        "exports.voc_server",
-        ["{segmenter}", "--output", "{out}"],
-        ["is no segmentation network of VOC's 20 classes", "give segmenter.pth of a run on VOC"],
-    ),
-    ("exports.voc_server", ["{none}.pth", "--output", "{out}"], ["there is no file", "give the path of a .pth file"]),
-    ("exports.convert", ["{none}.pth", "{out}.pth"], ["none.pth"]),
-    (
-        "exports.convert",
-        ["{tensors}", "{out}.pth"],
-        ["is neither a checkpoint of train.py nor IRN's", "set model.weights to the file"],
-    ),
-    ("exports.convert", ["{segmenter}", "{text}"], ["exists already", "give another name, or remove it first"]),
-    ("exports.onnx", ["{classifier}", "{out}.onnx"], ["expected a segmentation network, such as segmenter.pth"]),
-    ("exports.onnx", ["{text}", "{out}.onnx"], ["cannot be read as weights"]),
-    ("report", ["{empty}"], ["is no run folder", "expected a folder that train.py wrote"]),
-    ("stages.describe", ["{none}.pth"], ["there is no file", "give the path of a .pth file"]),
-    ("stages.describe", ["{numbers}"], ["and no weights", "expected tensors by name"]),
-]
+# A row: command and arguments => what the message holds, parted by |: what was wrong, then what to do.
+TABLE = r"""
+train --config {none}.yaml => none.yaml cannot be read
+train --config {text} => text.txt | expected 'key: value' lines
+train --config {broken_yaml} => broken.yaml, line 3 | not valid YAML | mend the line
+train --config {twice_yaml} => twice.yaml, line 3 | 'seed' was already set in line 1
+train CONFIG --preset voc21 => there is no preset 'voc21' | known:
+train CONFIG --set cam.epoch=3 => unknown setting 'cam.epoch' | did you mean 'cam.epochs'?
+train CONFIG --set cam.epochs => --set cam.epochs | expected key.sub=value, for example
+train CONFIG --set cam.epochs=many => 'cam.epochs' must be of type int, found 'many'
+train CONFIG --set cam.epochs=-1 => 'cam.epochs' must be | found -1
+train CONFIG --set cam.scales=[] => 'cam.scales' needs at least one scale, for example [1.0]
+train CONFIG --set prm.lo=0.9 => 'prm.lo' (0.9) must not be above 'prm.hi'
+train CONFIG --set precision=fp8 => 'precision' must be one of off, bf16, fp16, found 'fp8'
+train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found 'red'
+train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
+train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off
+train CONFIG --stages seed => there is no stage 'seed' | known: cam,
+train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
+train CONFIG --run {text} => folder | cannot be written | choose another with --run
+train CONFIG --set model.backbone=resnet51 => 'model.backbone' must be one of resnet50 | found 'resnet51'
+train CONFIG --set model.weights={none}.pth => none.pth | give the path of a .pth file
+train CONFIG --set data.root={none} => none has no folder JPEGImages | set data.root to it, or
+train CONFIG --set data.train_list=trian => there is no list 'trian' | lists there: train, val
+train CONFIG --set data.train_list=train_aug => there is no list 'train_aug' | put train_aug.txt into
+train CONFIG --set data.labels={none}.csv => there is no file | none.csv
+train CONFIG --set data.labels={text} => expected a .csv or a .npy file
+train CONFIG --set data.kind=coco => there is no annotation file | expected COCO layout | set data.root and the
+    list's name
+train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | expected one sub-folder
+    of images a class
+train CONFIG --set data.kind=folder --set data.root={world} => which look like parts of a dataset | set data.root to
+    one of them, or
+train CONFIG --set data.kind=folder --set data.root={own} --set data.train_list=some => there is no list 'some' |
+    expected all, train, val, a name under
+train CONFIG --set data.kind=folder --set data.root={own} --set 'data.colors=["#ff0000"]' => expected one for each
+    of the 2 classes in their order: cat, dog
+train CONFIG --set data.kind=shapes --set data.root={own} => holds no generated dataset | set data.root to a new
+    folder
+train CONFIG --set data.kind=coco --set data.download=true => fetches PASCAL VOC 2012 only | set data.download=false
+data.check CONFIG --output {out} --set data.root={none} => problems to mend: | listed in
+data.check --preset voc21 --output {out} => there is no preset 'voc21' | did you mean 'voc12'?
+evaluate => one of the arguments --model_path --seeds --masks --run --compare is required
+evaluate --model_path {none}.pth => there is no file | train first (python train.py --config config.yaml)
+evaluate --model_path {text} => text.txt cannot be read as weights | the file is damaged, or holds more than plain
+    tensors
+evaluate --model_path {tensors} => is not an IBBNet checkpoint | expected a file that train.py wrote
+evaluate CONFIG --model_path {pets} => knows other classes than the data: cat, dog and | --config
+evaluate CONFIG MODEL --split trian => there is no list 'trian' | lists there: train, val
+evaluate CONFIG MODEL --set data.val_list= => --split val: the settings name no such list | give a list's name or file
+evaluate CONFIG --masks {empty} => there is no mask | expected a palette or grey PNG
+evaluate CONFIG --seeds {empty} => there is no seed file | run the stage that writes it
+evaluate CONFIG --masks {small_masks} => they must be of one image
+evaluate CONFIG --masks {strange_masks} => has value 99 | expected 0..6 or 255
+evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} => strange_truth | has value 99 |
+    expected 0..6 or 255
+evaluate CONFIG --masks {colour_masks} => is an image of mode RGB | save it as palette or grey PNG
+evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | with --config
+evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
+    needs one for each image
+evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
+evaluate CONFIG --compare {empty} {empty} => --compare | expected a folder of masks, a folder of seeds, or a
+    checkpoint
+evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json
+infer => the following arguments are required: --input
+infer --input {none} MODEL => there is no such file or folder, and no file of this pattern | check the path
+infer --input {empty} MODEL => no images in this folder | expected files that end in .bmp
+infer --input {own} --no-recursive MODEL => its sub-folders were not searched (--recursive)
+infer --input {text_image} MODEL => not one image can be read | give other files | is not an image
+infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
+infer --input {own} --model_path {text} => cannot be read as weights
+infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
+infer --input {own} MODEL --labels {none}.csv => cannot be read as CSV
+infer --input {own} MODEL --labels {text} => expected a header 'image,labels'
+infer --input {own} MODEL --labels {other_labels} => none of its 1 rows names an image | expected paths from the
+    input folder
+infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
+infer --input {own} MODEL --limit few => invalid int value: 'few'
+infer --input {own} MODEL --batch 0 => --batch 0 | leave it out for one at a time
+infer --input {own} MODEL --tile 9 => --tile 9 | or 0 for whole images
+infer --input {own} --model_path {classifier} --tile 200 => --tile needs a segmentation network | leave --tile out
+    or train on
+infer --input {own} MODEL --device tpu9 => device 'tpu9' is not available here | device=cpu or auto
+infer --input {own} MODEL --export cocoa => no format 'cocoa' | expected some of coco,
+infer --input {own} MODEL --export voc => the VOC server takes masks of its own 20 classes
+infer --input {own} MODEL --set pseudo.treshold=1 => did you mean 'pseudo.threshold'?
+infer --input {own} MODEL --output {foreign} => was not written by infer.py and would be overwritten | choose
+    another folder
+infer --input {own} MODEL --output {text} => cannot be written | choose a folder that can
+infer --input {text_video} MODEL => cannot be read as a video | give another file, or convert this one
+infer --input {text_video} MODEL --export coco => are for images | leave them out
+exports.masks {none} --export coco --output {out} => there is no folder | expected masks ID.png in it
+exports.masks {empty} --export coco --output {out} => holds no masks | expected ID.png in it
+exports.masks {small_masks} --export coco --output {out} => does not say which classes | --classes cat,dog,...
+exports.masks {strange_masks} --export coco --output {out} --classes cat,dog => has value 99, which no class has |
+    with --classes
+exports.masks {small_masks} --export yolo --output {out} --classes cat --images {none} => there is no such folder
+exports.masks {small_masks} --export yolo --output {out} --classes cat --images {empty} => there is no image of
+    mask | expected
+exports.masks {small_masks} --export yolo,tar --output {out} => no format 'tar' | expected some of
+evaluation.gather {empty} => at least two runs | give their folders or the files of evaluate.py --json
+evaluation.gather {empty} {own} => holds no figures | expected a run folder with
+exports.voc_server {segmenter} --output {out} => is no segmentation network of VOC's 20 classes | give segmenter.pth
+    of a run on VOC
+exports.voc_server {none}.pth --output {out} => there is no file | give the path of a .pth file
+exports.convert {none}.pth {out}.pth => none.pth
+exports.convert {tensors} {out}.pth => is neither IRN's res50_cam.pth | set model.weights to the file
+exports.convert {segmenter} {text} => exists already | give another name, or remove it first
+exports.onnx {classifier} {out}.onnx => expected a segmentation network, such as segmenter.pth
+exports.onnx {text} {out}.onnx => cannot be read as weights
+report {empty} => is no run folder | expected a folder that train.py wrote
+stages.describe {none}.pth => there is no file | give the path of a .pth file
+stages.describe {numbers} => and no weights | expected tensors by name
+"""
+
+
+def rows() -> list[tuple[str, list[str], list[str]]]:
+    """Command, arguments and fragments of each row; an indented line goes on with the row above."""
+    found = []
+    for row in re.split(r"\n(?=\S)", TABLE.strip()):
+        line, _, fragments = re.sub(r"\s*\n\s+", " ", row).partition(" => ")
+        words = shlex.split(line.replace("CONFIG", "--config {settings}").replace("MODEL", "--model_path {segmenter}"))
+        found.append((words[0], words[1:], fragments.split(" | ")))
+    return found
+
+
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own images
 
 
@@ -367,21 +228,8 @@ def world(tmp_path_factory) -> dict[str, Path]:
         (folder / "dataset" / part).mkdir(parents=True)
         shutil.copy(folder / "own/cat/1.png", folder / "dataset" / part)
     files["world"] = "dataset"
-    same = (
-        "none",
-        "empty",
-        "own",
-        "foreign",
-        "voc",
-        "maskless",
-        "out",
-        "small_masks",
-        "strange_masks",
-        "colour_masks",
-        "strange_seeds",
-        "strange_truth",
-    )
-    return {word: folder / name for word, name in (files | {name: name for name in same}).items()}
+    same = "none empty own foreign voc maskless out small_masks strange_masks colour_masks strange_seeds strange_truth"
+    return {word: folder / name for word, name in (files | {name: name for name in same.split()}).items()}
 
 
 def filled(word: str, world: dict[str, Path]) -> str:
@@ -390,7 +238,7 @@ def filled(word: str, world: dict[str, Path]) -> str:
 
 @pytest.mark.parametrize(
     ("command", "arguments", "expected"),
-    TABLE,
+    rows(),
     ids=lambda value: " ".join(value)[:70] if isinstance(value, list) else value,
 )
 def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world, tmp_path, monkeypatch):
@@ -415,7 +263,7 @@ def test_every_command_has_rows():
         for path in files
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
-    assert commands - COMMANDS_WITHOUT == {command for command, _, _ in TABLE}
+    assert commands - COMMANDS_WITHOUT == {command for command, _, _ in rows()}
 
 
 # What tells a person what to do: a word of advice, what was expected instead, or what there is to choose from.

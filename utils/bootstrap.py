@@ -1,10 +1,10 @@
 """Is a difference between two methods more than the choice of images? Paired bootstrap intervals (Efron, 1979).
 
-Images are drawn with replacement, as many as there are, the same for both methods, and both are measured on each draw. mIoU
-is a ratio of sums over images, so a draw needs each image's counts only once: a matrix product gives all draws.
+Images are drawn with replacement, as many as there are, the same for both methods, and both are measured on each
+draw. mIoU is a ratio of sums over images, so a draw needs each image's counts only once: a matrix product gives
+all draws.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class Difference:
 
 
 def class_counts(confusion: np.ndarray) -> np.ndarray:
-    """(C, C) counts of an image, truth in rows -> (3, C) hits, pixels in the truth, pixels predicted: all that IoU needs."""
+    """(C, C) counts of an image, truth in rows -> (3, C): hits, pixels in the truth, pixels predicted."""
     return np.stack([np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)])
 
 
@@ -77,18 +77,11 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
     """
     if a.shape != b.shape or not np.array_equal(a[:, TRUTH], b[:, TRUTH]):
         raise ValueError("both must be of the same images with the same truth")
-    images = len(a)
-    both = np.stack([a, b]).reshape(2, images, -1).astype(np.float64)  # sums stay exact below 2^53
-    drawn = [
-        figures_of((weights @ both).reshape(2, len(weights), *a.shape[1:])) for weights in _draw(images, draws, seed)
-    ]
-    whole = figures_of(both.sum(axis=1).reshape(2, *a.shape[1:]))
+    both = np.stack([a, b])
+    whole, drawn = figures_of(both.sum(axis=1)), _drawn_figures(both, draws, seed)
     result = {}
     for name, (first, second) in whole.items():
-        differences = np.concatenate([chunk[name][1] - chunk[name][0] for chunk in drawn])
-        differences = differences[np.isfinite(differences)]
-        if not len(differences):  # no background, or no object, in any draw
-            differences = np.array([np.nan])
+        differences = _there(drawn[name][1] - drawn[name][0])
         low, high = _quantiles(differences)
         result[name] = Difference(float(first), float(second), low, high, float((differences <= 0).mean()))
     return result
@@ -97,27 +90,33 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Percentile intervals at `LEVEL` of every figure of `figures_of`, of one method; NaN where no draw has the figure.
 
-    Two methods whose intervals overlap may still differ clearly on the same images: that is what `compare_counts` tells.
+    Two methods whose intervals overlap may still differ clearly on the same images: that is what `compare_counts`
+        tells.
 
     Args:
         counts: (N, 3, C) of N images (`class_counts`).
     """
-    flat = counts.reshape(len(counts), -1).astype(np.float64)
-    drawn = [figures_of((weights @ flat).reshape(-1, *counts.shape[1:])) for weights in _draw(len(counts), draws, seed)]
-    found = {}
-    for name in drawn[0]:
-        values = np.concatenate([chunk[name] for chunk in drawn])
-        values = values[np.isfinite(values)]
-        found[name] = _quantiles(values) if len(values) else (float("nan"), float("nan"))
-    return found
+    drawn = _drawn_figures(counts[None], draws, seed)
+    return {name: _quantiles(_there(values[0])) for name, values in drawn.items()}
 
 
-def _draw(images: int, draws: int, seed: int) -> Iterator[np.ndarray]:
-    """(chunk, N) float64: how often each image is drawn."""
+def _drawn_figures(counts: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray]:
+    """(M, N, 3, C) counts of M methods -> the figures of each on each draw, (M, draws)."""
+    methods, images = counts.shape[:2]
+    flat = counts.reshape(methods, images, -1).astype(np.float64)  # sums stay exact below 2^53
     random = np.random.default_rng(seed)
+    chunks = []
     for start in range(0, draws, CHUNK):
-        chosen = random.multinomial(images, np.full(images, 1 / images), size=min(CHUNK, draws - start))
-        yield chosen.astype(np.float64)
+        size = min(CHUNK, draws - start)
+        weights = random.multinomial(images, np.full(images, 1 / images), size=size).astype(np.float64)
+        chunks.append(figures_of((weights @ flat).reshape(methods, size, *counts.shape[2:])))
+    return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
+
+
+def _there(values: np.ndarray) -> np.ndarray:
+    """The finite values, or NaN where there is none: no background, or no object, in any draw."""
+    finite = values[np.isfinite(values)]
+    return finite if len(finite) else np.array([np.nan])
 
 
 def _quantiles(values: np.ndarray) -> tuple[float, float]:

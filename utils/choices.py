@@ -1,4 +1,4 @@
-"""Tables of what settings name, such as kinds of data and backbones: an entry by its name, or an error that knows the others."""
+"""Tables of what settings name, such as kinds of data: an entry by its name, or an error that lists the others."""
 
 import difflib
 from collections.abc import Iterable, Mapping

@@ -22,7 +22,6 @@ from typing import Any
 PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
 PLUMBING = (
-    "allocator",
     "checkpoint",
     "choices",
     "code_digest",
@@ -32,7 +31,6 @@ PLUMBING = (
     "console",
     "distributed",
     "errors",
-    "events",
     "file_digests",
     "files",
     "interrupts",

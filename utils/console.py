@@ -3,8 +3,8 @@
     add_console_options(parser)     --quiet, --verbose
     setup_console(args)             once, at the start of a script
 
-Quiet says warnings, errors and what was asked for; verbose also says what is usually of no interest, and keeps finished bars.
-Bars are drawn on a terminal only, so that logs and pipes stay clean.
+Quiet says warnings, errors and what was asked for; verbose also says what is usually of no interest, and keeps
+finished bars. Bars are drawn on a terminal only, so that logs and pipes stay clean.
 """
 
 import argparse
@@ -61,18 +61,11 @@ def say(message: str, level: int = NORMAL) -> None:
 
 
 def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "image") -> tqdm:
-    """A bar with rate (in `unit`) and time left, silent where the output is not a terminal; without `iterable` it is moved by `update`."""
+    """A bar with rate (in `unit`) and time left, on a terminal only; without `iterable` it is moved by `update`."""
     with _ctrl_c_waits():  # tqdm takes away only bars that it has drawn once
-        bar = tqdm(
-            iterable,
-            total=total,
-            initial=initial,
-            desc=title,
-            unit=unit,
-            disable=not says(NORMAL) or not sys.stderr.isatty(),
-            dynamic_ncols=True,
-            leave=says(VERBOSE),
-        )
+        silent = not says(NORMAL) or not sys.stderr.isatty()
+        looks: dict[str, Any] = {"disable": silent, "dynamic_ncols": True, "leave": says(VERBOSE)}
+        bar = tqdm(iterable, total=total, initial=initial, desc=title, unit=unit, **looks)
         _bars.add(bar)
     return bar
 

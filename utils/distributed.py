@@ -9,16 +9,14 @@
     for number in WorkQueue(numbers)    each number in one process, the next free one to whoever is ready
     barrier()                           files written before it are there after it
 
-All processes must come to these calls in the same order. Plain values travel between CPUs (gloo), tensors on a GPU over NCCL.
-docs/scale.md says how commands are started and what several processes mean for training.
+All processes must come to these calls in the same order. Plain values travel between CPUs (gloo), tensors on a GPU
+over NCCL. docs/scale.md says how commands are started and what several processes mean for training.
 """
 
 import contextlib
-import json
 import os
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -33,12 +31,10 @@ from torch.utils.data import Sampler
 from utils.errors import EXIT_OURS, UserError, report, run_script
 from utils.startup import work_begins
 
-# The others wait as long as one works alone (a report, a download). That a process has died is seen by its connection, and by
-# torchrun, not by this time.
+# The others wait as long as one works alone (a report, a download). That a process has died is seen by its connection,
+# and by torchrun, not by this time.
 PATIENCE = timedelta(days=2)
 SAYING = timedelta(seconds=10)  # for the process that has failed first to say why
-
-BOARD_PAUSE = 0.005  # seconds between looks at the board
 
 T = TypeVar("T")
 
@@ -46,7 +42,8 @@ T = TypeVar("T")
 def run_processes(main: Callable[[], None]) -> int:
     """`utils.errors.run_script` for a script that torchrun may have started, one of several processes.
 
-    The first process that fails says why; none waits for another that has failed, and torchrun ends those that still run.
+    The first process that fails says why; none waits for another that has failed, and torchrun ends those that still
+    run.
     """
     if not _is_one_of_several():
         return run_script(main)
@@ -151,7 +148,7 @@ class Poll:
 
 
 class WorkQueue(Sampler[int]):
-    """Numbers, each of them in exactly one process: whoever is ready takes the next one, so that none waits for a slow one.
+    """Numbers, each in exactly one process: the next number goes to whoever is ready.
 
     Takes the main process's numbers, which the others need not know; iterate once.
 
@@ -177,36 +174,9 @@ class WorkQueue(Sampler[int]):
         return self.taken if world_size() == 1 else _store().add(self.counter, 1) - 1
 
 
-class Board:
-    """Numbered notes that any process posts and all can read; with one process kept here."""
-
-    def __init__(self) -> None:
-        self.notes: dict[str, str] = {}
-        self.closed = threading.Event()  # set it where nothing more will come, for those that wait
-        self.name = from_main(_new_counter)
-
-    def post(self, number: int, note: Any) -> None:
-        """Note something that JSON can hold."""
-        key, text = f"{self.name}/{number}", json.dumps(note)
-        if world_size() == 1:
-            self.notes[key] = text
-        else:
-            _store().set(key, text)
-
-    def read(self, number: int) -> Any:
-        """Note `number`, once it is posted."""
-        key = f"{self.name}/{number}"
-        if world_size() == 1:
-            return json.loads(self.notes.pop(key))
-        while not _store().check([key]):  # a blocking read would keep other threads from the store
-            if self.closed.wait(BOARD_PAUSE):
-                raise RuntimeError(f"{key} was not posted")
-        return json.loads(_store().get(key))
-
-
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """A temporary folder for all processes; on several machines in the current folder, which they share, else where usual."""
+    """A temporary folder for all processes; on several machines it is in the current folder, which they share."""
     several_machines = world_size() > 1 and world_size() > int(os.environ["LOCAL_WORLD_SIZE"])
     where = Path.cwd() if several_machines else None
     with contextlib.ExitStack() as stack:
@@ -265,7 +235,8 @@ def _explained(error: BaseException) -> BaseException:
     """What a collective says when a process at its other end is gone, as a person wants to hear it."""
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         return UserError(
-            "another process of this run has ended without a word (killed, perhaps for lack of memory; torchrun says below which, and "
+            "another process of this run has ended without a word (killed, perhaps for lack of memory; torchrun says "
+            "below which, and "
             "by what); see to that, then run the same command again: what is done is kept"
         )
     return error

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from utils.allocator import give_back_memory
 from utils.compute import Compute
 from utils.console import progress
 from utils.distributed import Poll, any_of, rank, world_size
 from utils.errors import UserError
 from utils.interrupts import deferred_interrupt, leave_to_main
+from utils.memory import give_back_memory
 from utils.run import Run
 from utils.settings import setting
 from utils.training_state import TrainingState, sum_totals

@@ -32,7 +32,8 @@ class UserError(Exception):
 def run_script(main: Callable[[], None]) -> int:
     """Run a script's `main` and turn how it ends into an exit code: 0 success, 2 a user's mistake, 1 a failure of ours.
 
-    An interrupt (Ctrl-C) gives 130, and the command to go on with. With --verbose a user's mistake has its traceback, too. A failure of ours raises on, so that its traceback is seen; Python then exits 1.
+    An interrupt (Ctrl-C) gives 130, and the command to go on with. With --verbose a user's mistake has its traceback,
+    too. A failure of ours raises on, so that its traceback is seen; Python then exits 1.
     """
     try:
         work_begins()
@@ -43,7 +44,7 @@ def run_script(main: Callable[[], None]) -> int:
 
 
 def report(error: BaseException) -> int:
-    """Say on standard error why a script ends, and return its exit code; a failure of ours is said with its traceback."""
+    """Say on standard error why a script ends, with a traceback for a failure of ours; return the exit code."""
     close_bars()
     if isinstance(error, UserError):
         if says(VERBOSE):

@@ -49,7 +49,8 @@ def leave_to_main(worker: int) -> None:
 def started(loader: DataLoader) -> Iterator[Any]:
     """The loader's items, its processes running.
 
-    Python loses an exception that is raised while it starts a process, so that Ctrl-C then would be ignored; it waits here.
+    Python loses an exception that is raised while it starts a process, so that Ctrl-C then would be ignored; it waits
+    here.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed meanwhile.

@@ -55,7 +55,8 @@ class ConfusionMatrix:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
         classes = self.num_classes
-        # Every pair of bytes has a cell: so values are looked at only where one is strange. float64 is exact below 2**53.
+        # Every pair of bytes has a cell: so values are looked at only where one is strange. float64 is exact below
+        # 2**53.
         pair = _bytes(truth, "truth", classes).astype(np.intp) * 256 + _bytes(predicted, "prediction", classes)
         pixels = np.bincount(pair, lengths, minlength=256 * 256).reshape(256, 256)
         if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():

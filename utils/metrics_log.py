@@ -1,12 +1,18 @@
 """metrics.jsonl of a run: one line of JSON an epoch, appended as training goes.
 
-    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "images_per_second": 9.8, "classification": 0.21, "loss": 0.21}
+    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "images_per_second": 9.8, "classification": 0.21,
+    "loss": 0.21}
 
-`stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is seconds since
-1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage that is trained again
-appends from epoch 1 on, so of two lines of one stage and epoch the later one counts. docs/run_folder.md says the same.
+`stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is
+seconds since 1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage
+that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
+docs/run_folder.md says the same.
+
+Where the package `tensorboard` is installed, the same numbers are its events: tensorboard --logdir
+    runs/NAME/tensorboard
 """
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -16,6 +22,7 @@ from utils.errors import UserError
 from utils.files import writing
 
 CHUNK = 4096
+EVENTS = "tensorboard"  # folder of the events, and the package that writes them
 
 
 def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
@@ -67,3 +74,34 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
             earlier.pop()
         earlier.append(row)
     return found
+
+
+class Events:
+    """Writers of a run's TensorBoard events, one a stage; does nothing where TensorBoard is not installed."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder / EVENTS
+        self.writers: dict[str, Any] = {}
+        self.enabled = importlib.util.find_spec(EVENTS) is not None
+
+    def add(self, stage: str, values: dict[str, float]) -> None:
+        """Add the numbers of an epoch; `step` among them is the horizontal axis."""
+        if not self.enabled:
+            return
+        step = int(values.get("step", 0))
+        if stage not in self.writers:
+            # Imported here: it takes a second, and most calls of the scripts train nothing.
+            from torch.utils.tensorboard import SummaryWriter
+
+            # What a stopped or repeated training has written from this step on is hidden.
+            self.writers[stage] = SummaryWriter(str(self.folder / stage), purge_step=step)
+        for name, value in values.items():
+            if name not in ("step", "time"):
+                self.writers[stage].add_scalar(name, value, step)
+        self.writers[stage].flush()
+
+    def close(self) -> None:
+        """Close the files; a later `add` opens new ones."""
+        for writer in self.writers.values():
+            writer.close()
+        self.writers.clear()

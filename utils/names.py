@@ -14,7 +14,7 @@ DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("co
 
 
 def fault_of(name: str) -> str | None:
-    r"""What keeps a name, with '/' or '\' between its parts, from being a path inside any folder; None where nothing does."""
+    r"""What keeps a name from being a path inside any folder, with '/' or '\' between its parts; None if nothing."""
     if not name.strip("./\\ "):
         return "is empty or names a folder"
     parts = name.replace("\\", "/").split("/")

@@ -1,16 +1,19 @@
-"""The loop of the stages that look at every image once: read ahead by loader processes or threads, shared by all of torchrun's."""
+"""The loop of stages that read every image once: read ahead by processes or threads, shared by all processes."""
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from utils.allocator import give_back_memory
 from utils.console import progress
 from utils.distributed import WorkQueue, barrier
 from utils.interrupts import leave_to_main, started
+from utils.memory import give_back_memory
+
+Item = TypeVar("Item")
+T = TypeVar("T")
 
 
 def read_once(
@@ -30,12 +33,13 @@ def read_once(
         positions: the same in all processes.
         workers: loader processes, as far as there is work for so many.
         pin_memory: so that copies to a GPU need not be waited for.
-        threads: of this process in place of loader processes: they are there at once, and decoding a file lets the others run.
+        threads: of this process in place of loader processes: they are there at once, and decoding a file lets the
+            others run.
     """
     queue = WorkQueue(positions)
     workers = min(workers, len(queue))
     if threads and workers:
-        items = _read_by_threads(dataset, queue, workers)
+        items: Iterator[Any] = read_ahead(dataset.__getitem__, queue, workers)
     else:
         give_back_memory()  # else the system copies what is free, too, once a loader process shares it
         loader = DataLoader(
@@ -54,12 +58,12 @@ def read_once(
     barrier()
 
 
-def _read_by_threads(dataset: Dataset, queue: WorkQueue, count: int) -> Iterator[Any]:
-    """Items in the queue's order, of which `count` are being read ahead."""
-    ahead: deque[Future] = deque()
+def read_ahead(read: Callable[[Item], T], items: Iterable[Item], count: int) -> Iterator[T]:
+    """`read` of each item, in order, by `count` threads, which read at most `count` ahead of what is asked for."""
+    ahead: deque[Future[T]] = deque()
     with ThreadPoolExecutor(count) as pool:
-        for position in queue:
-            ahead.append(pool.submit(dataset.__getitem__, position))
+        for item in items:
+            ahead.append(pool.submit(read, item))
             if len(ahead) > count:
                 yield ahead.popleft().result()
         while ahead:

@@ -5,7 +5,7 @@ runs/NAME/run.json      versions, commit, device, command of the last call
 runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result; code, commit, versions and settings of it
 runs/NAME/code.json     what is behind the digests of code in stages.json (utils/code_record.py)
 runs/NAME/contents.json digests of the data's files (utils/file_digests.py), a cache
-runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed (utils/events.py)
+runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed
 """
 
 import json
@@ -24,9 +24,8 @@ import torch
 from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
-from utils.events import Events
 from utils.files import all_to_disk, write_json, write_text, writing
-from utils.metrics_log import append_metrics
+from utils.metrics_log import Events, append_metrics
 from utils.settings import RunSettings
 
 CONTENTS = "contents.json"

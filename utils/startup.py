@@ -2,8 +2,8 @@
 
     prepare()         at the top of a script, where it is run and not imported
 
-Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's own, and
-`utils/allocator.py`, which does not either.
+Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's
+own, and `utils/memory.py`, which does not either.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
-from utils.allocator import keep_freed_memory
+from utils.memory import keep_freed_memory
 
 OLDEST = (3, 11)
 PROJECT = Path(__file__).parents[1]
@@ -25,8 +25,8 @@ def prepare() -> None:
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:3]))
         _end(
-            f"error: IBBNet needs Python {'.'.join(map(str, OLDEST))} or later, and {sys.executable} is {found}; make the virtual "
-            "environment with a newer one",
+            f"error: IBBNet needs Python {'.'.join(map(str, OLDEST))} or later, and {sys.executable} is {found}; "
+            "make the virtual environment with a newer one",
             EXIT_USER,
         )
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
@@ -61,8 +61,8 @@ def _missing_package(kind: type[BaseException], error: BaseException, trace: Tra
         sys.__excepthook__(kind, error, trace)
         return
     _end(
-        f"error: the package {name} is not installed for {sys.executable}; activate the virtual environment (source .venv/bin/activate) "
-        "or install what is needed: python -m pip install -r requirements.txt",
+        f"error: the package {name} is not installed for {sys.executable}; activate the virtual environment "
+        "(source .venv/bin/activate) or install what is needed: python -m pip install -r requirements.txt",
         EXIT_USER,
     )
 

@@ -7,11 +7,11 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
+from data.settings import DataSettings
 from inference.images import read_labels
 from inference.sources import find_inputs
 from tests.data.cases import case
 from tests.data.test_cases_layouts import checked
-from data.settings import DataSettings
 from utils.errors import UserError
 
 BOTH = {"cat": 3, "dog": 3}

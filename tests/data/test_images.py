@@ -14,8 +14,8 @@ from data.dataset import TrainingImages, WholeImages
 from data.images import BY_SUFFIX, FORMATS, LIMIT, UnreadableImage, find_images, frames_of, known_formats, read_image
 from data.index import open_index, pixel_rule
 from data.pixels import PixelRule
-from inference.result import to_pixels
 from data.settings import DataSettings
+from inference.result import to_pixels
 from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)

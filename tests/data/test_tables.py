@@ -3,9 +3,9 @@
 import pytest
 
 from data.index import open_index
+from data.settings import DataSettings
 from data.tables import natural, read_class_names
 from tests.data.layouts_of_tools import put, put_text
-from data.settings import DataSettings
 from utils.errors import UserError
 
 

@@ -136,7 +136,7 @@ class TestYolo:
         assert about["names"] == {0: "cat", 1: "dög", 2: "train"}
 
     def test_opencv_draws_the_same_blocks(self, masks, tmp_path):
-        """What most readers do: round to pixels and fill, the rim included. Exact is then only what ends at the border."""
+        """What most readers do: round to pixels and fill, rim included; exact only for what ends at the border."""
         cv2 = pytest.importorskip("cv2")
         mask = np.zeros((40, 50), np.uint8)
         mask[20:, 10:] = 2

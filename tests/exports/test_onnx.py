@@ -57,6 +57,7 @@ def test_logits_are_the_networks_at_any_size(exported, size):
     assert np.abs(logits - expected).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_so_are_those_of_a_network_with_a_decoder(exported, tmp_path):
     network, pixels = (
         tiny_segmenter((4, 8)),

@@ -70,4 +70,8 @@ def predictions(output: Path) -> dict[str, Any]:
 
 
 def times(output: Path) -> dict[Path, int]:
-    return {path: path.stat().st_mtime_ns for path in output.rglob("*") if path.is_file() and path.name != ".lock"}
+    return {
+        path: path.stat().st_mtime_ns
+        for path in output.rglob("*")
+        if path.is_file() and not path.name.startswith(".lock")
+    }

@@ -15,7 +15,7 @@ import torch
 import inference.bulk
 import utils.files
 from data.artifacts import read_mask
-from inference.bulk import predict_images
+from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
 from models.segmenter import build_segmenter
 from stages.config import load_config
@@ -48,7 +48,7 @@ def test_batches_change_nothing(segmenter, tmp_path):
     predictor = load_predictor(segmenter, ["pseudo.refine=none"])
     for batch in (1, 3, 16):
         summary = predict_images(
-            tmp_path / "in", tmp_path / f"out{batch}", predictor, tmp_path / "labels.csv", batch=batch
+            tmp_path / "in", tmp_path / f"out{batch}", predictor, Options(tmp_path / "labels.csv", batch=batch)
         )
         assert (summary.new, len(summary.unreadable)) == (7, 1)
     for batch in (3, 16):
@@ -148,7 +148,7 @@ def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
             most = max(most, alive)
         return original(job)
 
-    def finish(*args, original=inference.bulk._finish):
+    def finish(*args, original=inference.bulk._Work._finish):
         nonlocal alive
         time.sleep(0.01)  # a slow disk
         original(*args)
@@ -156,7 +156,7 @@ def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
             alive -= 1
 
     monkeypatch.setattr(inference.bulk, "_read", read)
-    monkeypatch.setattr(inference.bulk, "_finish", finish)
+    monkeypatch.setattr(inference.bulk._Work, "_finish", finish)
     predict_images(tmp_path / "in", tmp_path / "out", Stub())
     assert alive == 0
     assert 2 <= most <= 7
@@ -209,7 +209,7 @@ class TestResume:
         predict_images(folder / "in", folder / "out", Stub())
         (folder / "labels.csv").write_text("image,labels\np1,train\n")
         stub = Stub()
-        assert predict_images(folder / "in", folder / "out", stub, folder / "labels.csv").new == 1
+        assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
         assert stub.asked == [[2]]
 
     def test_interrupted_and_gone_on_with_is_as_in_one_go(self, tmp_path):

@@ -1,4 +1,4 @@
-"""--input of infer.py: files, folders, patterns, depth, what is left out, and names that do not depend on how it was said."""
+"""--input of infer.py: files, folders, patterns, depth, what is left out, and the names of outputs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Tiles: they cover, they blend without seams, they see what the whole image shrunk does not, and their number is bounded."""
+"""Tiles cover the image and blend without seams; they find small objects; their number is bounded."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""Paired bootstrap: its figures are those of the confusion matrix, its intervals those of a plain loop and of theory."""
+"""Paired bootstrap: figures are those of the confusion matrix, intervals those of a plain loop and of theory."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What several processes agree on: sums, numbers shared out, wishes, statistics of a batch, and training gone on with by others."""
+"""What several processes agree on: sums, shared numbers, wishes, batch statistics, and resumed training."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,6 @@ from tests.processes import run_together
 from utils import training_state
 from utils.compute import Compute
 from utils.distributed import (
-    Board,
     Poll,
     WorkQueue,
     any_of,
@@ -47,9 +46,6 @@ def everything(folder: Path) -> None:
         "numbers": list(queue),
         "poll": [poll.ask(rank() == 1, False), poll.ask(False, False), poll.ask(False, rank() == 0), poll.close()],
     }
-    board = Board()
-    board.post(rank(), [rank()])
-    found["board"] = [board.read(number) for number in range(world_size())]
     with scratch_folder() as scratch:
         (scratch / str(rank())).write_text("x")
         gather(None)
@@ -70,7 +66,6 @@ def test_what_processes_agree_on(tmp_path, count):
         assert each["gather"] == [10 * number for number in range(count)]
         assert each["any"] == [True, False]
         assert each["poll"] == [[False, False], [True, False], [False, False], [False, True]]
-        assert each["board"] == [[number] for number in range(count)]
         assert each["scratch"] == [str(number) for number in range(count)]
         assert not each["kept"]
     assert sorted(number for each in found for number in each["numbers"]) == [0, 1, 3, 5, 7]
@@ -149,7 +144,7 @@ def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
 
 
 def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
-    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, and what was logged into the run folder."""
+    """Train, and stop as an interrupt would after that step; weights go to `weights.pth`, the log into `run`."""
     run = Run(load_config(None, overrides=[f"run={folder / 'run'}"]))
     run.fingerprint = "f"
     torch.manual_seed(1)

@@ -49,12 +49,6 @@ def test_ctrl_c_while_a_loader_process_is_started_is_not_lost(press_at_forks):
         started(loader)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_items_come_in_order(workers):
-    loader = DataLoader(range(5), batch_size=None, num_workers=workers, worker_init_fn=leave_to_main)
-    assert list(started(loader)) == list(range(5))
-
-
 def test_loader_processes_leave_ctrl_c_alone():
     before = signal.getsignal(signal.SIGINT)
     try:

@@ -3,7 +3,8 @@
 What the three do with a class that is not in the truth differs, and only that:
 
 * nowhere at all: chainercv gives NaN and leaves it out of the mean; so do we; torchmetrics gives 0 and leaves it out.
-* predicted but not in the truth: its IoU is 0 for all three; chainercv and torchmetrics take that 0 into the mean, we do not:
+* predicted but not in the truth: its IoU is 0 for all three; chainercv and torchmetrics take that 0 into the mean, we
+do not:
   our mean is over the classes in the truth. On the published lists every class is in the truth, and all three agree.
 """
 

@@ -3,8 +3,7 @@
 import pytest
 
 from utils.errors import UserError
-from utils.events import FOLDER, Events
-from utils.metrics_log import append_metrics, read_metrics
+from utils.metrics_log import EVENTS, Events, append_metrics, read_metrics
 
 
 def test_what_is_written_is_read(tmp_path):
@@ -46,7 +45,7 @@ def test_events_hold_the_numbers(tmp_path):
     for step in (5, 10):
         events.add("cam", {"step": step, "epoch": step // 5, "loss": 1 / step})
     events.close()
-    reader = EventAccumulator(str(tmp_path / FOLDER / "cam")).Reload()
+    reader = EventAccumulator(str(tmp_path / EVENTS / "cam")).Reload()
     assert set(reader.Tags()["scalars"]) == {"epoch", "loss"}
     assert [(event.step, event.value) for event in reader.Scalars("loss")] == [
         (5, pytest.approx(0.2)),
@@ -55,7 +54,7 @@ def test_events_hold_the_numbers(tmp_path):
 
 
 def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("utils.events.tensorboard_installed", lambda: False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     events = Events(tmp_path)
     events.add("cam", {"step": 1, "loss": 1.0})
     events.close()

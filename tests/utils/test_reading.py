@@ -3,7 +3,6 @@
 import threading
 
 import pytest
-from torch.utils.data import DataLoader
 
 from utils.reading import read_once
 
@@ -45,16 +44,3 @@ def test_what_goes_wrong_in_a_thread_is_raised_where_its_item_is_asked_for():
     assert [next(items), next(items)] == [-0.5, -1.0]
     with pytest.raises(ZeroDivisionError):
         next(items)
-
-
-def test_what_is_free_is_given_back_before_loader_processes_share_it(monkeypatch):
-    order = []
-
-    def loader(*args, **settings):
-        order.append("loader")
-        return DataLoader(*args, **settings)
-
-    monkeypatch.setattr("utils.reading.give_back_memory", lambda: order.append("given back"))
-    monkeypatch.setattr("utils.reading.DataLoader", loader)
-    list(read_once(Squares(), [1, 2], 0, "squares"))
-    assert order == ["given back", "loader"]

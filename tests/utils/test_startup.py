@@ -46,6 +46,7 @@ def test_a_missing_module_of_ours_keeps_its_traceback():
 
 
 def test_when_the_work_begins_all_is_as_usual():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in a shell's background
     before = signal.getsignal(signal.SIGINT), sys.excepthook
     prepare()
     assert (signal.getsignal(signal.SIGINT), sys.excepthook) != before

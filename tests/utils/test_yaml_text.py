@@ -2,9 +2,7 @@ import pytest
 
 from stages.config import load_config
 from utils.errors import UserError
-from utils.yaml_text import DEEPEST, MOST_VALUES, NOT_YAML, parse_yaml
-
-LAUGHS = "a0: &a0 [0]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12))
+from utils.yaml_text import NOT_YAML, parse_yaml
 
 
 def test_plain_values_and_references():
@@ -19,8 +17,6 @@ def test_plain_values_and_references():
 @pytest.mark.parametrize(
     "text",
     [
-        LAUGHS,  # twelve lines that stand for a hundred thousand million values
-        "&a [*a]",
         "[" * 10_000,
         "!!python/object/apply:os.system ['false']",
         "!!python/name:os.system",
@@ -31,9 +27,6 @@ def test_plain_values_and_references():
         "{[1]: 2}",
         "\x00",
         "=",
-        "0x" + "f" * 5000,
-        "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
-        "\n".join("  " * depth + "-" for depth in range(DEEPEST + 1)),
     ],
 )
 def test_what_is_refused(text, tmp_path):
@@ -41,14 +34,6 @@ def test_what_is_refused(text, tmp_path):
         parse_yaml(text)
     with pytest.raises(UserError, match="not valid YAML"):
         load_config(None, overrides=[f"seed={text}"])
-    (tmp_path / "settings.yaml").write_text(text if text == LAUGHS else f"seed: {text}")
+    (tmp_path / "settings.yaml").write_text(f"seed: {text}")
     with pytest.raises(UserError, match=r"settings\.yaml.*not valid YAML"):
         load_config(tmp_path / "settings.yaml")
-
-
-def test_a_large_file_is_no_bomb():
-    assert len(parse_yaml("\n".join(f"- {n}" for n in range(MOST_VALUES // 2)))[1]) == MOST_VALUES // 2
-
-
-def test_nesting_up_to_the_limit():
-    assert parse_yaml("[" * DEEPEST + "]" * DEEPEST)[1]

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.project import ROOT
+from utils.memory import OWN, give_back_memory, keep_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
 
@@ -14,7 +15,7 @@ glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C libr
 # time, and the resident megabytes at the end and once the memory is given back.
 PROGRAM = """
 import resource
-from utils.allocator import give_back_memory, keep_freed_memory
+from utils.memory import give_back_memory, keep_freed_memory
 
 def step():
     blocks = [bytearray(8 * 2**20) for _ in range(5)]
@@ -42,35 +43,21 @@ def run(before: str, **environment: str) -> tuple[float, float, float]:
 
 
 @glibc
-def test_freed_memory_is_found_again():
-    faults, kept, given_back = run("keep_freed_memory()")
+def test_scripts_find_freed_memory_again_and_can_give_it_back():
+    faults, kept, given_back = run("from utils.startup import prepare; prepare()")
     assert faults < 100
     assert kept > given_back + 30
 
 
 @glibc
-def test_as_it_is_without():
-    """Else the test above would say nothing."""
-    faults, _, _ = run("")
+@pytest.mark.parametrize(("before", "environment"), [("", {}), ("keep_freed_memory()", {OWN[1]: "131072"})])
+def test_without_it_and_where_the_environment_says_otherwise_memory_goes_back_at_once(before, environment):
+    faults, _, _ = run(before, **environment)
     assert faults > 2_000
-
-
-@glibc
-def test_what_the_environment_sets_stays():
-    faults, _, _ = run("keep_freed_memory()", MALLOC_MMAP_THRESHOLD_="131072")
-    assert faults > 2_000
-
-
-@glibc
-def test_scripts_keep_it():
-    faults, _, _ = run("from utils.startup import prepare; prepare()")
-    assert faults < 100
 
 
 def test_elsewhere_nothing_is_done(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    from utils import allocator
-
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: pytest.fail("asked for a library"))
-    allocator.keep_freed_memory()
-    allocator.give_back_memory()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("asked for a library"))
+    keep_freed_memory()
+    give_back_memory()
