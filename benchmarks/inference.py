@@ -94,7 +94,7 @@ def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Pat
             (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
         )
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
-    settings, refine = predictor.cfg.segment, predictor.cfg.pseudo.refine
+    settings, refine = predictor.cfg.segment_reading, predictor.cfg.pseudo.refine
     print(
         f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, "
         f"batch {batch}, "
