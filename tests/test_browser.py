@@ -12,7 +12,7 @@ from pages.page import Item, Layer, Section, write_page
 from stages.files import REPORT_PAGE
 from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
 from tests.conftest import voc_maker
-from tests.evaluation.evaluated import measured_run
+from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
 from train import STAGES
 from utils.visualize import bright_palette
@@ -29,7 +29,7 @@ def browser():
 def report(browser, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        cfg, run = measured_run(folder, voc_maker(folder), patch)
+        cfg, run = evaluated_run(folder, voc_maker(folder), patch)
     write_report_page(STAGES, cfg, run)
     return run.path(REPORT_PAGE)
 

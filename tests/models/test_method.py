@@ -38,7 +38,9 @@ def test_a_step_that_is_off_is_left_out():
     for position, off in enumerate((GradFusion(enabled=False), PartialReactivation(enabled=False))):
         others = [step for step in steps if step.name != off.name]
         chosen = [*steps[:position], off, *steps[position + 1 :]]
-        left, right = (Method([ClassActivationMap(), *used]).trace(classifier, image, CLASSES) for used in (chosen, others))
+        left, right = (
+            Method([ClassActivationMap(), *used]).trace(classifier, image, CLASSES) for used in (chosen, others)
+        )
         assert list(left.maps) == list(right.maps)
         assert off.name not in left.maps
         assert all(torch.equal(left.maps[name], maps) for name, maps in right.maps.items())
