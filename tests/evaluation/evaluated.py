@@ -21,6 +21,7 @@ from utils.files import atomic_path
 from utils.run import Run
 
 LOSSES = [0.7, 0.4, 0.3]
+COMMAND = ["train.py", "--preset", "<made>"]
 
 
 def evaluated_run(
@@ -50,7 +51,7 @@ def evaluated_run(
             "ibb.epochs=1",
         ],
     )
-    run = Run(cfg, ["train.py", "--preset", "<made>"])
+    run = Run(cfg, COMMAND)
     index = open_index(cfg.data, "val", masks=True)
     random = np.random.default_rng(0)
     for record in index.records:

@@ -10,12 +10,6 @@ from data.artifacts import read_mask
 from data.index import open_index
 from evaluation.report import choose_shown, report_is_complete
 from stages.files import REPORT, REPORT_IMAGES
-from tests.evaluation.evaluated import evaluated_run
-
-
-@pytest.fixture
-def evaluated(tmp_path, make_voc, monkeypatch):
-    return evaluated_run(tmp_path, make_voc, monkeypatch)
 
 
 def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(evaluated):

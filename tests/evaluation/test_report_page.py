@@ -12,7 +12,6 @@ from evaluation.stages import pipeline
 from stages.config import Config
 from stages.files import REPORT_PAGE
 from stages.settings import ReportSettings
-from tests.evaluation.evaluated import evaluated_run
 from tests.pages.test_page import Page
 from utils.run import Run
 
@@ -20,11 +19,6 @@ STAGES = pipeline()
 TITLES = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context", "+ IBB in training", "pseudo masks"]
 STEPS = ["truth", "CAM, map", *TITLES[:5], "+ IBB in training, map", *TITLES[5:], "segmentation, predicted labels"]
 STEPS += ["IBB: image 1", "IBB: image 2", "errors"]
-
-
-@pytest.fixture
-def evaluated(tmp_path, make_voc, monkeypatch):
-    return evaluated_run(tmp_path, make_voc, monkeypatch)
 
 
 def written(cfg, run) -> Page:
