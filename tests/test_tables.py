@@ -117,6 +117,32 @@ def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
             DATASET_STEPS.remove(step)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "data.kind=vocc",
+            r"'data\.kind' must be one of voc, coco, folder, shapes, found 'vocc'; did you mean 'voc'\?",
+        ),
+        ("model.backbone=resnet5", r"'model\.backbone' must be one of .*; did you mean 'resnet50'\?"),
+        ("affinity.kind=learnt", r"'affinity\.kind' must be one of none, learned, features, .*'learned'"),
+        ("affinity.refine=krf", r"'affinity\.refine' must be one of auto, none, par, crf, .*'crf'"),
+        ("pseudo.refine=median", r"'pseudo\.refine' must be one of none, par, crf, found 'median'$"),
+    ],
+)
+def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, finished: Project, tmp_path):
+    ended = call("train", "--config", finished.folder / "settings.yaml", "--run", tmp_path / "run", "--set", text)
+    assert ended.code == 2
+    assert re.search(message, ended.err.strip()), ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_defaults_are_in_the_tables():
+    check_choices(Config())
+    with pytest.raises(UserError):
+        check_choices(replace(Config(), data=replace(Config().data, kind="")))
+
+
 def test_the_pipeline_takes_all_of_them(extended: Extended):
     assert extended.ended.code == 0, extended.ended.err
     stages = "cam seeds context remove ibb correct walk count mirror pseudo segment ablation report"
@@ -201,29 +227,3 @@ def test_infer_and_evaluate_take_all_of_them(extended: Extended, tmp_path, check
         assert settings["dataset steps"] == ["context", "trained", "walk", "mirror"]
     figures, _ = extended.project.evaluate(*SETTINGS, *model)
     assert figures.code == 0, figures.err
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "data.kind=vocc",
-            r"'data\.kind' must be one of voc, coco, folder, shapes, found 'vocc'; did you mean 'voc'\?",
-        ),
-        ("model.backbone=resnet5", r"'model\.backbone' must be one of .*; did you mean 'resnet50'\?"),
-        ("affinity.kind=learnt", r"'affinity\.kind' must be one of none, learned, features, .*'learned'"),
-        ("affinity.refine=krf", r"'affinity\.refine' must be one of auto, none, par, crf, .*'crf'"),
-        ("pseudo.refine=median", r"'pseudo\.refine' must be one of none, par, crf, found 'median'$"),
-    ],
-)
-def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, finished: Project, tmp_path):
-    ended = call("train", "--config", finished.folder / "settings.yaml", "--run", tmp_path / "run", "--set", text)
-    assert ended.code == 2
-    assert re.search(message, ended.err.strip()), ended.err
-    assert not (tmp_path / "run").exists()
-
-
-def test_the_defaults_are_in_the_tables():
-    check_choices(Config())
-    with pytest.raises(UserError):
-        check_choices(replace(Config(), data=replace(Config().data, kind="")))
