@@ -41,11 +41,11 @@ def project(finished, tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("paths", "damage", "expected"),
     [
-        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "cut", AGAIN),
-        (["run/seeds/train_0001.npz", "run/walked/train_0002.npz", "run/pseudo/train_0003.png"], "zeroed", AGAIN),
+        (["run/seeds/train_0001.npz", "run/seeds_walk/train_0002.npz", "run/pseudo/train_0003.png"], "cut", AGAIN),
+        (["run/seeds/train_0001.npz", "run/seeds_walk/train_0002.npz", "run/pseudo/train_0003.png"], "zeroed", AGAIN),
         (
             [
-                "run/ladder/cam/val_0001.npz",
+                "run/ablation/given/cam/val_0001.npz",
                 "run/report.json",
                 "best_model.pth",
                 "run/seeds/train_0002.npz",
@@ -58,7 +58,7 @@ def project(finished, tmp_path) -> Path:
         (["run/classifier.pth", "run/segmenter.pth"], "cut", AGAIN),
         (["run/affinity.pth", "run/confident/train_0001.png"], "zeroed", AGAIN),
         (
-            ["run/report.json", "run/predictions/given/val_0001.png", "run/ladder_walked/given/val_0001.npz"],
+            ["run/report.json", "run/predictions/given/val_0001.png", "run/ablation_steps/given/walk/val_0001.npz"],
             "cut",
             AGAIN,
         ),

@@ -71,7 +71,7 @@ def many(tmp_path_factory) -> Project:
     ("command", "bar"),
     [
         ("train.py --config {0}/settings.yaml --stages seeds", "seeds"),
-        ("evaluate.py --model_path {0}/run/classifier.pth", "ladder"),
+        ("evaluate.py --model_path {0}/run/classifier.pth", "ablation"),
         ("infer.py --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],
 )
