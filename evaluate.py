@@ -4,7 +4,7 @@
     python evaluate.py --seeds runs/demo/seeds --split train              seeds, at every background threshold
     python evaluate.py --masks runs/demo/pseudo --split train --json pseudo.json
     python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmentation: a paper's table
-    python evaluate.py --compare runs/demo/ladder/cam runs/demo/ladder/ibb     is the second better, on these images?
+    python evaluate.py --compare runs/demo/ablation/given/cam runs/demo/ablation/given/ibb    is the second better?
 
 Which data: that of --config (with --preset and --set), else what the checkpoint or the run folder says, else config.yaml.
 A network is measured twice: limited to the given image-level labels, and with the classes that it predicts itself.

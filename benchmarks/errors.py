@@ -1,6 +1,6 @@
 """Where seeds or masks still err, so that the next step is chosen by size.
 
-    python -m benchmarks.errors runs/voc12/walked --list train               # seeds, at their best common threshold
+    python -m benchmarks.errors runs/voc12/seeds_walk --list train               # seeds, at their best common threshold
     python -m benchmarks.errors runs/voc12/pseudo --list train --every 5 --json errors.json    # or masks
 
 Each row is a kind of error at full resolution: its share of all pixels of the truth (255 left out), and what mIoU

@@ -100,15 +100,9 @@ def read(
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
             _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
-    return Reading(
-        image,
-        tuple(classes),
-        tuple(classifier.backbone.strides),
-        cam,
-        dict(zip(gradient_stages, gradients, strict=True)),
-        dict(zip(feature_stages, features, strict=True)),
-        logits.detach(),
-    )
+    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(gradient_stages, gradients, strict=True))
+    features_by_stage = dict(zip(feature_stages, features, strict=True))
+    return Reading(image, tuple(classes), strides, cam, by_stage, features_by_stage, logits.detach())
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:

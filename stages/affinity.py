@@ -11,7 +11,6 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, TrainingImages
-from data.index import class_palette
 from data.transforms import RandomCrop
 from models.affinity import (
     STRIDE,
@@ -83,11 +82,10 @@ def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> d
     folder = run.fresh_folder(CONFIDENT)
     missing = without_file(index, folder, ".png")
     labels = _ConfidentLabels(index, seeds, cfg.affinity_training)
-    palette = class_palette(cfg.data, index.class_names)
     require_image_space(folder, index, missing, masks=1)
     counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, folder))
     for name, mask in read_once(labels, missing, cfg.workers, "confident labels"):
-        write_mask(folder / f"{name}.png", mask.numpy(), palette, index.class_names)
+        write_mask(folder / f"{name}.png", mask.numpy(), class_names=index.class_names)
         counts += count_pixels([mask.numpy()])
     background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
     return {"not_confident_share": ignored / pixels, "background_share": background / pixels} if pixels else {}

@@ -34,7 +34,11 @@ def train_on_blurred(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `ibb_masks/ID.png`, the seeds cut at `ibb.threshold`, train on them and on blurred backgrounds, write `ibb.pth`."""
     settings = cfg.blur_training
     cut = PseudoSettings(threshold=settings.threshold, ignore_band=settings.ignore_band)
-    write_pseudo_masks(dataclasses.replace(cfg, pseudo=cut), seed_index(cfg), seeds, run.fresh_folder(IBB_MASKS))
+    plain = dataclasses.replace(
+        cfg.data, colors=()
+    )  # these masks are for training alone, so that colours retrain nothing
+    own = dataclasses.replace(cfg, pseudo=cut, data=plain)
+    write_pseudo_masks(own, seed_index(cfg), seeds, run.fresh_folder(IBB_MASKS))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
     return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
 

@@ -20,7 +20,7 @@ import utils.files
 import utils.run
 from data.artifacts import IGNORE, write_mask
 from stages.config import load_config
-from tests.project import Project, new_project
+from tests.project import Project, code_of, new_project, product_files
 from utils.errors import run_script
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
@@ -35,6 +35,13 @@ VOC_OBJECT = "<object><name>{name}</name><difficult>{difficult}</difficult></obj
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of the whole project first: they take longest, and what is short fills up the end of two processes."""
     items.sort(key=lambda item: item.path.parent != TESTS)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How large the project is; tests/test_size.py holds the bounds."""
+    for kind, files in (("product", product_files()), ("tests", code_of("tests"))):
+        lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in files]
+        terminalreporter.write_line(f"{kind}: {sum(lines):,} lines in {len(files)} files, the largest {max(lines)}")
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ from utils.errors import run_script
 
 ROOT = Path(__file__).parents[1]
 REWRITTEN = {"config.yaml", "run.json", "log.txt", ".lock", ".lock.json"}  # what a run says of itself each time
+PRODUCT = ("data", "exports", "inference", "evaluation", "models", "pages", "stages", "utils")
 
 SETTINGS = """
 run: {folder}/run
@@ -33,6 +34,16 @@ pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 1, batch_size: 4, crop_size: 32, scales: [1.0]}}
 report: {{thresholds: 4}}
 """
+
+
+def code_of(*folders: str) -> list[Path]:
+    """The code in these folders and in their own folders."""
+    return sorted(path for folder in folders for deep in ("*.py", "*/*.py") for path in (ROOT / folder).glob(deep))
+
+
+def product_files() -> list[Path]:
+    """The code of all rooms, and the scripts."""
+    return [*code_of(*PRODUCT), *sorted(ROOT.glob("*.py"))]
 
 
 @dataclass

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from evaluation.report_page import write_report_page
+from evaluation.stages import pipeline
 from inference.bulk import predict_images
 from pages.images import image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.files import REPORT_PAGE
 from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
 from tests.conftest import voc_maker
-from tests.evaluation.evaluated import measured_run
+from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
-from train import STAGES
 from utils.visualize import bright_palette
 
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li, .interval"
@@ -29,8 +29,8 @@ def browser():
 def report(browser, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        cfg, run = measured_run(folder, voc_maker(folder), patch)
-    write_report_page(STAGES, cfg, run)
+        cfg, run = evaluated_run(folder, voc_maker(folder), patch)
+    write_report_page(pipeline(), cfg, run)
     return run.path(REPORT_PAGE)
 
 

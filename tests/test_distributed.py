@@ -36,18 +36,17 @@ pseudo: {{background: threshold, threshold: 0.4, refine: par, par_iterations: 2}
 segment: {{stage: -2, epochs: 1, batch_size: 5, crop_size: 32, scales: [1.0]}}
 report: {{thresholds: 7}}
 """
-SHARED_STAGES = ("seeds", "context", "part", "fuse", "walk", "pseudo", "ladder", "report")
+SHARED_STAGES = ("seeds", "context", "remove", "correct", "walk", "pseudo", "ablation", "report")
 PATIENCE = 300  # seconds, on a machine that is busy with other things
 MADE = (
     "seeds",
-    "parted",
-    "fused",
-    "walked",
+    "seeds_context",
+    "seeds_trained",
+    "seeds_walk",
     "pseudo",
-    "ladder",
-    "ladder_fused",
-    "ladder_walked",
-    "ladder_pseudo",
+    "ablation",
+    "ablation_steps",
+    "ablation_pseudo",
     "predictions",
 )
 
@@ -149,7 +148,7 @@ def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
     [
         ["--seeds", "run/seeds", "--split", "train"],
         ["--masks", "run/pseudo", "--split", "train"],
-        ["--compare", "run/ladder/cam", "run/ladder/ibb"],
+        ["--compare", "run/ablation/given/cam", "run/ablation/given/ibb"],
         ["--model_path", "run/segmenter.pth"],
     ],
     ids=lambda words: words[0],

@@ -32,6 +32,7 @@ from data.settings import DataSettings
 from evaluation.gather import gather, table
 from evaluation.report_page import settings as settings_tables
 from evaluation.report_page import stage_table
+from evaluation.stages import pipeline
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from inference.images import InputImage, read_labels
@@ -43,7 +44,6 @@ from stages.networks import load_network
 from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.mutations import TOKENS, VALUES, changed_bytes, changed_document, changed_json
-from train import STAGES
 from utils.checkpoint import load_checkpoint
 from utils.errors import UserError
 from utils.files import read_json
@@ -532,7 +532,7 @@ def test_records_of_a_run(tmp_path, stages_json, about, first):
     put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
     cfg = Config(run=str(tmp_path / "run"))
-    tried(lambda: stage_table(STAGES, cfg, Run.reopen(tmp_path / "run")))
+    tried(lambda: stage_table(pipeline(), cfg, Run.reopen(tmp_path / "run")))
     tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 
 

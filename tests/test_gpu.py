@@ -13,16 +13,15 @@ from torch.utils.data import Dataset, default_collate
 from data.dataset import TrainingSampler
 from data.transforms import RandomCrop
 from models.affinity import AffinityNet, affinity_losses
-from models.ibb import IterativeBackgroundBlur
 from models.par import par
 from models.random_walk import random_walk
 from models.segmenter import Segmenter, segmentation_loss
-from stages.config import load_config
 from stages.reading import prepare, to_seed
-from tests.models.tiny import TinyBackbone, make_image, tiny_classifier
+from tests.models.tiny import TinyBackbone, full_method, make_image, tiny_classifier
 from utils.compute import Compute
-from utils.engine import Schedule, train_network
+from utils.engine import Optimisation, Plan, TrainingData, train_network
 from utils.run import Run
+from utils.settings import RunSettings
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU (CUDA)")
 
@@ -59,23 +58,12 @@ def segmenter() -> Segmenter:
 
 
 def train(folder: Path, compute: Compute) -> tuple[dict[str, float], nn.Module]:
-    run = Run(load_config(None, overrides=[f"run={folder}"]))
+    run = Run(RunSettings(run=str(folder)))
     run.fingerprint = "f"
     network = compute.network(segmenter())
-    figures = train_network(
-        run,
-        "toy",
-        network,
-        network.head,
-        losses,
-        Blotches(),
-        dict,
-        TrainingSampler(8, 4, seed=0),
-        Schedule(2, 0.02, 0.02, 0.9, 1e-4, 0.9, "toy"),
-        compute,
-        0,
-        seed=0,
-    )
+    optimisation = Optimisation(lr=0.02, lr_head_factor=1.0, momentum=0.9, weight_decay=1e-4)
+    plan = Plan("toy", "toy", 2, optimisation, compute, workers=0, seed=0)
+    figures = train_network(run, plan, network, TrainingData(Blotches(), TrainingSampler(8, 4, seed=0)), losses)
     return figures, network
 
 
@@ -147,7 +135,7 @@ def test_affinity_losses_are_those_of_the_cpu_and_wait_for_nothing():
 @pytest.mark.parametrize(("precision", "tolerance"), [("off", 2), ("bf16", 26)])  # of 255
 def test_seeds_are_those_of_the_cpu(precision, tolerance):
     pixels = (torch.rand(3, 80, 120, generator=torch.Generator().manual_seed(0)) * 255).byte()
-    method = IterativeBackgroundBlur((1.0, 0.5), True)
+    method = full_method()
     maps = []
     for compute in (CPU, Compute(torch.device("cuda"), precision)):
         classifier = compute.network(copy.deepcopy(tiny_classifier()))

@@ -22,8 +22,7 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
-from tests.project import ROOT, call
-from tests.test_rooms import ROOMS
+from tests.project import ROOT, call, product_files
 
 SETTINGS = """
 run: {run}
@@ -257,10 +256,9 @@ def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world,
 
 
 def test_every_command_has_rows():
-    files = [path for part in (".", *ROOMS) for path in (ROOT / part).glob("*.py")]
     commands = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts)
-        for path in files
+        for path in product_files()
         if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
     }
     assert commands - COMMANDS_WITHOUT == {command for command, _, _ in rows()}
@@ -278,7 +276,7 @@ ADVICE = re.compile(
 def messages() -> list[tuple[str, str]]:
     """Place and text of every `raise UserError(...)` whose text stands there; what a function builds is left out."""
     found = []
-    for path in sorted(ROOT.glob("*.py")) + sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py")):
+    for path in product_files():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
                 isinstance(node, ast.Raise)

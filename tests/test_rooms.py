@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.project import ROOT, code_of
 
 # Room -> the rooms that it may import from, besides itself. docs/design.md says why.
 ROOMS = {
@@ -24,7 +24,7 @@ ROOMS = {
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
 OUTSIDE = {"benchmarks", "docs", "examples", "tests"}  # may import all, and nobody imports them
 ACROSS = {"test_cases_layouts.py", "test_cases_tables.py", "test_malformed.py"}  # of a whole room
-FILES = sorted(path for room in ROOMS for path in (ROOT / room).glob("*.py"))
+FILES = code_of(*ROOMS)
 
 
 @cache
@@ -37,8 +37,10 @@ def imports(path: Path) -> frozenset[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports by a relative name"
             assert node.module is not None
-            is_room = node.module in ROOMS
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} if is_room else {node.module}
+            found |= {
+                name if (ROOT / name.replace(".", "/")).with_suffix(".py").is_file() else node.module
+                for name in (f"{node.module}.{alias.name}" for alias in node.names)
+            }
     return frozenset(name for name in found if name.partition(".")[0] in {*ROOMS, *SCRIPTS, *OUTSIDE})
 
 
@@ -48,7 +50,7 @@ def name_of(path: Path) -> str:
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_room_imports_only_from_the_rooms_below_it(path):
-    room = path.parent.name
+    room = path.relative_to(ROOT).parts[0]
     assert {name.partition(".")[0] for name in imports(path)} <= {room} | ROOMS[room]
 
 
@@ -57,11 +59,18 @@ def test_rooms_stand_above_each_other():
 
 
 def test_no_file_imports_itself_by_way_of_others():
-    graph = {name_of(path): imports(path) for path in [*FILES, *ROOT.glob("*.py")]}
+    files = [*FILES, *ROOT.glob("*.py")]
+    modules = {name_of(path) for path in files}
+    graph = {name_of(path): {file_of(name) for name in imports(path)} & modules for path in files}
     try:
         list(TopologicalSorter(graph).static_order())
     except CycleError as error:
         pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
+
+
+def file_of(module: str) -> str:
+    """The module as `name_of` calls its file: a folder's is `__init__`."""
+    return f"{module}.__init__" if (ROOT / module.replace(".", "/")).is_dir() else module
 
 
 def test_every_import_of_the_project_leads_to_a_file():
@@ -81,8 +90,8 @@ def test_every_folder_of_code_is_a_room():
 
 
 def test_tests_mirror_the_tree():
-    for path in (ROOT / "tests").glob("*/test_*.py"):
-        files = {file.stem for file in (ROOT / path.parent.name).glob("*.py")}
+    for path in (ROOT / "tests").glob("*/**/test_*.py"):
+        files = {file.stem for file in (ROOT / path.parent.relative_to(ROOT / "tests")).glob("*.py")}
         about = path.stem.removeprefix("test_")
         if about.startswith("cases"):  # of a whole room, in ../shared/cases
             continue
@@ -91,7 +100,8 @@ def test_tests_mirror_the_tree():
 
 def test_what_is_installed_is_every_room_and_script():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
-    assert set(settings["setuptools"]["packages"]) == set(ROOMS)
+    packages = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in FILES}
+    assert set(settings["setuptools"]["packages"]) == packages
     assert set(settings["setuptools"]["py-modules"]) == SCRIPTS
     assert set(settings["ruff"]["lint"]["isort"]["known-first-party"]) == {*ROOMS, "benchmarks", "tests"}
     assert {*ROOMS, "benchmarks", "tests"} <= set(settings["mypy"]["files"])

@@ -14,8 +14,8 @@ from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from tests.project import call, names, new_project
 
-STAGES = ["cam", "seeds", "context", "part", "ibb", "fuse", "pseudo", "segment", "ladder", "report"]
 SCRIPTS = ("train", "evaluate", "infer", "report")
+STAGES = ["cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 
 # Training
@@ -52,10 +52,10 @@ def test_the_same_command_again_changes_nothing(project):
 
 def test_another_threshold_redoes_masks_and_what_follows(project):
     assert project.train("--set", "pseudo.threshold=0.3", "--stages", "pseudo").stages("done") == ["pseudo"]
-    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ladder/"))}
+    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ablation/"))}
     again = project.train("--set", "pseudo.threshold=0.2")
     assert again.code == 0, again.err
-    assert again.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "fuse", "ladder"]
+    assert again.stages("up to date") == [*STAGES[:6], "ablation"]
     assert again.stages("done") == ["pseudo", "segment", "report"]
     after = project.files()
     assert {path: after[path] for path in before} == before
@@ -76,8 +76,8 @@ def test_without_masks_training_runs_to_the_end(tmp_path):
     shutil.rmtree(tmp_path / "voc" / "SegmentationClass")
     ended = project.train("--set", "prm.enabled=false")
     assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["cam", "seeds", "context", "part", "ibb", "fuse", "pseudo", "segment"]
-    assert ended.stages("skipped: list 'val' has no masks") == ["ladder", "report"]
+    assert ended.stages("done") == STAGES[:8]
+    assert ended.stages("skipped: list 'val' has no masks") == ["ablation", "report"]
     assert (tmp_path / "best_model.pth").is_file()
 
 
@@ -102,7 +102,7 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
     assert len(list((project.run / "seeds").glob("*.npz"))) == 2
     again = project.train()
     assert again.stages("done") == ["seeds"]
-    assert "written   4" in again.out
+    assert "written  4" in again.out
     for name in names(finished, "train"):
         one, other = (read_seed(folder / "seeds" / f"{name}.npz") for folder in (project.run, finished.run))
         assert np.array_equal(one.maps, other.maps)
@@ -147,13 +147,13 @@ def test_a_checkpoint_knows_its_data(finished):
     assert ended.code == 0, ended.err
     figures = json.loads(json_path.read_text())
     report = json.loads((finished.run / "report.json").read_text())
-    assert figures["seeds, given labels"]["miou"] == report["+ context (the seed)"]["miou"]
-    assert figures["CAM, given labels"]["miou"] == report["CAM"]["miou"]
-    assert figures["miou"] == report["seed, predicted labels"]["miou"]
+    assert figures["+ IBB in training"]["miou"] == report["+ IBB in training"]["miou"]
+    assert figures["CAM"]["miou"] == report["CAM"]["miou"]
+    assert figures["miou"] == report["IBB in training, predicted labels"]["miou"]
 
 
 def test_seeds_are_measured_at_every_threshold(finished):
-    ended, figures = finished.evaluate("--seeds", finished.run / "ladder" / "context")
+    ended, figures = finished.evaluate("--seeds", finished.run / "ablation_steps/given/context")
     assert ended.code == 0, ended.err
     assert set(figures) == KEYS
     assert [threshold for threshold, _ in figures["curve"]] == pytest.approx([0, 0.2, 0.4, 0.6])
@@ -161,7 +161,7 @@ def test_seeds_are_measured_at_every_threshold(finished):
     assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
     assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]
     report = json.loads((finished.run / "report.json").read_text())
-    assert figures["curve"] == report["+ context (the seed)"]["curve"]
+    assert figures["curve"] == report["+ context"]["curve"]
 
 
 def test_the_truth_measured_against_itself_is_perfect(finished):
@@ -175,7 +175,7 @@ def test_the_truth_measured_against_itself_is_perfect(finished):
 
 def test_pseudo_masks_are_the_seeds_at_the_threshold(finished):
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
-    seeds = finished.evaluate("--seeds", finished.run / "fused", "--split", "train")[1]
+    seeds = finished.evaluate("--seeds", finished.run / "seeds_trained", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert masks["over_activation"] == pytest.approx(seeds["over_activation"], abs=1e-9)
 
@@ -189,13 +189,13 @@ def test_a_run_is_measured_on_the_lists_that_figures_are_published_on(finished):
     for title in ("segmentation, given labels", "segmentation, predicted labels"):
         assert figures[title]["miou"] == report[title]["miou"]
         assert (figures[title]["evaluated"]["list"], figures[title]["n_images"]) == ("val", 3)
-    seeds = finished.evaluate("--seeds", finished.run / "parted", "--split", "train")[1]
+    seeds = finished.evaluate("--seeds", finished.run / "seeds", "--split", "train")[1]
     assert (figures["miou"], figures["evaluated"]["list"], figures["n_images"]) == (seeds["miou"], "train", 6)
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")[1]
     assert figures["pseudo masks"]["miou"] == masks["miou"]
     assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
-    assert ended.out.count("no, the published 'train' has 1,464 images, this one 6") == 3
-    assert "seeds after training on blurred images" in figures
+    assert ended.out.count("no, the published 'train' has 1,464 images, this one 6") == 4
+    assert {"seeds + context", "seeds + IBB in training"} <= set(figures)
 
 
 def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
@@ -222,7 +222,7 @@ def test_a_network_and_its_own_masks_are_not_told_apart(finished):
 def test_what_is_no_run_folder_or_not_finished(project):
     ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.folder)
     assert (ended.code, "is no run folder" in ended.err) == (2, True)
-    next((project.run / "parted").glob("*.npz")).unlink()
+    next((project.run / "seeds_context").glob("*.npz")).unlink()
     ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.run)
     assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
 

@@ -1,24 +1,73 @@
-"""A new entry of a table is a function and a line, and the whole pipeline takes it."""
+"""What is found in a list or a table: a new step, backbone, kind of data or refinement is one line, and everything takes it."""
 
+import json
 import re
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import pytest
+import yaml
+from torch import Tensor
 
 from data.dataset import Index
 from data.index import KINDS
 from data.voc import open_voc
+from docs import settings as docs_settings
 from models.backbone import BACKBONES
+from models.steps import STEPS, Step
 from stages.choices import check_choices
-from stages.config import Config
+from stages.config import Config, load_config
+from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_steps import DATASET_STEPS
+from stages.reading import Change
 from stages.refinement import REFINEMENTS
 from stages.walk import WALKS, WalkKind
-from tests.models.tiny import TinyBackbone, tiny_classifier
-from tests.project import Project, call, names
+from tests.models.tiny import TinyBackbone
+from tests.pages.test_page import Page
+from tests.project import Ended, Project, call, names
 from utils.errors import UserError
+from utils.settings import setting
 
 ADDED = ("data.kind=reversed", "model.backbone=tiny", "affinity.kind=shift", "pseudo.refine=swap")
-SETTINGS = [word for setting in ADDED for word in ("--set", setting)]
+SETTINGS = [word for text in ADDED for word in ("--set", text)]
+
+
+@dataclass(frozen=True)
+class Sharpen(Step):
+    """A step of the method: maps to a power."""
+
+    name, title = "sharpen", "sharpening"
+    enabled: bool = setting(True, help="raise the maps to a power")
+    power: float = setting(2.0, low=0.1, high=10, help="the power")
+
+    def __call__(self, maps, reading, before):
+        return maps**self.power
+
+
+def mirror(seen: list) -> DatasetStep:
+    """A step over the data set: it writes down how many seeds there are, and mirrors each."""
+
+    def learn(cfg, run, seeds):
+        count = len(list(seeds.glob("*.npz")))
+        run.path("mirror.json").write_text(json.dumps(count))
+        return {"seeds": count}
+
+    def open_mirror(cfg, folder, classifier):
+        assert json.loads((folder / "mirror.json").read_text()) > 0
+        return Change(classifier, 0, lambda *_: None, lambda maps, _: seen.append(1) or maps.flip(-1))
+
+    fit = Fit("count", "count the seeds", learn, ("seed",), "mirror.json", publishes=False)
+    return DatasetStep(
+        name="mirror",
+        title="mirroring",
+        stage="mirror",
+        stage_title="mirror the seeds",
+        skip=lambda cfg: None,
+        reads=lambda cfg: ("precision",),
+        open=open_mirror,
+        fit=fit,
+        files=lambda cfg, classifier: ("mirror.json",),
+    )
 
 
 def open_reversed(data, list_name, masks, complain) -> Index:
@@ -27,74 +76,49 @@ def open_reversed(data, list_name, masks, complain) -> Index:
     return replace(index, records=index.records[::-1])
 
 
-@pytest.fixture
-def added(monkeypatch) -> dict[str, list]:
-    """One more entry in each table; what the refinement and the walk were called with."""
-    seen: dict[str, list] = {"swap": [], "shift": []}
+@dataclass
+class Extended:
+    """A finished run of a project with one more of everything."""
 
-    def swap(image, probabilities, settings):
+    project: Project
+    ended: Ended
+    seen: dict[str, list]
+
+
+@pytest.fixture(scope="module")
+def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
+    """One more entry in each list and table for as long as these tests run, and one run with all of them."""
+    seen: dict[str, list] = {"swap": [], "shift": [], "mirror": []}
+
+    def swap(image: Tensor, probabilities: Tensor, settings) -> Tensor:
         seen["swap"].append((image.shape[-2:], probabilities.shape[-2:]))
         return probabilities.flip(0)
 
-    def open_shift(cfg, run):
-        def walk(image, maps):
+    def open_shift(cfg, folder, classifier) -> Change:
+        def change(maps: Tensor, _: None) -> Tensor:
             seen["shift"].append(maps.shape)
             return maps.roll(1, dims=-1)
 
-        return tiny_classifier(), walk
+        return Change(classifier, 0, lambda *_: None, change)
 
-    monkeypatch.setitem(KINDS, "reversed", open_reversed)
-    monkeypatch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
-    monkeypatch.setitem(REFINEMENTS, "swap", swap)
-    monkeypatch.setitem(WALKS, "shift", WalkKind(open_shift, ("seed",)))
-    return seen
-
-
-def test_one_more_of_each_runs_through_the_pipeline(added, project: Project):
-    ended = project.train(*SETTINGS)
-    assert ended.code == 0, ended.err
-    assert ended.stages("done") == [
-        "cam",
-        "seeds",
-        "context",
-        "part",
-        "ibb",
-        "fuse",
-        "walk",
-        "pseudo",
-        "segment",
-        "ladder",
-        "report",
-    ]
-    trained, measured = len(names(project, "train")), len(names(project, "val"))
-    assert len(added["swap"]) == trained + measured
-    assert all(of_image == of_maps for of_image, of_maps in added["swap"])
-    assert len(added["shift"]) == trained + 2 * measured
-    assert project.train(*SETTINGS).stages("done") == []
-    assert project.train(*SETTINGS, "--set", "seed=1", "--stages", "walk").stages("done") == [
-        "walk"
-    ]  # which the walk reads
-    checkpoint = project.run / "segmenter.pth"
-    masks = project.folder / "out"
-    ended = call(
-        "infer",
-        "--input",
-        project.folder / "voc/JPEGImages",
-        "--limit",
-        "2",
-        "--model_path",
-        checkpoint,
-        "--output",
-        masks,
-    )
-    assert ended.code == 0, ended.err
-    assert len(list((masks / "masks").glob("*.png"))) == 2
-    figures, _ = project.evaluate(*SETTINGS, "--model_path", checkpoint)
-    assert figures.code == 0, figures.err
+    step = mirror(seen["mirror"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "reversed", open_reversed)
+        patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+        patch.setitem(REFINEMENTS, "swap", swap)
+        patch.setitem(WALKS, "shift", WalkKind(open_shift, ("channels_last",)))
+        STEPS.insert(2, Sharpen)
+        DATASET_STEPS.append(step)
+        try:
+            project = finished.copy(tmp_path_factory.mktemp("extended"))
+            yield Extended(project, project.train(*SETTINGS), {name: list(calls) for name, calls in seen.items()})
+        finally:
+            STEPS.remove(Sharpen)
+            DATASET_STEPS.remove(step)
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
+    ("text", "message"),
     [
         (
             "data.kind=vocc",
@@ -106,14 +130,100 @@ def test_one_more_of_each_runs_through_the_pipeline(added, project: Project):
         ("pseudo.refine=median", r"'pseudo\.refine' must be one of none, par, crf, found 'median'$"),
     ],
 )
-def test_a_name_that_is_in_no_table_is_told_before_any_work(setting, message, project: Project):
-    ended = project.train("--set", setting)
+def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, finished: Project, tmp_path):
+    ended = call("train", "--config", finished.folder / "settings.yaml", "--run", tmp_path / "run", "--set", text)
     assert ended.code == 2
     assert re.search(message, ended.err.strip()), ended.err
-    assert not ended.stages("train") + ended.stages("done")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_defaults_are_in_the_tables():
     check_choices(Config())
     with pytest.raises(UserError):
         check_choices(replace(Config(), data=replace(Config().data, kind="")))
+
+
+def test_the_pipeline_takes_all_of_them(extended: Extended):
+    assert extended.ended.code == 0, extended.ended.err
+    stages = "cam seeds context remove ibb correct walk count mirror pseudo segment ablation report"
+    assert extended.ended.stages("done") == stages.split()
+    training, validation = len(names(extended.project, "train")), len(names(extended.project, "val"))
+    assert len(extended.seen["swap"]) == training + validation
+    assert all(of_image == of_maps for of_image, of_maps in extended.seen["swap"])
+    assert len(extended.seen["shift"]) == len(extended.seen["mirror"]) == training + 2 * validation
+    assert extended.project.train(*SETTINGS).stages("done") == []
+
+
+def test_a_step_has_a_section_in_the_configuration(extended: Extended, tmp_path):
+    assert load_config(None, overrides=["sharpen.power=3"]).step("sharpen").power == 3
+    (tmp_path / "settings.yaml").write_text("sharpen: {power: 4}\n")
+    assert load_config(tmp_path / "settings.yaml").step("sharpen").power == 4
+    for text, message in (
+        ("sharpen.power=11", "'sharpen.power' must be between 0.1 and 10, found 11"),
+        ("sharpen.power=high", "'sharpen.power' must be of type float"),
+        ("sharpen.powr=3", "unknown setting 'sharpen.powr'; did you mean 'sharpen.power'?"),
+    ):
+        with pytest.raises(UserError, match=re.escape(message)):
+            load_config(None, overrides=[text])
+    written = yaml.safe_load((extended.project.run / "config.yaml").read_text())
+    assert written["sharpen"] == {"enabled": True, "power": 2.0}
+
+
+def test_a_step_is_in_the_tables_of_settings(extended: Extended):
+    text = docs_settings.settings_text()
+    assert yaml.safe_load(text)["sharpen"] == {"enabled": True, "power": 2.0}
+    assert "# the power" in text
+    assert "| `sharpen.power` | `2.0` | the power |" in docs_settings.table_text("sharpen")
+
+
+def test_a_setting_of_a_step_makes_seeds_again(extended: Extended, tmp_path):
+    project = extended.project.copy(tmp_path)
+    assert project.train(*SETTINGS, "--stages", "cam,seeds,ablation").stages("done") == []
+    ended = project.train(*SETTINGS, "--set", "sharpen.power=3", "--stages", "cam,seeds,ablation")
+    assert ended.code == 0, ended.err
+    assert ended.stages("up to date") == ["cam"]
+    assert ended.stages("done") == ["seeds", "ablation"]
+
+
+@pytest.mark.parametrize(
+    ("text", "stages", "again"),
+    [
+        ("seed=1", "count,mirror", ["count", "mirror"]),  # the fit reads it
+        ("precision=bf16", "count,mirror", ["mirror"]),
+        ("channels_last=false", "walk", ["walk"]),
+    ],
+)
+def test_what_a_step_over_the_data_set_reads_makes_its_files_again(extended: Extended, tmp_path, text, stages, again):
+    project = extended.project.copy(tmp_path)
+    ended = project.train(*SETTINGS, "--set", text, "--stages", stages)
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == again
+
+
+def test_the_ablation_and_the_report_have_its_rows(extended: Extended):
+    run, validation = extended.project.run, sorted(names(extended.project, "val"))
+    for folder in ("ablation/given/sharpen", "ablation_steps/given/mirror", "ablation_steps/predicted/mirror"):
+        assert sorted(path.stem for path in (run / folder).glob("*.npz")) == validation
+    titles = list(json.loads((run / "report.json").read_text()))
+    assert titles[:4] == ["CAM", "+ GFM", "+ sharpening", "+ PRM"]
+    assert titles.index("+ random walk") + 1 == titles.index("+ mirroring")
+    assert "mirroring, predicted labels" in titles
+    page = Page(run / "report.html")
+    assert {"+ sharpening", "+ mirroring", "+ mirroring, map"} <= {layer["name"] for layer in page.items[0]["layers"]}
+    assert "sharpen.power" not in page.text  # as by default
+
+
+@pytest.mark.parametrize("checkpoint", ["classifier.pth", "segmenter.pth"])
+def test_infer_and_evaluate_take_all_of_them(extended: Extended, tmp_path, checkpoint):
+    model = ("--model_path", extended.project.run / checkpoint)
+    inputs = ("--input", extended.project.folder / "voc/JPEGImages", "--limit", "2")
+    extended.seen["mirror"].clear()
+    ended = call("infer", *inputs, *model, "--output", tmp_path / "out", "--set", "device=cpu")
+    assert ended.code == 0, ended.err
+    assert len(list((tmp_path / "out/masks").glob("*.png"))) == 2
+    settings = json.loads((tmp_path / "out/predictions.json").read_text())["settings"]
+    if checkpoint == "classifier.pth":
+        assert settings["steps"]["sharpen"] == {"enabled": True, "power": 2.0}
+        assert settings["dataset steps"] == ["context", "trained", "walk", "mirror"]
+    figures, _ = extended.project.evaluate(*SETTINGS, *model)
+    assert figures.code == 0, figures.err

@@ -96,7 +96,7 @@ def many(tmp_path_factory) -> Project:
     ("command", "bar"),
     [
         ("train --config {0}/settings.yaml --stages seeds", "seeds"),
-        ("evaluate --model_path {0}/run/classifier.pth", "ladder"),
+        ("evaluate --model_path {0}/run/classifier.pth", "ablation"),
         ("infer --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],
 )

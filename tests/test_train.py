@@ -1,56 +1,204 @@
-"""The table of stages: who reads which setting."""
+"""The table of stages: what each declares that it reads, and what it reads while it runs."""
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass, replace
+from typing import Any
 
 import pytest
+import yaml
 
-from stages.config import Config
+from evaluation.stages import pipeline
+from models.backbone import BACKBONES
+from stages.choices import resolve_choices
+from stages.config import Config, load_config, parts
 from stages.walk import WALKS
-from train import STAGES
+from tests.models.tiny import TinyBackbone
+from tests.project import ROOT, Project
+from utils.pipeline import Stage, run_stages
+from utils.run import Run
 
-# TODO ['known_keys']
+PRESETS = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["presets"]
+STAGES = {stage.name: stage for stage in pipeline()}
+Setting = tuple[str, str]  # attribute of the configuration, field
 
-# Settings that no stage's output depends on, or that are part of its input in another way.
-IN_THE_DATA = {key for key in known_keys() if key.startswith("data.")} - {"data.colors"}  # `Index.fingerprint`
-HOW_NOT_WHAT = {"run", "checkpoint", "device", "channels_last", "compile", "workers"}
-SEEN_BY_SKIPPING = {"affinity.kind"}
-
-
-def read_by_stages(kind: str) -> set[str]:
-    cfg = replace(Config(), affinity=replace(Config().affinity, kind=kind))
-    found = set()
-    for stage in STAGES:
-        for key in (*(stage.reads(cfg) if callable(stage.reads) else stage.reads), *stage.looks):
-            below = {known for known in known_keys() if known == key or known.startswith(f"{key}.")}
-            assert below, f"stage {stage.name} reads {key}, which is no setting"
-            found |= below
-    return found
+# What no stage's output depends on, or what is part of its input in another way.
+HOW_NOT_WHAT = {("", name) for name in ("run", "checkpoint", "device", "channels_last", "compile", "workers")}
+NOT_TRAINING = {("infer", "quality")}  # infer.py and evaluate.py
+IN_THE_INDEX = {  # `Index.fingerprint`; max_pixels, background and download change no image and no label without it
+    ("data", one.name) for one in fields(Config().data) if one.name != "colors"
+}
 
 
-def test_every_setting_is_read_by_a_stage_or_said_to_change_no_file():
-    read = set().union(*(read_by_stages(kind) for kind in WALKS))
-    assert set(known_keys()) == read | IN_THE_DATA | HOW_NOT_WHAT | SEEN_BY_SKIPPING
-    assert not read & (IN_THE_DATA | HOW_NOT_WHAT)
+def settings_of_part(cfg: Config, name: str) -> set[Setting]:
+    """The settings behind a name that a stage declares: a part, `steps`, or one setting."""
+    if name == "steps":
+        return {found for step in cfg.steps for found in settings_of_part(cfg, f"steps.{step.name}")}
+    part, _, one = (name, "", "") if name.startswith("steps.") else name.partition(".")
+    found = cfg.part(part)
+    if not is_dataclass(found):
+        assert ("", part) in ALL, f"'{name}' is no setting"
+        return {("", part)}
+    whole = {(part, each.name) for each in fields(found) if "help" in each.metadata}
+    assert not one or (part, one) in whole, f"'{name}' is no setting"
+    return {(part, one)} if one else whole
 
 
-@pytest.mark.parametrize(
-    ("kind", "others"),
-    [
-        ("learned", "affinity.feature_"),
-        ("features", "affinity.walk_"),
-        ("features", "affinity.beta"),
-        ("features", "affinity.exp"),
-    ],
-)
-def test_a_walk_depends_on_its_own_settings_alone(kind, others):
-    (walk,) = (stage for stage in STAGES if stage.name == "walk")
-    reads = walk.reads(replace(Config(), affinity=replace(Config().affinity, kind=kind)))
-    assert not [key for key in reads if key.startswith(others)]
-    assert "affinity.kind" in reads
+ALL = {(part.attribute, one.name) for part in parts() for one in part.keys().values()}
+
+
+def declared(cfg: Config, stage: Stage) -> set[Setting]:
+    """What a stage names, without its upstream stages."""
+    reads = stage.reads(cfg) if callable(stage.reads) else stage.reads
+    return {found for name in (*reads, *stage.looks) for found in settings_of_part(cfg, name)}
+
+
+def closure(name: str) -> list[Stage]:
+    """A stage and all stages before it that it builds on."""
+    stage = STAGES[name]
+    return [stage, *(before for one in stage.upstream for before in closure(one))]
+
+
+class Recorder:
+    """Which settings of one configuration are read, by what is running."""
+
+    def __init__(self, cfg: Config):
+        self.cfg, self.running = cfg, ""
+        self.found: dict[str, set[Setting]] = {}
+        self.owners = {id(cfg): ""} | {id(cfg.part(part.attribute)): part.attribute for part in parts()[1:]}
+        self.names = {kind: {one.name for one in fields(kind) if "help" in one.metadata} for kind in self.kinds()}
+
+    @staticmethod
+    def kinds() -> set[type]:
+        return {Config, *(part.kind for part in parts()[1:])}
+
+    @contextmanager
+    def during(self, name: str) -> Iterator[None]:
+        before, self.running = self.running, name
+        try:
+            yield
+        finally:
+            self.running = before
+
+    def install(self, patch: pytest.MonkeyPatch) -> None:
+        def read(settings: Any, name: str) -> Any:
+            if self.running and name in self.names[type(settings)] and id(settings) in self.owners:
+                self.found.setdefault(self.running, set()).add((self.owners[id(settings)], name))
+            return object.__getattribute__(settings, name)
+
+        def to_dict(cfg: Config, whole=Config.to_dict) -> dict[str, Any]:
+            with self.during(""):  # a checkpoint keeps all settings
+                return whole(cfg)
+
+        for kind in self.kinds():
+            patch.setattr(kind, "__getattribute__", read, raising=False)
+        patch.setattr(Config, "to_dict", to_dict)
+
+    def stop(self) -> None:
+        self.running, self.owners = "", {}
+
+    def wrap(self, stage: Stage) -> Stage:
+        """The stage, with its work recorded under its name, and what decides on skipping it under `skip NAME`."""
+
+        def run(cfg: Config, run: Run) -> dict[str, Any]:
+            with self.during(stage.name):
+                return stage.run(cfg, run)
+
+        def skip(cfg: Config) -> str | None:
+            with self.during(f"skip {stage.name}"):
+                return stage.skip(cfg)
+
+        return replace(stage, run=run, skip=skip)
+
+
+# The presets differ in what their walk reads; the others have the sizes and kinds of data of these.
+@pytest.mark.parametrize("preset", ["voc12", "voc12_compact"])
+def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, monkeypatch, preset):
+    sizes = [
+        *(f"{name}.{size}" for name in ("cam", "affinity", "segment") for size in ("epochs=1", "crop_size=32")),
+        *(
+            "cam.resize_long=[32, 48]",
+            "cam.scales=[1.0, 0.5]",
+            "segment.scales=[1.0]",
+            "ibb.epochs=1",
+            "segment.stage=-2",
+        ),
+        *("segment.decoder_strides=[4]", "affinity.displacement=true", "pseudo.refine=par", "affinity.refine=par"),
+        *(
+            "affinity.batch_size=4",
+            "segment.batch_size=4",
+            "cam.batch_size=4",
+            "report.thresholds=4",
+            "affinity.radius=4",
+        ),
+        *("model.backbone=tiny", "model.weights=none", "device=cpu", "workers=0", f"run={project.run}"),
+        *("data.train_list=train", f"data.root={project.folder / 'voc'}", f"checkpoint={project.folder / 'best.pth'}"),
+    ]
+    monkeypatch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+    cfg, _ = resolve_choices(load_config(ROOT / "config.yaml", preset, [*sizes, "seed=1"]))
+    run = Run(cfg)
+    recorder = Recorder(cfg)
+    recorder.install(monkeypatch)
+    run_stages([recorder.wrap(stage) for stage in STAGES.values()], cfg, run)
+    recorder.stop()
+    skipped = {name for name, stage in STAGES.items() if stage.skip(cfg) is not None}
+    assert set(recorder.found) >= STAGES.keys() - skipped
+    for name in STAGES.keys() - skipped:
+        before = closure(name)
+        known = {found for stage in before if stage.skip(cfg) is None for found in declared(cfg, stage)}
+        skips = {found for stage in before for found in recorder.found.get(f"skip {stage.name}", set())}
+        undeclared = recorder.found[name] - known - skips - HOW_NOT_WHAT - IN_THE_INDEX
+        assert not undeclared, f"stage {name} reads {undeclared}, which neither it nor a stage before it declares"
+
+
+def test_the_recorder_sees_what_is_read(monkeypatch):
+    cfg = Config()
+    recorder = Recorder(cfg)
+    recorder.install(monkeypatch)
+    with recorder.during("a"):
+        assert cfg.pseudo.threshold < cfg.step("prm").hi
+        assert cfg.seed == replace(cfg, seed=2).cam.epochs - 5
+        assert Config().segment.epochs > 1  # of another configuration
+        cfg.to_dict()
+    monkeypatch.undo()
+    named = recorder.found["a"] - {("", one.name) for one in fields(Config)}
+    assert named == {("pseudo", "threshold"), ("steps.prm", "hi"), ("cam", "epochs")}
+    assert ("", "seed") in recorder.found["a"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_setting_is_declared_by_a_stage_or_changes_no_file(preset):
+    read = set()
+    for kind in WALKS:
+        cfg = load_config(ROOT / "config.yaml", preset, [f"affinity.kind={kind}"])
+        for stage in STAGES.values():
+            read |= declared(cfg, stage)
+    assert read | IN_THE_INDEX | HOW_NOT_WHAT | NOT_TRAINING == ALL
+    assert not read & (IN_THE_INDEX | HOW_NOT_WHAT | NOT_TRAINING)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("learned", "feature_walk"), ("features", "boundary_walk")])
+def test_a_walk_depends_on_its_own_settings_alone(kind, other):
+    cfg = load_config(None, overrides=[f"affinity.kind={kind}"])
+    reads = STAGES["walk"].reads(cfg)
+    assert other not in reads
+    assert "affinity" in reads
+
+
+@pytest.mark.parametrize("text", ["segment.flip=false", "segment.scales=[1.0, 0.5]"])
+def test_how_a_network_reads_images_retrains_nothing(project: Project, text):
+    ended = project.train("--set", text)
+    assert ended.code == 0, ended.err
+    assert ended.stages("done") == ["report"]
+    assert ended.stages("skipped") == ["affinity", "walk"]
+
+
+def test_what_only_infer_reads_runs_nothing(project: Project):
+    assert project.train("--set", "infer.quality=fast").stages("done") == []
 
 
 def test_stages_wait_for_earlier_ones_only():
-    names = [stage.name for stage in STAGES]
-    assert len(set(names)) == len(names)
-    for place, stage in enumerate(STAGES):
-        assert set(stage.upstream) <= set(names[:place])
+    order = list(STAGES)
+    assert len(order) == len(pipeline())
+    for position, stage in enumerate(STAGES.values()):
+        assert set(stage.upstream) <= set(order[:position])

@@ -37,7 +37,7 @@ def build_parts(
     keys = known_keys(parts)
     for key, (_, where) in values.items():
         if key in renamed:
-            raise UserError(f"{where}: the setting '{key}' is now called '{renamed[key]}'")
+            raise UserError(f"{where}: the setting '{key}' is now called '{renamed[key]}'; use that name")
         if key not in keys:
             raise UserError(f"{where}: unknown setting '{key}'{nearest(key, keys) or '; config.yaml lists all'}")
     return {part.attribute: _build(part, values) for part in parts}
@@ -56,7 +56,8 @@ def _build(part: Part, values: Said) -> Any:
     if problem is not None:
         keys, message = problem
         places = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
-        raise UserError(f"{places}: {message}")
+        whole = f"{places}: {message}"
+        raise UserError(whole)
     return settings
 
 

@@ -1,13 +1,37 @@
 """Masks and seeds with known faults, and scripts called on them."""
 
+import shutil
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
+from stages.config import Config, override
+from tests.conftest import voc_maker
+from tests.evaluation.evaluated import COMMAND, evaluated_run
 from utils.errors import run_script
+from utils.run import Run
+
+
+@pytest.fixture(scope="session")
+def evaluated_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """The run of `evaluated`, made once."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    with pytest.MonkeyPatch.context() as patch:
+        cfg, _ = evaluated_run(folder, voc_maker(folder), patch)
+    return cfg, folder
+
+
+@pytest.fixture
+def evaluated(evaluated_once: tuple[Config, Path], tmp_path: Path) -> tuple[Config, Run]:
+    """A copy of a run whose stage `report` has run."""
+    cfg, folder = evaluated_once
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    cfg = override(cfg, [f"run={tmp_path / 'run'}", f"data.root={tmp_path / 'voc'}"])
+    return cfg, Run(cfg, COMMAND)
 
 
 @pytest.fixture

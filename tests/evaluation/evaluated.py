@@ -1,6 +1,7 @@
 """A run folder as the stages before `report` leave it, made without a network: seeds and masks are the truth with faults."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,25 +9,29 @@ import pytest
 from PIL import Image
 
 from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, write_mask, write_seed
+from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
 from evaluation import report
-from evaluation.predictions import BLURRED, GIVEN, PREDICTED, RUNGS
+from evaluation.ablation import GIVEN, PREDICTED, SHOWN
 from stages.config import Config, load_config
+from stages.dataset_steps import used_steps
+from stages.reading import SeedFolders
 from utils.files import atomic_path
 from utils.run import Run
 
 LOSSES = [0.7, 0.4, 0.3]
+COMMAND = ["train.py", "--preset", "<made>"]
 
 
-def measured_run(
+def evaluated_run(
     tmp_path: Path,
     make_voc: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
     segmented: bool = True,
     count: int = 30,
 ) -> tuple[Config, Run]:
-    """A run whose stage `report` has run on the images of `make_voc`, each rung better than the one before."""
+    """A run whose stage `report` has run on the images of `make_voc`, each step better than the one before."""
     root = make_voc(count=count, size=(60, 80))
     cfg = load_config(
         None,
@@ -46,43 +51,34 @@ def measured_run(
             "ibb.epochs=1",
         ],
     )
-    run = Run(cfg, ["train.py", "--preset", "<made>"])
+    run = Run(cfg, COMMAND)
     index = open_index(cfg.data, "val", masks=True)
     random = np.random.default_rng(0)
     for record in index.records:
         truth = read_mask(record.mask)
-        for number, rung in enumerate((*RUNGS, PREDICTED)):
-            write_seed(
-                run.path("ladder", rung, f"{record.name}.npz"),
-                faulty_seed(truth, record.labels, 0.5 - 0.1 * number, random),
-            )
+        for count, folder in enumerate([*(f"{GIVEN}/{step.name}" for step in cfg.steps), f"{PREDICTED}/ibb"]):
+            seed = faulty_seed(truth, record.labels, 0.5 - 0.1 * count, random)
+            write_seed(run.path("ablation", folder, f"{record.name}.npz"), seed)
         for round_ in (1, 2):
-            with atomic_path(run.path("ladder", BLURRED, f"{record.name}.{round_}.webp")) as temporary:
+            with atomic_path(run.path("ablation", SHOWN, "ibb", f"{record.name}.{round_}.webp")) as temporary:
                 read_image(record.image).save(temporary)
     for record in open_index(cfg.data, "train").records:
         size = Image.open(record.image).size[::-1]
         maps = np.full((len(record.labels), *seed_size(*size)), 0.5, np.float32)
-        for folder in ("seeds", "parted", "fused"):
+        for folder in ("seeds", "seeds_context", "seeds_trained"):
             write_seed(run.path(folder, f"{record.name}.npz"), Seed(np.array(record.labels), maps, size))
         write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
-    run.path(report.IBB).write_bytes(b"")
-    monkeypatch.setattr(report, "fuse_seeds", sharpen_seeds)
+    monkeypatch.setattr(report, "load_classifier", lambda path: None)
+    monkeypatch.setattr(
+        report, "used_steps", lambda cfg: [replace(step, open=open_sharpening) for step in used_steps(cfg)]
+    )
+    monkeypatch.setattr("evaluation.rows.change_seeds", sharpen_seeds)
     if segmented:
         run.path(report.SEGMENTER).write_bytes(b"")
         monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
-    for stage in (
-        "cam",
-        "seeds",
-        "context",
-        "part",
-        "ibb",
-        "fuse",
-        "pseudo",
-        *(["segment"] if segmented else []),
-        "ladder",
-        "report",
-    ):
+    trained = ["segment"] if segmented else []
+    for stage in ("cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", *trained, "ablation", "report"):
         if stage == "report":
             result = report.make_report(cfg, run)
         else:
@@ -104,15 +100,19 @@ def faulty_seed(truth: np.ndarray, labels: tuple[int, ...], noise: float, random
     return Seed(np.array(labels), np.clip(maps, 0, 1).astype(np.float32), truth.shape)
 
 
-def sharpen_seeds(cfg: Config, run: Run, index, source: Path, target: Path) -> int:
-    """As `fuse_seeds`: what is weak becomes weaker."""
-    for record in index.records:
-        seed = read_seed(source / f"{record.name}.npz")
-        write_seed(target / f"{record.name}.npz", Seed(seed.classes, seed.maps**2, seed.size))
-    return len(index)
+def open_sharpening(cfg: Config, networks: Path, classifier: object) -> None:
+    """As `DatasetStep.open`: nothing is needed."""
 
 
-def write_faulty_masks(network, index, folder: Path, cfg: Config) -> None:
+def sharpen_seeds(cfg: Config, folders: SeedFolders, *_: object) -> int:
+    """As `change_seeds`: what is weak becomes weaker."""
+    for record in folders.index.records:
+        seed = read_seed(folders.source / f"{record.name}.npz")
+        write_seed(folders.target / f"{record.name}.npz", Seed(seed.classes, seed.maps**2, seed.size))
+    return len(folders.index)
+
+
+def write_faulty_masks(network: object, index: Index, folder: Path, cfg: Config) -> None:
     """As `write_predictions`: the truth, where every third image lacks its last class."""
     for number, record in enumerate(index.records):
         mask = read_mask(record.mask)

@@ -1,4 +1,4 @@
-"""What the stage `report` measures and chooses to show."""
+"""What stage `report` evaluates and chooses to show."""
 
 import itertools
 import json
@@ -8,30 +8,24 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from evaluation.predictions import RUNGS
 from evaluation.report import choose_shown, report_is_complete
 from stages.files import REPORT, REPORT_IMAGES
-from tests.evaluation.evaluated import measured_run
 
 
-@pytest.fixture
-def measured(tmp_path, make_voc, monkeypatch):
-    return measured_run(tmp_path, make_voc, monkeypatch)
-
-
-def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(measured):
-    _cfg, run = measured
+def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(evaluated):
+    _cfg, run = evaluated
     figures = json.loads(run.path(REPORT).read_text())
-    given = [*RUNGS.values(), "+ IBB in training", "pseudo masks", "segmentation, given labels"]
-    predicted = ["seed, predicted labels", "IBB in training, predicted labels", "segmentation, predicted labels"]
+    steps = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context", "+ IBB in training"]
+    given = [*steps, "pseudo masks", "segmentation, given labels"]
+    predicted = [f"{title}, predicted labels" for title in ("IBB", "context", "IBB in training", "segmentation")]
     assert list(figures) == given + predicted
     for row in figures.values():
         low, high = row["interval"]["miou"]
         assert low <= row["miou_best"] <= high
         assert low < high
-    for ladder in (given, predicted):
-        assert figures[ladder[0]]["gain"] is None
-        for before, title in itertools.pairwise(ladder):
+    for titles in (given, predicted):
+        assert figures[titles[0]]["gain"] is None
+        for before, title in itertools.pairwise(titles):
             gain = figures[title]["gain"]
             assert gain["over"] == before
             assert gain["miou"] == pytest.approx(figures[title]["miou_best"] - figures[before]["miou_best"])
@@ -39,8 +33,8 @@ def test_every_line_has_an_interval_around_it_and_a_gain_over_the_line_before(me
             assert gain["clear"] == (gain["low"] > 0 or gain["high"] < 0)
 
 
-def test_confusions_are_those_of_the_figures(measured):
-    cfg, run = measured
+def test_confusions_are_those_of_the_figures(evaluated):
+    cfg, run = evaluated
     figures, images = (json.loads(run.path(name).read_text()) for name in (REPORT, REPORT_IMAGES))
     for title, row in figures.items():
         counts = np.array(images["confusion"][title])
@@ -51,8 +45,8 @@ def test_confusions_are_those_of_the_figures(measured):
     assert len(images["shown"]) == images["images"] == len(truth)
 
 
-def test_the_report_is_complete_only_with_all_its_files(measured):
-    cfg, run = measured
+def test_the_report_is_complete_only_with_all_its_files(evaluated):
+    cfg, run = evaluated
     assert report_is_complete(cfg, run)
     run.path(REPORT_IMAGES).unlink()
     assert not report_is_complete(cfg, run)

@@ -1,9 +1,6 @@
 """report.html: what it shows of a run at each point, and that it is written anew only when something changed."""
 
 import json
-import shutil
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,33 +8,17 @@ import pytest
 import evaluation.report_gallery as report_gallery
 import evaluation.report_page as report_page
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
+from evaluation.stages import pipeline
 from stages.config import Config
 from stages.files import REPORT_PAGE
-from tests.conftest import voc_maker
-from tests.evaluation.evaluated import measured_run
+from stages.settings import ReportSettings
 from tests.pages.test_page import Page
-from train import STAGES
 from utils.run import Run
 
-TITLES = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context (the seed)", "+ IBB in training", "pseudo masks"]
+STAGES = pipeline()
+TITLES = ["CAM", "+ GFM", "+ PRM", "+ IBB", "+ context", "+ IBB in training", "pseudo masks"]
 STEPS = ["truth", "CAM, map", *TITLES[:5], "+ IBB in training, map", *TITLES[5:], "segmentation, predicted labels"]
-STEPS += ["blurred image, round 1", "blurred image, round 2", "errors"]
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("original")
-    with pytest.MonkeyPatch.context() as patch:
-        return folder, measured_run(folder, voc_maker(folder), patch)[0]
-
-
-@pytest.fixture
-def measured(original, tmp_path):
-    """A copy of the run, for a test to change."""
-    folder, cfg = original
-    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    data = replace(cfg.data, root=str(tmp_path / Path(cfg.data.root).name))
-    return replace(cfg, run=str(tmp_path / "run"), data=data), Run.reopen(tmp_path / "run")
+STEPS += ["IBB: image 1", "IBB: image 2", "errors"]
 
 
 def written(cfg, run) -> Page:
@@ -49,8 +30,8 @@ def layers(page: Page) -> list[str]:
     return [layer["name"] for layer in page.items[0]["layers"]]
 
 
-def test_a_finished_run_shows_every_step_of_every_image(measured):
-    page = written(*measured)
+def test_a_finished_run_shows_every_step_of_every_image(evaluated):
+    page = written(*evaluated)
     assert len(page.items) == 10
     assert layers(page) == STEPS
     assert page.text.count("Loss of stage") == 2
@@ -60,8 +41,8 @@ def test_a_finished_run_shows_every_step_of_every_image(measured):
     assert "--preset <made>" in page.text
 
 
-def test_scores_are_those_of_the_masks(measured):
-    cfg, run = measured
+def test_scores_are_those_of_the_masks(evaluated):
+    cfg, run = evaluated
     for number, item in enumerate(written(cfg, run).items):
         by_name = {layer["name"]: layer for layer in item["layers"]}
         prediction = by_name["segmentation, predicted labels"]
@@ -74,8 +55,8 @@ def test_scores_are_those_of_the_masks(measured):
             assert [name for name, _, _ in by_name["errors"]["legend"]] == ["object taken for background"]
 
 
-def test_figures_on_the_page_are_those_of_the_report(measured):
-    cfg, run = measured
+def test_figures_on_the_page_are_those_of_the_report(evaluated):
+    cfg, run = evaluated
     page = written(cfg, run)
     for row in json.loads(run.path("report.json").read_text()).values():
         low, high = row["interval"]["miou"]
@@ -83,18 +64,18 @@ def test_figures_on_the_page_are_those_of_the_report(measured):
         assert f"{100 * low:.1f} .. {100 * high:.1f}" in page.text
 
 
-def test_a_run_that_goes_on_shows_what_is_there(measured):
-    cfg, run = measured
+def test_a_run_that_goes_on_shows_what_is_there(evaluated):
+    cfg, run = evaluated
     run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
     page = written(cfg, run)
-    assert "Still to come: context, part, ibb, fuse, pseudo, segment, ladder, report." in page.text
+    assert "Still to come: context, remove, ibb, correct, pseudo, segment, ablation, report." in page.text
     assert "<h2>Results</h2>" not in page.source
     assert page.items[0]["layers"][0]["name"] == "seed, map"
     assert all(layer["score"] is None for item in page.items for layer in item["layers"])
 
 
-def test_no_truth_is_read_before_anything_is_measured(measured, monkeypatch):
-    cfg, run = measured
+def test_no_truth_is_read_before_anything_is_evaluated(evaluated, monkeypatch):
+    cfg, run = evaluated
     del run.stages["report"]
     monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     for mask in (run.folder.parent / "voc" / "SegmentationClass").glob("*.png"):
@@ -102,17 +83,17 @@ def test_no_truth_is_read_before_anything_is_measured(measured, monkeypatch):
     assert len(written(cfg, run).items) > 0
 
 
-def test_figures_older_than_a_stage_are_called_so(measured):
-    cfg, run = measured
+def test_figures_older_than_a_stage_are_called_so(evaluated):
+    cfg, run = evaluated
     assert "older than a stage" not in written(cfg, run).text
     run.stages["cam"]["finished"] = run.stages["report"]["finished"] + 1
     page = written(cfg, run)
     assert "older than a stage" in page.text
-    assert "truth" not in layers(page)  # files of the ladder may be gone
+    assert "truth" not in layers(page)  # files of the ablation may be gone
 
 
-def test_a_page_is_written_again_only_after_a_change(measured):
-    cfg, run = measured
+def test_a_page_is_written_again_only_after_a_change(evaluated):
+    cfg, run = evaluated
     update_report_page(STAGES, cfg, run)
     before = run.path(REPORT_PAGE).stat().st_mtime_ns
     update_report_page(STAGES, cfg, Run.reopen(run.folder))
@@ -122,8 +103,8 @@ def test_a_page_is_written_again_only_after_a_change(measured):
     assert run.path(REPORT_PAGE).stat().st_mtime_ns > before
 
 
-def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkeypatch):
-    cfg, run = measured
+def test_while_a_network_is_trained_the_page_follows_its_losses(evaluated, monkeypatch):
+    cfg, run = evaluated
     drawn = []
     draw = report_page.training_gallery
     monkeypatch.setattr(report_page, "training_gallery", lambda *known: drawn.append(1) or draw(*known))
@@ -137,8 +118,8 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
         assert "Loss of stage affinity" in page.text
         assert layers(page) == [
             "seed, map",
-            "seed without context, map",
-            "seed after training on blurred images, map",
+            "seed + context, map",
+            "seed + IBB in training, map",
             "pseudo mask",
         ]
         sources.append(page.source)
@@ -149,15 +130,15 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(measured, monkey
     assert len(drawn) == 2
 
 
-def test_while_a_network_is_trained_pages_are_a_minute_apart(measured):
-    cfg, run = measured
+def test_while_a_network_is_trained_pages_are_a_minute_apart(evaluated):
+    cfg, run = evaluated
     run.after_epoch = keep_report_page(STAGES, cfg, run)
     run.record("affinity", epoch=1, step=1, loss=3.0)
     assert not run.path(REPORT_PAGE).exists()
 
 
-def test_the_page_stays_below_its_bound(measured, monkeypatch):
-    cfg, run = measured
+def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
+    cfg, run = evaluated
     size = sum(
         len(item["uri"]) + sum(len(layer["uri"]) for layer in item["layers"]) for item in written(cfg, run).items
     )
@@ -181,8 +162,8 @@ def test_each_kind_of_error_has_its_value():
     assert report_gallery.error_map(truth, mask).tolist() == [[0, 1, 0, 2, 3, 0, 2]]
 
 
-def test_damaged_figures_are_said_to_be_lost(measured):
-    cfg, run = measured
+def test_damaged_figures_are_said_to_be_lost(evaluated):
+    cfg, run = evaluated
     run.path("report.json").write_text("{")
     write_report_page(STAGES, cfg, run)
     assert "are lost or damaged" in run.path(REPORT_PAGE).read_text()
@@ -190,7 +171,7 @@ def test_damaged_figures_are_said_to_be_lost(measured):
 
 def test_a_record_without_times_is_shown_without_them(tmp_path):
     (tmp_path / "stages.json").write_text('{"cam": {"fingerprint": "a", "finished": 1767225600.0}}')
-    cfg = Config(run=str(tmp_path), report=ReportConfig(enabled=False))
+    cfg = Config(run=str(tmp_path), report=ReportSettings(enabled=False))
     table = report_page.stage_table(STAGES, cfg, Run.reopen(tmp_path))
     row = next(row for row in table.rows if row[0] == "cam")
     assert row[2].text == "0.0 s"

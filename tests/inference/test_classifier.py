@@ -1,11 +1,52 @@
-"""Which classes a classifier shows."""
+"""What a classifier shows: its classes, and the maps of every step that its run has."""
 
+import logging
+import shutil
+
+import numpy as np
+import pytest
 import torch
 
+from data.artifacts import read_seed
+from data.images import read_image
 from inference.classifier import apart
+from inference.loading import load_predictor
+from tests.project import Project, names
 
 
 def test_maps_that_lie_upon_each_other_count_once():
     maps = torch.zeros(4, 10, 10)
     maps[0, :5], maps[1, :4], maps[2, 6:], maps[3] = 1, 0.9, 0.8, 0.3  # the last lies nowhere
     assert apart(maps) == [0, 2, 3]
+
+
+@pytest.mark.parametrize("checkpoint", ["classifier.pth", "context.pth"])
+def test_its_maps_are_those_that_the_report_evaluates(finished: Project, checkpoint):
+    predictor = load_predictor(finished.run / checkpoint, ["device=cpu"])
+    assert predictor.settings["dataset steps"] == ["context", "trained"]
+    for name in names(finished, "val"):
+        (path,) = (finished.folder / "voc/JPEGImages").glob(f"{name}.*")
+        expected = read_seed(finished.run / "ablation_steps/given/trained" / f"{name}.npz")
+        found = predictor.predict(np.array(read_image(path)), expected.classes.tolist())
+        assert found.classes == tuple(expected.classes)
+        np.testing.assert_allclose(found.maps, expected.maps, atol=0.02)  # files hold 8 bits, after each step
+
+
+@pytest.mark.parametrize(("checkpoint", "steps"), [("classifier.pth", []), ("context.pth", ["context"])])
+def test_fast_opens_no_other_network_and_reads_an_image_once(finished: Project, checkpoint, steps):
+    predictor = load_predictor(finished.run / checkpoint, ["device=cpu", "infer.quality=fast"])
+    assert [step.name for step in predictor.method.steps] == ["cam", "gfm", "prm"]
+    assert predictor.method.scales == (1.0,)
+    assert predictor.settings["dataset steps"] == steps
+    assert predictor.settings["infer"] == {"quality": "fast"}
+
+
+def test_a_step_whose_network_is_missing_is_named(finished: Project, tmp_path, caplog):
+    shutil.copy(finished.run / "classifier.pth", tmp_path)
+    with caplog.at_level(logging.WARNING):
+        predictor = load_predictor(tmp_path / "classifier.pth", ["device=cpu"])
+    assert predictor.settings["dataset steps"] == []
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == [
+        f"the maps are without the step '{title}'" for title in ("context", "IBB in training")
+    ]
+    assert f"context.pth is not beside {tmp_path / 'classifier.pth'}" in caplog.text

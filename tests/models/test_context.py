@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.ibb import IterativeBackgroundBlur, context_features, part_from_context
-from models.reading import map_size, normalise_maps
-from tests.models.tiny import make_image, tiny_classifier
+from models.context import ContextDiscriminant, ContextStatistics
 
 CLASSES, CHANNELS, HI, LO, SHRINKAGE = 4, 5, 0.6, 0.3, 0.1
 Image = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
@@ -17,7 +14,7 @@ Image = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
 
 @pytest.fixture
 def images() -> list[Image]:
-    """Twelve, of classes 0 to 2, whose objects and backgrounds differ by class."""
+    """Twelve, of classes 0 to 2, whose objects and backbackgrounds differ by class."""
     random = torch.Generator().manual_seed(3)
     kinds = torch.randn(2, CLASSES, CHANNELS, generator=random)
     made = []
@@ -42,7 +39,7 @@ def gathered(images: list[Image]) -> ContextStatistics:
 def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]], np.ndarray]:
     """mu and nu of each class with cells, and S, group by group and cell by cell."""
     objects: dict[int, list[np.ndarray]] = {}
-    grounds: dict[int, list[np.ndarray]] = {}
+    backgrounds: dict[int, list[np.ndarray]] = {}
     groups = []
     for unit, maps, classes in images:
         cells, flat = unit.flatten(1).T.double().numpy(), maps.flatten(1).numpy()
@@ -52,7 +49,7 @@ def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]]
             objects.setdefault(label, []).append(group)
         groups.append(cells[flat.max(axis=0) < LO])
         for label in classes:
-            grounds.setdefault(label, []).append(groups[-1])
+            backgrounds.setdefault(label, []).append(groups[-1])
 
     def mean(groups: list[np.ndarray]) -> np.ndarray:
         full = [group for group in groups if len(group)]
@@ -62,19 +59,19 @@ def plain(images: list[Image]) -> tuple[dict[int, tuple[np.ndarray, np.ndarray]]
     scatter = sum(len(g) ** 0.5 * np.cov(g.T, bias=True).reshape(CHANNELS, CHANNELS) for g in full)
     covariance = scatter / sum(len(g) ** 0.5 for g in full)
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(covariance).mean() * np.eye(CHANNELS)
-    return {label: (mean(objects[label]), mean(grounds[label])) for label in objects}, covariance
+    return {label: (mean(objects[label]), mean(backgrounds[label])) for label in objects}, covariance
 
 
 def check_linear(
-    found: ContextDiscriminant, row: int, label: int, mu: np.ndarray, nu: np.ndarray, S: np.ndarray, share: float = 1
+    found: ContextDiscriminant, row: int, label: int, mu: np.ndarray, nu: np.ndarray, S: np.ndarray, part: float = 1
 ) -> None:
-    """That row of v and c is Fisher's discriminant of these means, or a share of it."""
-    weight = share * np.linalg.inv(S) @ (mu - nu)
+    """That row of v and c is Fisher's discriminant of these means, or a part of it."""
+    weight = part * np.linalg.inv(S) @ (mu - nu)
     np.testing.assert_allclose(found.weight[row, label].detach().numpy(), weight, rtol=1e-4, atol=1e-4)
     assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
 
 
-def test_it_is_the_linear_discriminant_of_sure_cells(images):
+def test_it_is_the_linear_discriminant_of_confident_cells(images):
     means, covariance = plain(images)
     found = gathered(images).solve(SHRINKAGE)
     for label in range(3):
@@ -88,15 +85,15 @@ def test_other_classes_judge_each_class_too(images):
     for label in range(3):
         check_linear(found, 0, label, *means[label], covariance)
         mu, nu = (sum(means[other][side] for other in range(3) if other != label) / 2 for side in range(2))
-        check_linear(found, 1, label, mu, nu, covariance, share=0.5)
+        check_linear(found, 1, label, mu, nu, covariance, part=0.5)
 
 
-def test_a_class_without_sure_cells_is_judged_by_enough_others(images):
+def test_a_class_without_confident_cells_is_judged_by_enough_others(images):
     means, covariance = plain(images)
     found = gathered(images).solve(SHRINKAGE, least_others=3)
     mu, nu = (sum(means[label][side] for label in range(3)) / 3 for side in range(2))
     for row in range(2):
-        check_linear(found, row, 3, mu, nu, covariance, share=0.5)
+        check_linear(found, row, 3, mu, nu, covariance, part=0.5)
         check_linear(found, row, 0, *means[0], covariance)  # two others are too few
     assert found.known_classes == 4
     assert gathered(images).solve(SHRINKAGE, least_others=4).known_classes == 3
@@ -145,7 +142,7 @@ def test_any_order_and_any_share_among_processes_gives_the_same_bits(images):
     assert torch.equal(whole.bias, shared.bias)
 
 
-def test_a_class_without_sure_cells_keeps_its_maps(images):
+def test_a_class_without_confident_cells_keeps_its_maps(images):
     found = gathered(images).solve(SHRINKAGE)
     assert (found(images[0][0], [3]) == 0.5).all()
     nothing = ContextStatistics(CLASSES, CHANNELS).solve(SHRINKAGE)
@@ -159,7 +156,7 @@ def test_a_class_that_is_known_from_one_side_only_keeps_its_maps(images):
     assert (statistics.solve(SHRINKAGE)(unit, [3]) == 0.5).all()
 
 
-def test_a_cell_at_a_bound_is_not_sure(images):
+def test_a_cell_at_a_bound_is_not_confident(images):
     unit = images[0][0]
     statistics = ContextStatistics(CLASSES, CHANNELS)
     for value in (HI, LO):
@@ -186,35 +183,3 @@ def test_features_that_do_not_vary_are_no_division_by_zero():
     similarity = statistics.solve(SHRINKAGE)(unit, [0])
     assert similarity[0, 0, 0] > 0.99
     assert similarity[0, 0, 1] < 0.01
-
-
-def test_parting_multiplies_each_map_by_its_similarity():
-    classifier, image = tiny_classifier(), make_image()
-    random = torch.Generator().manual_seed(0)
-    maps = normalise_maps(torch.rand(2, *map_size(64, 96), generator=random))
-    assert part_from_context(classifier, image, maps, [1, 3]) is maps
-    classifier.context = ContextDiscriminant(
-        4, classifier.backbone.channels[context_stage(classifier.backbone)]
-    ).requires_grad_(False)
-    classifier.context.weight.normal_(std=4.0, generator=random)
-    parted = part_from_context(classifier, image, maps, [1, 3])
-    similarity = classifier.context(context_features(classifier, image), [1, 3])
-    torch.testing.assert_close(parted, normalise_maps(maps * similarity))
-    assert not torch.allclose(parted, maps, atol=0.05)
-    assert part_from_context(classifier, image, maps[:0], []).shape == (0, *maps.shape[1:])
-
-
-def test_the_method_ends_with_it():
-    classifier, image = tiny_classifier(), make_image()
-    method = IterativeBackgroundBlur(iterations=1)
-    without = method.trace(classifier, image, [0, 2])
-    assert torch.equal(without.context, without.ibb)
-    classifier.context = ContextDiscriminant(
-        4, classifier.backbone.channels[context_stage(classifier.backbone)]
-    ).requires_grad_(False)
-    classifier.context.weight.normal_(std=4.0, generator=torch.Generator().manual_seed(1))
-    trace = method.trace(classifier, image, [0, 2])
-    assert torch.equal(trace.ibb, without.ibb)
-    torch.testing.assert_close(trace.context, part_from_context(classifier, image, trace.ibb, [0, 2]))
-    assert torch.equal(method(classifier, image, [0, 2]), trace.context)
-    assert torch.equal(IterativeBackgroundBlur(iterations=1, context=False)(classifier, image, [0, 2]), without.ibb)

@@ -7,6 +7,12 @@ from torch import Tensor, nn
 
 from models.chain import Backbone
 from models.classifier import Classifier
+from models.method import Method
+from models.reading import normalise_maps
+from models.steps import BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation, Step
+
+CLASSES = [2, 0, 3]
+SCALES = (1.0, 0.5)
 
 
 class TinyBackbone(Backbone):
@@ -51,3 +57,22 @@ def make_image(height: int = 64, width: int = 96, seed: int = 0) -> Tensor:
     coarse = torch.randn(1, 3, max(2, height // 12), max(2, width // 12), generator=random)
     smooth = nn.functional.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)[0]
     return smooth + 0.1 * torch.randn(3, height, width, generator=random)
+
+
+def random_maps(*shape: int, seed: int = 0) -> Tensor:
+    return normalise_maps(torch.rand(*shape, generator=torch.Generator().manual_seed(seed)) ** 2)
+
+
+def random_features(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) + 1
+
+
+def make_method(gfm: Step | None = None, prm: Step | None = None, ibb: Step | None = None, flip: bool = True) -> Method:
+    """CAM at two scales, and the given steps in their order."""
+    steps = [step for step in (gfm, prm, ibb) if step is not None]
+    return Method([ClassActivationMap(scales=SCALES, flip=flip), *steps])
+
+
+def full_method(flip: bool = True) -> Method:
+    """All steps, with two rounds of blurred background."""
+    return make_method(GradFusion(), PartialReactivation(), BackgroundBlur(iterations=2), flip)

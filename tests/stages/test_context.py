@@ -1,16 +1,43 @@
-"""Stages context and part, from the seeds of a finished tiny run on: what they write, redo, and leave out."""
+"""Stages context and remove, from the seeds of a finished tiny run on: what they write, redo, and leave out."""
+
+import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from data.artifacts import read_seed, write_seed
+from models.context import ContextDiscriminant, context_stage
+from models.reading import normalise_maps
+from stages.config import Config
+from stages.context import context_features, open_context
 from stages.networks import load_classifier
+from tests.models.tiny import make_image, random_maps, tiny_classifier
 from tests.project import Project, names
+from utils.errors import UserError
+
+
+def test_maps_are_multiplied_by_the_similarity_to_their_class(tmp_path):
+    classifier, image = tiny_classifier(), make_image()
+    channels = classifier.backbone.channels[context_stage(classifier.backbone)]
+    classifier.context = ContextDiscriminant(4, channels).requires_grad_(False)
+    classifier.context.weight.normal_(std=4.0, generator=torch.Generator().manual_seed(0))
+    change, maps = open_context(Config(), tmp_path, classifier), random_maps(2, 8, 12)
+    found = change.change(maps, change.see(image, [1, 3], (8, 12)))
+    similarity = classifier.context(context_features(classifier, image), [1, 3])
+    torch.testing.assert_close(found, normalise_maps(maps * similarity))
+    assert not torch.allclose(found, maps, atol=0.05)
+
+
+def test_a_classifier_without_context_is_named(finished: Project, tmp_path):
+    shutil.copy(finished.run / "classifier.pth", tmp_path / "context.pth")
+    with pytest.raises(UserError, match=r"context\.pth holds a classifier without its classes' context; run stage"):
+        open_context(Config(), tmp_path, load_classifier(tmp_path / "context.pth"))
 
 
 def make_up_seeds(project: Project) -> None:
-    """Noise in place of the training list's seeds: a fresh backbone's are sure of nothing or everything."""
+    """Noise in place of the training list's seeds: a fresh backbone's are confident of nothing or everything."""
     for number, name in enumerate(names(project, "train")):
         path = project.run / "seeds" / f"{name}.npz"
         seed = read_seed(path)
@@ -28,17 +55,17 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
         assert torch.equal(state[name], tensor)
 
 
-def test_parted_seeds_have_the_form_of_seeds(project: Project):
+def test_changed_seeds_have_the_form_of_seeds(project: Project):
     make_up_seeds(project)
-    ended = project.train("--set", "context.hi=0.7", "--stages", "context,part")
+    ended = project.train("--set", "context.hi=0.7", "--stages", "context,remove")
     assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["context", "part"]
+    assert ended.stages("done") == ["context", "remove"]
     for name in names(project, "train"):
-        seed, parted = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds", "parted"))
-        assert (parted.classes == seed.classes).all()
-        assert parted.maps.shape == seed.maps.shape
-        assert 0.7 < parted.maps.max() <= 1  # noise that is resized loses its peak
-        assert not np.array_equal(parted.maps, seed.maps)
+        seed, changed = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds", "seeds_context"))
+        assert (changed.classes == seed.classes).all()
+        assert changed.maps.shape == seed.maps.shape
+        assert 0.7 < changed.maps.max() <= 1  # noise that is resized loses its peak
+        assert not np.array_equal(changed.maps, seed.maps)
 
 
 def test_other_classes_are_asked_where_there_are_enough(project: Project):
@@ -60,24 +87,22 @@ def test_without_context_later_stages_take_the_seeds(project: Project):
     off = ("--set", "context.enabled=false")
     ended = project.train(*off)
     assert ended.code == 0, ended.err
-    assert ended.stages("skipped") == ["context", "part", "affinity", "walk"]
-    assert ended.stages("up to date") == ["cam", "seeds"]
-    for name in names(project, "val"):
-        before, after = (read_seed(project.run / "ladder" / rung / f"{name}.npz") for rung in ("ibb", "context"))
-        assert np.array_equal(before.maps, after.maps)
+    assert ended.stages("skipped") == ["context", "remove", "affinity", "walk"]
+    assert ended.stages("up to date") == ["cam", "seeds", "ablation"]
+    assert not any("context" in title for title in json.loads((project.run / "report.json").read_text()))
     masks = project.evaluate(*off, "--masks", project.run / "pseudo", "--split", "train")[1]
-    seeds = project.evaluate(*off, "--seeds", project.run / "fused", "--split", "train")[1]
+    seeds = project.evaluate(*off, "--seeds", project.run / "seeds_trained", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
 
 
-def test_part_goes_on_where_it_was(project: Project):
+def test_remove_goes_on_where_it_was(project: Project):
     first, *others = names(project, "train")
-    folder = project.run / "parted"
+    folder = project.run / "seeds_context"
     before = {name: (folder / f"{name}.npz").read_bytes() for name in (first, *others)}
     kept = {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others}
     (folder / f"{first}.npz").unlink()
-    ended = project.train("--stages", "context,part")
+    ended = project.train("--stages", "context,remove")
     assert ended.stages("up to date") == ["context"]
-    assert ended.stages("done") == ["part"]
+    assert ended.stages("done") == ["remove"]
     assert {name: (folder / f"{name}.npz").read_bytes() for name in before} == before
     assert {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others} == kept

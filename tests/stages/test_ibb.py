@@ -1,6 +1,7 @@
-"""Stages `ibb` and `fuse`: training on blurred backgrounds, and what the network then does to the seeds."""
+"""Stages `ibb` and `correct`: training on blurred backgrounds, and what the network then does to the seeds."""
 
 import json
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from data.artifacts import Seed, read_mask, read_seed
 from models.segmenter import Segmenter
 from stages.config import load_config
 from stages.describe import describe
-from stages.ibb import fused_seed
+from stages.ibb import open_correction
 from stages.networks import load_network
-from tests.models.tiny import TinyBackbone
+from tests.models.tiny import TinyBackbone, tiny_classifier
 from tests.project import Project, names
+from utils.compute import Compute
 
 
 class Constant(Segmenter):
@@ -27,31 +29,34 @@ class Constant(Segmenter):
         return self.values[None, :, None, None].expand(len(x), -1, 3, 4)
 
 
-def settings(weight: float):
-    return load_config(None, overrides=[f"ibb.weight={weight}", "segment.scales=[1.0]"])
-
-
 @pytest.fixture
-def seed() -> Seed:
-    maps = np.random.default_rng(0).random((2, 12, 16), np.float32)
-    return Seed(np.array([0, 2]), maps, (48, 64))
+def correct(monkeypatch, tmp_path) -> Callable[[float, list[float], Seed], Seed]:
+    """(weight, logits of the network, seed) -> the seed that it corrects."""
+
+    def run(weight: float, logits: list[float], seed: Seed) -> Seed:
+        monkeypatch.setattr("stages.ibb.load_segmenter", lambda path: Constant(logits).eval())
+        change = open_correction(load_config(None, overrides=[f"ibb.weight={weight}"]), tmp_path, tiny_classifier())
+        return change.apply(seed, torch.zeros(3, *seed.size, dtype=torch.uint8), Compute(torch.device("cpu")))
+
+    return run
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.4, 1.0])
-def test_fused_maps_are_the_weighted_mean(seed, weight):
-    network = Constant([0.0, 1.0, 5.0, 2.0]).eval()
-    fused = fused_seed(settings(weight), network, torch.zeros(3, 48, 64), seed)
+def test_corrected_maps_are_the_weighted_mean(correct, weight):
+    maps = np.random.default_rng(0).random((2, 12, 16), np.float32)
+    seed = Seed(np.array([0, 2]), maps, (48, 64))
+    corrected = correct(weight, [0.0, 1.0, 5.0, 2.0], seed)
     # Class 1, which the image does not contain, takes no part, however likely the network finds it.
     likely = np.exp([1.0, 2.0]) / np.exp([0.0, 1.0, 2.0]).sum()
-    expected = (1 - weight) * seed.maps + weight * likely[:, None, None]
-    np.testing.assert_allclose(fused.maps, expected, atol=1e-5)
-    assert (fused.classes == seed.classes).all()
-    assert fused.size == seed.size
+    expected = (1 - weight) * maps + weight * likely[:, None, None]
+    np.testing.assert_allclose(corrected.maps, expected, atol=1e-5)
+    assert (corrected.classes == seed.classes).all()
+    assert corrected.size == seed.size
 
 
-def test_an_image_without_classes_stays_empty():
+def test_an_image_without_classes_stays_empty(correct):
     empty = Seed(np.zeros(0, np.int64), np.zeros((0, 12, 16), np.float32), (48, 64))
-    assert fused_seed(settings(0.4), Constant([0.0, 1.0]), torch.zeros(3, 48, 64), empty) is empty
+    assert correct(0.4, [0.0, 1.0], empty) is empty
 
 
 def test_stages_write_masks_a_network_and_seeds(project: Project):
@@ -60,11 +65,13 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     assert "segmentation" in checkpoint.figures
     assert describe(project.run / "ibb.pth")
     for name in names(project, "train"):
-        seed, fused = (read_seed(project.run / folder / f"{name}.npz") for folder in ("parted", "fused"))
+        seed, corrected = (
+            read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds_context", "seeds_trained")
+        )
         mask = read_mask(project.run / "ibb_masks" / f"{name}.png")
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
-        assert mask.shape == tuple(fused.size)
-        assert fused.maps.shape == seed.maps.shape
+        assert mask.shape == tuple(corrected.size)
+        assert corrected.maps.shape == seed.maps.shape
     report = json.loads((project.run / "report.json").read_text())
     assert "+ IBB in training" in report
     assert "IBB in training, predicted labels" in report
@@ -73,20 +80,22 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
 def test_training_reads_no_truth(project: Project):
     folder = project.folder / "voc/SegmentationClass"
     folder.rename(project.folder / "hidden")
-    ended = project.train("--set", "ibb.threshold=0.3", "--stages", "ibb,fuse")
+    ended = project.train("--set", "ibb.threshold=0.3", "--stages", "ibb,correct")
     assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["ibb", "fuse"]
+    assert ended.stages("done") == ["ibb", "correct"]
 
 
 def test_each_setting_redoes_what_depends_on_it(project: Project):
     weight = ("--set", "ibb.weight=0.7")
     ended = project.train(*weight)
-    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "ladder"]
-    assert ended.stages("done")[0] == "fuse"
+    assert ended.stages("up to date") == ["cam", "seeds", "context", "remove", "ibb", "ablation"]
+    assert ended.stages("done")[0] == "correct"
     ended = project.train(*weight, "--set", "ibb.blurred_share=1", "--stages", "seeds,ibb")
     assert ended.stages("up to date") == ["seeds"]
     assert ended.stages("done") == ["ibb"]
-    ended = project.train("--set", "segment.epochs=2", "--stages", "ibb,fuse", *weight, "--set", "ibb.blurred_share=1")
+    ended = project.train(
+        "--set", "segment.epochs=2", "--stages", "ibb,correct", *weight, "--set", "ibb.blurred_share=1"
+    )
     assert ended.stages("up to date") == ["ibb"]
 
 
@@ -100,12 +109,12 @@ def test_the_blur_changes_what_the_network_learns(project: Project):
 
 
 @pytest.mark.parametrize("setting", ["ibb.epochs=0", "ibb.enabled=false"])
-def test_without_training_later_stages_take_the_parted_seeds(project: Project, setting: str):
+def test_without_training_later_stages_take_seeds_without_context(project: Project, setting: str):
     ended = project.train("--set", setting)
     assert ended.code == 0, ended.err
-    assert {"ibb", "fuse"} <= set(ended.stages("skipped"))
+    assert {"ibb", "correct"} <= set(ended.stages("skipped"))
     masks = project.evaluate("--set", setting, "--masks", project.run / "pseudo", "--split", "train")[1]
-    seeds = project.evaluate("--set", setting, "--seeds", project.run / "parted", "--split", "train")[1]
+    seeds = project.evaluate("--set", setting, "--seeds", project.run / "seeds_context", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
     assert "+ IBB in training" not in json.loads((project.run / "report.json").read_text())
 

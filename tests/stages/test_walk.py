@@ -28,10 +28,10 @@ def set_all(*settings: str) -> list[str]:
 def test_learned_walk_goes_on_from_the_seeds(project: Project):
     ended = project.train(*set_all(*LEARNED))
     assert ended.code == 0, ended.err
-    assert ended.stages("up to date") == ["cam", "seeds", "context", "part", "ibb", "fuse", "ladder"]
+    assert ended.stages("up to date") == ["cam", "seeds", "context", "remove", "ibb", "correct", "ablation"]
     assert ended.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
     for name in names(project, "train"):
-        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("fused", "walked"))
+        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds_trained", "seeds_walk"))
         assert walked.maps.shape == seed.maps.shape
         assert (walked.classes == seed.classes).all()
         assert walked.maps.max() == pytest.approx(1)
@@ -41,7 +41,7 @@ def test_learned_walk_goes_on_from_the_seeds(project: Project):
     affinity = [line for line in losses if line["stage"] == "affinity"]
     assert {"bg_pos", "fg_pos", "neg", "loss"} <= set(affinity[-1])
     assert not load_affinity(project.run / "affinity.pth").has_displacement
-    assert "+ walk (learned)" in json.loads((project.run / "report.json").read_text())
+    assert "+ random walk" in json.loads((project.run / "report.json").read_text())
     again = project.train(*set_all(*LEARNED))
     assert again.stages("done") == []
     thresholds = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3"))
@@ -55,14 +55,14 @@ def test_learned_walk_goes_on_from_the_seeds(project: Project):
 def test_displacement_changes_no_mask(project: Project):
     assert project.train(*set_all(*LEARNED), "--stages", "affinity,walk").code == 0
     name = names(project, "train")[0]
-    without = read_seed(project.run / "walked" / f"{name}.npz")
+    without = read_seed(project.run / "seeds_walk" / f"{name}.npz")
     ended = project.train(*set_all(*LEARNED, "affinity.displacement=true"), "--stages", "affinity,walk")
     assert ended.code == 0, ended.err
     network = load_affinity(project.run / "affinity.pth")
     assert network.has_displacement
     assert network.mean_shift.running_mean.abs().sum() > 0
     assert Image.open(project.run / "affinity.jpg").width > 1000  # five tiles a row
-    with_it = read_seed(project.run / "walked" / f"{name}.npz")
+    with_it = read_seed(project.run / "seeds_walk" / f"{name}.npz")
     assert np.abs(with_it.maps - without.maps).max() < 0.02
 
 
@@ -71,16 +71,16 @@ def test_walk_over_features_needs_no_training(project: Project):
     assert ended.code == 0, ended.err
     assert ended.stages("done") == ["walk", "pseudo"]
     for name in names(project, "train"):
-        walked = read_seed(project.run / "walked" / f"{name}.npz")
+        walked = read_seed(project.run / "seeds_walk" / f"{name}.npz")
         assert walked.maps.max(axis=(1, 2)) == pytest.approx(1)
 
 
 def test_background_that_walks_leaves_less_to_the_classes(project: Project):
     maps = []
-    for ground in (0.1, 1.0):
-        ended = project.train(*set_all(*LEARNED, f"affinity.walk_background={ground}"), "--stages", "affinity,walk")
+    for background in (0.1, 1.0):
+        ended = project.train(*set_all(*LEARNED, f"affinity.walk_background={background}"), "--stages", "affinity,walk")
         assert ended.code == 0, ended.err
-        maps.append([read_seed(project.run / "walked" / f"{name}.npz").maps for name in names(project, "train")])
+        maps.append([read_seed(project.run / "seeds_walk" / f"{name}.npz").maps for name in names(project, "train")])
     for weak, strong in zip(*maps, strict=True):
         assert weak.sum(axis=0).max() < 1.01
         assert strong.mean() < 0.6 * weak.mean()
@@ -106,19 +106,19 @@ def test_nothing_confident_and_one_image(project: Project):
     ended = project.train(*set_all(*settings), "--stages", "cam,seeds,affinity,walk,pseudo")
     assert ended.code == 0, ended.err
     assert "loss" in ended.out
-    assert read_seed(project.run / "walked" / f"{first}.npz").maps.max() == pytest.approx(1)
+    assert read_seed(project.run / "seeds_walk" / f"{first}.npz").maps.max() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("kind", ["learned", "features"])
 def test_any_size(project: Project, kind: str):
-    sizes = dict(zip(names(project, "train"), [(1, 70), (70, 1), (530, 90)], strict=False))
+    sizes = dict(zip(names(project, "train"), [(1, 70), (70, 1), (250, 90)], strict=False))
     for name, size in sizes.items():
         path = next((project.folder / "voc/JPEGImages").glob(f"{name}.*"))
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(path)
     ended = project.train(
         *set_all(*LEARNED, "affinity.epochs=1", f"affinity.kind={kind}"),
         "--stages",
-        "seeds,context,part,ibb,fuse,affinity,walk,pseudo",
+        "seeds,context,remove,ibb,correct,affinity,walk,pseudo",
     )
     assert ended.code == 0, ended.err
     assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 from data.dataset import TrainingSampler
 from models.batch_norm import SharedBatchNorm2d, share_statistics
 from models.segmenter import segmentation_loss
-from stages.config import load_config
 from tests.processes import run_together
 from utils import training_state
 from utils.compute import Compute
@@ -28,9 +27,10 @@ from utils.distributed import (
     total,
     world_size,
 )
-from utils.engine import Schedule, train_network
+from utils.engine import Optimisation, Plan, TrainingData, train_network
 from utils.errors import UserError
 from utils.run import Run
+from utils.settings import RunSettings
 
 TOLERANCE = 1e-5  # float32 sums in another order
 
@@ -135,6 +135,9 @@ class Network(nn.Module):
         self.head = nn.Conv2d(8, 2, 1)
         self.unread = nn.Conv2d(8, 8, 1)
 
+    def fast_part(self) -> nn.Module:
+        return self.head
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(x))
 
@@ -144,12 +147,15 @@ def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
 
 
 def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
-    """Train, and stop as an interrupt would after that step; weights go to `weights.pth`, the log into `run`."""
-    run = Run(load_config(None, overrides=[f"run={folder / 'run'}"]))
+    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, and what was logged into the run folder."""
+    run = Run(RunSettings(run=str(folder / "run")))
     run.fingerprint = "f"
     torch.manual_seed(1)
     network = Network()
     share_statistics(network)
+    compute = Compute(torch.device("cpu"), compile=compile)
+    optimisation = Optimisation(lr=0.1, lr_head_factor=2.0, momentum=0.9, weight_decay=1e-3)
+    plan = Plan("toy", "toy", 3, optimisation, compute, workers=0, seed=0)
     steps = 0
 
     def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
@@ -160,20 +166,7 @@ def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
         return losses(network, batch)
 
     with mock.patch.object(training_state, "SAVE_EVERY", -1.0):
-        train_network(
-            run,
-            "toy",
-            network,
-            network.head,
-            terms,
-            Images(),
-            dict,
-            TrainingSampler(11, 5, seed=2),
-            Schedule(3, 0.1, 0.2, 0.9, 1e-3, 0.9, "toy"),
-            Compute(torch.device("cpu"), compile=compile),
-            0,
-            seed=0,
-        )
+        train_network(run, plan, network, TrainingData(Images(), TrainingSampler(11, 5, seed=2)), terms)
     if is_main():
         torch.save(network.state_dict(), folder / "weights.pth")
 

@@ -11,12 +11,12 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from data.dataset import TrainingSampler
-from stages.config import load_config
 from utils import training_state
-from utils.compute import Compute, choose_compute
-from utils.engine import Schedule, train_network
+from utils.compute import Compute
+from utils.engine import Optimisation, Plan, TrainingData, train_network
 from utils.errors import UserError
 from utils.run import Run
+from utils.settings import RunSettings
 
 CPU = Compute(torch.device("cpu"))
 EPOCHS, IMAGES, BATCH = 3, 11, 2  # 5 steps an epoch, one image left over
@@ -40,6 +40,9 @@ class Network(nn.Module):
         self.body = nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Dropout(0.5))
         self.head = nn.Linear(6, 1)
 
+    def fast_part(self) -> nn.Module:
+        return self.head
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.body(self.frozen(x / 10)))[:, 0]
 
@@ -55,43 +58,25 @@ def new_run(tmp_path):
     """name -> a `Run` in a folder of that name, as if stage `toy` of fingerprint `f` were running."""
 
     def make(name: str = "run", fingerprint: str = "f") -> Run:
-        run = Run(load_config(None, overrides=[f"run={tmp_path / name}"]))
+        run = Run(RunSettings(run=str(tmp_path / name)))
         run.fingerprint = fingerprint
         return run
 
     return make
 
 
-def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int = 0, **schedule):
+def plan(epochs: int = EPOCHS, workers: int = 0, **optimisation: float) -> Plan:
+    settings = {"lr": 0.05, "lr_head_factor": 4.0, "momentum": 0.9, "weight_decay": 1e-4, "poly_power": 0.9}
+    return Plan("toy", "toy", epochs, Optimisation(**settings | optimisation), CPU, workers, seed=5)
+
+
+def train(run: Run, terms=losses, network: nn.Module | None = None, workers: int = 0, **optimisation: float):
     """Train a network; it and what training returned."""
     if network is None:
         torch.manual_seed(7)
         network = Network()
-    settings = {
-        "epochs": EPOCHS,
-        "lr": 0.05,
-        "head_lr": 0.2,
-        "momentum": 0.9,
-        "weight_decay": 1e-4,
-        "poly_power": 0.9,
-        "section": "toy",
-    }
-    sampler = TrainingSampler(IMAGES, BATCH, seed=3)
-    figures = train_network(
-        run,
-        "toy",
-        network,
-        network.head,
-        terms,
-        Numbers(),
-        dict,
-        sampler,
-        Schedule(**settings | schedule),
-        CPU,
-        workers,
-        seed=5,
-    )
-    return network, figures
+    data = TrainingData(Numbers(), TrainingSampler(IMAGES, BATCH, seed=3))
+    return network, train_network(run, plan(workers=workers, **optimisation), network, data, terms)
 
 
 class Stopped(Exception):
@@ -124,7 +109,7 @@ def metrics(run: Run) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    run = Run(load_config(None, overrides=[f"run={tmp_path_factory.mktemp('undisturbed')}"]))
+    run = Run(RunSettings(run=str(tmp_path_factory.mktemp("undisturbed"))))
     run.fingerprint = "f"
     return *train(run), metrics(run)
 
@@ -200,6 +185,9 @@ class Two(nn.Module):
         super().__init__()
         self.body, self.head = nn.Linear(1, 1, bias=False).double(), nn.Linear(1, 1, bias=False).double()
 
+    def fast_part(self) -> nn.Module:
+        return self.head
+
     def forward(self) -> torch.Tensor:
         return self.body.weight.sum() + self.head.weight.sum()
 
@@ -212,7 +200,9 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
         seen.append((network.body.weight.item(), network.head.weight.item()))
         return {"sum": network()}
 
-    network, _ = train(new_run(), terms, Two(), lr=0.3, head_lr=3.0, momentum=0.0, weight_decay=0.0, poly_power=power)
+    network, _ = train(
+        new_run(), terms, Two(), lr=0.3, lr_head_factor=10.0, momentum=0.0, weight_decay=0.0, poly_power=power
+    )
     seen.append((network.body.weight.item(), network.head.weight.item()))
     steps = EPOCHS * (IMAGES // BATCH)
     assert len(seen) == steps + 1
@@ -280,7 +270,7 @@ def test_the_sum_of_the_losses_is_descended(new_run):
         lambda network, batch: {"a": network() ** 2, "b": (network() - 1) ** 2},
         Two(),
         lr=0.1,
-        head_lr=0.1,
+        lr_head_factor=1.0,
         momentum=0.0,
         weight_decay=0.0,
     )
@@ -315,9 +305,8 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         seen.append(batch)
         return {"sum": network()}
 
-    network = Two()
-    sampler, schedule = TrainingSampler(IMAGES, BATCH, seed=3), Schedule(1, 0.1, 0.1, 0.0, 0.0, 0.9, "toy")
-    train_network(new_run(), "toy", network, network.head, terms, Numbers(), unpack, sampler, schedule, CPU, 0, seed=5)
+    data = TrainingData(Numbers(), TrainingSampler(IMAGES, BATCH, seed=3), unpack)
+    train_network(new_run(), plan(epochs=1), Two(), data, terms)
     assert len(seen) == IMAGES // BATCH
     for batch in seen:
         assert batch["was"] == {"values", "label", "name"}
@@ -326,48 +315,9 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
 
 
 def test_fewer_images_than_a_batch(new_run):
-    network = Two()
-    sampler = TrainingSampler(3, 16, seed=0)
-    figures = train_network(
-        new_run(),
-        "toy",
-        network,
-        network.head,
-        lambda network, batch: {"sum": network()},
-        Numbers(),
-        dict,
-        sampler,
-        Schedule(2, 0.1, 0.1, 0.0, 0.0, 0.9, "toy"),
-        CPU,
-        0,
-        seed=0,
-    )
+    data = TrainingData(Numbers(), TrainingSampler(3, 16, seed=0))
+    figures = train_network(new_run(), plan(epochs=2), Two(), data, lambda network, batch: {"sum": network()})
     assert math.isfinite(figures["loss"])
-
-
-def test_the_device_that_the_settings_ask_for():
-    def choose(*overrides: str) -> Compute:
-        return choose_compute(load_config(None, overrides=overrides))
-
-    assert choose("device=cpu", "precision=bf16").precision == "bf16"
-    assert choose("device=auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="fp16 needs a CUDA device"):
-        choose("device=cpu", "precision=fp16")
-    for name in ("cuda:99", "gpu"):
-        with pytest.raises(UserError, match=f"device '{name}' is not available here"):
-            choose(f"device={name}")
-
-
-def test_images_take_the_memory_format():
-    image = torch.rand(2, 3, 4, 5)
-    assert (
-        Compute(torch.device("cpu"), channels_last=True).image(image).is_contiguous(memory_format=torch.channels_last)
-    )
-    assert Compute(torch.device("cpu"), channels_last=False).image(image).is_contiguous()
-    with CPU.autocast():
-        assert (image[0, 0] @ image[0, 0].T).dtype == torch.float32
-    with Compute(torch.device("cpu"), "bf16").autocast():
-        assert (image[0, 0] @ image[0, 0].T).dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("step", "said"), [(3, "at step 3 of"), (5, "after epoch 1 of")])

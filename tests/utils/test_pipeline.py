@@ -21,7 +21,7 @@ from utils.stage import Stage
 class Toys:
     """A pipeline a -> b -> c -> d of toy stages that write `NAME.txt`; `ran` notes which were called.
 
-    a reads cam.lr, b reads the section prm, c reads pseudo.threshold and is skipped where the report is off, d reads seed.
+    a reads cam.lr, b reads the step prm, c reads pseudo.threshold and is skipped where the report is off, d reads seed.
     """
 
     folder: Path
@@ -37,7 +37,7 @@ class Toys:
 
         stages = [
             self.stage("a", ("cam.lr",), (), inputs=lambda cfg: self.data),
-            self.stage("b", ("prm",), ("a",)),
+            self.stage("b", ("steps.prm",), ("a",)),
             self.stage("c", ("pseudo.threshold",), ("b",), skip=skip),
             self.stage("d", ("seed",), ("c",)),
         ]

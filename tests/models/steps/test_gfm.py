@@ -1,0 +1,57 @@
+"""Grad Fusion: its formula, and which stages it takes."""
+
+import pytest
+import torch
+
+from models.reading import normalise_maps, read
+from models.steps.gfm import GradFusion, fuse_gradients
+from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
+
+
+def test_fusion_is_the_mean_of_the_normalised_gradients_on_top_of_the_map():
+    cam = random_maps(2, 4, 5)
+    gradients = 100 * torch.rand(3, 2, 4, 5)
+    fused = fuse_gradients(cam, gradients)
+    for k in range(2):
+        plain = cam[k] + sum(gradients[stage, k] / gradients[stage, k].max() for stage in range(3)) / 3
+        torch.testing.assert_close(fused[k], plain / plain.max())
+
+
+def test_without_gradient_fusion_changes_nothing():
+    cam = random_maps(2, 4, 5)
+    assert torch.equal(fuse_gradients(cam, torch.zeros(3, 2, 4, 5)), cam)
+
+
+def test_the_size_of_a_stages_gradient_does_not_matter():
+    cam, gradients = random_maps(2, 4, 5), torch.rand(2, 2, 4, 5)
+    scaled = gradients * torch.tensor([1e-6, 1e3]).view(2, 1, 1, 1)
+    torch.testing.assert_close(fuse_gradients(cam, scaled), fuse_gradients(cam, gradients))
+
+
+def test_fusion_lifts_what_the_map_left_out():
+    cam, gradients = torch.zeros(1, 4, 4), torch.zeros(1, 1, 4, 4)
+    cam[0, 0, 0] = 1
+    gradients[0, 0, :2] = 5.0
+    fused = fuse_gradients(cam, gradients)
+    assert fused[0, 0, 0] == 1
+    assert (fused[0, :2].flatten()[1:] == 0.5).all()
+    assert (fused[0, 2:] == 0).all()
+
+
+@pytest.mark.parametrize(("least", "stages"), [(1, (0, 1, 2, 3)), (4, (1, 2, 3)), (8, (2, 3)), (16, (3,))])
+def test_the_stages_fused_are_the_first_of_each_stride_from_the_least_on(least, stages):
+    classifier, image = tiny_classifier(), make_image()
+    found = make_method(GradFusion(min_stride=least)).trace(classifier, image, CLASSES).maps["gfm"]
+    reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=stages)
+    gradients = torch.stack([reading.gradients[stage] for stage in stages])
+    torch.testing.assert_close(found, fuse_gradients(normalise_maps(reading.cam), gradients))
+
+
+def test_the_last_stage_is_never_fused():
+    assert GradFusion(min_stride=1).gradient_stages((4, 8, 16)) == [0, 1]
+    assert GradFusion(min_stride=1).gradient_stages((4, 8, 16, 16)) == [0, 1, 2]
+
+
+def test_with_no_stage_to_fuse_it_is_the_plain_map():
+    maps = make_method(GradFusion(min_stride=32)).trace(tiny_classifier(), make_image(), CLASSES).maps
+    assert torch.equal(maps["gfm"], maps["cam"])

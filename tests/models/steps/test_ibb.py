@@ -1,0 +1,113 @@
+"""Iterative Background Blur: the blur, and what each round reads."""
+
+import pytest
+import torch
+
+from models.reading import normalise_maps, read, unit_features
+from models.steps.gfm import GradFusion
+from models.steps.ibb import BackgroundBlur, blur_background, gaussian_blur
+from models.steps.prm import PartialReactivation, reactivate
+from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
+
+
+@pytest.mark.parametrize("sigma", [1.5, 3.0, 6.0])
+def test_the_blur_has_the_deviation_that_it_says(sigma):
+    impulse = torch.zeros(1, 91, 101, dtype=torch.float64)
+    impulse[0, 45, 50] = 1
+    blurred = gaussian_blur(impulse, sigma)[0]
+    assert blurred.sum() == pytest.approx(1)
+    for axis, middle in ((0, 45), (1, 50)):
+        profile = blurred.sum(dim=1 - axis)
+        positions = torch.arange(len(profile), dtype=torch.float64) - middle
+        assert (profile * positions).sum() == pytest.approx(0, abs=1e-9)
+        assert (profile * positions**2).sum() == pytest.approx(sigma**2, rel=0.05)  # cut off at 3 sigma: 2.7 % less
+    assert blurred.max() == blurred[45, 50]
+
+
+def test_the_blur_is_symmetric_and_keeps_channels_apart():
+    image = make_image(30, 44)
+    blurred = gaussian_blur(image, 4.0)
+    torch.testing.assert_close(gaussian_blur(image.flip(-1), 4.0), blurred.flip(-1))
+    torch.testing.assert_close(gaussian_blur(image.flip(-2), 4.0), blurred.flip(-2))
+    torch.testing.assert_close(gaussian_blur(image.transpose(1, 2), 4.0), blurred.transpose(1, 2))
+    for channel in range(3):
+        torch.testing.assert_close(gaussian_blur(image[channel : channel + 1], 4.0)[0], blurred[channel])
+
+
+@pytest.mark.parametrize("size", [(30, 44), (3, 5), (1, 1)])
+def test_an_image_of_one_colour_stays_as_it_is(size):
+    image = torch.tensor([0.3, -1.7, 2.0]).view(3, 1, 1).expand(3, *size).contiguous()
+    torch.testing.assert_close(gaussian_blur(image, 5.0), image)
+    torch.testing.assert_close(blur_background(image, random_maps(2, 2, 2), 0.3, 0.1), image)
+
+
+def test_a_blurred_image_varies_less():
+    image = make_image()
+    spreads = [gaussian_blur(image, sigma).std() for sigma in (1.0, 3.0, 10.0)]
+    assert image.std() > spreads[0] > spreads[1] > spreads[2]
+
+
+def test_the_object_is_kept_and_the_background_blurred():
+    image, maps = make_image(64, 96), torch.zeros(2, 8, 12)
+    maps[0, :, :3], maps[1, :, 3:5] = 0.3, 0.9  # at tau and above
+    result = blur_background(image, maps, tau=0.3, sigma=0.05)
+    torch.testing.assert_close(result[:, :, :36], image[:, :, :36])
+    torch.testing.assert_close(result[:, :, 44:], gaussian_blur(image, 0.05 * 96)[:, :, 44:])
+    assert not torch.allclose(result[:, :, 44:], image[:, :, 44:], atol=0.1)
+
+
+def test_between_the_two_they_are_mixed():
+    image, half = make_image(64, 96), torch.full((1, 8, 12), 0.15)
+    blurred = gaussian_blur(image, 0.05 * 96)
+    torch.testing.assert_close(blur_background(image, half, tau=0.3, sigma=0.05), (image + blurred) / 2)
+    quarter = blur_background(image, half, tau=0.6, sigma=0.05)
+    torch.testing.assert_close(quarter, image / 4 + 3 * blurred / 4)
+
+
+def test_the_blur_is_relative_to_the_long_side():
+    tall = make_image(96, 64)
+    torch.testing.assert_close(blur_background(tall, torch.zeros(1, 12, 8), 0.3, 0.05), gaussian_blur(tall, 0.05 * 96))
+
+
+def test_each_round_reads_the_sharp_image_blurred_by_the_mean_of_the_rounds_before():
+    classifier, image = tiny_classifier(), make_image()
+    trace = make_method(GradFusion(), ibb=BackgroundBlur(iterations=3, tau=1.0, sigma=0.05)).trace(
+        classifier, image, CLASSES
+    )
+    blurred, rounds = trace.shown["ibb"], [trace.maps["gfm"]]
+    assert len(blurred) == 3
+    for shown in blurred:
+        assert (shown - image).abs().mean() > 0.01  # else all that follows holds of itself
+        torch.testing.assert_close(shown, blur_background(image, torch.stack(rounds).mean(dim=0), 1.0, 0.05))
+        reading = read(classifier, shown, CLASSES, gradient_stages=(2, 3))
+        rounds.append(GradFusion()(normalise_maps(reading.cam), reading, None))
+    torch.testing.assert_close(trace.maps["ibb"], normalise_maps(torch.stack(rounds).mean(dim=0)))
+    assert not torch.allclose(rounds[0], rounds[1])
+
+
+def test_the_mean_of_the_rounds_is_reactivated_with_the_features_of_the_sharp_image():
+    classifier, image = tiny_classifier(), make_image()
+    trace = make_method(GradFusion(), PartialReactivation(), BackgroundBlur()).trace(classifier, image, CLASSES)
+    (blurred,) = trace.shown["ibb"]
+    once = read(classifier, blurred, CLASSES, gradient_stages=(2, 3), feature_stages=(3,))
+    again = PartialReactivation()(GradFusion()(normalise_maps(once.cam), once, None), once, None)
+    mean = normalise_maps((trace.maps["prm"] + again) / 2)
+    unit = unit_features([read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,)).features[3]])
+    torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean + reactivate(mean, unit, 0.5, 0.2)))
+
+
+def test_blurred_images_are_read_at_their_own_scales():
+    classifier, image = tiny_classifier(), make_image()
+    trace = make_method(ibb=BackgroundBlur(scales=(0.5, 1.5))).trace(classifier, image, CLASSES)
+    reading = read(classifier, trace.shown["ibb"][0], CLASSES, scales=(0.5, 1.5))
+    mean = (trace.maps["cam"] + normalise_maps(reading.cam)) / 2
+    torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean))
+
+
+@pytest.mark.parametrize("classes", [CLASSES, []])
+def test_without_rounds_or_classes_the_maps_stay(classes):
+    trace = make_method(GradFusion(), ibb=BackgroundBlur(iterations=0 if classes else 2)).trace(
+        tiny_classifier(), make_image(), classes
+    )
+    assert torch.equal(trace.maps["ibb"], trace.maps["gfm"])
+    assert trace.shown == {}

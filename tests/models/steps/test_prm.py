@@ -1,0 +1,162 @@
+"""Partial Reactivation: its formula against a slow plain version, and what it must not light up."""
+
+import pytest
+import torch
+
+from models.reading import normalise_maps, read, unit_features
+from models.steps.gfm import GradFusion
+from models.steps.prm import BACKGROUND_SHARE, PartialReactivation, reactivate
+from tests.models.tiny import (
+    CLASSES,
+    SCALES,
+    make_image,
+    make_method,
+    random_features,
+    random_maps,
+    tiny_classifier,
+)
+from utils.errors import UserError
+
+
+@pytest.mark.parametrize("value", [0.1, -3.3, 1000.1, 0.0])
+def test_an_image_of_one_colour_is_like_nothing(value):
+    flat = torch.full((6, 25, 31), value) * torch.linspace(0.3, 2, 6)[:, None, None]
+    assert reactivate(random_maps(2, 25, 31), unit_features([flat, flat[:3]]), 0.4, 0.2).abs().max() == 0
+
+
+def plain_reactivate(maps: torch.Tensor, unit: torch.Tensor, hi: float, lo: float) -> torch.Tensor:
+    """Cell after cell, as the formula says it."""
+    cells = [(y, x) for y in range(maps.shape[1]) for x in range(maps.shape[2])]
+    best = {cell: maps[:, *cell].max() for cell in cells}
+    fewest = sorted(float(value) for value in best.values())
+    position = BACKGROUND_SHARE * (len(cells) - 1)
+    lowest = fewest[int(position)] + (position % 1) * (fewest[int(position) + 1] - fewest[int(position)])
+    background = sum(unit[:, *cell] for cell in cells if best[cell] < lo or best[cell] <= lowest)
+    result = torch.zeros_like(maps)
+    for k in range(len(maps)):
+        confident = [cell for cell in cells if maps[:, *cell].argmax() == k and maps[k, *cell] > hi]
+        if not confident:
+            continue
+        prototype = sum(maps[k, *cell] * unit[:, *cell] for cell in confident)
+        for cell in cells:
+            similarity = [float(torch.cosine_similarity(unit[:, *cell], p, dim=0)) for p in (prototype, background)]
+            result[k, *cell] = max(0.0, similarity[0] - similarity[1])
+        result[k] /= result[k].max().clamp_min(1e-12)
+    return result
+
+
+@pytest.mark.parametrize(("classes", "hi", "lo"), [(1, 0.5, 0.2), (3, 0.6, 0.3), (3, 0.3, 0.0), (2, 0.9, 0.9)])
+def test_reactivation_agrees_with_the_formula(classes, hi, lo):
+    maps = random_maps(classes, 6, 7, seed=classes)
+    unit = unit_features([random_features(4, 6, 7), random_features(3, 6, 7, seed=5)])
+    found = reactivate(maps, unit, hi, lo)
+    torch.testing.assert_close(found, plain_reactivate(maps, unit, hi, lo), rtol=1e-3, atol=1e-4)
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def two_regions(columns: int) -> torch.Tensor:
+    """Features of an image whose first columns have one feature and whose others have another, with a little noise."""
+    features = torch.zeros(4, 8, 10)
+    features[0, :, :columns] = 1
+    features[1, :, columns:] = 1
+    return unit_features([features + 0.01 * random_features(4, 8, 10)])
+
+
+def test_what_looks_like_the_confident_object_lights_up_and_what_looks_like_background_does_not():
+    maps = torch.zeros(1, 8, 10)
+    maps[0, 2:4, 1:3] = 1.0  # the most discriminative part
+    maps[0, 2:6, 4:] = 0.3  # context that is neither confident
+    unit = two_regions(4)
+    again = reactivate(maps, unit, hi=0.4, lo=0.2)
+    assert again[0, :, :4].min() > 0.8  # the whole object
+    assert again[0, :, 4:].max() < 0.05  # and nothing of the rest
+    result = normalise_maps(maps + again)
+    assert result[0, 7, 0] > result[0, 3, 6]
+    assert maps[0, 7, 0] < maps[0, 3, 6]
+
+
+def test_two_classes_select_their_own_regions():
+    maps = torch.zeros(2, 8, 10)
+    maps[0, 2:4, 1:3] = 1.0
+    maps[1, 5:7, 7:9] = 1.0
+    again = reactivate(maps, two_regions(5), hi=0.4, lo=0.2)
+    assert again[0, :, :5].min() > 0.5
+    assert again[1, :, 5:].min() > 0.5
+    assert again[0, :, 5:].max() < 0.3
+    assert again[1, :, :5].max() < 0.3
+
+
+def test_a_class_that_wins_nowhere_is_not_reactivated():
+    maps = random_maps(1, 6, 7)
+    maps = torch.cat([maps, 0.9 * maps])
+    unit = unit_features([random_features(4, 6, 7)])
+    again = reactivate(maps, unit, hi=0.5, lo=0.2)
+    assert again[1].abs().max() == 0
+    torch.testing.assert_close(again[:1], reactivate(maps[:1], unit, hi=0.5, lo=0.2))
+
+
+def test_a_class_that_is_confident_nowhere_is_not_reactivated():
+    maps = torch.cat([random_maps(1, 6, 7), torch.full((1, 6, 7), 0.3)])
+    assert reactivate(maps, unit_features([random_features(4, 6, 7)]), hi=0.5, lo=0.2)[1].abs().max() == 0
+
+
+def test_weights_make_the_most_confident_cells_count_most():
+    """Of two confident cells, the more confident one gets the higher similarity."""
+    features = torch.zeros(3, 1, 40)
+    features[0, 0, 0], features[1, 0, 1], features[2, 0, 2:] = 1, 1, 1
+    maps = torch.zeros(1, 1, 40)
+    maps[0, 0, 0], maps[0, 0, 1] = 1.0, 0.6
+    again = reactivate(maps, unit_features([features]), hi=0.4, lo=0.2)[0, 0]
+    assert again[0] > again[1] > again[2] == 0
+
+
+def test_background_is_at_least_the_lowest_share():
+    """A map that is high everywhere still has its lowest twentieth to compare with."""
+    maps = torch.full((1, 1, 40), 0.9)
+    maps[0, 0, 0] = 1.0
+    maps[0, 0, 38:] = 0.5
+    features = torch.zeros(2, 1, 40)
+    features[0, 0, :38], features[1, 0, 38:] = 1, 1
+    again = reactivate(maps, unit_features([features + 0.01 * random_features(2, 1, 40)]), hi=0.4, lo=0.2)[0, 0]
+    assert again[:38].min() > 0.9
+    assert again[38:].max() < 0.1
+
+
+def test_more_rounds_reactivate_what_the_last_one_gave():
+    classifier, image = tiny_classifier(), make_image()
+    once, twice = (
+        make_method(GradFusion(), PartialReactivation(rounds=rounds)).trace(classifier, image, CLASSES).maps
+        for rounds in (1, 2)
+    )
+    reading = read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,))
+    unit = unit_features([reading.features[3]])
+    expected = once["gfm"]
+    for maps in (once, twice):
+        expected = normalise_maps(expected + reactivate(expected, unit, 0.5, 0.2))
+        torch.testing.assert_close(maps["prm"], expected)
+    assert not torch.allclose(once["prm"], twice["prm"])
+
+
+def test_a_stride_that_no_stage_has_is_told():
+    method = make_method(prm=PartialReactivation(strides=(32,)))
+    message = r"prm\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+    with pytest.raises(UserError, match=message):
+        method(tiny_classifier(), make_image(), CLASSES)
+
+
+def test_the_stages_compared_are_the_first_of_their_strides():
+    classifier, image = tiny_classifier(), make_image()
+    found = make_method(prm=PartialReactivation(strides=(4, 16)))(classifier, image, CLASSES)
+    reading = read(classifier, image, CLASSES, scales=SCALES, feature_stages=(1, 3))
+    cam = normalise_maps(reading.cam)
+    unit = unit_features([reading.features[1], reading.features[3]])
+    torch.testing.assert_close(found, normalise_maps(cam + reactivate(cam, unit, 0.5, 0.2)))
+
+
+@pytest.mark.parametrize("strides", [(), (16,)])
+def test_with_nothing_to_compare_the_maps_stay(strides):
+    classifier, image = tiny_classifier(), make_image()
+    classes = [] if strides else CLASSES
+    maps = make_method(prm=PartialReactivation(strides=strides)).trace(classifier, image, classes).maps
+    assert torch.equal(maps["prm"], maps["cam"])

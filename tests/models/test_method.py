@@ -1,0 +1,122 @@
+"""The method: what each step gives in it, and in the limits where it must do nothing."""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from models.method import Method
+from models.reading import normalise_maps, read
+from models.steps import BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
+from tests.models.tiny import CLASSES, SCALES, full_method, make_image, make_method, tiny_classifier
+
+
+def test_without_other_steps_it_is_the_class_activation_map():
+    classifier, image = tiny_classifier(), make_image()
+    reading = read(classifier, image, CLASSES, scales=SCALES)
+    assert torch.equal(make_method()(classifier, image, CLASSES), normalise_maps(reading.cam))
+    flat = Method([ClassActivationMap(scales=(1.0,), flip=False)])(classifier, image, CLASSES)
+    cams = interpolate(classifier.cams(image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(flat, normalise_maps(cams))
+
+
+def test_the_maps_of_each_step_are_the_result_without_the_later_ones():
+    classifier, image = tiny_classifier(), make_image()
+    method = full_method()
+    trace = method.trace(classifier, image, CLASSES)
+    assert list(trace.maps) == ["cam", "gfm", "prm", "ibb"]
+    for count, maps in enumerate(trace.maps.values(), 1):
+        torch.testing.assert_close(maps, Method(method.steps[:count])(classifier, image, CLASSES))
+    torch.testing.assert_close(trace.logits, read(classifier, image, CLASSES, scales=SCALES).logits)
+    found = list(trace.maps.values())
+    for position, maps in enumerate(found):
+        assert all(not torch.allclose(maps, other, atol=0.01) for other in found[position + 1 :])
+
+
+def test_a_step_that_is_off_is_left_out():
+    classifier, image = tiny_classifier(), make_image()
+    steps = [GradFusion(), PartialReactivation(), BackgroundBlur()]
+    for position, off in enumerate((GradFusion(enabled=False), PartialReactivation(enabled=False))):
+        others = [step for step in steps if step.name != off.name]
+        chosen = [*steps[:position], off, *steps[position + 1 :]]
+        left, right = (
+            Method([ClassActivationMap(), *used]).trace(classifier, image, CLASSES) for used in (chosen, others)
+        )
+        assert list(left.maps) == list(right.maps)
+        assert off.name not in left.maps
+        assert all(torch.equal(left.maps[name], maps) for name, maps in right.maps.items())
+
+
+def test_a_reading_that_is_known_is_not_made_again(monkeypatch):
+    classifier, image, method = tiny_classifier(), make_image(), make_method(GradFusion(), PartialReactivation())
+    expected = method(classifier, image, CLASSES)
+    reading = method.read(classifier, image, CLASSES)
+    monkeypatch.setattr("models.method.read_for", lambda *_: pytest.fail("read twice"))
+    assert torch.equal(method.trace(classifier, image, CLASSES, reading).maps["prm"], expected)
+
+
+def test_the_first_step_is_the_class_activation_map():
+    with pytest.raises(ValueError, match="must be the class activation map, found gfm"):
+        Method([GradFusion()])
+
+
+@pytest.mark.parametrize("size", [(64, 96), (50, 71)])
+def test_maps_are_in_0_to_1_on_the_grid(size):
+    for maps in full_method().trace(tiny_classifier(), make_image(*size), CLASSES).maps.values():
+        assert maps.shape == (3, -(-size[0] // 8), -(-size[1] // 8))
+        assert maps.dtype == torch.float32
+        assert maps.min() >= 0
+        assert maps.amax(dim=(1, 2)).tolist() == pytest.approx([1, 1, 1])
+        assert not maps.requires_grad
+
+
+def test_the_mirror_image_has_the_mirrored_maps():
+    classifier, image = tiny_classifier(), make_image()
+    straight, mirrored = (full_method()(classifier, x, CLASSES) for x in (image, image.flip(-1)))
+    torch.testing.assert_close(straight.flip(-1), mirrored, rtol=1e-3, atol=1e-3)
+    unflipped = [full_method(flip=False)(classifier, x, CLASSES) for x in (image, image.flip(-1))]
+    assert not torch.allclose(unflipped[0].flip(-1), unflipped[1], atol=0.01)
+
+
+def test_the_order_of_the_classes_does_not_matter():
+    classifier, image = tiny_classifier(), make_image()
+    one = full_method()(classifier, image, [0, 1, 2, 3])
+    other = full_method()(classifier, image, [2, 3, 0, 1])
+    torch.testing.assert_close(one[[2, 3, 0, 1]], other, rtol=1e-3, atol=1e-4)
+
+
+def test_one_class_alone():
+    maps = full_method()(tiny_classifier(), make_image(), [1])
+    assert maps.shape == (1, 8, 12)
+    assert maps.max() == 1
+
+
+def test_no_classes_give_no_maps():
+    trace = full_method().trace(tiny_classifier(), make_image(50, 71), [])
+    assert {maps.shape for maps in trace.maps.values()} == {(0, 7, 9)}
+    assert trace.shown == {}
+
+
+def test_a_class_without_any_evidence_does_not_break_the_others():
+    classifier = tiny_classifier()
+    classifier.classifier.weight.data[1] = 0
+    maps = full_method()(classifier, make_image(), [0, 1])
+    assert maps.isfinite().all()
+    assert maps[1].max() == 0
+    assert maps[0].max() == 1
+
+
+def test_the_same_image_gives_the_same_maps():
+    classifier = tiny_classifier()
+    before = {name: values.clone() for name, values in classifier.state_dict().items()}
+    one, other = (full_method()(classifier, make_image(), CLASSES) for _ in range(2))
+    assert torch.equal(one, other)
+    assert all(torch.equal(values, before[name]) for name, values in classifier.state_dict().items())
+
+
+def test_mixed_precision_gives_nearly_the_same_maps():
+    classifier, image, method = tiny_classifier(), make_image(), make_method(GradFusion())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = method(classifier, image, CLASSES)
+    full = method(classifier, image, CLASSES)
+    assert mixed.dtype == torch.float32
+    assert (mixed - full).abs().mean() < 0.03

@@ -1,0 +1,224 @@
+"""The project's configuration: config.yaml and its presets, the published protocol, and what documents say of settings."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs import settings as docs_settings
+from stages.config import RENAMED, Config, config_from_dict, load_config, override, parts
+from utils.errors import UserError
+from utils.settings import known_keys
+
+ROOT = Path(__file__).parents[2]
+FILE = ROOT / "config.yaml"
+DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+PRESETS = DOCUMENT["presets"]
+BASE = {name: value for name, value in DOCUMENT.items() if name not in ("preset", "presets")}
+
+# What IRN's published program uses, by our name; each must be stated beside the setting.
+IRN = {
+    "cam.epochs": "5",
+    "cam.batch_size": "16",
+    "cam.crop_size": "512",
+    "cam.resize_long": "320..640",
+    "cam.lr": "0.1",
+    "cam.lr_head_factor": "10",
+    "cam.poly_power": "0.9",
+    "cam.scales": "1, 0.5, 1.5, 2",
+    "affinity.fg_threshold": "0.30",
+    "affinity.bg_threshold": "0.05",
+    "affinity.crop_size": "512",
+    "affinity.batch_size": "32",
+    "affinity.epochs": "3",
+    "affinity.radius": "10",
+    "affinity.beta": "10",
+    "affinity.exp_times": "8",
+    "pseudo.threshold": "0.25",
+}
+
+
+def flat(nested: dict, prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for name, value in nested.items():
+        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return out
+
+
+def comments() -> dict[str, str]:
+    """Dotted key -> the comment on its line, of everything above the presets."""
+    found, section = {}, ""
+    for line in FILE.read_text(encoding="utf-8").split("\npresets:")[0].splitlines():
+        text, _, comment = line.partition("#")
+        name = text.partition(":")[0]
+        if not text.strip():
+            continue
+        if not name.startswith(" "):
+            section = name
+        found[name if not name.startswith(" ") else f"{section}.{name.strip()}"] = comment.strip()
+    return found
+
+
+def test_the_file_shows_every_setting_with_its_default():
+    assert set(flat(BASE)) == set(known_keys(parts()))
+    assert config_from_dict(BASE, "config.yaml") == Config()
+
+
+def test_the_file_and_the_documents_are_as_the_code_has_them():
+    """Else run: python docs/settings.py."""
+    text = FILE.read_text(encoding="utf-8")
+    assert docs_settings.updated(text) == text
+    for path in ROOT.glob("docs/*.md"):
+        text = path.read_text(encoding="utf-8")
+        assert docs_settings.with_tables(text) == text, path
+    tables = docs_settings.TABLE.findall((ROOT / "docs/method.md").read_text(encoding="utf-8"))
+    assert {step.name for step in Config().steps} <= set(tables)
+
+
+def test_the_file_states_irn_values_beside_the_settings():
+    found = comments()
+    for key, value in IRN.items():
+        assert "IRN" in found[key], key
+        assert value in found[key], key
+
+
+def test_the_published_protocol():
+    cfg = load_config(FILE, "voc12")
+    assert (cfg.model.backbone, cfg.model.weights) == ("resnet50", "imagenet")
+    assert (cfg.data.kind, cfg.data.train_list, cfg.data.val_list) == ("voc", "train_aug", "val")
+    assert (cfg.cam.crop_size, cfg.cam.epochs, cfg.cam.batch_size, cfg.cam.lr) == (512, 5, 16, 0.1)
+    assert (cfg.cam.momentum, cfg.cam.weight_decay, cfg.cam.poly_power) == (0.0, 0.0, 0.9)
+    assert (cfg.cam.lr_head_factor, cfg.cam.frozen_stride, cfg.cam.resize_long) == (10.0, 8, (320, 640))
+    assert (cfg.step("cam").scales, cfg.step("cam").flip) == ((1.0, 0.5, 1.5, 2.0), True)
+    assert (cfg.affinity_training.fg_threshold, cfg.affinity_training.bg_threshold) == (0.30, 0.05)
+    assert (cfg.affinity_training.radius, cfg.boundary_walk.walk_radius) == (10, 5)
+    assert (cfg.boundary_walk.beta, cfg.boundary_walk.exp_times) == (10.0, 8)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_what_the_file_says_and_comes_back(tmp_path, preset):
+    cfg = load_config(FILE, preset)
+    assert flat(cfg.to_dict()) == flat(BASE) | flat(PRESETS[preset]) | {"precision": "off"}  # YAML reads off as false
+    odd = [
+        "cam.weight_decay=1e-5",
+        "data.classes=['off', '1', 'ä: b', '#c']",
+        "data.labels=''",
+        "cam.scales=[0.3333333]",
+    ]
+    cfg = load_config(FILE, preset, odd)
+    (tmp_path / "settings.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
+    assert load_config(tmp_path / "settings.yaml") == cfg
+    assert config_from_dict(cfg.to_dict(), "a checkpoint") == cfg
+
+
+def test_the_preset_of_the_file_is_used_when_none_is_asked_for():
+    assert load_config(FILE) == load_config(FILE, DOCUMENT["preset"]) != load_config(FILE, "voc12")
+
+
+def test_overrides_of_a_configuration_keep_the_rest():
+    cfg = override(load_config(FILE, "demo"), ["cam.epochs=9"])
+    assert cfg.cam.epochs == 9
+    assert override(cfg, [f"cam.epochs={load_config(FILE, 'demo').cam.epochs}"]) == load_config(FILE, "demo")
+
+
+def test_every_bound_allows_the_default_and_itself():
+    ordered = {"prm", "context", "affinity_training"}  # their thresholds bound each other, too
+    for part in parts():
+        for key, one in part.keys().items():
+            for end in (one.metadata["low"], one.metadata["high"]):
+                if (
+                    isinstance(one.default, int | float)
+                    and end is not None
+                    and part.attribute.split(".")[-1] not in ordered
+                ):
+                    cfg = load_config(None, overrides=[f"{key}={end}"])
+                    assert getattr(cfg.part(part.attribute) if part.attribute else cfg, one.name) == end
+    assert load_config(None) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "low", "high"),
+    [
+        ("prm.lo=0.6", "'prm.lo' (0.6)", "'prm.hi' (0.5)"),
+        ("context.hi=0.1", "'context.lo' (0.25)", "'context.hi' (0.1)"),
+        ("affinity.bg_threshold=0.6", "'affinity.bg_threshold' (0.6)", "'affinity.fg_threshold' (0.3)"),
+    ],
+)
+def test_thresholds_that_cross_are_refused(text, low, high):
+    with pytest.raises(UserError) as error:
+        load_config(None, overrides=[text])
+    assert str(error.value) == f"--set {text}: {low} must not be above {high}"
+
+
+def test_a_renamed_setting_is_refused_with_its_new_name_and_read_from_old_files():
+    for old, new in RENAMED.items():
+        assert old not in known_keys(parts())
+        assert new in known_keys(parts())
+        with pytest.raises(UserError, match=f"'{old}' is now called '{new}'"):
+            load_config(None, overrides=[f"{old}=3"])
+        section, _, name = old.partition(".")
+        cfg = config_from_dict({section: {name: 3.0}}, "old.pth")
+        assert flat(cfg.to_dict())[new] == 3
+
+
+def test_a_setting_that_is_not_known_any_more_is_left_out_and_named():
+    settings = Config().to_dict()
+    settings["cam"] |= {"epochs": 2, "epoch": 3}
+    with pytest.warns(UserWarning, match=r"old\.pth: settings cam\.epoch are not known here"):
+        assert config_from_dict(settings, "old.pth").cam.epochs == 2
+
+
+def test_a_dictionary_with_a_wrong_value_names_where_it_came_from():
+    with pytest.raises(UserError, match=r"old\.pth: 'cam\.epochs' must be of type int"):
+        config_from_dict({"cam": {"epochs": "two"}}, "old.pth")
+
+
+def test_the_configuration_cannot_be_changed_by_accident():
+    for one in fields(Config):
+        with pytest.raises(AttributeError):
+            setattr(Config(), one.name, None)
+    with pytest.raises(AttributeError):
+        Config().cam.epochs = 3
+
+
+def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = "run: ~/r\ncheckpoint: ~/c.pth\ndata: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}\nmodel: {weights: ~/w.pth}\n"
+    (tmp_path / "settings.yaml").write_text(text)
+    cfg = load_config("~/settings.yaml", overrides=["data.val_list=~/v.txt"])
+    found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)
+    assert found == tuple(f"{tmp_path}/{name}" for name in ("r", "c.pth", "d", "l.csv", "t.txt", "w.pth"))
+    assert cfg.data.val_list == f"{tmp_path}/v.txt"
+
+
+def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
+    words = [
+        'data.mask_values={0: background, 255: yes, "#ff0000": true}',
+        "data.classes=[yes, no, true, 7]",
+        "cam.flip=no",
+    ]
+    cfg = load_config(None, overrides=words)
+    assert cfg.data.mask_values == {"0": "background", "255": "yes", "#ff0000": "true"}
+    assert (cfg.data.classes, cfg.step("cam").flip) == (("yes", "no", "true", "7"), False)
+    (tmp_path / "again.yaml").write_text(cfg.to_yaml())
+    assert load_config(tmp_path / "again.yaml") == cfg
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("data.mask_values=[0]", "must be a mapping such as"),
+        ("data.mask_values={0: [a]}", "of type str"),
+        ("data.range=[1]", "must be a list of 2 values of type float, or one of auto, percentile"),
+        ("data.range=percent", "or one of auto, percentile, found 'percent'"),
+        ("data.range=[5, 1]", "expected the smallest first"),
+        ("data.range=[5, 5]", "two different ends"),
+        ("data.bands=[1, 2]", "must be three bands"),
+        ("data.bands=[0]", "between 1 and"),
+    ],
+)
+def test_mappings_ranges_and_bands_that_mean_nothing(text, says):
+    with pytest.raises(UserError, match=says):
+        load_config(None, overrides=[text])
