@@ -3,8 +3,8 @@
 import pytest
 
 from data.check import check
+from stages.config import load_config
 from tests.data.cases import case
-from utils.config_file import load_config
 
 
 def checked(root, *overrides):

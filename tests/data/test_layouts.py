@@ -10,9 +10,9 @@ from data.folder import open_folder
 from data.index import open_index
 from data.settings import DataSettings
 from data.tree import scan
+from stages.config import load_config
 from tests.data.layouts_of_tools import BUILDERS, coco, put, put_json, put_masks, put_text
 from tests.project import ROOT
-from utils.config_file import load_config
 from utils.errors import UserError
 
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 import utils.code_record
-from utils.config import Config
-from utils.config_file import load_config, override
+from stages.config import Config, load_config, override
 from utils.errors import UserError
 from utils.pipeline import run_stages
 from utils.run import Run
