@@ -7,7 +7,7 @@ reads images with it are apart: a stage runs again only when a class that it rea
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.engine import Optimisation
+from utils.optimisation import Optimisation
 from utils.settings import Problem, check_order, setting
 
 
@@ -183,6 +183,15 @@ class SegmenterTraining(Optimisation):
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
     max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
     color_jitter: float = setting(0.3, low=0, high=1)
+    object_weight: float = setting(
+        1.0,
+        low=0,
+        high=1000,
+        help="an object's pixel counts as so many of the background; 0: from the masks (segment.py)",
+    )
+    dice: float = setting(
+        0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"
+    )
     lr: float = setting(0.01, low=0, help="of the backbone")
     momentum: float = setting(0.9, low=0, high=1)
     weight_decay: float = setting(1e-4, low=0)
