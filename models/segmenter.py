@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, require_strides, stage_number
+from models.chain import Backbone, last_stages, stage_number
 from utils.distributed import total, world_size
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
@@ -59,7 +59,8 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone, self.stage = backbone, stage_number(backbone, stage, "segment.stage")
         self.num_classes = num_classes
-        self.side_stages = _side_stages(backbone, decoder_strides)
+        sides = decoder_strides and last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
+        self.side_stages = list(sides)
         channels = backbone.channels[self.stage]
         self.head: nn.Module = (
             DecoderHead(channels, [backbone.channels[number] for number in self.side_stages], num_classes)
@@ -91,13 +92,6 @@ def _deeplab_head(channels: int, outputs: int) -> nn.Sequential:
 
 def _normed(convolution: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
-
-
-def _side_stages(backbone: Backbone, strides: Sequence[int]) -> list[int]:
-    """The number of the last stage of each stride, finest first."""
-    last = {stride: number for number, stride in enumerate(backbone.strides)}
-    require_strides(backbone.strides, strides, "segment.decoder_strides")
-    return [last[stride] for stride in sorted(set(strides))]
 
 
 def build_segmenter(

@@ -32,6 +32,19 @@ class CamTraining(Optimisation):
     frozen_stride: int = setting(
         8, low=0, high=64, help="stages up to this stride get no gradient (IRN detaches after layer2, stride 8)"
     )
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", help="balanced: images of a class count as much as those without it"
+    )
+    held_back: float = setting(
+        0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
+    )
+
+
+@dataclass(frozen=True)
+class CamCheck:
+    """What happens after stage `cam` if it has learned nothing."""
+
+    must_learn: bool = setting(True, help="stop where no class of the images held back is found better than by chance")
 
 
 @dataclass(frozen=True)
