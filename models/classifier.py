@@ -86,9 +86,9 @@ class Classifier(nn.Module):
         read = [stages[index] for index in self.read_stages]
         if not self.head.head_strides:
             return nn.functional.conv2d(read[0], self.classifier.weight)
-        read = [norm(stage) for norm, stage in zip(self.norms, read, strict=True)]
-        weights = [*(side.weight for side in self.sides), self.classifier.weight]
-        maps = [nn.functional.conv2d(stage, weight) for stage, weight in zip(read, weights, strict=True)]
+        *earlier, deepest = [norm(stage) for norm, stage in zip(self.norms, read, strict=True)]
+        maps = [side(stage) for side, stage in zip(self.sides, earlier, strict=True)]
+        maps.append(nn.functional.conv2d(deepest, self.classifier.weight))
         size = maps[0].shape[-2:]
         return torch.stack([interpolate(one, size, mode="bilinear", align_corners=False) for one in maps]).sum(dim=0)
 
@@ -128,10 +128,10 @@ def build_classifier(
     joined = head is not None and head != HeadSettings()
     classifier = Classifier(build_backbone(backbone, loaded), num_classes, bias=joined, head=head)
     if isinstance(loaded, Weights):
-        head = loaded.part("classifier.")
-        fits = {name: tensor.shape for name, tensor in head.items()} == {"weight": classifier.classifier.weight.shape}
+        state = loaded.part("classifier.")
+        fits = {name: tensor.shape for name, tensor in state.items()} == {"weight": classifier.classifier.weight.shape}
         if fits and (class_names is None or loaded.class_names in (None, tuple(class_names))):
-            classifier.classifier.load_state_dict(head)
+            classifier.classifier.load_state_dict(state)
     return classifier.eval()
 
 

@@ -19,7 +19,7 @@ from stages.learned import classifier_warnings, tell, what_classes_learned
 from stages.networks import save_network
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
-from utils.distributed import from_main, total
+from utils.distributed import total
 from utils.errors import UserError
 from utils.run import Run
 
@@ -100,7 +100,7 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     """
     if not len(held):
         return {}
-    rows = from_main(lambda: what_classes_learned(cfg, classifier, held, choose_compute(cfg)))
+    rows = what_classes_learned(cfg, classifier, held, choose_compute(cfg))
     run.log(f"cam       average precision of {len(held)} images held back: {'; '.join(map(str, rows))}")
     warned = tell(run, "cam", classifier_warnings(rows))
     known = [row for row in rows if row.can_tell]

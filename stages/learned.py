@@ -21,6 +21,7 @@ from models.segmenter import Segmenter, batch_probabilities
 from stages.config import Config
 from stages.reading import prepare, whole_images
 from utils.compute import Compute
+from utils.distributed import gather, total
 from utils.ranking import average_precision, chance_level
 from utils.run import Run
 
@@ -75,9 +76,10 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     logits, labels = [], []
     for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
         image = prepare(item["image"], classifier, compute, longest)
-        logits.append(read(classifier, image, [], flip=False).logits.cpu())
-        labels.append(item["labels"])
-    scores, truth = torch.stack(logits).T.numpy(), torch.stack(labels).T.numpy() > 0
+        logits.append(read(classifier, image, [], flip=False).logits.tolist())
+        labels.append(item["labels"].tolist())
+    scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
+    truth = truth > 0
     found = average_precision(truth, scores)
     classes = int(truth.any(axis=1).sum())
     rows = []
@@ -140,6 +142,7 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
         empty += not _draws_object(segmenter, image, item["labels"])
+    empty = int(total(torch.tensor(empty)))
     if positions and empty / len(positions) > TOO_MANY:
         return [
             f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at the pseudo masks: "

@@ -15,10 +15,12 @@ from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, dice_loss, segmentation_loss
 from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
+from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
 from stages.training import plan_of, train_on_crops
-from utils.distributed import from_main
+from utils.compute import choose_compute
+from utils.distributed import barrier, from_main
 from utils.run import Run
 
 MOST_OBJECT_WEIGHT = 10.0
@@ -48,7 +50,12 @@ class SegmenterPlan:
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    return train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    figures = train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    barrier()  # the main process has written it
+    segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
+    compute.network(segmenter)
+    warnings = mask_warnings(cfg, seed_index(cfg), segmenter, compute)
+    return figures | tell(run, "segment", warnings)
 
 
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
