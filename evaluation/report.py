@@ -16,9 +16,10 @@ from data.dataset import Index, NoTruth
 from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.figures import Evaluation
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.rows import change_rows, evaluate_row, method_rows
-from evaluation.scores import Evaluation, count_masks, count_seeds, evaluate_masks
+from evaluation.scores import count_masks, count_seeds, evaluate_masks
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
 from stages.dataset_steps import open_steps

@@ -242,4 +242,4 @@ class ReportSettings:
     """Stages `ablation` and `report`: figures on the validation list."""
 
     enabled: bool = setting(True)
-    thresholds: int = setting(61, low=2, high=1001, help="background thresholds tried between 0 and 0.6")
+    thresholds: int = setting(91, low=2, high=1001, help="background thresholds tried between 0 and 0.9")
