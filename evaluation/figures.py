@@ -107,9 +107,11 @@ class Evaluation:
 
 
 def finite(value: Tensor | float) -> float | None:
+    """The number, or None where it is none (JSON knows no NaN)."""
     number = float(value)
     return number if math.isfinite(number) else None
 
 
 def percent(value: float | None) -> str:
+    """A part in 0..1 for people, a dash where there is none."""
     return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
