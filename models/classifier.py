@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.backbone import COMPACT, build_backbone, open_weights
-from models.chain import Backbone, last_stages
+from models.chain import Backbone, stage_numbers
 from models.context import ContextDiscriminant
 from models.efficientnet_lite import lite_imagenet_state
 from models.weights import Weights
@@ -21,8 +21,8 @@ from utils.settings import setting
 class HeadSettings:
     """What the classifier's head reads, and how the evidence of an image's cells becomes a logit (docs/method.md 0)."""
 
-    head_strides: tuple[int, ...] = setting(
-        (), help="the head reads the last stage of each of these strides, such as [8, 16]; none: the last stage alone"
+    head_stages: tuple[int, ...] = setting(
+        (-1,), help="positions of the backbone stages that the head reads; several are joined on the finest grid"
     )
     pooling: Literal["mean", "logsumexp", "top"] = setting(
         "mean", help="mean of all cells, logsumexp (few strong cells decide), top (mean of the best cells)"
@@ -42,12 +42,12 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
         self.backbone, self.head = backbone, head or HeadSettings()
-        self.read_stages = last_stages(backbone.strides, self.head.head_strides, "cam.head_strides")
+        self.read_stages = stage_numbers(backbone, self.head.head_stages, "cam.head_stages")
         *earlier, deepest = [backbone.channels[index] for index in self.read_stages]
         self.classifier = nn.Conv2d(deepest, num_classes, 1, bias=bias)
         self.sides = nn.ModuleList(nn.Conv2d(channels, num_classes, 1, bias=False) for channels in earlier)
         # Stages differ in scale; a stage that is read alone is read as it is.
-        joined = [*earlier, deepest] if self.head.head_strides else []
+        joined = [*earlier, deepest] if earlier else []
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for channels in joined)
         self.context: ContextDiscriminant | None = None
 
@@ -70,8 +70,8 @@ class Classifier(nn.Module):
 
     def logits(self, stages: Sequence[Tensor]) -> Tensor:
         """The stages F_1..F_L (B, D_l, *, *) -> logits (B, C)."""
-        if self.head.pooling == "mean" and not self.head.head_strides:  # the same, and cheaper
-            return self.classifier(stages[-1].mean(dim=(2, 3), keepdim=True)).flatten(1)
+        if self.head.pooling == "mean" and not len(self.sides):  # the same, and cheaper
+            return self.classifier(stages[self.read_stages[0]].mean(dim=(2, 3), keepdim=True)).flatten(1)
         evidence = self.evidence(stages).flatten(2)
         if self.classifier.bias is not None:
             evidence = evidence + self.classifier.bias[:, None]
@@ -84,7 +84,7 @@ class Classifier(nn.Module):
     def evidence(self, stages: Sequence[Tensor]) -> Tensor:
         """w_k . F in each cell of the finest stage that is read, (B, C, h, w)."""
         read = [stages[index] for index in self.read_stages]
-        if not self.head.head_strides:
+        if not len(self.sides):
             return nn.functional.conv2d(read[0], self.classifier.weight)
         *earlier, deepest = [norm(stage) for norm, stage in zip(self.norms, read, strict=True)]
         maps = [side(stage) for side, stage in zip(self.sides, earlier, strict=True)]
