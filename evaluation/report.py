@@ -37,6 +37,7 @@ from stages.files import (
 )
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_classifier, load_segmenter
+from stages.threshold import with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
@@ -87,6 +88,7 @@ def no_truth(cfg: Config) -> str | None:
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     """Evaluate every step and the segmentation network, with intervals over images; print the table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
     counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
     run.replace_output()

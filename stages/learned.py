@@ -19,6 +19,7 @@ from models.classifier import Classifier
 from models.reading import read
 from models.segmenter import Segmenter, batch_probabilities
 from stages.config import Config
+from stages.lists import evenly
 from stages.reading import prepare, whole_images
 from utils.compute import Compute
 from utils.distributed import gather, total
@@ -109,7 +110,7 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 def map_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of seeds that show no place, or the same place for all classes."""
     flat, equal, maps, pairs = 0, 0, 0, 0
-    for position in _some(index):
+    for position in evenly(index, MOST):
         seed = read_seed(folder / f"{index.records[position].name}.npz")
         if not len(seed.classes):
             continue
@@ -137,7 +138,7 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
 @torch.no_grad()
 def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Compute) -> list[str]:
     """What to say of a network that draws no object in images whose labels say one."""
-    positions = [position for position in _some(index) if index.records[position].labels]
+    positions = [position for position in evenly(index, MOST) if index.records[position].labels]
     empty = 0
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
@@ -157,8 +158,3 @@ def _draws_object(segmenter: Segmenter, image: Tensor, labels: Tensor) -> bool:
     winner = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0].argmax(dim=0)
     given = labels.nonzero().flatten().to(winner.device) + 1
     return bool(torch.isin(winner, given).any())
-
-
-def _some(index: Index) -> list[int]:
-    """Positions of at most `MOST` images, evenly over the list."""
-    return np.unique(np.linspace(0, len(index) - 1, min(MOST, len(index))).round().astype(int)).tolist()

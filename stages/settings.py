@@ -174,6 +174,9 @@ class PseudoSettings:
     threshold: float = setting(
         0.25, low=0, high=1, help="background where no map is above (IRN's sem_seg_bg_thres: 0.25)"
     )
+    find_threshold: bool = setting(
+        False, help="find the threshold without truth, by the seeds; threshold.json of the run then has it"
+    )
     power: float = setting(4.0, low=0.1, high=100, help="for background: power")
     ignore_band: float = setting(0.0, low=0, high=0.5, help="pixels this close to the decision are marked 255")
     refine: str = setting("none", help="none, par (plain torch), crf (needs pydensecrf2)")
