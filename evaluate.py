@@ -24,9 +24,10 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.comparison import compare
+from evaluation.figures import Evaluation
 from evaluation.networks import evaluate_network
 from evaluation.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
-from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
+from evaluation.scores import evaluate_masks, evaluate_seeds
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint

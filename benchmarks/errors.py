@@ -33,7 +33,8 @@ from torch.utils.data import Dataset
 from data.artifacts import IGNORE, read_mask
 from data.dataset import Index
 from data.index import open_index
-from evaluation.scores import FEW, Evaluation, SeedReader, evaluate_masks, evaluate_seeds
+from evaluation.figures import Evaluation
+from evaluation.scores import FEW, SeedReader, evaluate_masks, evaluate_seeds
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json

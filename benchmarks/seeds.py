@@ -64,7 +64,7 @@ def measure(cfg: Config) -> tuple[float, float, float]:
             for record in index.records:
                 for batch in batches:
                     features = classifier.backbone.stages(batch, min(stages))
-                    logits = classifier.logits(features[-1])
+                    logits = classifier.logits(features)
                     for label in record.labels:
                         torch.autograd.grad(
                             logits[:, label].sum(),

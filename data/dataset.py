@@ -205,17 +205,18 @@ class WholeImages(Dataset):
 class TrainingSampler(Sampler[tuple[int, int]]):
     """Draws `(position, seed)`: a new order each epoch, both from one seed, starting anywhere.
 
-    Every epoch holds `length // batch_size` whole batches, or one short batch where the data has fewer images.
+    Every epoch goes through the images `passes` times, in `passes * length // batch_size` whole batches; where the data has
+    fewer images than a batch, batches are as large as the data.
 
     Attributes:
         batch_size: of all processes together.
         share: how many draws of each batch are given here: all, or after `split` those of one process.
     """
 
-    def __init__(self, length: int, batch_size: int, seed: int):
-        self.length, self.seed = length, seed
+    def __init__(self, length: int, batch_size: int, seed: int, passes: int = 1):
+        self.length, self.seed, self.passes = length, seed, passes
         self.batch_size = min(batch_size, length)
-        self.steps_per_epoch = length // self.batch_size
+        self.steps_per_epoch = passes * length // self.batch_size
         self.epoch, self.first_step = 0, 0
         self.split(0, 1)
 
@@ -233,8 +234,8 @@ class TrainingSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         random = np.random.default_rng([self.seed, self.epoch])
-        order = random.permutation(self.length)
-        seeds = random.integers(2**63, size=self.length)
+        order = np.concatenate([random.permutation(self.length) for _ in range(self.passes)])
+        seeds = random.integers(2**63, size=len(order))
         for step in range(self.first_step, self.steps_per_epoch):
             first = step * self.batch_size
             for place in range(first + self.rank, first + self.batch_size, self.processes):

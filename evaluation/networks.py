@@ -5,9 +5,9 @@ from typing import Any
 
 from data.dataset import Index
 from evaluation.ablation import GIVEN, PREDICTED, write_ablation
+from evaluation.figures import Evaluation
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.rows import SeedRow, change_rows, evaluate_row, method_rows
-from evaluation.scores import Evaluation
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config

@@ -9,7 +9,8 @@ from data.artifacts import write_mask
 from data.dataset import Index
 from data.index import class_palette
 from evaluation.ablation import GIVEN, PREDICTED
-from evaluation.scores import Evaluation, evaluate_masks
+from evaluation.figures import Evaluation
+from evaluation.scores import evaluate_masks
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.config import Config
 from stages.reading import prepare, whole_images

@@ -14,8 +14,9 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.figures import Evaluation
 from evaluation.predictions import evaluate_predictions, write_predictions
-from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
+from evaluation.scores import evaluate_masks, evaluate_seeds
 from stages.config import Config, load_config
 from stages.dataset_steps import used_steps
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER

@@ -15,9 +15,10 @@ from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, NoTruth
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
+from evaluation.figures import Evaluation
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.rows import change_rows, evaluate_row, method_rows
-from evaluation.scores import Evaluation, count_masks, count_seeds, evaluate_masks
+from evaluation.scores import count_masks, count_seeds, evaluate_masks
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
 from stages.dataset_steps import open_steps
@@ -35,6 +36,7 @@ from stages.files import (
 )
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_classifier, load_segmenter
+from stages.threshold import with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
@@ -85,6 +87,7 @@ def no_truth(cfg: Config) -> str | None:
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     """Evaluate every step and the segmentation network, with intervals over images; print the table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
     counts = {title: row.counts(index, cfg.workers) for title, row in rows.items()}
     run.replace_output()

@@ -27,6 +27,7 @@ from utils.stage import Stage
 CONFUSIONS = 15
 EVERY = 60.0  # seconds between pages while a network is trained
 Row = Sequence[str | float | Cell]  # of a table
+PER_CLASS = {"precision": "precision", "recall": "recall", "found": "found", "right": "drawn_right"}  # column -> figure
 NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second")
 
 
@@ -77,6 +78,8 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         if missing
         else "",
         f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again." if damaged else "",
+        *(f"WARNING of stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "warnings")),
+        *(f"Stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "chosen")),
     ]
     old = "" if fresh or not figures else "These figures are older than a stage before them, which has run again since."
     sections = [
@@ -105,9 +108,11 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
         interval = Cell(f"{100 * low:.1f} .. {100 * high:.1f}", low, interval=(at[0], at[1], at[2]))
         faults = (percent(row[f"{fault}_activation_best"]) for fault in ("over", "under"))
         cut = ("", "") if threshold is None else (Cell(f"{threshold:.2f}", threshold), percent(row["miou"]))
-        rows.append((title, percent(row["miou_best"], strong=True), interval, _gain(row["gain"]), *faults, *cut))
+        alone = percent(row.get("miou_classes_best"))
+        rows.append((title, percent(row["miou_best"], strong=True), alone, interval, _gain(row["gain"]), *faults, *cut))
     level = f"{100 * LEVEL:.0f} % interval"
-    header = ("", "mIoU", level, "gain", "over-activation", "under-activation", "best threshold", "mIoU at the set one")
+    faults_header = ("over-activation", "under-activation", "best threshold", "mIoU at the set one")
+    header = ("", "mIoU", "of classes alone", level, "gain", *faults_header)
     note = (
         f"In per cent. Intervals are from a bootstrap over images ({DRAWS} draws). Gain is the paired difference to "
         "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the share of "
@@ -153,9 +158,16 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
         best = max((value for value in values if value is not None), default=None)
         cells = [percent(value, shade=value or 0.0, strong=value == best) for value in values]
         if best is not None:
-            rows.append((name, *cells, percent(figure["over_activation"], 2), percent(figure["under_activation"])))
-    header = ("class", *titles, "its over-activation", "its under-activation")
-    note = f"The last two columns are of '{titles[-1]}'. A click on a heading sorts."
+            others = (percent(figure.get(key)) for key in PER_CLASS.values())
+            rows.append(
+                (name, *cells, percent(figure["over_activation"], 2), percent(figure["under_activation"]), *others)
+            )
+    header = ("class", *titles, "its over-activation", "its under-activation", *PER_CLASS)
+    note = (
+        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images that show the class, "
+        "those whose mask of it touches it; right: of the images in which it is drawn, those where it touches it. A click on a "
+        "heading sorts."
+    )
     return [Table("IoU by class", header, rows, note, sortable=True)]
 
 
@@ -189,11 +201,18 @@ def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
         values = {
             name: f"{value:.4g}" if isinstance(value, float) else value
             for name, value in entry.get("result", {}).items()
+            if not isinstance(value, list)  # sentences, which stand above
         }
         result = ", ".join(f"{name} {value}" for name, value in values.items())
         rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = duration(sum(entry.get("seconds", 0) for entry in run.stages.values()))
     return Table("", ("stage", "what it does", "time", "peak", "finished", "result"), rows, f"{total} in all.")
+
+
+def _notes(entry: dict[str, Any], kind: str) -> list[str]:
+    """The sentences of a stage's record: `warnings`, or what it has `chosen` and why."""
+    notes = entry.get("result", {}).get(kind, [])
+    return [str(note) for note in notes] if isinstance(notes, list) else []
 
 
 def settings(cfg: Config, about: dict[str, Any]) -> Section:

@@ -7,7 +7,8 @@ from typing import Any
 
 from data.dataset import Index
 from evaluation.ablation import GIVEN, PREDICTED
-from evaluation.scores import Evaluation, evaluate_seeds
+from evaluation.figures import Evaluation
+from evaluation.scores import evaluate_seeds
 from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.reading import Change, SeedFolders, build_method, change_seeds

@@ -1,11 +1,9 @@
-"""Measuring what stages made against the truth: seed folders, mask folders, networks.
+"""Evaluating what stages made against the truth: seed folders, mask folders, networks.
 
 All return a `Evaluation`, which prints as a table and goes into JSON. The only code that asks a dataset for masks.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
+from evaluation.figures import Evaluation
 from evaluation.truth import check_truth
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
@@ -24,95 +23,9 @@ from utils.errors import UserError
 from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 
-HIGHEST_THRESHOLD = 0.6  # seeds are swept from 0 to here
+HIGHEST_THRESHOLD = 0.9  # seeds are swept from 0 to here
 BATCH = 24  # masks counted together
 FEW = 500  # images, up to which loader processes take longer to start than they save, and threads do
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of one set of masks or seeds.
-
-    Attributes:
-        evaluated: what was measured: kind, path, list, labels given or predicted, backbone, scales and the like.
-        matrix: counts at the configured threshold (seeds) or of the masks.
-        class_names: foreground classes.
-        threshold: the configured one; None for masks.
-        curve: (threshold, mIoU) pairs; empty for masks.
-        best: counts at the best threshold; the same as `matrix` for masks.
-        threshold_best: where the curve is highest; None for masks.
-    """
-
-    evaluated: dict[str, Any]
-    matrix: ConfusionMatrix
-    class_names: tuple[str, ...]
-    best: ConfusionMatrix
-    threshold: float | None = None
-    threshold_best: float | None = None
-    curve: list[tuple[float, float]] = field(default_factory=list)
-
-    def figures(self) -> dict[str, Any]:
-        """What `--json` writes; shares and IoU in 0..1, null where a class is in neither truth nor prediction."""
-        names = ("background", *self.class_names)
-        return {
-            "miou": self.matrix.miou(),
-            "threshold": self.threshold,
-            "miou_best": self.best.miou(),
-            "threshold_best": self.threshold_best,
-            "over_activation": self.matrix.over_activation(),
-            "under_activation": self.matrix.under_activation(),
-            "over_activation_best": self.best.over_activation(),
-            "under_activation_best": self.best.under_activation(),
-            "per_class": {name: row for name, row in zip(names, self._rows(), strict=True)},
-            "n_images": self.matrix.n_images,
-            "ignored_predictions": self.matrix.ignored_predictions,
-            "curve": self.curve,
-            "evaluated": self.evaluated,
-        }
-
-    def table(self) -> str:
-        """The figures for people, in per cent."""
-        lines = [f"{name}: {value}" for name, value in self.evaluated.items() if value not in ("", None)]
-        lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}"]
-        for name, row in zip(("background", *self.class_names), self._rows(), strict=True):
-            if row["iou"] is not None:
-                lines.append(
-                    f"{name:24}"
-                    + "".join(f"{_percent(row[key]):>8}" for key in ("iou", "over_activation", "under_activation"))
-                )
-        at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
-        lines += [
-            "",
-            f"mIoU {_percent(self.matrix.miou())}{at}, over-activation {_percent(self.matrix.over_activation())}, "
-            f"under-activation {_percent(self.matrix.under_activation())} ({self.matrix.n_images} images)",
-        ]
-        if self.threshold_best is not None:
-            lines.append(
-                f"mIoU {_percent(self.best.miou())} at the best threshold {self.threshold_best:g}, over-activation "
-                f"{_percent(self.best.over_activation())}, under-activation {_percent(self.best.under_activation())}"
-            )
-            lines.append(
-                "curve: "
-                + "  ".join(
-                    f"{threshold:g}: {_percent(miou)}"
-                    for threshold, miou in self.curve[:: max(1, len(self.curve) // 12)]
-                )
-            )
-        if self.matrix.ignored_predictions:
-            lines.append(f"{self.matrix.ignored_predictions} pixels marked 255 in the masks were counted as background")
-        return "\n".join(lines)
-
-    def _rows(self) -> list[dict[str, float | None]]:
-        """Per class: IoU; over-activation, the share of background pixels given it; under-activation, the share of its pixels lost to background."""
-        counts, iou = self.matrix.counts.double(), self.matrix.iou()
-        rows = []
-        for value in range(len(counts)):
-            over = counts[0, value] / counts[0].sum() if value else counts[0, 1:].sum() / counts[0].sum()
-            under = counts[value, 0] / counts[value].sum() if value else counts[1:, 0].sum() / counts[1:].sum()
-            rows.append(
-                {"iou": _finite(iou[value]), "over_activation": _finite(over), "under_activation": _finite(under)}
-            )
-        return rows
 
 
 def evaluate_seeds(
@@ -296,12 +209,3 @@ def _check_size(path: Path, size: Sequence[int], target: Tensor | np.ndarray) ->
         raise UserError(
             f"{path} is {size[0]} x {size[1]} (height x width), its truth {target.shape[0]} x {target.shape[1]}; they must be of one image"
         )
-
-
-def _finite(value: Tensor) -> float | None:
-    number = float(value)
-    return number if math.isfinite(number) else None
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"

@@ -33,7 +33,7 @@ def _seed_stages() -> list[Stage]:
             "cam",
             "train the classifier on image-level labels",
             train_classifier,
-            reads=("seed", "precision", "model", "cam"),
+            reads=("seed", "precision", "model", "cam", "head"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.train_list),
             complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
             writes_checkpoint=CLASSIFIER,

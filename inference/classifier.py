@@ -14,6 +14,7 @@ from models.reading import normalise_maps, read
 from stages.full_method import FullMethod
 from stages.reading import predicted_classes
 from stages.refinement import refiner
+from stages.threshold import with_found_threshold
 from utils.errors import UserError
 from utils.settings import settings_of
 
@@ -38,7 +39,9 @@ class ClassifierPredictor(Predictor[Classifier]):
         super().__init__(*args, **options)
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
         fast, path = self.cfg.infer.quality == "fast", self.about["path"]
-        self.full = FullMethod(self.cfg, Path(path).parent if path else None, self.network, self.compute, fast)
+        folder = Path(path).parent if path else None
+        self.cfg = with_found_threshold(self.cfg, folder)
+        self.full = FullMethod(self.cfg, folder, self.network, self.compute, fast)
         self.method, steps = self.full.method, [step for step, _ in self.full.steps]
         names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
         self.settings |= {name: settings_of(self.cfg, name) for name in names}

@@ -96,6 +96,28 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
     return position % count
 
 
+def stage_numbers(backbone: Backbone, positions: Sequence[int], setting: str) -> list[int]:
+    """The numbers 0..L-1 of stages, ascending; at least one.
+
+    Raises:
+        UserError: there is no such stage, or none is given; the message names `setting`.
+    """
+    if not positions:
+        raise UserError(f"{setting} is empty; give at least one position, such as -1 for the last stage")
+    return sorted({stage_number(backbone, position, setting) for position in positions})
+
+
+def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
+    """The index of the last stage of each wanted stride, finest first; that of the last stage of all where none is wanted.
+
+    Raises:
+        UserError: the backbone has none of that stride; the message names `setting`.
+    """
+    require_strides(strides, wanted, setting)
+    last = {stride: index for index, stride in enumerate(strides)}
+    return [last[stride] for stride in sorted(set(wanted))] or [len(strides) - 1]
+
+
 def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> None:
     """Refuse strides that no stage of the backbone has.
 

@@ -1,28 +1,54 @@
-"""The classifier whose maps everything starts from: backbone -> global average -> linear head w_k, logit y_k."""
+"""The classifier whose maps everything starts from: backbone -> linear head w_k on each cell -> pooling, logit y_k."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
+import torch
 import torchvision
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 from models.backbone import COMPACT, build_backbone, open_weights
-from models.chain import Backbone
+from models.chain import Backbone, stage_numbers
 from models.context import ContextDiscriminant
 from models.efficientnet_lite import lite_imagenet_state
 from models.weights import Weights
+from utils.settings import setting
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """What the classifier's head reads, and how the evidence of an image's cells becomes a logit (docs/method.md 0)."""
+
+    head_stages: tuple[int, ...] = setting(
+        (-1,), help="positions of the backbone stages that the head reads; several are joined on the finest grid"
+    )
+    pooling: Literal["mean", "logsumexp", "top"] = setting(
+        "mean", help="mean of all cells, logsumexp (few strong cells decide), top (mean of the best cells)"
+    )
+    top_share: float = setting(
+        0.01, low=0, high=1, help="for pooling: top; the part of the cells that is the best ones"
+    )
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`).
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`), or on several.
 
     Attributes:
         context: tells the classes from their context; None until stage `context` has found it.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False):
+    def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
-        self.backbone = backbone
-        self.classifier = nn.Conv2d(backbone.channels[-1], num_classes, 1, bias=bias)
+        self.backbone, self.head = backbone, head or HeadSettings()
+        self.read_stages = stage_numbers(backbone, self.head.head_stages, "cam.head_stages")
+        *earlier, deepest = [backbone.channels[index] for index in self.read_stages]
+        self.classifier = nn.Conv2d(deepest, num_classes, 1, bias=bias)
+        self.sides = nn.ModuleList(nn.Conv2d(channels, num_classes, 1, bias=False) for channels in earlier)
+        # Stages differ in scale; a stage that is read alone is read as it is.
+        joined = [*earlier, deepest] if earlier else []
+        self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for channels in joined)
         self.context: ContextDiscriminant | None = None
 
     @property
@@ -32,27 +58,57 @@ class Classifier(nn.Module):
 
     def fast_part(self) -> nn.Module:
         """The head."""
-        return self.classifier
+        return nn.ModuleList([self.classifier, *self.sides]) if len(self.sides) else self.classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits y (B, C)."""
-        return self.logits(self.backbone(x))
+        return self.logits(self.backbone.stages(x))
 
     def cams(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, C, h, w) class activation maps, ReLU(w_k . F_L), not normalised."""
-        return self.activation(self.backbone(x))
+        """(B, 3, H, W) normalised images -> (B, C, h, w) class activation maps, ReLU(w_k . F), not normalised."""
+        return self.activation(self.backbone.stages(x))
 
-    def logits(self, last: Tensor) -> Tensor:
-        """The last stage F_L (B, D, h, w) -> logits (B, C)."""
-        return self.classifier(last.mean(dim=(2, 3), keepdim=True)).flatten(1)
+    def logits(self, stages: Sequence[Tensor]) -> Tensor:
+        """The stages F_1..F_L (B, D_l, *, *) -> logits (B, C)."""
+        if self.head.pooling == "mean" and not len(self.sides):  # the same, and cheaper
+            return self.classifier(stages[self.read_stages[0]].mean(dim=(2, 3), keepdim=True)).flatten(1)
+        evidence = self.evidence(stages).flatten(2)
+        if self.classifier.bias is not None:
+            evidence = evidence + self.classifier.bias[:, None]
+        return pool(evidence.float(), self.head)
 
-    def activation(self, last: Tensor) -> Tensor:
-        """The last stage F_L (B, D, h, w) -> (B, C, h, w); a head's bias is no evidence of a place and is left out."""
-        return nn.functional.conv2d(last, self.classifier.weight).relu()
+    def activation(self, stages: Sequence[Tensor]) -> Tensor:
+        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a head's bias is no evidence of a place and is left out."""
+        return self.evidence(stages).relu()
+
+    def evidence(self, stages: Sequence[Tensor]) -> Tensor:
+        """w_k . F in each cell of the finest stage that is read, (B, C, h, w)."""
+        read = [stages[index] for index in self.read_stages]
+        if not len(self.sides):
+            return nn.functional.conv2d(read[0], self.classifier.weight)
+        *earlier, deepest = [norm(stage) for norm, stage in zip(self.norms, read, strict=True)]
+        maps = [side(stage) for side, stage in zip(self.sides, earlier, strict=True)]
+        maps.append(nn.functional.conv2d(deepest, self.classifier.weight))
+        size = maps[0].shape[-2:]
+        return torch.stack([interpolate(one, size, mode="bilinear", align_corners=False) for one in maps]).sum(dim=0)
+
+
+def pool(evidence: Tensor, head: HeadSettings) -> Tensor:
+    """Evidence (B, C, N) of N cells -> logits (B, C), so that what the evidence says does not depend on N."""
+    cells = evidence.shape[-1]
+    if head.pooling == "logsumexp":
+        return evidence.logsumexp(dim=-1) - torch.tensor(float(cells)).log()
+    if head.pooling == "top":
+        return evidence.topk(max(1, round(head.top_share * cells)), dim=-1).values.mean(dim=-1)
+    return evidence.mean(dim=-1)
 
 
 def build_classifier(
-    backbone: str, num_classes: int, weights: str | Weights = "imagenet", class_names: Sequence[str] | None = None
+    backbone: str,
+    num_classes: int,
+    weights: str | Weights = "imagenet",
+    class_names: Sequence[str] | None = None,
+    head: HeadSettings | None = None,
 ) -> Classifier:
     """A classifier with a fresh head, or with that of its weight file.
 
@@ -65,14 +121,17 @@ def build_classifier(
         num_classes: C, foreground classes.
         weights: of the backbone: `imagenet`, `none` or a path.
         class_names: the C classes, in the order of the logits.
+        head: what it reads; by default the last stage, and its mean.
     """
     loaded = open_weights(weights)
-    classifier = Classifier(build_backbone(backbone, loaded), num_classes)
+    # A head of several stages has a bias: few classes are in most images, and a maximum is above 0 nearly everywhere.
+    joined = head is not None and head != HeadSettings()
+    classifier = Classifier(build_backbone(backbone, loaded), num_classes, bias=joined, head=head)
     if isinstance(loaded, Weights):
-        head = loaded.part("classifier.")
-        fits = {name: tensor.shape for name, tensor in head.items()} == {"weight": classifier.classifier.weight.shape}
+        state = loaded.part("classifier.")
+        fits = {name: tensor.shape for name, tensor in state.items()} == {"weight": classifier.classifier.weight.shape}
         if fits and (class_names is None or loaded.class_names in (None, tuple(class_names))):
-            classifier.classifier.load_state_dict(head)
+            classifier.classifier.load_state_dict(state)
     return classifier.eval()
 
 

@@ -91,10 +91,10 @@ def read(
         batch = _views(image, scale, flip)
         with torch.set_grad_enabled(grad_from is not None):
             stages = classifier.backbone.stages(batch, grad_from)
-            views_logits = classifier.logits(stages[-1])
+            views_logits = classifier.logits(stages)
         with torch.no_grad():
             if classes:
-                cam += _to_grid(classifier.activation(stages[-1])[:, list(classes)], size)
+                cam += _to_grid(classifier.activation(stages)[:, list(classes)], size)
             logits += views_logits.mean(dim=0) / len(scales)
             maps = [_to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps

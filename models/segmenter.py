@@ -8,8 +8,8 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, require_strides, stage_number
-from utils.distributed import total
+from models.chain import Backbone, last_stages, stage_number
+from utils.distributed import total, world_size
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
@@ -59,7 +59,8 @@ class Segmenter(nn.Module):
         super().__init__()
         self.backbone, self.stage = backbone, stage_number(backbone, stage, "segment.stage")
         self.num_classes = num_classes
-        self.side_stages = _side_stages(backbone, decoder_strides)
+        sides = decoder_strides and last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
+        self.side_stages = list(sides)
         channels = backbone.channels[self.stage]
         self.head: nn.Module = (
             DecoderHead(channels, [backbone.channels[number] for number in self.side_stages], num_classes)
@@ -93,13 +94,6 @@ def _normed(convolution: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
 
 
-def _side_stages(backbone: Backbone, strides: Sequence[int]) -> list[int]:
-    """The number of the last stage of each stride, finest first."""
-    last = {stride: number for number, stride in enumerate(backbone.strides)}
-    require_strides(backbone.strides, strides, "segment.decoder_strides")
-    return [last[stride] for stride in sorted(set(strides))]
-
-
 def build_segmenter(
     backbone: str,
     num_classes: int,
@@ -111,21 +105,60 @@ def build_segmenter(
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
+def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255, object_weight: float = 1.0) -> Tensor:
     """Cross-entropy at `LOGIT_STRIDE`.
+
+    Args:
+        logits: (B, C, h, w) of any size.
+        mask: (B, H, W) int64.
+        object_weight: a cell of an object counts as so many of the background.
+
+    Returns:
+        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over the cells of all
+        of them, and a process gives its own part of that mean.
+    """
+    logits, target = _at_logit_stride(logits, mask)
+    if object_weight == 1:
+        summed = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
+        return summed / total((target != ignore_index).sum()).clamp_min(1)
+    weights = logits.new_full((logits.shape[1],), object_weight)
+    weights[0] = 1.0
+    summed = nn.functional.cross_entropy(logits, target, weights, ignore_index=ignore_index, reduction="sum")
+    counted = (target != ignore_index).float() * torch.where(target > 0, object_weight, 1.0)
+    return summed / total(counted.sum()).clamp_min(1)
+
+
+def dice_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
+    """1 - Dice = 1 - 2 |P and T| / (|P| + |T|) at `LOGIT_STRIDE`, the mean over the object classes that are in the masks.
+
+    The background does not count, so an object of a few cells weighs as much as a large one (Milletari et al., 3DV 2016).
 
     Args:
         logits: (B, C, h, w) of any size.
         mask: (B, H, W) int64.
 
     Returns:
-        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over the cells of all
-        of them, and a process gives its own part of that mean.
+        0 where the masks have no object. With several processes counts are those of all, and a process gives its part.
     """
+    logits, target = _at_logit_stride(logits, mask)
+    valid = (target != ignore_index)[:, None]
+    truth = nn.functional.one_hot(target.clamp(max=logits.shape[1] - 1), logits.shape[1]).movedim(-1, 1)[:, 1:] * valid
+    probabilities = logits.softmax(dim=1)[:, 1:] * valid
+    both, found, there = (
+        values.sum(dim=(0, 2, 3)) for values in (probabilities * truth, probabilities, truth.to(logits.dtype))
+    )
+    # What other processes have counted is added without a graph: the gradient of each is that of its own part.
+    both, found, there = (values + (total(values.detach()) - values.detach()) for values in (both, found, there))
+    present = there > 0
+    dice = (2 * both / (found + there).clamp_min(1))[present]
+    loss = (1 - dice).sum() / present.sum().clamp_min(1)
+    return loss - loss.detach() * (1 - 1 / world_size())
+
+
+def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, C, *, *) as float and the mask (B, H, W), both on the grid of `LOGIT_STRIDE`."""
     target = mask[:, LOGIT_STRIDE // 2 :: LOGIT_STRIDE, LOGIT_STRIDE // 2 :: LOGIT_STRIDE]
-    logits = interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False)
-    summed = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
-    return summed / total((target != ignore_index).sum()).clamp_min(1)
+    return interpolate(logits.float(), target.shape[-2:], mode="bilinear", align_corners=False), target
 
 
 @torch.no_grad()

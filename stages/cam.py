@@ -1,31 +1,46 @@
-"""Stage `cam`: train the classifier on image-level labels."""
+"""Stage `cam`: train the classifier on image-level labels, and see whether it has learned its classes."""
 
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from data.dataset import Index, TrainingImages
+from data.hold_back import hold_back
 from data.index import open_index
 from data.transforms import RandomCrop
-from models.classifier import build_classifier
+from models.batch_norm import share_statistics
+from models.classifier import Classifier, build_classifier
 from stages.config import Config
 from stages.files import CLASSIFIER
+from stages.learned import classifier_warnings, tell, what_classes_learned
 from stages.networks import save_network
 from stages.training import plan_of, train_on_crops
+from utils.compute import choose_compute
 from utils.distributed import total
 from utils.errors import UserError
 from utils.run import Run
 
+MOST_CLASS_WEIGHT = 30.0  # or one image of a class in a thousand would be all that counts
+
 
 def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
-    """Train on `data.train_list`, write `classifier.pth`, return the last epoch's losses."""
+    """Train on `data.train_list`, write `classifier.pth`, return the last epoch's losses and what has been learned.
+
+    Raises:
+        UserError: nothing can be learned from these labels, or nothing has been.
+    """
     index = open_index(cfg.data, cfg.data.train_list)
     check_labels(index, cfg.data.train_list)
+    trained, held = hold_back(index, cfg.cam.held_back, cfg.seed)
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
-    classifier = build_classifier(model.backbone, len(index.class_names), model.weights, class_names=index.class_names)
+    names = index.class_names
+    classifier = build_classifier(model.backbone, len(names), model.weights, class_names=names, head=cfg.head)
     classifier.backbone.freeze(settings.frozen_stride)
+    share_statistics(classifier.norms)  # the backbone's are frozen
     crop = RandomCrop(
         settings.crop_size,
         classifier.backbone.mean,
@@ -34,24 +49,66 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         color_jitter=settings.color_jitter,
     )
     plan = plan_of(cfg, "cam", "cam", settings.epochs, settings)
-    figures = train_on_crops(run, plan, classifier, TrainingImages(index, crop), classification_losses)
+    losses = partial(
+        classification_losses, weights=class_weights(trained) if settings.class_weights != "none" else None
+    )
+    figures = train_on_crops(run, plan, classifier, TrainingImages(trained, crop), losses)
     run.replace_output()
-    save_network(run.path(CLASSIFIER), "classifier", classifier, index.class_names, cfg, figures)
-    return {"images": len(index), **figures}
+    save_network(run.path(CLASSIFIER), "classifier", classifier, names, cfg, figures)
+    return {"images": len(trained), **figures, **check_learned(cfg, run, classifier, held)}
 
 
-def classification_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Multi-label soft margin loss on the image's logits, the mean over classes and images; of several processes a part of it."""
+def classification_losses(
+    network: nn.Module, batch: dict[str, Any], weights: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Multi-label soft margin loss on the image's logits, the mean over classes and images; of several processes a part of it.
+
+    Args:
+        weights: (C,) how much the images count that have the class; None: as much as the others.
+    """
     labels = batch["labels"]
     images = labels.new_full((), len(labels))
     own_share = images / total(images)
-    return {"classification": own_share * nn.functional.multilabel_soft_margin_loss(network(batch["image"]), labels)}
+    logits = network(batch["image"])
+    if weights is None:
+        loss = nn.functional.multilabel_soft_margin_loss(logits, labels)
+    else:
+        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights.to(logits))
+    return {"classification": own_share * loss}
+
+
+def class_weights(index: Index) -> Tensor:
+    """(C,) images without a class to images with it, so that both count the same; between 1 and `MOST_CLASS_WEIGHT`."""
+    counts = np.array(list(index.label_counts().values()))
+    return torch.tensor((len(index) - counts) / np.maximum(counts, 1), dtype=torch.float32).clamp(1, MOST_CLASS_WEIGHT)
 
 
 def check_labels(index: Index, list_name: str) -> None:
-    """A list to train on must have at least one image of some class."""
+    """A list to train on must have at least one image of some class, and not the same labels everywhere."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
         )
+
+
+def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) -> dict[str, Any]:
+    """Say what the classifier knows of the images held back; figures for the record.
+
+    Raises:
+        UserError: no class is found better than by chance, and `cam.must_learn` is set.
+    """
+    if not len(held):
+        return {}
+    rows = what_classes_learned(cfg, classifier, held, choose_compute(cfg))
+    run.log(f"cam       average precision of {len(held)} images held back: {'; '.join(map(str, rows))}")
+    warned = tell(run, "cam", classifier_warnings(rows))
+    known = [row for row in rows if row.can_tell]
+    if known and not any(row.is_learned for row in known) and cfg.cam_check.must_learn:
+        raise UserError(
+            "stage 'cam' has learned nothing: average precision of images held back is not above chance for any class ("
+            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger images, or a higher "
+            "cam.least_steps; --set cam.must_learn=false goes on all the same"
+        )
+    precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
+    return {**precisions, **warned}

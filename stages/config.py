@@ -16,6 +16,7 @@ from typing import Any
 
 from data.settings import DataSettings
 from models import steps
+from models.classifier import HeadSettings
 from models.steps import Step
 from stages import settings as of
 from utils.config_file import flatten, parse_overrides, read_values
@@ -24,6 +25,8 @@ from utils.settings import Part, RunSettings, known_keys, settings_dict
 
 # Attribute of the configuration -> section of the file; the others are sections of their own name.
 SECTIONS = {
+    "cam_check": "cam",
+    "head": "cam",
     "prediction": "seeds",
     "blur_training": "ibb",
     "correction": "ibb",
@@ -43,6 +46,8 @@ class Config(RunSettings):
     data: DataSettings = field(default_factory=DataSettings)
     model: of.ModelSettings = field(default_factory=of.ModelSettings)
     cam: of.CamTraining = field(default_factory=of.CamTraining)
+    cam_check: of.CamCheck = field(default_factory=of.CamCheck)
+    head: HeadSettings = field(default_factory=HeadSettings)
     steps: tuple[Step, ...] = field(default_factory=lambda: tuple(step() for step in steps.STEPS))
     blur_training: of.BlurTraining = field(default_factory=of.BlurTraining)
     correction: of.BlurCorrection = field(default_factory=of.BlurCorrection)

@@ -8,6 +8,7 @@ AFFINITY, SEGMENTER = "affinity.pth", "segmenter.pth"
 # Folders with a file for each image of the seed list; the steps over the data set have theirs (stages/dataset_steps.py).
 SEEDS, IBB_MASKS, CONFIDENT, PSEUDO = "seeds", "ibb_masks", "confident", "pseudo"
 AFFINITY_SHEET = "affinity.jpg"
+THRESHOLD, THRESHOLD_SHEET = "threshold.json", "threshold.jpg"  # found without truth, and masks around it
 # Folders of the validation list.
 ABLATION, CHANGED_ABLATION, PSEUDO_ABLATION = "ablation", "ablation_steps", "ablation_pseudo"
 PREDICTIONS = "predictions"

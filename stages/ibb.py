@@ -20,6 +20,8 @@ from stages.networks import load_segmenter
 from stages.reading import Change
 from stages.segment import SegmenterPlan, train_on_masks
 from stages.settings import PseudoSettings
+from stages.threshold import find_threshold
+from utils.distributed import from_main
 from utils.run import Run
 
 
@@ -33,12 +35,14 @@ def no_blur_training(cfg: Config) -> str | None:
 def train_on_blurred(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `ibb_masks/ID.png`, the seeds cut at `ibb.threshold`, train on them and on blurred backgrounds, write `ibb.pth`."""
     settings = cfg.blur_training
-    cut = PseudoSettings(threshold=settings.threshold, ignore_band=settings.ignore_band)
-    plain = dataclasses.replace(
-        cfg.data, colors=()
-    )  # these masks are for training alone, so that colours retrain nothing
-    own = dataclasses.replace(cfg, pseudo=cut, data=plain)
-    write_pseudo_masks(own, seed_index(cfg), seeds, run.fresh_folder(IBB_MASKS))
+    index = seed_index(cfg)
+    found = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
+    cut = PseudoSettings(threshold=found.threshold if found else settings.threshold, ignore_band=settings.ignore_band)
+    if found:
+        run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
+    # These masks are for training alone, so colours do not matter: without them a change of colours retrains nothing.
+    own = dataclasses.replace(cfg, pseudo=cut, data=dataclasses.replace(cfg.data, colors=()))
+    write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
     return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
 
@@ -71,7 +75,7 @@ BLUR_STEP = DatasetStep(
         stage="ibb",
         title="train on the seeds with their background blurred",
         run=train_on_blurred,
-        reads=("seed", "precision", "model", "segmenter", "blur_training"),
+        reads=("seed", "precision", "model", "segmenter", "blur_training", "pseudo.find_threshold"),
         writes=IBB,
     ),
     files=lambda cfg, classifier: (IBB,),

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from data.dataset import Index
 from data.index import open_index
 from stages.config import Config
@@ -31,6 +33,11 @@ def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
 def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
     """Whether every image of the seed list has a whole file ID`suffix` in the folder."""
     return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
+
+
+def evenly(index: Index, most: int) -> list[int]:
+    """Positions of at most `most` images, evenly over the list."""
+    return np.unique(np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)).tolist()
 
 
 def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:

@@ -94,7 +94,8 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
     backbone = build_backbone(checkpoint.backbone, "none")
     network: Network
     if checkpoint.kind == "classifier":
-        network = Classifier(backbone, len(checkpoint.class_names))
+        has_bias = "classifier.bias" in checkpoint.state
+        network = Classifier(backbone, len(checkpoint.class_names), has_bias, cfg.head)
         if CONTEXT_WEIGHT in checkpoint.state:
             channels = backbone.channels[context_stage(backbone)]
             network.context = ContextDiscriminant(network.num_classes, channels)

@@ -7,6 +7,7 @@ from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
 from stages.lists import list_complete, seed_index
 from stages.mask_writer import write_pseudo_masks
+from stages.threshold import choose_threshold
 from utils.run import Run
 
 
@@ -14,7 +15,9 @@ def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]
     """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     source = run.path(seeds(cfg))
-    return {"images": len(index), **write_pseudo_masks(cfg, index, source, run.fresh_folder(PSEUDO))}
+    target = run.fresh_folder(PSEUDO)
+    cfg, chosen = choose_threshold(cfg, run, index, source)
+    return {"images": len(index), **write_pseudo_masks(cfg, index, source, target), **chosen}
 
 
 def pseudo_complete(cfg: Config, run: Run) -> bool:

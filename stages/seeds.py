@@ -5,11 +5,13 @@ from typing import Any
 from data.artifacts import write_seed
 from stages.config import Config
 from stages.files import CLASSIFIER, SEEDS
+from stages.learned import map_warnings, tell
 from stages.lists import list_complete, seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.space import require_image_space
 from utils.compute import choose_compute
+from utils.distributed import from_main
 from utils.run import Run
 
 
@@ -30,7 +32,8 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
             maps = method(classifier, image, classes)
         seed = to_seed(maps, classes, item["image"].shape[-2:])
         write_seed(folder / f"{item['name']}.npz", seed, index.class_names)
-    return {"images": len(index), "written": len(missing)}
+    warnings = from_main(lambda: map_warnings(index, folder))
+    return {"images": len(index), "written": len(missing), **tell(run, "seeds", warnings)}
 
 
 def seeds_complete(cfg: Config, run: Run) -> bool:

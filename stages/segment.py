@@ -1,22 +1,29 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from data.dataset import TrainingImages
+from data.artifacts import count_pixels, read_mask
+from data.dataset import Index, TrainingImages
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
-from models.segmenter import build_segmenter, segmentation_loss
+from models.segmenter import build_segmenter, dice_loss, segmentation_loss
 from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
+from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
 from stages.training import plan_of, train_on_crops
+from utils.compute import choose_compute
+from utils.distributed import barrier, from_main
 from utils.run import Run
+
+MOST_OBJECT_WEIGHT = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,12 @@ class SegmenterPlan:
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    return train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    figures = train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    barrier()  # the main process has written it
+    segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
+    compute.network(segmenter)
+    warnings = mask_warnings(cfg, seed_index(cfg), segmenter, compute)
+    return figures | tell(run, "segment", warnings)
 
 
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
@@ -76,12 +88,33 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     )
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
     items = TrainingImages(index, crop, run.path(what.masks))
-    figures = train_on_crops(run, plan, segmenter, items, mask_losses)
+    weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
+    if weight != 1:
+        run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice)
+    figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
     return {"images": len(index), **figures}
 
 
-def mask_losses(network: nn.Module, batch: dict[str, Any]) -> dict[str, Tensor]:
-    """Cross-entropy against the masks."""
-    return {"segmentation": segmentation_loss(network(batch["image"]), batch["mask"])}
+def object_weight(cfg: Config, index: Index, folder: Path) -> float:
+    """`segment.object_weight`, or where it is 0, half the root of background pixels to object pixels in the masks, 1..10.
+
+    Where objects are a fifth of all pixels or more, this is 1.
+    """
+    if cfg.segmenter.object_weight:
+        return cfg.segmenter.object_weight
+    paths = (folder / f"{record.name}.png" for record in index.records)
+    background, ignored, pixels = count_pixels(read_mask(path) for path in paths).tolist()
+    objects = max(1, pixels - background - ignored)
+    return min(MOST_OBJECT_WEIGHT, max(1.0, (background / objects) ** 0.5 / 2))
+
+
+def mask_losses(
+    network: nn.Module, batch: dict[str, Any], object_weight: float = 1.0, dice: float = 0.0
+) -> dict[str, Tensor]:
+    """Cross-entropy against the masks, and, where it has a weight, the Dice loss."""
+    logits = network(batch["image"])
+    losses = {"segmentation": segmentation_loss(logits, batch["mask"], object_weight=object_weight)}
+    return losses | {"dice": dice * dice_loss(logits, batch["mask"])} if dice else losses

@@ -7,7 +7,7 @@ reads images with it are apart: a stage runs again only when a class that it rea
 from dataclasses import dataclass
 from typing import Literal
 
-from utils.engine import Optimisation
+from utils.optimisation import Optimisation
 from utils.settings import Problem, check_order, setting
 
 
@@ -32,6 +32,19 @@ class CamTraining(Optimisation):
     frozen_stride: int = setting(
         8, low=0, high=64, help="stages up to this stride get no gradient (IRN detaches after layer2, stride 8)"
     )
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", help="balanced: images of a class count as much as those without it"
+    )
+    held_back: float = setting(
+        0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
+    )
+
+
+@dataclass(frozen=True)
+class CamCheck:
+    """What happens after stage `cam` if it has learned nothing."""
+
+    must_learn: bool = setting(True, help="stop where no class of the images held back is found better than by chance")
 
 
 @dataclass(frozen=True)
@@ -161,6 +174,9 @@ class PseudoSettings:
     threshold: float = setting(
         0.25, low=0, high=1, help="background where no map is above (IRN's sem_seg_bg_thres: 0.25)"
     )
+    find_threshold: bool = setting(
+        False, help="find the threshold without truth, by the seeds; threshold.json of the run then has it"
+    )
     power: float = setting(4.0, low=0.1, high=100, help="for background: power")
     ignore_band: float = setting(0.0, low=0, high=0.5, help="pixels this close to the decision are marked 255")
     refine: str = setting("none", help="none, par (plain torch), crf (needs pydensecrf2)")
@@ -183,6 +199,15 @@ class SegmenterTraining(Optimisation):
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
     max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
     color_jitter: float = setting(0.3, low=0, high=1)
+    object_weight: float = setting(
+        1.0,
+        low=0,
+        high=1000,
+        help="an object's pixel counts as so many of the background; 0: from the masks (segment.py)",
+    )
+    dice: float = setting(
+        0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"
+    )
     lr: float = setting(0.01, low=0, help="of the backbone")
     momentum: float = setting(0.9, low=0, high=1)
     weight_decay: float = setting(1e-4, low=0)
@@ -220,4 +245,4 @@ class ReportSettings:
     """Stages `ablation` and `report`: figures on the validation list."""
 
     enabled: bool = setting(True)
-    thresholds: int = setting(61, low=2, high=1001, help="background thresholds tried between 0 and 0.6")
+    thresholds: int = setting(91, low=2, high=1001, help="background thresholds tried between 0 and 0.9")

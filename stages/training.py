@@ -5,7 +5,8 @@ from stages.config import Config
 from stages.networks import Network
 from stages.space import require_network_space
 from utils.compute import choose_compute
-from utils.engine import Losses, Optimisation, Plan, TrainingData, train_network
+from utils.engine import Losses, Plan, TrainingData, train_network
+from utils.optimisation import Optimisation, passes_an_epoch
 from utils.run import Run
 
 
@@ -18,5 +19,10 @@ def train_on_crops(run: Run, plan: Plan, network: Network, items: TrainingImages
     """Train `network` in place on crops of images; returns the mean of each loss over the last epoch."""
     plan.compute.network(network)
     require_network_space(run.folder, network)
-    sampler = TrainingSampler(len(items), plan.optimisation.batch_size, plan.seed)
+    settings, count = plan.optimisation, len(items)
+    steps = count // min(settings.batch_size, count)
+    passes = passes_an_epoch(steps, plan.epochs, settings.least_steps)
+    if passes > 1:
+        run.log(f"{plan.stage:9} {count} images are few: each of the {plan.epochs} epochs sees them {passes} times")
+    sampler = TrainingSampler(count, settings.batch_size, plan.seed, passes)
     return train_network(run, plan, network, TrainingData(items, sampler, items.transform.unpack), losses)

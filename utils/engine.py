@@ -1,6 +1,6 @@
 """The training loop that all trained stages share.
 
-Poly schedule, mixed precision, several processes, and resuming in the middle of an epoch.
+Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, and resuming in the middle of an epoch.
 """
 
 import time
@@ -18,8 +18,8 @@ from utils.distributed import Poll, any_of, rank, world_size
 from utils.errors import UserError
 from utils.interrupts import deferred_interrupt, leave_to_main
 from utils.memory import give_back_memory
+from utils.optimisation import Optimisation, build_optimizer, build_schedule, shorten_gradients
 from utils.run import Run
-from utils.settings import setting
 from utils.training_state import TrainingState, sum_totals
 
 
@@ -48,20 +48,6 @@ class TrainableNetwork(Protocol):
 
     def fast_part(self) -> nn.Module:
         """The part of it whose learning rate is `lr_head_factor` times as high, such as a new head."""
-
-
-@dataclass(frozen=True)
-class Optimisation:
-    """SGD with the poly schedule lr * (1 - step / steps) ** power; the settings that every training has."""
-
-    batch_size: int = setting(16, low=1, help="IRN: 16")
-    lr: float = setting(0.1, low=0, help="of the backbone (IRN: 0.1)")
-    lr_head_factor: float = setting(10.0, low=0, help="the head's rate is lr times this (IRN: 10)")
-    momentum: float = setting(
-        0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none"
-    )
-    weight_decay: float = setting(0.0, low=0, help="and therefore no weight decay")
-    poly_power: float = setting(0.9, low=0, help="lr * (1 - step / steps) ^ power (IRN: 0.9)")
 
 
 @dataclass(frozen=True)
@@ -187,16 +173,13 @@ class _Descent:
     def __init__(self, network: nn.Module, losses: Losses, data: TrainingData, plan: Plan):
         self.network, self.losses, self.unpack, self.plan = network, losses, data.unpack, plan
         self.compute, self.steps = plan.compute, plan.epochs * data.sampler.steps_per_epoch
-        self.optimizer = _optimizer(network, plan.optimisation)
-        power = plan.optimisation.poly_power
-        self.poly = torch.optim.lr_scheduler.LambdaLR(
-            self.optimizer, lambda step: max(0.0, 1 - step / self.steps) ** power
-        )
+        self.optimizer = build_optimizer(network, plan.optimisation)
+        self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
 
     def parts(self) -> dict[str, Any]:
         """What has a state to resume from, by name."""
-        return {"network": self.network, "optimizer": self.optimizer, "poly": self.poly, "scaler": self.scaler}
+        return {"network": self.network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
 
     def begin(self) -> None:
         """To be called once the state is loaded."""
@@ -213,23 +196,11 @@ class _Descent:
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients of processes are averaged, and the loss is the sum of their parts.
         self.scaler.scale(loss * world_size()).backward()
+        shorten_gradients(self.network, self.optimizer, self.scaler, self.plan.optimisation.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self.poly.step()
+        self.schedule.step()
         return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
-
-
-def _optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
-    """SGD over what is trained, the fast part with its own learning rate."""
-    fast = {id(parameter) for parameter in network.fast_part().parameters()}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) not in fast], "lr": settings.lr},
-        {"params": [p for p in trained if id(p) in fast], "lr": settings.lr * settings.lr_head_factor},
-    ]
-    return torch.optim.SGD(
-        [g for g in groups if g["params"]], momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
 
 
 def _loader(data: TrainingData, plan: Plan) -> DataLoader:

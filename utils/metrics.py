@@ -24,6 +24,8 @@ class ConfusionMatrix:
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
         self.counts = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        # In how many images each value is in the truth, is predicted, and is predicted where it is.
+        self.images = torch.zeros(3, num_classes, dtype=torch.int64)
         self.ignored_predictions = 0
         self.n_images = 0
 
@@ -66,17 +68,22 @@ class ConfusionMatrix:
         counts[:, 0] += unsure
         self.ignored_predictions += int(unsure.sum())
         self.counts += torch.from_numpy(counts)
+        for truth, predicted, _ in runs:
+            for row, values in enumerate((truth, predicted, truth[truth == predicted])):
+                values = np.unique(values).astype(np.int64)
+                self.images[row, values[values < classes]] += 1
         self.n_images += len(runs)
 
     def add(self, other: "ConfusionMatrix") -> None:
         """Add what another of the same classes has counted."""
         self.counts += other.counts
+        self.images += other.images
         self.ignored_predictions += other.ignored_predictions
         self.n_images += other.n_images
 
     def sum_processes(self) -> None:
         """Add up what all processes have counted, exactly; in all of them."""
-        self.counts = total(self.counts)
+        self.counts, self.images = total(self.counts), total(self.images)
         self.ignored_predictions, self.n_images = total(
             torch.tensor([self.ignored_predictions, self.n_images])
         ).tolist()
@@ -88,6 +95,26 @@ class ConfusionMatrix:
     def miou(self) -> float:
         """The mean IoU over the classes that are in the truth, background included; NaN before any pixel."""
         return miou_of(self.counts)
+
+    def miou_of_classes(self) -> float:
+        """The same without the background, which hides everything where objects are tiny."""
+        return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
+
+    def precision(self) -> Tensor:
+        """(num_classes,) of the pixels that are given a value, those that have it; NaN where none is given it."""
+        return self.counts.diag() / self.counts.sum(dim=0).double()
+
+    def recall(self) -> Tensor:
+        """(num_classes,) of the pixels that have a value, those that are given it; NaN where none has it."""
+        return self.counts.diag() / self.counts.sum(dim=1).double()
+
+    def found(self) -> Tensor:
+        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN where no image was counted."""
+        return self.images[2] / self.images[0].double()
+
+    def drawn_right(self) -> Tensor:
+        """(num_classes,) of the images in which a value is drawn, those where it touches what has it; NaN where it never is."""
+        return self.images[2] / self.images[1].double()
 
     def over_activation(self) -> float:
         """The share of background pixels that were given a class."""

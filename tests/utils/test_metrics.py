@@ -212,3 +212,27 @@ def test_an_image_without_classes_is_background_at_every_threshold():
 def test_the_nearest_threshold():
     sweep = ThresholdSweep(CLASSES, [0.0, 0.1, 0.25])
     assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 2]
+
+
+def test_a_class_is_found_in_an_image_where_its_mask_touches_it():
+    matrix = ConfusionMatrix(3)
+    touched, missed = torch.zeros(2, 4, 4, dtype=torch.int64).unbind()
+    touched[0] = 1
+    matrix.update(touched, torch.where(torch.arange(16).view(4, 4) == 0, 1, 0))  # a pixel of four is enough
+    matrix.update(missed + touched, torch.flip(touched, (0,)))  # beside it
+    matrix.update(missed, torch.full((4, 4), 2))  # of a class that is not there
+    assert matrix.found()[1] == 0.5
+    assert matrix.drawn_right()[1] == 0.5
+    assert matrix.drawn_right()[2] == 0
+    assert math.isnan(matrix.found()[2])
+    assert matrix.precision()[1] == 1 / 5
+    assert matrix.recall()[1] == 1 / 8
+
+
+def test_the_mean_over_classes_alone_is_without_background():
+    matrix = ConfusionMatrix(3)
+    truth = torch.zeros(10, 10, dtype=torch.int64)
+    truth[0, 0] = 1
+    matrix.update(truth, torch.zeros_like(truth))
+    assert matrix.miou() > 0.49
+    assert matrix.miou_of_classes() == 0

@@ -1,0 +1,51 @@
+"""How far is the threshold that is found without truth from the best one? This reads truth masks, which training never does.
+
+python -m benchmarks.threshold runs/demo --list train
+python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
+"""
+
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
+import argparse
+import sys
+from pathlib import Path
+
+from data.index import open_index
+from evaluation.scores import evaluate_seeds
+from stages.config import load_config
+from stages.dataset_steps import last_seeds
+from stages.threshold import find_threshold
+from utils.errors import UserError, run_script
+from utils.run import RUN_SETTINGS
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", help="a run folder with seeds")
+    parser.add_argument("--list", default="", metavar="LIST", help="of images that have masks (default: the seed list)")
+    parser.add_argument(
+        "--seeds", default="", metavar="NAME", help="folder of seeds in the run (default: the last ones)"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root"
+    )
+    args = parser.parse_args()
+    cfg = load_config(Path(args.run) / RUN_SETTINGS, overrides=args.set)
+    folder = Path(args.run) / (args.seeds or last_seeds(cfg))
+    index = open_index(cfg.data, args.list or cfg.data.seed_list or cfg.data.train_list, masks=True)
+    choice = find_threshold(index, folder)
+    if choice is None:
+        raise UserError(f"no image of the list has a class, so {folder} holds no map; give another list with --list")
+    found = evaluate_seeds(index, folder, choice.threshold, cfg.report.thresholds, cfg.workers)
+    print(f"{folder}, {len(index)} images: found {choice.threshold:.3f}, {choice.reason}")
+    print(
+        f"mIoU {100 * found.matrix.miou():.1f} there, {100 * found.best.miou():.1f} at the best, {found.threshold_best:g}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,160 @@
+"""Has a run learned anything? What stages `cam`, `seeds` and `segment` look at, without any mask of truth, and what they warn of.
+
+A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage as
+`warnings`, and from there into the report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.artifacts import read_seed
+from data.dataset import Index
+from models.classifier import Classifier
+from models.reading import read
+from models.segmenter import Segmenter, batch_probabilities
+from stages.config import Config
+from stages.lists import evenly
+from stages.reading import prepare, whole_images
+from utils.compute import Compute
+from utils.distributed import gather, total
+from utils.ranking import average_precision, chance_level
+from utils.run import Run
+
+MOST = 200  # images of a list that are looked at, evenly over it
+FLAT = 0.9  # a map whose mean is above this part of its maximum shows no place
+EQUAL = 0.98  # correlation from which on the maps of two classes are the same
+TOO_MANY = 0.5  # of the images: from this share on there is a warning
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a classifier has learned of one class, by images that it was not trained with.
+
+    Attributes:
+        name: of the class.
+        images: how many of the images show it.
+        precision: average precision; NaN where no image shows it.
+        chance: what random orders reach.
+        needed: what at most one in twenty random orders reaches, of all classes together.
+    """
+
+    name: str
+    images: int
+    precision: float
+    chance: float
+    needed: float
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is found better than by chance."""
+        return self.precision > self.needed
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether there are enough images for any figure to be better than chance."""
+        return self.images > 0 and self.needed < 1
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.precision:.2f} (chance {self.chance:.2f}, {self.images} images)"
+
+
+def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
+    """Log the warnings of a stage; what its record keeps of them."""
+    for warning in warnings:
+        run.log(f"{stage:9} WARNING: {warning}")
+    return {"warnings": list(warnings)} if warnings else {}
+
+
+def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compute: Compute) -> list[Learned]:
+    """Average precision of each class on images held back, beside chance."""
+    longest = cfg.seeds.max_side or max(cfg.cam.resize_long)
+    logits, labels = [], []
+    for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
+        image = prepare(item["image"], classifier, compute, longest)
+        logits.append(read(classifier, image, [], flip=False).logits.tolist())
+        labels.append(item["labels"].tolist())
+    scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
+    truth = truth > 0
+    found = average_precision(truth, scores)
+    classes = int(truth.any(axis=1).sum())
+    rows = []
+    for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
+        rows.append(Learned(name, right, precision, *chance_level(right, len(held), classes)))
+    return rows
+
+
+def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
+    """What to say of classes that the classifier does not tell."""
+    known = [row for row in rows if row.can_tell]
+    warnings = []
+    if len(known) < len(rows):
+        names = ", ".join(row.name for row in rows if not row.can_tell)
+        warnings.append(
+            f"too few images were held back to tell whether these classes are learned: {names}; more images of each "
+            "class (10 at least), or a higher cam.held_back"
+        )
+    if missed := [str(row) for row in known if not row.is_learned]:
+        warnings.append(
+            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, and can "
+            f"the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+        )
+    return warnings
+
+
+def map_warnings(index: Index, folder: Path) -> list[str]:
+    """What to say of seeds that show no place, or the same place for all classes."""
+    flat, equal, maps, pairs = 0, 0, 0, 0
+    for position in evenly(index, MOST):
+        seed = read_seed(folder / f"{index.records[position].name}.npz")
+        if not len(seed.classes):
+            continue
+        rows = seed.maps.reshape(len(seed.classes), -1)
+        is_flat = (rows.max(axis=1) == 0) | (rows.mean(axis=1) > FLAT * rows.max(axis=1))
+        flat, maps = flat + int(is_flat.sum()), maps + len(rows)
+        rows = rows[~is_flat]
+        if len(rows) > 1:
+            alike = np.corrcoef(rows)[np.triu_indices(len(rows), 1)]
+            equal, pairs = equal + int((alike > EQUAL).sum()), pairs + len(alike)
+    warnings = []
+    if maps and flat / maps > TOO_MANY:
+        warnings.append(
+            f"{flat} of {maps} maps are flat and show no place; the classifier knows its classes by the whole image: "
+            "add images without any class as background, or train it longer (cam.epochs, cam.least_steps)"
+        )
+    if pairs and equal / pairs > TOO_MANY:
+        warnings.append(
+            f"in {equal} of {pairs} pairs the maps of two classes of an image are the same; these classes always occur "
+            "together: add images that show only one of them"
+        )
+    return warnings
+
+
+@torch.no_grad()
+def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Compute) -> list[str]:
+    """What to say of a network that draws no object in images whose labels say one."""
+    positions = [position for position in evenly(index, MOST) if index.records[position].labels]
+    empty = 0
+    for item in whole_images(index, positions, cfg.workers, "look at masks"):
+        image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
+        empty += not _draws_object(segmenter, image, item["labels"])
+    empty = int(total(torch.tensor(empty)))
+    if positions and empty / len(positions) > TOO_MANY:
+        return [
+            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at the pseudo masks: "
+            "where they are right, raise segment.object_weight, segment.epochs or the size of the images (segment.max_side, "
+            "segment.crop_size), else mend the steps before"
+        ]
+    return []
+
+
+def _draws_object(segmenter: Segmenter, image: Tensor, labels: Tensor) -> bool:
+    size = (image.shape[-2], image.shape[-1])
+    winner = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0].argmax(dim=0)
+    given = labels.nonzero().flatten().to(winner.device) + 1
+    return bool(torch.isin(winner, given).any())

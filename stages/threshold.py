@@ -1,0 +1,181 @@
+"""The background threshold found without truth, from the seeds themselves; docs/method.md 7.
+
+What is chosen lies in the run folder, `threshold.json`, with the reason; `threshold.jpg` shows masks at it and around it.
+"""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from data.artifacts import IGNORE, Seed, read_seed
+from data.dataset import Index
+from data.images import read_image
+from data.index import class_palette
+from models.pseudo import pseudo_mask, upsample
+from stages.config import Config
+from stages.files import THRESHOLD, THRESHOLD_SHEET
+from stages.lists import evenly
+from utils.distributed import from_main, is_main
+from utils.files import atomic_path, read_json, write_json
+from utils.run import Run
+from utils.visualize import Tile, contact_sheet, overlay
+
+logger = logging.getLogger(__name__)
+
+MOST = 500  # seeds that are looked at, evenly over the list
+NOTHING = 5 / 255  # a value up to this is no evidence: maps are 0 where a step has removed something
+REGIONS = 1.5  # regions a class and image; more are noise that is cut too low
+GRID = np.arange(0.05, 0.901, 0.025).round(6)  # thresholds at which regions are counted
+EXAMPLES = 6  # images of the sheet
+AROUND = 0.1  # the sheet shows the threshold, and this much below and above
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold and the reason for it."""
+
+    threshold: float
+    reason: str
+
+
+@dataclass
+class SeedValues:
+    """What the choice looks at.
+
+    Attributes:
+        histogram: (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps.
+        regions: (len(GRID),) connected regions above each threshold, summed over images and their classes.
+        maps: over how many images and classes.
+    """
+
+    histogram: np.ndarray
+    regions: np.ndarray
+    maps: int = 0
+
+    @classmethod
+    def none(cls) -> "SeedValues":
+        """Before any seed."""
+        return cls(np.zeros(256, np.int64), np.zeros(len(GRID), np.int64))
+
+    def add(self, seed: Seed) -> None:
+        """Count a seed that has at least one class."""
+        highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
+        self.histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
+        self.maps += len(seed.classes)
+        for index in range(len(seed.classes)):
+            own = np.where(winner == index, highest, 0)
+            for position, threshold in enumerate(GRID):
+                self.regions[position] += cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1
+
+    def choose(self) -> Choice | None:
+        """The value that separates two groups best, or above it the first at which few regions are left; None without a map."""
+        if not self.maps:
+            return None
+        least = int(np.ceil(NOTHING * 255)) + 1
+        split = separating_value(np.where(np.arange(256) < least, 0, self.histogram))
+        each = self.regions / self.maps
+        first = float(np.interp(split, GRID, each))
+        if first <= REGIONS:
+            return Choice(
+                round(split, 3),
+                f"it separates the values of the maps best, and leaves {first:.1f} regions a class and image",
+            )
+        for threshold, regions in zip(GRID, each, strict=True):
+            if threshold > split and regions <= REGIONS:
+                return Choice(
+                    float(threshold),
+                    f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and image; from here on "
+                    f"there are {regions:.1f}",
+                )
+        return Choice(
+            round(split, 3),
+            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher one leaves few: "
+            "there are many objects in each image, or the maps show none",
+        )
+
+
+def separating_value(histogram: np.ndarray) -> float:
+    """The value with the largest variance between what is below and what is above (Otsu, 1979).
+
+    Args:
+        histogram: (256,) counts of the values 0/255 .. 255/255.
+    """
+    share, values = histogram / max(1, histogram.sum()), np.arange(256) / 255
+    below, moment = share.cumsum(), (share * values).cumsum()
+    between = (moment[-1] * below - moment) ** 2 / np.maximum(below * (1 - below), 1e-9)
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
+    return float(best.mean() / 255)
+
+
+def find_threshold(index: Index, folder: Path) -> Choice | None:
+    """The threshold of the seeds of a list; None where no image has a class."""
+    values = SeedValues.none()
+    for position in evenly(index, MOST):
+        seed = read_seed(folder / f"{index.records[position].name}.npz")
+        if len(seed.classes):
+            values.add(seed)
+    return values.choose()
+
+
+def cut_at(cfg: Config, threshold: float) -> Config:
+    """The configuration with that background threshold."""
+    return dataclasses.replace(cfg, pseudo=dataclasses.replace(cfg.pseudo, threshold=threshold))
+
+
+def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any]]:
+    """Choose the threshold of stage `pseudo`, where `pseudo.find_threshold` asks for it, and write it down.
+
+    Returns:
+        The configuration with it, and what the record of the stage keeps.
+    """
+    if not cfg.pseudo.find_threshold:
+        return cfg, {}
+    choice = from_main(lambda: find_threshold(index, seeds))
+    if choice is None:
+        return cfg, {}
+    cfg = cut_at(cfg, choice.threshold)
+    text = f"background threshold {choice.threshold:.3g} found without truth: {choice.reason} (see {THRESHOLD_SHEET})"
+    run.log(f"pseudo    {text}")
+    if is_main():
+        write_json(run.path(THRESHOLD), dataclasses.asdict(choice))
+        draw_thresholds(cfg, run.path(THRESHOLD_SHEET), index, seeds)
+    return cfg, {"threshold": choice.threshold, "chosen": [text]}
+
+
+def with_found_threshold(cfg: Config, folder: Path | None) -> Config:
+    """The configuration with the threshold that was found in a run folder, where one was asked for and is there."""
+    if not cfg.pseudo.find_threshold or folder is None:
+        return cfg
+    found = read_json(folder / THRESHOLD)
+    if not found:
+        logger.warning("%s has no %s; masks are cut at pseudo.threshold, %g", folder, THRESHOLD, cfg.pseudo.threshold)
+        return cfg
+    return cut_at(cfg, float(found["threshold"]))
+
+
+def draw_thresholds(cfg: Config, path: Path, index: Index, seeds: Path) -> None:
+    """Draw a sheet of examples cut at the threshold, below it and above it, so that a person can pick."""
+    palette = class_palette(cfg.data, index.class_names)
+    labelled = dataclasses.replace(index, records=tuple(record for record in index.records if record.labels))
+    levels = [cfg.pseudo.threshold + step for step in (-AROUND, 0, AROUND)]
+    rows = []
+    for position in evenly(labelled, EXAMPLES):
+        record = labelled.records[position]
+        image, seed = np.array(read_image(record.image)), read_seed(seeds / f"{record.name}.npz")
+        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+        tiles = [Tile(image, ", ".join(index.class_names[label] for label in record.labels))]
+        for level in levels:
+            mask = np.asarray(pseudo_mask(maps, classes, threshold=max(0.0, level)), np.uint8)
+            part = np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size
+            tiles.append(Tile(overlay(image, mask, palette), f"{level:.2f}: {100 * part:.1f} %"))
+        rows.append(tiles)
+    with atomic_path(path) as temporary:
+        contact_sheet(rows, tile=230, title=f"pseudo.threshold {levels[1]:.2f}, and around it").save(
+            temporary, quality=88
+        )

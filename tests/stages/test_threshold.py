@@ -1,0 +1,86 @@
+"""The threshold that is found without truth."""
+
+import numpy as np
+import pytest
+
+from data.artifacts import Seed, write_seed
+from data.dataset import Index, Record
+from stages.config import Config, override
+from stages.threshold import NOTHING, SeedValues, find_threshold, separating_value, with_found_threshold
+from utils.files import write_json
+
+SIZE = (160, 160)
+
+
+def seed(maps: np.ndarray) -> Seed:
+    return Seed(np.arange(len(maps)), maps.astype(np.float32), SIZE)
+
+
+def blob(value: float = 1.0, side: int = 16, around: float = 0.0) -> np.ndarray:
+    """A map (1, 40, 40) with one square object."""
+    one = np.full((1, 40, 40), around)
+    one[:, 4 : 4 + side, 6 : 6 + side] = value
+    return one
+
+
+def choose(*maps: np.ndarray):
+    values = SeedValues.none()
+    for one in maps:
+        values.add(seed(one))
+    return values.choose()
+
+
+def test_two_groups_of_values_are_separated_between_them():
+    histogram = np.zeros(256)
+    histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
+    assert 30 / 255 <= separating_value(histogram) < 200 / 255
+
+
+def test_an_object_on_a_faint_background_is_cut_between_both():
+    assert 0.3 < choose(*(blob(0.8, around=0.3) for _ in range(3))).threshold < 0.8
+
+
+def test_what_a_step_has_removed_is_no_evidence():
+    """However much of it there is, only what is left is separated."""
+    halves = blob(0.9) + blob(0.5, side=20, around=0.0) * (blob(0.9) == 0)
+    with_zeros, without = choose(halves), choose(np.where(halves == 0, NOTHING / 2, halves))
+    assert with_zeros.threshold == without.threshold
+    assert 0.5 <= with_zeros.threshold < 0.9
+
+
+def test_a_noisy_map_is_cut_where_few_regions_are_left():
+    random = np.random.default_rng(0)
+    noisy = [np.clip(random.exponential(0.12, (1, 40, 40)), 0, 0.8) for _ in range(4)]
+    for one in noisy:
+        one[:, 10:12, 20:22] = 1.0
+    choice = choose(*noisy)
+    assert choice.threshold >= 0.75
+    assert "regions" in choice.reason
+
+
+def test_without_a_map_there_is_none():
+    assert SeedValues.none().choose() is None
+
+
+@pytest.fixture
+def index(tmp_path) -> Index:
+    """Five images, one without a class."""
+    records = []
+    for number in range(5):
+        maps = blob(0.8, around=0.3) if number else np.zeros((0, 40, 40))
+        write_seed(tmp_path / f"i{number}.npz", seed(maps))
+        records.append(Record(f"i{number}", tmp_path / f"i{number}.jpg", (0,) if number else ()))
+    return Index(("cat",), tuple(records))
+
+
+def test_seed_files_give_what_their_maps_give(index, tmp_path):
+    assert find_threshold(index, tmp_path).threshold == choose(*(blob(0.8, around=0.3) for _ in range(4))).threshold
+
+
+def test_what_was_found_is_used_where_it_is_asked_for(tmp_path, caplog):
+    asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
+    assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
+    assert "threshold.json" in caplog.text
+    write_json(tmp_path / "threshold.json", {"threshold": 0.7, "reason": ""})
+    assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.7
+    assert with_found_threshold(Config(), tmp_path).pseudo.threshold == Config().pseudo.threshold

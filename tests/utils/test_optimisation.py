@@ -1,0 +1,64 @@
+"""The optimiser and its learning rates over the steps."""
+
+import pytest
+import torch
+from torch import nn
+
+from utils.optimisation import Optimisation, build_optimizer, build_schedule, passes_an_epoch, shorten_gradients
+
+
+class Network(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body, self.head, self.frozen = nn.Linear(2, 3), nn.Linear(3, 1), nn.Linear(1, 1).requires_grad_(False)
+
+    def fast_part(self) -> nn.Module:
+        return self.head
+
+
+def rates(settings: Optimisation, steps: int) -> list[float]:
+    """The body's learning rate at each step."""
+    optimizer = build_optimizer(Network(), settings)
+    schedule = build_schedule(optimizer, settings, steps)
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_without_warmup_rates_fall_as_published():
+    assert rates(Optimisation(lr=0.1, poly_power=0.9), 4) == pytest.approx([0.1 * (1 - n / 4) ** 0.9 for n in range(4)])
+
+
+def test_warmup_rises_to_the_same_schedule_and_takes_a_quarter_at_most():
+    plain, warm = (rates(Optimisation(warmup=warmup), 20) for warmup in (0, 1000))
+    assert warm[5:] == plain[5:]
+    assert warm[:5] == sorted(warm[:5])
+    assert 0 < warm[0] < plain[0] / 4
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("sgd", torch.optim.SGD), ("adamw", torch.optim.AdamW)])
+def test_the_head_is_fast_and_what_is_frozen_is_left_out(kind, expected):
+    optimizer = build_optimizer(Network(), Optimisation(optimizer=kind, lr=0.01, lr_head_factor=5))
+    assert type(optimizer) is expected
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+
+
+@pytest.mark.parametrize("images", [1, 7, 15, 16, 352, 5000])
+def test_epochs_have_the_least_steps_and_not_a_pass_more(images):
+    steps = max(1, images // 16)
+    passes = passes_an_epoch(steps, epochs=5, least_steps=300)
+    assert steps * passes * 5 >= 300
+    assert passes == 1 or steps * (passes - 1) * 5 < 300
+
+
+def test_gradients_are_shortened_together_and_not_turned():
+    network, scaler = Network(), torch.amp.GradScaler("cpu", enabled=False)
+    network.head(network.body(torch.ones(1, 2))).sum().mul(1000).backward()
+    before = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+    shorten_gradients(network, build_optimizer(network, Optimisation()), scaler, 0.5)
+    after = torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None])
+    torch.testing.assert_close(after, before / before.norm() * 0.5, rtol=1e-4, atol=1e-6)

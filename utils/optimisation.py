@@ -1,0 +1,72 @@
+"""How a network is brought down its loss: the optimiser, its learning rates, and their way from the first step to the last."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from utils.settings import setting
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """The settings that every training has: an optimiser, warm-up, and the poly schedule lr * (1 - step / steps) ** power."""
+
+    optimizer: Literal["sgd", "adamw"] = setting(
+        "sgd", help="sgd, or adamw, which learns in few steps whatever the data"
+    )
+    batch_size: int = setting(16, low=1, help="IRN: 16")
+    lr: float = setting(0.1, low=0, help="of the backbone (IRN: 0.1)")
+    lr_head_factor: float = setting(10.0, low=0, help="the head's rate is lr times this (IRN: 10)")
+    momentum: float = setting(
+        0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none"
+    )
+    weight_decay: float = setting(0.0, low=0, help="and therefore no weight decay")
+    poly_power: float = setting(0.9, low=0, help="lr * (1 - step / steps) ^ power (IRN: 0.9)")
+    warmup: int = setting(0, low=0, help="the learning rate rises over so many steps first, a quarter of all at most")
+    clip: float = setting(0.0, low=0, help="longer gradients are shortened to this length; 0: never")
+    least_steps: int = setting(
+        0, low=0, help="an epoch sees few images several times, until all epochs have so many steps"
+    )
+
+
+def passes_an_epoch(steps_a_pass: int, epochs: int, least_steps: int) -> int:
+    """How often an epoch goes through the images, so that all epochs together have at least `least_steps` steps."""
+    return max(1, -(-least_steps // (steps_a_pass * epochs)))
+
+
+def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
+    """An optimiser of what is trained, the fast part (`utils.engine.TrainableNetwork`) with its own learning rate."""
+    fast = {id(parameter) for parameter in network.fast_part().parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if id(p) not in fast], "lr": settings.lr},
+        {"params": [p for p in trained if id(p) in fast], "lr": settings.lr * settings.lr_head_factor},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
+    return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
+
+
+def build_schedule(
+    optimizer: torch.optim.Optimizer, settings: Optimisation, steps: int
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """The factor of the learning rates at each step: from 0 up over the warm-up, then down to 0 at the last step."""
+    rise = min(settings.warmup, steps // 4)
+
+    def factor(step: int) -> float:
+        decayed = max(0.0, 1 - step / steps) ** settings.poly_power
+        return decayed * (step + 1) / (rise + 1) if step < rise else decayed
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+
+
+def shorten_gradients(
+    network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, most: float
+) -> None:
+    """Shorten the gradient of all parameters together to length `most`; 0 leaves it."""
+    if most:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), most)
