@@ -8,7 +8,7 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, require_strides, stage_number
+from models.chain import Backbone, require_strides, stage_levels, stage_number
 from utils.distributed import total
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
@@ -74,7 +74,7 @@ class Segmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
 
-        s is the stride of the stage, 16, or the least of the decoder's.
+        s is the stride of the stage, or the least of the decoder's.
         """
         features = self.backbone.stages(x)
         if self.side_stages:
@@ -95,7 +95,7 @@ def _normed(convolution: nn.Conv2d) -> nn.Sequential:
 
 def _side_stages(backbone: Backbone, strides: Sequence[int]) -> list[int]:
     """The number of the last stage of each stride, finest first."""
-    last = {stride: number for number, stride in enumerate(backbone.strides)}
+    last = {level: number for number, level in enumerate(stage_levels(backbone.strides))}
     require_strides(backbone.strides, strides, "segment.decoder_strides")
     return [last[stride] for stride in sorted(set(strides))]
 

@@ -25,7 +25,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
     classifier = build_classifier(model.backbone, len(index.class_names), model.weights, class_names=index.class_names)
-    classifier.backbone.freeze(settings.frozen_stride)
+    classifier.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     crop = RandomCrop(
         settings.crop_size,
         classifier.backbone.mean,

@@ -62,7 +62,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         segmenter.load_state_dict(load_segmenter(what.start).state_dict())
     elif settings.from_classifier:
         segmenter.backbone.load_state_dict(load_classifier(run.path(CLASSIFIER)).backbone.state_dict())
-    segmenter.backbone.freeze(settings.frozen_stride)
+    segmenter.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(segmenter.head)  # the backbone's are frozen
     crop = RandomCrop(
         settings.crop_size,

@@ -14,6 +14,8 @@ from types import UnionType
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -37,6 +39,7 @@ DAMAGED_WEIGHTS = (
     MemoryError,
     RecursionError,
     zipfile.BadZipFile,
+    SafetensorError,
 )
 
 
@@ -152,13 +155,15 @@ FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
 
 
 def load_tensors(path: str | Path) -> Any:
-    """Whatever plain values and tensors a `.pth` file holds, on the CPU, without running code from it."""
+    """Whatever plain values and tensors a `.pth`, `.bin` or `.safetensors` file holds, on the CPU, without running code from it."""
     path = Path(path)
     if not path.is_file():
         raise UserError(
             f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
         )
     try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
         _check_unpacked_size(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except DAMAGED_WEIGHTS as error:
