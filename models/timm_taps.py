@@ -70,6 +70,11 @@ def describe(name: str, output: Any, stride: int, sides: tuple[int, int]) -> Sta
     return None
 
 
+def _up(side: int, unit: int) -> int:
+    """The next multiple of the unit."""
+    return (side + unit - 1) // unit * unit
+
+
 @dataclass(frozen=True)
 class Frame:
     """An image in the middle of zeros, so that its sides are whole cells and whole windows.
@@ -78,12 +83,14 @@ class Frame:
         sides: (H, W) of the image.
         before: zeros above and on the left, less than a cell of the last stage.
         after: zeros below and on the right.
+        cell: stride of the last stage.
         unit: the sides of the frame are multiples of it; 1: there is no frame.
     """
 
     sides: tuple[int, int]
     before: tuple[int, int]
     after: tuple[int, int]
+    cell: int
     unit: int
 
     @classmethod
@@ -92,9 +99,10 @@ class Frame:
 
         So an image and its mirror image are cut into cells alike.
         """
-        before = tuple((-side % cell) // 2 if unit > 1 else 0 for side in sides)
-        after = tuple(-side % unit - start for side, start in zip(sides, before, strict=True))
-        return cls(sides, (before[0], before[1]), (after[0], after[1]), unit)
+        # Sides may be symbols of an export, whose remainders of negative numbers are others.
+        before = tuple((_up(side, cell) - side) // 2 if unit > 1 else 0 for side in sides)
+        after = tuple(_up(side, unit) - side - start for side, start in zip(sides, before, strict=True))
+        return cls(sides, (before[0], before[1]), (after[0], after[1]), cell, unit)
 
     def wrap(self, x: Tensor) -> Tensor:
         """The image (B, C, H, W) in its frame."""
@@ -109,25 +117,29 @@ class Frame:
 
     def crop(self, values: Tensor, stride: int) -> Tensor:
         """The part of a map (B, C, h, w) that is the image's, a cell for each `stride` pixels begun."""
-        if self.unit == 1:
+        if self._is_whole(stride):
             return values
         (top, left), (rows, columns) = self._part(stride)
-        return values[..., top : top + rows, left : left + columns]
+        return values.narrow(-2, top, rows).narrow(-1, left, columns)
 
     def paste(self, values: Tensor, part: Tensor, stride: int) -> Tensor:
         """A map with another part for the image's."""
-        if values.shape == part.shape:
+        if self._is_whole(stride):
             return part
         (top, left), (rows, columns) = self._part(stride)
         middle = values[..., top : top + rows, :]
         middle = torch.cat([middle[..., :left], part, middle[..., left + columns :]], dim=-1)
         return torch.cat([values[..., :top, :], middle, values[..., top + rows :, :]], dim=-2)
 
+    def _is_whole(self, stride: int) -> bool:
+        """Whether a map of the framed image has no cell beside the image."""
+        return self.unit == 1 or stride == self.cell == self.unit
+
     def _part(self, stride: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        return (
-            (self.before[0] // stride, self.before[1] // stride),
-            (-(-self.sides[0] // stride), -(-self.sides[1] // stride)),
-        )
+        """Where the image's part of a map begins, and its rows and columns."""
+        top, left = (0 if stride == self.cell else start // stride for start in self.before)
+        rows, columns = (_up(side, stride) // stride for side in self.sides)
+        return (top, left), (rows, columns)
 
 
 @dataclass
