@@ -11,6 +11,7 @@ Neither branch is ever shown a boundary or an instance: whether two near cells h
 
 from collections.abc import Iterable
 from functools import lru_cache
+from math import lcm
 from typing import NamedTuple
 
 import cv2
@@ -78,7 +79,7 @@ class AffinityNet(nn.Module):
     has 32 channels for the boundary; for the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages
     coarser than 4 are first joined with one another at stride 8.
 
-    Images are padded with zeros at the right and bottom until the coarsest stride divides them, so any size will do.
+    Images are padded with zeros at the right and bottom until every stride divides them, so any size will do.
 
     Args:
         backbone: any; it is frozen here, for good.
@@ -139,7 +140,7 @@ class AffinityNet(nn.Module):
     @torch.no_grad()
     def features(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> the stages' maps of the padded image, none finer than stride 4, without a graph."""
-        unit = max(STRIDE, *self.backbone.strides)
+        unit = lcm(STRIDE, *self.backbone.strides)
         x = pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit))
         size = cells(x)
         maps = self.backbone.stages(x)

@@ -11,13 +11,15 @@ from functools import partial
 from models.chain import Backbone
 from models.efficientnet_lite import build_lite
 from models.resnet import build_resnet
-from models.timm_chain import TimmBackbone
+from models.timm_chain import TimmBackbone, require_name
+from models.timm_weights import load_published
 from models.weights import Weights, fitting, read_weights
 from utils.choices import pick
 from utils.errors import UserError
 
 COMPACT = "efficientnet_lite0"
 TIMM = "timm/"
+OWN_TIMM = "backbone.net."  # how entries of a timm network begin in files of this project
 
 # Name -> the backbone, with its ImageNet weights or with random ones.
 BACKBONES: dict[str, Callable[[bool], Backbone]] = {
@@ -45,6 +47,7 @@ def find_builder(name: str) -> Callable[[bool], Backbone]:
         UserError: unknown name.
     """
     if name.startswith(TIMM):
+        require_name(name.removeprefix(TIMM))
         return partial(TimmBackbone, name.removeprefix(TIMM))
     return pick(BACKBONES, name, "model.backbone", more=[f"{TIMM}NAME"])
 
@@ -60,12 +63,15 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     Raises:
         UserError: unknown name; weights that are not there, are of another backbone or do not fit.
     """
-    weights = open_weights(weights)
-    backbone = find_builder(name)(weights == "imagenet")
+    weights, builder = open_weights(weights), find_builder(name)
+    backbone = builder(weights == "imagenet")
     if isinstance(weights, Weights):
         if weights.backbone not in (None, name):
             raise UserError(
                 f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of the two"
             )
-        backbone.load_state_dict(fitting(weights.part("backbone."), backbone, weights.path))
+        if isinstance(backbone, TimmBackbone) and not weights.part(OWN_TIMM):
+            load_published(backbone.net, name.removeprefix(TIMM), weights)
+        else:
+            backbone.load_state_dict(fitting(weights.part("backbone."), backbone, weights.path))
     return backbone.eval()

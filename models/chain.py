@@ -4,7 +4,7 @@
     backbone.channels, backbone.strides  # of each of them
     backbone.mean, backbone.std          # RGB in 0..1 that it was trained with
 
-The method speaks of stages by stride and position only, so any chain will do. All end at output stride 16.
+The method speaks of stages by level and position only (`stage_levels`), so any chain will do.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from utils.errors import UserError
 
-OUTPUT_STRIDE = 16
+OUTPUT_STRIDE = 16  # of most; a network whose stride is fixed keeps its own
+DEPTH_LEVELS = (4, 8, 16, 16)  # what the quarters of a chain of one stride stand for
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -75,10 +76,35 @@ class Backbone(nn.Module):
                 module.eval()
         return self
 
-    def freeze(self, stride: int) -> None:
-        """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all."""
+    def freeze(self, stride: int, depth: float = 0.0) -> None:
+        """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
+
+        Args:
+            stride: has no meaning in a chain of one stride, such as a vision transformer's, and is not used there.
+            depth: this part of the blocks gets no gradient either, the shallowest first.
+
+        Raises:
+            UserError: the backbone does not know its blocks.
+        """
+        if depth:
+            raise UserError(
+                f"frozen_depth: {depth:g} is for timm/ backbones, found a backbone with stages of strides "
+                f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and frozen_stride to the last stride that stays as it is"
+            )
         for module in self.frozen_parts(stride):
             module.requires_grad_(False)
+
+
+def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
+    """The level of each stage, by which the method chooses stages: its stride, or its depth where all strides are equal.
+
+    The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the quarters of
+    the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
+    """
+    if len(set(strides)) > 1:
+        return tuple(strides)
+    count = len(strides)
+    return tuple(DEPTH_LEVELS[-(-(index + 1) * len(DEPTH_LEVELS) // count) - 1] for index in range(count))
 
 
 def stage_number(backbone: Backbone, position: int, setting: str) -> int:
@@ -114,20 +140,21 @@ def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> 
         UserError: the backbone has none of that stride; the message names `setting`.
     """
     require_strides(strides, wanted, setting)
-    last = {stride: index for index, stride in enumerate(strides)}
+    last = {level: index for index, level in enumerate(stage_levels(strides))}
     return [last[stride] for stride in sorted(set(wanted))] or [len(strides) - 1]
 
 
 def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> None:
-    """Refuse strides that no stage of the backbone has.
+    """Refuse strides that no stage of the backbone has, by its level.
 
     Raises:
         UserError: the message names `setting`.
     """
-    if missing := set(wanted) - set(strides):
+    levels = set(stage_levels(strides))
+    if missing := set(wanted) - levels:
         raise UserError(
             f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
-            f"choose from {', '.join(map(str, sorted(set(strides))))}"
+            f"choose from {', '.join(map(str, sorted(levels)))}"
         )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from models.chain import OUTPUT_STRIDE, Backbone
+from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 
 # Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any number of processes.
 FRACTION = 2.0**32
@@ -28,7 +28,7 @@ LEAST_VARIANCE = 1e-8  # of a feature; where all cells are one colour, nothing v
 
 def context_stage(backbone: Backbone) -> int:
     """The number of the stage whose features are f: the first of output stride, deep and yet least bound to the classes."""
-    return backbone.strides.index(OUTPUT_STRIDE)
+    return stage_levels(backbone.strides).index(OUTPUT_STRIDE)
 
 
 class ContextDiscriminant(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
-from models.chain import require_strides
+from models.chain import require_strides, stage_levels
 from models.classifier import Classifier
 
 MAP_STRIDE = 8  # half the backbones' output stride, so that what scales above 1 add is not lost
@@ -117,18 +117,20 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
-    """The index of the first stage of each stride: where a resolution begins, features are least bound to the classes."""
-    return [index for index, stride in enumerate(strides) if stride not in strides[:index]]
+    """The index of the first stage of each level: where a resolution begins, features are least bound to the classes."""
+    levels = stage_levels(strides)
+    return [index for index, level in enumerate(levels) if level not in levels[:index]]
 
 
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the first stage of each wanted stride.
+    """The index of the first stage of each wanted stride (`models.chain.stage_levels`).
 
     Raises:
         UserError: the backbone has none of that stride; the message names `setting`.
     """
     require_strides(strides, wanted, setting)
-    return [index for index in first_stages(strides) if strides[index] in wanted]
+    levels = stage_levels(strides)
+    return [index for index in first_stages(strides) if levels[index] in wanted]
 
 
 def unit_features(features: Sequence[Tensor]) -> Tensor:

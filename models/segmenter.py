@@ -75,7 +75,7 @@ class Segmenter(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
 
-        s is the stride of the stage, 16, or the least of the decoder's.
+        s is the stride of the stage, or the least of the decoder's.
         """
         features = self.backbone.stages(x)
         if self.side_stages:

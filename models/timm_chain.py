@@ -1,69 +1,139 @@
-"""Any timm network with `features_only` stages as a backbone: `timm/NAME`."""
+"""Any timm network as a backbone, at any image size: `timm/NAME`.
+
+Convolutional networks are cut into timm's `features_only` stages, at output stride 16 where it can be had. All others run whole, and
+hooks read their blocks (models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
+"""
 
 import re
-import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+import torch
+from torch import Tensor
 
-from models.chain import IMAGENET_MEAN, IMAGENET_STD, OUTPUT_STRIDE, Backbone
+from models.chain import IMAGENET_MEAN, IMAGENET_STD, OUTPUT_STRIDE, Backbone, stage_levels
+from models.timm_cut import ODD, UNFIT, Cut, Unfit, cut_features, cut_whole, features_of, reason_of
+from models.timm_taps import Frame, Pass, Tap
+from models.timm_weights import create
 from utils.errors import UserError
 
 NAMES_OF_TIMM = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)?")  # such as vit_tiny_patch16_224.augreg_in21k
+THAT_WORK = "timm/vit_small_patch14_dinov2, timm/convnext_tiny or timm/resnet18"
 
 
 class TimmBackbone(Backbone):
-    """Any timm network that offers `features_only` stages, at output stride 16 where it can be had.
+    """A timm network with hooks behind the modules of its stages.
 
-    timm runs such a network as one piece, so a stage cannot be stopped at: `grad_from` is honoured by value, not by cost.
+    Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame again:
+    a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map.
+
+    Args:
+        name: of timm, with or without the tag of its weights.
+        pretrained: with the published weights; otherwise with random ones.
+
+    Raises:
+        UserError: no such network, one that cannot work, or weights that cannot be had.
     """
 
-    def __init__(self, name: str, pretrained: bool):
+    def __init__(self, name: str, pretrained: bool = False):
         super().__init__()
-        # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says.
-        if not NAMES_OF_TIMM.fullmatch(name):
-            raise UserError(f"model.backbone timm/{name[:80]}: expected a name from timm.list_models()")
-        try:
-            self.net = _create_features(name, pretrained)
-        except RuntimeError as error:
-            raise UserError(f"model.backbone timm/{name}: {error}; expected a name from timm.list_models()") from error
-        about: Any = self.net  # what timm puts on its networks beside modules
-        self.channels = tuple(about.feature_info.channels())
-        self.strides = tuple(about.feature_info.reduction())
+        require_name(name)
+        self.current = Pass()
+        make = partial(create, name, pretrained)
+        reason = ""
+        # Networks that take images of any size on demand are transformers, and the first way is theirs.
+        ways: list[Callable[..., Cut]] = [partial(cut_whole, dynamic_img_size=True), cut_features, cut_whole]
+        for way in ways:
+            try:
+                self._take(way(make))
+                break
+            except Unfit as unfit:
+                reason = str(unfit) or reason
+        else:
+            raise UserError(
+                f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any size; "
+                f"choose another one, such as {THAT_WORK}"
+            )
+        about: Any = self.net
         description: dict[str, Any] = about.pretrained_cfg or {}
         self.mean = tuple(description.get("mean", IMAGENET_MEAN))
         self.std = tuple(description.get("std", IMAGENET_STD))
 
+    def _take(self, cut: Cut) -> None:
+        """Take a network, put the hooks into it, and see whether it does what a backbone promises.
+
+        Raises:
+            Unfit: it does not.
+        """
+        self.net, self.cut = cut.net, cut
+        self.strides = tuple(stage.stride for stage in cut.stages)
+        self.channels = tuple(stage.channels for stage in cut.stages)
+        if OUTPUT_STRIDE not in stage_levels(self.strides):
+            raise Unfit(f"it has stages of strides {', '.join(map(str, self.strides))}, none of stride {OUTPUT_STRIDE}")
+        for index, stage in enumerate(cut.stages[:-1]):
+            self.net.get_submodule(stage.name).register_forward_hook(Tap(self.current, index, stage))
+        try:
+            with torch.enable_grad():
+                maps = self.stages(torch.zeros(1, 3, *ODD), grad_from=0)
+            found = torch.autograd.grad(maps[-1].sum(), maps, allow_unused=True)
+        except UNFIT as error:
+            raise Unfit(reason_of(error, ODD)) from error
+        for map_, gradient, stage in zip(maps, found, cut.stages, strict=True):
+            if map_.shape[1:] != (stage.channels, *(-(-side // stage.stride) for side in ODD)):
+                raise Unfit(f"its stage of stride {stage.stride} gives no map of that stride")
+            if gradient is None:
+                raise Unfit(f"its last stage does not depend on that of stride {stage.stride}")
+
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> the last stage F_L."""
-        return self.net(x)[-1]
+        frame = self._frame(x)
+        return self._last(features_of(self.net, frame.wrap(x)), frame)
 
     def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:
-        """All stages' maps; `grad_from` costs a graph from the input on."""
-        # A graph is recorded only if something in it requires grad; frozen weights leave the input as the place to begin.
-        return self.net(x.detach().requires_grad_() if grad_from is not None else x)
-
-    def frozen_parts(self, stride: int) -> list[nn.Module]:
-        """None: the stages are not separate modules, which is said."""
-        if stride:
-            warnings.warn(
-                "frozen_stride has no effect on timm/ backbones, whose stages are not separate modules", stacklevel=2
-            )
-        return []
-
-
-def _create_features(name: str, pretrained: bool) -> nn.Module:
-    def create(**options: Any) -> nn.Module:
+        """All stages' maps; as of `Backbone.stages`."""
+        current, frame = self.current, self._frame(x)
+        current.begin(frame, grad_from, torch.is_grad_enabled())
         try:
-            return timm.create_model(name, pretrained=pretrained, features_only=True, **options)
-        except (OSError, ConnectionError) as error:
-            raise UserError(
-                f"the ImageNet weights of timm/{name} could not be had ({type(error).__name__}); put them into the Hugging Face "
-                f"cache where there is a network, set model.weights to none or to a file, or use model.backbone=efficientnet_lite0"
-            ) from error
+            with torch.set_grad_enabled(grad_from is None and torch.is_grad_enabled()):
+                output = features_of(self.net, frame.wrap(x))
+                last = self._last(output, frame)
+            if grad_from == len(self.strides) - 1:
+                last = last.detach().requires_grad_()
+            return [*(current.maps[index] for index in range(len(self.strides) - 1)), last]
+        finally:
+            current.end()
 
-    try:
-        return create(output_stride=OUTPUT_STRIDE)
-    except (TypeError, NotImplementedError, AssertionError, KeyError):  # a network whose stride is fixed
-        return create()
+    def _frame(self, x: Tensor) -> Frame:
+        return Frame.around((x.shape[-2], x.shape[-1]), self.strides[-1], self.cut.unit)
+
+    def _last(self, output: Tensor, frame: Frame) -> Tensor:
+        stage = self.cut.stages[-1]
+        return frame.crop(stage.to_map(output, frame.grid(stage.stride)), stage.stride)
+
+    def freeze(self, stride: int, depth: float = 0.0) -> None:
+        """As of `Backbone.freeze`: the stages up to that stride, and that part of the blocks."""
+        ends = self.cut.block_ends
+        end = ends[int(depth * len(ends)) - 1] if depth * len(ends) >= 1 else -1
+        if len(set(self.strides)) > 1:
+            reached = [when for when, of_stage in zip(self.cut.ends, self.strides, strict=True) if of_stage <= stride]
+            end = max([end, *reached])
+        everything = depth == 1 or (len(set(self.strides)) > 1 and stride >= self.strides[-1])
+        for name, parameter in self.net.named_parameters():
+            if everything or self.cut.begins[name] < end:
+                parameter.requires_grad_(False)
+
+
+def require_name(name: str) -> None:
+    """Refuse what is no name of timm.
+
+    Raises:
+        UserError: timm has no such network.
+    """
+    # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says.
+    if not NAMES_OF_TIMM.fullmatch(name) or not timm.is_model(name):
+        raise UserError(
+            f"model.backbone timm/{name[:80]}: timm has no such network; expected a name from timm.list_models(), "
+            f"such as {THAT_WORK}"
+        )

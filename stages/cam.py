@@ -39,7 +39,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)
     names = index.class_names
     classifier = build_classifier(model.backbone, len(names), model.weights, class_names=names, head=cfg.head)
-    classifier.backbone.freeze(settings.frozen_stride)
+    classifier.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(classifier.norms)  # the backbone's are frozen
     crop = RandomCrop(
         settings.crop_size,

@@ -75,7 +75,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     elif settings.from_classifier:
         classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
         segmenter.backbone.load_state_dict(classifier.backbone.state_dict())
-    segmenter.backbone.freeze(settings.frozen_stride)
+    segmenter.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(segmenter.head)  # the backbone's are frozen
     crop = RandomCrop(
         settings.crop_size,

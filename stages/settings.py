@@ -32,6 +32,9 @@ class CamTraining(Optimisation):
     frozen_stride: int = setting(
         8, low=0, high=64, help="stages up to this stride get no gradient (IRN detaches after layer2, stride 8)"
     )
+    frozen_depth: float = setting(
+        0.0, low=0, high=1, help="timm/ backbones: this part of the blocks gets no gradient; for transformers"
+    )
     class_weights: Literal["none", "balanced"] = setting(
         "none", help="balanced: images of a class count as much as those without it"
     )
@@ -211,7 +214,8 @@ class SegmenterTraining(Optimisation):
     lr: float = setting(0.01, low=0, help="of the backbone")
     momentum: float = setting(0.9, low=0, high=1)
     weight_decay: float = setting(1e-4, low=0)
-    frozen_stride: int = setting(0, low=0, high=64)
+    frozen_stride: int = setting(0, low=0, high=64, help="stages up to this stride get no gradient")
+    frozen_depth: float = setting(0.0, low=0, high=1, help="timm/ backbones: this part of the blocks gets no gradient")
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from types import UnionType
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 
 from utils.errors import UserError
 from utils.files import atomic_path
@@ -41,6 +42,7 @@ DAMAGED_WEIGHTS = (
     MemoryError,
     RecursionError,
     zipfile.BadZipFile,
+    SafetensorError,
 )
 
 

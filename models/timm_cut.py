@@ -1,0 +1,175 @@
+"""How a timm network is cut into stages, which a tiny image shows.
+
+    create = partial(timm.create_model, name)
+    cut = cut_features(create)   # timm's own stages, of convolutional networks
+    cut = cut_whole(create)      # the whole network, with hooks behind its blocks: transformers, and what is left
+
+Both raise `Unfit` with the reason where a network cannot be cut in this way.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.models._features import FeatureGetterNet
+from torch import Tensor, nn
+
+from models.chain import OUTPUT_STRIDE
+from models.timm_taps import Seen, Stage, describe, order_of_parameters, watched
+
+MOST_STAGES = 4  # of a network whose blocks all have one stride
+STRIDES = (2, 4, 8, 16, 32)
+WINDOWS = (1, 7, 8, 12, 16)  # cells of the coarsest stage that sides may have to be multiples of
+LARGEST_UNIT = 512  # pixels
+ODD = (65, 97)  # sides that no stride divides
+# What networks raise on an image, or an argument, that they are not made for.
+UNFIT = (TypeError, NotImplementedError, AssertionError, LookupError, RuntimeError, ValueError, AttributeError)
+
+Create = Callable[..., nn.Module]
+
+
+class Unfit(Exception):
+    """Why a network cannot be cut; empty where another way is the right one."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A network and its stages.
+
+    Attributes:
+        net: the network.
+        stages: the last one is what the network gives; the others are outputs of modules.
+        unit: sides of images must be multiples of it; 1: any will do.
+        begins: name of each parameter -> when the module that holds it begins.
+        ends: when each stage ends.
+        block_ends: when each block ends.
+    """
+
+    net: nn.Module
+    stages: tuple[Stage, ...]
+    unit: int
+    begins: dict[str, int]
+    ends: tuple[int, ...]
+    block_ends: tuple[int, ...]
+
+
+def features_of(net: nn.Module, x: Tensor) -> Tensor:
+    """The last stage, as the network gives it."""
+    whole: Any = net
+    return whole.forward_features(x) if hasattr(net, "forward_features") else net(x)[-1]
+
+
+def cut_features(create: Create) -> Cut:
+    """timm's own stages, at output stride 16 where that can be had.
+
+    Args:
+        create: makes the network; takes timm's options.
+    """
+    try:
+        net = create(features_only=True, output_stride=OUTPUT_STRIDE)
+    except UNFIT:  # a network whose stride is fixed
+        try:
+            net = create(features_only=True)
+        except UNFIT as error:
+            raise Unfit("") from error
+    if isinstance(net, FeatureGetterNet) or hasattr(net, "forward_features"):
+        raise Unfit("")
+    info: Any = net.feature_info
+    strides = info.reduction()
+    failure = ""
+    for unit in (1, max(strides), 2 * max(strides)):
+        sides = ODD if unit == 1 else (2 * unit, 3 * unit)
+        try:
+            outputs, seen = _try(net, net, sides)
+        except UNFIT as error:
+            failure = reason_of(error, sides)
+            continue
+        names = [_module_of(output, seen) for output in outputs]
+        expected = [tuple(-(-side // stride) for side in sides) for stride in strides]
+        if all(names) and [tuple(output.shape[2:]) for output in outputs] == expected:
+            found = zip(names, strides, outputs, strict=True)
+            stages = tuple(Stage(name, stride, output.shape[1], "nchw") for name, stride, output in found)
+            ends = tuple(seen[name][1] for name in names)
+            return Cut(net, stages, unit, order_of_parameters(net, seen), ends, ends)
+        failure = f"its stages are no maps of strides {', '.join(map(str, strides))}"
+    raise Unfit(failure)
+
+
+def cut_whole(create: Create, **options: Any) -> Cut:
+    """The whole network without its head: a stage is a block or a group of blocks, and the last one what the network gives.
+
+    Args:
+        create: makes the network; takes timm's options.
+        options: more of them; `Unfit` without a reason where the network knows none such.
+    """
+    try:
+        net = create(num_classes=0, **options)
+    except UNFIT as error:
+        raise Unfit("" if options else reason_of(error)) from error
+    whole: Any = net
+    if not hasattr(net, "forward_features"):
+        raise Unfit("it has no forward_features")
+    info = [(entry["module"], entry["reduction"]) for entry in getattr(whole, "feature_info", None) or []]
+    coarsest = max((stride for _, stride in info), default=max(STRIDES))
+    failure = ""
+    for unit in (coarsest * window for window in WINDOWS if coarsest * window <= LARGEST_UNIT):
+        sides = (3 * unit, 5 * unit) if unit == coarsest else (unit, 2 * unit)
+        try:
+            output, seen = _try(net, whole.forward_features, sides)
+        except UNFIT as error:
+            failure = failure or reason_of(error, sides)
+            continue
+        last = next((found for s in (coarsest, *STRIDES) if (found := describe("", output, s, sides))), None)
+        if last is None:
+            raise Unfit("what it gives is no map")
+        return _cut(net, _blocks(info, seen, sides) or _ends_of_strides(seen, sides), last, unit, seen)
+    raise Unfit(failure)
+
+
+def _cut(net: nn.Module, blocks: list[Stage], last: Stage, unit: int, seen: Seen) -> Cut:
+    """The last block, which a norm may follow, gives way to what the network gives."""
+    ends = [seen[block.name][1] for block in blocks]
+    stages = [block for block in blocks if block.stride < last.stride or block is not blocks[-1]] + [last]
+    if len({stage.stride for stage in stages}) == 1 and len(stages) > MOST_STAGES:
+        stages = [stages[-(-len(stages) * part // MOST_STAGES) - 1] for part in range(1, MOST_STAGES + 1)]
+    stage_ends = tuple(seen[stage.name][1] if stage.name else len(seen) * 2 for stage in stages)
+    return Cut(net, tuple(stages), unit, order_of_parameters(net, seen), stage_ends, tuple(ends))
+
+
+def _try(net: nn.Module, run: Callable[[Tensor], Any], sides: tuple[int, int]) -> tuple[Any, Seen]:
+    """What the network, and each of its modules, gives for an image of these sides."""
+    net.eval()
+    with torch.no_grad(), watched(net) as seen:
+        output = run(torch.zeros(1, 3, *sides))
+    return output, seen
+
+
+def _module_of(output: Tensor, seen: Seen) -> str:
+    """The module that gave this very tensor, the outermost of several; empty if there is none."""
+    found = [name for name, (_, _, given) in seen.items() if given is output]
+    return max(found, key=lambda name: seen[name][1], default="")
+
+
+def _blocks(info: Sequence[tuple[str, int]], seen: Seen, sides: tuple[int, int]) -> list[Stage]:
+    """The modules that timm names as features, if there are several of them and all of them give maps."""
+    found = [describe(name, seen[name][2], stride, sides) for name, stride in info if name in seen]
+    stages = [stage for stage in found if stage is not None]
+    return stages if 1 < len(stages) == len(info) else []
+
+
+def _ends_of_strides(seen: Seen, sides: tuple[int, int]) -> list[Stage]:
+    """The last module of each stride that gives a map; modules deep in others may be on a branch."""
+    last: dict[int, Stage] = {}
+    for name, (_, _, output) in sorted(seen.items(), key=lambda entry: entry[1][1]):
+        for stride in STRIDES if name.count(".") < 2 else ():
+            stage = describe(name, output, stride, sides)
+            if stage and not stage.prefix:
+                last[stride] = stage
+    return [last[stride] for stride in sorted(last)]
+
+
+def reason_of(error: BaseException, sides: tuple[int, int] | None = None) -> str:
+    """A failure in one line."""
+    text = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+    return f"an image of {sides[0]} x {sides[1]} pixels ends in: {text}" if sides else text

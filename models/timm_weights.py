@@ -1,0 +1,85 @@
+"""The published weights of timm's networks: from the Hugging Face cache or the network, or from a file as published."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import timm
+from huggingface_hub.constants import HF_HUB_CACHE
+from torch import Tensor, nn
+
+from models.weights import Weights
+from utils.errors import UserError
+
+
+def create(name: str, has_weights: bool, **options: Any) -> nn.Module:
+    """A network of timm with its published weights, or with random ones.
+
+    Raises:
+        UserError: the weights could not be had; the message names the file and the ways out.
+    """
+    try:
+        return timm.create_model(name, pretrained=has_weights, **options)
+    except (OSError, ConnectionError) as error:
+        raise UserError(_missing(name, f"could not be had ({type(error).__name__})")) from error
+    except RuntimeError as error:
+        if has_weights and "pretrained weights" in str(error):
+            raise UserError(_missing(name, "are not published for this name")) from error
+        raise
+
+
+def _missing(name: str, what: str) -> str:
+    """What to do about weights that are not there."""
+    config = timm.get_pretrained_cfg(name)
+    ways = (
+        "set model.weights to none or to a file, or use model.backbone=efficientnet_lite0, whose weights come with pip"
+    )
+    message = f"the ImageNet weights of timm/{name} {what}; "
+    if config is None or not config.has_weights:
+        return message + ways
+    hub = config.hf_hub_id and (config.hf_hub_id if "/" in config.hf_hub_id.rstrip("/") else "")
+    if not hub:
+        return f"{message}the file is {config.url or config.hf_hub_id}; {ways}"
+    folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
+    return (
+        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run 'hf download {hub}' and "
+        f"copy the folder it writes to {folder}, or download the file and set model.weights to its path; otherwise {ways}"
+    )
+
+
+def load_published(net: nn.Module, name: str, weights: Weights) -> None:
+    """Load what a file as published (.safetensors, .pth, .bin) holds into a network as it was cut.
+
+    timm knows how the names of publishers become its own, and position embeddings of another size are resampled.
+
+    Raises:
+        UserError: the file lacks an entry of the network.
+    """
+    path = weights.path
+    state: dict[str, Any] = weights.part("backbone.")
+    bare = timm.create_model(name, pretrained=False, num_classes=0)
+    translate = getattr(sys.modules[type(bare).__module__], "checkpoint_filter_fn", None)
+    try:
+        state = translate(state, bare) if translate else state
+    except (KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(f"{path} does not fit timm/{name}: {error}; give a file that was published for it") from error
+    # Networks that are cut into features have underscores where the whole ones have points.
+    published = {key.replace(".", "_"): value for key, value in state.items() if isinstance(value, Tensor)}
+    wanted = net.state_dict()
+    counters = {
+        key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")
+    }  # nobody reads them
+    found = {key: published.get(key.replace(".", "_"), counters.get(key)) for key in wanted}
+    wrong = [
+        f"{key} is missing"
+        if tensor is None
+        else f"{key} has shape {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}"
+        for key, tensor in found.items()
+        if tensor is None or tensor.shape != wanted[key].shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(
+            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this network"
+        )
+    net.load_state_dict(found)
