@@ -70,6 +70,20 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
+@pytest.fixture(scope="session")
+def finished_tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    """As `finished`, with a backbone of a few hundred weights, that of tests/models/tiny.py: four times as fast."""
+    from models.backbone import BACKBONES
+    from tests.models.tiny import TinyBackbone
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+        project = new_project(tmp_path_factory.mktemp("tiny"), "tiny")
+        project.first = project.train()
+        assert project.first.code == 0, project.first.err
+        yield project
+
+
 @pytest.fixture
 def project(finished: Project, tmp_path: Path) -> Project:
     """A copy of the finished project."""

@@ -79,6 +79,11 @@ class Project:
 
     folder: Path
     first: Ended | None = None
+    backbone: str = "efficientnet_lite0"
+
+    def write_settings(self) -> None:
+        text = SETTINGS.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
+        (self.folder / "settings.yaml").write_text(text)
 
     @property
     def run(self) -> Path:
@@ -94,8 +99,9 @@ class Project:
 
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
-        return Project(folder)
+        copied = Project(folder, backbone=self.backbone)
+        copied.write_settings()
+        return copied
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Every file but what is rewritten each time, with its time and size."""
@@ -105,10 +111,11 @@ class Project:
         }
 
 
-def new_project(folder: Path) -> Project:
+def new_project(folder: Path, backbone: str = "efficientnet_lite0") -> Project:
     generate(folder / "voc", train=6, val=3, size=64)
-    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
-    return Project(folder)
+    project = Project(folder, backbone=backbone)
+    project.write_settings()
+    return project
 
 
 def names(project: Project, list_name: str) -> list[str]:
