@@ -123,7 +123,7 @@ def names(project: Project, list_name: str) -> list[str]:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder made by the first test process that asks for it; the others wait, and nobody may change what is in it."""
+    """A folder made by the first test process that asks for it; the others wait, and nobody may change it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with folder.with_suffix(".lock").open("w") as lock:

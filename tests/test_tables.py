@@ -1,4 +1,4 @@
-"""What is found in a list or a table: a new step, backbone, kind of data or refinement is one line, and everything takes it."""
+"""A new step, backbone, kind of data or refinement is one line in a list or a table, and everything takes it."""
 
 import json
 import re
