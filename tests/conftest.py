@@ -1,7 +1,7 @@
 """Fixtures that all tests share: a tiny generated dataset in VOC layout, and the way to real photographs.
 
-Networks take seconds to import. The process of pytest-xdist that hands out tests reads this file, too, and needs none: where
-a fixture needs them, it imports them itself.
+Networks take seconds to import. The process of pytest-xdist that hands out tests reads this file, too, and needs
+none: where a fixture needs them, it imports them itself.
 """
 
 import csv
