@@ -13,6 +13,7 @@ from PIL import Image
 from data.shapes import SHAPES_CLASSES
 from docs import figure
 from models.classifier import build_classifier
+from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.config import Config, load_config
 from stages.networks import save_network
@@ -75,7 +76,7 @@ def test_settings_exist(page):
     for section, name in re.findall(
         r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
     ):
-        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt"):
+        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt", "predict"):
             assert name in sections[section], f"{section}.{name}"
 
 
@@ -84,6 +85,7 @@ def run(tmp_path) -> Path:
     cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
+    network.context = ContextDiscriminant(len(SHAPES_CLASSES), network.backbone.channels[context_stage(network.backbone)])
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
     segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
     save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})

@@ -90,11 +90,11 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
     shutil.rmtree(project.run / "seeds")
     written = []
 
-    def write_two(path: Path, seed, write=stages.seeds.write_seed) -> None:
+    def write_two(path: Path, seed, class_names, write=stages.seeds.write_seed) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, seed)
+        write(path, seed, class_names)
 
     with monkeypatch.context() as patch:
         patch.setattr(stages.seeds, "write_seed", write_two)
