@@ -71,7 +71,9 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    index = open_list(replace(settings, classes=given_classes(settings)), list_name, masks, complain)
+    classes = given_classes(settings)
+    own = settings if classes == settings.classes else replace(settings, classes=classes)
+    index = open_list(own, list_name, masks, complain)
     index = _with_rules(index, settings, masks)
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []

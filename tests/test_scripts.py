@@ -121,6 +121,8 @@ KEYS = {
         "threshold_best",
         "per_class",
         "n_images",
+        "miou_classes",
+        "miou_classes_best",
         "ignored_predictions",
         "curve",
         "evaluated",
