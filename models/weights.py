@@ -15,6 +15,7 @@ files. Any one of the three is enough here; where they disagree, the first of `C
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -91,7 +92,7 @@ def read_weights(path: str | Path) -> Weights:
         checkpoint = to_checkpoint(content, path)
         return Weights(str(path), checkpoint.state, checkpoint.backbone, checkpoint.class_names)
     if isinstance(content, dict):
-        content = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), dict)), content)
+        content = next((content[key] for key in _WRAPPERS if _has_tensors(content.get(key))), content)
     if not isinstance(content, dict) or not content:
         raise UserError(f"{path} does not hold a state dictionary; save the network's state_dict() alone")
     strange = [
@@ -111,6 +112,10 @@ def read_weights(path: str | Path) -> Weights:
         return Weights(str(path), state)
     plain = {f"backbone.{name}": tensor for name, tensor in state.items() if not name.startswith(_IMAGENET_HEADS)}
     return Weights(str(path), plain)
+
+
+def _has_tensors(content: Any) -> bool:
+    return isinstance(content, dict) and any(isinstance(value, Tensor) for value in content.values())
 
 
 def published_state(state: dict[str, Tensor], where: str = "the network") -> dict[str, Tensor]:
