@@ -3,9 +3,11 @@
     python -m benchmarks.peers runs/voc12_compact                       # on the run's validation list
     python -m benchmarks.peers runs/voc12_compact --list train --every 5 --score-cam 0
 
-Same classifier, given labels, images at the size of stage `seeds`, mirror image, grid and sweep of thresholds; one size (`--scales`
-for more). No CRF or PAR. The others come from two public libraries as they are, `grad-cam` and `torchcam`. Each row is at its own best threshold,
-with the seconds that its maps take an image. Score-CAM runs the network once a channel, so it reads a few images only, and
+Same classifier, given labels, images at the size of stage `seeds`, mirror image, grid and sweep of thresholds; one
+size (`--scales`
+for more). No CRF or PAR. The others come from two public libraries as they are, `grad-cam` and `torchcam`. Each row
+is at its own best threshold, with the seconds that its maps take an image. Score-CAM runs the network once a channel,
+so it reads a few images only, and
 ours is printed for the same ones. Other methods change the activations of one stage by its gradient, so they see its
 features whatever they are; where the last stage is a token map of a transformer, the class token does not take part.
 """
@@ -17,6 +19,7 @@ import importlib.util
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +119,7 @@ def score_cam(classifier: Classifier) -> tuple[str, MaskOf]:
 
 
 def maps_of(method: MaskOf, image: Tensor, classes: list[int], cfg: Config) -> Tensor:
-    """Maps (K, h, w) of an image (3, H, W) on our grid: summed over sizes and mirror image, each divided by its maximum."""
+    """Maps (K, h, w) of an image (3, H, W) on our grid: summed over sizes and mirror image, then n(.)."""
     cam = cfg.step("cam")
     size = map_size(*image.shape[-2:])
     total = image.new_zeros((len(classes), *size))
@@ -175,15 +178,15 @@ def compare(args: argparse.Namespace, cfg: Config, compute: Compute) -> dict[str
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         for title, method in others.items():
-            add(title, lambda method=method: maps_of(method, image, classes, cfg), classes, item)  # type: ignore[misc]
+            add(title, partial(maps_of, method, image, classes, cfg), classes, item)
         with torch.no_grad():
             for title, on in ours.items():
-                make = lambda on=on: our_maps(steps, classifier, item, cfg, compute, on)  # noqa: E731
+                make = partial(our_maps, steps, classifier, item, cfg, compute, on)
                 add(f"ours: {title}", make, classes, item)
                 if position in sample and on == names:
                     add(f"ours: all, the same {len(sample)} images", make, classes, item)
         if position in sample and score is not None:
-            add(f"{score_title}, {len(sample)} images", lambda: maps_of(score, image, classes, cfg), classes, item)
+            add(f"{score_title}, {len(sample)} images", partial(maps_of, score, image, classes, cfg), classes, item)
     return rows
 
 
@@ -218,7 +221,8 @@ def main() -> None:
     cfg = load_config(args.run / "config.yaml", overrides=[f"cam.scales={args.scales}"])
     rows = compare(args, cfg, choose_compute(cfg))
     images = max((row.images for row in rows.values()), default=0)
-    print(f"{args.list or cfg.data.val_list}, {images} images, {cfg.model.backbone}, scales {args.scales}, flip {cfg.step('cam').flip}")
+    name, flip = args.list or cfg.data.val_list, cfg.step("cam").flip
+    print(f"{name}, {images} images, {cfg.model.backbone}, scales {args.scales}, flip {flip}")
     print(f"{'given labels, best threshold':48}{'mIoU':>8}{'over':>8}{'under':>8}{'at':>8}{'s/image':>9}")
     for title, row in rows.items():
         print(row.line(title))

@@ -2,12 +2,16 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are taken off
-inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the c-th class,
-so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are
+taken off
+inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the
+c-th class,
+so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
+`segment.scales=[1.0]`.
 The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 
-Some transformers, such as DINOv3, Swin and MaxViT, compute with the image's size in ways that cannot be exported. Their files take
+Some transformers, such as DINOv3, Swin and MaxViT, compute with the image's size in ways that cannot be exported.
+Their files take
 images of one size only, that of training's crops, or `--size HEIGHT WIDTH`.
 """
 
@@ -111,7 +115,8 @@ def export_onnx(
             "format": "ibbnet segmentation network",
             "classes": json.dumps(["background", *class_names], ensure_ascii=False),
             "backbone": backbone,
-            "input": f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
+            "input": f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; "
+            "normalised inside the graph",
             "output": f"logits (batch, classes, {sides}) float32; the largest is the mask value",
             "mean": mean,
             "std": std,
@@ -130,7 +135,7 @@ def export_onnx(
 def _trace(
     module: nn.Module, size: tuple[int, int] | None, else_size: tuple[int, int]
 ) -> tuple[Any, tuple[int, int] | None]:
-    """The module as an ONNX program whose batch is free, and height and width too where that is possible; their fixed values."""
+    """The module as an ONNX program whose batch is free, and height and width too where possible; their fixed values."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
@@ -142,14 +147,18 @@ def _trace(
         if exported is None:
             size = size or else_size
             exported = _graph(module, size, {})
-        program = torch.onnx.export(exported, (), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            exported, (), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False
+        )
     return program, size
 
 
 def _graph(module: nn.Module, size: tuple[int, int], free: dict[int, Any]) -> Any:
     shapes = {"image": {0: torch.export.Dim("batch"), **free}}
     example = torch.zeros(2, 3, *size)  # a batch of one would be taken for a constant
-    return torch.export.export(module, (example,), dynamic_shapes=shapes, strict=False)
+    return torch.export.export(
+        module, (example,), dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+    )
 
 
 def _compare(module: nn.Module, path: Path, sizes: tuple[tuple[int, int], ...]) -> float | None:
@@ -191,8 +200,8 @@ def main() -> None:
     network, checkpoint, cfg = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
         raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
-            "same run: a classifier's masks take gradients, which ONNX has not"
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "
+            "of the same run: a classifier's masks take gradients, which ONNX has not"
         )
     if args.size and not all(SMALLEST <= side <= LARGEST for side in args.size):
         raise UserError(f"--size {args.size[0]} {args.size[1]}: expected sides from {SMALLEST} to {LARGEST}")
@@ -207,7 +216,9 @@ def main() -> None:
     if written.size is not None:
         checked += f"; it takes images of {written.size[0]} x {written.size[1]} pixels only"
     if written.size is not None and size is None:
-        checked += f", because {checkpoint.backbone} cannot be exported for all sizes (--size HEIGHT WIDTH: another one)"
+        checked += (
+            f", because {checkpoint.backbone} cannot be exported for all sizes (--size HEIGHT WIDTH: another one)"
+        )
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {checked}")
 
 

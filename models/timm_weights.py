@@ -31,7 +31,9 @@ def create(name: str, has_weights: bool, **options: Any) -> nn.Module:
 def _missing(name: str, what: str) -> str:
     """What to do about weights that are not there."""
     config = timm.get_pretrained_cfg(name)
-    ways = "set model.weights to none or to a file, or use model.backbone=efficientnet_lite0, whose weights come with pip"
+    ways = (
+        "set model.weights to none or to a file, or use model.backbone=efficientnet_lite0, whose weights come with pip"
+    )
     message = f"the ImageNet weights of timm/{name} {what}; "
     if config is None or not config.has_weights:
         return message + ways
@@ -40,8 +42,9 @@ def _missing(name: str, what: str) -> str:
         return f"{message}the file is {config.url or config.hf_hub_id}; {ways}"
     folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
     return (
-        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run 'hf download {hub}' and "
-        f"copy the folder it writes to {folder}, or download the file and set model.weights to its path; otherwise {ways}"
+        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run "
+        f"'hf download {hub}' and copy the folder it writes to {folder}, or download the file and set model.weights to "
+        f"its path; otherwise {ways}"
     )
 
 
@@ -64,16 +67,21 @@ def load_published(net: nn.Module, name: str, weights: Weights) -> None:
     # Networks that are cut into features have underscores where the whole ones have points.
     published = {key.replace(".", "_"): value for key, value in state.items() if isinstance(value, Tensor)}
     wanted = net.state_dict()
-    counters = {key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")}  # nobody reads them
+    counters = {
+        key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")
+    }  # nobody reads them
     found = {key: published.get(key.replace(".", "_"), counters.get(key)) for key in wanted}
     wrong = [
-        f"{key} is missing" if tensor is None else f"{key} has shape {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}"
+        f"{key} is missing"
+        if tensor is None
+        else f"{key} has shape {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}"
         for key, tensor in found.items()
         if tensor is None or tensor.shape != wanted[key].shape
     ]
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this network"
+            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this "
+            "network"
         )
     net.load_state_dict(found)

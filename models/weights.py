@@ -26,7 +26,12 @@ PUBLISHED_BACKBONE = "resnet50"
 # Parts of a ResNet in the published networks' stages; stages and their parts are numbered by position. None has no entries.
 _CAM_STAGES = (("conv1", "bn1", None, None, "layer1"), ("layer2",), ("layer3",), ("layer4",))
 _IRN_STAGES = (("conv1", "bn1", None, None), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
-_WRAPPERS = ("state_dict_ema", "model_ema", "state_dict", "model")  # under which programs save a state, averaged ones first
+_WRAPPERS = (
+    "state_dict_ema",
+    "model_ema",
+    "state_dict",
+    "model",
+)  # under which programs save a state, averaged ones first
 _IMAGENET_HEADS = ("fc.", "classifier.")  # of the 1,000 classes, which a plain backbone's file may bring along
 # Entries of IRN's files that no layer of this project has; an early version of its mean shift was a batch norm.
 _UNUSED = ("backbone.fc.", "mean_shift.running_var", "mean_shift.num_batches_tracked")
