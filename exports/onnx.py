@@ -135,7 +135,7 @@ def export_onnx(
 def _trace(
     module: nn.Module, size: tuple[int, int] | None, else_size: tuple[int, int]
 ) -> tuple[Any, tuple[int, int] | None]:
-    """The module as an ONNX program whose batch is free, and height and width too where possible; their fixed values."""
+    """The module as an ONNX program whose batch is free, height and width too where possible; else their values."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals

@@ -98,7 +98,7 @@ class Frame:
     def around(cls, sides: tuple[int, int], cell: int, unit: int) -> "Frame":
         """The frame that makes both sides multiples of `unit`.
 
-        The image lies in the middle of its cells of `cell` pixels, so an image and its mirror image are cut into cells alike.
+        The image lies in the middle of its cells of `cell` pixels, so an image and its mirror image are cut alike.
         """
         # Sides may be symbols of an export, whose remainders of negative numbers are others.
         before = tuple((_up(side, cell) - side) // 2 if unit > 1 else 0 for side in sides)

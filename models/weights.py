@@ -5,9 +5,9 @@
     weights.part("classifier.")               # of a classifier's head; empty where the file has none
     torch.save(published_state(classifier.state_dict()), "res50_cam.pth")   # and back
 
-Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state of
-one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, all of them also with the prefix `module.` of
-`nn.DataParallel`.
+Read are: a backbone's state (as torchvision's, with or without its `fc`, or as published for a network of timm), the
+checkpoints of this project, the state of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, all of
+them also with the prefix `module.` of `nn.DataParallel`.
 
 IRN's networks register each layer up to three times, as a part of `resnet50`, of a stage and of a list, and so do its
 files. Any one of the three is enough here; where they disagree, the first of `CAM_NAMES` or `IRN_NAMES` counts.

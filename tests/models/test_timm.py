@@ -110,7 +110,7 @@ def test_the_patch_that_answers_is_the_one_that_lights(size, flip, scales):
 
 
 def test_an_image_and_its_mirror_image_have_the_same_maps(vit):
-    """Patches and position embeddings that are their own mirror images make a network that cannot tell the two apart."""
+    """With patches and position embeddings that are their own mirror images, the network cannot tell the two apart."""
     backbone = build_backbone(f"timm/{VIT}", "none").requires_grad_(False)
     weight, position = backbone.net.patch_embed.proj.weight.data, backbone.net.pos_embed.data
     weight.copy_((weight + weight.flip(-1)) / 2)
