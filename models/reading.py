@@ -88,15 +88,15 @@ def read(
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in scales:
-        batch = _views(image, scale, flip)
+        batch = views_of(image, scale, flip)
         with torch.set_grad_enabled(grad_from is not None):
             stages = classifier.backbone.stages(batch, grad_from)
             views_logits = classifier.logits(stages)
         with torch.no_grad():
             if classes:
-                cam += _to_grid(classifier.activation(stages)[:, list(classes)], size)
+                cam += to_grid(classifier.activation(stages)[:, list(classes)], size)
             logits += views_logits.mean(dim=0) / len(scales)
-            maps = [_to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
+            maps = [to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
             _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
@@ -113,7 +113,7 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
         found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
         for s, gradient in enumerate(found):
             size = (total.shape[-2], total.shape[-1])
-            total[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+            total[s, k] += to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
@@ -141,7 +141,7 @@ def unit_features(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
 
 
-def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
+def views_of(image: Tensor, scale: float, flip: bool) -> Tensor:
     """The image at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
     batch = image[None]
     if scale != 1:
@@ -152,7 +152,7 @@ def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last)
 
 
-def _to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
+def to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (1 or 2, C, h, w) of an image and its mirror image -> their sum on the grid (C, *size)."""
     total = views[0] + views[1].flip(-1) if len(views) == 2 else views[0]
     return interpolate(total[None].float(), size, mode="bilinear", align_corners=False)[0]

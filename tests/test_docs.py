@@ -85,7 +85,9 @@ def run(tmp_path) -> Path:
     cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
-    network.context = ContextDiscriminant(len(SHAPES_CLASSES), network.backbone.channels[context_stage(network.backbone)])
+    network.context = ContextDiscriminant(
+        len(SHAPES_CLASSES), network.backbone.channels[context_stage(network.backbone)]
+    )
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
     segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
     save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
