@@ -12,7 +12,7 @@ from data.hold_back import hold_back
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
-from models.classifier import Classifier, build_classifier
+from models.classifier import Classifier, StageLogits, build_classifier
 from stages.config import Config
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, what_classes_learned
@@ -49,10 +49,13 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         color_jitter=settings.color_jitter,
     )
     plan = plan_of(cfg, "cam", "cam", settings.epochs, settings)
-    losses = partial(
-        classification_losses, weights=class_weights(trained) if settings.class_weights != "none" else None
-    )
-    figures = train_on_crops(run, plan, classifier, TrainingImages(trained, crop), losses)
+    weights = class_weights(trained) if settings.class_weights != "none" else None
+    network: nn.Module = classifier
+    losses = partial(classification_losses, weights=weights)
+    if settings.stage_loss and len(classifier.sides):
+        network, losses = StageLogits(classifier), partial(stage_losses, weights=weights, weight=settings.stage_loss)
+    figures = train_on_crops(run, plan, network, TrainingImages(trained, crop), losses)
+    classifier.eval()
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, names, cfg, figures)
     return {"images": len(trained), **figures, **check_learned(cfg, run, classifier, held)}
@@ -66,15 +69,22 @@ def classification_losses(
     Args:
         weights: (C,) how much the images count that have the class; None: as much as the others.
     """
-    labels = batch["labels"]
+    return {"classification": _label_loss(network(batch["image"]), batch["labels"], weights)}
+
+
+def stage_losses(network: nn.Module, batch: dict[str, Any], weights: Tensor | None, weight: float) -> dict[str, Tensor]:
+    """The same of `StageLogits`, and `weight` times that of each stage alone."""
+    together, *alone = network(batch["image"]).unbind()
+    each = torch.stack([_label_loss(logits, batch["labels"], weights) for logits in alone])
+    return {"classification": _label_loss(together, batch["labels"], weights), "stages": weight * each.sum()}
+
+
+def _label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     images = labels.new_full((), len(labels))
     own_share = images / total(images)
-    logits = network(batch["image"])
     if weights is None:
-        loss = nn.functional.multilabel_soft_margin_loss(logits, labels)
-    else:
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights.to(logits))
-    return {"classification": own_share * loss}
+        return own_share * nn.functional.multilabel_soft_margin_loss(logits, labels)
+    return own_share * nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights.to(logits))
 
 
 def class_weights(index: Index) -> Tensor:

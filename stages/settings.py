@@ -35,6 +35,9 @@ class CamTraining(Optimisation):
     class_weights: Literal["none", "balanced"] = setting(
         "none", help="balanced: images of a class count as much as those without it"
     )
+    stage_loss: float = setting(
+        0.0, low=0, high=100, help="weight of the loss of each of several head_stages alone; 0: their sum only"
+    )
     held_back: float = setting(
         0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
     )
