@@ -33,7 +33,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         UserError: nothing can be learned from these labels, or nothing has been.
     """
     index = open_index(cfg.data, cfg.data.train_list)
-    check_labels(index, cfg.data.train_list)
+    check_labels(index, cfg.data.train_list, cfg.cam_check.must_learn)
     trained, held = hold_back(index, cfg.cam.held_back, cfg.seed)
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
@@ -41,6 +41,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     classifier = build_classifier(model.backbone, len(names), model.weights, class_names=names, head=cfg.head)
     classifier.backbone.freeze(settings.frozen_stride)
     share_statistics(classifier.norms)  # the backbone's are frozen
+    classifier.stage_biases.requires_grad_(settings.stage_loss > 0)  # else nothing reads them
     crop = RandomCrop(
         settings.crop_size,
         classifier.backbone.mean,
@@ -93,12 +94,19 @@ def class_weights(index: Index) -> Tensor:
     return torch.tensor((len(index) - counts) / np.maximum(counts, 1), dtype=torch.float32).clamp(1, MOST_CLASS_WEIGHT)
 
 
-def check_labels(index: Index, list_name: str) -> None:
-    """A list to train on must have at least one image of some class, and not the same labels everywhere."""
+def check_labels(index: Index, list_name: str, must_learn: bool = True) -> None:
+    """Refuse a list in which no image has a label, or, where something `must_learn` from it, all have the same."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
+        )
+    if must_learn and len({record.labels for record in index.records}) == 1:
+        names = ", ".join(index.class_names[label] for label in index.records[0].labels)
+        raise UserError(
+            f"every image of list '{list_name}' shows the same: {names}; what a class looks like is learned from images with it "
+            "and without it: add images of none (a sub-folder background, or an empty label) or of other classes; "
+            "--set cam.must_learn=false goes on all the same"
         )
 
 
