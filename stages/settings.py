@@ -165,6 +165,12 @@ class FeatureWalk:
     feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
+    feature_least: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        help="a map with less than this part above one half does not walk, it would run into the rest",
+    )
 
 
 @dataclass(frozen=True)

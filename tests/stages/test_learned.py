@@ -7,10 +7,12 @@ import pytest
 
 from data.artifacts import Seed, write_seed
 from data.dataset import Index, Record
-from stages.cam import check_labels, class_weights
+from stages.cam import check_labels, check_learned, class_weights
+from stages.config import Config, override
 from stages.learned import Learned, classifier_warnings, map_warnings
 from utils.errors import UserError
 from utils.ranking import chance_level
+from utils.run import Run
 
 NAMES = ("cat", "dog")
 
@@ -79,3 +81,15 @@ def test_a_list_in_which_all_images_show_the_same_is_refused():
         check_labels(Index(NAMES, records), "train", True)
     check_labels(Index(NAMES, records), "train", False)
     check_labels(Index(NAMES, (*records, Record("other", Path("x"), ()))), "train", True)
+
+
+def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monkeypatch, tmp_path):
+    monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: [learned(10, 0.27)])
+    held = Index(NAMES, (Record("a", Path("x"), (0,)),))
+    run = Run(override(Config(), [f"run={tmp_path}"]))
+    with pytest.raises(UserError, match="has learned nothing"):
+        check_learned(Config(), run, None, held)
+    kept = check_learned(override(Config(), ["cam.must_learn=false"]), run, None, held)
+    assert kept["ap cat"] == 0.27
+    assert "not above chance" in kept["warnings"][0]
+    assert "WARNING" in (tmp_path / "log.txt").read_text()
