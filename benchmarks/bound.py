@@ -1,4 +1,4 @@
-"""What the last stage could reach on own images: it is trained on the TRUE masks. This reads truth, which no run of train.py does.
+"""What the last stage could reach on own images: it is trained on the TRUE masks, which train.py never reads.
 
 python -m benchmarks.bound --preset folder --set data.root=FOLDER --set data.val_list=val --run runs/bound
 

@@ -33,7 +33,7 @@ class HeadSettings:
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`), or on several.
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
 
     Attributes:
         context: tells the classes from their context; None until stage `context` has found it.
@@ -79,11 +79,11 @@ class Classifier(nn.Module):
         return pool(evidence.float(), self.head)
 
     def activation(self, stages: Sequence[Tensor]) -> Tensor:
-        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a head's bias is no evidence of a place and is left out."""
+        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a bias is no evidence of a place and is left out."""
         return self.evidence(stages).relu()
 
     def evidence(self, stages: Sequence[Tensor]) -> Tensor:
-        """w_k . F in each cell of the finest stage that is read, (B, C, h, w): the sum over the stages that are read."""
+        """w_k . F in each cell of the finest stage that is read, (B, C, h, w): the sum over those that are read."""
         each = self.stage_evidence(stages)
         return torch.stack(each).sum(dim=0) if len(each) > 1 else each[0]
 
@@ -99,7 +99,7 @@ class Classifier(nn.Module):
 
 
 class StageLogits(nn.Module):
-    """A classifier in training whose stages each have to know the classes alone, too, or the coarsest would do all the work.
+    """A classifier in training whose stages each have to know the classes alone, or the coarsest does all the work.
 
     Args:
         classifier: with a head of several stages; it is trained in place.

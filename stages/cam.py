@@ -65,7 +65,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
 def classification_losses(
     network: nn.Module, batch: dict[str, Any], weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Multi-label soft margin loss on the image's logits, the mean over classes and images; of several processes a part of it.
+    """Multi-label soft margin loss on the image's logits, the mean over classes and images; a process gives its part.
 
     Args:
         weights: (C,) how much the images count that have the class; None: as much as the others.
@@ -104,8 +104,10 @@ def check_labels(index: Index, list_name: str, must_learn: bool = True) -> None:
     if must_learn and len({record.labels for record in index.records}) == 1:
         names = ", ".join(index.class_names[label] for label in index.records[0].labels)
         raise UserError(
-            f"every image of list '{list_name}' shows the same: {names}; what a class looks like is learned from images with it "
-            "and without it: add images of none (a sub-folder background, or an empty label) or of other classes; "
+            f"every image of list '{list_name}' shows the same: {names}; what a class looks like is learned from "
+            "images "
+            "with it and without it: add images of none (a sub-folder background, or an empty label) or of other "
+            "classes; "
             "--set cam.must_learn=false goes on all the same"
         )
 
@@ -125,8 +127,9 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     if known and not any(row.is_learned for row in known) and cfg.cam_check.must_learn:
         raise UserError(
             "stage 'cam' has learned nothing: average precision of images held back is not above chance for any class ("
-            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger images, or a higher "
-            "cam.least_steps; --set cam.must_learn=false goes on all the same"
+            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger "
+            "images, or a "
+            "higher cam.least_steps; --set cam.must_learn=false goes on all the same"
         )
     precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
     return {**precisions, **warned}

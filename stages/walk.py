@@ -91,7 +91,7 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk) -> Tensor:
     """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum.
 
-    Maps of small objects (`feature_least`) stay as they are: on the coarser grid of the features they would run into the rest.
+    Maps of small objects (`feature_least`) stay as they are: on the coarse grid of the features they run into the rest.
     """
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
