@@ -4,7 +4,7 @@
     reading.cam, reading.gradients[2], reading.features[3]
 
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
-image are on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+image are on one grid, that of stride `MAP_STRIDE` by default; scales and flips are summed on it before n.
 """
 
 import math
@@ -52,9 +52,9 @@ def normalise_maps(maps: Tensor) -> Tensor:
     return maps / maps.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def map_size(height: int, width: int) -> tuple[int, int]:
-    """The grid (h, w) of an image's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
-    return math.ceil(height / MAP_STRIDE), math.ceil(width / MAP_STRIDE)
+def map_size(height: int, width: int, stride: int = MAP_STRIDE) -> tuple[int, int]:
+    """The grid (h, w) of an image's maps: one cell for each `stride` pixels, rounded up."""
+    return math.ceil(height / stride), math.ceil(width / stride)
 
 
 def read(
@@ -66,6 +66,7 @@ def read(
     flip: bool = True,
     gradient_stages: Sequence[int] = (),
     feature_stages: Sequence[int] = (),
+    stride: int = MAP_STRIDE,
 ) -> Reading:
     """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
 
@@ -80,8 +81,9 @@ def read(
         flip: also read the mirror image.
         gradient_stages: indices of stages whose gradients are wanted (GFM).
         feature_stages: indices of stages whose maps are wanted (PRM).
+        stride: of the grid that all maps are on.
     """
-    size = map_size(*image.shape[-2:])
+    size = map_size(image.shape[-2], image.shape[-1], stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
     gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
