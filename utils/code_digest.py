@@ -21,47 +21,14 @@ from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
-PLUMBING = (
-    "checkpoint",
-    "choices",
-    "code_digest",
-    "code_record",
-    "config_file",
-    "config_values",
-    "console",
-    "distributed",
-    "errors",
-    "file_digests",
-    "files",
-    "interrupts",
-    "lock",
-    "memory",
-    "metrics_log",
-    "names",
-    "pipeline",
-    "reading",
-    "run",
-    "settings",
-    "stage",
-    "startup",
-    "visualize",
-    "yaml_text",
-)
-ASIDE = frozenset(
-    {
-        "data.index",
-        "data.settings",
-        "stages.affinity_sheet",
-        "stages.config",
-        "stages.settings",
-        "stages.choices",
-        "stages.files",
-        "stages.lists",
-        "stages.space",
-    }
-    | {f"utils.{name}" for name in PLUMBING}
-)
-LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only tell something
+_ASIDE = {
+    "data": "index settings",
+    "stages": "affinity_sheet choices config files lists settings space",
+    "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
+    "file_digests files interrupts lock memory metrics_log names pipeline reading run settings startup visualize yaml_text",
+}
+ASIDE = frozenset(f"{room}.{name}" for room, names in _ASIDE.items() for name in names.split())
+LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only inform
 LENGTH = 12  # of a digest, in characters
 
 Symbols = dict[str, str]  # "module.name" -> digest of its definition
@@ -136,20 +103,15 @@ class _Definition:
     statements: list[ast.stmt] = field(default_factory=list)
 
     @cached_property
-    def _content(self) -> list[ast.AST]:
-        kept = (_Content().visit(statement) for statement in self.statements)
-        return [node for node in kept if node is not None]
-
-    @cached_property
     def digest(self) -> str:
-        text = "\n".join(map(ast.dump, self._content))
+        text = "\n".join(map(ast.dump, self.statements))
         return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
     @cached_property
     def names(self) -> set[str]:
         """Names of its module that it uses, with attributes (`a.b`); what it imports itself begins with a dot."""
         found: set[str] = set()
-        waiting = list(self._content)
+        waiting: list[ast.AST] = [*self.statements]
         while waiting:
             node = waiting.pop()
             if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
@@ -208,7 +170,7 @@ def _read_module(project: Path, module: str) -> _Module | None:
 
 @cache
 def _parse(path: Path, state: tuple[int, int]) -> _Module:
-    return _Module(ast.parse(path.read_bytes()))
+    return _Module(_Content().visit(ast.parse(path.read_bytes())))
 
 
 def _imports(statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
@@ -243,46 +205,35 @@ def _dotted(node: ast.AST) -> str:
 
 
 class _Content(ast.NodeTransformer):
-    """A definition without what changes no output; the tree that it is given stays as it is."""
-
-    def visit(self, node: ast.AST) -> Any:
-        """As `NodeTransformer`, on a copy."""
-        return super().visit(type(node)(**dict(ast.iter_fields(node))))
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Lists of children are copied, too."""
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, list):
-                setattr(node, name, list(value))
-        return super().generic_visit(node)
+    """Takes away what changes no output."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """Without docstring and the annotation of what it returns."""
+        """The docstring, and the annotation of what it returns."""
         node.body, node.returns = _without_docstring(node.body), None
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """Without docstring."""
+        """The docstring."""
         node.body = _without_docstring(node.body)
         return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
-        """Without annotation."""
+        """The annotation."""
         node.annotation = None
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """Without annotation; that a field is declared stays."""
+        """The annotation; that a field is declared stays."""
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        """Without what is raised."""
+        """What is raised."""
         node.exc = node.cause = None
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Nothing, where it only tells something."""
+        """A call that only informs."""
         call = node.value
         if isinstance(call, ast.Call):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

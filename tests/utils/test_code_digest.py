@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import utils.code_digest
+from evaluation.stages import pipeline
 from utils.code_digest import ASIDE, PROJECT, ROOMS, Symbols, changed, symbols_of
 
 FILES = {
@@ -167,9 +168,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def symbols_of_stages(project: Path) -> dict[str, Symbols]:
-    from train import STAGES
-
-    return {stage.name: symbols_of(stage.run, project) for stage in STAGES}
+    return {stage.name: symbols_of(partial(stage.run, *stage.code), project) for stage in pipeline()}
 
 
 def test_a_formula_of_the_method_is_code_of_what_reads_images_with_it(copy):
@@ -184,7 +183,7 @@ def test_a_formula_of_the_method_is_code_of_what_reads_images_with_it(copy):
     path.write_text(text[:last] + "return 0 * (" + text[last + 7 :].replace("\n", ")\n", 1))
     now = symbols_of_stages(copy)
     concerned = [name for name in before if before[name] != now[name]]
-    assert concerned == ["seeds", "ladder"]
+    assert concerned == ["seeds", "ablation"]
     module = ".".join(path.relative_to(copy).with_suffix("").parts)
     assert all(changed(before[name], now[name]) == [f"{module}.reactivate"] for name in concerned)
 

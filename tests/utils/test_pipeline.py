@@ -11,9 +11,8 @@ import torch
 import utils.code_record
 from stages.config import Config, load_config, override
 from utils.errors import UserError
-from utils.pipeline import run_stages
+from utils.pipeline import Stage, run_stages
 from utils.run import Run
-from utils.stage import Stage
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Toys:
             run,
             reads,
             upstream,
-            self.looks.get(name, ()),
+            looks=self.looks.get(name, ()),
             complete=lambda cfg, run: run.path(f"{name}.txt").is_file(),
             **options,
         )
@@ -76,7 +75,8 @@ class Toys:
 
     def symbols_of(self, run: Any) -> dict[str, str]:
         """In place of the real ones: a function a stage, whose digest is in `code`."""
-        return {f"toys.{run.__qualname__}": self.code.get(run.__qualname__, "first")}
+        name = run.func.__qualname__
+        return {f"toys.{name}": self.code.get(name, "first")}
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_the_record_of_a_stage(toys):
     record = json.loads((toys.folder / "run" / "stages.json").read_text())["b"]
     known = {"fingerprint", "finished", "seconds", "peak_memory_mb", "result", "code", "settings", "made_with"}
     assert set(record) == known
-    assert record["settings"]["prm"]["hi"] == 0.5
+    assert record["settings"]["steps.prm"]["hi"] == 0.5
     assert record["made_with"]["torch"] == torch.__version__
     assert record["result"] == {"made": 2, "share": 0.123456789}
     assert record["peak_memory_mb"]["memory"] > 10
