@@ -24,7 +24,7 @@ from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
-from utils.interrupts import leave_to_main, started
+from utils.reading import leave_to_main, started
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from data.pixels import NeedsSetting, look_of
 from data.series import Depth, depth_of
 from utils.console import progress
 from utils.errors import UserError
-from utils.interrupts import leave_to_main, started
+from utils.reading import leave_to_main, started
 
 
 @dataclass(frozen=True)

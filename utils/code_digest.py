@@ -25,7 +25,7 @@ _ASIDE = {
     "data": "index settings",
     "stages": "affinity_sheet choices config files lists settings space",
     "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
-    "file_digests files interrupts lock memory metrics_log names pipeline reading run settings startup visualize yaml_text",
+    "file_digests files lock memory metrics_log names pipeline reading run settings startup visualize",
 }
 ASIDE = frozenset(f"{room}.{name}" for room, names in _ASIDE.items() for name in names.split())
 LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only inform

@@ -9,6 +9,7 @@ finished bars. Bars are drawn on a terminal only, so that logs and pipes stay cl
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -62,28 +63,39 @@ def say(message: str, level: int = NORMAL) -> None:
 
 def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "image") -> tqdm:
     """A bar with rate (in `unit`) and time left, on a terminal only; without `iterable` it is moved by `update`."""
-    with _ctrl_c_waits():  # tqdm takes away only bars that it has drawn once
-        silent = not says(NORMAL) or not sys.stderr.isatty()
-        looks: dict[str, Any] = {"disable": silent, "dynamic_ncols": True, "leave": says(VERBOSE)}
-        bar = tqdm(iterable, total=total, initial=initial, desc=title, unit=unit, **looks)
+    style: dict[str, Any] = {"desc": title, "unit": unit, "dynamic_ncols": True, "leave": says(VERBOSE)}
+    style["disable"] = not says(NORMAL) or not sys.stderr.isatty()
+    with deferred_interrupt() as stop:  # tqdm removes only bars that it has drawn once
+        bar = tqdm(iterable, total=total, initial=initial, **style)
         _bars.add(bar)
+    if stop.is_set():
+        signal.raise_signal(signal.SIGINT)
     return bar
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C, pressed within it, comes at its end."""
+def deferred_interrupt(message: str = "") -> Iterator[threading.Event]:
+    """Within it Ctrl-C prints the message and sets the event; a second Ctrl-C stops at once."""
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
+        yield asked
         return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    before, process = signal.getsignal(signal.SIGINT), os.getpid()
+
+    def ask(number: int, frame: Any) -> None:
+        if os.getpid() != process:  # a loader process that has just started
+            return
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        if message:
+            say(f"{message}; Ctrl-C again stops at once")
+
+    signal.signal(signal.SIGINT, ask)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def close_bars() -> None:

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from utils.compute import Compute
-from utils.console import progress
+from utils.console import deferred_interrupt, progress
 from utils.distributed import Poll, any_of, rank, world_size
 from utils.errors import UserError
-from utils.interrupts import deferred_interrupt, leave_to_main
 from utils.memory import give_back_memory
 from utils.optimisation import Optimisation, build_optimizer, build_schedule, shorten_gradients
+from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
 

@@ -21,7 +21,6 @@ from utils.errors import UserError
 from utils.files import read_json, write_text
 
 LENGTH = 20  # of a digest, in characters
-BLOCK = 64  # files that a thread reads at a time
 THREADS = 8  # reading waits for the disk, and hashing lets other threads run
 # A file that was changed so shortly before may change again without a new time: file systems count time in ticks.
 TICK = 2 * 10**9  # nanoseconds
@@ -76,19 +75,13 @@ def _is_lasting(state: str, now: int) -> bool:
 
 def _read_all(names: list[str]) -> Iterator[tuple[str, str]]:
     """(name, digest) of each file."""
-    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
     pool = ThreadPoolExecutor(THREADS)
     try:
-        with progress(None, len(names), "digests of new files", unit="file") as bar:
-            for block, digests in zip(blocks, pool.map(_digest_block, blocks), strict=True):
-                yield from zip(block, digests, strict=True)
-                bar.update(len(block))
+        yield from zip(
+            names, progress(pool.map(_digest, names), len(names), "digests of new files", unit="file"), strict=True
+        )
     finally:
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
-
-
-def _digest_block(names: list[str]) -> list[str]:
-    return [_digest(name) for name in names]
 
 
 def _digest(name: str) -> str:

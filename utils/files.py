@@ -169,11 +169,6 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def all_to_disk() -> None:
-    """Wait until everything that was written is on the disk."""
-    os.sync()
-
-
 def _to_disk(path: Path) -> None:
     """Wait until a file's content, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -24,7 +24,7 @@ def fault_of(name: str) -> str | None:
         return "is an absolute path"
     if re.search("[\\x00-\\x1f\\x7f]", name):
         return "holds a control character"
-    if not _can_be_encoded(name):
+    if not can_be_encoded(name):
         return "holds half a character, which no file name can"
     if is_too_long(name):
         return f"is too long; a part may have {MOST_BYTES} bytes and the whole {MOST_PATH}"
@@ -49,7 +49,8 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
-def _can_be_encoded(name: str) -> bool:
+def can_be_encoded(name: str) -> bool:
+    """Whether the system can have it in a path."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,5 +1,6 @@
 """The loop of stages that read every image once: read ahead by processes or threads, shared by all processes."""
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,9 +8,8 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from utils.console import progress
+from utils.console import deferred_interrupt, progress
 from utils.distributed import WorkQueue, barrier
-from utils.interrupts import leave_to_main, started
 from utils.memory import give_back_memory
 
 Item = TypeVar("Item")
@@ -68,3 +68,24 @@ def read_ahead(read: Callable[[Item], T], items: Iterable[Item], count: int) -> 
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def leave_to_main(worker: int) -> None:
+    """For loader processes: Ctrl-C, which the terminal sends to all, is for the process that can keep what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def started(loader: DataLoader) -> Iterator[Any]:
+    """The loader's items, its processes running.
+
+    Python loses an exception that is raised while it starts a process, so that Ctrl-C then would be ignored; it waits
+    here.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
+    """
+    with deferred_interrupt() as stop:
+        items = iter(loader)
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return items

@@ -9,6 +9,7 @@ runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ import torch
 from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
-from utils.files import all_to_disk, write_json, write_text, writing
+from utils.files import write_json, write_text, writing
 from utils.metrics_log import Events, append_metrics
 from utils.settings import RunSettings
 
@@ -128,7 +129,7 @@ class Run:
 
         Once all processes are here, so that what they have written is there before it is called done.
         """
-        all_to_disk()  # before it is called done
+        os.sync()  # before it is called done
         barrier()
         known = {"fingerprint": self.fingerprint, **({"look": self.look} if self.look else {})}
         origin = self.provenance | {"made_with": self.made_with}
@@ -210,38 +211,30 @@ def run_of(folder: Path) -> Path | None:
 
 def _is_entry(entry: Any) -> bool:
     """Whether it is what `Run.finish` writes of a stage."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+    try:
+        numbers = [entry["finished"], entry.get("seconds", 0), *entry.get("peak_memory_mb", {}).values()]
+        texts, result = (entry["fingerprint"], entry.get("code", "")), entry.get("result", {})
+        within = all(0 <= number < LATEST for number in numbers)
+    except (AttributeError, LookupError, TypeError):
         return False
-    numbers = [entry.get("finished"), entry.get("seconds", 0), *_values(entry.get("peak_memory_mb", {}))]
-    within = all(isinstance(number, int | float) and 0 <= number < LATEST for number in numbers)
-    return within and isinstance(entry.get("result", {}), dict)
-
-
-def _values(table: Any) -> list[Any]:
-    return list(table.values()) if isinstance(table, dict) else [None]
+    return within and isinstance(result, dict) and all(isinstance(text, str) for text in texts)
 
 
 def _describe() -> dict[str, Any]:
     """What a result owes to the machine: commit, versions, device."""
-    commit = ""
-    if shutil.which("git"):
-        asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-            check=False,
-        )
-        commit = asked.stdout.strip()
+    asked = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout
+    except OSError:  # no git
+        commit = ""
+    device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     return {
-        "commit": commit,
+        "commit": commit.strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name: version for name in PACKAGES if (version := _version_of(name))},
         "processes": world_size(),
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else device,
         "platform": platform.platform(),
     }
 

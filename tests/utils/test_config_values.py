@@ -53,7 +53,7 @@ MISTAKES = {
         ["--set prm.hi=0.1", "'prm.lo' (0.2)", "'prm.hi' (0.1)"],
     ),
     "renamed": ("cam: {old_lr: 1}\n", [], ["line 1", "'cam.old_lr' is now called 'cam.lr'"]),
-    "no scale": ("", ["cam.scales=[]"], ["'cam.scales' needs at least one"]),
+    "no scale": ("", ["cam.scales=[]"], ["'cam.scales' must be a list of at least one scale"]),
     "twice": ("cam:\n  lr: 0.1\n  lr: 0.2\n", [], ["line 3", "'cam.lr' was already set in line 2"]),
     "section twice": (
         "cam: {lr: 1}\nprm: {lo: 0}\ncam: {epochs: 1}\n",
@@ -135,8 +135,8 @@ def test_a_name_belongs_to_one_class_of_a_section():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('data.root="a\\0b"', r"'data.root' holds a character that no path or name can have, found 'a\\x00b'"),
-        ('data.classes=["\\ud800"]', "'data.classes' holds a character"),
+        ('data.root="a\\0b"', r"'data.root' must be text that a path or name can hold, found 'a\\x00b'"),
+        ('data.classes=["\\ud800"]', "'data.classes' must be text that"),
         (f"cam.lr=[{'x, ' * 5000}]", r"'cam.lr' must be of type float, found \['x', .*\.\.\. \(list\)$"),
         ("data.max_pixels=0", "'data.max_pixels' must be between 1 and"),
     ],

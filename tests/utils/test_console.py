@@ -2,12 +2,24 @@
 
 import argparse
 import logging
+import os
+import signal
 import warnings
 
 import pytest
 
 import utils.console as console
-from utils.console import NORMAL, QUIET, VERBOSE, add_console_options, progress, say, setup_console, table_of
+from utils.console import (
+    NORMAL,
+    QUIET,
+    VERBOSE,
+    add_console_options,
+    deferred_interrupt,
+    progress,
+    say,
+    setup_console,
+    table_of,
+)
 from utils.errors import UserError, run_script
 
 
@@ -94,3 +106,19 @@ def test_a_table_sets_numbers_under_each_other():
     assert lines[2].startswith("  note    a b xxx")
     assert lines[2].endswith("…")
     assert table_of({}) == ""
+
+
+def test_a_second_interrupt_stops_at_once(capsys):
+    with deferred_interrupt("stopping soon") as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.is_set()
+        assert capsys.readouterr().out == "stopping soon; Ctrl-C again stops at once\n"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_handler_before_is_there_again():
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_interrupt():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before

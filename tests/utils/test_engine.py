@@ -8,7 +8,7 @@ import signal
 import pytest
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
 from utils import training_state
@@ -128,16 +128,6 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
     assert metrics(run) == lines
 
 
-def test_stopped_twice(new_run, undisturbed, monkeypatch):
-    monkeypatch.setattr(training_state, "SAVE_EVERY", -1.0)
-    for step in (4, 5):
-        with pytest.raises(Stopped):
-            train(new_run(), stop_at(step))
-    resumed, figures = train(new_run())
-    assert same(resumed, undisturbed[0])
-    assert figures == undisturbed[1]
-
-
 def test_between_saves_it_goes_on_from_the_last_one(new_run, undisturbed):
     with pytest.raises(Stopped):
         train(new_run(), stop_at(8))  # a state only at the end of an epoch
@@ -210,26 +200,6 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
         expected = (1 - step / steps) ** power
         assert seen[step][0] - seen[step + 1][0] == pytest.approx(0.3 * expected, rel=1e-6)
         assert seen[step][1] - seen[step + 1][1] == pytest.approx(3.0 * expected, rel=1e-6)
-
-
-def test_momentum_and_weight_decay_are_those_of_sgd(new_run):
-    network = Two()
-    with torch.no_grad():
-        network.body.weight.fill_(2.0)
-    train(
-        new_run(),
-        lambda network, batch: {"sum": network()},
-        network,
-        lr=0.1,
-        momentum=0.5,
-        weight_decay=0.01,
-        poly_power=0.0,
-    )
-    weight, velocity = 2.0, 0.0
-    for _ in range(15):
-        velocity = 0.5 * velocity + (1 + 0.01 * weight)
-        weight -= 0.1 * velocity
-    assert network.body.weight.item() == pytest.approx(weight, rel=1e-9)
 
 
 def test_frozen_parameters_stay_and_the_others_move(new_run):
@@ -339,16 +309,3 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, sa
     resumed, resumed_figures = train(new_run())
     assert same(resumed, network)
     assert resumed_figures == figures
-
-
-def test_what_is_free_is_given_back_before_loader_processes_share_it(new_run, monkeypatch):
-    order = []
-    monkeypatch.setattr("utils.engine.give_back_memory", lambda: order.append("given back"))
-
-    def loader(*args, **settings):
-        order.append("loader")
-        return DataLoader(*args, **settings)
-
-    monkeypatch.setattr("utils.engine.DataLoader", loader)
-    train(new_run())
-    assert order == ["given back", "loader"]

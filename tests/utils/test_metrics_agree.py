@@ -78,16 +78,6 @@ def test_chainercvs_definition(pairs):
     assert 0.1 < matrix.miou() < 0.95
 
 
-def test_chainercv_itself(pairs):
-    evaluations = pytest.importorskip("chainercv.evaluations", reason="needs chainercv (Python 3.10 or earlier)")
-    theirs = evaluations.calc_semantic_segmentation_iou(
-        evaluations.calc_semantic_segmentation_confusion(
-            [as_background(said) for _, said in pairs], [np.where(truth == 255, -1, truth) for truth, _ in pairs]
-        )
-    )
-    assert measured(pairs).iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
-
-
 def test_torchmetrics(pairs):
     classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
     each = classification.MulticlassJaccardIndex(VALUES, average="none", ignore_index=255)
