@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from utils.errors import UserError
 from utils.files import atomic_path
 
-# What torch says of a file that would run code: of which class, or that it is compiled.
+# In torch's message about a file that would run code: the class, or that it is compiled.
 REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
@@ -35,7 +35,7 @@ class Checkpoint:
         backbone: a name that `models.backbone.build_backbone` knows.
         config: the run's settings, as `utils.config.to_dict` gives them.
         state: the network's `state_dict`.
-        figures: what was measured in training, by name.
+        figures: of training, by name.
         normalisation: mean and deviation of RGB in 0..1 that the backbone was trained with.
     """
 
@@ -66,7 +66,7 @@ def save_tensors(path: str | Path, content: Any) -> None:
         try:
             with temporary.open("wb") as file:  # torch would write the name of a path into the file
                 torch.save(content, file)
-        except RuntimeError as error:  # torch's writer says of a full disk that it is at an unexpected position
+        except RuntimeError as error:  # torch's writer has no OSError for a full disk
             raise OSError(f"torch's writer stopped: {str(error).splitlines()[0]}") from error
 
 
@@ -80,11 +80,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
-    """What `load_tensors` gave, as a checkpoint; `path` is for messages.
-
-    Raises:
-        UserError: as `load_checkpoint`.
-    """
+    """What `load_tensors` returned, as a checkpoint; `path` is for messages. Raises as `load_checkpoint`."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"

@@ -59,10 +59,10 @@ class Compute:
 
 
 class _Compiled:
-    """A network compiled at its first call, or as it is where that fails, which is said."""
+    """A network compiled at its first call; where that fails it runs as it is, with a warning."""
 
     def __init__(self, network: nn.Module):
-        from torch._dynamo.exc import TorchDynamoException  # takes a second, which only those who compile should wait
+        from torch._dynamo.exc import TorchDynamoException  # takes a second to import
 
         self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
 
@@ -81,10 +81,10 @@ class _Compiled:
 
 
 def choose_compute(cfg: RunSettings) -> Compute:
-    """The device that the settings and the machine give; of several processes each has the GPU of its number on its machine.
+    """The device of the settings; of several processes each has a GPU of its own.
 
     Raises:
-        UserError: a device that is not here.
+        UserError: the device is not available.
     """
     name = cfg.device
     if name == "auto":

@@ -1,4 +1,4 @@
-"""Values that somebody said -> settings of the right type, within their bounds, that agree with each other."""
+"""Given values -> settings of the right type, within their bounds, that agree with each other."""
 
 import contextlib
 import sys
@@ -16,11 +16,11 @@ from utils.startup import expand_home
 
 BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # besides YAML's true and false
 
-Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
+Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
 
 
 def build_parts(
-    parts: Sequence[Part], values: Said, renamed: Mapping[str, str] = MappingProxyType({})
+    parts: Sequence[Part], values: Given, renamed: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
     """Objects of the settings classes of a configuration, from dotted keys and values, each with where it was given.
 
@@ -51,7 +51,7 @@ class _Unfit(Exception):
         self.expected, self.found = expected, shortened(value) + hint
 
 
-def _build(part: Part, values: Said) -> Any:
+def _build(part: Part, values: Given) -> Any:
     types_of, chosen = part.types(), {}
     for key, setting in part.keys().items():
         if key in values:
@@ -65,8 +65,8 @@ def _build(part: Part, values: Said) -> Any:
     problem = settings.check() if hasattr(settings, "check") else None
     if problem is not None:
         keys, message = problem
-        places = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
-        raise UserError(f"{places}: {message}")
+        where = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
+        raise UserError(f"{where}: {message}")
     return settings
 
 
@@ -117,7 +117,7 @@ def _convert(value: Any, annotation: Any) -> Any:
     return _convert_one(value, annotation)
 
 
-def _convert_one(value: Any, annotation: type) -> Any:
+def _convert_one(value: Any, annotation: Any) -> Any:
     if annotation is float:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with contextlib.suppress(ValueError):

@@ -101,22 +101,22 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
-    # Each process has its own dropout; what they share, images and weights, has other seeds.
+    # Each process has its own dropout; images and weights have seeds of their own.
     torch.manual_seed(plan.seed + rank())
     _split(data.sampler, plan)
-    descent = _Descent(network, losses, data, plan)
-    state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, plan.compute.device, descent.parts())
+    training = _Training(network, losses, data, plan)
+    state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, plan.compute.device, training.parts())
     step, totals = state.load()
     if step:
-        run.log(f"{plan.stage:9} resumed at step {step} of {descent.steps}")
+        run.log(f"{plan.stage:9} resumed at step {step} of {training.steps}")
     loader = _loader(data, plan)
-    descent.begin()
+    training.begin()
     per_epoch = data.sampler.steps_per_epoch
     with deferred_interrupt("stopping after this step") as stop:
         for epoch in range(step // per_epoch, plan.epochs):
             started, first = time.perf_counter(), step % per_epoch
             data.sampler.start(epoch, first)
-            totals = _run_epoch(descent, loader, state, totals if first else {}, (epoch, first), stop.is_set)
+            totals = _run_epoch(training, loader, state, totals if first else {}, (epoch, first), stop.is_set)
             step = (epoch + 1) * per_epoch
             rate = (per_epoch - first) * data.sampler.batch_size / (time.perf_counter() - started)
             _record_epoch(run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
@@ -130,7 +130,7 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
 
 def _run_epoch(
-    descent: "_Descent",
+    training: "_Training",
     loader: DataLoader,
     state: TrainingState,
     totals: dict[str, Tensor],
@@ -138,13 +138,13 @@ def _run_epoch(
     is_stopping: Callable[[], bool],
 ) -> dict[str, Tensor]:
     """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
-    plan, (epoch, first) = descent.plan, start
-    per_epoch = descent.steps // plan.epochs
+    plan, (epoch, first) = training.plan, start
+    per_epoch = training.steps // plan.epochs
     title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
     poll = Poll()
     for done, batch in enumerate(progress(loader, per_epoch, title, first, unit="step"), first + 1):
         # Summed on the device: reading a value here would wait for it.
-        for name, value in descent.step(batch).items():
+        for name, value in training.step(batch).items():
             totals[name] = totals.get(name, 0) + value
         stopping, saving = poll.ask(is_stopping(), state.is_due())
         # The end of an epoch is saved by the caller, once it is known to be sound.
@@ -152,7 +152,7 @@ def _run_epoch(
             step = epoch * per_epoch + done
             state.save(step, totals)
             if stopping:
-                raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {descent.steps}, which is kept")
+                raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {training.steps}, which is kept")
     poll.close()
     return totals
 
@@ -167,8 +167,8 @@ def _split(sampler: ResumableSampler, plan: Plan) -> None:
     sampler.split(rank(), world_size())
 
 
-class _Descent:
-    """A network on its way down: its forward pass, losses, optimizer and learning rate; `step` takes a batch."""
+class _Training:
+    """What a training step needs: the network, its losses, optimizer and learning rate."""
 
     def __init__(self, network: nn.Module, losses: Losses, data: TrainingData, plan: Plan):
         self.network, self.losses, self.unpack, self.plan = network, losses, data.unpack, plan
@@ -213,12 +213,12 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
         pin_memory=plan.compute.device.type == "cuda",
         persistent_workers=plan.workers > 0,
         worker_init_fn=leave_to_main,
-        generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
+        generator=torch.Generator(),  # its own, so that dropout does not depend on the loader
     )
 
 
 def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:
-    """Note an epoch's losses, or refuse them where they are no numbers."""
+    """Note an epoch's losses, or refuse them where they are not finite."""
     if not means["loss"] < float("inf"):
         raise UserError(
             f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "

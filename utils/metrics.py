@@ -57,16 +57,15 @@ class ConfusionMatrix:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
         classes = self.num_classes
-        # Every pair of bytes has a cell: so values are looked at only where one is strange. float64 is exact below
-        # 2**53.
+        # Every pair of bytes has a cell, so values are checked only where one is strange. float64 is exact below 2**53.
         pair = _bytes(truth, "truth", classes).astype(np.intp) * 256 + _bytes(predicted, "prediction", classes)
         pixels = np.bincount(pair, lengths, minlength=256 * 256).reshape(256, 256)
         if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():
             _check_values(truth[truth != IGNORE], "truth", classes)
             _check_values(predicted[predicted != IGNORE], "prediction", classes)
-        counts, unsure = pixels[:classes, :classes].astype(np.int64), pixels[:classes, IGNORE].astype(np.int64)
-        counts[:, 0] += unsure
-        self.ignored_predictions += int(unsure.sum())
+        counts, ignored = pixels[:classes, :classes].astype(np.int64), pixels[:classes, IGNORE].astype(np.int64)
+        counts[:, 0] += ignored
+        self.ignored_predictions += int(ignored.sum())
         self.counts += torch.from_numpy(counts)
         for truth, predicted, _ in runs:
             for row, values in enumerate((truth, predicted, truth[truth == predicted])):
@@ -168,21 +167,21 @@ class ThresholdSweep:
         self.bins = total(self.bins)
         self.n_images = int(total(torch.tensor(self.n_images)))
 
-    def at(self, number: int) -> ConfusionMatrix:
-        """The confusion matrix at threshold `number` of the list."""
+    def at(self, index: int) -> ConfusionMatrix:
+        """The confusion matrix at `thresholds[index]`."""
         matrix = ConfusionMatrix(self.num_classes)
-        matrix.counts = self.bins[:, :, number + 1 :].sum(dim=2)
-        matrix.counts[:, 0] += self.bins[:, :, : number + 1].sum(dim=(1, 2))
+        matrix.counts = self.bins[:, :, index + 1 :].sum(dim=2)
+        matrix.counts[:, 0] += self.bins[:, :, : index + 1].sum(dim=(1, 2))
         matrix.n_images = self.n_images
         return matrix
 
     def nearest(self, threshold: float) -> int:
-        """The number of the listed threshold that is nearest."""
+        """The index of the nearest threshold."""
         return int((self.thresholds - threshold).abs().argmin())
 
     def curve(self) -> list[float]:
         """mIoU at each threshold."""
-        return [self.at(number).miou() for number in range(len(self.thresholds))]
+        return [self.at(index).miou() for index in range(len(self.thresholds))]
 
 
 def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

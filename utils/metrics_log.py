@@ -6,10 +6,8 @@
 `stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is
 seconds since 1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage
 that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
-docs/run_folder.md says the same.
 
-Where the package `tensorboard` is installed, the same numbers are its events: tensorboard --logdir
-    runs/NAME/tensorboard
+Where the package `tensorboard` is installed, its events have the same: tensorboard --logdir runs/NAME/tensorboard
 """
 
 import importlib.util
@@ -24,7 +22,7 @@ EVENTS = "tensorboard"  # folder of the events, and the package that writes them
 
 
 def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
-    """Add a line, in place of one that was cut off, if the last was."""
+    """Add a line; it replaces a last line that was cut off."""
     line = json.dumps({"stage": stage, **values}) + "\n"
     with writing(path), path.open("ab+") as file:
         file.seek(0)

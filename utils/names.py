@@ -1,7 +1,7 @@
 """Names that files give, before they become paths: lists, tables, annotations, and other people's folders.
 
 An image's name is where its seeds and masks are written, so a name must stay in the folder that it is put into, on any
-system. This is the one place that says which do; every reader asks here and adds its file and record to the answer.
+system. Every reader of names asks `fault_of`, and adds its file and record to the answer.
 """
 
 import os

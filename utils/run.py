@@ -77,7 +77,7 @@ class Run:
 
     @classmethod
     def reopen(cls, folder: str | Path) -> "Run":
-        """A run as it is, to be looked at: nothing is written."""
+        """A run as it is; nothing is written."""
         run = cls.__new__(cls)
         run.folder, run.made_with = Path(folder), {}
         run._open()
@@ -109,7 +109,7 @@ class Run:
         return self.folder.joinpath(*parts)
 
     def log(self, message: str, level: int = NORMAL) -> None:
-        """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py); in the main process."""
+        """Append a line to `log.txt`, and print it where its level asks for that; in the main process."""
         if not is_main():
             return
         say(message, level)
@@ -153,9 +153,9 @@ class Run:
         return folder
 
     def replace_output(self) -> None:
-        """To be called before the running stage replaces its output: from here on the record of another is not true.
+        """Forget the record of other output; to be called just before the running stage replaces it.
 
-        Not earlier, so that who stops a stage at once and takes the change of settings back still has what was there.
+        Whoever stops a stage earlier and takes the change of settings back still has what was there.
         """
         if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
             del self.stages[self.stage]
@@ -181,7 +181,7 @@ class Run:
         return [path for path in paths if path.read_text(encoding="utf-8", errors="replace").startswith(fingerprint)]
 
     def forget_state(self) -> None:
-        """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
+        """Remove a resumable state that a killed process has left; not a later one, of other settings."""
         state = self.path(f"{self.stage}.last.pth")
         if is_main() and state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
             state.unlink()

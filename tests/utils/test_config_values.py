@@ -90,8 +90,7 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_name(tmp_path, mistake
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("1e-4", 1e-4), ("1E-4", 1e-4), ("0.0001", 1e-4), ("1", 1.0), ("'0.5'", 0.5), ("0", 0.0)],
+    ("text", "expected"), [("1e-4", 1e-4), ("1E-4", 1e-4), ("0.0001", 1e-4), ("1", 1.0), ("'0.5'", 0.5), ("0", 0.0)]
 )
 def test_numbers_in_every_spelling(text, expected):
     value = load(overrides=[f"cam.lr={text}"]).training.lr
