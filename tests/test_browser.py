@@ -93,9 +93,8 @@ def test_class_filter_order_and_layers(browser, report):
     assert texts(browser, "#count") == [f"{count} of 10 images"]
     assert all(text.startswith("IoU of cat") for text in texts(browser, "#grid .score"))
     choose(browser, "layer", "blurred image, round 2")
-    assert texts(browser, "#grid .score")[0].endswith(
-        "(segmentation, predicted labels)"
-    )  # what has no figure shows the last that has one
+    # A layer without a figure shows the last layer that has one.
+    assert texts(browser, "#grid .score")[0].endswith("(segmentation, predicted labels)")
     alternatives = browser.execute_script(
         "return [...document.querySelectorAll('#grid img')].map((image) => image.alt)"
     )

@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 from utils.console import progress
@@ -37,10 +36,10 @@ def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list
     Raises:
         UserError: a file cannot be read.
     """
-    known = _read_cache(cache, _state(str(cache))) if cache is not None else {}
+    known = read_json(cache) if cache is not None else {}
     names = [str(path) if os.path.isabs(path) else os.path.abspath(path) for path in paths]
     states = {name: _state(name) for name in names}
-    stale = [name for name, state in states.items() if state and not _is_known(known, name, state)]
+    stale = [name for name, state in states.items() if state and str(known.get(name)).rpartition(" ")[0] != state]
     found: Cache = {}
     now = time.time_ns()
     try:
@@ -52,11 +51,6 @@ def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list
             write_text(cache, json.dumps(known | lasting) + "\n")
     known = known | found
     return [known[name].rpartition(" ")[2] if states[name] else "" for name in names]
-
-
-def _is_known(known: Cache, name: str, state: str) -> bool:
-    entry = known.get(name, "")
-    return isinstance(entry, str) and entry.rpartition(" ")[0] == state
 
 
 def _state(name: str) -> str:
@@ -92,8 +86,3 @@ def _digest(name: str) -> str:
         raise UserError(
             f"{name} cannot be read ({error.strerror}); check its permissions, or take it off the list"
         ) from error
-
-
-@lru_cache(maxsize=1)
-def _read_cache(cache: Path, state: str) -> Cache:
-    return read_json(cache)

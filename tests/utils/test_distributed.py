@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
-from models.batch_norm import SharedBatchNorm2d, share_statistics
+from models.batch_norm import share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state
@@ -212,18 +212,6 @@ def test_another_number_of_processes_goes_on(tmp_path, alone, first, then):
             assert (set(codes) == {0}) == (not stop_at), codes
     assert "resumed at step" in (folder / "run/log.txt").read_text()
     expect_same(folder, alone)
-
-
-def test_shared_batch_norm_alone_is_batch_norm():
-    torch.manual_seed(0)
-    x, plain = torch.randn(3, 4, 5, 6), nn.BatchNorm2d(4)
-    shared = SharedBatchNorm2d(4)
-    for _ in range(2):
-        assert torch.equal(shared(x), plain(x))
-    assert torch.equal(shared.eval()(x), plain.eval()(x))
-    network = nn.Sequential(plain)
-    share_statistics(network)
-    assert network[0] is plain  # one process needs none
 
 
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(tmp_path, alone, monkeypatch, caplog):

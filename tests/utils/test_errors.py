@@ -17,11 +17,6 @@ def fail(error: BaseException) -> None:
     raise error
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(capsys):
-    assert run_script(lambda: fail(UserError("no such file x; give another"))) == 2
-    assert capsys.readouterr() == ("", "error: no such file x; give another\n")
-
-
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my images"])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
