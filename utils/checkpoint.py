@@ -7,10 +7,8 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 import argparse
 import re
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal
 
 import torch
@@ -83,28 +81,29 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
     """What `load_tensors` returned, as a checkpoint; `path` is for messages. Raises as `load_checkpoint`."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
-            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"
+            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as "
+            "checkpoints/best_model.pth"
         )
     version = content.get("version", 0)
     if isinstance(version, int) and version > VERSION:
         raise UserError(
-            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this project"
+            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
+            "project"
         )
     missing = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if missing:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
-    strange = [name for name, value in fields.items() if not FIELD_TYPES[name](value)]
+    strange = [name for name, kind in FIELD_TYPES.items() if not _fits(fields[name], kind)]
+    if not _is_plain(fields["config"]) and "config" not in strange:
+        strange.append("config")
     if strange:
+        are = "are" if len(strange) > 1 else "is"
         raise UserError(
-            f"{path} is damaged: its {', '.join(strange)} {'are' if len(strange) > 1 else 'is'} of another type than expected; "
-            "train again or take another file"
+            f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; train again or take "
+            "another file"
         )
     return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
-
-
-def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(isinstance(name, str) and is_entry(entry) for name, entry in value.items())
 
 
 def _is_plain(value: Any) -> bool:
@@ -116,19 +115,25 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _is_list(value: Any, kind: type | UnionType) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(entry, kind) for entry in value)
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind of `FIELD_TYPES`."""
+    if isinstance(kind, list):
+        return isinstance(value, list | tuple) and all(_fits(entry, kind[0]) for entry in value)
+    if isinstance(kind, dict):
+        fits = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        return fits and all(_fits(entry, kind[str]) for entry in value.values())
+    return isinstance(value, kind)
 
 
-# What a file may hold in each field of `Checkpoint`; it may come from anywhere.
-FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
-    "kind": lambda value: isinstance(value, str),
-    "class_names": lambda value: _is_list(value, str),
-    "backbone": lambda value: isinstance(value, str),
-    "config": lambda value: isinstance(value, dict) and _is_plain(value),
-    "state": lambda value: _is_table(value, lambda entry: isinstance(entry, torch.Tensor)),
-    "figures": lambda value: _is_table(value, lambda entry: isinstance(entry, int | float)),
-    "normalisation": lambda value: _is_table(value, lambda entry: _is_list(entry, int | float)),
+# What a file may hold in each field of `Checkpoint`, as it may come from anywhere: a type, or a list or table of it.
+FIELD_TYPES: dict[str, Any] = {
+    "kind": str,
+    "class_names": [str],
+    "backbone": str,
+    "config": {str: object},
+    "state": {str: torch.Tensor},
+    "figures": {str: int | float},
+    "normalisation": {str: [int | float]},
 }
 
 
@@ -141,7 +146,8 @@ def load_tensors(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
+            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth "
+            "file"
         )
     try:
         if path.suffix == ".safetensors":
@@ -164,7 +170,7 @@ def load_tensors(path: str | Path) -> Any:
 
 
 def _check_unpacked_size(path: Path) -> None:
-    """Refuse an archive whose entries unpack to more than its size: torch stores them as they are, so only a bomb does."""
+    """Refuse an archive that unpacks to more than its size: torch does not compress, so only a bomb does."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())

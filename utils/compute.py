@@ -43,15 +43,15 @@ class Compute:
     def network(self, network: Network) -> Network:
         """The network on the device, in the memory format, not compiled."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
-        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's types leave it out
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
         shared = network
         if world_size() > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
-            # Buffers are equal everywhere without being sent: batch norm is frozen or shared. A network may have parts that its
-            # head does not read, the same in every step.
+            # Buffers are equal without being sent: batch norm is frozen or shared. The parts of a network that its head
+            # does not read are the same in every step.
             with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
                 warnings.simplefilter("ignore")
                 shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
@@ -106,7 +106,7 @@ def choose_compute(cfg: RunSettings) -> Compute:
 def _own_gpu(name: str) -> str:
     if name != "cuda":
         raise UserError(
-            f"device '{name}' is one GPU, and there are {world_size()} processes, each of which takes its own; use --set device=cuda"
+            f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; use --set device=cuda"
         )
     if local_rank() >= torch.cuda.device_count():
         raise UserError(

@@ -1,7 +1,7 @@
-"""From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` makes the configuration.
+"""From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` uses them.
 
-A preset is a named block of overrides in the file. `--set` beats the preset, the preset beats the file, the file beats the
-defaults.
+A preset is a named block of overrides in the file. `--set` beats the preset, the preset beats the file, the file beats
+the defaults. YAML is read as plain values, by a safe loader, which runs nothing.
 """
 
 import re

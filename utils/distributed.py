@@ -118,7 +118,7 @@ def any_of(wish: bool) -> bool:
 
 
 class Poll:
-    """Wishes of single processes, such as to stop, that all follow at the same step: one step later, without waiting."""
+    """Wishes of single processes, such as to stop: all processes follow one step later, without waiting."""
 
     def __init__(self) -> None:
         self.sent: tuple[Tensor, Any] | None = None

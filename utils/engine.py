@@ -1,6 +1,6 @@
 """The training loop that all trained stages share.
 
-Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, and resuming in the middle of an epoch.
+Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, resuming in the middle of an epoch.
 """
 
 import time
@@ -41,13 +41,6 @@ class ResumableSampler(Protocol):
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
-
-
-class TrainableNetwork(Protocol):
-    """What `train_network` asks of a network, which is an `nn.Module`."""
-
-    def fast_part(self) -> nn.Module:
-        """The part of it whose learning rate is `lr_head_factor` times as high, such as a new head."""
 
 
 @dataclass(frozen=True)
@@ -93,10 +86,11 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
     Args:
         run: its folder keeps the log and the resumable state.
-        network: a `TrainableNetwork` on the device; parameters without `requires_grad` are left alone.
-        losses: (network, unpacked batch) -> named scalar losses; their sum is descended. With several processes each sees
-            its part of the batch, and its losses are its part of the whole batch's: they are divided by counts of all
-            (`utils.distributed.total`), so that the sum over processes is the loss that one process would have.
+        network: on the device, with a method `fast_part` that returns the module whose learning rate is `lr_head_factor`
+            times as high; parameters without `requires_grad` are left alone.
+        losses: (network, unpacked batch) -> named scalar losses, whose sum is minimised. Each of several processes sees
+            its part of the batch and divides by counts of the whole batch (`utils.distributed.total`). So the sum over
+            the processes is the loss that one process would have.
 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
@@ -161,8 +155,8 @@ def _split(sampler: ResumableSampler, plan: Plan) -> None:
     """Give this process its part of each batch."""
     if sampler.batch_size < world_size():
         raise UserError(
-            f"a batch of stage '{plan.stage}' has {sampler.batch_size} images, too few for {world_size()} processes, each of "
-            f"which needs one; raise {plan.section}.batch_size, or start fewer processes"
+            f"a batch of stage '{plan.stage}' has {sampler.batch_size} images, too few for {world_size()} processes, "
+            f"each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
         )
     sampler.split(rank(), world_size())
 

@@ -67,9 +67,10 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        why = f"{error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there"
         raise UserError(
-            f"{target} cannot be written ({error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there); make room, or "
-            "choose a folder that can be written, then run the same command again: what is done is kept"
+            f"{target} cannot be written ({why}); make room, or choose a folder that can be written, then run the same "
+            "command again: what is done is kept"
         ) from error
 
 
@@ -116,7 +117,7 @@ def is_whole(path: str | os.PathLike) -> bool:
 
 
 def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
-    """Remove what killed processes left half written by `atomic_path` in a folder, and below it; to be called before writing.
+    """Remove what `atomic_path` of killed processes has left in a folder and below it; to be called before writing.
 
     Files of living processes are kept; those of another machine for an hour. Returns how many were removed.
     """
@@ -147,8 +148,8 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
     free = free_space(folder)
     if needed > free:
         raise UserError(
-            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free; make "
-            "room, or choose a folder on another disk; what is done is kept"
+            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, "
+            f"{free / 1e9:.2f} GB are free; make room, or choose a folder on another disk; what is done is kept"
         )
 
 

@@ -47,8 +47,8 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise UserError(
-            f"{folder} is being written by {_holder(folder)}; wait until that has ended, stop it there, or name another "
-            f"folder with {option}"
+            f"{folder} is being written by {_holder(folder)}; wait until that has ended, stop it there, or name "
+            f"another folder with {option}"
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:

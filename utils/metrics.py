@@ -100,19 +100,19 @@ class ConfusionMatrix:
         return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
 
     def precision(self) -> Tensor:
-        """(num_classes,) of the pixels that are given a value, those that have it; NaN where none is given it."""
+        """(num_classes,) of the pixels that are predicted as a value, those that have it; NaN where none is."""
         return self.counts.diag() / self.counts.sum(dim=0).double()
 
     def recall(self) -> Tensor:
-        """(num_classes,) of the pixels that have a value, those that are given it; NaN where none has it."""
+        """(num_classes,) of the pixels that have a value, those that are predicted as it; NaN where none has it."""
         return self.counts.diag() / self.counts.sum(dim=1).double()
 
     def found(self) -> Tensor:
-        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN where no image was counted."""
+        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN without any."""
         return self.images[2] / self.images[0].double()
 
     def drawn_right(self) -> Tensor:
-        """(num_classes,) of the images in which a value is drawn, those where it touches what has it; NaN where it never is."""
+        """(num_classes,) of the images with a value in the mask, those where it touches that value; NaN without any."""
         return self.images[2] / self.images[1].double()
 
     def over_activation(self) -> float:

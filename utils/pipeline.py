@@ -35,7 +35,8 @@ class Stage:
         name: as in `--stages`.
         title: what it does, for people.
         run: does the work; returns the figures to note and show.
-        reads: the parts of the configuration that it depends on, beside those of its upstream stages, or what gives them.
+        reads: the parts of the configuration that it depends on, without those of its upstream stages, or a function
+            that returns them.
         code: functions and classes that decide its output and that `run` finds in a list, for the digest of its code.
         looks: settings that change how its files look and not what they mean, such as colours: a change makes its files
             again, and nothing behind it.
@@ -68,6 +69,7 @@ class _Found(NamedTuple):
     look: str
     code: str
     settings: dict[str, Any]
+    recorded: bool
     up_to_date: bool
     redo: bool
     changes: str
@@ -186,8 +188,8 @@ class _Pipeline:
         code, made_as = entry.get("code", ""), entry["fingerprint"]
         if made_as and is_needed and from_main(lambda: with_code(self._base(stage)[0], code) != made_as):
             self.run.log(
-                f"{stage.name:9} is stale and not asked for: its settings or its data have changed; the stages behind it "
-                "work on what it made before",
+                f"{stage.name:9} is stale and not asked for: its settings or its data have changed; the stages behind "
+                "it work on what it made before",
                 QUIET,
             )
         self._note(stage, made_as, from_main(partial(self.code.changes, stage.name, code)))
@@ -205,7 +207,7 @@ class _Pipeline:
             run.log(f"{stage.name:9} up to date{because * bool(found.changes)}", QUIET if found.changes else NORMAL)
             run.forget_state()
             return
-        if run.is_recorded():
+        if found.recorded and not found.redo:
             run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
         elif found.changes:
             run.log(
@@ -232,7 +234,8 @@ class _Pipeline:
         up_to_date = recorded and stage.complete(self.cfg, run)
         if redo or not up_to_date:
             code.begin(name, fingerprint, made_by, redo, [str(each.get("code")) for each in run.stages.values()])
-        return _Found(fingerprint, look, made_by, settings, up_to_date, redo, code.changes(name, made_by))
+        changes = code.changes(name, made_by)
+        return _Found(fingerprint, look, made_by, settings, recorded, up_to_date, redo, changes)
 
     def _warn_of_former_code(self) -> None:
         names = [stage.name for stage in self.stages if stage.name in self.run.stages]
@@ -240,8 +243,8 @@ class _Pipeline:
         if former:
             changes = "; ".join(dict.fromkeys(self.former[name] for name in former))
             self.run.log(
-                f"WARNING: code has changed since it was used ({changes}); the output of the stages {', '.join(former)} "
-                "is still that of the former code; make it again with --redo changed",
+                f"WARNING: code has changed since it was used ({changes}); the output of the stages "
+                f"{', '.join(former)} is still that of the former code; make it again with --redo changed",
                 QUIET,
             )
 

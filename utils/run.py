@@ -60,9 +60,8 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
         except (OSError, UserError) as error:
-            raise UserError(
-                f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
-            ) from error
+            message = f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
+            raise UserError(message) from error
         self.made_with = _describe()
         call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
         write_json(self.folder / "run.json", call | self.made_with)
@@ -71,8 +70,8 @@ class Run:
         written = from_main(self.path("run.json").read_text)
         if not self.path("run.json").is_file() or self.path("run.json").read_text() != written:
             raise UserError(
-                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the main one; on "
-                "several machines give a folder that they share with --run"
+                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the "
+                "main one; on several machines give a folder that they share with --run"
             )
 
     @classmethod
@@ -99,11 +98,6 @@ class Run:
         self.stage, self.fingerprint, self.look = stage, fingerprint, look
         self.provenance = ({"code": code} if code else {}) | provenance
 
-    def is_recorded(self) -> bool:
-        """Whether the running stage was done before, as it would be done now."""
-        entry = self.stages.get(self.stage, {})
-        return entry.get("fingerprint") == self.fingerprint and entry.get("look", "") == self.look
-
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
@@ -117,7 +111,7 @@ class Run:
             file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def record(self, stage: str, **values: float) -> None:
-        """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard; in the main process."""
+        """Append named numbers to `metrics.jsonl` and to the events of TensorBoard; in the main process."""
         if not is_main():
             return
         append_metrics(self.path("metrics.jsonl"), stage, values)
@@ -125,11 +119,8 @@ class Run:
         self.after_epoch()
 
     def finish(self, stage: str, **entry: Any) -> None:
-        """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes.
-
-        Once all processes are here, so that what they have written is there before it is called done.
-        """
-        os.sync()  # before it is called done
+        """Note a stage as done, with its time and result, once the files of all processes are on the disk."""
+        os.sync()
         barrier()
         known = {"fingerprint": self.fingerprint, **({"look": self.look} if self.look else {})}
         origin = self.provenance | {"made_with": self.made_with}
@@ -153,10 +144,7 @@ class Run:
         return folder
 
     def replace_output(self) -> None:
-        """Forget the record of other output; to be called just before the running stage replaces it.
-
-        Whoever stops a stage earlier and takes the change of settings back still has what was there.
-        """
+        """Forget the record of other output; to be called just before the running stage replaces it."""
         if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
             del self.stages[self.stage]
             if is_main():
@@ -193,14 +181,11 @@ class Run:
         try:
             stages = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(stages, dict) or not all(_is_entry(entry) for entry in stages.values()):
-                raise ValueError(
-                    "expected an object with an entry for each stage: fingerprint, finished, seconds, result"
-                )
+                raise ValueError("expected an entry for each stage: fingerprint, finished, seconds, result")
             return stages
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
-            ) from error
+            message = f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
+            raise UserError(message) from error
 
 
 def run_of(folder: Path) -> Path | None:

@@ -39,8 +39,8 @@ class TrainingState:
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:
             raise UserError(
-                f"processes find different states {self.path} to go on from; the run folder must be one folder for all of "
-                "them: on several machines give one that they share with --run"
+                f"processes find different states {self.path} to go on from; the run folder must be the same for all: "
+                "on several machines give one that they share with --run"
             )
         if not step:
             return 0, {}

@@ -147,7 +147,7 @@ def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
 
 
 def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
-    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, and what was logged into the run folder."""
+    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, the log to the run folder."""
     run = Run(RunSettings(run=str(folder / "run")))
     run.fingerprint = "f"
     torch.manual_seed(1)

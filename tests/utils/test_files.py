@@ -1,4 +1,4 @@
-"""Files: durable where said, whole or made again, leftovers of the dead removed, messages where a disk will not take them."""
+"""Files: durable where asked for, whole or made again; leftovers of killed processes are removed; a full disk."""
 
 import os
 import subprocess

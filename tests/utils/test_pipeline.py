@@ -19,7 +19,7 @@ from utils.run import Run
 class Toys:
     """A pipeline a -> b -> c -> d of toy stages that write `NAME.txt`; `ran` notes which were called.
 
-    a reads cam.lr, b reads the steps of the method, c reads pseudo.threshold and is skipped where the report is off, d reads seed.
+    a reads cam.lr, b the steps of the method, c pseudo.threshold, d seed; c is skipped where the report is off.
     """
 
     folder: Path
