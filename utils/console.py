@@ -42,10 +42,8 @@ def setup_console(args: argparse.Namespace) -> None:
     global _level
     _level = QUIET if args.quiet else VERBOSE if args.verbose else NORMAL
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Once)]:
-        root.removeHandler(handler)
-    handler = _Once()
-    root.addHandler(handler)
+    root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, _Once)]
+    root.addHandler(_Once())
     warnings.showwarning = lambda message, *_, **__: logging.getLogger("ibbnet").warning("%s", message)
 
 

@@ -86,8 +86,8 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
     Args:
         run: its folder keeps the log and the resumable state.
-        network: on the device, with a method `fast_part` that returns the module whose learning rate is `lr_head_factor`
-            times as high; parameters without `requires_grad` are left alone.
+        network: on the device; its method `fast_part` returns the module whose learning rate is `lr_head_factor` times
+            as high. Parameters without `requires_grad` are left alone.
         losses: (network, unpacked batch) -> named scalar losses, whose sum is minimised. Each of several processes sees
             its part of the batch and divides by counts of the whole batch (`utils.distributed.total`). So the sum over
             the processes is the loss that one process would have.
@@ -95,94 +95,77 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
+    if data.sampler.batch_size < world_size():
+        raise UserError(
+            f"a batch of stage '{plan.stage}' has {data.sampler.batch_size} images, too few for {world_size()} "
+            f"processes, each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
+        )
+    data.sampler.split(rank(), world_size())
     # Each process has its own dropout; images and weights have seeds of their own.
     torch.manual_seed(plan.seed + rank())
-    _split(data.sampler, plan)
-    training = _Training(network, losses, data, plan)
-    state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, plan.compute.device, training.parts())
-    step, totals = state.load()
-    if step:
-        run.log(f"{plan.stage:9} resumed at step {step} of {training.steps}")
-    loader = _loader(data, plan)
-    training.begin()
-    per_epoch = data.sampler.steps_per_epoch
-    with deferred_interrupt("stopping after this step") as stop:
-        for epoch in range(step // per_epoch, plan.epochs):
-            started, first = time.perf_counter(), step % per_epoch
-            data.sampler.start(epoch, first)
-            totals = _run_epoch(training, loader, state, totals if first else {}, (epoch, first), stop.is_set)
-            step = (epoch + 1) * per_epoch
-            rate = (per_epoch - first) * data.sampler.batch_size / (time.perf_counter() - started)
-            _record_epoch(run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
-            state.save(step, totals)
-            if any_of(stop.is_set()):
-                raise KeyboardInterrupt(
-                    f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}, which is kept"
-                )
-    network.eval()
-    return _means(totals, per_epoch)
-
-
-def _run_epoch(
-    training: "_Training",
-    loader: DataLoader,
-    state: TrainingState,
-    totals: dict[str, Tensor],
-    start: tuple[int, int],
-    is_stopping: Callable[[], bool],
-) -> dict[str, Tensor]:
-    """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
-    plan, (epoch, first) = training.plan, start
-    per_epoch = training.steps // plan.epochs
-    title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
-    poll = Poll()
-    for done, batch in enumerate(progress(loader, per_epoch, title, first, unit="step"), first + 1):
-        # Summed on the device: reading a value here would wait for it.
-        for name, value in training.step(batch).items():
-            totals[name] = totals.get(name, 0) + value
-        stopping, saving = poll.ask(is_stopping(), state.is_due())
-        # The end of an epoch is saved by the caller, once it is known to be sound.
-        if (stopping or saving) and done < per_epoch:
-            step = epoch * per_epoch + done
-            state.save(step, totals)
-            if stopping:
-                raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {training.steps}, which is kept")
-    poll.close()
-    return totals
-
-
-def _split(sampler: ResumableSampler, plan: Plan) -> None:
-    """Give this process its part of each batch."""
-    if sampler.batch_size < world_size():
-        raise UserError(
-            f"a batch of stage '{plan.stage}' has {sampler.batch_size} images, too few for {world_size()} processes, "
-            f"each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
-        )
-    sampler.split(rank(), world_size())
+    return _Training(run, plan, network, data, losses).train()
 
 
 class _Training:
-    """What a training step needs: the network, its losses, optimizer and learning rate."""
+    """One training: the network, its optimizer and learning rate, and the state to resume from."""
 
-    def __init__(self, network: nn.Module, losses: Losses, data: TrainingData, plan: Plan):
-        self.network, self.losses, self.unpack, self.plan = network, losses, data.unpack, plan
-        self.compute, self.steps = plan.compute, plan.epochs * data.sampler.steps_per_epoch
+    def __init__(self, run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses):
+        self.run, self.plan, self.network, self.data, self.losses = run, plan, network, data, losses
+        self.compute, self.per_epoch = plan.compute, data.sampler.steps_per_epoch
+        self.steps = plan.epochs * self.per_epoch
         self.optimizer = build_optimizer(network, plan.optimisation)
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
+        parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
+        self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
-    def parts(self) -> dict[str, Any]:
-        """What has a state to resume from, by name."""
-        return {"network": self.network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
-
-    def begin(self) -> None:
-        """To be called once the state is loaded."""
-        self.forward = self.compute.forward(self.network)
+    def train(self) -> dict[str, float]:
+        step, totals = self.state.load()
+        plan, sampler, per_epoch = self.plan, self.data.sampler, self.per_epoch
+        if step:
+            self.run.log(f"{plan.stage:9} resumed at step {step} of {self.steps}")
+        loader = _loader(self.data, plan)
+        self.forward = self.compute.forward(self.network)  # once the state is loaded
         self.network.train()
+        with deferred_interrupt("stopping after this step") as stop:
+            for epoch in range(step // per_epoch, plan.epochs):
+                started, first = time.perf_counter(), step % per_epoch
+                sampler.start(epoch, first)
+                totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
+                step = (epoch + 1) * per_epoch
+                rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
+                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
+                self.state.save(step, totals)
+                if any_of(stop.is_set()):
+                    where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
+                    raise KeyboardInterrupt(f"{where}, which is kept")
+        self.network.eval()
+        return _means(totals, per_epoch)
 
-    def step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def _run_epoch(
+        self, loader: DataLoader, totals: dict[str, Tensor], start: tuple[int, int], is_stopping: Callable[[], bool]
+    ) -> dict[str, Tensor]:
+        """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
+        plan, (epoch, first) = self.plan, start
+        title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
+        poll = Poll()
+        for done, batch in enumerate(progress(loader, self.per_epoch, title, first, unit="step"), first + 1):
+            # Summed on the device: reading a value here would wait for it.
+            for name, value in self._step(batch).items():
+                totals[name] = totals.get(name, 0) + value
+            stopping, saving = poll.ask(is_stopping(), self.state.is_due())
+            # The end of an epoch is saved by the caller, once its loss is known to be finite.
+            if (stopping or saving) and done < self.per_epoch:
+                step = epoch * self.per_epoch + done
+                self.state.save(step, totals)
+                if stopping:
+                    raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {self.steps}, which is kept")
+        poll.close()
+        return totals
+
+    def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One step; the named losses and their sum `loss`, scalars on the device without a graph."""
-        batch = self.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
+        batch = self.data.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
         batch = {name: _laid_out(value, self.compute) for name, value in batch.items()}
         with self.compute.autocast():
             terms = self.losses(self.forward, batch)
@@ -199,15 +182,15 @@ class _Training:
 
 def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     give_back_memory()  # else the system copies what is free, too, once a loader process shares it
+    processes: dict[str, Any] = {"num_workers": plan.workers, "worker_init_fn": leave_to_main}
+    processes["persistent_workers"] = plan.workers > 0
     return DataLoader(
         data.items,
         batch_size=data.sampler.share,
         sampler=data.sampler,
-        num_workers=plan.workers,
         pin_memory=plan.compute.device.type == "cuda",
-        persistent_workers=plan.workers > 0,
-        worker_init_fn=leave_to_main,
         generator=torch.Generator(),  # its own, so that dropout does not depend on the loader
+        **processes,
     )
 
 

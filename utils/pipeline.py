@@ -25,6 +25,7 @@ from utils.run import Run, duration
 from utils.settings import RunSettings, settings_of
 
 CHANGED = "changed"  # in `redo`, the stages whose code has changed
+UP_TO_DATE, INCOMPLETE, TO_REDO = "up to date", "incomplete", "to redo"
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,13 @@ class Stage:
 
 
 class _Found(NamedTuple):
-    """A stage before it runs: what its output depends on, whether it has nothing to do, and changes of its code."""
+    """A stage before it runs: what its output depends on, what is there of it, and changes of its code."""
 
     fingerprint: str
     look: str
     code: str
     settings: dict[str, Any]
-    recorded: bool
-    up_to_date: bool
-    redo: bool
+    state: str  # UP_TO_DATE, INCOMPLETE, TO_REDO or ""
     changes: str
 
 
@@ -198,16 +197,16 @@ class _Pipeline:
         """Run a stage unless it has nothing to do, and note its fingerprint."""
         found, run = from_main(partial(self._look_at, stage)), self.run
         self._note(stage, found.fingerprint, found.changes)
-        if found.redo:
+        if found.state == TO_REDO:
             run.log(f"{stage.name:9} is made again, as --redo says")
             run.forget(stage.name, found.fingerprint)
         run.begin(stage.name, found.fingerprint, found.look, code=found.code, settings=found.settings)
-        if found.up_to_date and not found.redo:
+        if found.state == UP_TO_DATE:
             because = f", but its code has changed since: {found.changes} (--redo changed makes it again)"
             run.log(f"{stage.name:9} up to date{because * bool(found.changes)}", QUIET if found.changes else NORMAL)
             run.forget_state()
             return
-        if found.recorded and not found.redo:
+        if found.state == INCOMPLETE:
             run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
         elif found.changes:
             run.log(
@@ -230,12 +229,13 @@ class _Pipeline:
         made_by = code.current[name] if anew else code.made_by(name, base, entry, partial(run.has_begun, name))
         fingerprint = with_code(base, made_by)
         recorded = entry.get("fingerprint") == fingerprint and entry.get("look", "") == look
-        redo = asked and (bool(entry) or not code.is_being_redone(name, fingerprint))
-        up_to_date = recorded and stage.complete(self.cfg, run)
-        if redo or not up_to_date:
-            code.begin(name, fingerprint, made_by, redo, [str(each.get("code")) for each in run.stages.values()])
-        changes = code.changes(name, made_by)
-        return _Found(fingerprint, look, made_by, settings, recorded, up_to_date, redo, changes)
+        state = (UP_TO_DATE if stage.complete(self.cfg, run) else INCOMPLETE) if recorded else ""
+        if asked and (entry or not code.is_being_redone(name, fingerprint)):
+            state = TO_REDO
+        if state != UP_TO_DATE:
+            used = [str(each.get("code")) for each in run.stages.values()]
+            code.begin(name, fingerprint, made_by, state == TO_REDO, used)
+        return _Found(fingerprint, look, made_by, settings, state, code.changes(name, made_by))
 
     def _warn_of_former_code(self) -> None:
         names = [stage.name for stage in self.stages if stage.name in self.run.stages]

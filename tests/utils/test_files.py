@@ -76,9 +76,6 @@ def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
             assert not is_whole(path), (path.name, len(damaged))
         path.unlink()
         assert not is_whole(path)
-
-
-def test_of_other_kinds_it_is_enough_that_they_are_there(tmp_path):
     assert not is_whole(tmp_path / "a.txt")
     (tmp_path / "a.txt").write_text("")
     assert is_whole(tmp_path / "a.txt")

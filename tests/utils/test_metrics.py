@@ -163,9 +163,6 @@ def test_an_image_without_classes_is_background_at_every_threshold():
     for number in range(2):
         assert sweep.at(number).counts[:, 0].tolist() == [2, 0, 1, 0, 0]
         assert sweep.at(number).counts[:, 1:].sum() == 0
-
-
-def test_the_nearest_threshold():
     sweep = ThresholdSweep(CLASSES, [0.0, 0.1, 0.25])
     assert [sweep.nearest(value) for value in (0.0, 0.04, 0.06, 0.25, 0.9)] == [0, 0, 1, 2, 2]
 

@@ -69,13 +69,10 @@ class TestHeatmap:
         assert (drawn == drawn[..., :1]).all()
 
 
-def test_fit_bounds_the_long_side_and_never_enlarges(image):
+def test_fit_bounds_the_long_side_never_enlarges_and_keeps_values_of_masks(image, mask):
     assert fit(image, 100) is image
     assert fit(image, 40).shape == (30, 40, 3)
     assert fit(image[:1], 8).shape == (1, 8, 3)
-
-
-def test_fit_of_a_mask_keeps_its_values(mask):
     assert set(np.unique(fit(mask, 37, nearest=True))) <= {0, 1, 2, IGNORE}
 
 
