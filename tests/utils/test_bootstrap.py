@@ -26,8 +26,10 @@ def confusions(count: int, errors: Sequence[float], seed: int = 0) -> list[np.nd
     methods = []
     for error in errors:
         share = random.uniform(0, 2 * error, (count, 1))
-        said = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
-        pairs = [np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + said]
+        predicted = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
+        pairs = [
+            np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + predicted
+        ]
         methods.append(np.stack(pairs))
     return methods
 

@@ -1,4 +1,4 @@
-"""Names of tables: found, or told with what there is."""
+"""Names of tables: found, or refused with the known names."""
 
 import pytest
 

@@ -21,12 +21,12 @@ FACTOR = 2
 
 def run(cfg: "Unused", run) -> int:
     """What it does."""
-    run.log(f"begins {told()}")
+    run.log(f"begins {words()}")
     if cfg is None:
-        raise ValueError(told())
+        raise ValueError(words())
     return STEPS[cfg.name]().apply(FACTOR) + other.deep.help(tools.half(math.pi))
 
-def told():
+def words():
     return "words"
 ''',
     "models/table.py": """
@@ -91,7 +91,7 @@ def project(tmp_path) -> Path:
 
 
 def after(project: Path, name: str, old: str, new: str) -> list[str]:
-    """What is said to have changed after that edit."""
+    """The definitions that an edit changes."""
     before = symbols_of(Root, project)
     text = (project / name).read_text()
     assert old in text
@@ -117,10 +117,10 @@ def test_every_definition_that_is_used_is_reached_and_no_other(project):
         ("models/method.py", "What it does.", "Something else.", []),
         ("models/method.py", "    run.log", "    # why\n    run.log", []),
         ("models/method.py", "begins", "starts", []),
-        ("models/method.py", "raise ValueError(told())", "raise TypeError('other words')", []),
+        ("models/method.py", "raise ValueError(words())", "raise TypeError('other words')", []),
         ("models/method.py", '"words"', '"other words"', []),
         ("models/method.py", '"Unused"', "str", []),
-        ("models/method.py", "def told", "\n\n\ndef told", []),
+        ("models/method.py", "def words", "\n\n\ndef words", []),
         ("models/steps/second.py", "3 * x", "(3 *   x)", []),
         ("models/table.py", "return 1", "return 2", []),
         ("models/tools.py", "return x\n", "return 2 * x\n", []),

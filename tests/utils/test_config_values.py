@@ -1,4 +1,4 @@
-"""What a mistake in a setting is told, and what values become."""
+"""Messages about wrong settings, and what values become."""
 
 import pytest
 
@@ -78,7 +78,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_a_mistake_is_told_with_its_place_and_the_nearest_name(tmp_path, mistake):
+def test_a_mistake_is_named_with_its_line_and_the_nearest_name(tmp_path, mistake):
     text, overrides, expected = MISTAKES[mistake]
     path = write(tmp_path, text)
     with pytest.raises(UserError) as error:

@@ -1,4 +1,4 @@
-"""What is said at which level, once, and how."""
+"""What is printed at which level, once, and how."""
 
 import argparse
 import logging
@@ -40,13 +40,13 @@ def level(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
+    ("arguments", "printed"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
 )
-def test_each_level_says_what_it_should(level, capsys, arguments, said):
+def test_each_level_says_what_it_should(level, capsys, arguments, printed):
     level(*arguments)
     for number in (QUIET, NORMAL, VERBOSE):
         say(f"level {number}", number)
-    assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in said]
+    assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in printed]
 
 
 def test_quiet_and_verbose_exclude_each_other(level, capsys):
@@ -55,7 +55,7 @@ def test_quiet_and_verbose_exclude_each_other(level, capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quiet"]])
-def test_a_warning_is_said_once_in_one_line(level, capsys, arguments):
+def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
     level(*arguments)
     for _ in range(3):
         logging.getLogger("anyone").warning("disk %s is slow", "x")

@@ -248,7 +248,7 @@ def test_the_sum_of_the_losses_is_descended(new_run):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_divergence_is_told_with_the_setting_to_lower(new_run, value):
+def test_divergence_names_the_setting_to_lower(new_run, value):
     def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
         return {"sum": network() * 0 + value}
 
@@ -290,8 +290,8 @@ def test_fewer_images_than_a_batch(new_run):
     assert math.isfinite(figures["loss"])
 
 
-@pytest.mark.parametrize(("step", "said"), [(3, "at step 3 of"), (5, "after epoch 1 of")])
-def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, said):
+@pytest.mark.parametrize(("step", "printed"), [(3, "at step 3 of"), (5, "after epoch 1 of")])
+def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, printed):
     calls = []
 
     def interrupted(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
@@ -301,7 +301,7 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, sa
         return losses(network, batch)
 
     handler = signal.getsignal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt, match=said):
+    with pytest.raises(KeyboardInterrupt, match=printed):
         train(new_run(), interrupted)
     assert len(calls) == step
     assert signal.getsignal(signal.SIGINT) is handler

@@ -21,9 +21,9 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my images"])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert run_script(lambda: fail(KeyboardInterrupt("in stage cam"))) == 130
-    said = capsys.readouterr().err
-    assert "interrupted in stage cam; run the same command again" in said
-    assert said.endswith("    python train.py --set 'data.root=my images'\n")
+    printed = capsys.readouterr().err
+    assert "interrupted in stage cam; run the same command again" in printed
+    assert printed.endswith("    python train.py --set 'data.root=my images'\n")
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ class Failing(Dataset):
 
 
 @pytest.mark.parametrize("kind", [UserError, UnreadableImage])
-def test_a_users_mistake_found_by_a_loader_process_is_said_without_its_traceback(kind, capsys):
+def test_a_users_mistake_found_by_a_loader_process_is_reported_without_its_traceback(kind, capsys):
     def main() -> None:
         list(DataLoader(Failing(kind("image a: b cannot be read; give another")), num_workers=1))
 

@@ -58,7 +58,7 @@ def whole_files(folder: Path) -> list[Path]:
     return paths
 
 
-def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
+def test_whole_files_are_known_from_cut_and_emptied_ones(tmp_path):
     for path in whole_files(tmp_path):
         content = path.read_bytes()
         assert is_whole(path)
@@ -148,7 +148,7 @@ def test_a_folder_that_is_a_file_is_a_users_matter(tmp_path):
         write_text(tmp_path / "runs" / "a.txt", "")
 
 
-def test_too_little_room_is_said_before_the_work(tmp_path, monkeypatch):
+def test_too_little_room_is_reported_before_the_work(tmp_path, monkeypatch):
     require_space(tmp_path / "not" / "there" / "yet", 1000, "a thousand bytes")
     with pytest.raises(
         UserError, match=r"too full for 3 seeds: about 1000000000\.00 GB are needed in .*run, .* GB are free; make"

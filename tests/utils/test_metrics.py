@@ -20,14 +20,14 @@ def random_masks(seed: int, *shape: int, ignore: float = 0.1) -> tuple[torch.Ten
 
 def plain_counts(target: torch.Tensor, prediction: torch.Tensor) -> tuple[list[list[int]], int]:
     """One pixel after the other: the counts, and how many predictions were 255."""
-    counts, unsure = [[0] * CLASSES for _ in range(CLASSES)], 0
-    for truth, said in zip(target.flatten().tolist(), prediction.flatten().tolist(), strict=True):
+    counts, ignored = [[0] * CLASSES for _ in range(CLASSES)], 0
+    for truth, predicted in zip(target.flatten().tolist(), prediction.flatten().tolist(), strict=True):
         if truth == 255:
             continue
-        if said == 255:
-            said, unsure = 0, unsure + 1
-        counts[truth][said] += 1
-    return counts, unsure
+        if predicted == 255:
+            predicted, ignored = 0, ignored + 1
+        counts[truth][predicted] += 1
+    return counts, ignored
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (9, 11), (3, 8, 5), (2, 1, 6, 4), (0, 4)])
@@ -36,10 +36,10 @@ def test_counts_agree_with_a_plain_loop(shape, dtype):
     target, prediction = random_masks(0, *shape)
     matrix = ConfusionMatrix(CLASSES)
     matrix.update(target.to(dtype), prediction.to(dtype))
-    counts, unsure = plain_counts(target, prediction)
+    counts, ignored = plain_counts(target, prediction)
     assert matrix.counts.tolist() == counts
     assert matrix.counts.dtype == torch.int64
-    assert matrix.ignored_predictions == unsure
+    assert matrix.ignored_predictions == ignored
 
 
 def test_batches_add_up():
@@ -99,10 +99,10 @@ def test_over_and_under_activation_are_shares_of_background_and_of_object():
     target, prediction = random_masks(5, 30, 30)
     matrix = ConfusionMatrix(CLASSES)
     matrix.update(target, prediction)
-    said = prediction.masked_fill(prediction == 255, 0)
+    predicted = prediction.masked_fill(prediction == 255, 0)
     background, objects = target == 0, (target > 0) & (target < 255)
-    assert matrix.over_activation() == pytest.approx((said[background] > 0).double().mean().item())
-    assert matrix.under_activation() == pytest.approx((said[objects] == 0).double().mean().item())
+    assert matrix.over_activation() == pytest.approx((predicted[background] > 0).double().mean().item())
+    assert matrix.under_activation() == pytest.approx((predicted[objects] == 0).double().mean().item())
     assert matrix.over_activation() != pytest.approx(matrix.under_activation(), abs=0.01)
 
 

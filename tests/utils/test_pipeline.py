@@ -196,15 +196,17 @@ def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
     assert [name for name in "abcd" if record[name]["made_with"]["commit"].startswith("older")] == ["a"]
 
 
-def test_changed_code_is_said_and_runs_nothing(toys, capsys):
+def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
     toys()
     capsys.readouterr()
     toys.code["b"] = "second"
     for _ in range(2):
         assert toys() == []
-        said = capsys.readouterr().out
-        assert "b         up to date, but its code has changed since: toys.b (--redo changed" in said
-        assert "WARNING: code has changed since it was used (toys.b); the output of the stages b, c, d is still" in said
+        printed = capsys.readouterr().out
+        assert "b         up to date, but its code has changed since: toys.b (--redo changed" in printed
+        assert (
+            "WARNING: code has changed since it was used (toys.b); the output of the stages b, c, d is still" in printed
+        )
     toys("seed=1", only=("d",))
     assert "the output of the stages b, c, d is" in capsys.readouterr().out
     toys.code["b"] = "first"
