@@ -21,6 +21,7 @@ from utils.files import atomic_path
 REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
+PLAIN = object()  # a kind of value: what a file of settings can hold
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,6 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
     strange = [name for name, kind in FIELD_TYPES.items() if not _fits(fields[name], kind)]
-    if not _is_plain(fields["config"]) and "config" not in strange:
-        strange.append("config")
     if strange:
         are = "are" if len(strange) > 1 else "is"
         raise UserError(
@@ -106,17 +105,10 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
     return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it holds only what a file of settings can hold."""
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(entry) for entry in value)
-    return value is None or isinstance(value, str | int | float)
-
-
 def _fits(value: Any, kind: Any) -> bool:
     """Whether a value is of a kind of `FIELD_TYPES`."""
+    if kind is PLAIN:
+        return any(_fits(value, each) for each in (str | int | float | None, [PLAIN], {str: PLAIN}))
     if isinstance(kind, list):
         return isinstance(value, list | tuple) and all(_fits(entry, kind[0]) for entry in value)
     if isinstance(kind, dict):
@@ -130,7 +122,7 @@ FIELD_TYPES: dict[str, Any] = {
     "kind": str,
     "class_names": [str],
     "backbone": str,
-    "config": {str: object},
+    "config": {str: PLAIN},
     "state": {str: torch.Tensor},
     "figures": {str: int | float},
     "normalisation": {str: [int | float]},
