@@ -1,4 +1,4 @@
-"""The loop of stages that read every image once: read ahead by processes or threads, shared by all processes."""
+"""Loops over images: read once, ahead by processes or threads, shared by all processes; Ctrl-C stops them safely."""
 
 import signal
 from collections import deque
@@ -41,16 +41,7 @@ def read_once(
     if threads and workers:
         items: Iterator[Any] = read_ahead(dataset.__getitem__, queue, workers)
     else:
-        give_back_memory()  # else the system copies what is free, too, once a loader process shares it
-        loader = DataLoader(
-            dataset,
-            sampler=queue,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            worker_init_fn=leave_to_main,
-        )
-        items = started(loader)
+        items = load_items(dataset, workers, sampler=queue, pin_memory=pin_memory)
     with progress(None, len(queue), title) as bar:
         for item in items:
             yield item
@@ -75,17 +66,17 @@ def leave_to_main(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def started(loader: DataLoader) -> Iterator[Any]:
-    """The loader's items, its processes running.
+def load_items(dataset: Dataset, workers: int, **options: Any) -> Iterator[Any]:
+    """The dataset's items, from running loader processes; `options` are those of `DataLoader`.
 
-    Python loses an exception that is raised while it starts a process, so that Ctrl-C then would be ignored; it waits
-    here.
+    Python loses an exception that is raised while it starts a process. So Ctrl-C waits until they are started.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed meanwhile.
     """
+    give_back_memory()  # else the system copies free memory, too, once a loader process shares it
     with deferred_interrupt() as stop:
-        items = iter(loader)
+        items = iter(DataLoader(dataset, None, num_workers=workers, worker_init_fn=leave_to_main, **options))
     if stop.is_set():
         raise KeyboardInterrupt
     return items

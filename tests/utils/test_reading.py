@@ -5,9 +5,8 @@ import signal
 import threading
 
 import pytest
-from torch.utils.data import DataLoader
 
-from utils.reading import leave_to_main, read_once, started
+from utils.reading import leave_to_main, load_items, read_once
 
 
 class Squares:
@@ -69,9 +68,8 @@ def press_at_forks():
 
 
 def test_ctrl_c_while_a_loader_process_is_started_is_not_lost(press_at_forks):
-    loader = DataLoader(range(3), batch_size=None, num_workers=1, worker_init_fn=leave_to_main)
     with pytest.raises(KeyboardInterrupt):
-        started(loader)
+        load_items(range(3), workers=1)
 
 
 def test_loader_processes_leave_ctrl_c_alone():
