@@ -215,9 +215,9 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
 
 def start_torchrun(project: Project, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen([*command, *project.arguments(*arguments)], cwd=ROOT, env=environment, **pipes)
+    environment, pipe = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.PIPE
+    command += project.arguments(*arguments)
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def wait_for(found, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
