@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pycocotools.mask
 from filelock import FileLock
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.artifacts import IGNORE, write_mask
 from data.coco_file import CocoFile, read_coco_file
@@ -24,7 +24,7 @@ from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
-from utils.interrupts import leave_to_main, started
+from utils.reading import load_items
 
 logger = logging.getLogger(__name__)
 
@@ -197,8 +197,7 @@ def _render(rendering: _Rendering, folder: Path, source: str) -> None:
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
     workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    loader = DataLoader(rendering, batch_size=None, num_workers=workers, worker_init_fn=leave_to_main)
-    for problem in progress(started(loader), len(rendering), "truth masks"):
+    for problem in progress(load_items(rendering, workers), len(rendering), "truth masks"):
         if problem:
             raise UserError(problem)
     write_text(folder / SOURCE, source)

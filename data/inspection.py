@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from data.dataset import Index, Record, check_fit
 from data.images import frames_of
@@ -15,7 +15,7 @@ from data.pixels import NeedsSetting, look_of
 from data.series import Depth, depth_of
 from utils.console import progress
 from utils.errors import UserError
-from utils.interrupts import leave_to_main, started
+from utils.reading import load_items
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Facts:
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
     """Read every image once, and the mask of those whose record has one, by loader processes; by the image's file."""
     reader = _Reader(records_of(indexes))
-    loader = DataLoader(reader, batch_size=None, num_workers=min(workers, len(reader)), worker_init_fn=leave_to_main)
-    return {facts.image: facts for facts in progress(started(loader), len(reader), "reading images")}
+    items = load_items(reader, min(workers, len(reader)))
+    return {facts.image: facts for facts in progress(items, len(reader), "reading images")}
 
 
 def records_of(indexes: Iterable[Index]) -> list[Record]:

@@ -12,8 +12,8 @@ from data.faults import Faults
 from data.label_table import LabelTable
 from data.tables import read_class_names, read_lines
 from data.tree import Tree
+from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
-from utils.yaml_text import NOT_YAML, parse_yaml
 
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 

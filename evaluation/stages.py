@@ -19,7 +19,7 @@ from stages.pseudo import make_pseudo_masks, pseudo_complete
 from stages.seeds import make_seeds, seeds_complete
 from stages.segment import train_segmenter
 from utils.files import is_whole
-from utils.stage import Stage
+from utils.pipeline import Stage
 
 
 def pipeline() -> list[Stage]:

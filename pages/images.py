@@ -55,7 +55,7 @@ def heat_uri(map_: np.ndarray) -> str:
 
 
 def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Sequence[str], **more: Any) -> Layer:
-    """A mask with the names of its classes, in a legend and written on it: not everyone can tell colours apart.
+    """A mask with the names of its classes, in a legend and written on it: not everyone sees colours as different.
 
     Args:
         class_names: of the values from 1 on.

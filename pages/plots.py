@@ -57,8 +57,8 @@ def layout(plot: Plot) -> dict[str, Any]:
         "x_ticks": [(across(value), f"{value:.6g}") for value in x_ticks],
         "y_ticks": [(down(value), f"{value:.6g}") for value in y_ticks],
         "lines": [
-            (series.name, number % STYLES, [(across(x), down(y)) for x, y in line])
-            for number, (series, line) in enumerate(zip(plot.series, lines, strict=True))
+            (series.name, index % STYLES, [(across(x), down(y)) for x, y in line])
+            for index, (series, line) in enumerate(zip(plot.series, lines, strict=True))
         ],
     }
 
@@ -72,4 +72,4 @@ def ticks(values: Sequence[float]) -> list[float]:
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(number * step, 12) for number in range(first, last + 1)]
+    return [round(index * step, 12) for index in range(first, last + 1)]

@@ -20,7 +20,7 @@ from models.classifier import HeadSettings
 from models.steps import Step
 from stages import settings as of
 from utils.config_file import flatten, parse_overrides, read_values
-from utils.config_values import Said, build_parts
+from utils.config_values import Given, build_parts
 from utils.settings import Part, RunSettings, known_keys, settings_dict
 
 # Attribute of the configuration -> section of the file; the others are sections of their own name.
@@ -134,7 +134,7 @@ def _sections() -> set[str]:
     return {part.section for part in parts()} - {""}
 
 
-def _build(values: Said) -> Config:
+def _build(values: Given) -> Config:
     built = build_parts(parts(), values, RENAMED)
     run = built.pop("")
     chosen = tuple(built.pop(f"steps.{step.name}") for step in steps.STEPS)

@@ -58,7 +58,7 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """A test needs no files that outlive a power cut, and on a busy disk each wait takes a second."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils.files, "_to_disk", lambda path: None)
-        patch.setattr(utils.run, "all_to_disk", lambda: None)
+        patch.setattr(utils.run.os, "sync", lambda: None)
         yield
 
 

@@ -110,14 +110,6 @@ def test_a_damaged_state_is_begun_anew(finished, project):
     assert before == after
 
 
-def test_the_last_line_of_the_numbers_may_be_cut_off(finished, project):
-    path = project / "run/metrics.jsonl"
-    path.write_text(path.read_text()[:-20])
-    again = start(project)
-    again.join()
-    assert again.exitcode == 0, (project / "output.txt").read_text()
-
-
 @pytest.mark.parametrize(
     ("path", "option"),
     [("seeds/train_0001.npz", "--seeds"), ("pseudo/train_0001.png", "--masks")],

@@ -17,6 +17,7 @@ from PIL import Image
 from data.shapes import generate
 from tests.processes import run_script
 from tests.project import ROOT, call
+from utils.files import read_json
 
 # Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no
 # more.
@@ -39,15 +40,8 @@ report: {{thresholds: 7}}
 SHARED_STAGES = ("seeds", "context", "remove", "correct", "walk", "pseudo", "ablation", "report")
 PATIENCE = 300  # seconds, on a machine that is busy with other things
 MADE = (
-    "seeds",
-    "seeds_context",
-    "seeds_trained",
-    "seeds_walk",
-    "pseudo",
-    "ablation",
-    "ablation_steps",
-    "ablation_pseudo",
-    "predictions",
+    *("seeds", "seeds_context", "seeds_trained", "seeds_walk", "pseudo"),
+    *("ablation", "ablation_steps", "ablation_pseudo", "predictions"),
 )
 
 
@@ -170,6 +164,9 @@ def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
     assert ended[1].out == ""
 
 
+OPTIONS = "--device cpu --export maps --limit 7 --set cam.scales=[1.0] --set ibb.iterations=1 --set pseudo.refine=none"
+
+
 @pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
 def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     """The packaged classifier, too, whose mask values are given to classes in the order of the images."""
@@ -178,26 +175,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     (source / "broken.jpg").write_bytes(b"no image")
     path = network if network == "imagenet" else str(one.run / network)
     for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
-        words = [
-            "--input",
-            source,
-            "--model_path",
-            path,
-            "--device",
-            "cpu",
-            "--output",
-            output,
-            "--export",
-            "maps",
-            "--limit",
-            "7",
-            "--set",
-            "cam.scales=[1.0]",
-            "--set",
-            "ibb.iterations=1",
-            "--set",
-            "pseudo.refine=none",
-        ]
+        words = ["--input", source, "--model_path", path, "--output", output, *OPTIONS.split()]
         if count == 1:
             assert call("infer", *words).code == 0
         else:
@@ -206,13 +184,10 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
             assert "6 images predicted" in ended[0].out
             assert "1 unreadable" in ended[0].out
     files = [
-        {
-            str(path.relative_to(folder)): path.read_bytes()
-            for path in folder.rglob("*")
-            if path.is_file() and not path.name.startswith(".lock")
-        }
+        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "one", tmp_path / "three")
     ]
+    files = [{name: each[name] for name in each if ".lock" not in name} for each in files]
     assert set(files[0]) == set(files[1])
     assert [name for name in files[0] if files[0][name] != files[1][name]] == []
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
@@ -223,9 +198,7 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     forget(project, *SHARED_STAGES)
     damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
     content = damaged.read_bytes()
-    damaged.write_bytes(
-        content[:300].ljust(len(content), b"\0")
-    )  # of the same size, so that nothing but reading it tells
+    damaged.write_bytes(content[:300].ljust(len(content), b"\0"))  # of the same size: only reading it finds that
     ended = run_script(2, tmp_path / "said", "train", *project.arguments("--stages", "seeds"))
     said = "".join(each.err for each in ended)
     assert all(each.code for each in ended)
@@ -241,23 +214,10 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
 
 
 def start_torchrun(project: Project, *arguments: str) -> subprocess.Popen:
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node=2",
-        "train.py",
-        *project.arguments(*arguments),
-    ]
-    return subprocess.Popen(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
+    environment, pipe = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.PIPE
+    command += project.arguments(*arguments)
+    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
 def wait_for(found, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
@@ -294,9 +254,7 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     else:
         assert said.count("interrupted in stage cam") == 1
         assert "torchrun --nproc_per_node=2 train.py" in said
-    assert "cam" not in json.loads(
-        (project.run / "stages.json").read_text() if (project.run / "stages.json").is_file() else "{}"
-    )
+    assert "cam" not in read_json(project.run / "stages.json")
     done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
     ended = run_script(2, tmp_path / "said", "train", *arguments)
     assert [each.code for each in ended] == [0, 0], ended[0].err

@@ -48,16 +48,13 @@ pseudo: {{background: threshold, threshold: 0.4, refine: none}}
 segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
 report: {{thresholds: 4}}
 """
+# Files that have times or paths in them.
 PASSING = {
-    "config.yaml",
-    "run.json",
-    "log.txt",
-    "report.html",
-    "contents.json",
+    *("config.yaml", "run.json", "log.txt", "report.html", "contents.json"),
     ".lock",
     ".lock.json",
     ".shapes.lock",
-}  # have times or paths in them
+}
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
 
 

@@ -48,7 +48,7 @@ train CONFIG --set cam.epoch=3 => unknown setting 'cam.epoch' | did you mean 'ca
 train CONFIG --set cam.epochs => --set cam.epochs | expected key.sub=value, for example
 train CONFIG --set cam.epochs=many => 'cam.epochs' must be of type int, found 'many'
 train CONFIG --set cam.epochs=-1 => 'cam.epochs' must be | found -1
-train CONFIG --set cam.scales=[] => 'cam.scales' needs at least one scale, for example [1.0]
+train CONFIG --set cam.scales=[] => 'cam.scales' must be a list of at least one scale, for example [1.0], found []
 train CONFIG --set prm.lo=0.9 => 'prm.lo' (0.9) must not be above 'prm.hi'
 train CONFIG --set precision=fp8 => 'precision' must be one of off, bf16, fp16, found 'fp8'
 train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found 'red'

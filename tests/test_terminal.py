@@ -58,9 +58,7 @@ def script(name: str, *arguments: str) -> Callable[[], None]:
 
     def run() -> None:
         os.chdir(ROOT)
-        tqdm.set_lock(
-            threading.RLock()
-        )  # its own lock is shared with the parent, and one that is interrupted may hold it
+        tqdm.set_lock(threading.RLock())  # its own is shared with the parent, and may be held at an interrupt
         sys.argv = [f"{name}.py", *arguments]
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
         os._exit(run_script(main))

@@ -1,8 +1,7 @@
 """Is a difference between two methods more than the choice of images? Paired bootstrap intervals (Efron, 1979).
 
-Images are drawn with replacement, as many as there are, the same for both methods, and both are measured on each
-draw. mIoU is a ratio of sums over images, so a draw needs each image's counts only once: a matrix product gives
-all draws.
+As many images as there are are drawn with replacement, and both methods are evaluated on each draw. mIoU is a ratio
+of sums over images, so one matrix product of draws and counts gives all draws.
 """
 
 from dataclasses import dataclass
@@ -34,7 +33,7 @@ class Difference:
 
     @property
     def difference(self) -> float:
-        """How much larger the second is."""
+        """b - a."""
         return self.b - self.a
 
     @property
@@ -70,7 +69,6 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 
     Args:
         a, b: (N, 3, C) counts of the same N images (`class_counts`).
-        draws: how many.
 
     Raises:
         ValueError: other shapes, or truths that differ.
@@ -90,8 +88,7 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
     """Percentile intervals at `LEVEL` of every figure of `figures_of`, of one method; NaN where no draw has the figure.
 
-    Two methods whose intervals overlap may still differ clearly on the same images: that is what `compare_counts`
-        tells.
+    Two methods whose intervals overlap may still differ clearly on the same images: see `compare_counts`.
 
     Args:
         counts: (N, 3, C) of N images (`class_counts`).

@@ -5,45 +5,23 @@ A file holds plain values and tensors only and is read with `weights_only=True`,
 """
 
 import argparse
-import pickle
 import re
-import struct
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import UnionType
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from utils.errors import UserError
 from utils.files import atomic_path
 
-# What torch says of a file that would run code: of which class, or that it is compiled.
+# In torch's message about a file that would run code: the class, or that it is compiled.
 REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
-
-# What torch raises for files whose bytes are wrong, or that hold what it refuses.
-DAMAGED_WEIGHTS = (
-    OSError,
-    RuntimeError,
-    EOFError,
-    LookupError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    AssertionError,
-    struct.error,
-    pickle.UnpicklingError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    zipfile.BadZipFile,
-    SafetensorError,
-)
+PLAIN = object()  # a kind of value: what a file of settings can hold
 
 
 @dataclass(frozen=True)
@@ -56,7 +34,7 @@ class Checkpoint:
         backbone: a name that `models.backbone.build_backbone` knows.
         config: the run's settings, as `utils.config.to_dict` gives them.
         state: the network's `state_dict`.
-        figures: what was measured in training, by name.
+        figures: of training, by name.
         normalisation: mean and deviation of RGB in 0..1 that the backbone was trained with.
     """
 
@@ -87,7 +65,7 @@ def save_tensors(path: str | Path, content: Any) -> None:
         try:
             with temporary.open("wb") as file:  # torch would write the name of a path into the file
                 torch.save(content, file)
-        except RuntimeError as error:  # torch's writer says of a full disk that it is at an unexpected position
+        except RuntimeError as error:  # torch's writer has no OSError for a full disk
             raise OSError(f"torch's writer stopped: {str(error).splitlines()[0]}") from error
 
 
@@ -101,59 +79,53 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
-    """What `load_tensors` gave, as a checkpoint; `path` is for messages.
-
-    Raises:
-        UserError: as `load_checkpoint`.
-    """
+    """What `load_tensors` returned, as a checkpoint; `path` is for messages. Raises as `load_checkpoint`."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
-            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as checkpoints/best_model.pth"
+            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as "
+            "checkpoints/best_model.pth"
         )
     version = content.get("version", 0)
     if isinstance(version, int) and version > VERSION:
         raise UserError(
-            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this project"
+            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
+            "project"
         )
     missing = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
     if missing:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
-    strange = [name for name, value in fields.items() if not FIELD_TYPES[name](value)]
+    strange = [name for name, kind in FIELD_TYPES.items() if not _fits(fields[name], kind)]
     if strange:
+        are = "are" if len(strange) > 1 else "is"
         raise UserError(
-            f"{path} is damaged: its {', '.join(strange)} {'are' if len(strange) > 1 else 'is'} of another type than expected; "
-            "train again or take another file"
+            f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; train again or take "
+            "another file"
         )
     return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
 
 
-def _is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
-    return isinstance(value, dict) and all(isinstance(name, str) and is_entry(entry) for name, entry in value.items())
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value is of a kind of `FIELD_TYPES`."""
+    if kind is PLAIN:
+        return any(_fits(value, each) for each in (str | int | float | None, [PLAIN], {str: PLAIN}))
+    if isinstance(kind, list):
+        return isinstance(value, list | tuple) and all(_fits(entry, kind[0]) for entry in value)
+    if isinstance(kind, dict):
+        fits = isinstance(value, dict) and all(isinstance(name, str) for name in value)
+        return fits and all(_fits(entry, kind[str]) for entry in value.values())
+    return isinstance(value, kind)
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether it holds only what a file of settings can hold."""
-    if isinstance(value, dict):
-        return all(isinstance(name, str) and _is_plain(entry) for name, entry in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(entry) for entry in value)
-    return value is None or isinstance(value, str | int | float)
-
-
-def _is_list(value: Any, kind: type | UnionType) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(entry, kind) for entry in value)
-
-
-# What a file may hold in each field of `Checkpoint`; it may come from anywhere.
-FIELD_TYPES: dict[str, Callable[[Any], bool]] = {
-    "kind": lambda value: isinstance(value, str),
-    "class_names": lambda value: _is_list(value, str),
-    "backbone": lambda value: isinstance(value, str),
-    "config": lambda value: isinstance(value, dict) and _is_plain(value),
-    "state": lambda value: _is_table(value, lambda entry: isinstance(entry, torch.Tensor)),
-    "figures": lambda value: _is_table(value, lambda entry: isinstance(entry, int | float)),
-    "normalisation": lambda value: _is_table(value, lambda entry: _is_list(entry, int | float)),
+# What a file may hold in each field of `Checkpoint`, as it may come from anywhere: a type, or a list or table of it.
+FIELD_TYPES: dict[str, Any] = {
+    "kind": str,
+    "class_names": [str],
+    "backbone": str,
+    "config": {str: PLAIN},
+    "state": {str: torch.Tensor},
+    "figures": {str: int | float},
+    "normalisation": {str: [int | float]},
 }
 
 
@@ -166,17 +138,16 @@ def load_tensors(path: str | Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth file"
+            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth "
+            "file"
         )
     try:
         if path.suffix == ".safetensors":
-            return _load_safetensors(path)
+            return load_file(path)
         _check_unpacked_size(path)
-        torch.serialization.add_safe_globals(
-            [argparse.Namespace]
-        )  # plain values, which many programs save beside weights
+        torch.serialization.add_safe_globals([argparse.Namespace])  # plain values, often saved beside weights
         return torch.load(path, map_location="cpu", weights_only=True)
-    except DAMAGED_WEIGHTS as error:
+    except Exception as error:  # damaged bytes may raise any kind
         text = f"{type(error).__name__}: {error}"
         if refused := REFUSED.search(text):
             what = refused["name"] or "a TorchScript program"
@@ -190,22 +161,8 @@ def load_tensors(path: str | Path) -> Any:
         ) from error
 
 
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UserError(
-            f"{path} needs the package safetensors; install it: python -m pip install safetensors"
-        ) from error
-    try:
-        return dict(load_file(path))
-    except SafetensorError as error:
-        raise ValueError(str(error)) from error
-
-
 def _check_unpacked_size(path: Path) -> None:
-    """Refuse an archive whose entries unpack to more than its size: torch stores them as they are, so only a bomb does."""
+    """Refuse an archive that unpacks to more than its size: torch does not compress, so only a bomb does."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())

@@ -13,55 +13,22 @@ fingerprint, and what settings hold is in that of the settings.
 
 import ast
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
-PLUMBING = (
-    "checkpoint",
-    "choices",
-    "code_digest",
-    "code_record",
-    "config_file",
-    "config_values",
-    "console",
-    "distributed",
-    "errors",
-    "file_digests",
-    "files",
-    "interrupts",
-    "lock",
-    "memory",
-    "metrics_log",
-    "names",
-    "pipeline",
-    "reading",
-    "run",
-    "settings",
-    "stage",
-    "startup",
-    "visualize",
-    "yaml_text",
-)
-ASIDE = frozenset(
-    {
-        "data.index",
-        "data.settings",
-        "stages.affinity_sheet",
-        "stages.config",
-        "stages.settings",
-        "stages.choices",
-        "stages.files",
-        "stages.lists",
-        "stages.space",
-    }
-    | {f"utils.{name}" for name in PLUMBING}
-)
-LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only tell something
+_ASIDE = {
+    "data": "index settings",
+    "stages": "affinity_sheet choices config files lists settings space",
+    "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
+    "file_digests files lock memory metrics_log names pipeline reading run settings startup visualize",
+}
+ASIDE = frozenset(f"{room}.{name}" for room, names in _ASIDE.items() for name in names.split())
+LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only inform
 LENGTH = 12  # of a digest, in characters
 
 Symbols = dict[str, str]  # "module.name" -> digest of its definition
@@ -90,8 +57,8 @@ def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
         elif name in source.imported:
             waiting.append(source.imported[name])
         elif name in source.definitions and f"{module}.{name}" not in found:
-            found[f"{module}.{name}"] = source.definitions[name].digest
-            waiting += source.follow(source.definitions[name].names, module)
+            found[f"{module}.{name}"], names = source.definitions[name]
+            waiting += source.follow(names, module)
     return dict(sorted(found.items()))
 
 
@@ -129,58 +96,33 @@ def _file_of(project: Path, module: str) -> Path | None:
     return next((path for path in (base.with_name(f"{base.name}.py"), base / "__init__.py") if path.is_file()), None)
 
 
-@dataclass
-class _Definition:
-    """All statements at the top level of a module that give a name its value, or change it."""
-
-    statements: list[ast.stmt] = field(default_factory=list)
-
-    @cached_property
-    def _content(self) -> list[ast.AST]:
-        kept = (_Content().visit(statement) for statement in self.statements)
-        return [node for node in kept if node is not None]
-
-    @cached_property
-    def digest(self) -> str:
-        text = "\n".join(map(ast.dump, self._content))
-        return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
-
-    @cached_property
-    def names(self) -> set[str]:
-        """Names of its module that it uses, with attributes (`a.b`); what it imports itself begins with a dot."""
-        found: set[str] = set()
-        waiting = list(self._content)
-        while waiting:
-            node = waiting.pop()
-            if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
-                found.add(dotted)
-            elif isinstance(node, ast.Import | ast.ImportFrom):
-                found |= {f".{path}" for path in _imports(node).values()}
-            else:
-                waiting += ast.iter_child_nodes(node)
-        return found
-
-
 class _Module:
-    """The definitions of a file by name, and what its names from elsewhere stand for, as dotted names."""
+    """The definitions of a file, and what its names from elsewhere stand for, as dotted names.
+
+    A definition is all statements at the top level that give a name its value, or change it.
+
+    Attributes:
+        definitions: name -> digest of the definition, and the names that it uses (`_names_in`).
+    """
 
     def __init__(self, tree: ast.Module):
-        self.definitions: dict[str, _Definition] = {}
         self.imported: dict[str, str] = {}
-        self._read(tree.body)
+        statements: defaultdict[str, list[ast.stmt]] = defaultdict(list)
+        self._read(tree.body, statements)
+        self.definitions = {name: (_digest_of(found), _names_in(found)) for name, found in statements.items()}
 
-    def _read(self, statements: list[ast.stmt]) -> None:
-        for statement in statements:
+    def _read(self, body: list[ast.stmt], statements: defaultdict[str, list[ast.stmt]]) -> None:
+        for statement in body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self.imported |= _imports(statement)
             elif isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
-                for part in ("body", "orelse", "finalbody"):
-                    self._read(getattr(statement, part, []))
+                for block in ("body", "orelse", "finalbody"):
+                    self._read(getattr(statement, block, []), statements)
                 for handler in getattr(statement, "handlers", []):
-                    self._read(handler.body)
+                    self._read(handler.body, statements)
             else:
                 for name in _given(statement):
-                    self.definitions.setdefault(name, _Definition()).statements.append(statement)
+                    statements[name].append(statement)
 
     def follow(self, names: set[str], module: str) -> Iterator[str]:
         """Where the names lead, as far as the module can say."""
@@ -192,6 +134,26 @@ class _Module:
                 yield f"{module}.{first}"
             elif first in self.imported:
                 yield f"{self.imported[first]}.{rest}".rstrip(".")
+
+
+def _digest_of(statements: list[ast.stmt]) -> str:
+    text = "\n".join(map(ast.dump, statements))
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def _names_in(statements: list[ast.stmt]) -> set[str]:
+    """Names of their module that they use, with attributes (`a.b`); what they import themselves begins with a dot."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [*statements]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
+            found.add(dotted)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found |= {f".{path}" for path in _imports(node).values()}
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def _read_module(project: Path, module: str) -> _Module | None:
@@ -208,7 +170,7 @@ def _read_module(project: Path, module: str) -> _Module | None:
 
 @cache
 def _parse(path: Path, state: tuple[int, int]) -> _Module:
-    return _Module(ast.parse(path.read_bytes()))
+    return _Module(_Content().visit(ast.parse(path.read_bytes())))
 
 
 def _imports(statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
@@ -243,46 +205,35 @@ def _dotted(node: ast.AST) -> str:
 
 
 class _Content(ast.NodeTransformer):
-    """A definition without what changes no output; the tree that it is given stays as it is."""
-
-    def visit(self, node: ast.AST) -> Any:
-        """As `NodeTransformer`, on a copy."""
-        return super().visit(type(node)(**dict(ast.iter_fields(node))))
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Lists of children are copied, too."""
-        for name, value in ast.iter_fields(node):
-            if isinstance(value, list):
-                setattr(node, name, list(value))
-        return super().generic_visit(node)
+    """Takes away what changes no output."""
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """Without docstring and the annotation of what it returns."""
+        """The docstring, and the annotation of what it returns."""
         node.body, node.returns = _without_docstring(node.body), None
         return self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """Without docstring."""
+        """The docstring."""
         node.body = _without_docstring(node.body)
         return self.generic_visit(node)
 
     def visit_arg(self, node: ast.arg) -> ast.AST:
-        """Without annotation."""
+        """The annotation."""
         node.annotation = None
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """Without annotation; that a field is declared stays."""
+        """The annotation; that a field is declared stays."""
         node.annotation = ast.Constant(None)
         return self.generic_visit(node)
 
     def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        """Without what is raised."""
+        """What is raised."""
         node.exc = node.cause = None
         return node
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """Nothing, where it only tells something."""
+        """A call that only informs."""
         call = node.value
         if isinstance(call, ast.Call):
             name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")

@@ -1,6 +1,6 @@
 """The code that made the output of each stage of a run; utils/code_digest.py says what counts as a stage's code.
 
-`stages.json` has one digest of the code of a stage. `code.json` has the definitions behind such a digest, so that a
+`stages.json` has one digest of the code of each stage. `code.json` has the definitions behind such a digest, so that a
 message can name what has changed, and the code with which each stage was begun. A stage that was stopped goes on with
 what is there, and then its output counts as made by the code that began it.
 """
@@ -21,6 +21,7 @@ class CodeRecord:
 
     Attributes:
         current: stage -> digest of its code; empty where its source is not there.
+        begun: stage -> fingerprint, code and `redo` of the output that was begun last.
     """
 
     def __init__(self, folder: Path, runs: Mapping[str, Any]):
@@ -33,31 +34,28 @@ class CodeRecord:
         self.known: dict[str, Symbols] = _tables(content.get("code"))
 
     def made_by(self, stage: str, base: str, entry: Mapping[str, Any], has_begun: Callable[[str], bool]) -> str:
-        """The code of the output that is there, whole or begun; where there is none that counts, the present code.
+        """The code of the output that is there, whole or begun; else the present code.
 
         Args:
             base: what the output depends on besides code.
             entry: the stage's record in `stages.json`, empty where it is not done.
             has_begun: whether there is something of a fingerprint to go on from.
         """
-        for record in (entry, self.begun.get(stage, {})):
+        begun = self.begun.get(stage, {})
+        for record in (entry, begun):
             code, fingerprint = record.get("code", ""), record.get("fingerprint", "")
-            if (
-                isinstance(code, str)
-                and fingerprint == with_code(base, code)
-                and (record is entry or has_begun(fingerprint))
-            ):
+            if fingerprint == with_code(base, code) and (record is entry or has_begun(fingerprint)):
                 return code
         return self.current[stage]
 
     def is_being_redone(self, stage: str, fingerprint: str) -> bool:
         """Whether `--redo` has begun this output before and was stopped."""
-        return self.begun.get(stage) == self._beginning(stage, fingerprint, self.current[stage], True)
+        return self.begun.get(stage) == {"fingerprint": fingerprint, "code": self.current[stage], "redo": True}
 
     def begin(self, stage: str, fingerprint: str, code: str, redo: bool, used: Sequence[str]) -> None:
         """Note that an output is begun; `used` are the digests of code that finished stages have."""
         if redo or self.begun.get(stage, {}).get("fingerprint") != fingerprint:
-            self.begun[stage] = self._beginning(stage, fingerprint, code, redo)
+            self.begun[stage] = {"fingerprint": fingerprint, "code": code, "redo": redo}
         self.known[self.current[stage]] = self.symbols[stage]
         kept = {*used, *(str(record.get("code")) for record in self.begun.values())}
         self.known = {code: symbols for code, symbols in self.known.items() if code in kept}
@@ -72,9 +70,6 @@ class CodeRecord:
             return "what, is not recorded"
         names = changed(self.known[code], self.symbols[stage])
         return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
-
-    def _beginning(self, stage: str, fingerprint: str, code: str, redo: bool) -> dict[str, Any]:
-        return {"fingerprint": fingerprint, "code": code} | ({"redo": True} if redo else {})
 
 
 def with_code(base: str, code: str) -> str:

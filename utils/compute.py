@@ -43,15 +43,15 @@ class Compute:
     def network(self, network: Network) -> Network:
         """The network on the device, in the memory format, not compiled."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
-        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]  # torch's types leave it out
+        return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
         shared = network
         if world_size() > 1:
             devices = [self.device.index] if self.device.type == "cuda" else None
-            # Buffers are equal everywhere without being sent: batch norm is frozen or shared. A network may have parts that its
-            # head does not read, the same in every step.
+            # Buffers are equal without being sent: batch norm is frozen or shared. The parts of a network that its head
+            # does not read are the same in every step.
             with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
                 warnings.simplefilter("ignore")
                 shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
@@ -59,10 +59,10 @@ class Compute:
 
 
 class _Compiled:
-    """A network compiled at its first call, or as it is where that fails, which is said."""
+    """A network compiled at its first call; where that fails it runs as it is, with a warning."""
 
     def __init__(self, network: nn.Module):
-        from torch._dynamo.exc import TorchDynamoException  # takes a second, which only those who compile should wait
+        from torch._dynamo.exc import TorchDynamoException  # takes a second to import
 
         self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
 
@@ -81,10 +81,10 @@ class _Compiled:
 
 
 def choose_compute(cfg: RunSettings) -> Compute:
-    """The device that the settings and the machine give; of several processes each has the GPU of its number on its machine.
+    """The device of the settings; of several processes each has a GPU of its own.
 
     Raises:
-        UserError: a device that is not here.
+        UserError: the device is not available.
     """
     name = cfg.device
     if name == "auto":
@@ -106,7 +106,7 @@ def choose_compute(cfg: RunSettings) -> Compute:
 def _own_gpu(name: str) -> str:
     if name != "cuda":
         raise UserError(
-            f"device '{name}' is one GPU, and there are {world_size()} processes, each of which takes its own; use --set device=cuda"
+            f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; use --set device=cuda"
         )
     if local_rank() >= torch.cuda.device_count():
         raise UserError(

@@ -1,9 +1,10 @@
-"""From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` makes the configuration.
+"""From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` uses them.
 
-A preset is a named block of overrides in the file. `--set` beats the preset, the preset beats the file, the file beats the
-defaults.
+A preset is a named block of overrides in the file. `--set` beats the preset, the preset beats the file, the file beats
+the defaults. YAML is read as plain values, by a safe loader, which runs nothing.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,28 @@ from typing import Any
 import yaml
 
 from utils.choices import nearest
-from utils.config_values import Said, shortened
+from utils.config_values import Given, shortened
 from utils.errors import UserError
-from utils.yaml_text import NOT_YAML, parse_yaml
+
+# What PyYAML raises for texts that are no YAML, or whose values Python cannot hold, such as the 31st of February.
+NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+BOOL = "tag:yaml.org,2002:bool"
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader with the truth values of YAML 1.2: yes, no, on and off are text, as classes are called so."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != BOOL]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def read_values(
     path: str | Path | None, preset: str | None, overrides: Sequence[str], sections: Collection[str]
-) -> Said:
+) -> Given:
     """The values that a file, its preset and `--set` give, by dotted key.
 
     Args:
@@ -38,9 +53,9 @@ def read_values(
     return values | parse_overrides(overrides)
 
 
-def parse_overrides(overrides: Sequence[str]) -> Said:
+def parse_overrides(overrides: Sequence[str]) -> Given:
     """`key.sub=value` strings as values by key."""
-    values: Said = {}
+    values: Given = {}
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals:
@@ -52,8 +67,8 @@ def parse_overrides(overrides: Sequence[str]) -> Said:
     return values
 
 
-def _read_settings(path: Path, preset: str | None, sections: Collection[str]) -> Said:
-    """What a file says, its preset's block on top."""
+def _read_settings(path: Path, preset: str | None, sections: Collection[str]) -> Given:
+    """The values of a file, with its preset's block on top."""
     document, lines = _read_yaml(path)
     presets = document.pop("presets", None) or {}
     named = document.pop("preset", None)
@@ -64,12 +79,12 @@ def _read_settings(path: Path, preset: str | None, sections: Collection[str]) ->
 
     if not isinstance(presets, dict):
         raise UserError(f"{where('presets')}: 'presets' must hold named blocks of settings, found {shortened(presets)}")
-    said = flatten(document, where, sections)
+    given = flatten(document, where, sections)
     if preset is None:
-        return said
+        return given
     if preset not in presets:
         raise UserError(f"{path}: there is no preset '{preset}'{nearest(preset, presets)}; known: {', '.join(presets)}")
-    return said | flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")), sections)
+    return given | flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")), sections)
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -104,11 +119,11 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     return document, lines
 
 
-def flatten(nested: Any, where: Callable[[str], str], sections: Collection[str], prefix: str = "") -> Said:
+def flatten(nested: Any, where: Callable[[str], str], sections: Collection[str], prefix: str = "") -> Given:
     """Nested mappings as dotted keys; a mapping is opened only where it names a section."""
     if not isinstance(nested, dict):
         raise UserError(f"{where(prefix.rstrip('.'))}: expected 'key: value' lines, found {shortened(nested)}")
-    flat: Said = {}
+    flat: Given = {}
     for name, value in nested.items():
         key = f"{prefix}{name}"
         if not prefix and name in sections:
@@ -116,3 +131,12 @@ def flatten(nested: Any, where: Callable[[str], str], sections: Collection[str],
         else:
             flat[key] = (value, where(key))
     return flat
+
+
+def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes, which know their lines, and the value of a YAML text.
+
+    Raises:
+        YAMLError, and others of `NOT_YAML`: it is no YAML.
+    """
+    return yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)

@@ -1,7 +1,6 @@
-"""Values that somebody said -> settings of the right type, within their bounds, that agree with each other."""
+"""Given values -> settings of the right type, within their bounds, that agree with each other."""
 
 import contextlib
-import os
 import sys
 import types
 import typing
@@ -11,16 +10,17 @@ from typing import Any, Literal
 
 from utils.choices import nearest
 from utils.errors import UserError
+from utils.names import can_be_encoded
 from utils.settings import Part, known_keys
 from utils.startup import expand_home
 
 BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # besides YAML's true and false
 
-Said = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was said)
+Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
 
 
 def build_parts(
-    parts: Sequence[Part], values: Said, renamed: Mapping[str, str] = MappingProxyType({})
+    parts: Sequence[Part], values: Given, renamed: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
     """Objects of the settings classes of a configuration, from dotted keys and values, each with where it was given.
 
@@ -43,40 +43,52 @@ def build_parts(
     return {part.attribute: _build(part, values) for part in parts}
 
 
-def _build(part: Part, values: Said) -> Any:
+class _Unfit(Exception):
+    """A value that a setting cannot have."""
+
+    def __init__(self, expected: str, value: Any, hint: str = ""):
+        super().__init__()
+        self.expected, self.found = expected, shortened(value) + hint
+
+
+def _build(part: Part, values: Given) -> Any:
     types_of, chosen = part.types(), {}
     for key, setting in part.keys().items():
         if key in values:
             value, where = values[key]
-            value = _convert(value, types_of[key], key, where)
-            _check_bounds(value, types_of[key], setting.metadata, key, where)
-            chosen[setting.name] = value
+            try:
+                chosen[setting.name] = _convert(value, types_of[key])
+                _check_bounds(chosen[setting.name], types_of[key], setting.metadata, key)
+            except _Unfit as unfit:
+                raise UserError(f"{where}: '{key}' must be {unfit.expected}, found {unfit.found}") from None
     settings = part.kind(**chosen)
     problem = settings.check() if hasattr(settings, "check") else None
     if problem is not None:
         keys, message = problem
-        places = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
-        whole = f"{places}: {message}"
-        raise UserError(whole)
+        where = " and ".join(dict.fromkeys(values[key][1] for key in keys if key in values))
+        raise UserError(f"{where}: {message}")
     return settings
 
 
-def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: str, where: str) -> None:
+def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: str) -> None:
     low, high = bounds["low"], bounds["high"]
-    for number in value if isinstance(value, tuple) else (value,):
-        if (low is not None and number < low) or (high is not None and number > high):
-            expected = f"between {low} and {high}" if high is not None else f"at least {low}"
-            raise UserError(f"{where}: '{key}' must be {expected}, found {shortened(number)}")
+    for each in value if isinstance(value, tuple) else (value,):
+        if (low is not None and each < low) or (high is not None and each > high):
+            raise _Unfit(f"between {low} and {high}" if high is not None else f"at least {low}", each)
     if key.endswith("scales") and not value:
-        raise UserError(f"{where}: '{key}' needs at least one scale, for example [1.0]")
+        raise _Unfit("a list of at least one scale, for example [1.0]", [])
     kinds = typing.get_args(annotation) if typing.get_origin(annotation) is types.UnionType else (annotation,)
     fixed = any(typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind) for kind in kinds)
     if fixed and isinstance(value, tuple) and value[0] > value[1]:
-        raise UserError(f"{where}: '{key}' is a range, expected the smallest first, found [{value[0]}, {value[1]}]")
+        raise _Unfit("a range, the smallest first", list(value))
 
 
-def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
-    """`value` as the annotated type, or a `UserError`."""
+def _convert(value: Any, annotation: Any) -> Any:
+    """`value` as the annotated type.
+
+    Raises:
+        _Unfit: it is of another type.
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
@@ -84,30 +96,28 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
             value = [value]
         if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
             many = "a list" if open_ended else f"a list of {len(arguments)} values"
-            raise UserError(
-                f"{where}: '{key}' must be {many} of type {arguments[0].__name__}, found {shortened(value)}"
-            )
-        return tuple(_convert(item, arguments[0], key, where) for item in value)
+            raise _Unfit(f"{many} of type {arguments[0].__name__}", value)
+        return tuple(_convert(item, arguments[0]) for item in value)
     if origin is Literal:
         if value not in arguments:
-            raise UserError(
-                f"{where}: '{key}' must be one of {', '.join(arguments)}, found {shortened(value)}{nearest(str(value), arguments)}"
-            )
+            raise _Unfit(f"one of {', '.join(arguments)}", value, nearest(str(value), arguments))
         return value
     if origin in (types.UnionType, typing.Union):
-        problems = []
+        expected = []
         for kind in arguments:
             try:
-                return _convert(value, kind, key, where)
-            except UserError as error:
-                problems.append(str(error).split(" must be ")[-1].split(", found")[0])
-        raise UserError(f"{where}: '{key}' must be {', or '.join(problems)}, found {shortened(value)}")
+                return _convert(value, kind)
+            except _Unfit as unfit:
+                expected.append(unfit.expected)
+        raise _Unfit(", or ".join(expected), value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise UserError(
-                f"{where}: '{key}' must be a mapping such as {{0: background, 255: cat}}, found {shortened(value)}"
-            )
-        return {_convert(name, str, key, where): _convert(item, str, key, where) for name, item in value.items()}
+            raise _Unfit("a mapping such as {0: background, 255: cat}", value)
+        return {_convert(name, str): _convert(item, str) for name, item in value.items()}
+    return _convert_one(value, annotation)
+
+
+def _convert_one(value: Any, annotation: Any) -> Any:
     if annotation is float:
         if isinstance(value, str):  # YAML 1.1 reads 1e-4 as text
             with contextlib.suppress(ValueError):
@@ -119,25 +129,15 @@ def _convert(value: Any, annotation: Any, key: str, where: str) -> Any:
             return value
     elif annotation is str and value is None:
         return ""
-    elif annotation is str and isinstance(value, str) and not _is_text(value):
-        raise UserError(f"{where}: '{key}' holds a character that no path or name can have, found {shortened(value)}")
+    elif annotation is str and isinstance(value, str) and ("\0" in value or not can_be_encoded(value)):
+        raise _Unfit("text that a path or name can hold", value)
     elif annotation is bool and isinstance(value, str) and value.lower() in BOOLEANS:
         return BOOLEANS[value.lower()]
     elif isinstance(value, annotation):
         return expand_home(value) if annotation is str else value
     elif annotation is str and isinstance(value, int | float):
         return str(value).lower() if isinstance(value, bool) else str(value)  # classes may be called true and false
-    raise UserError(
-        f"{where}: '{key}' must be of type {annotation.__name__}, found {shortened(value)} ({type(value).__name__})"
-    )
-
-
-def _is_text(value: str) -> bool:
-    """Whether the system can have it in a path."""
-    try:
-        return b"\0" not in os.fsencode(value)
-    except UnicodeEncodeError:
-        return False
+    raise _Unfit(f"of type {annotation.__name__}", value, f" ({type(value).__name__})")
 
 
 def shortened(value: Any) -> str:

@@ -1,14 +1,15 @@
-"""What a person at a terminal sees: how much is said, progress bars, tables, and each warning once.
+"""What a person at a terminal sees: messages by level, progress bars, tables, and each warning once.
 
     add_console_options(parser)     --quiet, --verbose
     setup_console(args)             once, at the start of a script
 
-Quiet says warnings, errors and what was asked for; verbose also says what is usually of no interest, and keeps
-finished bars. Bars are drawn on a terminal only, so that logs and pipes stay clean.
+Quiet prints warnings, errors and what was asked for; verbose prints more, and keeps finished bars. Bars are drawn on
+a terminal only, so that logs and pipes stay clean.
 """
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -37,24 +38,22 @@ def add_console_options(parser: argparse.ArgumentParser) -> None:
 
 
 def setup_console(args: argparse.Namespace) -> None:
-    """Take the options of `add_console_options`, and let every warning be said once, in a line without its source."""
+    """Take the options of `add_console_options`, and print every warning once, in a line without its source."""
     global _level
     _level = QUIET if args.quiet else VERBOSE if args.verbose else NORMAL
     root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, _Once)]:
-        root.removeHandler(handler)
-    handler = _Once()
-    root.addHandler(handler)
+    root.handlers[:] = [handler for handler in root.handlers if not isinstance(handler, _Once)]
+    root.addHandler(_Once())
     warnings.showwarning = lambda message, *_, **__: logging.getLogger("ibbnet").warning("%s", message)
 
 
 def says(level: int) -> bool:
-    """Whether something of this level is said."""
+    """Whether messages of this level are printed."""
     return _level >= level
 
 
 def say(message: str, level: int = NORMAL) -> None:
-    """Print a line, above the bars where there are some, if it is of the level that was asked for."""
+    """Print a line, above the bars, if its level was asked for."""
     if says(level):
         tqdm.write(visible(message), file=sys.stdout)
         sys.stdout.flush()
@@ -62,38 +61,49 @@ def say(message: str, level: int = NORMAL) -> None:
 
 def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "image") -> tqdm:
     """A bar with rate (in `unit`) and time left, on a terminal only; without `iterable` it is moved by `update`."""
-    with _ctrl_c_waits():  # tqdm takes away only bars that it has drawn once
-        silent = not says(NORMAL) or not sys.stderr.isatty()
-        looks: dict[str, Any] = {"disable": silent, "dynamic_ncols": True, "leave": says(VERBOSE)}
-        bar = tqdm(iterable, total=total, initial=initial, desc=title, unit=unit, **looks)
+    style: dict[str, Any] = {"desc": title, "unit": unit, "dynamic_ncols": True, "leave": says(VERBOSE)}
+    style["disable"] = not says(NORMAL) or not sys.stderr.isatty()
+    with deferred_interrupt() as stop:  # tqdm removes only bars that it has drawn once
+        bar = tqdm(iterable, total=total, initial=initial, **style)
         _bars.add(bar)
+    if stop.is_set():
+        signal.raise_signal(signal.SIGINT)
     return bar
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Ctrl-C, pressed within it, comes at its end."""
+def deferred_interrupt(message: str = "") -> Iterator[threading.Event]:
+    """Within it Ctrl-C prints the message and sets the event; a second Ctrl-C stops at once."""
+    asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield
+        yield asked
         return
-    pressed: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    before, process = signal.getsignal(signal.SIGINT), os.getpid()
+
+    def ask(signal_number: int, frame: Any) -> None:
+        if os.getpid() != process:  # a loader process that has just started
+            return
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        if message:
+            say(f"{message}; Ctrl-C again stops at once")
+
+    signal.signal(signal.SIGINT, ask)
     try:
-        yield
+        yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-        if pressed:
-            signal.raise_signal(signal.SIGINT)
 
 
 def close_bars() -> None:
-    """Take away what is left of bars when something stops the work, so that a message stands on a line of its own."""
-    for bar in sorted(_bars, key=lambda bar: -abs(bar.pos)):  # inner ones first: they stand below
+    """Remove the bars when something stops the work, so that a message has a line of its own."""
+    for bar in sorted(_bars, key=lambda bar: -abs(bar.pos)):  # inner ones first: they are below
         bar.close()
 
 
 def table_of(values: Mapping[str, Any]) -> str:
-    """Two columns, a line a value: names left, numbers under each other by their ends, long text cut."""
+    """Names and values in two columns: numbers aligned right, long text cut."""
     texts = {name: _text(value) for name, value in values.items()}
     names = max(map(len, texts), default=0)
     numbers = max((len(texts[name]) for name, value in values.items() if isinstance(value, int | float)), default=0)
@@ -113,10 +123,10 @@ class _Once(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: set[str] = set()
+        self.shown: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
-        if text not in self.said:
-            self.said.add(text)
+        if text not in self.shown:
+            self.shown.add(text)
             tqdm.write(f"{record.levelname.lower()}: {visible(text)}", file=sys.stderr)

@@ -6,7 +6,7 @@
     is_main(), rank(), world_size()     the main process has rank 0: it alone prints, logs and keeps the records
     from_main(lambda: ...)              what the main process finds, in all of them
     total(tensor), gather(value)        sums and values of all
-    for number in WorkQueue(numbers)    each number in one process, the next free one to whoever is ready
+    for index in WorkQueue(indices)     each index in one process, the next one to the process that is ready first
     barrier()                           files written before it are there after it
 
 All processes must come to these calls in the same order. Plain values travel between CPUs (gloo), tensors on a GPU
@@ -31,10 +31,9 @@ from torch.utils.data import Sampler
 from utils.errors import EXIT_OURS, UserError, report, run_script
 from utils.startup import work_begins
 
-# The others wait as long as one works alone (a report, a download). That a process has died is seen by its connection,
-# and by torchrun, not by this time.
+# The others wait as long as one works alone (a report). Its connection and torchrun show that a process has died.
 PATIENCE = timedelta(days=2)
-SAYING = timedelta(seconds=10)  # for the process that has failed first to say why
+REPORTING = timedelta(seconds=10)  # for the process that has failed first to print why
 
 T = TypeVar("T")
 
@@ -42,14 +41,13 @@ T = TypeVar("T")
 def run_processes(main: Callable[[], None]) -> int:
     """`utils.errors.run_script` for a script that torchrun may have started, one of several processes.
 
-    The first process that fails says why; none waits for another that has failed, and torchrun ends those that still
-    run.
+    The first process that fails prints why; none waits for it, and torchrun ends those that still run.
     """
     if not _is_one_of_several():
         return run_script(main)
-    store, number, count = next(rendezvous("env://"))
+    store, own_rank, count = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
-    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=own_rank, world_size=count, timeout=PATIENCE)
     try:
         work_begins()
         with contextlib.nullcontext() if is_main() else _silence():
@@ -62,7 +60,7 @@ def run_processes(main: Callable[[], None]) -> int:
 
 
 def rank() -> int:
-    """The number of this process, from 0."""
+    """The index of this process, from 0."""
     return dist.get_rank() if _has_group() else 0
 
 
@@ -72,12 +70,12 @@ def world_size() -> int:
 
 
 def is_main() -> bool:
-    """Whether this is the process that speaks for all."""
+    """Whether this is the process that prints and writes for all."""
     return rank() == 0
 
 
 def local_rank() -> int:
-    """The number of this process on its machine, from 0: the number of its GPU."""
+    """The index of this process on its machine, from 0, and of its GPU."""
     return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
 
 
@@ -120,16 +118,13 @@ def any_of(wish: bool) -> bool:
 
 
 class Poll:
-    """Wishes of single processes that all must follow at the same step, such as to stop.
-
-    What one wishes in a step all know in the next one: by then the answer has come, and no step waits for it.
-    """
+    """Wishes of single processes, such as to stop: all processes follow one step later, without waiting."""
 
     def __init__(self) -> None:
         self.sent: tuple[Tensor, Any] | None = None
 
     def ask(self, *wishes: bool) -> list[bool]:
-        """Tell this process's wishes; returns what anybody has wished one step before (with one process: now)."""
+        """Send this process's wishes; returns what any process wished one step before (with one process: now)."""
         if world_size() == 1:
             return list(wishes)
         before = self.close()
@@ -148,27 +143,25 @@ class Poll:
 
 
 class WorkQueue(Sampler[int]):
-    """Numbers, each in exactly one process: the next number goes to whoever is ready.
+    """Indices, each in exactly one process: the next index goes to the process that is ready first.
 
-    Takes the main process's numbers, which the others need not know; iterate once.
+    Takes the main process's indices, which the others need not know; iterate once.
 
     Attributes:
-        numbers: all of them.
         taken: how many have been taken by all processes, as far as this one knows.
     """
 
-    def __init__(self, numbers: Sequence[int]):
-        self.numbers = from_main(lambda: list(numbers))
-        self.taken = 0
-        self.counter = from_main(_new_counter)
+    def __init__(self, indices: Sequence[int]):
+        self.indices, self.taken = from_main(lambda: list(indices)), 0
+        self.counter = from_main(lambda: "" if world_size() == 1 else f"counter/{_store().add('counters', 1)}")
 
     def __iter__(self) -> Iterator[int]:
-        while (place := self._next()) < len(self.numbers):
-            self.taken = place + 1
-            yield self.numbers[place]
+        while (position := self._next()) < len(self.indices):
+            self.taken = position + 1
+            yield self.indices[position]
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return len(self.indices)
 
     def _next(self) -> int:
         return self.taken if world_size() == 1 else _store().add(self.counter, 1) - 1
@@ -198,10 +191,6 @@ def _store() -> Any:
     return dist.distributed_c10d._get_default_store()
 
 
-def _new_counter() -> str:
-    return "" if world_size() == 1 else f"counter/{_store().add('counters', 1)}"
-
-
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     with (
@@ -213,10 +202,10 @@ def _silence() -> Iterator[None]:
 
 
 def _report_once(error: BaseException) -> int:
-    """Let one process say why the run ends; returns this one's exit code once that is said."""
+    """Let one process print why the run ends; returns this one's exit code after that."""
     code = EXIT_OURS
     with contextlib.suppress(dist.DistError):  # torchrun itself may be gone
-        if isinstance(error, SystemExit):  # of argparse, which has spoken in the main process
+        if isinstance(error, SystemExit):  # of argparse, which has printed its message in the main process
             code, speaks = error.code if isinstance(error.code, int) else EXIT_OURS, is_main()
         else:
             speaks = _store().add("failures", 1) == 1
@@ -225,18 +214,17 @@ def _report_once(error: BaseException) -> int:
         sys.stderr.flush()
         # torchrun ends all as soon as it sees one end.
         if speaks:
-            _store().set("said", "yes")
+            _store().set("reported", "yes")
         else:
-            _store().wait(["said"], SAYING)
+            _store().wait(["reported"], REPORTING)
     return code
 
 
 def _explained(error: BaseException) -> BaseException:
-    """What a collective says when a process at its other end is gone, as a person wants to hear it."""
+    """The error of a collective whose other process is gone, in plain words."""
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         return UserError(
-            "another process of this run has ended without a word (killed, perhaps for lack of memory; torchrun says "
-            "below which, and "
-            "by what); see to that, then run the same command again: what is done is kept"
+            "another process of this run was killed, perhaps for lack of memory (torchrun names it below); remove the "
+            "cause, then run the same command again: what is done is kept"
         )
     return error

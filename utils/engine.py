@@ -1,6 +1,6 @@
 """The training loop that all trained stages share.
 
-Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, resuming within an epoch.
+Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, resuming in the middle of an epoch.
 """
 
 import time
@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from utils.compute import Compute
-from utils.console import progress
+from utils.console import deferred_interrupt, progress
 from utils.distributed import Poll, any_of, rank, world_size
 from utils.errors import UserError
-from utils.interrupts import deferred_interrupt, leave_to_main
 from utils.memory import give_back_memory
 from utils.optimisation import Optimisation, build_optimizer, build_schedule, shorten_gradients
+from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
 
@@ -41,13 +41,6 @@ class ResumableSampler(Protocol):
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
-
-
-class TrainableNetwork(Protocol):
-    """What `train_network` asks of a network, which is an `nn.Module`."""
-
-    def fast_part(self) -> nn.Module:
-        """The part of it whose learning rate is `lr_head_factor` times as high, such as a new head."""
 
 
 @dataclass(frozen=True)
@@ -93,102 +86,86 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
     Args:
         run: its folder keeps the log and the resumable state.
-        network: a `TrainableNetwork` on the device; parameters without `requires_grad` are left alone.
-        losses: (network, unpacked batch) -> named scalar losses; their sum is descended. With several processes each sees
-            its part of the batch, and its losses are its part of the whole batch's: they are divided by counts of all
-            (`utils.distributed.total`), so that the sum over processes is the loss that one process would have.
+        network: on the device; its method `fast_part` returns the module whose learning rate is `lr_head_factor` times
+            as high. Parameters without `requires_grad` are left alone.
+        losses: (network, unpacked batch) -> named scalar losses, whose sum is minimised. Each of several processes sees
+            its part of the batch and divides by counts of the whole batch (`utils.distributed.total`). So the sum over
+            the processes is the loss that one process would have.
 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
     """
-    # Each process has its own dropout; what they share, images and weights, has other seeds.
-    torch.manual_seed(plan.seed + rank())
-    _split(data.sampler, plan)
-    descent = _Descent(network, losses, data, plan)
-    state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, plan.compute.device, descent.parts())
-    step, totals = state.load()
-    if step:
-        run.log(f"{plan.stage:9} resumed at step {step} of {descent.steps}")
-    loader = _loader(data, plan)
-    descent.begin()
-    per_epoch = data.sampler.steps_per_epoch
-    with deferred_interrupt("stopping after this step") as stop:
-        for epoch in range(step // per_epoch, plan.epochs):
-            started, first = time.perf_counter(), step % per_epoch
-            data.sampler.start(epoch, first)
-            totals = _run_epoch(descent, loader, state, totals if first else {}, (epoch, first), stop.is_set)
-            step = (epoch + 1) * per_epoch
-            rate = (per_epoch - first) * data.sampler.batch_size / (time.perf_counter() - started)
-            _record_epoch(run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
-            state.save(step, totals)
-            if any_of(stop.is_set()):
-                raise KeyboardInterrupt(
-                    f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}, which is kept"
-                )
-    network.eval()
-    return _means(totals, per_epoch)
-
-
-def _run_epoch(
-    descent: "_Descent",
-    loader: DataLoader,
-    state: TrainingState,
-    totals: dict[str, Tensor],
-    start: tuple[int, int],
-    is_stopping: Callable[[], bool],
-) -> dict[str, Tensor]:
-    """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
-    plan, (epoch, first) = descent.plan, start
-    per_epoch = descent.steps // plan.epochs
-    title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
-    poll = Poll()
-    for done, batch in enumerate(progress(loader, per_epoch, title, first, unit="step"), first + 1):
-        # Summed on the device: reading a value here would wait for it.
-        for name, value in descent.step(batch).items():
-            totals[name] = totals.get(name, 0) + value
-        stopping, saving = poll.ask(is_stopping(), state.is_due())
-        # The end of an epoch is saved by the caller, once it is known to be sound.
-        if (stopping or saving) and done < per_epoch:
-            step = epoch * per_epoch + done
-            state.save(step, totals)
-            if stopping:
-                raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {descent.steps}, which is kept")
-    poll.close()
-    return totals
-
-
-def _split(sampler: ResumableSampler, plan: Plan) -> None:
-    """Give this process its part of each batch."""
-    if sampler.batch_size < world_size():
+    if data.sampler.batch_size < world_size():
         raise UserError(
-            f"a batch of stage '{plan.stage}' has {sampler.batch_size} images, too few for {world_size()} processes, each of "
-            f"which needs one; raise {plan.section}.batch_size, or start fewer processes"
+            f"a batch of stage '{plan.stage}' has {data.sampler.batch_size} images, too few for {world_size()} "
+            f"processes, each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
         )
-    sampler.split(rank(), world_size())
+    data.sampler.split(rank(), world_size())
+    # Each process has its own dropout; images and weights have seeds of their own.
+    torch.manual_seed(plan.seed + rank())
+    return _Training(run, plan, network, data, losses).train()
 
 
-class _Descent:
-    """A network on its way down: its forward pass, losses, optimizer and learning rate; `step` takes a batch."""
+class _Training:
+    """One training: the network, its optimizer and learning rate, and the state to resume from."""
 
-    def __init__(self, network: nn.Module, losses: Losses, data: TrainingData, plan: Plan):
-        self.network, self.losses, self.unpack, self.plan = network, losses, data.unpack, plan
-        self.compute, self.steps = plan.compute, plan.epochs * data.sampler.steps_per_epoch
+    def __init__(self, run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses):
+        self.run, self.plan, self.network, self.data, self.losses = run, plan, network, data, losses
+        self.compute, self.per_epoch = plan.compute, data.sampler.steps_per_epoch
+        self.steps = plan.epochs * self.per_epoch
         self.optimizer = build_optimizer(network, plan.optimisation)
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
+        parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
+        self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
-    def parts(self) -> dict[str, Any]:
-        """What has a state to resume from, by name."""
-        return {"network": self.network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
-
-    def begin(self) -> None:
-        """To be called once the state is loaded."""
-        self.forward = self.compute.forward(self.network)
+    def train(self) -> dict[str, float]:
+        step, totals = self.state.load()
+        plan, sampler, per_epoch = self.plan, self.data.sampler, self.per_epoch
+        if step:
+            self.run.log(f"{plan.stage:9} resumed at step {step} of {self.steps}")
+        loader = _loader(self.data, plan)
+        self.forward = self.compute.forward(self.network)  # once the state is loaded
         self.network.train()
+        with deferred_interrupt("stopping after this step") as stop:
+            for epoch in range(step // per_epoch, plan.epochs):
+                started, first = time.perf_counter(), step % per_epoch
+                sampler.start(epoch, first)
+                totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
+                step = (epoch + 1) * per_epoch
+                rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
+                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
+                self.state.save(step, totals)
+                if any_of(stop.is_set()):
+                    where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
+                    raise KeyboardInterrupt(f"{where}, which is kept")
+        self.network.eval()
+        return _means(totals, per_epoch)
 
-    def step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+    def _run_epoch(
+        self, loader: DataLoader, totals: dict[str, Tensor], start: tuple[int, int], is_stopping: Callable[[], bool]
+    ) -> dict[str, Tensor]:
+        """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
+        plan, (epoch, first) = self.plan, start
+        title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
+        poll = Poll()
+        for done, batch in enumerate(progress(loader, self.per_epoch, title, first, unit="step"), first + 1):
+            # Summed on the device: reading a value here would wait for it.
+            for name, value in self._step(batch).items():
+                totals[name] = totals.get(name, 0) + value
+            stopping, saving = poll.ask(is_stopping(), self.state.is_due())
+            # The end of an epoch is saved by the caller, once its loss is known to be finite.
+            if (stopping or saving) and done < self.per_epoch:
+                step = epoch * self.per_epoch + done
+                self.state.save(step, totals)
+                if stopping:
+                    raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {self.steps}, which is kept")
+        poll.close()
+        return totals
+
+    def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One step; the named losses and their sum `loss`, scalars on the device without a graph."""
-        batch = self.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
+        batch = self.data.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
         batch = {name: _laid_out(value, self.compute) for name, value in batch.items()}
         with self.compute.autocast():
             terms = self.losses(self.forward, batch)
@@ -205,20 +182,20 @@ class _Descent:
 
 def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     give_back_memory()  # else the system copies what is free, too, once a loader process shares it
+    processes: dict[str, Any] = {"num_workers": plan.workers, "worker_init_fn": leave_to_main}
+    processes["persistent_workers"] = plan.workers > 0
     return DataLoader(
         data.items,
         batch_size=data.sampler.share,
         sampler=data.sampler,
-        num_workers=plan.workers,
         pin_memory=plan.compute.device.type == "cuda",
-        persistent_workers=plan.workers > 0,
-        worker_init_fn=leave_to_main,
-        generator=torch.Generator(),  # its own: dropout draws the same numbers, however often the loader was started
+        generator=torch.Generator(),  # its own, so that dropout does not depend on the loader
+        **processes,
     )
 
 
 def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:
-    """Note an epoch's losses, or refuse them where they are no numbers."""
+    """Note an epoch's losses, or refuse them where they are not finite."""
     if not means["loss"] < float("inf"):
         raise UserError(
             f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "

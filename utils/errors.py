@@ -10,14 +10,12 @@ from utils.console import VERBOSE, close_bars, says
 from utils.names import visible
 from utils.startup import EXIT_INTERRUPTED, EXIT_USER, work_begins
 
-FROM_LOADER = (
-    "Caught "  # so begins what torch makes of an error in a loader process: the traceback, and the message last
-)
+FROM_LOADER = "Caught "  # how torch begins an error of a loader process: the traceback, then the message
 EXIT_SUCCESS, EXIT_OURS = 0, 1
 
 
 class UserError(Exception):
-    """Something that the person at the keyboard can mend.
+    """Something that the user can correct.
 
     The message names the file or setting, what was expected, what was found, and what to do.
     """
@@ -32,8 +30,7 @@ class UserError(Exception):
 def run_script(main: Callable[[], None]) -> int:
     """Run a script's `main` and turn how it ends into an exit code: 0 success, 2 a user's mistake, 1 a failure of ours.
 
-    An interrupt (Ctrl-C) gives 130, and the command to go on with. With --verbose a user's mistake has its traceback,
-    too. A failure of ours raises on, so that its traceback is seen; Python then exits 1.
+    An interrupt (Ctrl-C) gives 130, and the command to go on with. With --verbose a user's mistake has its traceback.
     """
     try:
         work_begins()
@@ -44,7 +41,7 @@ def run_script(main: Callable[[], None]) -> int:
 
 
 def report(error: BaseException) -> int:
-    """Say on standard error why a script ends, with a traceback for a failure of ours; return the exit code."""
+    """Print on standard error why a script ends, with a traceback for a failure of ours; return the exit code."""
     close_bars()
     if isinstance(error, UserError):
         if says(VERBOSE):

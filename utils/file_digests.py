@@ -13,7 +13,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from pathlib import Path
 
 from utils.console import progress
@@ -21,7 +20,6 @@ from utils.errors import UserError
 from utils.files import read_json, write_text
 
 LENGTH = 20  # of a digest, in characters
-BLOCK = 64  # files that a thread reads at a time
 THREADS = 8  # reading waits for the disk, and hashing lets other threads run
 # A file that was changed so shortly before may change again without a new time: file systems count time in ticks.
 TICK = 2 * 10**9  # nanoseconds
@@ -38,10 +36,10 @@ def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list
     Raises:
         UserError: a file cannot be read.
     """
-    known = _read_cache(cache, _state(str(cache))) if cache is not None else {}
+    known = read_json(cache) if cache is not None else {}
     names = [str(path) if os.path.isabs(path) else os.path.abspath(path) for path in paths]
     states = {name: _state(name) for name in names}
-    stale = [name for name, state in states.items() if state and not _is_known(known, name, state)]
+    stale = [name for name, state in states.items() if state and str(known.get(name)).rpartition(" ")[0] != state]
     found: Cache = {}
     now = time.time_ns()
     try:
@@ -53,11 +51,6 @@ def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list
             write_text(cache, json.dumps(known | lasting) + "\n")
     known = known | found
     return [known[name].rpartition(" ")[2] if states[name] else "" for name in names]
-
-
-def _is_known(known: Cache, name: str, state: str) -> bool:
-    entry = known.get(name, "")
-    return isinstance(entry, str) and entry.rpartition(" ")[0] == state
 
 
 def _state(name: str) -> str:
@@ -76,19 +69,13 @@ def _is_lasting(state: str, now: int) -> bool:
 
 def _read_all(names: list[str]) -> Iterator[tuple[str, str]]:
     """(name, digest) of each file."""
-    blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
     pool = ThreadPoolExecutor(THREADS)
     try:
-        with progress(None, len(names), "digests of new files", unit="file") as bar:
-            for block, digests in zip(blocks, pool.map(_digest_block, blocks), strict=True):
-                yield from zip(block, digests, strict=True)
-                bar.update(len(block))
+        yield from zip(
+            names, progress(pool.map(_digest, names), len(names), "digests of new files", unit="file"), strict=True
+        )
     finally:
         pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
-
-
-def _digest_block(names: list[str]) -> list[str]:
-    return [_digest(name) for name in names]
 
 
 def _digest(name: str) -> str:
@@ -99,8 +86,3 @@ def _digest(name: str) -> str:
         raise UserError(
             f"{name} cannot be read ({error.strerror}); check its permissions, or take it off the list"
         ) from error
-
-
-@lru_cache(maxsize=1)
-def _read_cache(cache: Path, state: str) -> Cache:
-    return read_json(cache)

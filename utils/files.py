@@ -1,9 +1,8 @@
 """Files are written whole or not at all: to a temporary name beside the target, then renamed onto it.
 
-What a lost file would cost decides how much is done for it. Networks, resumable states and `stages.json` are `durable`: on the
-disk before they get their name, so that they outlive a power cut. Waiting for the disk at each of thousands of small images
-would cost more than making a lost one again, so those are brought to the disk together, before their stage is noted as done
-(`Run.finish`), and where a stage goes on, `is_whole` tells a file that was cut off.
+Networks, resumable states and `stages.json` are `durable`: on the disk before they get their name, so that they survive
+a power cut. Thousands of small images are brought to the disk together, before their stage is noted as done
+(`Run.finish`). When a stage goes on, `is_whole` finds files that were cut off.
 """
 
 import contextlib
@@ -68,9 +67,10 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        why = f"{error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there"
         raise UserError(
-            f"{target} cannot be written ({error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there); make room, or "
-            "choose a folder that can be written, then run the same command again: what is done is kept"
+            f"{target} cannot be written ({why}); make room, or choose a folder that can be written, then run the same "
+            "command again: what is done is kept"
         ) from error
 
 
@@ -86,7 +86,7 @@ def write_json(target: str | os.PathLike, value: Any, durable: bool = False) -> 
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """An object of JSON, or nothing where it is missing or damaged: for files that are only a short cut."""
+    """An object of JSON; empty where the file is missing or damaged: for files that only save time."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -95,10 +95,10 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_whole(path: str | os.PathLike) -> bool:
-    """Whether a file is there and begins and ends as its kind does (.npz, .pth, .png, .jpg, .webp by its length; of others only that it is there).
+    """Whether a file exists, and begins and ends as its kind does (`ENDS`; .webp by its length).
 
-    A machine that loses power leaves files that are shorter, empty, or end in zeros; they are as good as missing. Reads a few
-    bytes, so that it can be asked of a hundred thousand files; damage in the middle is found when the file is read.
+    A power cut leaves files that are shorter, empty, or end in zeros. Only a few bytes are read, so that a hundred
+    thousand files can be checked; damage in the middle is found when the file is read.
     """
     path = Path(path)
     if path.suffix not in (*ENDS, WEBP):
@@ -117,22 +117,19 @@ def is_whole(path: str | os.PathLike) -> bool:
 
 
 def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
-    """Remove what killed processes left half written by `atomic_path` in a folder, and below it; to be called before writing.
+    """Remove what `atomic_path` of killed processes has left in a folder and below it; to be called before writing.
 
-    Files of living processes are kept: those of this machine by their number, those of another one for an hour.
-
-    Returns:
-        How many were removed.
+    Files of living processes are kept; those of another machine for an hour. Returns how many were removed.
     """
     removed = 0
-    for place, folders, names in os.walk(str(folder)):
+    for where, folders, names in os.walk(str(folder)):
         if not deep:
             folders.clear()
         for name in names:
             found = TEMPORARY.fullmatch(name)
-            if found and _is_left(Path(place, name), found["host"], int(found["process"])):
+            if found and _is_left(Path(where, name), found["host"], int(found["process"])):
                 with contextlib.suppress(OSError):  # gone by itself, or not ours to remove
-                    Path(place, name).unlink()
+                    Path(where, name).unlink()
                     removed += 1
     return removed
 
@@ -141,7 +138,7 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
     """Stop before hours of work rather than after them.
 
     Args:
-        folder: where is to be written; need not be there yet.
+        folder: need not exist yet.
         needed: bytes, an estimate.
         purpose: what is to be written, for the message.
 
@@ -151,13 +148,13 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
     free = free_space(folder)
     if needed > free:
         raise UserError(
-            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free; make "
-            "room, or choose a folder on another disk; what is done is kept"
+            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, "
+            f"{free / 1e9:.2f} GB are free; make room, or choose a folder on another disk; what is done is kept"
         )
 
 
 def free_space(path: str | os.PathLike) -> int:
-    """Bytes that can still be written on the disk of a path, which need not be there yet."""
+    """Bytes that can still be written on the disk of a path, which need not exist yet."""
     path = Path(path).absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -167,11 +164,6 @@ def free_space(path: str | os.PathLike) -> int:
 def digest(value: Any) -> str:
     """A short fingerprint of anything that JSON can hold; equal values give equal fingerprints."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def all_to_disk() -> None:
-    """Wait until everything that was written is on the disk."""
-    os.sync()
 
 
 def _to_disk(path: Path) -> None:
@@ -195,7 +187,7 @@ def _host() -> str:
 
 
 def _is_left(path: Path, host: str, process: int) -> bool:
-    """Whether the process that was writing has ended. This one has not begun to write, so its own number is a former one's."""
+    """Whether the process that was writing has ended. This one has not begun, so its own id is a former one's."""
     if host != _host():
         with contextlib.suppress(OSError):
             return time.time() - path.stat().st_mtime > FORGOTTEN

@@ -1,28 +1,17 @@
 """Fonts for text inside images: the one of Pillow, and where it lacks letters, one of the system that has them."""
 
-import os
-import sys
-from collections.abc import Iterator
+import contextlib
 from functools import cache
-from pathlib import Path
 
 from PIL import ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-SUFFIXES = (".ttf", ".ttc", ".otf", ".otc")
-LIKELY = (
-    "notosanscjk",
-    "notosans-",
-    "wqy",
-    "sourcehan",
-    "msyh",
-    "simhei",
-    "pingfang",
-    "unicode",
-    "dejavusans.",
-    "arial.",
+# Fonts with many letters, by the file names under which systems have them; Pillow searches the system's folders.
+FILES = (
+    *("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "wqy-zenhei.ttc", "wqy-microhei.ttc", "SourceHanSans.ttc"),
+    *("msyh.ttc", "simhei.ttf", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "FreeSans.ttf", "arial.ttf"),
+    *("LiberationSans-Regular.ttf", "Helvetica.ttc"),
 )
-MOST_FONTS = 2000  # files that are looked at
 
 
 @cache
@@ -45,14 +34,9 @@ def _system_font(letters: str, size: int, most: int) -> str | None:
     """The font file that lacks the fewest letters, fewer than `most`."""
     best = None
     for path in _files():
-        try:
-            missing = len(_missing(ImageFont.truetype(path, size), letters))
-        except OSError:  # a file of another kind
-            continue
+        missing = len(_missing(ImageFont.truetype(path, size), letters))
         if missing < most:
             best, most = path, missing
-        if not missing:
-            break
     return best
 
 
@@ -65,30 +49,10 @@ def _missing(font: Font, text: str) -> set[str]:
 
 
 @cache
-def _files() -> tuple[str, ...]:
-    """The system's font files, those first that are likely to have many letters."""
-    found = [path for folder in font_folders() for path in _fonts_in(folder)][:MOST_FONTS]
-
-    def order(path: str) -> tuple[int, str]:
-        name = Path(path).name.lower()
-        return next((number for number, part in enumerate(LIKELY) if part in name), len(LIKELY)), path
-
-    return tuple(sorted(found, key=order))
-
-
-def font_folders() -> list[Path]:
-    """Where systems keep fonts."""
-    home = Path.home()
-    if sys.platform == "win32":
-        return [Path(os.environ.get("WINDIR", "C:/Windows"), "Fonts")]
-    if sys.platform == "darwin":
-        return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
-    return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts", home / ".fonts"]
-
-
-def _fonts_in(folder: Path) -> Iterator[str]:
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES):
-                yield os.path.join(root, name)
+def _files() -> list[str]:
+    """Those of `FILES` that this system has."""
+    found = []
+    for name in FILES:
+        with contextlib.suppress(OSError):
+            found.append(str(ImageFont.truetype(name).path))
+    return found

@@ -1,11 +1,11 @@
-"""One process at a time writes into a folder; who comes second is told who is there.
+"""One process at a time writes into a folder; the message for a second one names the first.
 
     with lock_folder(cfg.run, "--run"):
         ...
 
 The lock is the kernel's (filelock, on the file `.lock`): it ends with the process, so there is nothing to clean up.
-`.lock.json` says who holds it. Where a file system has no locks, that is said once and the work goes on. Readers need
-no lock: files are written whole.
+`.lock.json` names the holder. Where a file system has no locks, a message warns once and the work goes on. Readers
+need no lock: files are written whole.
 """
 
 import contextlib
@@ -35,8 +35,7 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         option: of the command line, with which another folder is named.
 
     Raises:
-        UserError: another process has it; says which, on which machine, and since when. Or the folder cannot be
-            written.
+        UserError: another process has it (named with its machine and time), or the folder cannot be written.
     """
     if not is_main():
         yield
@@ -49,8 +48,7 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
     except Timeout:
         raise UserError(
             f"{folder} is being written by {_holder(folder)}; wait until that has ended, stop it there, or name "
-            "another "
-            f"folder with {option}"
+            f"another folder with {option}"
         ) from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
@@ -67,7 +65,7 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
 
 
 def _holder(folder: Path) -> str:
-    """Who has the lock, as it has said itself."""
+    """Who has the lock, by its own record."""
     about = read_json(folder / HOLDER)
     if not {"process", "host", "since"} <= set(about):
         return "another process"

@@ -1,10 +1,9 @@
-"""Memory: keep what is freed for the next step, give it back between stages, and measure the peak of a stage.
+"""Memory: keep what is freed for the next step, give it back between stages, and find the peak of a stage.
 
 The C library (glibc) hands large blocks back to the system as soon as they are freed. A training step on a CPU frees
-more than a
-gigabyte, and the next one asks for it again, 4 kB at a time, which the system fills with zeros: up to a quarter of the
-processor's time. Elsewhere than on glibc nothing is done. Imports only Python's own modules, because
-`utils/startup.py` needs it before torch.
+more than a gigabyte, and the next one asks for it again, 4 kB at a time, filled with zeros: up to a quarter of the
+processor's time. Without glibc nothing is done. Imports only Python's own modules: `utils/startup.py` needs it before
+torch.
 """
 
 import contextlib
@@ -43,7 +42,7 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def reset_peak_memory() -> None:
-    """Begin to measure anew, as far as the system can; what earlier work has freed goes back to it."""
+    """Start a new peak, as far as the system can, after free memory is given back."""
     import torch
 
     give_back_memory()

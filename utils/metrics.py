@@ -57,16 +57,15 @@ class ConfusionMatrix:
             return
         truth, predicted, lengths = (np.concatenate(parts) for parts in zip(*runs, strict=True))
         classes = self.num_classes
-        # Every pair of bytes has a cell: so values are looked at only where one is strange. float64 is exact below
-        # 2**53.
+        # Every pair of bytes has a cell, so values are checked only where one is strange. float64 is exact below 2**53.
         pair = _bytes(truth, "truth", classes).astype(np.intp) * 256 + _bytes(predicted, "prediction", classes)
         pixels = np.bincount(pair, lengths, minlength=256 * 256).reshape(256, 256)
         if pixels[classes:IGNORE].any() or pixels[:, classes:IGNORE].any():
             _check_values(truth[truth != IGNORE], "truth", classes)
             _check_values(predicted[predicted != IGNORE], "prediction", classes)
-        counts, unsure = pixels[:classes, :classes].astype(np.int64), pixels[:classes, IGNORE].astype(np.int64)
-        counts[:, 0] += unsure
-        self.ignored_predictions += int(unsure.sum())
+        counts, ignored = pixels[:classes, :classes].astype(np.int64), pixels[:classes, IGNORE].astype(np.int64)
+        counts[:, 0] += ignored
+        self.ignored_predictions += int(ignored.sum())
         self.counts += torch.from_numpy(counts)
         for truth, predicted, _ in runs:
             for row, values in enumerate((truth, predicted, truth[truth == predicted])):
@@ -101,19 +100,19 @@ class ConfusionMatrix:
         return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
 
     def precision(self) -> Tensor:
-        """(num_classes,) of the pixels that are given a value, those that have it; NaN where none is given it."""
+        """(num_classes,) of the pixels that are predicted as a value, those that have it; NaN where none is."""
         return self.counts.diag() / self.counts.sum(dim=0).double()
 
     def recall(self) -> Tensor:
-        """(num_classes,) of the pixels that have a value, those that are given it; NaN where none has it."""
+        """(num_classes,) of the pixels that have a value, those that are predicted as it; NaN where none has it."""
         return self.counts.diag() / self.counts.sum(dim=1).double()
 
     def found(self) -> Tensor:
-        """(num_classes,) of the images that show a value, those whose mask touches it; NaN without any."""
+        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN without any."""
         return self.images[2] / self.images[0].double()
 
     def drawn_right(self) -> Tensor:
-        """(num_classes,) of the images in which a value is drawn, those where it is right; NaN without any."""
+        """(num_classes,) of the images with a value in the mask, those where it touches that value; NaN without any."""
         return self.images[2] / self.images[1].double()
 
     def over_activation(self) -> float:
@@ -168,21 +167,21 @@ class ThresholdSweep:
         self.bins = total(self.bins)
         self.n_images = int(total(torch.tensor(self.n_images)))
 
-    def at(self, number: int) -> ConfusionMatrix:
-        """The confusion matrix at threshold `number` of the list."""
+    def at(self, index: int) -> ConfusionMatrix:
+        """The confusion matrix at `thresholds[index]`."""
         matrix = ConfusionMatrix(self.num_classes)
-        matrix.counts = self.bins[:, :, number + 1 :].sum(dim=2)
-        matrix.counts[:, 0] += self.bins[:, :, : number + 1].sum(dim=(1, 2))
+        matrix.counts = self.bins[:, :, index + 1 :].sum(dim=2)
+        matrix.counts[:, 0] += self.bins[:, :, : index + 1].sum(dim=(1, 2))
         matrix.n_images = self.n_images
         return matrix
 
     def nearest(self, threshold: float) -> int:
-        """The number of the listed threshold that is nearest."""
+        """The index of the nearest threshold."""
         return int((self.thresholds - threshold).abs().argmin())
 
     def curve(self) -> list[float]:
         """mIoU at each threshold."""
-        return [self.at(number).miou() for number in range(len(self.thresholds))]
+        return [self.at(index).miou() for index in range(len(self.thresholds))]
 
 
 def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

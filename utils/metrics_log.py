@@ -6,44 +6,28 @@
 `stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is
 seconds since 1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage
 that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
-docs/run_folder.md says the same.
 
-Where the package `tensorboard` is installed, the same numbers are its events: tensorboard --logdir
-    runs/NAME/tensorboard
+Where the package `tensorboard` is installed, its events have the same: tensorboard --logdir runs/NAME/tensorboard
 """
 
 import importlib.util
 import json
-import os
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from utils.errors import UserError
 from utils.files import writing
 
-CHUNK = 4096
 EVENTS = "tensorboard"  # folder of the events, and the package that writes them
 
 
 def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
-    """Add a line, in place of one that was cut off, if the last was."""
+    """Add a line; it replaces a last line that was cut off."""
     line = json.dumps({"stage": stage, **values}) + "\n"
     with writing(path), path.open("ab+") as file:
-        file.truncate(_end_of_lines(file))
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
         file.write(line.encode())
-
-
-def _end_of_lines(file: BinaryIO) -> int:
-    """Where the last whole line of a file ends."""
-    end = file.seek(0, os.SEEK_END)
-    while end:
-        start = max(0, end - CHUNK)
-        file.seek(start)
-        place = file.read(end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
-        end = start
-    return 0
 
 
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:

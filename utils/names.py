@@ -1,7 +1,7 @@
 """Names that files give, before they become paths: lists, tables, annotations, and other people's folders.
 
 An image's name is where its seeds and masks are written, so a name must stay in the folder that it is put into, on any
-system. This is the one place that says which do; every reader asks here and adds its file and record to the answer.
+system. Every reader of names asks `fault_of`, and adds its file and record to the answer.
 """
 
 import os
@@ -24,7 +24,7 @@ def fault_of(name: str) -> str | None:
         return "is an absolute path"
     if re.search("[\\x00-\\x1f\\x7f]", name):
         return "holds a control character"
-    if not _can_be_encoded(name):
+    if not can_be_encoded(name):
         return "holds half a character, which no file name can"
     if is_too_long(name):
         return f"is too long; a part may have {MOST_BYTES} bytes and the whole {MOST_PATH}"
@@ -49,7 +49,8 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
-def _can_be_encoded(name: str) -> bool:
+def can_be_encoded(name: str) -> bool:
+    """Whether the system can have it in a path."""
     try:
         os.fsencode(name)
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""How a network is brought down its loss: the optimiser, and its learning rates from the first step to the last."""
+"""The optimiser and its learning rates, from the first step to the last."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from utils.settings import setting
 
 @dataclass(frozen=True)
 class Optimisation:
-    """The settings that every training has: optimiser, warm-up, poly schedule lr * (1 - step / steps) ** power."""
+    """The settings of every training: an optimiser, warm-up, and the poly schedule lr * (1 - step / steps) ** power."""
 
     optimizer: Literal["sgd", "adamw"] = setting(
         "sgd", help="sgd, or adamw, which learns in few steps whatever the data"
@@ -37,7 +37,7 @@ def passes_an_epoch(steps_a_pass: int, epochs: int, least_steps: int) -> int:
 
 
 def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
-    """An optimiser of what is trained, the fast part (`utils.engine.TrainableNetwork`) with its own learning rate."""
+    """An optimiser of what is trained, with the learning rate of the head for `network.fast_part()`."""
     fast = {id(parameter) for parameter in network.fast_part().parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [

@@ -1,5 +1,6 @@
-"""The loop of stages that read every image once: read ahead by processes or threads, shared by all processes."""
+"""Loops over images: read once, ahead by processes or threads, shared by all processes; Ctrl-C stops them safely."""
 
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -7,9 +8,8 @@ from typing import Any, TypeVar
 
 from torch.utils.data import DataLoader, Dataset
 
-from utils.console import progress
+from utils.console import deferred_interrupt, progress
 from utils.distributed import WorkQueue, barrier
-from utils.interrupts import leave_to_main, started
 from utils.memory import give_back_memory
 
 Item = TypeVar("Item")
@@ -41,16 +41,7 @@ def read_once(
     if threads and workers:
         items: Iterator[Any] = read_ahead(dataset.__getitem__, queue, workers)
     else:
-        give_back_memory()  # else the system copies what is free, too, once a loader process shares it
-        loader = DataLoader(
-            dataset,
-            sampler=queue,
-            batch_size=None,
-            num_workers=workers,
-            pin_memory=pin_memory,
-            worker_init_fn=leave_to_main,
-        )
-        items = started(loader)
+        items = load_items(dataset, workers, sampler=queue, pin_memory=pin_memory)
     with progress(None, len(queue), title) as bar:
         for item in items:
             yield item
@@ -68,3 +59,24 @@ def read_ahead(read: Callable[[Item], T], items: Iterable[Item], count: int) -> 
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+
+
+def leave_to_main(worker: int) -> None:
+    """For loader processes: Ctrl-C, which the terminal sends to all, is for the process that can keep what is done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def load_items(dataset: Dataset, workers: int, **options: Any) -> Iterator[Any]:
+    """The dataset's items, from running loader processes; `options` are those of `DataLoader`.
+
+    Python loses an exception that is raised while it starts a process. So Ctrl-C waits until they are started.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
+    """
+    give_back_memory()  # else the system copies free memory, too, once a loader process shares it
+    with deferred_interrupt() as stop:
+        items = iter(DataLoader(dataset, None, num_workers=workers, worker_init_fn=leave_to_main, **options))
+    if stop.is_set():
+        raise KeyboardInterrupt
+    return items

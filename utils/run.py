@@ -9,6 +9,7 @@ runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that
 """
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ import torch
 from utils.console import NORMAL, say
 from utils.distributed import barrier, from_main, is_main, world_size
 from utils.errors import UserError
-from utils.files import all_to_disk, write_json, write_text, writing
+from utils.files import write_json, write_text, writing
 from utils.metrics_log import Events, append_metrics
 from utils.settings import RunSettings
 
@@ -59,9 +60,8 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
         except (OSError, UserError) as error:
-            raise UserError(
-                f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
-            ) from error
+            message = f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
+            raise UserError(message) from error
         self.made_with = _describe()
         call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
         write_json(self.folder / "run.json", call | self.made_with)
@@ -70,13 +70,13 @@ class Run:
         written = from_main(self.path("run.json").read_text)
         if not self.path("run.json").is_file() or self.path("run.json").read_text() != written:
             raise UserError(
-                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the main one; on "
-                "several machines give a folder that they share with --run"
+                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the "
+                "main one; on several machines give a folder that they share with --run"
             )
 
     @classmethod
     def reopen(cls, folder: str | Path) -> "Run":
-        """A run as it is, to be looked at: nothing is written."""
+        """A run as it is; nothing is written."""
         run = cls.__new__(cls)
         run.folder, run.made_with = Path(folder), {}
         run._open()
@@ -98,17 +98,12 @@ class Run:
         self.stage, self.fingerprint, self.look = stage, fingerprint, look
         self.provenance = ({"code": code} if code else {}) | provenance
 
-    def is_recorded(self) -> bool:
-        """Whether the running stage was done before, as it would be done now."""
-        entry = self.stages.get(self.stage, {})
-        return entry.get("fingerprint") == self.fingerprint and entry.get("look", "") == self.look
-
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
     def log(self, message: str, level: int = NORMAL) -> None:
-        """Append a line to `log.txt`, and print it where that much is to be said (utils/console.py); in the main process."""
+        """Append a line to `log.txt`, and print it where its level asks for that; in the main process."""
         if not is_main():
             return
         say(message, level)
@@ -116,7 +111,7 @@ class Run:
             file.write(f"{datetime.now().isoformat(timespec='seconds')} {message}\n")
 
     def record(self, stage: str, **values: float) -> None:
-        """Append one line of named numbers to `metrics.jsonl`, and to the events of TensorBoard; in the main process."""
+        """Append named numbers to `metrics.jsonl` and to the events of TensorBoard; in the main process."""
         if not is_main():
             return
         append_metrics(self.path("metrics.jsonl"), stage, values)
@@ -124,11 +119,8 @@ class Run:
         self.after_epoch()
 
     def finish(self, stage: str, **entry: Any) -> None:
-        """Note a stage as done, with its fingerprint, time and result; what it kept to resume from goes.
-
-        Once all processes are here, so that what they have written is there before it is called done.
-        """
-        all_to_disk()  # before it is called done
+        """Note a stage as done, with its time and result, once the files of all processes are on the disk."""
+        os.sync()
         barrier()
         known = {"fingerprint": self.fingerprint, **({"look": self.look} if self.look else {})}
         origin = self.provenance | {"made_with": self.made_with}
@@ -152,10 +144,7 @@ class Run:
         return folder
 
     def replace_output(self) -> None:
-        """To be called before the running stage replaces its output: from here on the record of another is not true.
-
-        Not earlier, so that who stops a stage at once and takes the change of settings back still has what was there.
-        """
+        """Forget the record of other output; to be called just before the running stage replaces it."""
         if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
             del self.stages[self.stage]
             if is_main():
@@ -180,7 +169,7 @@ class Run:
         return [path for path in paths if path.read_text(encoding="utf-8", errors="replace").startswith(fingerprint)]
 
     def forget_state(self) -> None:
-        """Remove the resumable state that a process was killed just before it could remove; not one of other settings, begun later."""
+        """Remove a resumable state that a killed process has left; not a later one, of other settings."""
         state = self.path(f"{self.stage}.last.pth")
         if is_main() and state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
             state.unlink()
@@ -192,14 +181,11 @@ class Run:
         try:
             stages = json.loads(path.read_text(encoding="utf-8"))
             if not isinstance(stages, dict) or not all(_is_entry(entry) for entry in stages.values()):
-                raise ValueError(
-                    "expected an object with an entry for each stage: fingerprint, finished, seconds, result"
-                )
+                raise ValueError("expected an entry for each stage: fingerprint, finished, seconds, result")
             return stages
         except (OSError, ValueError, RecursionError) as error:
-            raise UserError(
-                f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
-            ) from error
+            message = f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
+            raise UserError(message) from error
 
 
 def run_of(folder: Path) -> Path | None:
@@ -210,38 +196,30 @@ def run_of(folder: Path) -> Path | None:
 
 def _is_entry(entry: Any) -> bool:
     """Whether it is what `Run.finish` writes of a stage."""
-    if not isinstance(entry, dict) or not isinstance(entry.get("fingerprint"), str):
+    try:
+        numbers = [entry["finished"], entry.get("seconds", 0), *entry.get("peak_memory_mb", {}).values()]
+        texts, result = (entry["fingerprint"], entry.get("code", "")), entry.get("result", {})
+        within = all(0 <= number < LATEST for number in numbers)
+    except (AttributeError, LookupError, TypeError):
         return False
-    numbers = [entry.get("finished"), entry.get("seconds", 0), *_values(entry.get("peak_memory_mb", {}))]
-    within = all(isinstance(number, int | float) and 0 <= number < LATEST for number in numbers)
-    return within and isinstance(entry.get("result", {}), dict)
-
-
-def _values(table: Any) -> list[Any]:
-    return list(table.values()) if isinstance(table, dict) else [None]
+    return within and isinstance(result, dict) and all(isinstance(text, str) for text in texts)
 
 
 def _describe() -> dict[str, Any]:
     """What a result owes to the machine: commit, versions, device."""
-    commit = ""
-    if shutil.which("git"):
-        asked = subprocess.run(
-            ["git", "describe", "--always", "--dirty"],
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).parent,
-            check=False,
-        )
-        commit = asked.stdout.strip()
+    asked = ["git", "describe", "--always", "--dirty"]
+    try:
+        commit = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout
+    except OSError:  # no git
+        commit = ""
+    device = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     return {
-        "commit": commit,
+        "commit": commit.strip(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         **{name: version for name in PACKAGES if (version := _version_of(name))},
         "processes": world_size(),
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else device,
         "platform": platform.platform(),
     }
 

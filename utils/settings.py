@@ -118,7 +118,7 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 
 
 def settings_of(cfg: RunSettings, name: str) -> Any:
-    """The plain values behind a name that a stage declares: a part of the configuration, `steps`, or one setting of a part."""
+    """The plain values of what a stage reads: a part of the configuration, `steps`, or one setting of a part."""
     part, _, setting_name = name.partition(".")
     found = cfg.part(part)
     if isinstance(found, tuple):

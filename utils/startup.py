@@ -2,8 +2,8 @@
 
     prepare()         at the top of a script, where it is run and not imported
 
-Meanwhile Ctrl-C ends it with a word, and what this Python lacks is named with what to do. Imports nothing but Python's
-own, and `utils/memory.py`, which does not either.
+Until then Ctrl-C ends it with one line, and a missing package is named with what to do. Imports only Python's own
+modules and `utils/memory.py`.
 """
 
 import os
@@ -50,7 +50,7 @@ def expand_home(text: str) -> str:
     return name + equals + os.path.expanduser(path) if path == "~" or path.startswith("~/") else text
 
 
-def _interrupted(number: int, frame: Any) -> None:
+def _interrupted(signal_number: int, frame: Any) -> None:
     # Not an exception: half imported packages would turn it into errors of their own. Nothing has been written yet.
     _end("\ninterrupted before the work began", EXIT_INTERRUPTED)
 
@@ -68,6 +68,6 @@ def _missing_package(kind: type[BaseException], error: BaseException, trace: Tra
 
 
 def _end(message: str, code: int) -> NoReturn:
-    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one speaks
+    if os.environ.get("RANK", "0") == "0":  # of torchrun's processes one prints
         os.write(2, f"{message}\n".encode())
     os._exit(code)

@@ -1,4 +1,4 @@
-"""What training keeps so as to go on as if it had not stopped: `STAGE.last.pth`, written by the main process of any number."""
+"""What training keeps so as to go on as if it had not stopped: `STAGE.last.pth`, written by the main process."""
 
 import time
 from pathlib import Path
@@ -17,7 +17,7 @@ SAVE_EVERY = 60.0  # seconds between resumable states
 class TrainingState:
     """Everything that training needs to go on.
 
-    A state may be gone on with by another number of processes: they see the same images, but draw their dropout anew.
+    Another number of processes may go on from a state: they see the same images, but draw new dropout.
     """
 
     def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):
@@ -29,7 +29,7 @@ class TrainingState:
         """Restore.
 
         Returns:
-            The number of steps done and this process's part of the epoch's sums of losses: 0 and none without a state of this
+            The steps done, and this process's part of the epoch's sums of losses; 0 and none without a state of this
             fingerprint.
 
         Raises:
@@ -39,8 +39,8 @@ class TrainingState:
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:
             raise UserError(
-                f"processes find different states {self.path} to go on from; the run folder must be one folder for all of "
-                "them: on several machines give one that they share with --run"
+                f"processes find different states {self.path} to go on from; the run folder must be the same for all: "
+                "on several machines give one that they share with --run"
             )
         if not step:
             return 0, {}
@@ -63,12 +63,7 @@ class TrainingState:
         noise = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             noise["cuda"] = torch.cuda.get_rng_state(self.device)
-        content = {
-            "fingerprint": self.fingerprint,
-            "step": step,
-            "totals": sum_totals(totals),
-            "noise": gather(noise),
-        }
+        content = {"fingerprint": self.fingerprint, "step": step, "totals": sum_totals(totals), "noise": gather(noise)}
         if is_main():
             save_tensors(self.path, content | {name: part.state_dict() for name, part in self.parts.items()})
         barrier()

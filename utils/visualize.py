@@ -56,9 +56,8 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: f
     alpha = np.where(mask == 0, 0.0, opacity).astype(np.float32)
     objects = (mask != 0) & (mask != IGNORE)
     alpha[_edges(mask, width) & objects] = min(1.0, 2 * opacity)
-    rim = (
-        _edges(objects.astype(np.uint8), max(1, width // 2)) & ~objects
-    )  # a dark outline stays visible on a dark image
+    # The rim keeps a dark outline visible on a dark image.
+    rim = _edges(objects.astype(np.uint8), max(1, width // 2)) & ~objects
     colours[rim], alpha[rim] = RIM, min(1.0, 2 * opacity)
     blended = image + alpha[..., None] * (colours.astype(np.float32) - image)
     return np.rint(blended).astype(np.uint8)
@@ -86,10 +85,7 @@ def heat_colours(values: np.ndarray) -> np.ndarray:
 
 
 def bright_palette(count: int = 256) -> np.ndarray:
-    """(count, 3) uint8: black for value 0, then colours that catch the eye, neighbours far apart in hue.
-
-    Hues follow each other by the golden ratio of the circle, so that any number of the first ones spread evenly.
-    """
+    """(count, 3) uint8: black for value 0, then bright colours, whose hues differ by the golden ratio of the circle."""
     palette: list[tuple[int, ...]] = [(0, 0, 0)]
     for index in range(1, count):
         hue = (0.96 + index * GOLDEN_RATIO) % 1
@@ -111,16 +107,16 @@ def fit(image: np.ndarray, max_side: int, nearest: bool = False) -> np.ndarray:
 
 def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Image.Image:
     """Names beside their colours, in as many lines as `width` pixels ask for; letters are `size` pixels high."""
-    line, places, left, top = round(size * 1.6), [], 0, 0
+    line, corners, left, top = round(size * 1.6), [], 0, 0
     for name, _ in swatches:
         text = printable(name)
         needed = round(2.3 * size + font_for(text, size).getlength(drawable(text, size)))
         if left and left + needed > width:
             left, top = 0, top + line
-        places.append((left, top))
+        corners.append((left, top))
         left += needed
     drawn = Image.new("RGB", (width, top + line), PAPER)
-    for (name, colour), (left, top) in zip(swatches, places, strict=True):
+    for (name, colour), (left, top) in zip(swatches, corners, strict=True):
         box = (left, top + size * 0.2, left + size * 0.9, top + size * 1.1)
         ImageDraw.Draw(drawn).rectangle(box, fill=tuple(int(value) for value in colour), outline=INK)
         _draw_text(drawn, (left + round(1.3 * size), top), name, size)
@@ -184,12 +180,12 @@ def _draw_tile(cell: Tile, side: int, size: int) -> Image.Image:
     return drawn
 
 
-def _draw_text(image: Image.Image, place: tuple[int, int], text: str, size: int, room: int | None = None) -> None:
+def _draw_text(image: Image.Image, corner: tuple[int, int], text: str, size: int, room: int | None = None) -> None:
     """One line of text; what does not fit into `room` pixels, or into the image, ends in an ellipsis."""
     text = printable(text)
-    font, text, room = font_for(text, size), drawable(text, size), room or image.width - place[0]
+    font, text, room = font_for(text, size), drawable(text, size), room or image.width - corner[0]
     if font.getlength(text) > room:
         while text and font.getlength(text + "…") > room:
             text = text[:-1]
         text += "…"
-    ImageDraw.Draw(image).text(place, text, fill=INK, font=font)
+    ImageDraw.Draw(image).text(corner, text, fill=INK, font=font)

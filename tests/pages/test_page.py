@@ -98,10 +98,6 @@ def test_names_that_are_no_text_do_not_break_the_page(tmp_path):
     assert gallery_of(tmp_path, Item("a\udcff\n.jpg", "", (1, 1), ["b\udcff"]))["title"] == "a\udcff\n.jpg"
 
 
-def test_sections_without_content_are_left_out(page):
-    assert "empty" not in page.text
-
-
 def test_scores_that_are_no_numbers_are_refused(tmp_path):
     layer = Layer("m", "", score=float("nan"))  # no JSON, so that the page would stay empty
     with pytest.raises(ValueError, match="JSON"):

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from pages.plots import FRAME, STYLES, Plot, Series, layout, ticks
+from pages.plots import FRAME, Plot, Series, layout, ticks
 
 
 def points(*series: Series) -> list[list[tuple[float, float]]]:
@@ -48,8 +48,3 @@ def test_points_that_are_no_number_are_left_out():
 def test_series_of_different_length_are_refused():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         points(Series("a", [0, 1], [1]))
-
-
-def test_styles_repeat_after_the_last():
-    series = [Series(str(index), [0, 1], [index, index]) for index in range(STYLES + 2)]
-    assert [style for _, style, _ in layout(Plot("t", "x", "y", series))["lines"]] == [*range(STYLES), 0, 1]

@@ -26,8 +26,10 @@ def confusions(count: int, errors: Sequence[float], seed: int = 0) -> list[np.nd
     methods = []
     for error in errors:
         share = random.uniform(0, 2 * error, (count, 1))
-        said = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
-        pairs = [np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + said]
+        predicted = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
+        pairs = [
+            np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + predicted
+        ]
         methods.append(np.stack(pairs))
     return methods
 
@@ -54,17 +56,6 @@ def test_draws_are_those_of_a_plain_loop():
         differences.append(totals[1] - totals[0])
     assert (found["miou"].low, found["miou"].high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))
     assert found["miou"].not_better == np.mean(np.array(differences) <= 0)
-
-
-def test_the_same_masks_are_no_gain_and_a_swap_turns_the_sign():
-    a, b = paired(30, (0.2, 0.1))
-    same = compare_counts(a, a)["miou"]
-    assert (same.difference, same.low, same.high, same.is_clear, same.not_better) == (0, 0, 0, False, 1)
-    forth, back = compare_counts(a, b)["miou"], compare_counts(b, a)["miou"]
-    assert forth.difference == -back.difference > 0
-    assert (forth.low, forth.high) == pytest.approx((-back.high, -back.low))
-    assert forth.is_clear
-    assert back.is_clear
 
 
 def test_a_small_gain_on_few_images_is_no_gain_but_on_many_it_is():
@@ -97,15 +88,6 @@ def test_other_images_are_refused():
         compare_counts(a, b[:4])
     with pytest.raises(ValueError, match="same images"):
         compare_counts(a, b[::-1])
-
-
-def test_intervals_of_one_method_are_those_of_a_plain_loop():
-    counts, _ = paired(30, (0.2, 0.1))
-    random = np.random.default_rng(1)
-    drawn = [figures_of(counts[random.integers(30, size=30)].sum(axis=0))["miou"] for _ in range(2000)]
-    low, high = intervals_of(counts)["miou"]
-    assert low < figures_of(counts.sum(axis=0))["miou"] < high
-    assert (low, high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])), abs=0.15 * (high - low))
 
 
 def test_a_figure_without_truth_has_no_interval():

@@ -1,4 +1,4 @@
-"""Names of tables: found, or told with what there is."""
+"""Names of tables: found, or refused with the known names."""
 
 import pytest
 
@@ -8,11 +8,8 @@ from utils.errors import UserError
 TABLE = {"voc": 1, "coco": 2}
 
 
-def test_the_entry_of_that_name():
+def test_an_entry_by_its_name_or_the_known_ones_and_the_nearest():
     assert [pick(TABLE, name, "data.kind") for name in TABLE] == [1, 2]
-
-
-def test_another_name_is_told_with_the_known_ones_and_the_nearest():
     with pytest.raises(UserError) as error:
         pick(TABLE, "cocoa", "data.kind", more=["NAME"])
     assert str(error.value) == "'data.kind' must be one of voc, coco, NAME, found 'cocoa'; did you mean 'coco'?"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import utils.code_digest
+from evaluation.stages import pipeline
 from utils.code_digest import ASIDE, PROJECT, ROOMS, Symbols, changed, symbols_of
 
 FILES = {
@@ -20,12 +21,12 @@ FACTOR = 2
 
 def run(cfg: "Unused", run) -> int:
     """What it does."""
-    run.log(f"begins {told()}")
+    run.log(f"begins {words()}")
     if cfg is None:
-        raise ValueError(told())
+        raise ValueError(words())
     return STEPS[cfg.name]().apply(FACTOR) + other.deep.help(tools.half(math.pi))
 
-def told():
+def words():
     return "words"
 ''',
     "models/table.py": """
@@ -90,7 +91,7 @@ def project(tmp_path) -> Path:
 
 
 def after(project: Path, name: str, old: str, new: str) -> list[str]:
-    """What is said to have changed after that edit."""
+    """The definitions that an edit changes."""
     before = symbols_of(Root, project)
     text = (project / name).read_text()
     assert old in text
@@ -116,10 +117,10 @@ def test_every_definition_that_is_used_is_reached_and_no_other(project):
         ("models/method.py", "What it does.", "Something else.", []),
         ("models/method.py", "    run.log", "    # why\n    run.log", []),
         ("models/method.py", "begins", "starts", []),
-        ("models/method.py", "raise ValueError(told())", "raise TypeError('other words')", []),
+        ("models/method.py", "raise ValueError(words())", "raise TypeError('other words')", []),
         ("models/method.py", '"words"', '"other words"', []),
         ("models/method.py", '"Unused"', "str", []),
-        ("models/method.py", "def told", "\n\n\ndef told", []),
+        ("models/method.py", "def words", "\n\n\ndef words", []),
         ("models/steps/second.py", "3 * x", "(3 *   x)", []),
         ("models/table.py", "return 1", "return 2", []),
         ("models/tools.py", "return x\n", "return 2 * x\n", []),
@@ -167,9 +168,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def symbols_of_stages(project: Path) -> dict[str, Symbols]:
-    from train import STAGES
-
-    return {stage.name: symbols_of(stage.run, project) for stage in STAGES}
+    return {stage.name: symbols_of(partial(stage.run, *stage.code), project) for stage in pipeline()}
 
 
 def test_a_formula_of_the_method_is_code_of_what_reads_images_with_it(copy):
@@ -184,7 +183,7 @@ def test_a_formula_of_the_method_is_code_of_what_reads_images_with_it(copy):
     path.write_text(text[:last] + "return 0 * (" + text[last + 7 :].replace("\n", ")\n", 1))
     now = symbols_of_stages(copy)
     concerned = [name for name in before if before[name] != now[name]]
-    assert concerned == ["seeds", "ladder"]
+    assert concerned == ["seeds", "ablation"]
     module = ".".join(path.relative_to(copy).with_suffix("").parts)
     assert all(changed(before[name], now[name]) == [f"{module}.reactivate"] for name in concerned)
 

@@ -2,7 +2,9 @@
 
 import pytest
 
+from stages.config import load_config
 from tests.utils.settings import load, write
+from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
 
 
@@ -41,3 +43,28 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00seed")
     with pytest.raises(UserError, match=r"bytes\.yaml"):
         load(tmp_path / "bytes.yaml")
+
+
+def test_plain_values_and_references():
+    assert parse_yaml("a: &x {b: [1, 2.5, true]}\nc: {<<: *x, d: ü}")[1] == {
+        "a": {"b": [1, 2.5, True]},
+        "c": {"b": [1, 2.5, True], "d": "ü"},
+    }
+    assert parse_yaml("[yes, no, on, off, TRUE, false]")[1] == ["yes", "no", "on", "off", True, False]
+    assert parse_yaml("") == (None, None)
+
+
+OTHER_OBJECTS = ["!!python/object/apply:os.system ['false']", "!!python/name:os.system", "{[1]: 2}"]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10_000, *OTHER_OBJECTS, "2020-13-45", "9" * 5000, "!!int a", "!!bool a", "\x00", "="]
+)
+def test_what_is_refused(text, tmp_path):
+    with pytest.raises(NOT_YAML):
+        parse_yaml(text)
+    with pytest.raises(UserError, match="not valid YAML"):
+        load_config(None, overrides=[f"seed={text}"])
+    (tmp_path / "settings.yaml").write_text(f"seed: {text}")
+    with pytest.raises(UserError, match=r"settings\.yaml.*not valid YAML"):
+        load_config(tmp_path / "settings.yaml")

@@ -1,13 +1,25 @@
-"""What is said at which level, once, and how."""
+"""What is printed at which level, once, and how."""
 
 import argparse
 import logging
+import os
+import signal
 import warnings
 
 import pytest
 
 import utils.console as console
-from utils.console import NORMAL, QUIET, VERBOSE, add_console_options, progress, say, setup_console, table_of
+from utils.console import (
+    NORMAL,
+    QUIET,
+    VERBOSE,
+    add_console_options,
+    deferred_interrupt,
+    progress,
+    say,
+    setup_console,
+    table_of,
+)
 from utils.errors import UserError, run_script
 
 
@@ -28,13 +40,13 @@ def level(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
+    ("arguments", "printed"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
 )
-def test_each_level_says_what_it_should(level, capsys, arguments, said):
+def test_each_level_says_what_it_should(level, capsys, arguments, printed):
     level(*arguments)
     for number in (QUIET, NORMAL, VERBOSE):
         say(f"level {number}", number)
-    assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in said]
+    assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in printed]
 
 
 def test_quiet_and_verbose_exclude_each_other(level, capsys):
@@ -43,7 +55,7 @@ def test_quiet_and_verbose_exclude_each_other(level, capsys):
 
 
 @pytest.mark.parametrize("arguments", [[], ["--quiet"]])
-def test_a_warning_is_said_once_in_one_line(level, capsys, arguments):
+def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
     level(*arguments)
     for _ in range(3):
         logging.getLogger("anyone").warning("disk %s is slow", "x")
@@ -94,3 +106,19 @@ def test_a_table_sets_numbers_under_each_other():
     assert lines[2].startswith("  note    a b xxx")
     assert lines[2].endswith("…")
     assert table_of({}) == ""
+
+
+def test_a_second_interrupt_stops_at_once(capsys):
+    with deferred_interrupt("stopping soon") as asked:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert asked.is_set()
+        assert capsys.readouterr().out == "stopping soon; Ctrl-C again stops at once\n"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_the_handler_before_is_there_again():
+    before = signal.getsignal(signal.SIGINT)
+    with deferred_interrupt():
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before

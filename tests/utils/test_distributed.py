@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from data.dataset import TrainingSampler
-from models.batch_norm import SharedBatchNorm2d, share_statistics
+from models.batch_norm import share_statistics
 from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state
@@ -57,7 +57,7 @@ def everything(folder: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_what_processes_agree_on(tmp_path, count):
-    ended = run_together(count, tmp_path / "said", everything, tmp_path)
+    ended = run_together(count, tmp_path / "printed", everything, tmp_path)
     assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
     found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(count)]
     for each in found:
@@ -86,7 +86,7 @@ def fail(which: int) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_one_reason_is_said_and_nobody_waits(tmp_path, which):
+def test_one_reason_is_reported_and_nobody_waits(tmp_path, which):
     ended = run_together(2, tmp_path, fail, which)
     assert ended[which].code == 2
     assert ended[which].err == f"error: process {which} cannot\n"
@@ -102,14 +102,14 @@ def test_shares_make_up_the_batches(batch, processes):
         sampler.start(epoch, step)
         drawn = list(sampler)
         assert len(drawn) == len(sampler)
-        return [drawn[place : place + sampler.share] for place in range(0, len(drawn), sampler.share)]
+        return [drawn[position : position + sampler.share] for position in range(0, len(drawn), sampler.share)]
 
     for epoch, step in ((0, 0), (2, 1)):
         whole = draws(0, 1, epoch, step)
         parts = [draws(number, processes, epoch, step) for number in range(processes)]
         assert all(len(part) == len(whole) for part in parts)
-        for place, expected in enumerate(whole):
-            shares = [part[place] for part in parts]
+        for position, expected in enumerate(whole):
+            shares = [part[position] for part in parts]
             assert sorted(draw for share in shares for draw in share) == sorted(expected)
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -147,7 +147,7 @@ def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
 
 
 def train(folder: Path, stop_at: int = 0, compile: bool = False) -> None:
-    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, and what was logged into the run folder."""
+    """Train; stop as an interrupt would after that step. Weights go to `weights.pth`, the log to the run folder."""
     run = Run(RunSettings(run=str(folder / "run")))
     run.fingerprint = "f"
     torch.manual_seed(1)
@@ -193,7 +193,7 @@ def alone(tmp_path) -> Path:
 @pytest.mark.parametrize("count", [2, 3])
 def test_training_with_batch_norm_and_ignored_cells_is_that_of_one_process(tmp_path, alone, count):
     """A mean of the processes' means, or statistics of each, would be another network."""
-    ended = run_together(count, tmp_path / "said", train, tmp_path / "together")
+    ended = run_together(count, tmp_path / "printed", train, tmp_path / "together")
     assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
     expect_same(tmp_path / "together", alone)
 
@@ -208,22 +208,10 @@ def test_another_number_of_processes_goes_on(tmp_path, alone, first, then):
         elif count == 1:
             train(folder)
         else:
-            codes = [each.code for each in run_together(count, tmp_path / "said", train, folder, stop_at)]
+            codes = [each.code for each in run_together(count, tmp_path / "printed", train, folder, stop_at)]
             assert (set(codes) == {0}) == (not stop_at), codes
     assert "resumed at step" in (folder / "run/log.txt").read_text()
     expect_same(folder, alone)
-
-
-def test_shared_batch_norm_alone_is_batch_norm():
-    torch.manual_seed(0)
-    x, plain = torch.randn(3, 4, 5, 6), nn.BatchNorm2d(4)
-    shared = SharedBatchNorm2d(4)
-    for _ in range(2):
-        assert torch.equal(shared(x), plain(x))
-    assert torch.equal(shared.eval()(x), plain.eval()(x))
-    network = nn.Sequential(plain)
-    share_statistics(network)
-    assert network[0] is plain  # one process needs none
 
 
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(tmp_path, alone, monkeypatch, caplog):

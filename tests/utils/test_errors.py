@@ -17,29 +17,13 @@ def fail(error: BaseException) -> None:
     raise error
 
 
-def test_success():
-    done = []
-    assert run_script(lambda: done.append(1)) == 0
-    assert done == [1]
-
-
-def test_a_users_mistake_is_one_line_and_exit_code_2(capsys):
-    assert run_script(lambda: fail(UserError("no such file x; give another"))) == 2
-    assert capsys.readouterr() == ("", "error: no such file x; give another\n")
-
-
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["train.py", "--set", "data.root=my images"])
     monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
     assert run_script(lambda: fail(KeyboardInterrupt("in stage cam"))) == 130
-    said = capsys.readouterr().err
-    assert "interrupted in stage cam; run the same command again" in said
-    assert said.endswith("    python train.py --set 'data.root=my images'\n")
-
-
-def test_our_mistake_is_not_swallowed():
-    with pytest.raises(ZeroDivisionError):
-        run_script(lambda: 1 / 0)
+    printed = capsys.readouterr().err
+    assert "interrupted in stage cam; run the same command again" in printed
+    assert printed.endswith("    python train.py --set 'data.root=my images'\n")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +57,7 @@ class Failing(Dataset):
 
 
 @pytest.mark.parametrize("kind", [UserError, UnreadableImage])
-def test_a_users_mistake_found_by_a_loader_process_is_said_without_its_traceback(kind, capsys):
+def test_a_users_mistake_found_by_a_loader_process_is_reported_without_its_traceback(kind, capsys):
     def main() -> None:
         list(DataLoader(Failing(kind("image a: b cannot be read; give another")), num_workers=1))
 

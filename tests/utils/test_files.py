@@ -1,4 +1,4 @@
-"""Files: durable where said, whole or made again, leftovers of the dead removed, messages where a disk will not take them."""
+"""Files: durable where asked for, whole or made again; leftovers of killed processes are removed; a full disk."""
 
 import os
 import subprocess
@@ -58,7 +58,7 @@ def whole_files(folder: Path) -> list[Path]:
     return paths
 
 
-def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
+def test_whole_files_are_known_from_cut_and_emptied_ones(tmp_path):
     for path in whole_files(tmp_path):
         content = path.read_bytes()
         assert is_whole(path)
@@ -76,9 +76,6 @@ def test_whole_files_are_told_from_cut_and_emptied_ones(tmp_path):
             assert not is_whole(path), (path.name, len(damaged))
         path.unlink()
         assert not is_whole(path)
-
-
-def test_of_other_kinds_it_is_enough_that_they_are_there(tmp_path):
     assert not is_whole(tmp_path / "a.txt")
     (tmp_path / "a.txt").write_text("")
     assert is_whole(tmp_path / "a.txt")
@@ -151,7 +148,7 @@ def test_a_folder_that_is_a_file_is_a_users_matter(tmp_path):
         write_text(tmp_path / "runs" / "a.txt", "")
 
 
-def test_too_little_room_is_said_before_the_work(tmp_path, monkeypatch):
+def test_too_little_room_is_reported_before_the_work(tmp_path, monkeypatch):
     require_space(tmp_path / "not" / "there" / "yet", 1000, "a thousand bytes")
     with pytest.raises(
         UserError, match=r"too full for 3 seeds: about 1000000000\.00 GB are needed in .*run, .* GB are free; make"

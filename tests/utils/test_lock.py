@@ -32,11 +32,11 @@ def test_a_killed_process_gives_it_back_and_so_does_its_child_that_goes_on(tmp_p
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         child = int(process.stdout.readline())
         try:
-            with pytest.raises(UserError) as told, lock_folder(tmp_path / "run", "--run"):
+            with pytest.raises(UserError) as refused, lock_folder(tmp_path / "run", "--run"):
                 pytest.fail("two have it")
             here = re.escape(socket.gethostname())
             expected = rf"written by process {process.pid} on {here} since \d{{4}}-\d\d-\d\d .*--run"
-            assert re.search(expected, str(told.value))
+            assert re.search(expected, str(refused.value))
             with lock_folder(tmp_path / "other", "--run"):
                 pass
             process.kill()

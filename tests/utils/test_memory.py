@@ -11,8 +11,8 @@ from utils.memory import OWN, give_back_memory, keep_freed_memory
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
 
-# Ten times 40 MB in blocks of 8 MB, each of which is written to, as a training step does; prints the page faults after the first
-# time, and the resident megabytes at the end and once the memory is given back.
+# Writes ten times 40 MB in blocks of 8 MB, as a training step does; prints the page faults after the first time, and
+# the resident megabytes at the end and once the memory is given back.
 PROGRAM = """
 import resource
 from utils.memory import give_back_memory, keep_freed_memory

@@ -25,10 +25,12 @@ def chainercv_iou(predictions: list[np.ndarray], truths: list[np.ndarray]) -> np
 
     Counted class by class as sets of pixels and not by a bincount, to be independent of how we count.
     """
-    truth, said = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
-    truth, said = truth[truth != -1], said[truth != -1]
-    hits = np.array([np.count_nonzero((truth == value) & (said == value)) for value in range(VALUES)], np.float64)
-    unions = np.array([np.count_nonzero((truth == value) | (said == value)) for value in range(VALUES)], np.float64)
+    truth, predicted = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
+    truth, predicted = truth[truth != -1], predicted[truth != -1]
+    hits = np.array([np.count_nonzero((truth == value) & (predicted == value)) for value in range(VALUES)], np.float64)
+    unions = np.array(
+        [np.count_nonzero((truth == value) | (predicted == value)) for value in range(VALUES)], np.float64
+    )
     return np.divide(hits, unions, out=np.full(VALUES, np.nan), where=unions > 0)
 
 
@@ -38,10 +40,10 @@ def random_pairs() -> list[tuple[np.ndarray, np.ndarray]]:
     pairs = []
     for height, width in ((60, 80), (33, 71), (90, 40)):
         truth = random.integers(VALUES, size=(height, width))
-        said = np.where(random.random(truth.shape) < 0.4, random.integers(VALUES, size=truth.shape), truth)
+        predicted = np.where(random.random(truth.shape) < 0.4, random.integers(VALUES, size=truth.shape), truth)
         truth[random.random(truth.shape) < 0.1] = 255
-        said[random.random(truth.shape) < 0.05] = 255
-        pairs.append((truth, said))
+        predicted[random.random(truth.shape) < 0.05] = 255
+        pairs.append((truth, predicted))
     return pairs
 
 
@@ -59,41 +61,33 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-def measured(pairs: list[tuple[np.ndarray, np.ndarray]]) -> ConfusionMatrix:
+def evaluated(pairs: list[tuple[np.ndarray, np.ndarray]]) -> ConfusionMatrix:
     matrix = ConfusionMatrix(VALUES)
-    for truth, said in pairs:
-        matrix.update(torch.from_numpy(truth), torch.from_numpy(said))
+    for truth, predicted in pairs:
+        matrix.update(torch.from_numpy(truth), torch.from_numpy(predicted))
     return matrix
 
 
-def as_background(said: np.ndarray) -> np.ndarray:
-    return np.where(said == 255, 0, said)
+def as_background(predicted: np.ndarray) -> np.ndarray:
+    return np.where(predicted == 255, 0, predicted)
 
 
 def test_chainercvs_definition(pairs):
-    matrix = measured(pairs)
-    theirs = chainercv_iou([as_background(said) for _, said in pairs], [np.where(t == 255, -1, t) for t, _ in pairs])
+    matrix = evaluated(pairs)
+    theirs = chainercv_iou(
+        [as_background(predicted) for _, predicted in pairs], [np.where(t == 255, -1, t) for t, _ in pairs]
+    )
     assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
     assert matrix.miou() == pytest.approx(np.nanmean(theirs), **EXACT)
     assert 0.1 < matrix.miou() < 0.95
 
 
-def test_chainercv_itself(pairs):
-    evaluations = pytest.importorskip("chainercv.evaluations", reason="needs chainercv (Python 3.10 or earlier)")
-    theirs = evaluations.calc_semantic_segmentation_iou(
-        evaluations.calc_semantic_segmentation_confusion(
-            [as_background(said) for _, said in pairs], [np.where(truth == 255, -1, truth) for truth, _ in pairs]
-        )
-    )
-    assert measured(pairs).iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
-
-
 def test_torchmetrics(pairs):
     classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
     each = classification.MulticlassJaccardIndex(VALUES, average="none", ignore_index=255)
-    for truth, said in pairs:
-        each.update(torch.from_numpy(as_background(said))[None], torch.from_numpy(truth)[None])
-    matrix = measured(pairs)
+    for truth, predicted in pairs:
+        each.update(torch.from_numpy(as_background(predicted))[None], torch.from_numpy(truth)[None])
+    matrix = evaluated(pairs)
     # It divides in single precision; its counts, divided in double, agree to the last digit.
     assert torch.equal(each.confmat, matrix.counts)
     hits = each.confmat.diag().double()
@@ -105,12 +99,12 @@ def test_torchmetrics(pairs):
 
 def test_what_is_done_with_classes_that_are_not_in_the_truth():
     """Value 2 is predicted only, 3 and above nowhere."""
-    truth, said = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
-    matrix = measured([(truth, said)])
-    theirs = chainercv_iou([said], [truth])
+    truth, predicted = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
+    matrix = evaluated([(truth, predicted)])
+    theirs = chainercv_iou([predicted], [truth])
     assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
     assert np.nanmean(theirs) == pytest.approx((0.5 + 1 + 0) / 3, **EXACT)
     assert matrix.miou() == pytest.approx((0.5 + 1) / 2, **EXACT)
     classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
     macro = classification.MulticlassJaccardIndex(VALUES, average="macro", ignore_index=255)
-    assert float(macro(torch.from_numpy(said), torch.from_numpy(truth))) == pytest.approx(0.5, abs=1e-6)
+    assert float(macro(torch.from_numpy(predicted), torch.from_numpy(truth))) == pytest.approx(0.5, abs=1e-6)

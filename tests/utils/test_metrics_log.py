@@ -31,9 +31,11 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_another_is_an_error(tmp_pa
     with path.open("a") as file:
         file.write('{"stage": "ca')
     assert len(read_metrics(path)["cam"]) == 1
+    append_metrics(path, "cam", {"epoch": 2})
+    assert len(read_metrics(path)["cam"]) == 2
     with path.open("a") as file:
-        file.write("\n{}\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: .*mend or delete"):
+        file.write("{}\n{}\n")
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 3: .*mend or delete"):
         read_metrics(path)
 
 

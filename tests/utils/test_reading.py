@@ -1,10 +1,12 @@
 """Every item once, with and without loader processes."""
 
+import os
+import signal
 import threading
 
 import pytest
 
-from utils.reading import read_once
+from utils.reading import leave_to_main, load_items, read_once
 
 
 class Squares:
@@ -44,3 +46,36 @@ def test_what_goes_wrong_in_a_thread_is_raised_where_its_item_is_asked_for():
     assert [next(items), next(items)] == [-0.5, -1.0]
     with pytest.raises(ZeroDivisionError):
         next(items)
+
+
+pressed_at_forks = False
+
+
+def press() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def press_at_forks():
+    """Ctrl-C reaches this process as soon as it has started another one."""
+    global pressed_at_forks
+    if not hasattr(os, "register_at_fork"):
+        pytest.skip("processes are not forked here")
+    os.register_at_fork(after_in_parent=lambda: press() if pressed_at_forks else None)
+    pressed_at_forks = True
+    yield
+    pressed_at_forks = False
+
+
+def test_ctrl_c_while_a_loader_process_is_started_is_not_lost(press_at_forks):
+    with pytest.raises(KeyboardInterrupt):
+        load_items(range(3), workers=1)
+
+
+def test_loader_processes_leave_ctrl_c_alone():
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        leave_to_main(0)
+        press()
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -18,7 +18,7 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_a_python_without_the_packages_is_told_what_to_do(script):
+def test_a_python_without_the_packages_is_named_with_what_to_do(script):
     ended = run("-S", f"{script}.py", "--help")  # without site-packages
     assert ended.returncode == 2
     assert ended.stderr.startswith("error: the package ")
