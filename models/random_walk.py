@@ -2,11 +2,11 @@
 
 The published program squares a dense (hw) x (hw) transition matrix T `exp_times` times. Here no matrix is ever made:
 
-*   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by shifting
-    maps. No index is stored or read, and a pair's weight is stored once for both of its directions.
+*   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by
+    shifting maps. No index is stored or read, and a pair's weight is stored once for both of its directions.
 *   T is similar to a symmetric S with eigenvalues in [-1, 1], and on that interval x^n is a short sum of Chebyshev
     polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. What is cut off adds up to at most
-    `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256 (about sqrt(2 n ln(2 / error))).
+    `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256.
 """
 
 import math
@@ -18,40 +18,38 @@ from torch.nn.functional import pad
 
 from models.paths import pair_offsets, path_maxima
 
-TRUNCATION = (
-    1e-6  # of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value
-)
+# Of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value.
+TRUNCATION = 1e-6
 
-CHUNK = 2**22  # similarityes of features held at a time
+CHUNK = 2**22  # similarities of features held at a time
 
 
 def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10.0, exp_times: int = 8) -> Tensor:
-    """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries hold up.
+    """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries stop.
 
-    T is affinity^beta with each column divided by its sum; the affinity of a pair is 1 - the highest boundary between the
-    two, 1 of a cell with itself, and 0 where the path leaves the image.
+    T is affinity^beta with each column divided by its sum. The affinity of a pair is 1 - the highest boundary between
+    the two, 1 of a cell with itself, and 0 where the path leaves the image.
 
     Args:
-        cams: (K, h, w) float maps, or (B, K, h, w) of B images of one size; K may be 0.
-        edge: (h, w) boundary probability in 0..1, or (B, h, w).
-        radius: of the pairs, open; 1 has none, and nothing walks.
-        beta: exponent of the affinity, the higher the fewer ways.
+        cams: (K, h, w) float maps; K may be 0.
+        edge: (h, w) boundary probability in 0..1.
+        radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
+        beta: exponent of the affinity; a higher one makes the walk narrower.
         exp_times: the walk has 2^exp_times steps.
 
     Returns:
         float32, of the shape of `cams`, on its device; not normalised.
     """
-    batched = cams if cams.ndim == 4 else cams[None]
-    boundary = edge if edge.ndim == 3 else edge[None]
     with torch.autocast(cams.device.type, enabled=False):
-        walked = _walk(batched.float(), boundary.to(cams.device, torch.float32), radius, beta, 2**exp_times)
+        walked = _walk(cams[None].float(), edge[None].to(cams.device, torch.float32), radius, beta, 2**exp_times)
     return walked.view(cams.shape)
 
 
 def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 4, keep: float = 0.8) -> Tensor:
     """A walk that needs no training: over the similarity of a classifier's own features.
 
-    x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between all cells.
+    x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between
+    all cells.
 
     Args:
         maps: x_0, (K, h, w).
@@ -79,8 +77,8 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
 def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:
     """a_0..a_m with |x^power - sum_k a_k T_k(x)| <= 2 * truncation on [-1, 1]; they are positive (or 0) and sum to 1.
 
-    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `truncation`, and is spread over
-    what is kept, so that a constant map stays as it is.
+    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `truncation`, and is spread
+    over what is kept, so that a constant map stays as it is.
     """
     log_total = power * math.log(2)
     coefficients = [0.0] * (power + 1)
@@ -154,7 +152,7 @@ class _Stencil:
 
 
 def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
-    """(B, cells) sums of the affinity matrix's rows. In float64: what a sum loses here, every step of the walk would lose."""
+    """(B, cells) sums of the affinity matrix's rows. In float64: every step of the walk repeats the error."""
     cells = weights.shape[-1]
     total = weights.new_zeros((weights.shape[0], cells + 2 * margin), dtype=torch.float64)
     total[:, margin : margin + cells] = 1

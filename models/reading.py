@@ -1,10 +1,10 @@
-"""One reading of an image by a classifier: activation maps, gradients and features over scales and flip (docs/method.md 0, 1).
+"""One reading of an image by a classifier: activation maps, gradients and features (docs/method.md 0, 1).
 
-    reading = read(classifier, image, classes, scales=(1.0, 0.5), flip=True, gradient_stages=(2, 3), feature_stages=(3,))
+    reading = read(classifier, image, classes, scales=(1.0, 0.5), gradient_stages=(2, 3), feature_stages=(3,))
     reading.cam, reading.gradients[2], reading.features[3]
 
-Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
-image are on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division of a map by its own maximum. All maps
+of an image are on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
 """
 
 import math
@@ -106,7 +106,7 @@ def read(
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add sum over channels of ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
+    """Add sum_channels ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
     for k, class_index in enumerate(classes):
         with torch.enable_grad():
             logit = logits[:, class_index].sum()
@@ -117,7 +117,7 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
-    """The index of the first stage of each level: where a resolution begins, features are least bound to the classes."""
+    """The index of the first stage of each level: there features are least specific to the classes."""
     levels = stage_levels(strides)
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
 

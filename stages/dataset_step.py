@@ -1,7 +1,7 @@
 """What a step over the data set is: it learns from all seeds (or does not), and changes the maps of one image.
 
-Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the ablation,
-and what infer.py does with a classifier follow from there.
+Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the
+ablation, and what infer.py does with a classifier follow from there.
 """
 
 from collections.abc import Callable

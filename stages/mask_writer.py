@@ -1,4 +1,4 @@
-"""Seed files -> mask files, refined by the colours of the images; stages `ibb` and `pseudo` and the report share it."""
+"""Seed files -> mask files, refined by the colours of the images; several stages and the report share it."""
 
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,22 @@ from utils.distributed import total
 from utils.reading import read_once
 
 
-def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
-    """Turn the seed files of `source` into masks `ID.png` of `target`; those that are there already are kept.
+def write_masks(
+    masks: Dataset, index: Index, target: Path, workers: int, title: str, palette: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Write the masks `ID.png` of a list; existing files are kept.
+
+    Args:
+        masks: position in the list -> (name, mask), so that loader processes share the work.
+        title: of the progress bar.
 
     Returns:
-        How many were `written`, and of their pixels the shares that are background and ignored.
+        How many were `written`, and the parts of all masks' pixels that are background and ignored.
     """
     missing = without_file(index, target, ".png")
-    palette = class_palette(cfg.data, index.class_names)
     require_image_space(target, index, missing, masks=1)
     counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, target))
-    for name, mask in read_once(_Masks(index, source, cfg.pseudo), missing, cfg.workers, "pseudo"):
+    for name, mask in read_once(masks, missing, workers, title):
         write_mask(target / f"{name}.png", mask.numpy(), palette, index.class_names)
         counts += count_pixels([mask.numpy()])
     background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
@@ -38,8 +43,14 @@ def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) ->
     return {"written": len(missing), **shares}
 
 
+def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
+    """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
+    masks, palette = _Masks(index, source, cfg.pseudo), class_palette(cfg.data, index.class_names)
+    return write_masks(masks, index, target, cfg.workers, "pseudo", palette)
+
+
 class _Masks(Dataset):
-    """Work items `(name, mask)`, so that loader processes share the work; refinement is the costly part."""
+    """Work items `(name, mask)`; the refinement is the slow part."""
 
     def __init__(self, index: Index, seeds: Path, settings: PseudoSettings):
         self.index, self.seeds, self.settings = index, seeds, settings

@@ -29,7 +29,7 @@ def save_network(
     cfg: Config,
     figures: dict[str, float],
 ) -> None:
-    """Write a checkpoint with all that `load_network` and a reader of its figures need; of several processes the main one does."""
+    """Write a checkpoint that describes itself; of several processes the main one writes."""
     if not is_main():
         return
     backbone = network.backbone
@@ -46,19 +46,16 @@ def save_network(
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, Config]:
-    """The network of a checkpoint, what the checkpoint says of itself, and its run's settings.
-
-    Returns:
-        In evaluation mode; masks can be had from it, so it is no affinity network.
+    """A network that gives masks, in evaluation mode; its checkpoint, and the settings of its run.
 
     Raises:
-        UserError: not a checkpoint of ours, or its weights do not fit what it says it is.
+        UserError: not a checkpoint of train.py, an affinity network, or weights that do not fit.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.kind == "affinity":
         raise UserError(
-            f"{path} holds an affinity network, which sees boundaries and no classes; expected a segmentation network or a "
-            "classifier, such as segmenter.pth or classifier.pth of the same run"
+            f"{path} holds an affinity network, which knows boundaries and no classes; expected a segmentation network "
+            "or a classifier, such as segmenter.pth or classifier.pth of the same run"
         )
     return _load(path, checkpoint)
 
@@ -74,7 +71,7 @@ def load_segmenter(path: str | Path, class_names: Sequence[str] | None = None) -
 
 
 def load_affinity(path: str | Path) -> AffinityNet:
-    """The network of a checkpoint that must be an affinity network, in evaluation mode; it has the branches that were saved."""
+    """The network of a checkpoint that must be an affinity network, in evaluation mode, with the saved branches."""
     return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
 
 
@@ -110,8 +107,8 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}; "
-            "take another file, or train again"
+            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: "
+            f"{str(error).splitlines()[-1].strip()}; give another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval(), checkpoint, cfg
