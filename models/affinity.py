@@ -226,7 +226,7 @@ def centroids(displacement: Tensor) -> Tensor:
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()
     columns = torch.arange(width, device=displacement.device) + displacement[1].round().long()
     end = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
-    for _ in range(CENTROID_DOUBLINGS):  # of the number of steps; on a circle of cells there is no last one
+    for _ in range(CENTROID_DOUBLINGS):  # of the index of steps; on a circle of cells there is no last one
         end = end[end]
     end_of = end.cpu().numpy()
     ends = np.zeros((height, width), np.uint8)

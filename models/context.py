@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 
-# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any number of processes.
+# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any index of processes.
 FRACTION = 2.0**32
 OTHERS_EVIDENCE = 0.5  # of the logit that other classes give: S knows how cells differ, not how classes do
 LEAST_VARIANCE = 1e-8  # of a feature; where all cells are equal, nothing varies

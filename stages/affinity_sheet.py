@@ -48,7 +48,7 @@ def draw_affinity(path: Path, view: AffinityView, index: Index, labels: Path) ->
         names = ", ".join(index.class_names[label] for label in record.labels)
         row = [
             Tile(image, names),
-            Tile(overlay(image, confident, voc_palette()), "confident labels, the others hatched"),
+            Tile(overlay(image, confident, voc_palette()), "confident labels, the rest hatched"),
             Tile(heatmap(image, maps.edge.numpy()), "boundary"),
         ]
         if maps.displacement is not None:

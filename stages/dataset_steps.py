@@ -12,7 +12,7 @@ from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep, Fit
 from stages.files import SEEDS, last_classifier
 from stages.ibb import BLUR_STEP
-from stages.lists import list_complete, seed_index
+from stages.lists import seed_index
 from stages.networks import load_classifier
 from stages.reading import Change, SeedFolders, change_seeds
 from stages.walk import WALK_STEP
@@ -78,8 +78,3 @@ def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> d
 def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Let a step learn from the seeds before it."""
     return fit.run(cfg, run, run.path(seeds(cfg)))
-
-
-def changed_complete(step: DatasetStep, cfg: Config, run: Run) -> bool:
-    """Whether every image of the seed list has its file."""
-    return list_complete(cfg, run.path(step.folder), ".npz")

@@ -10,7 +10,7 @@ from data.index import open_index
 from stages.config import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
-from utils.run import CONTENTS
+from utils.run import CONTENTS, Run
 
 
 def seed_list(cfg: Config) -> str:
@@ -29,9 +29,9 @@ def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
     return from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
 
 
-def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
-    """Whether every image of the seed list has a whole file ID`suffix` in the folder."""
-    return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
+def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
+    """Whether every image of the seed list has a whole file ID`suffix` in that folder of the run."""
+    return all(is_whole(run.path(folder) / f"{record.name}{suffix}") for record in seed_index(cfg).records)
 
 
 def evenly(index: Index, most: int) -> list[int]:

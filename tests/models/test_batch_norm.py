@@ -1,4 +1,4 @@
-"""Shared batch norm is batch norm of the whole batch; the processes are made up, real ones are in tests/utils/test_distributed.py."""
+"""Shared batch norm is batch norm of the whole batch. Processes are simulated; tests/utils/test_distributed.py has real ones."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The project's configuration: config.yaml and its presets, the published protocol, and what documents say of settings."""
+"""The project's configuration: config.yaml and its presets, the published protocol, and settings in the documents."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -185,7 +185,8 @@ def test_the_configuration_cannot_be_changed_by_accident():
 
 def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    text = "run: ~/r\ncheckpoint: ~/c.pth\ndata: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}\nmodel: {weights: ~/w.pth}\n"
+    data = "data: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}"
+    text = f"run: ~/r\ncheckpoint: ~/c.pth\n{data}\nmodel: {{weights: ~/w.pth}}\n"
     (tmp_path / "settings.yaml").write_text(text)
     cfg = load_config("~/settings.yaml", overrides=["data.val_list=~/v.txt"])
     found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)
