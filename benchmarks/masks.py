@@ -28,13 +28,13 @@ from data.index import open_index
 from evaluation.scores import evaluate_masks
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
-from models.pseudo import pseudo_mask, upsample
+from models.pseudo import upsample
 from stages.config import Config, load_config
 from stages.files import AFFINITY
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import save_network
 from stages.reading import Change, SeedFolders, change_seeds, prepare
-from stages.refinement import refiner
+from stages.refinement import mask_of
 from stages.walk import open_boundary_walk
 from utils.compute import Compute, choose_compute
 from utils.run import Run
@@ -124,16 +124,9 @@ class InMemory(torch.utils.data.Dataset):
         return len(self.inputs)
 
     def __getitem__(self, position: int) -> Tensor:
-        (seed, image), settings = self.inputs[position], self.settings
-        return pseudo_mask(
-            upsample(torch.from_numpy(seed.maps), seed.size),
-            torch.from_numpy(seed.classes),
-            background=settings.background,
-            threshold=settings.threshold,
-            power=settings.power,
-            ignore_band=settings.ignore_band,
-            refiner=refiner(settings.refine, settings, image),
-        )
+        seed, image = self.inputs[position]
+        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+        return mask_of(maps, classes, self.settings, lambda: image)
 
 
 def read_all(items: InMemory, cfg: Config) -> None:

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.classifier import Classifier
-from models.pseudo import pseudo_mask, upsample
+from models.pseudo import upsample
 from models.reading import normalise_maps, read
 from stages.full_method import FullMethod
 from stages.reading import predicted_classes
-from stages.refinement import refiner
+from stages.refinement import mask_of
 from stages.threshold import with_found_threshold
 from utils.errors import UserError
 from utils.settings import settings_of
@@ -67,16 +67,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         trace = self.full.trace(torch.from_numpy(image).permute(2, 0, 1), shown)
         coarse = list(trace.maps.values())[-1].float().cpu()
         maps = upsample(coarse, image.shape[:2])
-        settings = self.cfg.pseudo
-        mask = pseudo_mask(
-            maps,
-            torch.arange(len(shown)),
-            background=settings.background,
-            threshold=settings.threshold,
-            power=settings.power,
-            ignore_band=settings.ignore_band,
-            refiner=refiner(settings.refine, settings, image),
-        )
+        mask = mask_of(maps, torch.arange(len(shown)), self.cfg.pseudo, lambda: image)
         return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
 
     def probabilities(self, logits: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
 from models.pseudo import confident_labels, upsample
-from stages.affinity_sheet import AffinityView, draw_affinity
+from stages.affinity_sheet import draw_affinity
 from stages.config import Config
-from stages.files import AFFINITY, AFFINITY_SHEET, CONFIDENT
+from stages.files import AFFINITY, CONFIDENT
 from stages.lists import evenly, seed_index
 from stages.mask_writer import write_masks
 from stages.networks import save_network
@@ -36,7 +36,7 @@ MOST_SHIFT_IMAGES = 500  # whose mean displacement is subtracted
 def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
-    settings, max_side = cfg.affinity_training, cfg.affinity.max_side
+    settings = cfg.affinity_training
     confident = make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
@@ -45,7 +45,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
         network.backbone.mean,
         network.backbone.std,
         scale_range=settings.scale_range,
-        max_side=max_side,
+        max_side=cfg.affinity.max_side,
     )
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
@@ -55,8 +55,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     run.replace_output()
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
-        view = AffinityView(network, plan.compute, max_side, settings.crop_size)
-        draw_affinity(run.path(AFFINITY_SHEET), view, index, run.path(CONFIDENT))
+        draw_affinity(cfg, network, plan.compute, index, run)
     return {"images": len(index), **confident, **figures}
 
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
+from models.weights import largest_state
 from stages.config import Config
 from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError, run_script
 
 SHOWN = 6  # names of entries of another program's file
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state", "network")  # under which programs keep the weights
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # entries that are no parameters
 Lines = list[tuple[str, str]]
 
@@ -43,7 +43,7 @@ def describe(path: str | Path) -> Lines:
         lines += [(f"figure {name}", f"{value:.4g}") for name, value in checkpoint.figures.items()]
         changed = changed_settings(checkpoint.config)
         return [*lines, _count(checkpoint.state), *((f"setting {key}", str(value)) for key, value in changed.items())]
-    state = _unwrap(entries)
+    state = largest_state(content)
     if not state:
         keys = ", ".join(map(str, entries))[:100]
         found = f"a dictionary of {keys}" if entries else f"a {type(content).__name__}"
@@ -78,14 +78,6 @@ def _count(state: dict[str, Tensor]) -> tuple[str, str]:
         if isinstance(tensor, Tensor) and not name.endswith(BUFFERS)
     }
     return "parameters", f"{sum(sizes.values()):,} in {len(sizes)} tensors ({len(state)} entries)"
-
-
-def _unwrap(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors by name, out of the dictionary that a program put them in."""
-    for name in WRAPPERS:
-        if isinstance(content.get(name), dict):
-            return _unwrap(content[name])
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from torch.utils.data import Dataset
 from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index
 from data.index import class_palette
-from models.pseudo import pseudo_mask, upsample
+from models.pseudo import upsample
 from stages.config import Config
 from stages.lists import other_masks, without_file
-from stages.refinement import refiner
+from stages.refinement import mask_of
 from stages.settings import PseudoSettings
 from stages.space import require_image_space
 from utils.distributed import total
@@ -61,16 +61,5 @@ class _Masks(Dataset):
     def __getitem__(self, position: int) -> tuple[str, torch.Tensor]:
         record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
-        maps = upsample(torch.from_numpy(seed.maps), seed.size)
-        refinement = None
-        if self.settings.refine != "none" and len(seed.classes):
-            refinement = refiner(self.settings.refine, self.settings, np.array(record.read_image()))
-        return record.name, pseudo_mask(
-            maps,
-            torch.from_numpy(seed.classes),
-            background=self.settings.background,
-            threshold=self.settings.threshold,
-            power=self.settings.power,
-            ignore_band=self.settings.ignore_band,
-            refiner=refinement,
-        )
+        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+        return record.name, mask_of(maps, classes, self.settings, lambda: np.array(record.read_image()))

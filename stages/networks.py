@@ -62,28 +62,27 @@ def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, 
 
 def load_classifier(path: str | Path, class_names: Sequence[str] | None = None) -> Classifier:
     """The network of a checkpoint that must be a classifier of these classes, in evaluation mode."""
-    return _load_kind(path, "classifier", "the classifier that stage cam writes", class_names)[0]
+    return _load_kind(path, "classifier", "cam", class_names)
 
 
 def load_segmenter(path: str | Path, class_names: Sequence[str] | None = None) -> Segmenter:
     """The network of a checkpoint that must be a segmentation network of these classes, in evaluation mode."""
-    return _load_kind(path, "segmenter", "the segmentation network that stage segment writes", class_names)[0]
+    return _load_kind(path, "segmenter", "segment", class_names)
 
 
 def load_affinity(path: str | Path) -> AffinityNet:
     """The network of a checkpoint that must be an affinity network, in evaluation mode, with the saved branches."""
-    return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
+    return _load_kind(path, "affinity", "affinity")
 
 
-def _load_kind(
-    path: str | Path, kind: str, expected: str, class_names: Sequence[str] | None = None
-) -> tuple[Any, Checkpoint, Config]:
+def _load_kind(path: str | Path, kind: Kind, stage: str, class_names: Sequence[str] | None = None) -> Any:
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind:
-        raise UserError(f"{path} holds {KINDS.get(checkpoint.kind, checkpoint.kind)}, expected {expected}")
+        found = KINDS.get(checkpoint.kind, checkpoint.kind)
+        raise UserError(f"{path} holds {found}, expected {KINDS[kind]}, such as the one that stage {stage} writes")
     if class_names is not None:
         check_class_names(checkpoint.class_names, class_names, str(path))
-    return _load(path, checkpoint)
+    return _load(path, checkpoint)[0]
 
 
 def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Config]:
