@@ -35,7 +35,7 @@ def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
 
 
 def no_options(about: str | None) -> None:
-    """For a script without options: `--help` says what it does; anything else on its command line is refused.
+    """For a script without options: `--help` describes it; anything else on its command line is refused.
 
     From here on memory is kept as it is by train.py (utils/memory.py).
     """

@@ -106,7 +106,7 @@ def error_kinds(bands: Tensor) -> dict[str, Tensor]:
 
 
 def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
-    """(C, C) counts once the pixels counted in `wrong`, (C, C), are given what the truth says."""
+    """(C, C) counts once the pixels counted in `wrong`, (C, C), are correct."""
     return counts - wrong + wrong.sum(dim=1).diag()
 
 

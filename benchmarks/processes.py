@@ -2,7 +2,8 @@
 
 The same short run on generated images, by one process and by several that torchrun starts, each with one thread and
 no loader processes, by turns. Printed for each stage: the seconds of both and their ratio; With as many idle cores as
-processes, the limit of the ratio is the number of processes. Stages of a second or two show what starting costs, not what they do.
+processes, the limit of the ratio is the number of processes. Stages of a second or two show what starting costs, not
+what they do.
 """
 
 import argparse

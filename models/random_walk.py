@@ -109,46 +109,42 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
     scaled = _pad(root, margin)
     twice = [(2 * root * root).unsqueeze(1)]
-    for number, offset in enumerate(offsets):
-        weight = weights[:, number]
+    for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         twice.append(weight.mul_(root).mul_(scaled[:, margin + offset : margin + offset + cells]).mul_(2).unsqueeze(1))
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
     buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
-    stencils = [_Stencil(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
+    products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
     result = coefficients[0] * start
     for k in range(1, len(coefficients)):
-        stencil = stencils[(k - 1) % 2]  # buffer 0 holds the even T_k, buffer 1 the odd ones
-        stencil.target.neg_()
-        stencil.add_product()
+        current = k % 2  # buffer 0 holds the even T_k, buffer 1 the odd ones
+        buffers[current].neg_()
+        for target, weight, source in products[1 - current]:
+            target.addcmul_(weight, source)
         if k == 1:
-            stencil.target.mul_(0.5)
+            buffers[current].mul_(0.5)
         if coefficients[k]:
-            result.add_(stencil.middle, alpha=coefficients[k])
+            result.add_(buffers[current][..., margin : margin + cells], alpha=coefficients[k])
     return result * root.unsqueeze(1)
 
 
-class _Stencil:
-    """target += 2 S source, as shifted products of flat maps; the views are made once, for each step uses them all."""
+def _products(
+    source: Tensor, target: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], margin: int
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Views (t, w, s) such that adding all products w * s to t adds 2 S source to the target; flat maps are shifted."""
+    cells = source.shape[-1] - 2 * margin
 
-    def __init__(self, source: Tensor, target: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], margin: int):
-        cells = source.shape[-1] - 2 * margin
+    def shifted(maps: Tensor, offset: int) -> Tensor:
+        return maps[..., margin + offset : margin + offset + cells]
 
-        def shifted(maps: Tensor, offset: int) -> Tensor:
-            return maps[..., margin + offset : margin + offset + cells]
-
-        self.target, self.middle = target, shifted(target, 0)
-        self.products = [(self.middle, twice[0], shifted(source, 0))]
-        for weight, offset in zip(twice[1:], offsets, strict=True):
-            # Both directions in turn: the second finds the weights in the cache.
-            self.products.append((self.middle, weight, shifted(source, offset)))
-            self.products.append((shifted(target, offset), weight, shifted(source, 0)))
-
-    def add_product(self) -> None:
-        for target, weight, source in self.products:
-            target.addcmul_(weight, source)
+    products = [(shifted(target, 0), twice[0], shifted(source, 0))]
+    for weight, offset in zip(twice[1:], offsets, strict=True):
+        # Both directions in turn: the second finds the weights in the cache.
+        products.append((shifted(target, 0), weight, shifted(source, offset)))
+        products.append((shifted(target, offset), weight, shifted(source, 0)))
+    return products
 
 
 def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
@@ -156,8 +152,7 @@ def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
     cells = weights.shape[-1]
     total = weights.new_zeros((weights.shape[0], cells + 2 * margin), dtype=torch.float64)
     total[:, margin : margin + cells] = 1
-    for number, offset in enumerate(offsets):
-        weight = weights[:, number]
+    for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         total[:, margin : margin + cells] += weight
         total[:, margin + offset : margin + offset + cells] += weight
     return total[:, margin : margin + cells]

@@ -24,7 +24,7 @@ SMALLEST_SIDE = 32  # pixels; an image that is scaled to less than this has no u
 
 @dataclass(frozen=True)
 class Reading:
-    """What a classifier says of one image, before any step; h x w is the grid of `map_size`.
+    """One image as a classifier reads it, before any step; h x w is the grid of `map_size`.
 
     Attributes:
         image: x0, (3, H, W), what was read.

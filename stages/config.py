@@ -3,8 +3,9 @@
     cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
     cfg.cam.epochs, cfg.pseudo.threshold, cfg.step("prm")
 
-A setting is a field of its class, with its default, bounds and help; nothing else has to be edited. `PARTS` says where
-each class is in the file. The settings of the method's steps follow from their list (models/steps).
+A setting is a field of its class, with its default, bounds and help; nothing else has to be edited. `parts` and
+`SECTIONS` say where each class is in the file. The settings of the method's steps follow from their list
+(models/steps).
 """
 
 import dataclasses

@@ -25,7 +25,7 @@ class Fit:
         run: (configuration, run, folder of the seeds before) -> figures.
         reads: the parts of the configuration that it reads.
         writes: the file of the network that it trains.
-        publishes: whether masks can be had from that network, so that it is put where infer.py looks for one.
+        publishes: whether that network gives masks; it is then copied to where infer.py finds it.
         skip: the reason why there is nothing to learn; None if there is.
     """
 

@@ -77,7 +77,7 @@ class Change:
     Attributes:
         network: the network whose images it sees.
         max_side: images are made this small for it; 0: as they are.
-        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network says of them.
+        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
         change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
     """
 

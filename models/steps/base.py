@@ -58,7 +58,7 @@ class Step:
 
         Args:
             maps: (K, h, w) in 0..1, of the step before.
-            reading: what the classifier says of the image.
+            reading: the classifier's reading of the image.
             before: the steps before this one, to read another image with them.
 
         Returns:
