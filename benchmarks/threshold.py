@@ -1,4 +1,4 @@
-"""How far is the threshold that is found without truth from the best one? This reads truth masks, which training never does.
+"""The threshold that is found without truth, beside the best one. This reads truth masks; training never does.
 
 python -m benchmarks.threshold runs/demo --list train
 python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
@@ -43,7 +43,8 @@ def main() -> None:
     found = evaluate_seeds(index, folder, choice.threshold, cfg.report.thresholds, cfg.workers)
     print(f"{folder}, {len(index)} images: found {choice.threshold:.3f}, {choice.reason}")
     print(
-        f"mIoU {100 * found.matrix.miou():.1f} there, {100 * found.best.miou():.1f} at the best, {found.threshold_best:g}"
+        f"mIoU {100 * found.matrix.miou():.1f} there, "
+        f"{100 * found.best.miou():.1f} at the best, {found.threshold_best:g}"
     )
 
 
