@@ -7,19 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, read_seed
-from data.dataset import Index, TrainingImages
+from data.artifacts import IGNORE
+from data.dataset import Index, Record, TrainingImages
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
-from models.pseudo import confident_labels, upsample
+from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.config import Config
 from stages.files import AFFINITY, CONFIDENT
 from stages.lists import evenly, seed_index
-from stages.mask_writer import write_masks
+from stages.mask_writer import SeedMasks, write_masks
 from stages.networks import save_network
 from stages.reading import prepare, whole_images
 from stages.refinement import refiner
@@ -70,35 +69,23 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png`; existing files are kept. Returns the parts that are not confident and background."""
-    labels = _ConfidentLabels(index, seeds, cfg.affinity_training)
-    written = write_masks(labels, index, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
+    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.affinity_training))
+    written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
     return {new: written[old] for old, new in names.items() if old in written}
 
 
-class _ConfidentLabels(Dataset):
-    """Work items `(name, mask)`; the refinement is the slow part."""
-
-    def __init__(self, index: Index, seeds: Path, settings: AffinityTraining):
-        self.index, self.seeds, self.settings = index, seeds, settings
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> tuple[str, Tensor]:
-        record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
-        settings = self.settings
-        refinement = None
-        if len(seed.classes):
-            refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
-        return record.name, confident_labels(
-            upsample(torch.from_numpy(seed.maps), seed.size),
-            torch.from_numpy(seed.classes),
-            fg_threshold=settings.fg_threshold,
-            bg_threshold=settings.bg_threshold,
-            refiner=refinement,
-        )
+def _confident_labels(settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor) -> Tensor:
+    refinement = None
+    if len(classes):
+        refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
+    return confident_labels(
+        maps,
+        classes,
+        fg_threshold=settings.fg_threshold,
+        bg_threshold=settings.bg_threshold,
+        refiner=refinement,
+    )
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:

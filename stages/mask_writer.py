@@ -1,14 +1,18 @@
 """Seed files -> mask files, refined by the colours of the images; several stages and the report share it."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from data.artifacts import count_pixels, read_mask, read_seed, write_mask
-from data.dataset import Index
+from data.dataset import Index, Record
 from data.index import class_palette
 from models.pseudo import upsample
 from stages.config import Config
@@ -19,19 +23,41 @@ from stages.space import require_image_space
 from utils.distributed import total
 from utils.reading import read_once
 
+Make = Callable[[Record, Tensor, Tensor], Tensor]  # record, maps (K, H, W), classes (K,) -> mask (H, W) uint8
+
+
+@dataclass(frozen=True)
+class SeedMasks(Dataset):
+    """Position in the list -> (name, mask), for loader processes.
+
+    Attributes:
+        seeds: their folder.
+        make: makes a mask of the maps of a seed, at image size.
+    """
+
+    index: Index
+    seeds: Path
+    make: Make
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> tuple[str, Tensor]:
+        record = self.index.records[position]
+        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
+        maps = upsample(torch.from_numpy(seed.maps), seed.size)
+        return record.name, self.make(record, maps, torch.from_numpy(seed.classes))
+
 
 def write_masks(
-    masks: Dataset, index: Index, target: Path, workers: int, title: str, palette: np.ndarray | None = None
+    masks: SeedMasks, target: Path, workers: int, title: str, palette: np.ndarray | None = None
 ) -> dict[str, Any]:
     """Write the masks `ID.png` of a list; existing files are kept.
-
-    Args:
-        masks: position in the list -> (name, mask), so that loader processes share the work.
-        title: of the progress bar.
 
     Returns:
         How many were `written`, and the parts of all masks' pixels that are background and ignored.
     """
+    index = masks.index
     missing = without_file(index, target, ".png")
     require_image_space(target, index, missing, masks=1)
     counts = count_pixels(read_mask(path, index.class_names) for path in other_masks(index, missing, target))
@@ -45,21 +71,9 @@ def write_masks(
 
 def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
     """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
-    masks, palette = _Masks(index, source, cfg.pseudo), class_palette(cfg.data, index.class_names)
-    return write_masks(masks, index, target, cfg.workers, "pseudo", palette)
+    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo))
+    return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
 
 
-class _Masks(Dataset):
-    """Work items `(name, mask)`; the refinement is the slow part."""
-
-    def __init__(self, index: Index, seeds: Path, settings: PseudoSettings):
-        self.index, self.seeds, self.settings = index, seeds, settings
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    def __getitem__(self, position: int) -> tuple[str, torch.Tensor]:
-        record = self.index.records[position]
-        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
-        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
-        return record.name, mask_of(maps, classes, self.settings, lambda: np.array(record.read_image()))
+def _pseudo_mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor) -> Tensor:
+    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()))
