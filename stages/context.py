@@ -14,7 +14,7 @@ from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.reading import normalise_maps, read, unit_features
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
@@ -82,11 +82,14 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
 CONTEXT_STEP = DatasetStep(
     name="context",
     title="context",
-    stage="remove",
-    stage_title="remove what occurs together with each class from the seeds",
     skip=lambda cfg: None if cfg.context.enabled else "context.enabled is false",
-    reads=lambda cfg: ("seeds",),
-    open=open_context,
+    apply=Apply(
+        stage="remove",
+        title="remove what occurs together with each class from the seeds",
+        reads=lambda cfg: ("seeds",),
+        open=open_context,
+        files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
+    ),
     fit=Fit(
         stage="context",
         title="learn from the seeds what occurs together with each class",
@@ -94,5 +97,4 @@ CONTEXT_STEP = DatasetStep(
         reads=("context", "seeds"),
         writes=CONTEXT,
     ),
-    files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
 )

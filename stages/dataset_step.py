@@ -39,30 +39,41 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """The stage in which a step changes the seeds.
+
+    Attributes:
+        stage: its name.
+        title: what it does, for people.
+        reads: the parts of the configuration that changing a seed reads, beside those of `Fit`.
+        open: (configuration, folder of the networks, classifier) -> what it does to an image.
+        files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
+    """
+
+    stage: str
+    title: str
+    reads: Callable[[Config], tuple[str, ...]]
+    open: Callable[[Config, Path, Classifier], Change]
+    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
+
+
+@dataclass(frozen=True)
 class DatasetStep:
     """A step over the data set.
 
     Attributes:
         name: its key in the ablation; its seeds are in the folder `seeds_NAME`.
         title: what tables call it.
-        stage: the stage that changes the seeds.
-        stage_title: what that stage does, for people.
         skip: the reason why the step is left out under these settings; None if it is not.
-        reads: the parts of the configuration that changing a seed reads, beside those of `fit`.
+        apply: the stage in which it changes the seeds.
         fit: the stage in which it learns; None where it learns nothing.
-        files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
-        open: (configuration, folder of the networks, classifier) -> what it does to an image.
     """
 
     name: str
     title: str
-    stage: str
-    stage_title: str
     skip: Callable[[Config], str | None]
-    reads: Callable[[Config], tuple[str, ...]]
-    open: Callable[[Config, Path, Classifier], Change]
+    apply: Apply
     fit: Fit | None = None
-    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 
     @property
     def folder(self) -> str:

@@ -12,7 +12,7 @@ from data.transforms import BackgroundBlur
 from models.classifier import Classifier
 from models.segmenter import class_probabilities, restrict_to
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS, trains_on_blurred
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
@@ -66,11 +66,14 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
 BLUR_STEP = DatasetStep(
     name="trained",
     title="IBB in training",
-    stage="correct",
-    stage_title="let the network of stage ibb correct the seeds",
     skip=no_blur_training,
-    reads=lambda cfg: ("correction",),
-    open=open_correction,
+    apply=Apply(
+        stage="correct",
+        title="let the network of stage ibb correct the seeds",
+        reads=lambda cfg: ("correction",),
+        open=open_correction,
+        files=lambda cfg, classifier: (IBB,),
+    ),
     fit=Fit(
         stage="ibb",
         title="train on the seeds with their background blurred",
@@ -78,5 +81,4 @@ BLUR_STEP = DatasetStep(
         reads=("seed", "precision", "model", "segmenter", "blur_training", "pseudo.find_threshold"),
         writes=IBB,
     ),
-    files=lambda cfg, classifier: (IBB,),
 )

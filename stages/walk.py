@@ -14,7 +14,7 @@ from models.random_walk import feature_walk, random_walk
 from models.reading import normalise_maps, read, stages_of_strides, unit_features
 from stages.affinity import train_affinity
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY
 from stages.networks import load_affinity
 from stages.reading import Change
@@ -123,11 +123,14 @@ def no_walk(cfg: Config) -> str | None:
 WALK_STEP = DatasetStep(
     name="walk",
     title="random walk",
-    stage="walk",
-    stage_title="walk the seeds over pixel affinities",
     skip=no_walk,
-    reads=lambda cfg: WALKS[cfg.affinity.kind].reads,
-    open=open_walk,
+    apply=Apply(
+        stage="walk",
+        title="walk the seeds over pixel affinities",
+        reads=lambda cfg: WALKS[cfg.affinity.kind].reads,
+        open=open_walk,
+        files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
+    ),
     fit=Fit(
         stage="affinity",
         title="train the affinity network on confident seeds",
@@ -137,5 +140,4 @@ WALK_STEP = DatasetStep(
         publishes=False,
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
-    files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
 )

@@ -1,4 +1,4 @@
-"""Shared batch norm is batch norm of the whole batch. Processes are simulated; tests/utils/test_distributed.py has real ones."""
+"""Shared batch norm is batch norm of the whole batch, with simulated processes (real: tests/utils/test_distributed.py)."""
 
 import pytest
 import torch
