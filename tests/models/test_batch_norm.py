@@ -1,4 +1,4 @@
-"""Shared batch norm is batch norm of the whole batch, with simulated processes (real: tests/utils/test_distributed.py)."""
+"""Shared batch norm is batch norm of the whole batch, with simulated processes (real ones: tests/utils)."""
 
 import pytest
 import torch

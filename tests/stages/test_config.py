@@ -43,7 +43,7 @@ IRN = {
 def flat(nested: dict, prefix: str = "") -> dict[str, Any]:
     out = {}
     for name, value in nested.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        out |= flat(value, f"{prefix}{name}.") if value and isinstance(value, dict) else {f"{prefix}{name}": value}
     return out
 
 
