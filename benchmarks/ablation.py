@@ -5,9 +5,9 @@
     python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
     python -m benchmarks.ablation runs/voc12_compact --set cam.scales=[1.0]          # read at one size
 
-Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each row at
-its own best threshold. What the steps over the data set have learned, they have learned once, in the run. Settings are chosen
-on training images; the validation list is for reporting.
+Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each
+row at its own best threshold. What the steps over the data set have learned, they have learned once, in the run.
+Settings are chosen on training images; the validation list is for reporting.
 """
 
 import argparse
@@ -44,7 +44,8 @@ class Steps:
     """The steps of a run that can be switched, by name.
 
     Attributes:
-        titles: name -> what the table calls it, in order; the first step of the method is always on and is not among them.
+        titles: name -> what the table calls it, in order; the first step of the method is always on and is not among
+            them.
         method: the method with all its steps.
         changes: name -> an opened step over the data set.
     """

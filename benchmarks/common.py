@@ -16,25 +16,26 @@ from data.dataset import Index, Record
 from utils.memory import keep_freed_memory
 
 VOC_SIZE = (500, 375)
+CONFIG = Path(__file__).parent.parent / "config.yaml"
 
 
 def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
     """Images of smooth noise, as hard to decode as photographs, with one or two labels each."""
     random = np.random.default_rng(0)
     records = []
-    for number in range(count):
+    for index in range(count):
         coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
         image = np.asarray(Image.fromarray(coarse).resize(VOC_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
         image = np.clip(image + random.integers(-12, 13, image.shape), 0, 255).astype(np.uint8)
-        path = folder / f"{number:04d}.jpg"
+        path = folder / f"{index:04d}.jpg"
         Image.fromarray(image).save(path, quality=92)
-        labels = random.choice(num_classes, size=1 + number % 2, replace=False)
+        labels = random.choice(num_classes, size=1 + index % 2, replace=False)
         records.append(Record(path.stem, path, tuple(sorted(int(label) for label in labels))))
-    return Index(tuple(f"class {number}" for number in range(num_classes)), tuple(records))
+    return Index(tuple(f"class {index}" for index in range(num_classes)), tuple(records))
 
 
 def no_options(about: str | None) -> None:
-    """For a script without options: `--help` says what it does; anything else on its command line is refused.
+    """For a script without options: `--help` describes it; anything else on its command line is refused.
 
     From here on memory is kept as it is by train.py (utils/memory.py).
     """
@@ -45,6 +46,7 @@ def no_options(about: str | None) -> None:
 
 
 def scratch_folder() -> tempfile.TemporaryDirectory:
+    """A folder for a with statement, which is removed at its end."""
     return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
 
 

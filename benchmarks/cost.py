@@ -1,25 +1,22 @@
 """What the method costs beside plain CAM: python -m benchmarks.cost
 
 Seconds an image of the maps with preset voc12_compact, the image lying in memory, by turns with plain CAM of the
-same scales and flip. "Trained" is what stage `fuse` adds. Targets: all modules at most 6 times, a fast setting at most
+same scales and flip. "Trained" is what stage `correct` adds. Targets: all steps at most 6 times, a fast setting at most
 2.5 times.
 """
 
 from functools import partial
 from pathlib import Path
 
-import torch
-
-from benchmarks.common import compare, generated_index, no_options, scratch_folder
+from benchmarks.common import CONFIG, compare, generated_index, no_options, scratch_folder
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
-from models.reading import map_size
 from models.segmenter import build_segmenter
-from stages.config import Config, load_config
-from stages.files import trains_on_blurred
-from stages.ibb import class_shares
-from stages.reading import build_method, prepare, whole_images
-from stages.walk import walk_over_features
+from stages.config import load_config
+from stages.files import IBB
+from stages.full_method import FullMethod
+from stages.networks import save_network
+from stages.reading import whole_images
 from utils.compute import choose_compute
 
 IMAGES, PAIRS = 8, 3
@@ -32,50 +29,41 @@ SETTINGS = {
     "GFM + PRM + IBB + context, trained (all)": (),
     "GFM + PRM + context, trained, at one size (fast)": ("ibb.iterations=0", "cam.scales=[1.0]"),
 }
+WALKS = {"": "none", " + walk over features": "features"}
 
 
 def main() -> None:
+    """The command."""
     no_options(__doc__)
-    with scratch_folder() as folder:
-        index = generated_index(Path(folder), IMAGES)
-        config = Path(__file__).parent.parent / "config.yaml"
-        cfg = load_config(config, "voc12_compact", CAM)
-        compute = choose_compute(cfg)
-        classifier = build_classifier("efficientnet_lite0", 20, "imagenet")
-        classifier.context = ContextDiscriminant(20, classifier.backbone.channels[context_stage(classifier.backbone)])
+    with scratch_folder() as name:
+        folder = Path(name)
+        index = generated_index(folder, IMAGES)
+        cfg = load_config(CONFIG, "voc12_compact", CAM)
+        compute, settings = choose_compute(cfg), cfg.segmenter
+        backbone, names = cfg.model.backbone, index.class_names
+        classifier = build_classifier(backbone, len(names), "imagenet")
+        channels = classifier.backbone.channels[context_stage(classifier.backbone)]
+        classifier.context = ContextDiscriminant(len(names), channels)
         compute.network(classifier).requires_grad_(False)
-        read = [
-            (
-                prepare(item["image"], classifier, compute, cfg.seeds.max_side),
-                item["labels"].nonzero().flatten().tolist(),
-            )
+        segmenter = build_segmenter(backbone, len(names) + 1, "imagenet", settings.stage, settings.decoder_strides)
+        save_network(folder / IBB, "segmenter", segmenter, names, cfg, {})
+        images = [
+            (item["image"], item["labels"].nonzero().flatten().tolist())
             for item in whole_images(index, range(IMAGES), 0, "")
         ]
 
-        segmenter = build_segmenter(
-            "efficientnet_lite0", 21, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides
-        )
-        compute.network(segmenter).requires_grad_(False)
+        def maps(method: FullMethod) -> None:
+            for image, classes in images:
+                method.trace(image, classes)
 
-        def seeds(own: Config, walk: bool) -> None:
-            method = build_method(own)
-            for image, classes in read:
-                maps = method(classifier, image, classes)
-                if trains_on_blurred(own):
-                    shares = class_shares(own, segmenter, image, classes, map_size(*image.shape[-2:]))
-                    maps = torch.lerp(maps, shares, own.ibb.weight)
-                if walk:
-                    walk_over_features(classifier, image, maps, own.affinity, own.cam.scales, own.cam.flip)
-
-        for title, settings in SETTINGS.items():
-            own = load_config(config, "voc12_compact", settings)
-            for walk in (False, True):
-                ours, cam, ratio = compare(partial(seeds, own, walk), partial(seeds, cfg, False), PAIRS)
-                name = title + " + walk over features" * walk
-                print(
-                    f"{name:56}{ours / IMAGES:6.2f} s an image, CAM {cam / IMAGES:.2f} s: {ratio:.1f} times",
-                    flush=True,
-                )
+        plain = FullMethod(cfg, folder, classifier, compute)
+        for title, chosen in SETTINGS.items():
+            for walk, kind in WALKS.items():
+                own = load_config(CONFIG, "voc12_compact", [*chosen, f"affinity.kind={kind}"])
+                full = FullMethod(own, folder, classifier, compute)
+                ours, cam, ratio = compare(partial(maps, full), partial(maps, plain), PAIRS)
+                seconds = f"{ours / IMAGES:6.2f} s an image, CAM {cam / IMAGES:.2f} s"
+                print(f"{title + walk:56}{seconds}: {ratio:.1f} times", flush=True)
 
 
 if __name__ == "__main__":

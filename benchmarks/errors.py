@@ -80,9 +80,9 @@ def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) ->
     """
     band = np.searchsorted(DISTANCES, distances(target), side="left")  # a distance of exactly 4 is within 4
     counts = []
-    for number in range(len(DISTANCES) + 1):
+    for index in range(len(DISTANCES) + 1):
         matrix = ConfusionMatrix(num_classes)
-        matrix.update_all([(np.where(band == number, target, IGNORE), prediction)])
+        matrix.update_all([(np.where(band == index, target, IGNORE), prediction)])
         counts.append(matrix.counts)
     return torch.stack(counts)
 
@@ -96,17 +96,17 @@ def error_kinds(bands: Tensor) -> dict[str, Tensor]:
     confusion = bands * ((truth > 0) & (taken > 0) & (truth != taken))
     return {
         "over": over.sum(dim=0),
-        **{f"halo_{distance}": over[: number + 1].sum(dim=0) for number, distance in enumerate(DISTANCES)},
+        **{f"halo_{distance}": over[: index + 1].sum(dim=0) for index, distance in enumerate(DISTANCES)},
         "context": over[-1],
         "under": under.sum(dim=0),
-        **{f"rim_{distance}": under[: number + 1].sum(dim=0) for number, distance in enumerate(DISTANCES)},
+        **{f"rim_{distance}": under[: index + 1].sum(dim=0) for index, distance in enumerate(DISTANCES)},
         "inside": under[-1],
         "confusion": confusion.sum(dim=0),
     }
 
 
 def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
-    """(C, C) counts once the pixels counted in `wrong`, (C, C), are given what the truth says."""
+    """(C, C) counts once the pixels counted in `wrong`, (C, C), are correct."""
     return counts - wrong + wrong.sum(dim=1).diag()
 
 
@@ -130,10 +130,10 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     gains = torch.stack([iou[part] - iou_of(counts) for part in PARTS]).nan_to_num()
     classes = {
         name: {
-            "iou_without": {part: _finite(float(iou[part][number])) for part in PARTS},
-            "largest": PARTS[int(gains[:, number].argmax())] if gains[:, number].max() > 0 else None,
+            "iou_without": {part: _finite(float(iou[part][index])) for part in PARTS},
+            "largest": PARTS[int(gains[:, index].argmax())] if gains[:, index].max() > 0 else None,
         }
-        for number, name in enumerate(class_names)
+        for index, name in enumerate(class_names)
     }
     return errors, classes
 
@@ -142,7 +142,7 @@ class ImageCounts(Dataset):
     """Position -> (bands, C, C) counts of the image.
 
     Args:
-        folder: seeds or masks that have been measured, so that all files are there and fit.
+        folder: seeds or masks that have been evaluated, so that all files are there and fit.
         threshold: of the seeds; None for masks.
     """
 
@@ -163,7 +163,7 @@ class ImageCounts(Dataset):
         return count_bands(target.numpy(), (winner * (value > self.threshold)).numpy(), self.num_classes)
 
 
-def measure(index: Index, folder: Path, cfg: Config) -> Evaluation:
+def evaluate(index: Index, folder: Path, cfg: Config) -> Evaluation:
     """Seeds as at their best threshold, or masks, as evaluate.py does.
 
     Raises:
@@ -177,20 +177,20 @@ def measure(index: Index, folder: Path, cfg: Config) -> Evaluation:
         raise UserError(
             f"{folder}: {found}; expected a folder of seeds or masks for the images of the list (--list names another)"
         )
-    measured = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-    return dataclasses.replace(measured, matrix=measured.best, threshold=measured.threshold_best)
+    evaluated = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+    return dataclasses.replace(evaluated, matrix=evaluated.best, threshold=evaluated.threshold_best)
 
 
 def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
     """What `--json` writes: the figures of evaluate.py that the tables start from, `errors`, and `per_class`."""
-    measured = measure(index, folder, cfg)
+    evaluated = evaluate(index, folder, cfg)
     values = len(index.class_names) + 1
     bands = torch.zeros(len(DISTANCES) + 1, values, values, dtype=torch.int64)
-    images = ImageCounts(index, folder, measured.threshold)
+    images = ImageCounts(index, folder, evaluated.threshold)
     for counts in read_once(images, range(len(images)), cfg.workers, "errors", threads=len(images) <= FEW):
         bands += counts
     errors, classes = error_figures(bands, ("background", *index.class_names))
-    whole = measured.figures()
+    whole = evaluated.figures()
     return {
         "path": str(folder),
         **{name: whole[name] for name in ("n_images", "threshold", "ignored_predictions")},

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.common import generated_index, scratch_folder
+from benchmarks.common import CONFIG, generated_index, scratch_folder
 from data.images import find_images, read_image
 from inference.bulk import Options, predict_images
 from inference.gallery import MOST_ITEMS
@@ -70,8 +70,8 @@ def main() -> None:
             raise UserError(f"--input {args.input}: no images in this folder; give another")
         images = folder / "images"
         images.mkdir()
-        for number, source in zip(range(args.timed), itertools.cycle(sources), strict=False):
-            os.symlink(source.resolve(), images / f"{number:05}{source.suffix}")
+        for index, source in zip(range(args.timed), itertools.cycle(sources), strict=False):
+            os.symlink(source.resolve(), images / f"{index:05}{source.suffix}")
         paths = sorted(images.iterdir())
         compare_rates(predictor, paths, folder / "timed", args.batch, MOST_ITEMS / MANY)
 
@@ -120,9 +120,9 @@ def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: i
 
 def random_network(path: Path) -> Path:
     """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
-    cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact")
+    cfg = load_config(CONFIG, "voc12_compact")
     network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
-    save_network(path, "segmenter", network, tuple(f"class {number}" for number in range(20)), cfg, {})
+    save_network(path, "segmenter", network, tuple(f"class {index}" for index in range(20)), cfg, {})
     return path
 
 

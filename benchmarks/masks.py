@@ -10,7 +10,7 @@ Targets: walk and pseudo at least 0.85 of their limit's rate, evaluate 0.8.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +20,31 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 
-from benchmarks.common import compare, no_options, scratch_folder
+from benchmarks.common import CONFIG, compare, no_options, scratch_folder
 from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
 from data.images import read_image
 from data.index import open_index
 from evaluation.scores import evaluate_masks
 from models.affinity import build_affinity_net
-from models.pseudo import pseudo_mask, upsample
+from models.classifier import build_classifier
+from models.pseudo import upsample
 from stages.config import Config, load_config
 from stages.files import AFFINITY
+from stages.mask_writer import write_pseudo_masks
 from stages.networks import save_network
-from stages.pseudo import write_pseudo_masks
-from stages.reading import prepare
-from stages.refinement import refiner
-from stages.walk import walk_over_boundaries, walk_seeds
-from utils.compute import choose_compute
+from stages.reading import Change, SeedFolders, change_seeds, prepare
+from stages.refinement import mask_of
+from stages.walk import open_boundary_walk
+from utils.compute import Compute, choose_compute
 from utils.run import Run
 
 IMAGES, PAIRS = 24, 3
-TIMES_MEASURED = 10  # how often each mask is measured, so that the timing is of seconds
+EVALUATIONS = 10  # of each mask, so that the timing is of seconds
 
 
 def main() -> None:
+    """The command."""
     no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
@@ -54,20 +56,25 @@ def main() -> None:
             "data.shapes_size=448",
             f"data.shapes_train={IMAGES}",
         ]
-        cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
+        cfg = load_config(CONFIG, "voc12_compact", settings)
         run, index = Run(cfg), open_index(cfg.data, "train", masks=True)
         network = build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)
         save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, {})
         source, masks = folder / "seeds", folder / "masks"
         write_random_seeds(index, source)
+        compute = choose_compute(cfg)
+        walk = open_boundary_walk(cfg, run.folder, build_classifier(cfg.model.backbone, len(index.class_names), "none"))
 
-        targets = iter(folder / f"target{number}" for number in range(100))  # a new one each time: nothing is there yet
-        bare_walk = prepared_walk(cfg, index, source)
-        report("walk", lambda: walk_seeds(cfg, run, index, source, next(targets)), bare_walk)
+        targets = iter(folder / f"target{count}" for count in range(100))  # a new one each time: nothing is there yet
+        report(
+            "walk",
+            lambda: change_seeds(cfg, SeedFolders(index, source, next(targets)), walk, compute, "walk"),
+            prepared_walk(index, source, walk, compute),
+        )
         items = InMemory(cfg, index, source)
         report("pseudo", lambda: write_pseudo_masks(cfg, index, source, next(targets)), lambda: read_all(items, cfg))
         write_pseudo_masks(cfg, index, source, masks)
-        again = dataclasses.replace(index, records=index.records * TIMES_MEASURED)
+        again = dataclasses.replace(index, records=index.records * EVALUATIONS)
         report("evaluate", lambda: evaluate_masks(again, masks, cfg.workers), lambda: decode(again, masks))
 
 
@@ -87,22 +94,21 @@ def write_random_seeds(index: Index, folder: Path) -> None:
         write_seed(folder / f"{record.name}.npz", Seed(np.array(record.labels, np.int64), maps, (height, width)))
 
 
-def prepared_walk(cfg: Config, index: Index, source: Path) -> Callable[[], None]:
+def prepared_walk(index: Index, source: Path, walk: Change, compute: Compute) -> Callable[[], None]:
     """The walk over all images and seeds, which are read here and now."""
-    compute = choose_compute(cfg)
-    network = compute.network(build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)).eval()
-    pairs: list[tuple[Tensor, Tensor]] = []
+    compute.network(walk.network)
+    pairs = []
     for item in WholeImages(index):
-        image = prepare(item["image"], network, compute, cfg.affinity.max_side)
-        maps = torch.from_numpy(read_seed(source / f"{item['name']}.npz").maps).to(compute.device)
-        cells = [-(-side // 4) for side in image.shape[-2:]]
-        pairs.append((image, interpolate(maps[None], cells, mode="bilinear", align_corners=False, antialias=True)[0]))
+        image = prepare(item["image"], walk.network, compute, walk.max_side)
+        pairs.append((image, torch.from_numpy(read_seed(source / f"{item['name']}.npz").maps).to(compute.device)))
 
-    def walk() -> None:
+    @torch.no_grad()
+    def over_all() -> None:
         for image, maps in pairs:
-            walk_over_boundaries(network, image, maps, cfg.affinity)
+            with compute.autocast():
+                walk.change(maps, walk.see(image, [], (maps.shape[1], maps.shape[2])))
 
-    return walk
+    return over_all
 
 
 class InMemory(torch.utils.data.Dataset):
@@ -117,17 +123,10 @@ class InMemory(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def __getitem__(self, number: int) -> Tensor:
-        (seed, image), settings = self.inputs[number], self.settings
-        return pseudo_mask(
-            upsample(torch.from_numpy(seed.maps), seed.size),
-            torch.from_numpy(seed.classes),
-            background=settings.background,
-            threshold=settings.threshold,
-            power=settings.power,
-            ignore_band=settings.ignore_band,
-            refiner=refiner(settings.refine, settings, image),
-        )
+    def __getitem__(self, position: int) -> Tensor:
+        seed, image = self.inputs[position]
+        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+        return mask_of(maps, classes, self.settings, lambda: image)
 
 
 def read_all(items: InMemory, cfg: Config) -> None:
@@ -138,14 +137,9 @@ def read_all(items: InMemory, cfg: Config) -> None:
 
 def decode(index: Index, masks: Path) -> None:
     """Decode every mask and its truth."""
-    for truth, mask in paths(index, masks):
-        read_mask(truth), read_mask(mask)
-
-
-def paths(index: Index, masks: Path) -> Iterator[tuple[Path, Path]]:
     for record in index.records:
         assert record.mask is not None
-        yield record.mask, masks / f"{record.name}.png"
+        read_mask(record.mask), read_mask(masks / f"{record.name}.png")
 
 
 if __name__ == "__main__":

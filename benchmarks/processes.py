@@ -1,8 +1,9 @@
 """What a second process brings: python -m benchmarks.processes [--processes 2]
 
 The same short run on generated images, by one process and by several that torchrun starts, each with one thread and
-no loader processes, by turns. Printed for each stage: the seconds of both and their ratio; with as many idle cores as
-processes the limit is their number. Stages of a second or two show what starting costs, not what they do.
+no loader processes, by turns. Printed for each stage: the seconds of both and their ratio; With as many idle cores as
+processes, the limit of the ratio is the number of processes. Stages of a second or two show what starting costs, not
+what they do.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from pathlib import Path
 from benchmarks.common import scratch_folder
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("cam", "seeds", "context", "part", "affinity", "walk", "pseudo", "segment")
+STAGES = ("cam", "seeds", "context", "remove", "ibb", "correct", "affinity", "walk", "pseudo", "segment")
 ROUNDS = 2
 SETTINGS = (
     "workers=0",
@@ -45,9 +46,9 @@ def main() -> None:
     with scratch_folder() as name:
         folder = Path(name)
         alone, together = [], []
-        for number in range(ROUNDS):
-            alone.append(seconds(folder, f"alone{number}", 1))
-            together.append(seconds(folder, f"together{number}", args.processes))
+        for index in range(ROUNDS):
+            alone.append(seconds(folder, f"alone{index}", 1))
+            together.append(seconds(folder, f"together{index}", args.processes))
     print(f"{'stage':10}{'1 process':>12}{f'{args.processes} processes':>14}{'ratio':>8}")
     for stage in STAGES:
         one, several = (statistics.median(row[stage] for row in rows) for rows in (alone, together))

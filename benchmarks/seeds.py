@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.common import compare, generated_index, no_options, scratch_folder
+from benchmarks.common import CONFIG, compare, generated_index, no_options, scratch_folder
 from data.artifacts import write_seed
 from models.classifier import build_classifier
 from stages.config import Config, load_config
@@ -21,15 +21,15 @@ IMAGES, PAIRS = 12, 3
 def main() -> None:
     no_options(__doc__)
     for settings in (["ibb.iterations=0", "prm.enabled=false"], ["ibb.iterations=0"], []):
-        cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", settings)
-        ours, bare, ratio = measure(cfg)
+        cfg = load_config(CONFIG, "voc12_compact", settings)
+        ours, bare, ratio = time_seeds(cfg)
         print(
             f"{' '.join(settings) or 'full method':36} {ours:.2f} s, bare passes {bare:.2f} s for {IMAGES} "
             f"images: ratio {ratio:.2f}"
         )
 
 
-def measure(cfg: Config) -> tuple[float, float, float]:
+def time_seeds(cfg: Config) -> tuple[float, float, float]:
     """Median seconds of ours and of the bare passes, and the ratio."""
     with scratch_folder() as name:
         folder = Path(name)

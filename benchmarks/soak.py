@@ -88,25 +88,25 @@ def main() -> None:
     rows = []
     print(f"{'':>4}{'resident MB':>13}{'files':>7}{'threads':>9}{'children':>10}{'seconds':>9}")
     with scratch_folder() as name:
-        for number in range(1, args.repeats + 1):
+        for repeat in range(1, args.repeats + 1):
             started = time.perf_counter()
-            once(Path(name), number)
+            once(Path(name), repeat)
             gc.collect()
             rows.append(held())
             row = "{:>4}{:>13.1f}{:>7}{:>9}{:>10}{:>9.1f}"
-            print(row.format(number, *rows[-1], time.perf_counter() - started), flush=True)
+            print(row.format(repeat, *rows[-1], time.perf_counter() - started), flush=True)
     grown = growth(rows)
     print("\n" + ("; ".join(grown) if grown else "nothing grows"))
     if grown:
         sys.exit(1)
 
 
-def once(folder: Path, number: int) -> None:
+def once(folder: Path, repeat: int) -> None:
     """A run from images to report, and masks of its images."""
-    paths = (f"run={folder}/run{number}", f"checkpoint={folder}/best_model.pth", f"data.root={folder}/shapes")
+    paths = (f"run={folder}/run{repeat}", f"checkpoint={folder}/best_model.pth", f"data.root={folder}/shapes")
     cfg = load_config(None, overrides=[*SETTINGS, *paths])
     run_stages(pipeline(), cfg, Run(cfg), after=partial(update_report_page, pipeline()))
-    images, output = Path(cfg.data.root) / "JPEGImages", folder / f"out{number}"
+    images, output = Path(cfg.data.root) / "JPEGImages", folder / f"out{repeat}"
     predict_images(images, output, load_predictor(cfg.checkpoint), Options(maps=True, batch=2))
 
 

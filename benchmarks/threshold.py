@@ -1,4 +1,4 @@
-"""How far is the threshold that is found without truth from the best one? This reads truth; training never does.
+"""The threshold that is found without truth, beside the best one. This reads truth masks; training never does.
 
 python -m benchmarks.threshold runs/demo --list train
 python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
@@ -16,7 +16,7 @@ from pathlib import Path
 from data.index import open_index
 from evaluation.scores import evaluate_seeds
 from stages.config import load_config
-from stages.dataset_steps import last_seeds
+from stages.dataset_steps import DATASET_STEPS, LastSeeds
 from stages.threshold import find_threshold
 from utils.errors import UserError, run_script
 from utils.run import RUN_SETTINGS
@@ -35,15 +35,17 @@ def main() -> None:
     )
     args = parser.parse_args()
     cfg = load_config(Path(args.run) / RUN_SETTINGS, overrides=args.set)
-    folder = Path(args.run) / (args.seeds or last_seeds(cfg))
+    folder = Path(args.run) / (args.seeds or LastSeeds(DATASET_STEPS)(cfg))
     index = open_index(cfg.data, args.list or cfg.data.seed_list or cfg.data.train_list, masks=True)
     choice = find_threshold(index, folder)
     if choice is None:
         raise UserError(f"no image of the list has a class, so {folder} holds no map; give another list with --list")
     found = evaluate_seeds(index, folder, choice.threshold, cfg.report.thresholds, cfg.workers)
     print(f"{folder}, {len(index)} images: found {choice.threshold:.3f}, {choice.reason}")
-    there, best = (100 * matrix.miou() for matrix in (found.matrix, found.best))
-    print(f"mIoU {there:.1f} there, {best:.1f} at the best, {found.threshold_best:g}")
+    print(
+        f"mIoU {100 * found.matrix.miou():.1f} there, "
+        f"{100 * found.best.miou():.1f} at the best, {found.threshold_best:g}"
+    )
 
 
 if __name__ == "__main__":

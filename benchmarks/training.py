@@ -10,6 +10,7 @@ Then what one loader process gives: images a second that are decoded and augment
 second needs R divided by this many `workers`.
 """
 
+import dataclasses
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from benchmarks.common import generated_index, no_options, scratch_folder
+from benchmarks.common import CONFIG, generated_index, no_options, scratch_folder
 from data.artifacts import write_mask
 from data.dataset import Index, TrainingImages, TrainingSampler
 from data.images import read_image
@@ -30,9 +31,11 @@ from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.cam import classification_losses
 from stages.config import Config, load_config
+from stages.networks import Network
 from stages.segment import mask_losses
-from utils.compute import choose_compute
-from utils.engine import Schedule, train_network
+from stages.training import plan_of, train_on_crops
+from utils.engine import Losses, Plan
+from utils.optimisation import Optimisation
 from utils.run import Run
 
 STEPS, PAIRS = 12, 3
@@ -40,37 +43,43 @@ FIRST = 3  # steps that are not timed
 CLASSES = 20
 BACKBONE = "efficientnet_lite0"
 DECODED = 48  # images
-Losses = Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]]
-Data = tuple[TrainingImages, RandomCrop]
 
 
 def main() -> None:
+    """The command."""
     no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
-        cfg = load_config(Path(__file__).parent.parent / "config.yaml", "voc12_compact", [f"run={folder / 'run'}"])
+        cfg = load_config(CONFIG, "voc12_compact", [f"run={folder / 'run'}"])
         index = generated_index(folder, cfg.cam.batch_size * STEPS)
         write_random_masks(index, folder / "masks")
 
         classifier = build_classifier(BACKBONE, CLASSES, "imagenet")
         mean, std = classifier.backbone.mean, classifier.backbone.std
         crop = RandomCrop(cfg.cam.crop_size, mean, std, resize_long=cfg.cam.resize_long)
-        images = TrainingImages(index, crop)
-        compare_training(cfg, "cam", classifier, classifier.classifier, (images, crop), classification_losses)
+        plan = short_plan(cfg, "cam", cfg.cam)
+        classifier.backbone.freeze(cfg.cam.frozen_stride)
+        compare_training(cfg, plan, classifier, TrainingImages(index, crop), classification_losses)
 
-        segmenter = build_segmenter(
-            BACKBONE, CLASSES + 1, "imagenet", cfg.segmenter.stage, cfg.segmenter.decoder_strides
-        )
+        own = cfg.segmenter
+        segmenter = build_segmenter(BACKBONE, CLASSES + 1, "imagenet", own.stage, own.decoder_strides)
         crop = RandomCrop(
-            cfg.segmenter.crop_size,
+            own.crop_size,
             mean,
             std,
-            scale_range=cfg.segmenter.scale_range,
-            color_jitter=cfg.segmenter.color_jitter,
-            max_side=cfg.segmenter.max_side,
+            scale_range=own.scale_range,
+            color_jitter=own.color_jitter,
+            max_side=own.max_side,
         )
-        images = TrainingImages(index, crop, folder / "masks")
-        compare_training(cfg, "segment", segmenter, segmenter.head, (images, crop), mask_losses)
+        plan = short_plan(cfg, "segment", own)
+        segmenter.backbone.freeze(own.frozen_stride)
+        compare_training(cfg, plan, segmenter, TrainingImages(index, crop, folder / "masks"), mask_losses)
+
+
+def short_plan(cfg: Config, stage: str, settings: Optimisation) -> Plan:
+    """One epoch at a low rate."""
+    settings = dataclasses.replace(settings, lr=1e-4, lr_head_factor=1.0, least_steps=0)
+    return plan_of(cfg, stage, stage, 1, settings)
 
 
 class StepClock:
@@ -94,24 +103,20 @@ class StepClock:
         return step, processor, time.perf_counter() - started - step * count
 
 
-def compare_training(cfg: Config, stage: str, network: Any, head: nn.Module, data: Data, losses: Losses) -> None:
+def compare_training(cfg: Config, plan: Plan, network: Network, dataset: TrainingImages, losses: Losses) -> None:
     """Time both by turns, and what a loader process gives, and print a line."""
-    dataset, crop = data
-    settings, compute, clock = getattr(cfg, stage), choose_compute(cfg), StepClock(losses)
-    network.backbone.freeze(settings.frozen_stride)
+    compute, clock, batch_size = plan.compute, StepClock(losses), plan.optimisation.batch_size
     compute.network(network)
-    sampler = TrainingSampler(len(dataset), settings.batch_size, cfg.seed)
+    sampler = TrainingSampler(len(dataset), batch_size, cfg.seed)
     items = [dataset[draw] for draw, _ in zip(sampler, range(DECODED), strict=False)]  # a warm-up, too
-    batch = crop.unpack(default_collate(items[: settings.batch_size]))
+    batch = dataset.transform.unpack(default_collate(items[:batch_size]))
     batch["image"] = compute.image(batch["image"])
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=1e-4)
-    schedule = Schedule(1, 1e-4, 1e-4, settings.momentum, settings.weight_decay, settings.poly_power, stage)
 
     def ours() -> None:
         run = Run(cfg)
-        run.path(f"{stage}.last.pth").unlink(missing_ok=True)
-        what = (run, stage, network, head, clock, dataset, crop.unpack, sampler)
-        train_network(*what, schedule, compute, cfg.workers, cfg.seed)
+        run.path(f"{plan.stage}.last.pth").unlink(missing_ok=True)
+        train_on_crops(run, plan, network, dataset, clock)
 
     def bare() -> None:
         network.train()
@@ -129,7 +134,7 @@ def compare_training(cfg: Config, stage: str, network: Any, head: nn.Module, dat
         dataset[draw]
     rate = DECODED / (time.perf_counter() - started)
     print(
-        f"{stage:8} from files {sampler.batch_size / step:.2f} images/s, from memory "
+        f"{plan.stage:8} from files {sampler.batch_size / step:.2f} images/s, from memory "
         f"{sampler.batch_size / least:.2f}: ratio {ratio:.2f}, of this process's time {of_processor:.2f}; "
         f"{statistics.median(ours[2] for ours, _ in pairs):.1f} s a call besides; "
         f"a loader process gives {rate:.0f} images/s",

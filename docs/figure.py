@@ -10,6 +10,7 @@ The images are generated ones that no network has seen; they are not those of th
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,12 +24,12 @@ from data.artifacts import voc_palette
 from data.shapes import SHAPES_CLASSES, Scene, scenes
 from models.classifier import Classifier
 from models.method import Trace
-from models.pseudo import pseudo_mask, upsample
+from models.pseudo import upsample
 from stages.config import Config
 from stages.files import CONTEXT
 from stages.full_method import FullMethod
 from stages.networks import load_network
-from stages.refinement import refiner
+from stages.refinement import mask_of
 from utils.compute import choose_compute
 from utils.errors import UserError, run_script
 from utils.files import atomic_path
@@ -123,16 +124,9 @@ def traced(full: FullMethod, scene: Scene) -> Trace:
 
 def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float | None = None) -> np.ndarray:
     """The mask of maps (K, h, w) at a background threshold, the configured one by default, refined as the run's settings say."""
-    settings = cfg.pseudo
-    mask = pseudo_mask(
-        upsample(maps, scene.mask.shape),
-        torch.tensor(scene.labels),
-        background="threshold",
-        threshold=settings.threshold if value is None else value,
-        power=settings.power,
-        ignore_band=0.0,
-        refiner=refiner(settings.refine, settings, scene.image),
-    )
+    threshold = cfg.pseudo.threshold if value is None else value
+    settings = replace(cfg.pseudo, background="threshold", threshold=threshold, ignore_band=0.0)
+    mask = mask_of(upsample(maps, scene.mask.shape), torch.tensor(scene.labels), settings, lambda: scene.image)
     return np.asarray(mask, np.uint8)
 
 

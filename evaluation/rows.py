@@ -54,7 +54,7 @@ def change_rows(
     found, last, compute = list(rows), {row.labels: row for row in rows}, choose_compute(cfg)
     for step, change in steps:
         for labels, row in step_rows(step, folder).items():
-            change_seeds(cfg, SeedFolders(index, last[labels].folder, row.folder), change, compute, step.stage)
+            change_seeds(cfg, SeedFolders(index, last[labels].folder, row.folder), change, compute, step.apply.stage)
             found.append(row)
             last[labels] = row
     return found

@@ -12,11 +12,11 @@ from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.config import Config
 from stages.dataset_step import DatasetStep
-from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, changed_complete, fit_step
-from stages.files import CLASSIFIER, SEGMENTER
-from stages.lists import list_fingerprint, seed_list
-from stages.pseudo import make_pseudo_masks, pseudo_complete
-from stages.seeds import make_seeds, seeds_complete
+from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, fit_step
+from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
+from stages.lists import list_complete, list_fingerprint, seed_list
+from stages.pseudo import make_pseudo_masks
+from stages.seeds import make_seeds
 from stages.segment import train_segmenter
 from utils.files import is_whole
 from utils.pipeline import Stage
@@ -46,7 +46,7 @@ def _seed_stages() -> list[Stage]:
             upstream=("cam",),
             code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
-            complete=seeds_complete,
+            complete=partial(list_complete, SEEDS, ".npz"),
         ),
     ]
 
@@ -61,17 +61,17 @@ def _stages_of_steps() -> list[Stage]:
             before = step.fit.stage
         stages.append(
             Stage(
-                step.stage,
-                step.stage_title,
+                step.apply.stage,
+                step.apply.title,
                 partial(change_list, step, seeds),
-                reads=step.reads,
+                reads=step.apply.reads,
                 upstream=(before,),
-                code=(step.open,),
-                complete=partial(changed_complete, step),
+                code=(step.apply.open,),
+                complete=partial(list_complete, step.folder, ".npz"),
                 skip=step.skip,
             )
         )
-        before = step.stage
+        before = step.apply.stage
     return stages
 
 
@@ -103,8 +103,8 @@ def _mask_stages() -> list[Stage]:
             partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
             reads=("pseudo",),
             looks=("data.colors",),
-            upstream=(DATASET_STEPS[-1].stage if DATASET_STEPS else "seeds",),
-            complete=pseudo_complete,
+            upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
+            complete=partial(list_complete, PSEUDO, ".png"),
         ),
         Stage(
             "segment",

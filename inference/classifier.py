@@ -9,11 +9,11 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.classifier import Classifier
-from models.pseudo import pseudo_mask, upsample
+from models.pseudo import upsample
 from models.reading import normalise_maps, read
 from stages.full_method import FullMethod
 from stages.reading import predicted_classes
-from stages.refinement import refiner
+from stages.refinement import mask_of
 from stages.threshold import with_found_threshold
 from utils.errors import UserError
 from utils.settings import settings_of
@@ -43,7 +43,13 @@ class ClassifierPredictor(Predictor[Classifier]):
         self.cfg = with_found_threshold(self.cfg, folder)
         self.full = FullMethod(self.cfg, folder, self.network, self.compute, fast)
         self.method, steps = self.full.method, [step for step, _ in self.full.steps]
-        names = ("steps", "prediction", "infer", *(name for step in steps for name in step.reads(self.cfg)), "pseudo")
+        names = (
+            "steps",
+            "prediction",
+            "infer",
+            *(name for step in steps for name in step.apply.reads(self.cfg)),
+            "pseudo",
+        )
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
         if self.tile:
@@ -67,16 +73,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         trace = self.full.trace(torch.from_numpy(image).permute(2, 0, 1), shown)
         coarse = list(trace.maps.values())[-1].float().cpu()
         maps = upsample(coarse, image.shape[:2])
-        settings = self.cfg.pseudo
-        mask = pseudo_mask(
-            maps,
-            torch.arange(len(shown)),
-            background=settings.background,
-            threshold=settings.threshold,
-            power=settings.power,
-            ignore_band=settings.ignore_band,
-            refiner=refiner(settings.refine, settings, image),
-        )
+        mask = mask_of(maps, torch.arange(len(shown)), self.cfg.pseudo, lambda: image)
         return Prediction(np.asarray(mask, np.uint8), tuple(shown), tuple(scores[shown].tolist()), coarse.numpy())
 
     def probabilities(self, logits: Tensor) -> Tensor:

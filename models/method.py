@@ -35,8 +35,8 @@ class Method:
     """Maps of the classes that an image is known to contain.
 
     Args:
-        steps: of these the enabled ones are used. The first is the class activation map, which says at which sizes an
-            image is read.
+        steps: of these the enabled ones are used. The first is the class activation map, which has the sizes at which
+            an image is read.
     """
 
     def __init__(self, steps: Sequence[Step]):
@@ -60,7 +60,7 @@ class Method:
         return list(self.trace(classifier, image, classes).maps.values())[-1]
 
     def read(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Reading:
-        """What the classifier says of the image, as far as the steps need it."""
+        """The classifier's reading of the image, as far as the steps need it."""
         return read_for(self.steps, classifier, image, classes, self.scales, self.flip)
 
     def trace(

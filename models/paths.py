@@ -1,8 +1,10 @@
 """Pairs of near cells and the straight paths between them (IRN: Ahn et al., CVPR 2019, section 4.1).
 
-A boundary anywhere on the path between two cells keeps them apart; the affinity of a pair is 1 - the highest boundary on it.
+A boundary anywhere on the path between two cells separates them: the affinity of a pair is 1 - the highest boundary on
+the path.
 """
 
+from collections.abc import Callable
 from functools import lru_cache, reduce
 
 import torch
@@ -13,9 +15,9 @@ Cell = tuple[int, int]
 
 @lru_cache
 def pair_paths(radius: int) -> tuple[tuple[Cell, ...], ...]:
-    """The paths of all pairs within the open radius, one half of the plane, shorter paths first.
+    """The paths of all pairs within the open radius, in one half of the plane, shorter paths first.
 
-    Each path is the cells (dy, dx) from the source (0, 0) to the other cell of the pair, which is its last. A cell of the
+    A path is the cells (dy, dx) from the source (0, 0) to the other cell of the pair, which is the last. A cell of the
     box between the two lies on it where its distance to the line is below 1.
     """
     ends = [(0, dx) for dx in range(1, radius)]
@@ -30,6 +32,16 @@ def pair_offsets(radius: int) -> tuple[Cell, ...]:
     return tuple(path[-1] for path in pair_paths(radius))
 
 
+def windows(maps: Tensor, radius: int) -> Callable[[Cell], Tensor]:
+    """For maps (B, h, w), a function: offset of a cell -> its values for all sources, (B, h - reach, w - 2 * reach).
+
+    Sources are the cells that have their whole neighbourhood inside the map; reach = radius - 1.
+    """
+    reach = radius - 1
+    height, width = max(0, maps.shape[-2] - reach), max(0, maps.shape[-1] - 2 * reach)
+    return lambda cell: maps[:, cell[0] : cell[0] + height, reach + cell[1] : reach + cell[1] + width]
+
+
 def path_maxima(edge: Tensor, radius: int) -> Tensor:
     """The highest value on the path of every pair whose source has its whole neighbourhood inside the map.
 
@@ -37,18 +49,14 @@ def path_maxima(edge: Tensor, radius: int) -> Tensor:
 
     Args:
         edge: (B, h, w) boundary map.
-        radius: of the pairs, exclusive; they reach reach = radius - 1 cells far.
+        radius: of the pairs, exclusive; reach = radius - 1 is their largest distance.
 
     Returns:
         (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; the source of element (y, x) is the cell
         (y, x + reach). Empty where the map is too small to hold a neighbourhood.
     """
-    reach = radius - 1
-    height, width = max(0, edge.shape[-2] - reach), max(0, edge.shape[-1] - 2 * reach)
-    shifted = {
-        (dy, dx): edge[:, dy : dy + height, reach + dx : reach + dx + width]
-        for dy, dx in {cell for path in pair_paths(radius) for cell in path}
-    }
+    at = windows(edge, radius)
+    shifted = {cell: at(cell) for cell in {cell for path in pair_paths(radius) for cell in path}}
     maxima: list[Tensor] = []
     for part, rest in _shared_parts(radius):
         values = [shifted[cell] for cell in rest] + ([] if part is None else [maxima[part]])
@@ -58,14 +66,14 @@ def path_maxima(edge: Tensor, radius: int) -> Tensor:
 
 @lru_cache
 def _shared_parts(radius: int) -> tuple[tuple[int | None, tuple[Cell, ...]], ...]:
-    """For each path the number of the longest earlier one that lies on it, and its cells that are left.
+    """For each path the index of the longest earlier one that lies on it, and its other cells.
 
-    The maximum of a part serves all paths that it lies on: 648 maxima at radius 10 where path by path takes 1,982.
+    The maximum of an earlier path is used again: 648 maxima at radius 10 instead of 1,982.
     """
     paths = [frozenset(path) for path in pair_paths(radius)]
     parts = []
-    for number, path in enumerate(paths):
-        earlier = [other for other in range(number) if paths[other] < path]
+    for index, path in enumerate(paths):
+        earlier = [other for other in range(index) if paths[other] < path]
         part = max(earlier, key=lambda other: len(paths[other]), default=None)
         rest = path if part is None else path - paths[part]
         parts.append((part, tuple(sorted(rest))))

@@ -1,4 +1,4 @@
-"""Seeds -> masks: a background score, the highest wins, and what is too close to call (docs/method.md 6 and 7)."""
+"""Seeds -> masks: a background score, the highest score wins, and what is not decided (docs/method.md 6 and 7)."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -7,12 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-IGNORE = 255
-SURENESS = 0.7  # of a hard label that goes into a refinement, the rest shared by the other labels (IRN's CRF on labels)
+from utils.metrics import IGNORE
+
+CONFIDENCE = 0.7  # of a hard label that goes into a refinement; the other labels share the rest (IRN's CRF on labels)
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (K, h, w) at image size (K, H, W), bilinear; the one way that maps go to pixels."""
+    """Maps (K, h, w) at image size (K, H, W), bilinear; all maps become pixels in this way."""
     if not len(maps):
         return maps.new_zeros((0, *size))
     return interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
@@ -38,21 +39,20 @@ def pseudo_mask(
         refiner: turns the scores, normalised to sum 1 over background and classes, (K + 1, H, W), into refined ones.
 
     Returns:
-        (H, W) uint8: 0 background, class c is c + 1, 255 too close to call. Without classes all background.
+        (H, W) uint8: 0 background, class c is c + 1, 255 not decided. Without classes all background.
     """
     if not len(maps):
         return torch.zeros(maps.shape[1:], dtype=torch.uint8, device=maps.device)
     highest = maps.amax(dim=0, keepdim=True)
-    ground = torch.full_like(highest, threshold) if background == "threshold" else (1 - highest) ** power
-    scores = torch.cat([ground, maps])
+    score = torch.full_like(highest, threshold) if background == "threshold" else (1 - highest) ** power
+    scores = torch.cat([score, maps])
     if refiner is not None:
         # Dividing by the sum keeps each pixel's order, so that a refinement of no iterations changes nothing.
         scores = refiner(scores / scores.sum(dim=0, keepdim=True).clamp_min(torch.finfo(scores.dtype).tiny))
     values = torch.cat([classes.new_zeros(1), classes + 1]).to(torch.uint8)
     mask = values[scores.argmax(dim=0)]
     if ignore_band:
-        unsure = (scores[1:].amax(dim=0) - scores[0]).abs() < ignore_band
-        mask = mask.masked_fill(unsure, IGNORE)
+        mask = mask.masked_fill((scores[1:].amax(dim=0) - scores[0]).abs() < ignore_band, IGNORE)
     return mask
 
 
@@ -64,10 +64,10 @@ def confident_labels(
     bg_threshold: float = 0.05,
     refiner: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """What a seed is sure of, for the affinity network to learn from (IRN, section 4.2).
+    """The confident cells of a seed, for the affinity network to learn from (IRN, section 4.2).
 
-    The seed is cut twice, with a high background score and with a low one, and both masks are refined: what is object even
-    in the first is confident object, what is background even in the second is confident background.
+    The seed is cut twice, with a high background score and with a low one, and both masks are refined. Object in the
+    first is confident object. Background in the second is confident background.
 
     Args:
         maps: (K, H, W) in 0..1 at image size.
@@ -76,15 +76,15 @@ def confident_labels(
         refiner: turns probabilities (2, K + 1, H, W) of both cuts into refined ones.
 
     Returns:
-        (H, W) uint8: 0 background, class c is c + 1, 255 not sure. Without classes all background.
+        (H, W) uint8: 0 background, class c is c + 1, 255 not confident. Without classes all background.
     """
     if not len(maps):
         return torch.zeros(maps.shape[1:], dtype=torch.uint8, device=maps.device)
-    ground = maps.new_tensor([fg_threshold, bg_threshold])[:, None, None, None].expand(2, 1, *maps.shape[1:])
-    cuts = torch.cat([ground, maps.expand(2, *maps.shape)], dim=1).argmax(dim=1)
+    background = maps.new_tensor([fg_threshold, bg_threshold])[:, None, None, None].expand(2, 1, *maps.shape[1:])
+    cuts = torch.cat([background, maps.expand(2, *maps.shape)], dim=1).argmax(dim=1)
     if refiner is not None:
         hard = nn.functional.one_hot(cuts, len(maps) + 1).movedim(-1, 1).to(maps.dtype)
-        rest = (1 - SURENESS) / len(maps)
-        cuts = refiner(rest + (SURENESS - rest) * hard).argmax(dim=1)
+        rest = (1 - CONFIDENCE) / len(maps)
+        cuts = refiner(rest + (CONFIDENCE - rest) * hard).argmax(dim=1)
     values = torch.cat([classes.new_full((1,), IGNORE), classes + 1]).to(torch.uint8)
     return values[cuts[0]].masked_fill((cuts == 0).all(dim=0), 0)

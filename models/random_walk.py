@@ -2,11 +2,11 @@
 
 The published program squares a dense (hw) x (hw) transition matrix T `exp_times` times. Here no matrix is ever made:
 
-*   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by shifting
-    maps. No index is stored or read, and a pair's weight is stored once for both of its directions.
+*   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by
+    shifting maps. No index is stored or read, and a pair's weight is stored once for both of its directions.
 *   T is similar to a symmetric S with eigenvalues in [-1, 1], and on that interval x^n is a short sum of Chebyshev
     polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. What is cut off adds up to at most
-    `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256 (about sqrt(2 n ln(2 / error))).
+    `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256.
 """
 
 import math
@@ -18,40 +18,38 @@ from torch.nn.functional import pad
 
 from models.paths import pair_offsets, path_maxima
 
-TRUNCATION = (
-    1e-6  # of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value
-)
+# Of the polynomial, in the norm weighted by degrees; float32 rounding adds about 1e-4 of a map's value.
+TRUNCATION = 1e-6
 
-CHUNK = 2**22  # similarityes of features held at a time
+CHUNK = 2**22  # similarities of features held at a time
 
 
 def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10.0, exp_times: int = 8) -> Tensor:
-    """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries hold up.
+    """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries stop.
 
-    T is affinity^beta with each column divided by its sum; the affinity of a pair is 1 - the highest boundary between the
-    two, 1 of a cell with itself, and 0 where the path leaves the image.
+    T is affinity^beta with each column divided by its sum. The affinity of a pair is 1 - the highest boundary between
+    the two, 1 of a cell with itself, and 0 where the path leaves the image.
 
     Args:
-        cams: (K, h, w) float maps, or (B, K, h, w) of B images of one size; K may be 0.
-        edge: (h, w) boundary probability in 0..1, or (B, h, w).
-        radius: of the pairs, open; 1 has none, and nothing walks.
-        beta: exponent of the affinity, the higher the fewer ways.
+        cams: (K, h, w) float maps; K may be 0.
+        edge: (h, w) boundary probability in 0..1.
+        radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
+        beta: exponent of the affinity; a higher one makes the walk narrower.
         exp_times: the walk has 2^exp_times steps.
 
     Returns:
         float32, of the shape of `cams`, on its device; not normalised.
     """
-    batched = cams if cams.ndim == 4 else cams[None]
-    boundary = edge if edge.ndim == 3 else edge[None]
     with torch.autocast(cams.device.type, enabled=False):
-        walked = _walk(batched.float(), boundary.to(cams.device, torch.float32), radius, beta, 2**exp_times)
+        walked = _walk(cams[None].float(), edge[None].to(cams.device, torch.float32), radius, beta, 2**exp_times)
     return walked.view(cams.shape)
 
 
 def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 4, keep: float = 0.8) -> Tensor:
     """A walk that needs no training: over the similarity of a classifier's own features.
 
-    x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between all cells.
+    x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between
+    all cells.
 
     Args:
         maps: x_0, (K, h, w).
@@ -79,8 +77,8 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
 def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:
     """a_0..a_m with |x^power - sum_k a_k T_k(x)| <= 2 * truncation on [-1, 1]; they are positive (or 0) and sum to 1.
 
-    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `truncation`, and is spread over
-    what is kept, so that a constant map stays as it is.
+    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `truncation`, and is spread
+    over what is kept, so that a constant map stays as it is.
     """
     log_total = power * math.log(2)
     coefficients = [0.0] * (power + 1)
@@ -111,55 +109,50 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
     scaled = _pad(root, margin)
     twice = [(2 * root * root).unsqueeze(1)]
-    for number, offset in enumerate(offsets):
-        weight = weights[:, number]
+    for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         twice.append(weight.mul_(root).mul_(scaled[:, margin + offset : margin + offset + cells]).mul_(2).unsqueeze(1))
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
     buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
-    stencils = [_Stencil(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
+    products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
     result = coefficients[0] * start
     for k in range(1, len(coefficients)):
-        stencil = stencils[(k - 1) % 2]  # buffer 0 holds the even T_k, buffer 1 the odd ones
-        stencil.target.neg_()
-        stencil.add_product()
+        current = k % 2  # buffer 0 holds the even T_k, buffer 1 the odd ones
+        buffers[current].neg_()
+        for target, weight, source in products[1 - current]:
+            target.addcmul_(weight, source)
         if k == 1:
-            stencil.target.mul_(0.5)
+            buffers[current].mul_(0.5)
         if coefficients[k]:
-            result.add_(stencil.middle, alpha=coefficients[k])
+            result.add_(buffers[current][..., margin : margin + cells], alpha=coefficients[k])
     return result * root.unsqueeze(1)
 
 
-class _Stencil:
-    """target += 2 S source, as shifted products of flat maps; the views are made once, for each step uses them all."""
+def _products(
+    source: Tensor, target: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], margin: int
+) -> list[tuple[Tensor, Tensor, Tensor]]:
+    """Views (t, w, s) such that adding all products w * s to t adds 2 S source to the target; flat maps are shifted."""
+    cells = source.shape[-1] - 2 * margin
 
-    def __init__(self, source: Tensor, target: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], margin: int):
-        cells = source.shape[-1] - 2 * margin
+    def shifted(maps: Tensor, offset: int) -> Tensor:
+        return maps[..., margin + offset : margin + offset + cells]
 
-        def shifted(maps: Tensor, offset: int) -> Tensor:
-            return maps[..., margin + offset : margin + offset + cells]
-
-        self.target, self.middle = target, shifted(target, 0)
-        self.products = [(self.middle, twice[0], shifted(source, 0))]
-        for weight, offset in zip(twice[1:], offsets, strict=True):
-            # Both directions in turn: the second finds the weights in the cache.
-            self.products.append((self.middle, weight, shifted(source, offset)))
-            self.products.append((shifted(target, offset), weight, shifted(source, 0)))
-
-    def add_product(self) -> None:
-        for target, weight, source in self.products:
-            target.addcmul_(weight, source)
+    products = [(shifted(target, 0), twice[0], shifted(source, 0))]
+    for weight, offset in zip(twice[1:], offsets, strict=True):
+        # Both directions in turn: the second finds the weights in the cache.
+        products.append((shifted(target, 0), weight, shifted(source, offset)))
+        products.append((shifted(target, offset), weight, shifted(source, 0)))
+    return products
 
 
 def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
-    """(B, cells) sums of the affinity matrix's rows. In float64: what a sum loses here, every step of the walk would lose."""
+    """(B, cells) sums of the affinity matrix's rows. In float64: every step of the walk repeats the error."""
     cells = weights.shape[-1]
     total = weights.new_zeros((weights.shape[0], cells + 2 * margin), dtype=torch.float64)
     total[:, margin : margin + cells] = 1
-    for number, offset in enumerate(offsets):
-        weight = weights[:, number]
+    for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         total[:, margin : margin + cells] += weight
         total[:, margin + offset : margin + offset + cells] += weight
     return total[:, margin : margin + cells]

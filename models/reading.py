@@ -1,6 +1,6 @@
-"""One reading of an image by a classifier: activation maps, gradients and features over scales and flip (docs/method.md 0, 1).
+"""One reading of an image by a classifier: activation maps, gradients and features (docs/method.md 0, 1).
 
-    reading = read(classifier, image, classes, scales=(1.0, 0.5), flip=True, gradient_stages=(2, 3), feature_stages=(3,))
+    reading = read(classifier, image, classes, scales=(1.0, 0.5), gradient_stages=(2, 3), feature_stages=(3,))
     reading.cam, reading.gradients[2], reading.features[3]
 
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
@@ -24,7 +24,7 @@ SMALLEST_SIDE = 32  # pixels; an image that is scaled to less than this has no u
 
 @dataclass(frozen=True)
 class Reading:
-    """What a classifier says of one image, before any step; h x w is the grid of `map_size`.
+    """One image as a classifier reads it, before any step; h x w is the grid of `map_size`.
 
     Attributes:
         image: x0, (3, H, W), what was read.
@@ -108,7 +108,7 @@ def read(
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add sum over channels of ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
+    """Add sum_channels ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
     for k, class_index in enumerate(classes):
         with torch.enable_grad():
             logit = logits[:, class_index].sum()
@@ -119,7 +119,7 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
-    """The index of the first stage of each level: where a resolution begins, features are least bound to the classes."""
+    """The index of the first stage of each level: there features are least specific to the classes."""
     levels = stage_levels(strides)
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
 

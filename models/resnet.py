@@ -47,15 +47,16 @@ class ResNet(Backbone):
 
     def frozen_parts(self, stride: int) -> list[nn.Module]:
         """Of stem and layers those up to that stride."""
-        parts: list[tuple[int, nn.Module]] = [
-            (4, self.conv1),
-            (4, self.bn1),
-            (4, self.layer1),
-            (8, self.layer2),
-            (16, self.layer3),
-            (16, self.layer4),
+        stages: list[tuple[nn.Module, ...]] = [
+            (self.conv1, self.bn1),
+            (self.layer1,),
+            (self.layer2,),
+            (self.layer3,),
+            (self.layer4,),
         ]
-        return [module for reached, module in parts if reached <= stride]
+        return [
+            part for reached, parts in zip(self.strides, stages, strict=True) if reached <= stride for part in parts
+        ]
 
 
 def build_resnet(depth: int, imagenet: bool) -> ResNet:
@@ -78,7 +79,7 @@ def _imagenet_state(depth: int) -> dict[str, Tensor]:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, an unwritable cache, a hash that does not match
         raise UserError(
-            f"the ImageNet weights of resnet{depth} could not be had ({error}); download {weights.url} where there is a network and put "
-            f"{file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to the file's path, or use the compact "
-            f"backbone, whose weights come with pip: --set model.backbone=efficientnet_lite0"
+            f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url} where there "
+            f"is a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to "
+            "its path, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
         ) from error

@@ -26,7 +26,7 @@ from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError
 
 PUBLISHED_BACKBONE = "resnet50"
-# Parts of a ResNet in the published networks' stages; stages and their parts are numbered by position. None has no entries.
+# Parts of a ResNet in the stages of the published networks, by position; None has no entries.
 _CAM_STAGES = (("conv1", "bn1", None, None, "layer1"), ("layer2",), ("layer3",), ("layer4",))
 _IRN_STAGES = (("conv1", "bn1", None, None), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
 _WRAPPERS = (
@@ -99,7 +99,7 @@ def read_weights(path: str | Path) -> Weights:
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = to_checkpoint(content, path)
         return Weights(str(path), checkpoint.state, checkpoint.backbone, checkpoint.class_names)
-    state = _largest_state(content)
+    state = largest_state(content)
     if not state:
         found = (
             f"a dictionary of {', '.join(map(str, [*content][:4]))}"
@@ -120,7 +120,7 @@ def read_weights(path: str | Path) -> Weights:
     return Weights(str(path), plain)
 
 
-def _largest_state(content: Any) -> dict[str, Tensor]:
+def largest_state(content: Any) -> dict[str, Tensor]:
     """The tensors of a dictionary by name, or of the largest dictionary in it (`state_dict`); empty without any.
 
     A copy, without the metadata by which torch would ask for entries that old files lack.

@@ -1,4 +1,4 @@
-"""Settings that name an entry of a table, checked before there is any work: a typing error is not told after hours of training."""
+"""Settings that name an entry of a table; a typing error is found before any work."""
 
 import dataclasses
 
@@ -12,10 +12,10 @@ from utils.choices import pick
 
 
 def check_choices(cfg: Config) -> None:
-    """Check that there is what these settings name.
+    """Check that the entries exist.
 
     Raises:
-        UserError: there is not; names the setting, what it may be, and the nearest.
+        UserError: one does not; names the setting, the known entries and the nearest one.
     """
     pick(KINDS, cfg.data.kind, "data.kind")
     find_builder(cfg.model.backbone)
@@ -25,9 +25,9 @@ def check_choices(cfg: Config) -> None:
 
 
 def resolve_choices(cfg: Config) -> tuple[Config, str]:
-    """The configuration with `affinity.refine: auto` decided, and a line that says so where it is not the published choice.
+    """The configuration with `affinity.refine: auto` decided, and a line for the log if PAR was chosen.
 
-    It is decided before any fingerprint is taken: another machine may decide otherwise.
+    This comes before any fingerprint: another machine may decide otherwise.
     """
     if cfg.affinity_training.refine != "auto":
         return cfg, ""

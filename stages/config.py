@@ -3,8 +3,9 @@
     cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
     cfg.cam.epochs, cfg.pseudo.threshold, cfg.step("prm")
 
-A setting is a field of its class, with its default, bounds and help; nothing else has to be edited. `PARTS` says where each
-class is in the file. The settings of the method's steps follow from their list (models/steps).
+A setting is a field of its class, with its default, bounds and help; nothing else has to be edited. `parts` and
+`SECTIONS` say where each class is in the file. The settings of the method's steps follow from their list
+(models/steps).
 """
 
 import dataclasses
@@ -105,8 +106,8 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
         overrides: `key.sub=value` strings; the value is read as YAML.
 
     Raises:
-        UserError: no such file or preset, bad YAML, unknown key, wrong type, value out of range. The message names the key,
-            the line and the nearest known key.
+        UserError: no such file or preset, bad YAML, unknown key, wrong type, value out of range. The message names the
+            key, the line and the nearest known key.
     """
     return _build(read_values(path, preset, overrides, _sections()))
 
@@ -114,7 +115,8 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """The configuration that `to_dict` wrote, for example inside a checkpoint.
 
-    A file outlives settings: those that are not known (any more) are left out with a warning that names them and `where`.
+    A file outlives settings: those that are not known (any more) are left out with a warning that names them and
+    `where`.
     """
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())

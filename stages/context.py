@@ -1,4 +1,4 @@
-"""Stages `context` and `remove`: learn from all seeds what occurs together with each class, and remove it; docs/method.md 4."""
+"""Stages `context` and `remove`: what occurs together with each class is learned and removed; docs/method.md 4."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.reading import normalise_maps, read, unit_features
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
@@ -27,7 +27,7 @@ from utils.run import Run
 
 
 def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
-    """Write `context.pth`, the classifier with the discriminant of its classes' context, from the seeds of the seed list."""
+    """Write `context.pth`: the classifier with the context discriminant that the seeds of the seed list give."""
     index = seed_index(cfg)
     classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
@@ -38,7 +38,7 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
 
 
 def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
-    """What the seeds of a list say of its classes' context; the same in all processes."""
+    """The context discriminant of the seeds of a list; the same in all processes."""
     compute = choose_compute(cfg)
     compute.network(classifier)
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
@@ -59,16 +59,16 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
 
 
 def context_features(classifier: Classifier, image: Tensor) -> Tensor:
-    """The unit features f, (D, h, w), that context is told by: of the image itself, at one scale."""
+    """The unit features f, (D, h, w), of the discriminant: of the image at one scale."""
     stage = context_stage(classifier.backbone)
     return unit_features([read(classifier, image, [], flip=False, feature_stages=[stage]).features[stage]])
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
-    """A_k <- n(A_k min(L_k, O_k)), with the discriminant that the classifier has been given."""
+    """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier."""
     discriminant = classifier.context or load_classifier(folder / CONTEXT).context
     if discriminant is None:
-        raise UserError(f"{folder / CONTEXT} holds a classifier without its classes' context; run stage context again")
+        raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
         return discriminant(context_features(classifier, image), classes)
@@ -82,11 +82,14 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
 CONTEXT_STEP = DatasetStep(
     name="context",
     title="context",
-    stage="remove",
-    stage_title="remove what occurs together with each class from the seeds",
     skip=lambda cfg: None if cfg.context.enabled else "context.enabled is false",
-    reads=lambda cfg: ("seeds",),
-    open=open_context,
+    apply=Apply(
+        stage="remove",
+        title="remove what occurs together with each class from the seeds",
+        reads=lambda cfg: ("seeds",),
+        open=open_context,
+        files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
+    ),
     fit=Fit(
         stage="context",
         title="learn from the seeds what occurs together with each class",
@@ -94,5 +97,4 @@ CONTEXT_STEP = DatasetStep(
         reads=("context", "seeds"),
         writes=CONTEXT,
     ),
-    files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
 )

@@ -1,7 +1,7 @@
 """What a step over the data set is: it learns from all seeds (or does not), and changes the maps of one image.
 
-Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the ablation,
-and what infer.py does with a classifier follow from there.
+Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the
+ablation, and what infer.py does with a classifier follow from there.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Fit:
         run: (configuration, run, folder of the seeds before) -> figures.
         reads: the parts of the configuration that it reads.
         writes: the file of the network that it trains.
-        publishes: whether masks can be had from that network, so that it is put where infer.py looks for one.
+        publishes: whether that network gives masks; it is then copied to where infer.py finds it.
         skip: the reason why there is nothing to learn; None if there is.
     """
 
@@ -39,30 +39,41 @@ class Fit:
 
 
 @dataclass(frozen=True)
+class Apply:
+    """The stage in which a step changes the seeds.
+
+    Attributes:
+        stage: its name.
+        title: what it does, for people.
+        reads: the parts of the configuration that changing a seed reads, beside those of `Fit`.
+        open: (configuration, folder of the networks, classifier) -> what it does to an image.
+        files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
+    """
+
+    stage: str
+    title: str
+    reads: Callable[[Config], tuple[str, ...]]
+    open: Callable[[Config, Path, Classifier], Change]
+    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
+
+
+@dataclass(frozen=True)
 class DatasetStep:
     """A step over the data set.
 
     Attributes:
         name: its key in the ablation; its seeds are in the folder `seeds_NAME`.
         title: what tables call it.
-        stage: the stage that changes the seeds.
-        stage_title: what that stage does, for people.
         skip: the reason why the step is left out under these settings; None if it is not.
-        reads: the parts of the configuration that changing a seed reads, beside those of `fit`.
+        apply: the stage in which it changes the seeds.
         fit: the stage in which it learns; None where it learns nothing.
-        files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
-        open: (configuration, folder of the networks, classifier) -> what it does to an image.
     """
 
     name: str
     title: str
-    stage: str
-    stage_title: str
     skip: Callable[[Config], str | None]
-    reads: Callable[[Config], tuple[str, ...]]
-    open: Callable[[Config, Path, Classifier], Change]
+    apply: Apply
     fit: Fit | None = None
-    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 
     @property
     def folder(self) -> str:

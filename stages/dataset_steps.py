@@ -12,7 +12,7 @@ from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep, Fit
 from stages.files import SEEDS, last_classifier
 from stages.ibb import BLUR_STEP
-from stages.lists import list_complete, seed_index
+from stages.lists import seed_index
 from stages.networks import load_classifier
 from stages.reading import Change, SeedFolders, change_seeds
 from stages.walk import WALK_STEP
@@ -55,13 +55,13 @@ def open_steps(
     """
     opened = []
     for step in used_steps(cfg):
-        files = step.files(cfg, classifier)
+        files = step.apply.files(cfg, classifier)
         if files and fast:
             continue
         if missing := [name for name in files if not is_whole(folder / name)]:
             logger.warning("the maps are without the step '%s': %s has no %s", step.title, folder, missing[0])
             continue
-        change = step.open(cfg, folder, classifier)
+        change = step.apply.open(cfg, folder, classifier)
         compute.network(change.network)
         opened.append((step, change))
     return opened
@@ -71,15 +71,10 @@ def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> d
     """Write `seeds_NAME/ID.npz`, the seeds after the step, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder))
-    change = step.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
-    return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.stage)}
+    change = step.apply.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
+    return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.apply.stage)}
 
 
 def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Let a step learn from the seeds before it."""
     return fit.run(cfg, run, run.path(seeds(cfg)))
-
-
-def changed_complete(step: DatasetStep, cfg: Config, run: Run) -> bool:
-    """Whether every image of the seed list has its file."""
-    return list_complete(cfg, run.path(step.folder), ".npz")

@@ -1,6 +1,6 @@
 """What a weight file is, in words: `python -m stages.describe FILE`.
 
-Our own checkpoints say it themselves; of other files the names of their entries are shown.
+A checkpoint of train.py describes itself; of other files the names of the entries are shown.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -15,12 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
+from models.weights import largest_state
 from stages.config import Config
 from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError, run_script
 
-SHOWN = 6  # names of entries of a file that is not ours
-WRAPPERS = ("state_dict", "model_state_dict", "model", "state", "network")  # under which programs keep the weights
+SHOWN = 6  # names of entries of another program's file
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # entries that are no parameters
 Lines = list[tuple[str, str]]
 
@@ -43,11 +43,10 @@ def describe(path: str | Path) -> Lines:
         lines += [(f"figure {name}", f"{value:.4g}") for name, value in checkpoint.figures.items()]
         changed = changed_settings(checkpoint.config)
         return [*lines, _count(checkpoint.state), *((f"setting {key}", str(value)) for key, value in changed.items())]
-    state = _unwrap(entries)
+    state = largest_state(content)
     if not state:
-        found = (
-            f"a {type(content).__name__}" if not entries else f"a dictionary of {', '.join(map(str, entries))[:100]}"
-        )
+        keys = ", ".join(map(str, entries))[:100]
+        found = f"a dictionary of {keys}" if entries else f"a {type(content).__name__}"
         raise UserError(f"{path} holds {found} and no weights; expected tensors by name, or a checkpoint of train.py")
     if {"fingerprint", "step", "network", "optimizer"} <= set(entries):
         kind = f"a training that was stopped after {content['step']} steps; train.py goes on from it"
@@ -81,22 +80,14 @@ def _count(state: dict[str, Tensor]) -> tuple[str, str]:
     return "parameters", f"{sum(sizes.values()):,} in {len(sizes)} tensors ({len(state)} entries)"
 
 
-def _unwrap(content: dict[str, Any]) -> dict[str, Tensor]:
-    """The tensors by name, out of the dictionary that a program put them in."""
-    for name in WRAPPERS:
-        if isinstance(content.get(name), dict):
-            return _unwrap(content[name])
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-
-
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m stages.describe", description="Print what weight files are.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a .pth file: ours, torchvision's, IRN's, any other")
-    for number, path in enumerate(parser.parse_args().files):
+    for index, path in enumerate(parser.parse_args().files):
         lines = describe(path)
         width = max(len(title) for title, _ in lines)
-        print("\n" * bool(number) + "\n".join(f"{title:{width}}  {text}" for title, text in lines))
+        print("\n" * bool(index) + "\n".join(f"{title:{width}}  {text}" for title, text in lines))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""The names in a run folder (docs/run_folder.md); a stage knows by them what others have made."""
+"""The names of the files in a run folder (docs/run_folder.md)."""
 
 from stages.config import Config
 
 # Networks.
 CLASSIFIER, CONTEXT, IBB = "classifier.pth", "context.pth", "ibb.pth"
 AFFINITY, SEGMENTER = "affinity.pth", "segmenter.pth"
-# Folders with a file for each image of the seed list; the steps over the data set have theirs (stages/dataset_steps.py).
+# Folders with a file for each image of the seed list; the steps over the data set have theirs
+# (stages/dataset_steps.py).
 SEEDS, IBB_MASKS, CONFIDENT, PSEUDO = "seeds", "ibb_masks", "confident", "pseudo"
 AFFINITY_SHEET = "affinity.jpg"
 THRESHOLD, THRESHOLD_SHEET = "threshold.json", "threshold.jpg"  # found without truth, and masks around it

@@ -21,7 +21,8 @@ class FullMethod:
     """Maps of the classes that an image contains, with everything that a run has learned.
 
     Args:
-        folder: of the run's networks; None for a classifier without a run. Steps whose networks are not there are left out, which the log says.
+        folder: of the run's networks; None for a classifier without a run. Steps whose networks are missing are left
+            out, which the log says.
         classifier: in evaluation mode, on the device.
         fast: one size, no step that reads an image again, no network beside the classifier.
     """

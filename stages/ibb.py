@@ -1,4 +1,4 @@
-"""Stages `ibb` and `correct`: a network learns the seeds with blurred backgrounds, and corrects them; docs/method.md 5."""
+"""Stages `ibb` and `correct`: a network learns the seeds on blurred images and corrects them; docs/method.md 5."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from data.transforms import BackgroundBlur
 from models.classifier import Classifier
 from models.segmenter import class_probabilities, restrict_to
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
-from stages.files import IBB, IBB_MASKS
+from stages.dataset_step import Apply, DatasetStep, Fit
+from stages.files import IBB, IBB_MASKS, trains_on_blurred
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_segmenter
@@ -27,13 +27,13 @@ from utils.run import Run
 
 def no_blur_training(cfg: Config) -> str | None:
     """Why no network is trained on blurred images, or None if one is."""
-    if not cfg.step("ibb").enabled:
-        return "ibb.enabled is false"
-    return None if cfg.blur_training.epochs else "ibb.epochs is 0"
+    if trains_on_blurred(cfg):
+        return None
+    return "ibb.epochs is 0" if cfg.step("ibb").enabled else "ibb.enabled is false"
 
 
-def train_on_blurred(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
-    """Write `ibb_masks/ID.png`, the seeds cut at `ibb.threshold`, train on them and on blurred backgrounds, write `ibb.pth`."""
+def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
+    """Cut the seeds at `ibb.threshold` (`ibb_masks/ID.png`), train on them with blur, write `ibb.pth`."""
     settings = cfg.blur_training
     index = seed_index(cfg)
     found = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
@@ -66,17 +66,19 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
 BLUR_STEP = DatasetStep(
     name="trained",
     title="IBB in training",
-    stage="correct",
-    stage_title="let the network of stage ibb correct the seeds",
     skip=no_blur_training,
-    reads=lambda cfg: ("correction",),
-    open=open_correction,
+    apply=Apply(
+        stage="correct",
+        title="let the network of stage ibb correct the seeds",
+        reads=lambda cfg: ("correction",),
+        open=open_correction,
+        files=lambda cfg, classifier: (IBB,),
+    ),
     fit=Fit(
         stage="ibb",
         title="train on the seeds with their background blurred",
-        run=train_on_blurred,
+        run=train_with_blur,
         reads=("seed", "precision", "model", "segmenter", "blur_training", "pseudo.find_threshold"),
         writes=IBB,
     ),
-    files=lambda cfg, classifier: (IBB,),
 )

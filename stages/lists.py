@@ -1,4 +1,4 @@
-"""Which list a stage works on, and what stands for its content in a fingerprint."""
+"""Which list a stage works on, which of its files are missing, and the fingerprint of a list."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from data.index import open_index
 from stages.config import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
-from utils.run import CONTENTS
+from utils.run import CONTENTS, Run
 
 
 def seed_list(cfg: Config) -> str:
@@ -25,30 +25,35 @@ def seed_index(cfg: Config) -> Index:
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
     """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes."""
-    return from_main(
-        lambda: [n for n, record in enumerate(index.records) if not is_whole(folder / f"{record.name}{suffix}")]
-    )
+    names = [f"{record.name}{suffix}" for record in index.records]
+    return from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
 
 
-def list_complete(cfg: Config, folder: Path, suffix: str) -> bool:
-    """Whether every image of the seed list has a whole file ID`suffix` in the folder."""
-    return all(is_whole(folder / f"{record.name}{suffix}") for record in seed_index(cfg).records)
+def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
+    """Whether every image of the seed list has a whole file ID`suffix` in that folder of the run."""
+    return all(is_whole(run.path(folder) / f"{record.name}{suffix}") for record in seed_index(cfg).records)
 
 
 def evenly(index: Index, most: int) -> list[int]:
     """Positions of at most `most` images, evenly over the list."""
-    return np.unique(np.linspace(0, len(index) - 1, min(most, len(index))).round().astype(int)).tolist()
+    return spread(range(len(index)), most)
+
+
+def spread(positions: Sequence[int], most: int) -> list[int]:
+    """At most `most` of some positions, evenly over them."""
+    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
+    return [positions[index] for index in chosen.tolist()]
 
 
 def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
-    """Changes with the list's images or labels; with `masks`, which only evaluation asks for, also with its truth."""
+    """Changes with the images or labels of the list; with `masks` (evaluation only) also with its truth."""
     return open_index(cfg.data, list_name, masks).fingerprint(Path(cfg.run) / CONTENTS)
 
 
 def other_masks(index: Index, missing: Sequence[int], folder: Path) -> list[Path]:
-    """The masks that an earlier call has written, in the main process, and none in the others.
+    """The masks that an earlier call has written, in the main process; none in the others.
 
-    Figures are of all masks, however often a stage was stopped.
+    Figures are of all masks, also if a stage was stopped.
     """
-    left = set(missing if is_main() else range(len(index)))
-    return [folder / f"{record.name}.png" for number, record in enumerate(index.records) if number not in left]
+    left_out = set(missing if is_main() else range(len(index)))
+    return [folder / f"{record.name}.png" for n, record in enumerate(index.records) if n not in left_out]

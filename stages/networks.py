@@ -29,7 +29,7 @@ def save_network(
     cfg: Config,
     figures: dict[str, float],
 ) -> None:
-    """Write a checkpoint with all that `load_network` and a reader of its figures need; of several processes the main one does."""
+    """Write a checkpoint that describes itself; of several processes the main one writes."""
     if not is_main():
         return
     backbone = network.backbone
@@ -46,47 +46,43 @@ def save_network(
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, Config]:
-    """The network of a checkpoint, what the checkpoint says of itself, and its run's settings.
-
-    Returns:
-        In evaluation mode; masks can be had from it, so it is no affinity network.
+    """A network that gives masks, in evaluation mode; its checkpoint, and the settings of its run.
 
     Raises:
-        UserError: not a checkpoint of ours, or its weights do not fit what it says it is.
+        UserError: not a checkpoint of train.py, an affinity network, or weights that do not fit.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.kind == "affinity":
         raise UserError(
-            f"{path} holds an affinity network, which sees boundaries and no classes; expected a segmentation network or a "
-            "classifier, such as segmenter.pth or classifier.pth of the same run"
+            f"{path} holds an affinity network, which knows boundaries and no classes; expected a segmentation network "
+            "or a classifier, such as segmenter.pth or classifier.pth of the same run"
         )
     return _load(path, checkpoint)
 
 
 def load_classifier(path: str | Path, class_names: Sequence[str] | None = None) -> Classifier:
     """The network of a checkpoint that must be a classifier of these classes, in evaluation mode."""
-    return _load_kind(path, "classifier", "the classifier that stage cam writes", class_names)[0]
+    return _load_kind(path, "classifier", "cam", class_names)
 
 
 def load_segmenter(path: str | Path, class_names: Sequence[str] | None = None) -> Segmenter:
     """The network of a checkpoint that must be a segmentation network of these classes, in evaluation mode."""
-    return _load_kind(path, "segmenter", "the segmentation network that stage segment writes", class_names)[0]
+    return _load_kind(path, "segmenter", "segment", class_names)
 
 
 def load_affinity(path: str | Path) -> AffinityNet:
-    """The network of a checkpoint that must be an affinity network, in evaluation mode; it has the branches that were saved."""
-    return _load_kind(path, "affinity", "the affinity network that stage affinity writes")[0]
+    """The network of a checkpoint that must be an affinity network, in evaluation mode, with the saved branches."""
+    return _load_kind(path, "affinity", "affinity")
 
 
-def _load_kind(
-    path: str | Path, kind: str, expected: str, class_names: Sequence[str] | None = None
-) -> tuple[Any, Checkpoint, Config]:
+def _load_kind(path: str | Path, kind: Kind, stage: str, class_names: Sequence[str] | None = None) -> Any:
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != kind:
-        raise UserError(f"{path} holds {KINDS.get(checkpoint.kind, checkpoint.kind)}, expected {expected}")
+        found = KINDS.get(checkpoint.kind, checkpoint.kind)
+        raise UserError(f"{path} holds {found}, expected {KINDS[kind]}, such as the one that stage {stage} writes")
     if class_names is not None:
         check_class_names(checkpoint.class_names, class_names, str(path))
-    return _load(path, checkpoint)
+    return _load(path, checkpoint)[0]
 
 
 def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Config]:
@@ -110,8 +106,8 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
         raise UserError(
-            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: {str(error).splitlines()[-1].strip()}; "
-            "take another file, or train again"
+            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: "
+            f"{str(error).splitlines()[-1].strip()}; give another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval(), checkpoint, cfg

@@ -5,7 +5,7 @@ from typing import Any
 from stages.config import Config
 from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
-from stages.lists import list_complete, seed_index
+from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
 from stages.threshold import choose_threshold
 from utils.run import Run
@@ -18,8 +18,3 @@ def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]
     target = run.fresh_folder(PSEUDO)
     cfg, chosen = choose_threshold(cfg, run, index, source)
     return {"images": len(index), **write_pseudo_masks(cfg, index, source, target), **chosen}
-
-
-def pseudo_complete(cfg: Config, run: Run) -> bool:
-    """Whether every image of the list has its mask."""
-    return list_complete(cfg, run.path(PSEUDO), ".png")

@@ -1,4 +1,4 @@
-"""Reading whole images with a network, and the maps of an image as a seed: what stages, evaluation and infer.py share."""
+"""Whole images read by a network, and the maps of an image as a seed; stages, evaluation and infer.py share this."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ def whole_images(index: Index, positions: Sequence[int], workers: int, title: st
 
 
 def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) -> Tensor:
-    """(3, H, W) uint8 -> normalised float on the device, made smaller if its long side is above `max_side` (0: never)."""
+    """(3, H, W) uint8 -> normalised float on the device, its long side at most `max_side` (0: any)."""
     backbone = network.backbone
     image = normalise(image.to(compute.device, non_blocking=True), backbone.mean, backbone.std)
     longest = max(image.shape[-2:])
@@ -77,7 +77,7 @@ class Change:
     Attributes:
         network: the network whose images it sees.
         max_side: images are made this small for it; 0: as they are.
-        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network says of them.
+        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
         change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
     """
 

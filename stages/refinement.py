@@ -11,6 +11,7 @@ from torch import Tensor
 
 from models.dense_crf import dense_crf
 from models.par import par
+from models.pseudo import pseudo_mask
 from stages.settings import PseudoSettings
 
 # Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
@@ -26,3 +27,17 @@ def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[
         return None
     pixels = torch.from_numpy(image).permute(2, 0, 1)
     return lambda probabilities: REFINEMENTS[kind](pixels, probabilities, settings)
+
+
+def mask_of(maps: Tensor, classes: Tensor, settings: PseudoSettings, image: Callable[[], np.ndarray]) -> Tensor:
+    """The mask (H, W) of maps (K, H, W) under the settings; `image` reads the image where it is to be refined by it."""
+    is_refined = settings.refine != "none" and len(classes) > 0
+    return pseudo_mask(
+        maps,
+        classes,
+        background=settings.background,
+        threshold=settings.threshold,
+        power=settings.power,
+        ignore_band=settings.ignore_band,
+        refiner=refiner(settings.refine, settings, image()) if is_refined else None,
+    )

@@ -6,7 +6,7 @@ from data.artifacts import write_seed
 from stages.config import Config
 from stages.files import CLASSIFIER, SEEDS
 from stages.learned import map_warnings, tell
-from stages.lists import list_complete, seed_index, without_file
+from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.space import require_image_space
@@ -34,8 +34,3 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
         write_seed(folder / f"{item['name']}.npz", seed, index.class_names)
     warnings = from_main(lambda: map_warnings(index, folder))
     return {"images": len(index), "written": len(missing), **tell(run, "seeds", warnings)}
-
-
-def seeds_complete(cfg: Config, run: Run) -> bool:
-    """Whether every image of the list has its file."""
-    return list_complete(cfg, run.path(SEEDS), ".npz")

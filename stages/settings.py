@@ -154,7 +154,7 @@ class BoundaryWalk:
     beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
     exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
     walk_background: float = setting(
-        0.0, low=0, high=10, help="the background walks too, as a map of this value everywhere; 0: it does not (IRN)"
+        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: it does not (IRN)"
     )
 
 
@@ -187,7 +187,7 @@ class PseudoSettings:
         0.25, low=0, high=1, help="background where no map is above (IRN's sem_seg_bg_thres: 0.25)"
     )
     find_threshold: bool = setting(
-        False, help="find the threshold without truth, by the seeds; threshold.json of the run then has it"
+        False, help="find the threshold without truth, by the seeds; it is in threshold.json"
     )
     power: float = setting(4.0, low=0.1, high=100, help="for background: power")
     ignore_band: float = setting(0.0, low=0, high=0.5, help="pixels this close to the decision are marked 255")
@@ -204,9 +204,7 @@ class SegmenterTraining(Optimisation):
     decoder_strides: tuple[int, ...] = setting(
         (), help="such as [4, 8]: join the last stage of each stride (DeepLabV3+)"
     )
-    from_classifier: bool = setting(
-        False, help="begin with the classifier's backbone instead of model.weights; so does stage ibb"
-    )
+    from_classifier: bool = setting(False, help="begin with the backbone of the classifier; so does stage ibb")
     crop_size: int = setting(512, low=32)
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
     max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
@@ -215,7 +213,7 @@ class SegmenterTraining(Optimisation):
         1.0,
         low=0,
         high=1000,
-        help="an object's pixel counts as so many of the background; 0: from the masks (segment.py)",
+        help="pixels of objects count this many times; 0: from the masks (segment.py)",
     )
     dice: float = setting(
         0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"

@@ -1,7 +1,7 @@
-"""How much room a stage's files will take, so that a disk that is too small is told before the work and not after it.
+"""How much disk space the files of a stage need, so that a full disk is found before the work.
 
-Seeds and masks are compressed; what is asked for is their size before that (seeds: a byte a class and cell of 4 x 4 pixels) or
-twice what was measured (masks). `python -m benchmarks.disk RUN` measures a run.
+Seeds and masks are compressed. For seeds the size before compression is required (a byte for each class and cell of 4 x
+4 pixels), for masks twice their usual size.
 """
 
 from collections.abc import Sequence
@@ -14,12 +14,13 @@ from torch import nn
 from data.artifacts import SEED_STRIDE
 from data.dataset import Index
 from data.images import DAMAGED_IMAGE
+from stages.lists import spread
 from utils.files import require_space
 
-SAMPLE = 20  # images whose size is looked at, spread evenly
+SAMPLE = 20  # images whose size is read, spread evenly
 USUAL_PIXELS = 500 * 375  # where none can be opened
 MASK_BYTES = 1 / 30  # a pixel
-BLOCK = 4096  # the least that a file takes
+BLOCK = 4096  # bytes; the smallest file
 # Weights and momentum in a resumable state that replaces another one, the network itself and its published copy.
 COPIES = 2 * 2 + 2
 
@@ -27,10 +28,10 @@ COPIES = 2 * 2 + 2
 def require_image_space(
     folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
 ) -> None:
-    """Check that `folder` takes so many seed files and masks for each of these images.
+    """Check that `folder` has space for so many seed files and masks for each of these images.
 
     Raises:
-        UserError: the disk has less room.
+        UserError: the disk has less space.
     """
     pixels = _mean_pixels(index, positions)
     maps = sum(len(index.records[position].labels) for position in positions)
@@ -40,17 +41,17 @@ def require_image_space(
 
 
 def require_network_space(folder: Path, network: nn.Module) -> None:
-    """Check that `folder` takes what training this network writes."""
+    """Check that `folder` has space for what training this network writes."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     require_space(folder, COPIES * size, "a network and its resumable state")
 
 
 def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
     sizes = []
-    for place in np.unique(np.linspace(0, len(positions) - 1, min(len(positions), SAMPLE)).round().astype(int)):
+    for position in spread(positions, SAMPLE):
         try:
-            with Image.open(index.records[positions[place]].image) as image:
+            with Image.open(index.records[position].image) as image:
                 sizes.append(image.width * image.height)
-        except DAMAGED_IMAGE:  # whoever needs the image will say so
+        except DAMAGED_IMAGE:  # the reader of the image reports it
             continue
     return float(np.mean(sizes)) if sizes else USUAL_PIXELS

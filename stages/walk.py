@@ -1,4 +1,4 @@
-"""Stage `walk`: a random walk of the maps, over learned affinities or over those of the classifier's features; docs/method.md 6."""
+"""Stage `walk`: the maps walk over learned affinities, or over similarities of features; docs/method.md 6."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from models.random_walk import feature_walk, random_walk
 from models.reading import normalise_maps, read, stages_of_strides, unit_features
 from stages.affinity import train_affinity
 from stages.config import Config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY
 from stages.networks import load_affinity
 from stages.reading import Change
@@ -41,7 +41,7 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
     network = load_affinity(folder / AFFINITY)
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
-        # Padded to the size of training's crops, as published: group norm's statistics cover the padding.
+        # Padded to the crop size of training, as published: the statistics of group norm include the padding.
         return boundary(network, image, least_side=cfg.affinity_training.crop_size)
 
     def change(maps: Tensor, edge: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
 def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
     """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order.
 
-    With `walk_background` above 0 the background walks too, as a map that has this value everywhere. Then the scores of a
-    cell are divided by their sum, before the walk and after it, so that classes and background compete.
+    With `walk_background` above 0 the background walks too, as a map that has this value everywhere. Then the scores of
+    a cell are divided by their sum, before the walk and after it, so that classes and background compete.
 
     Args:
         maps: (K, h, w) in 0..1, h x w the grid of the boundary.
@@ -129,11 +129,14 @@ def no_walk(cfg: Config) -> str | None:
 WALK_STEP = DatasetStep(
     name="walk",
     title="random walk",
-    stage="walk",
-    stage_title="walk the seeds over pixel affinities",
     skip=no_walk,
-    reads=lambda cfg: WALKS[cfg.affinity.kind].reads,
-    open=open_walk,
+    apply=Apply(
+        stage="walk",
+        title="walk the seeds over pixel affinities",
+        reads=lambda cfg: WALKS[cfg.affinity.kind].reads,
+        open=open_walk,
+        files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
+    ),
     fit=Fit(
         stage="affinity",
         title="train the affinity network on confident seeds",
@@ -143,5 +146,4 @@ WALK_STEP = DatasetStep(
         publishes=False,
         skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
     ),
-    files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
 )

@@ -1,65 +1,89 @@
-"""The ablation: which rows it prints, and that each says what the method with these modules says."""
+"""The ablation: which rows it prints, and that each row equals the method with these steps."""
 
 import pytest
 import torch
 
-from benchmarks.ablation import READ, chosen_rows, every_row, read_rows
+from benchmarks.ablation import ReadOnce, chosen_rows, every_row, open_all, rows_of
+from models.backbone import BACKBONES
+from models.classifier import Classifier
 from models.context import ContextDiscriminant
-from stages.config import load_config
-from stages.reading import build_method
-from stages.walk import walk_along, walk_features
-from tests.models.tiny import make_image, tiny_classifier
+from models.segmenter import Segmenter
+from stages.config import Config, load_config
+from stages.files import IBB
+from stages.full_method import FullMethod
+from stages.networks import save_network
+from tests.models.tiny import TinyBackbone, tiny_classifier
+from utils.compute import Compute
 
-SETTINGS = ["cam.scales=[1.0]", "gfm.min_stride=8", "affinity.feature_strides=[8]", "affinity.feature_power=2"]
-CLASSES = [2, 0]
+SETTINGS = [
+    "cam.scales=[1.0]",
+    "gfm.min_stride=8",
+    "affinity.kind=features",
+    "affinity.feature_strides=[8]",
+    "model.backbone=tiny",
+]
+SWITCHES = {
+    "gfm": "gfm.enabled=false",
+    "prm": "prm.enabled=false",
+    "ibb": "ibb.iterations=0",
+    "context": "context.enabled=false",
+    "trained": "ibb.epochs=0",
+    "walk": "affinity.kind=none",
+}
+NAMES = tuple(SWITCHES)
+CPU = Compute(torch.device("cpu"))
 
 
-def settings(*more: str):
-    return load_config(None, overrides=[*SETTINGS, *more])
+def settings(off: tuple[str, ...] = ()) -> Config:
+    """With the steps of these names left out."""
+    return load_config(None, overrides=[*SETTINGS, *(SWITCHES[name] for name in off)])
 
 
-def test_each_module_alone_added_and_left_out():
-    rows = chosen_rows(settings(), trained=True)
-    everything = ("gfm", "prm", "ibb", "context", "trained", "walk")
+@pytest.fixture
+def networks(tmp_path, monkeypatch) -> Classifier:
+    """A classifier with context; the segmentation network of stage `ibb` is in `tmp_path`."""
+    monkeypatch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+    random = torch.Generator().manual_seed(0)
+    classifier = tiny_classifier()
+    classifier.context = ContextDiscriminant(4, classifier.backbone.channels[3])
+    classifier.context.weight.data.normal_(generator=random)
+    torch.manual_seed(0)
+    segmenter = Segmenter(TinyBackbone(), 5).eval()
+    save_network(tmp_path / IBB, "segmenter", segmenter, ("a", "b", "c", "d"), settings(), {})
+    return classifier.requires_grad_(False)
+
+
+def test_each_step_alone_added_and_left_out(networks, tmp_path):
+    rows = rows_of(open_all(settings(), tmp_path, networks, CPU))
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
-    assert rows["GFM + PRM + IBB + context + trained + walk"] == everything
+    assert rows["GFM + PRM + IBB + context + IBB in training + random walk"] == NAMES
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
-    assert rows["all but IBB and trained"] == ("gfm", "prm", "context", "walk")
-    for name in everything:
+    for name in NAMES:
         assert (name,) in rows.values()
-        assert tuple(other for other in everything if other != name) in rows.values()
-    for count in range(len(everything) + 1):
-        assert everything[:count] in rows.values()
+        assert tuple(other for other in NAMES if other != name) in rows.values()
+    for count in range(len(NAMES) + 1):
+        assert NAMES[:count] in rows.values()
 
 
-def test_every_combination_is_there_once():
-    rows = every_row(settings(), trained=True)
+def test_every_combination_is_there_once(networks, tmp_path):
+    rows = rows_of(open_all(settings(), tmp_path, networks, CPU), every_row)
     assert len(rows) == len({frozenset(names) for names in rows.values()}) == 64
 
 
-@pytest.mark.parametrize("rows", [chosen_rows, every_row])
-def test_what_a_run_does_not_have_has_no_row(rows):
-    said = " ".join(rows(settings("context.enabled=false"), trained=False))
-    assert "context" not in said
-    assert "trained" not in said
-    assert "walk" in said
+@pytest.mark.parametrize("choose", [chosen_rows, every_row])
+def test_a_step_that_a_run_does_not_have_has_no_row(networks, tmp_path, choose):
+    steps = open_all(settings(off=("context", "trained")), tmp_path, networks, CPU)
+    found = {name for names in rows_of(steps, choose).values() for name in names}
+    assert found == {"gfm", "prm", "ibb", "walk"}
 
 
-def test_each_row_is_what_the_method_with_these_modules_says():
-    cfg, classifier, image = settings(), tiny_classifier(), make_image()
-    random = torch.Generator().manual_seed(0)
-    classifier.context = ContextDiscriminant(4, 8)
-    classifier.context.weight.data.normal_(generator=random)
-    shares = torch.rand(2, 8, 12, generator=random)
-    unit = walk_features(classifier, image, cfg.affinity, cfg.step("cam").scales, cfg.step("cam").flip)
-    rows = every_row(cfg, trained=True)
-    seen = dict(read_rows(rows, classifier, image, CLASSES, cfg, shares))
-    assert list(seen) == list(rows)
-    for title, names in rows.items():
-        switched = [f"{name}.enabled={name in names}" for name in (*READ, "context")]
-        expected = build_method(settings(*switched))(classifier, image, CLASSES)
-        if "trained" in names:
-            expected = (1 - cfg.correction.weight) * expected + cfg.correction.weight * shares
-        if "walk" in names:
-            expected = walk_along(unit, expected, cfg.affinity)
-        torch.testing.assert_close(seen[title], expected, msg=title)
+def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
+    cfg = settings()
+    pixels = torch.randint(256, (3, 61, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    item = {"image": pixels, "labels": torch.tensor([1, 0, 1, 0])}
+    steps = open_all(cfg, tmp_path, networks, CPU)
+    image = ReadOnce(steps, networks, item, cfg, CPU)
+    for title, on in rows_of(steps, every_row).items():
+        own = settings(off=tuple(name for name in NAMES if name not in on))
+        full = FullMethod(own, tmp_path, networks, CPU).trace(pixels, [0, 2])
+        torch.testing.assert_close(image.maps(on), list(full.maps.values())[-1], msg=title)

@@ -17,7 +17,7 @@ from models.backbone import BACKBONES
 from models.steps import STEPS, Step
 from stages.choices import check_choices
 from stages.config import Config, load_config
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.dataset_steps import DATASET_STEPS
 from stages.reading import Change
 from stages.refinement import REFINEMENTS
@@ -60,13 +60,15 @@ def mirror(seen: list) -> DatasetStep:
     return DatasetStep(
         name="mirror",
         title="mirroring",
-        stage="mirror",
-        stage_title="mirror the seeds",
         skip=lambda cfg: None,
-        reads=lambda cfg: ("precision",),
-        open=open_mirror,
+        apply=Apply(
+            stage="mirror",
+            title="mirror the seeds",
+            reads=lambda cfg: ("precision",),
+            open=open_mirror,
+            files=lambda cfg, classifier: ("mirror.json",),
+        ),
         fit=fit,
-        files=lambda cfg, classifier: ("mirror.json",),
     )
 
 

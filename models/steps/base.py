@@ -8,7 +8,8 @@
         def __call__(self, maps, reading, before):
             return maps**self.power
 
-Add the class to `STEPS` (models/steps/__init__.py). The configuration, the ablation, the report and infer.py follow from there.
+Add the class to `STEPS` (models/steps/__init__.py). The configuration, the ablation, the report and infer.py follow
+from there.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,8 @@ class Step:
         name: its section in the configuration, and the folder of its maps in the ablation.
         title: what tables call it.
         again: whether IBB applies it once more, to the mean of its rounds. Such a step needs no gradients.
-        reads_again: whether it reads other images than the one given, which takes time; `infer.quality: fast` leaves it out.
+        reads_again: whether it reads other images than the one given, which takes time; `infer.quality: fast` leaves it
+            out.
     """
 
     name: ClassVar[str]
@@ -56,7 +58,7 @@ class Step:
 
         Args:
             maps: (K, h, w) in 0..1, of the step before.
-            reading: what the classifier says of the image.
+            reading: the classifier's reading of the image.
             before: the steps before this one, to read another image with them.
 
         Returns:

@@ -48,7 +48,8 @@ class PartialReactivation(Step):
 def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     """PRM: R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))).
 
-    Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f over
+    Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f
+        over
     cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
 
     Args:

@@ -1,4 +1,4 @@
-"""Inputs and outputs of the published method, computed with its authors' own program, and the weights that they stand on."""
+"""Inputs and outputs of the published method, computed with its authors' program, and the weights of these networks."""
 
 import math
 import os
@@ -14,7 +14,7 @@ from models.chain import IMAGENET_MEAN, IMAGENET_STD
 
 
 def reference(name: str) -> dict[str, np.ndarray]:
-    """The arrays of one reference file; the test that asks is skipped where it is absent."""
+    """The arrays of one reference file; the test is skipped where the file is missing."""
     folder = Path(os.environ.get("IBBNET_REFERENCE") or Path(__file__).parents[3] / "shared" / "reference")
     if not (folder / name).is_file():
         pytest.skip(f"needs ../shared/reference or IBBNET_REFERENCE: {name} of the published method")

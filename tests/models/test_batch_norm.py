@@ -1,4 +1,4 @@
-"""Shared batch norm is batch norm of the whole batch; the processes are made up, real ones are in tests/utils/test_distributed.py."""
+"""Shared batch norm is batch norm of the whole batch, with simulated processes (real ones: tests/utils)."""
 
 import pytest
 import torch

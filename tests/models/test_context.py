@@ -14,7 +14,7 @@ Image = tuple[Tensor, Tensor, list[int]]  # features, maps, classes
 
 @pytest.fixture
 def images() -> list[Image]:
-    """Twelve, of classes 0 to 2, whose objects and backbackgrounds differ by class."""
+    """Twelve, of classes 0 to 2, whose objects and backgrounds differ by class."""
     random = torch.Generator().manual_seed(3)
     kinds = torch.randn(2, CLASSES, CHANNELS, generator=random)
     made = []
@@ -100,7 +100,7 @@ def test_a_class_without_confident_cells_is_judged_by_enough_others(images):
 
 
 def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
-    """The maps of class 0 take the water with the boat; those of other classes, whose objects stand on it, do not."""
+    """The maps of class 0 contain the water; those of the other classes, whose objects are on water, do not."""
     random = torch.Generator().manual_seed(5)
     water, thing = torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([0.0, 1, 0, 0, 0, 0])
     sand = -water
@@ -120,18 +120,7 @@ def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
     assert both[:, 0].mean() > 0.5
 
 
-def test_it_tells_objects_from_the_context_of_their_class(images):
-    found = gathered(images).solve(SHRINKAGE)
-    for unit, maps, classes in images:
-        similarity = found(unit, classes)
-        assert similarity.shape == maps.shape
-        best, winner = maps.max(dim=0)
-        objects = similarity.gather(0, winner[None])[0][best > HI]
-        if len(classes) == 1 and len(objects):
-            assert objects.mean() > similarity[:, best < LO].mean() + 0.2
-
-
-def test_any_order_and_any_share_among_processes_gives_the_same_bits(images):
+def test_any_order_and_any_division_among_processes_gives_the_same_bits(images):
     whole = gathered(images).solve(SHRINKAGE)
     parts = [gathered(images[::-1][n::3]) for n in range(3)]
     for other in parts[1:]:

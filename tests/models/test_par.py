@@ -11,7 +11,6 @@ from torch import Tensor
 from models.par import par
 from tests.models.colours import (
     EDGE,
-    HEIGHT,
     WIDTH,
     assert_probabilities,
     intersection_over_union,
@@ -94,25 +93,6 @@ def test_par_mixes_nothing_across_a_colour_edge():
     assert (refined - probabilities).abs().max() < 0.05
 
 
-def test_par_on_one_colour_is_plain_smoothing():
-    """A single spike spreads by the position kernel and the same weight to all neighbours, whatever the colour."""
-    spike = torch.zeros(21, 25)
-    spike[10, 12] = 1
-    probabilities = torch.stack([1 - spike, spike])
-    offsets = neighbour_offsets((1, 2))
-    for colour in (0, 127, 255):
-        image = torch.full((3, 21, 25), colour, dtype=torch.uint8)
-        spread = par(image, probabilities, iterations=1, dilations=(1, 2))[1]
-        weights = torch.stack([spread[10 - dy, 12 - dx] for dy, dx in offsets])
-        assert weights.sum().item() == pytest.approx(1, abs=1e-5)
-        assert (weights > 0.99 / len(offsets)).all()
-        nearest = [max(abs(dy), abs(dx)) == 1 and 0 in (dy, dx) for dy, dx in offsets]
-        assert weights.topk(4).indices.sort().values.tolist() == np.flatnonzero(nearest).tolist()
-        assert spread.count_nonzero() == len(offsets)
-        torch.testing.assert_close(spread, spread.flip(0))
-        torch.testing.assert_close(spread, spread.flip(1))
-
-
 @pytest.mark.parametrize("image", [random_image(30, 31), torch.full((3, 30, 31), 90, dtype=torch.uint8)])
 def test_par_keeps_constant_probabilities(image):
     constant = torch.tensor([0.2, 0.5, 0.3])[:, None, None].expand(3, 30, 31).contiguous()
@@ -150,21 +130,3 @@ def test_par_at_reduced_size_finds_the_same_edge():
     refined = par(image, probabilities, max_side=WIDTH // 2)
     assert_probabilities(refined, probabilities)
     assert intersection_over_union(refined[1] > 0.5, truth) > 0.95
-
-
-def test_par_takes_from_alike_colours():
-    """Beside an edge, what lies across it gets no more than the position kernel gives."""
-    image, truth = two_colours()
-    ramp = torch.arange(WIDTH).expand(HEIGHT, WIDTH) / WIDTH
-    probabilities = torch.stack([~truth * ramp, truth * ramp, 1 - ramp])
-    taken = par(image, probabilities, iterations=1, dilations=(1, 2))[:, HEIGHT // 2, EDGE - 1]
-    assert taken[0] > 0.9 * ramp[0, EDGE - 1]
-    assert taken[1] < 0.01
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_par_is_the_same_on_cuda():
-    image, probabilities = random_image(50, 60), random_probabilities(3, 50, 60)
-    refined = par(image, probabilities.cuda())
-    assert refined.is_cuda
-    torch.testing.assert_close(refined.cpu(), par(image, probabilities), atol=1e-4, rtol=0)

@@ -37,38 +37,18 @@ def test_threshold_zero_is_background_where_all_maps_are_zero():
     assert not pseudo_mask(torch.zeros(3, 4, 5), CLASSES, threshold=0.0).any()
 
 
-def test_threshold_one_is_all_background():
-    maps = random_maps()
-    maps[:, 0, 0] = 1
-    assert not pseudo_mask(maps, CLASSES, threshold=1.0).any()
-
-
 def test_larger_threshold_never_shrinks_the_background():
     maps = random_maps()
-    grounds = [pseudo_mask(maps, CLASSES, threshold=threshold / 20) == 0 for threshold in range(21)]
-    for smaller, larger in pairwise(grounds):
+    backgrounds = [pseudo_mask(maps, CLASSES, threshold=threshold / 20) == 0 for threshold in range(21)]
+    for smaller, larger in pairwise(backgrounds):
         assert (smaller <= larger).all()
-    assert grounds[10].float().mean().item() == pytest.approx(0.5**3, abs=0.05)  # three even draws all below 1/2
-
-
-def test_larger_power_shrinks_the_background():
-    maps = random_maps()
-    grounds = [pseudo_mask(maps, CLASSES, background="power", power=power) == 0 for power in (0.5, 1, 2, 4, 8)]
-    for larger, smaller in pairwise(grounds):
-        assert (smaller <= larger).all()
-        assert smaller.sum() < larger.sum()
+    assert backgrounds[10].float().mean().item() == pytest.approx(0.5**3, abs=0.05)  # three even draws all below 1/2
 
 
 def test_power_one_is_the_threshold_one_half():
     maps = random_maps()
     power = pseudo_mask(maps, CLASSES, background="power", power=1.0)
     assert torch.equal(power, pseudo_mask(maps, CLASSES, background="threshold", threshold=0.5))
-
-
-def test_single_class():
-    maps = random_maps(1)
-    mask = pseudo_mask(maps, torch.tensor([19]), threshold=0.4)
-    assert torch.equal(mask, 20 * (maps[0] > 0.4).to(torch.uint8))
 
 
 @pytest.mark.parametrize("background", ["threshold", "power"])
@@ -82,11 +62,6 @@ def test_no_class_is_all_background(background):
     assert mask.shape == (5, 7)
     assert mask.dtype == torch.uint8
     assert not mask.any()
-
-
-def test_order_of_classes_does_not_matter():
-    maps, order = random_maps(), [2, 0, 1]
-    assert torch.equal(pseudo_mask(maps[order], CLASSES[order]), pseudo_mask(maps, CLASSES))
 
 
 # --- Ignore band
@@ -140,7 +115,7 @@ def test_scores_of_zero_reach_the_refiner_finite():
 
 
 def test_refiner_decides():
-    """Certain probabilities, 0 and 1, are taken as they are and leave nothing unsure."""
+    """Certain probabilities, 0 and 1, are taken as they are and leave nothing undecided."""
 
     def all_second_class(probabilities: Tensor) -> Tensor:
         certain = torch.zeros_like(probabilities)
@@ -186,16 +161,6 @@ def test_upsampled_maps_lie_where_they_were(size):
     torch.testing.assert_close(back[1][inside], ramps[1][inside], atol=1e-5, rtol=0)
 
 
-def test_upsample_follows_flips_and_keeps_the_range():
-    maps = random_maps(2, 10, 15)
-    large = upsample(maps, (37, 58))
-    torch.testing.assert_close(upsample(maps.flip(1), (37, 58)), large.flip(1))
-    torch.testing.assert_close(upsample(maps.flip(2), (37, 58)), large.flip(2))
-    assert maps.min() <= large.min()
-    assert large.max() <= maps.max()
-    assert torch.equal(upsample(maps, (10, 15)), maps)
-
-
 def test_upsample_without_classes():
     assert upsample(torch.zeros(0, 5, 7), (20, 28)).shape == (0, 20, 28)
 
@@ -205,18 +170,18 @@ class TestConfidentLabels:
         maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0]]])
         assert confident_labels(maps, torch.tensor([4])).tolist() == [[5, 5, 255, 255, 0, 0]]
 
-    def test_the_likelier_class_is_the_sure_one(self):
+    def test_the_likelier_class_is_the_confident_one(self):
         maps = torch.tensor([[[0.5, 0.4]], [[0.4, 0.6]]])
         assert confident_labels(maps, torch.tensor([7, 2])).tolist() == [[8, 3]]
 
-    def test_wider_thresholds_are_sure_of_less(self):
+    def test_wider_thresholds_give_fewer_confident_cells(self):
         maps = torch.rand(2, 20, 30, generator=torch.Generator().manual_seed(0))
         masks = [
             confident_labels(maps, torch.tensor([0, 1]), fg_threshold=0.5 + d, bg_threshold=0.5 - d)
             for d in (0, 0.1, 0.3)
         ]
-        unsure = [(mask == 255).sum() for mask in masks]
-        assert unsure[0] == 0 < unsure[1] < unsure[2]
+        left_out = [(mask == 255).sum() for mask in masks]
+        assert left_out[0] == 0 < left_out[1] < left_out[2]
         assert all((masks[2][masks[2] != 255] == mask[masks[2] != 255]).all() for mask in masks)
 
     def test_without_classes_all_is_background(self):
@@ -239,7 +204,7 @@ class TestConfidentLabels:
         torch.testing.assert_close(both[:, :, 0, 1], torch.tensor([[0.7, 0.15, 0.15], [0.15, 0.15, 0.7]]))
 
     def test_object_only_in_the_high_cut_is_kept(self):
-        """As published: a refinement that takes an object away in the low cut alone leaves it sure."""
+        """As published: a refinement that removes an object only in the low cut leaves it confident."""
 
         def refiner(probabilities):
             return torch.stack([probabilities[0], probabilities[1].flip(0)])

@@ -1,4 +1,4 @@
-"""The project's configuration: config.yaml, its presets, the published protocol, and tables in documents."""
+"""The project's configuration: config.yaml and its presets, the published protocol, and settings in the documents."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -43,7 +43,7 @@ IRN = {
 def flat(nested: dict, prefix: str = "") -> dict[str, Any]:
     out = {}
     for name, value in nested.items():
-        out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        out |= flat(value, f"{prefix}{name}.") if value and isinstance(value, dict) else {f"{prefix}{name}": value}
     return out
 
 
@@ -185,7 +185,8 @@ def test_the_configuration_cannot_be_changed_by_accident():
 
 def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    text = "run: ~/r\ncheckpoint: ~/c.pth\ndata: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}\nmodel: {weights: ~/w.pth}\n"
+    data = "data: {root: ~/d, labels: ~/l.csv, train_list: ~/t.txt}"
+    text = f"run: ~/r\ncheckpoint: ~/c.pth\n{data}\nmodel: {{weights: ~/w.pth}}\n"
     (tmp_path / "settings.yaml").write_text(text)
     cfg = load_config("~/settings.yaml", overrides=["data.val_list=~/v.txt"])
     found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)

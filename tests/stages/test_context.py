@@ -32,7 +32,7 @@ def test_maps_are_multiplied_by_the_similarity_to_their_class(tmp_path):
 
 def test_a_classifier_without_context_is_named(finished: Project, tmp_path):
     shutil.copy(finished.run / "classifier.pth", tmp_path / "context.pth")
-    with pytest.raises(UserError, match=r"context\.pth holds a classifier without its classes' context; run stage"):
+    with pytest.raises(UserError, match=r"context\.pth holds a classifier without context; run stage"):
         open_context(Config(), tmp_path, load_classifier(tmp_path / "context.pth"))
 
 

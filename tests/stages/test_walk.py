@@ -8,7 +8,7 @@ from PIL import Image
 
 from data.artifacts import read_mask, read_seed
 from stages.networks import load_affinity
-from tests.project import Project, call, names
+from tests.project import Project, names
 
 LEARNED = (
     "affinity.kind=learned",
@@ -86,13 +86,6 @@ def test_background_that_walks_leaves_less_to_the_classes(project: Project):
         assert strong.mean() < 0.6 * weak.mean()
 
 
-def test_unknown_stride_is_named(project: Project):
-    ended = project.train(*set_all("affinity.kind=features", "affinity.feature_strides=[8, 32]"), "--stages", "walk")
-    assert ended.code != 0
-    assert "affinity.feature_strides" in ended.err
-    assert "32" in ended.err
-
-
 def test_nothing_confident_and_one_image(project: Project):
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
@@ -122,11 +115,3 @@ def test_any_size(project: Project, kind: str):
     )
     assert ended.code == 0, ended.err
     assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes
-
-
-def test_affinity_checkpoint_is_no_model_to_predict_with(project: Project):
-    assert project.train(*set_all(*LEARNED), "--stages", "affinity").code == 0
-    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--model_path", project.run / "affinity.pth")
-    assert ended.code not in (0, None)
-    assert "affinity" in ended.err
-    assert "Traceback" not in ended.err

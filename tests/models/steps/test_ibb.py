@@ -24,27 +24,11 @@ def test_the_blur_has_the_deviation_that_it_says(sigma):
     assert blurred.max() == blurred[45, 50]
 
 
-def test_the_blur_is_symmetric_and_keeps_channels_apart():
-    image = make_image(30, 44)
-    blurred = gaussian_blur(image, 4.0)
-    torch.testing.assert_close(gaussian_blur(image.flip(-1), 4.0), blurred.flip(-1))
-    torch.testing.assert_close(gaussian_blur(image.flip(-2), 4.0), blurred.flip(-2))
-    torch.testing.assert_close(gaussian_blur(image.transpose(1, 2), 4.0), blurred.transpose(1, 2))
-    for channel in range(3):
-        torch.testing.assert_close(gaussian_blur(image[channel : channel + 1], 4.0)[0], blurred[channel])
-
-
 @pytest.mark.parametrize("size", [(30, 44), (3, 5), (1, 1)])
 def test_an_image_of_one_colour_stays_as_it_is(size):
     image = torch.tensor([0.3, -1.7, 2.0]).view(3, 1, 1).expand(3, *size).contiguous()
     torch.testing.assert_close(gaussian_blur(image, 5.0), image)
     torch.testing.assert_close(blur_background(image, random_maps(2, 2, 2), 0.3, 0.1), image)
-
-
-def test_a_blurred_image_varies_less():
-    image = make_image()
-    spreads = [gaussian_blur(image, sigma).std() for sigma in (1.0, 3.0, 10.0)]
-    assert image.std() > spreads[0] > spreads[1] > spreads[2]
 
 
 def test_the_object_is_kept_and_the_background_blurred():
