@@ -24,7 +24,7 @@ class TestCompare:
         _, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / "bad")
         assert "A is better" in printed
         _, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / "same")
-        assert "no difference can be told on these 10 images" in printed
+        assert "these 10 images show no clear difference" in printed
 
     def test_seeds_are_compared_at_their_best_threshold(self, call, data, tmp_path):
         _, printed = call(
