@@ -75,7 +75,8 @@ def main() -> None:
         raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
     if args.compare:
         index, about = open_list(args, cfg)
-        comparison = compare(index, *args.compare, cfg, **about)
+        first, second = args.compare
+        comparison = compare(index, first, second, cfg, **about)
         if is_main():
             print("", comparison.table(), sep="\n")
         if args.json and is_main():

@@ -9,9 +9,9 @@
     yolo            yolo/labels/NAME.txt, yolo/data.yaml: one line a polygon, for YOLO's segmentation
     voc             voc_server.tgz        as the VOC server takes it
 
-A mask tells classes apart and not objects, so all pixels of a class in an image are one annotation of COCO, and each
-connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255
-(unsure) are of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
+A mask has classes and no single objects, so all pixels of a class in an image are one annotation of COCO, and each
+connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class is that less one. Pixels of 255 have
+no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -43,7 +43,7 @@ from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_text
 
 VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
-DECIMALS = 6  # of a side's share: a hundredth of a pixel in 10,000
+DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
 
 
 @dataclass
@@ -51,30 +51,29 @@ class Exported:
     """What was written.
 
     Attributes:
-        paths: files, and folders of files.
+        path: a file, or a folder of files.
         images: how many.
         annotations: regions or polygons.
-        unsure: share of the pixels that are of no class (255).
+        ignored: the part of the pixels that have no class (255), 0..1.
     """
 
-    paths: list[Path]
+    path: Path
     images: int
     annotations: int
-    unsure: float
+    ignored: float
 
 
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
     """Write the masks into `output` in each of the formats (names in `FORMATS`).
 
     Raises:
-        UserError: an unknown format, a mask that is missing, damaged or has a value of no class.
+        UserError: a mask that is missing, damaged or has a value of no class.
     """
-    return {name: FORMATS[name](masks, output) for name in parse_formats(",".join(formats))}
+    return {name: FORMATS[name](masks, output) for name in formats}
 
 
-def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
-    """Names separated by commas, each once, in their order; each one of `known`, by default of `FORMATS`."""
-    known = known or tuple(FORMATS)
+def parse_formats(text: str, known: Sequence[str]) -> list[str]:
+    """Names separated by commas, each once, in their order; each one of `known`."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     strange = [name for name in names if name not in known]
     if strange or not names:
@@ -86,13 +85,9 @@ def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Expo
     """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
     images: list[dict[str, Any]] = []
     counter, written = Counter[str](), 0
-    head = {
-        "info": {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"},
-        "licenses": [],
-        "categories": [
-            {"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())
-        ],
-    }
+    info = {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"}
+    classes = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())]
+    head = {"info": info, "licenses": [], "categories": classes}
     path = output / ("coco_polygons.json" if polygons else "coco.json")
     # Annotation by annotation, on one line: those of COCO's 82,081 images would take gigabytes in memory.
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
@@ -104,11 +99,11 @@ def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Expo
                 file.write((", " if written else "") + json.dumps(annotation))
                 written += 1
         file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
-    return Exported([path], len(images), written, counter["unsure"] / max(1, counter["pixels"]))
+    return Exported(path, len(images), written, _ignored(counter))
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
-    """COCO's entry of a class's pixels (H, W) bool, but for its numbers."""
+    """COCO's entry of a class's pixels (H, W) bool, without its ids."""
     packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
     outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
     return {
@@ -123,16 +118,16 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
 def export_yolo(masks: MaskSet, output: Path) -> Exported:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
-    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
-    without suffix, so two images that differ in nothing else cannot both have one.
+    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`, without
+    suffix, so two images that differ in nothing else cannot both have one.
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if twice:
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
         raise UserError(
-            f"--export yolo: two images are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
-            "for one label file for both; rename one"
+            f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file for "
+            "both; rename one"
         )
     counter, lines_written = Counter[str](), 0
     for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
@@ -140,22 +135,22 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
         lines = []
         for value, region in _regions(mask):
             for outline in region_polygons(region):
-                shares = (outline / (width, height)).ravel()
-                lines.append(f"{value - 1} " + " ".join(f"{share:.{DECIMALS}f}" for share in shares) + "\n")
+                points = (outline / (width, height)).ravel()
+                lines.append(f"{value - 1} " + " ".join(f"{point:.{DECIMALS}f}" for point in points) + "\n")
         write_text(folder / "labels" / f"{name}.txt", "".join(lines))
         lines_written += len(lines)
-    by_number = {value - 1: name for value, name in sorted(masks.class_names.items())}
-    about = {"path": ".", "train": "images", "val": "images", "names": by_number}
+    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
+    about = {"path": ".", "train": "images", "val": "images", "names": classes}
     write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
-    return Exported([folder], len(names), lines_written, counter["unsure"] / max(1, counter["pixels"]))
+    return Exported(folder, len(names), lines_written, _ignored(counter))
 
 
 def export_voc(masks: MaskSet, output: Path) -> Exported:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
         raise UserError(
-            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
-            f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these have "
+            f"{', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
         )
     path = output / "voc_server.tgz"
     counter = Counter[str]()
@@ -167,7 +162,7 @@ def export_voc(masks: MaskSet, output: Path) -> Exported:
             write_mask(scratch, np.where(mask == IGNORE, 0, mask))
             archive.add(scratch, f"{VOC_FOLDER}/{entry.name}.png", filter=_without_owner)
             scratch.unlink()
-    return Exported([path], len(masks.masks), len(masks.masks), counter["unsure"] / max(1, counter["pixels"]))
+    return Exported(path, len(masks.masks), len(masks.masks), _ignored(counter))
 
 
 def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
@@ -192,11 +187,10 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Iterator[tup
         if strange:
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
             raise UserError(
-                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
-                "order of the "
-                "mask values with --classes"
+                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the order of "
+                "the mask values with --classes"
             )
-        counter.update(unsure=int((mask == IGNORE).sum()), pixels=mask.size)
+        counter.update(ignored=int((mask == IGNORE).sum()), pixels=mask.size)
         yield entry.image, mask
 
 
@@ -207,13 +201,16 @@ def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield value, mask == value
 
 
-def said(exported: dict[str, Exported]) -> str:
+def _ignored(counter: Counter[str]) -> float:
+    return counter["ignored"] / max(1, counter["pixels"])
+
+
+def summary_lines(exported: dict[str, Exported]) -> str:
     """What was written, for the screen."""
     lines = []
     for name, written in exported.items():
-        paths, share = ", ".join(map(str, written.paths)), 100 * written.unsure
-        unsure = f"; {share:.1f} % of the pixels are 255 (unsure) and of no class" if share else ""
-        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {paths}{unsure}")
+        ignored = f"; {100 * written.ignored:.1f} % of the pixels are 255 and have no class" if written.ignored else ""
+        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {written.path}{ignored}")
     return "\n".join(lines)
 
 
@@ -226,9 +223,7 @@ def parse_args() -> argparse.Namespace:
     add("masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote")
     add("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
-    add(
-        "--classes", default="", metavar="A,B", help="names in the order of the mask values from 1 (default: the run's)"
-    )
+    add("--classes", default="", metavar="A,B", help="names in the order of the values from 1 (default: the run's)")
     add("--images", type=Path, metavar="FOLDER", help="images, for their file names (default: NAME.jpg)")
     return parser.parse_args()
 
@@ -236,10 +231,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    formats = parse_formats(args.export)
+    formats = parse_formats(args.export, tuple(FORMATS))
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]
     masks = open_mask_set(args.masks, classes, args.images)
-    print(said(export_masks(masks, formats, args.output)))
+    print(summary_lines(export_masks(masks, formats, args.output)))
 
 
 if __name__ == "__main__":

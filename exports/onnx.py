@@ -2,11 +2,10 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are taken
-off inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c
-the c-th class, so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
-`segment.scales=[1.0]`. The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`,
-`std`, `backbone`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; the graph normalises it. Output
+`logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the c-th class, so that the largest
+one is the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`. The file's metadata
+hold all this: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -36,7 +35,7 @@ from utils.files import atomic_path
 NEEDED = ("onnx", "onnxscript")
 CHECKER = "onnxruntime"
 SMALLEST, LARGEST = 32, 8192  # sides that the graph is made for
-TRACED, CHECKED = (192, 224), ((96, 160), (225, 171))  # heights and widths; checked on others than it was made from
+TRACED, CHECKED = (192, 224), ((96, 160), (225, 171))  # (height, width); the check takes other sizes than the tracing
 MOST_DIFFERENCE = 1e-3  # of logits
 
 
@@ -106,16 +105,9 @@ def _trace(module: nn.Module) -> Any:
     example = torch.zeros(2, 3, *TRACED)  # a batch of one would be taken for a constant
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own, of its own internals
-        return torch.onnx.export(
-            module,
-            (example,),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
-        )
+        warnings.simplefilter("ignore")  # torch warns of its own internals
+        names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+        return torch.onnx.export(module, (example,), dynamic_shapes=shapes, dynamo=True, verbose=False, **names)
 
 
 def _compare(module: nn.Module, path: Path) -> float | None:
@@ -152,16 +144,13 @@ def main() -> None:
     network, checkpoint, _ = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
         raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of "
-            "the "
-            "same run: a classifier's masks take gradients, which ONNX has not"
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
+            "same run: a classifier's masks need gradients, which ONNX has not"
         )
     difference = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output)
-    checked = (
-        "not compared: onnxruntime is not installed"
-        if difference is None
-        else f"logits within {difference:.1e} of the network's"
-    )
+    checked = "not compared: onnxruntime is not installed"
+    if difference is not None:
+        checked = f"logits within {difference:.1e} of the network's"
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {checked}")
 
 

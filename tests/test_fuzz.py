@@ -13,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -497,13 +496,12 @@ def test_notes_of_what_is_done(tmp_path, data):
     (output / CLASSES).unlink(missing_ok=True)
     ClassValues(output, names).value(7)
     write_done(done_path(output, image), "abc", entry)
-    predictor = SimpleNamespace(class_names=names)
-    assert find_done(output, image, "abc", ClassValues(output, names), predictor) == entry
+    assert find_done(output, image, "abc", ClassValues(output, names)) == entry
     for path in (done_path(output, image), output / CLASSES):
         if data.draw(st.booleans()):
             put(path, data.draw(changed_json(json.loads(path.read_text(encoding="utf-8")))))
     values = tried(lambda: ClassValues(output, names))
-    assert tried(lambda: find_done(output, image, "abc", values, predictor)) in (entry, None)
+    assert tried(lambda: find_done(output, image, "abc", values)) in (entry, None)
 
 
 RECORD = {

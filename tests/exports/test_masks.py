@@ -65,7 +65,7 @@ def without_unsure(mask: np.ndarray) -> np.ndarray:
 class TestCoco:
     @pytest.mark.parametrize(("kind", "least"), [("coco", 1.0), ("coco-polygons", 0.97)])
     def test_pycocotools_reads_the_same_pixels(self, masks, tmp_path, kind, least):
-        (path,) = export_masks(masks, [kind], tmp_path / "out")[kind].paths
+        path = export_masks(masks, [kind], tmp_path / "out")[kind].path
         coco = load_coco(path)
         assert {number: category["name"] for number, category in coco.cats.items()} == dict(enumerate(NAMES, 1))
         assert [image["file_name"] for image in coco.imgs.values()] == ["a.jpg", "b.jpg", "deep/ü c.jpg"]
@@ -108,8 +108,8 @@ class TestCoco:
 
     def test_unsure_pixels_are_counted(self, masks, tmp_path):
         written = export_masks(masks, ["coco"], tmp_path)["coco"]
-        assert written.unsure == pytest.approx(2 * 40 / (3 * 60 * 80), rel=0.2)
-        assert "255 (unsure)" in exports.said({"coco": written})
+        assert written.ignored == pytest.approx(2 * 40 / (3 * 60 * 80), rel=0.2)
+        assert "are 255 and have no class" in exports.summary_lines({"coco": written})
 
 
 class TestYolo:
@@ -250,7 +250,7 @@ class TestMistakes:
         assert not list(tmp_path.glob("out/*"))
 
     def test_formats_are_taken_once_and_in_order(self):
-        assert parse_formats(" yolo,coco ,yolo") == ["yolo", "coco"]
+        assert parse_formats(" yolo,coco ,yolo", ("coco", "yolo")) == ["yolo", "coco"]
 
 
 def test_real_masks(shared_data, tmp_path):

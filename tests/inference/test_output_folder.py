@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -35,10 +34,9 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     (tmp_path / "overlays").mkdir()
     Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
     write_done(done_path(tmp_path, IMAGE), "abc", entry)
-    predictor = SimpleNamespace(class_names=MANY)
-    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) == entry
     (tmp_path / CLASSES).unlink()
-    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) is None
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) is None
 
 
 @pytest.mark.parametrize(
