@@ -21,25 +21,17 @@ COLUMNS = {  # of the table: title -> figure of a class
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one set of masks or seeds.
+    """Figures of one set of masks or seeds."""
 
-    Attributes:
-        about: what was evaluated: kind, path, list, labels given or predicted, backbone, scales and the like.
-        matrix: counts at the configured threshold (seeds) or of the masks.
-        class_names: foreground classes.
-        best: counts at the best threshold; the same as `matrix` for masks.
-        threshold: the configured one; None for masks.
-        threshold_best: where the curve is highest; None for masks.
-        curve: (threshold, mIoU) pairs; empty for masks.
-    """
-
-    about: dict[str, Any]
-    matrix: ConfusionMatrix
-    class_names: tuple[str, ...]
-    best: ConfusionMatrix
-    threshold: float | None = None
-    threshold_best: float | None = None
-    curve: list[tuple[float, float]] = field(default_factory=list)
+    about: dict[
+        str, Any
+    ]  # what was evaluated: kind, path, list, labels given or predicted, backbone, scales and the like
+    matrix: ConfusionMatrix  # at the configured threshold (seeds) or of the masks
+    class_names: tuple[str, ...]  # foreground classes
+    best: ConfusionMatrix  # at the best threshold; the same as `matrix` for masks
+    threshold: float | None = None  # the configured one; None for masks
+    threshold_best: float | None = None  # where the curve is highest; None for masks
+    curve: list[tuple[float, float]] = field(default_factory=list)  # (threshold, mIoU) pairs; empty for masks
 
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios and IoU in 0..1, null where a class is in neither truth nor prediction."""

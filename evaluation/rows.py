@@ -34,19 +34,12 @@ class SeedRow:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """Files of a run that its page draws, one or more for each image.
+    """Files of a run that its page draws, one or more for each image."""
 
-    Attributes:
-        title: what the page calls them.
-        folder: of the run folder, with `ID.npz` (maps), `ID.png` (a mask) or `ID.1.webp`, `ID.2.webp`, ... (images).
-        as_map: whether maps are drawn as maps.
-        threshold: where maps are cut into a mask; None draws no mask of them.
-    """
-
-    title: str
-    folder: str
-    as_map: bool = False
-    threshold: float | None = None
+    title: str  # on the page
+    folder: str  # of the run folder, with `ID.npz` (maps), `ID.png` (a mask) or `ID.1.webp`, `ID.2.webp`, ... (images)
+    as_map: bool = False  # whether maps are drawn as maps
+    threshold: float | None = None  # where maps are cut into a mask; None draws no mask of them
 
 
 def method_rows(method: Method, folder: Path) -> list[SeedRow]:

@@ -48,19 +48,12 @@ DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
 
 @dataclass
 class Exported:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        path: a file, or a folder of files.
-        images: how many.
-        annotations: regions or polygons.
-        ignored: the part of the pixels that have no class (255), 0..1.
-    """
-
-    path: Path
+    path: Path  # a file, or a folder of files
     images: int
-    annotations: int
-    ignored: float
+    annotations: int  # regions or polygons
+    ignored: float  # the part of the pixels that have no class (255), 0..1
 
 
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:

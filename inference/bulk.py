@@ -39,44 +39,28 @@ AHEAD = 1  # images read before they are needed, beside the batch itself, and as
 
 @dataclass(frozen=True)
 class Options:
-    """What to do with the images.
+    """What to do with the images."""
 
-    Attributes:
-        labels: a CSV of what images contain (see `read_labels`); the network predicts the classes of the others.
-        limit: the most images to take; 0 takes all.
-        maps: also write soft maps; images that are done but for these are predicted again.
-        recursive: search folders at any depth.
-        batch: images that the network is given at once.
-    """
-
-    labels: Path | None = None
-    limit: int = 0
-    maps: bool = False
-    recursive: bool = True
-    batch: int = 1
+    labels: Path | None = (
+        None  # a CSV of the classes of images (see `read_labels`); the network predicts those of the others
+    )
+    limit: int = 0  # the most images to take; 0 takes all
+    maps: bool = False  # also write soft maps; images that are done but for these are predicted again
+    recursive: bool = True  # search folders at any depth
+    batch: int = 1  # images that the network is given at once
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `predict_images` has done.
+    """What a call of `predict_images` has done."""
 
-    Attributes:
-        new: images that were predicted.
-        kept: images that were done already.
-        seconds: for the new ones.
-        unreadable: `image` and `reason` of each file that could not be read.
-        others: images done earlier in this folder that were not among the input.
-        without_value: classes that occur and have no mask value left (see `ClassValues`).
-        odd: images that are nearly black, nearly white or flat to the network, each with that.
-    """
-
-    new: int
-    kept: int
-    seconds: float
-    unreadable: list[dict[str, str]]
-    others: int
-    without_value: list[str]
-    odd: list[str]
+    new: int  # images that were predicted
+    kept: int  # images that were done already
+    seconds: float  # for the new ones
+    unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
+    others: int  # images done earlier in this folder that were not among the input
+    without_value: list[str]  # classes that occur and have no mask value left (see `ClassValues`)
+    odd: list[str]  # images that are nearly black, nearly white or flat to the network, each with that
 
 
 @dataclass
@@ -137,7 +121,7 @@ class _Work:
     def find_missing(self, jobs: Sequence[_Job]) -> list[int]:
         """Indices of the jobs that are to be done; the others have their entries now."""
         for job in jobs:
-            if not self.options.maps or is_whole(self.output / out.maps_path(job.image)):
+            if not self.options.maps or is_whole(self.output / out.file_of(job.image, out.MAPS)):
                 job.entry = out.find_done(self.output, job.image, job.fingerprint, self.values)
         return [index for index, job in enumerate(jobs) if job.entry is None]
 
@@ -181,25 +165,25 @@ class _Work:
             assert prediction.maps is not None  # networks have them
             kept = [index for index, value in enumerate(values) if value != IGNORE]
             seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
-            write_seed(self.output / out.maps_path(job.image), seed, names)
+            write_seed(self.output / out.file_of(job.image, out.MAPS), seed, names)
         mask, palette = out.to_values(prediction.mask, values), self.values.palette
-        write_mask(self.output / out.mask_path(job.image), mask, palette, names)
+        write_mask(self.output / out.file_of(job.image, out.MASKS), mask, palette, names)
         drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, out.OPACITY)
-        with atomic_path(self.output / out.overlay_path(job.image)) as temporary:
+        with atomic_path(self.output / out.file_of(job.image, out.OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
         rows = out.class_rows(prediction, values, self.predictor.class_names)
         entry = ({"looks": job.brightness} if job.brightness else {}) | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
-            "mask": printable(out.mask_path(job.image)),
-            "overlay": printable(out.overlay_path(job.image)),
+            "mask": printable(out.file_of(job.image, out.MASKS)),
+            "overlay": printable(out.file_of(job.image, out.OVERLAYS)),
             "labels": "predicted" if job.classes is None else "given",
             "classes": [row | {"score": round(row["score"], 4), "share": round(row["share"], 5)} for row in rows],
             "background_share": round(float((mask == 0).mean()), 5),
             "unsure_share": round(float((prediction.mask == IGNORE).mean()), 5),
         }
-        out.write_done(out.done_path(self.output, job.image), job.fingerprint, entry)
+        out.write_done(self.output / out.file_of(job.image, out.DONE), job.fingerprint, entry)
         job.entry = entry
 
     def publish(
@@ -207,11 +191,8 @@ class _Work:
     ) -> Summary:
         """Write what concerns all images together."""
         entries = [job.entry for job in jobs if job.entry is not None]
-        unreadable = [
-            {"image": printable(job.image.relative), "reason": printable(job.unreadable)}
-            for job in jobs
-            if job.unreadable
-        ]
+        failed = [job for job in jobs if job.unreadable]
+        unreadable = [{"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in failed]
         report = {
             "input": printable(", ".join(map(str, sources))),
             "network": self.predictor.about,
@@ -226,7 +207,7 @@ class _Work:
                 f"first: {unreadable[0]['reason']}"
             )
         publish(self.output, report, [job.image for job in jobs if job.entry is not None], self.values)
-        known = {out.done_path(self.output, job.image) for job in jobs}
+        known = {self.output / out.file_of(job.image, out.DONE) for job in jobs}
         others = sum(path not in known for path in (self.output / out.DONE).rglob("[!.]*.json"))
         without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)

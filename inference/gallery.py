@@ -62,14 +62,15 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
 
 def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.ClassValues) -> Item:
     """An image of the page: its mask to lay over it, its classes, and its files to download."""
-    mask = read_mask(output / out.mask_path(source))
+    mask = read_mask(output / out.file_of(source, out.MASKS))
     names = {row["value"]: row["name"] for row in entry["classes"]}
     legend = [
         (row["name"], css(values.colour(row["value"])), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
         for row in entry["classes"]
     ]
     class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
-    links = [("overlay", out.overlay_path(source)), ("mask", out.mask_path(source)), ("maps", out.maps_path(source))]
+    folders = {"overlay": out.OVERLAYS, "mask": out.MASKS, "maps": out.MAPS}
+    links = [(text, out.file_of(source, folder)) for text, folder in folders.items()]
     return Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
@@ -89,7 +90,7 @@ def _write_sheet(
     tiles = []
     for source, entry in ((images[position], entries[position]) for position in chosen):
         image = fit(_read(output, source, THUMBNAIL), THUMBNAIL)
-        overlay = fit(np.array(read_image(output / out.overlay_path(source), THUMBNAIL)), THUMBNAIL)
+        overlay = fit(np.array(read_image(output / out.file_of(source, out.OVERLAYS), THUMBNAIL)), THUMBNAIL)
         swatches = [
             (f"{row['name']} {100 * row['share']:.1f} %", values.colour(row["value"]))
             for row in entry["classes"]
@@ -108,4 +109,4 @@ def _read(output: Path, source: InputImage, least_side: int) -> np.ndarray:
     try:
         return source.read_image(least_side)
     except UnreadableImage:
-        return np.array(read_image(output / out.overlay_path(source), least_side))
+        return np.array(read_image(output / out.file_of(source, out.OVERLAYS), least_side))

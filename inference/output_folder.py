@@ -28,6 +28,7 @@ from utils.files import digest, is_whole, read_json, write_json
 from utils.visualize import bright_palette
 
 MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+SUFFIXES = {MASKS: ".png", OVERLAYS: ".jpg", MAPS: ".npz", DONE: ".json"}
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 LAST_VALUE = IGNORE - 1  # of a class in a mask
 OPACITY = 0.45  # of masks over images
@@ -110,8 +111,8 @@ def claim(output: Path) -> None:
 
 def find_done(output: Path, image: InputImage, fingerprint: str, values: ClassValues) -> dict[str, Any] | None:
     """The entry of an image that was done from the same file with the same network and settings, else None."""
-    entry = read_done(done_path(output, image), fingerprint)
-    if entry is None or not all(is_whole(output / path(image)) for path in (mask_path, overlay_path)):
+    entry = read_done(output / file_of(image, DONE), fingerprint)
+    if entry is None or not all(is_whole(output / file_of(image, folder)) for folder in (MASKS, OVERLAYS)):
         return None
     known = {values.class_names[index]: value for index, value in values.values.items()}
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
@@ -156,24 +157,9 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     return entry if whole and note.get("fingerprint") == fingerprint else None
 
 
-def mask_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{MASKS}/{image.name}.png"
-
-
-def overlay_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{OVERLAYS}/{image.name}.jpg"
-
-
-def maps_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{MAPS}/{image.name}.npz"
-
-
-def done_path(output: Path, image: InputImage) -> Path:
-    """Of the note that an image is done."""
-    return output / DONE / f"{image.name}.json"
+def file_of(image: InputImage, folder: str) -> str:
+    """The file of an image in `MASKS`, `OVERLAYS`, `MAPS` or `DONE`, as a path under the output folder."""
+    return f"{folder}/{image.name}{SUFFIXES[folder]}"
 
 
 def identity(path: Path) -> list[int]:

@@ -36,19 +36,12 @@ DAMAGED_VIDEO = (OSError, RuntimeError, ValueError, IndexError, StopIteration)
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """The result of a video.
+    """The result of a video."""
 
-    Attributes:
-        path: of the overlay video.
-        frames: in it.
-        seconds: that they took; 0 where the video was done already.
-        classes: names, those in most frames first, with the number of their frames.
-    """
-
-    path: Path
-    frames: int
-    seconds: float
-    classes: list[tuple[str, int]]
+    path: Path  # of the overlay video
+    frames: int  # in it
+    seconds: float  # that they took; 0 where the video was done already
+    classes: list[tuple[str, int]]  # names, those in most frames first, with the number of their frames
 
 
 def predict_videos(

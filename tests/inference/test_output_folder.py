@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import read_mask, write_mask
+from data.artifacts import IGNORE, read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
-from inference.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
-from inference.predictor import IGNORE
+from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, read_done, write_done
 from tests.inference.stub import NAMES, Stub, save
 
 MANY = tuple(f"class {number}" for number in range(300))
@@ -33,7 +32,7 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     write_mask(tmp_path / "masks/a.png", [[0, 1]])
     (tmp_path / "overlays").mkdir()
     Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
-    write_done(done_path(tmp_path, IMAGE), "abc", entry)
+    write_done(tmp_path / file_of(IMAGE, DONE), "abc", entry)
     assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) == entry
     (tmp_path / CLASSES).unlink()
     assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) is None
