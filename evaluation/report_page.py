@@ -69,18 +69,17 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
     if images is None:
         images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
     missing = [stage.name for stage in stages if stage.skip(cfg) is None and stage.name not in run.stages]
-    intro = [
-        f"{cfg.model.backbone}, {cfg.model.weights} weights; trained on list {cfg.data.train_list} "
-        "with image-level labels only.",
-        f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images." if figures else "",
-        f"This run is not complete. Still to come: {', '.join(missing)}. The page is written anew after each stage, "
-        "and while a network is trained."
-        if missing
-        else "",
-        f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again." if damaged else "",
-        *(f"WARNING of stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "warnings")),
-        *(f"Stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "chosen")),
-    ]
+    network = f"{cfg.model.backbone}, {cfg.model.weights} weights"
+    intro = [f"{network}; trained on list {cfg.data.train_list} with image-level labels only."]
+    if figures:
+        intro.append(f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images.")
+    if missing:
+        still = f"This run is not complete. Still to come: {', '.join(missing)}. "
+        intro.append(still + "The page is written anew after each stage, and while a network is trained.")
+    if damaged:
+        intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
+    for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():
+        intro += [f"{begin} {name}: {text}" for name, row in run.stages.items() for text in _notes(row, kind)]
     old = "" if fresh or not figures else "These figures are older than a stage before them, which has run again since."
     sections = [
         Section("Results", old, tables=results(figures)),
@@ -91,8 +90,7 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         Section("Stages", tables=[stage_table(stages, cfg, run)]),
         settings(cfg, read_json(run.path("run.json"))),
     ]
-    title = f"IBBNet: {run.folder.resolve().name}"
-    write_page(run.path(REPORT_PAGE), title, [text for text in intro if text], sections)
+    write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections)
 
 
 def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
@@ -187,13 +185,12 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
 
 
 def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
-    """What each stage took and made."""
+    """Time, memory and result of each stage."""
     rows: list[Row] = []
     for stage in stages:
         reason, entry = stage.skip(cfg), run.stages.get(stage.name)
         if entry is None or reason is not None:
-            state = f"skipped: {reason}" if reason is not None else "has not run"
-            rows.append((stage.name, stage.title, "", "", "", state))
+            rows.append((stage.name, stage.title, "", "", "", f"skipped: {reason}" if reason else "has not run"))
             continue
         seconds = entry.get("seconds", 0)
         sizes = ", ".join(f"{name} {size / 1024:.1f} GB" for name, size in entry.get("peak_memory_mb", {}).items())

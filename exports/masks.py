@@ -44,6 +44,7 @@ from utils.files import atomic_path, write_text
 
 VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
 DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
+Read = Iterator[tuple[str, np.ndarray]]  # image file name and (H, W) uint8 mask of each
 
 
 @dataclass
@@ -62,7 +63,13 @@ def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[s
     Raises:
         UserError: a mask that is missing, damaged or has a value of no class.
     """
-    return {name: FORMATS[name](masks, output) for name in formats}
+    exported = {}
+    for name in formats:
+        counter = Counter[str]()
+        path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
+        ignored = counter["ignored"] / max(1, counter["pixels"])
+        exported[name] = Exported(path, len(masks.masks), annotations, ignored)
+    return exported
 
 
 def parse_formats(text: str, known: Sequence[str]) -> list[str]:
@@ -74,10 +81,10 @@ def parse_formats(text: str, known: Sequence[str]) -> list[str]:
     return names
 
 
-def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Exported:
+def export_coco(masks: MaskSet, read: Read, output: Path, *, polygons: bool = False) -> tuple[Path, int]:
     """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
     images: list[dict[str, Any]] = []
-    counter, written = Counter[str](), 0
+    written = 0
     info = {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"}
     classes = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())]
     head = {"info": info, "licenses": [], "categories": classes}
@@ -85,14 +92,14 @@ def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Expo
     # Annotation by annotation, on one line: those of COCO's 82,081 images would take gigabytes in memory.
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        for number, (image, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
+        for number, (image, mask) in enumerate(read, start=1):
             images.append({"id": number, "file_name": image, "width": mask.shape[1], "height": mask.shape[0]})
             for value, region in _regions(mask):
                 annotation = {"id": written + 1, "image_id": number, **_annotation(value, region, polygons)}
                 file.write((", " if written else "") + json.dumps(annotation))
                 written += 1
         file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
-    return Exported(path, len(images), written, _ignored(counter))
+    return path, written
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
@@ -108,7 +115,7 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
     }
 
 
-def export_yolo(masks: MaskSet, output: Path) -> Exported:
+def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
     A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`, without
@@ -122,8 +129,8 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
             f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file for "
             "both; rename one"
         )
-    counter, lines_written = Counter[str](), 0
-    for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
+    written = 0
+    for name, (_, mask) in zip(names, read, strict=True):
         height, width = mask.shape
         lines = []
         for value, region in _regions(mask):
@@ -131,14 +138,14 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
                 points = (outline / (width, height)).ravel()
                 lines.append(f"{value - 1} " + " ".join(f"{point:.{DECIMALS}f}" for point in points) + "\n")
         write_text(folder / "labels" / f"{name}.txt", "".join(lines))
-        lines_written += len(lines)
+        written += len(lines)
     classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
     about = {"path": ".", "train": "images", "val": "images", "names": classes}
     write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
-    return Exported(folder, len(names), lines_written, _ignored(counter))
+    return folder, written
 
 
-def export_voc(masks: MaskSet, output: Path) -> Exported:
+def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
         raise UserError(
@@ -146,25 +153,22 @@ def export_voc(masks: MaskSet, output: Path) -> Exported:
             f"{', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
         )
     path = output / "voc_server.tgz"
-    counter = Counter[str]()
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
-        for entry, (_, mask) in zip(masks.masks, _read_all(masks, counter, "pack for the VOC server"), strict=True):
+        for entry, (_, mask) in zip(masks.masks, read, strict=True):
             if "/" in entry.name:
                 raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected names such as 2008_000001")
             scratch = path.with_name(f".{entry.name}.png")
             write_mask(scratch, np.where(mask == IGNORE, 0, mask))
-            archive.add(scratch, f"{VOC_FOLDER}/{entry.name}.png", filter=_without_owner)
+            member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")  # without owner and time
+            member.size = scratch.stat().st_size
+            with scratch.open("rb") as file:
+                archive.addfile(member, file)
             scratch.unlink()
-    return Exported(path, len(masks.masks), len(masks.masks), _ignored(counter))
+    return path, len(masks.masks)
 
 
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    return member
-
-
-FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
+# Name -> a function that writes masks and returns the file or folder, and the number of annotations.
+FORMATS: dict[str, Callable[[MaskSet, Read, Path], tuple[Path, int]]] = {
     "coco": export_coco,
     "coco-polygons": partial(export_coco, polygons=True),
     "yolo": export_yolo,
@@ -172,8 +176,8 @@ FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
 }
 
 
-def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Image file name and (H, W) uint8 mask of each, its values checked."""
+def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
+    """Each mask, its values checked and its pixels counted."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
         strange = sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names})
@@ -192,10 +196,6 @@ def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     for value in np.unique(mask).tolist():
         if 0 < value < IGNORE:
             yield value, mask == value
-
-
-def _ignored(counter: Counter[str]) -> float:
-    return counter["ignored"] / max(1, counter["pixels"])
 
 
 def summary_lines(exported: dict[str, Exported]) -> str:

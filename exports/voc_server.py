@@ -20,7 +20,7 @@ from data.index import open_index
 from data.voc import VOC_CLASSES
 from evaluation.predictions import PREDICTED, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
-from exports.masks import export_voc, summary_lines
+from exports.masks import export_masks, summary_lines
 from models.segmenter import Segmenter
 from stages.config import override
 from stages.networks import load_network
@@ -55,8 +55,8 @@ def main() -> None:
     write_predictions(network, index, args.output, cfg, given=False)
     folder = args.output / PREDICTED
     masks = (MaskFile(record.name, folder / f"{record.name}.png", record.image.name) for record in index.records)
-    written = export_voc(MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks)), args.output)
-    print(summary_lines({"voc": written}))
+    mask_set = MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks))
+    print(summary_lines(export_masks(mask_set, ["voc"], args.output)))
 
 
 if __name__ == "__main__":

@@ -242,13 +242,7 @@ class TestTool:
 
     def test_only_the_folder_itself(self, script, checkpoints, images, tmp_path):
         script(
-            "--input",
-            images,
-            "--no-recursive",
-            "--output",
-            tmp_path / "out",
-            "--model_path",
-            checkpoints["segmenter"],
+            "--input", images, "--no-recursive", "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"]
         )
         assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
 
