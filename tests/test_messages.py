@@ -94,7 +94,7 @@ evaluate CONFIG --masks {strange_masks} => has value 99 | expected 0..6 or 255
 evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} => strange_truth | has value 99 |
     expected 0..6 or 255
 evaluate CONFIG --masks {colour_masks} => is an image of mode RGB | save it as palette or grey PNG
-evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | with --config
+evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | name the data
 evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
     needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
@@ -103,14 +103,14 @@ evaluate CONFIG --compare {empty} {empty} => --compare | expected a folder of ma
 evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json
 infer => the following arguments are required: --input
 infer --input {none} MODEL => there is no such file or folder, and no file of this pattern | check the path
-infer --input {empty} MODEL => no images in this folder | expected files that end in .bmp
+infer --input {empty} MODEL => no images in this folder | expected images, such as .jpg
 infer --input {own} --no-recursive MODEL => its sub-folders were not searched (--recursive)
 infer --input {text_image} MODEL => not one image can be read | give other files | is not an image
 infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
 infer --input {own} --model_path {text} => cannot be read as weights
 infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
-infer --input {own} MODEL --labels {none}.csv => cannot be read as CSV
-infer --input {own} MODEL --labels {text} => expected a header 'image,labels'
+infer --input {own} MODEL --labels {none}.csv => none.csv cannot be read | check the path
+infer --input {own} MODEL --labels {text} => expected the header 'image,labels'
 infer --input {own} MODEL --labels {other_labels} => none of its 1 rows names an image | expected paths from the
     input folder
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all

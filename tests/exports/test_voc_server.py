@@ -10,21 +10,13 @@ from data.voc import VOC_CLASSES
 from models.segmenter import build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
+from tests.inference.stub import QUICK
 from tests.project import call
 
 
 class TestVocServer:
     def checkpoint(self, folder: Path, class_names: tuple[str, ...]) -> Path:
-        cfg = load_config(
-            None,
-            overrides=[
-                "model.backbone=efficientnet_lite0",
-                "segment.stage=2",
-                "segment.scales=[1.0]",
-                "device=cpu",
-                "workers=0",
-            ],
-        )
+        cfg = load_config(None, overrides=[*QUICK, "segment.scales=[1.0]", "device=cpu", "workers=0"])
         torch.manual_seed(0)
         network = build_segmenter("efficientnet_lite0", len(class_names) + 1, "none", cfg.segmenter.stage)
         torch.nn.init.normal_(network.head[-1].weight)  # else one class wins everywhere

@@ -78,7 +78,7 @@ class TestClassValues:
         ClassValues(tmp_path, self.NAMES).value(280)
         assert ClassValues(tmp_path, tuple(reversed(self.NAMES))).value(5) == 1
 
-    def test_what_no_mask_can_hold_is_unsure_and_said(self, tmp_path):
+    def test_what_no_mask_can_hold_is_255_and_counted(self, tmp_path):
         values = ClassValues(tmp_path, self.NAMES)
         assert [values.value(index) for index in range(254)] == list(range(1, 255))
         assert values.value(254) == IGNORE
