@@ -179,11 +179,6 @@ class TestUnreadable:
         assert not (tmp_path / "out/masks/text.png").exists()
         assert len(report["images"]) == 3
 
-    def test_nothing_readable_is_a_mistake(self, tmp_path):
-        (tmp_path / "text.jpg").write_text("no image")
-        with pytest.raises(UserError, match="not one image can be read"):
-            predict_images(tmp_path, tmp_path / "out", Stub())
-
 
 @pytest.mark.parametrize("option", [(), ("--verbose",)])
 def test_verbose_shows_where_a_mistake_was_noticed(infer_on, tmp_path, monkeypatch, option):

@@ -98,9 +98,10 @@ evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0
 evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
     needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
-evaluate CONFIG --compare {empty} {empty} => --compare | expected a folder of masks, a folder of seeds, or a
+evaluate CONFIG --compare {empty} {empty} => --compare | neither a mask val_0001.png nor a seed file | expected a folder of masks, a folder of seeds, or a
     checkpoint
-evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json
+evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json | leave out --csv
+evaluate CONFIG --compare {segmenter} {none} => no such file or folder | expected a folder of masks
 infer => the following arguments are required: --input
 infer --input {none} MODEL => there is no such file or folder, and no file of this pattern | check the path
 infer --input {empty} MODEL => no images in this folder | expected images, such as .jpg

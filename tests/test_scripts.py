@@ -109,25 +109,11 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
 
 # Evaluation
 
-KEYS = set(
-    [
-        "miou",
-        "miou_best",
-        "miou_classes",
-        "miou_classes_best",
-        "over_activation",
-        "over_activation_best",
-        "under_activation",
-        "under_activation_best",
-        "threshold",
-        "threshold_best",
-        "per_class",
-        "n_images",
-        "ignored_predictions",
-        "curve",
-        "evaluated",
-    ]
-)
+KEYS = {
+    *("miou", "miou_best", "miou_classes", "miou_classes_best", "over_activation", "over_activation_best"),
+    *("under_activation", "under_activation_best", "threshold", "threshold_best", "per_class", "n_images"),
+    *("ignored_predictions", "curve", "evaluated"),
+}
 
 
 def test_a_network_is_evaluated_with_given_and_predicted_labels(finished):
@@ -249,15 +235,3 @@ def test_help_is_there(script):
     assert ended.code == 0
     assert "--set" in ended.out
     assert f"python {script}.py" in ended.out
-
-
-def test_folders_that_do_not_fit_are_a_users_matter(finished, tmp_path):
-    config = ["--config", finished.folder / "settings.yaml"]
-    missing = call("evaluate", *config, "--masks", tmp_path)
-    assert (missing.code, "there is no mask" in missing.err) == (2, True)
-    other = call("evaluate", *config, "--seeds", finished.run / "seeds")  # of the training list
-    assert (other.code, "there is no seed file" in other.err) == (2, True)
-    no_list = call("evaluate", *config, "--set", "data.val_list=", "--masks", tmp_path)
-    assert (no_list.code, "--split val" in no_list.err) == (2, True)
-    classes = call("evaluate", *config, "--set", "data.classes=[cat]", "--model_path", finished.run / "segmenter.pth")
-    assert classes.code == 2

@@ -40,14 +40,3 @@ class TestCompare:
         }
         assert compared["differences"]["miou"]["a"] == pytest.approx(figures["miou_best"], abs=1e-12)
         assert f"seeds at their best threshold {figures['threshold_best']:g}" in printed
-
-    def test_sources_that_are_none(self, call, data, tmp_path):
-        (tmp_path / "empty").mkdir()
-        for source, expected in (
-            ("empty", "neither a mask p2.png nor a seed file p2.npz"),
-            ("gone", "no such file or folder"),
-        ):
-            code, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / source)
-            assert (code, expected in printed) == (2, True), printed
-        code, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / "bad", "--csv", "x.csv")
-        assert (code, "--csv" in printed) == (2, True)

@@ -177,31 +177,6 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"no image of mask .*b\.png"):
             open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
 
-    @pytest.mark.parametrize(
-        ("arguments", "expected"),
-        [
-            (["nowhere", "--export", "coco"], "no folder nowhere"),
-            (["{masks}", "--export", "coco"], "name them in the order of the mask values"),
-            (["{masks}", "--export", "png", "--classes", "a"], "no format 'png'; expected some of coco, coco-polygons"),
-            (["{masks}", "--export", ",", "--classes", "a"], "expected some of coco"),
-            (
-                ["{masks}", "--export", "coco", "--classes", "cat,dog"],
-                "has value 3, which no class has (the values 1..2)",
-            ),
-            (["{empty}", "--export", "coco", "--classes", "cat"], "holds no masks"),
-            (
-                ["{masks}", "--export", "coco", "--classes", "a,b,c", "--images", "gone"],
-                "--images gone: there is no such",
-            ),
-        ],
-    )
-    def test_each_is_named(self, masks, tmp_path, arguments, expected):
-        (tmp_path / "empty").mkdir()
-        given = [argument.format(masks=tmp_path / "masks", empty=tmp_path / "empty") for argument in arguments]
-        ended = call("exports.masks", *given, "--output", tmp_path / "out")
-        assert (ended.code, expected in ended.err) == (2, True)
-        assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
-
     def test_a_write_that_fails_leaves_nothing(self, masks, tmp_path, monkeypatch):
         read = exports.read_mask
 

@@ -13,7 +13,6 @@ from data.images import read_image
 from data.transforms import normalise
 from exports import onnx as onnx_export
 from exports.onnx import FromPixels, export_onnx
-from models.classifier import build_classifier
 from models.segmenter import Segmenter, build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
@@ -109,13 +108,6 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "NEEDED", ("onnx_that_nobody_has",))
     with pytest.raises(UserError, match=r"needs onnx_that_nobody_has: pip install -r requirements-extras\.txt"):
         export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "a.onnx")
-
-
-def test_a_classifier_is_refused(tmp_path):
-    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
-    save_network(tmp_path / "net.pth", "classifier", build_classifier("efficientnet_lite0", 3, "none"), NAMES, cfg, {})
-    ended = call("exports.onnx", tmp_path / "net.pth", tmp_path / "a.onnx")
-    assert (ended.code, "holds a classifier; expected a segmentation network" in ended.err) == (2, True)
 
 
 @pytest.mark.slow

@@ -37,8 +37,3 @@ class TestVocServer:
         assert names == [f"results/VOC2012/Segmentation/comp6_test_cls/p{number}.png" for number in (2, 5)]
         assert sorted(path.name for path in (tmp_path / "server").iterdir()) == ["predicted", "voc_server.tgz"]
         assert read_mask(tmp_path / "server/predicted/p5.png").shape == (40, 30)
-
-    def test_a_network_of_other_classes_is_refused(self, tmp_path):
-        ended = call("exports.voc_server", self.checkpoint(tmp_path, ("cat", "dog")), "--output", tmp_path / "server")
-        assert (ended.code, "no segmentation network of VOC's 20 classes" in ended.err) == (2, True)
-        assert not (tmp_path / "server").exists()

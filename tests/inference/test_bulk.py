@@ -77,17 +77,6 @@ def test_only_images_longer_than_a_tile_are_tiled(segmenter):
     assert predictor.settings != whole.settings
 
 
-@pytest.mark.parametrize(("tile", "expected"), [(10, "expected at least 64"), (-1, "expected at least 64")])
-def test_a_tile_that_shows_nothing_is_refused(segmenter, tile, expected):
-    with pytest.raises(UserError, match=expected):
-        load_predictor(segmenter, tile=tile)
-
-
-def test_a_classifier_has_no_tiles():
-    with pytest.raises(UserError, match="--tile needs a segmentation network"):
-        load_predictor(None, tile=200)
-
-
 def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
     for number in range(40):
         save(tmp_path / f"in/{number:02}.png", (40 + number % 3, 60))
