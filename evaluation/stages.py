@@ -10,7 +10,6 @@ from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.report import make_report, no_truth, report_is_complete
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, changed_complete, fit_step
 from stages.files import CLASSIFIER, SEGMENTER
@@ -24,10 +23,10 @@ from utils.stage import Stage
 
 def pipeline() -> list[Stage]:
     """Every stage, in order."""
-    return [*_seed_stages(), *_stages_of_steps(), *_mask_stages(), *_report_stages()]
+    return [*_first_stages(), *_stages_of_steps(), *_mask_stages(), *_report_stages()]
 
 
-def _seed_stages() -> list[Stage]:
+def _first_stages() -> list[Stage]:
     return [
         Stage(
             "cam",
@@ -78,10 +77,6 @@ def _stages_of_steps() -> list[Stage]:
 def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
     fit = step.fit
     assert fit is not None
-
-    def skip(cfg: Config) -> str | None:
-        return step.skip(cfg) or fit.skip(cfg)
-
     return Stage(
         fit.stage,
         fit.title,
@@ -90,7 +85,7 @@ def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
         upstream=(before,),
         code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
-        skip=skip,
+        skip=lambda cfg: step.skip(cfg) or fit.skip(cfg),
         writes_checkpoint=fit.writes if fit.publishes else None,
     )
 
