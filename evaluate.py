@@ -3,7 +3,7 @@
     python evaluate.py --model_path checkpoints/best_model.pth            on the data that it was trained for
     python evaluate.py --seeds runs/demo/seeds --split train              seeds, at every background threshold
     python evaluate.py --masks runs/demo/pseudo --split train --json pseudo.json
-    python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmentation: a paper's table
+    python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmenter, as in papers
     python evaluate.py --compare runs/demo/ablation/given/cam runs/demo/ablation/given/ibb    is the second better?
 
 Which data: that of --config (with --preset and --set), else that of the checkpoint or the run folder, else config.yaml.

@@ -9,14 +9,14 @@
 
 In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
-Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a packaged
-ImageNet classifier, so it works without any training, for ImageNet's 1,000 classes.
+Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a
+packaged ImageNet classifier, so it works without any training, for ImageNet's 1,000 classes.
 
-Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0 background),
-overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (the class of each
-mask value). The same command again does only what is missing: new or changed images, all of them after a change of settings.
-A classifier's masks are made with every step whose networks lie beside its checkpoint, as in a run folder; a step without
-its network is left out with a warning. --quality fast leaves out all that takes long.
+Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0
+background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
+(the class of each mask value). The same command again does only what is missing: new or changed images, all of them
+after a change of settings. A classifier's masks are made with every step whose networks lie beside its checkpoint, as
+in a run folder; a step without its network is left out with a warning. --quality fast leaves out all that takes long.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -70,8 +70,8 @@ def parse_args() -> argparse.Namespace:
     )
     add("--model_path", metavar="FILE", help=checkpoint)
     labels = (
-        "the classes of images: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... with "
-        "rows of 0 and 1; the network predicts those of images without a row"
+        "the classes of images: header image,labels with rows such as IMG_1.jpg,cat;dog, or header "
+        "image,CLASS,CLASS,... with rows of 0 and 1; the network predicts those of images without a row"
     )
     add("--labels", type=Path, metavar="CSV", help=labels)
     add("--classes", default="", metavar="A,B", help="find only these classes")
@@ -89,10 +89,10 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
     add("--batch", type=int, default=1, metavar="N", help=batch)
     tile = (
-        "read images longer than this in overlapping tiles of this side, for objects that are small in them. A tile takes the "
-        "place of an image and is made as small as one (the setting segment.max_side): choose a side of which the objects "
-        "fill as much as they do of the training images. A tile takes as long as an image. Segmentation networks only, at "
-        f"most {MOST_TILES} tiles an image (default: every image whole, made small)"
+        "read images longer than this in overlapping tiles of this side, for objects that are small in them. A tile "
+        "takes the place of an image and is made as small as one (the setting segment.max_side): choose a side of "
+        "which the objects fill as much as they do of the training images. A tile takes as long as an image. "
+        f"Segmentation networks only, at most {MOST_TILES} tiles an image (default: every image whole, made small)"
     )
     add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
     quality = "of a classifier's masks: full (every step that its run has) or fast (the setting infer.quality)"
@@ -150,17 +150,19 @@ def predict(
     """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4) RGBA, or
-            more bands if `data.bands` names them. All are read by the rule of the network's own data (data.range, data.bands).
-        model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made last, and
-            where there is none the packaged one.
+        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4)
+            RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
+            (data.range, data.bands).
+        model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made
+            last, and where there is none the packaged one.
         labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
         settings: as `--set`, such as `["pseudo.refine=none"]`.
         tile: as `--tile`.
 
     Returns:
-        With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the mask.
+        With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the
+        mask.
 
     Raises:
         UserError: no such file, no checkpoint, an unknown class or setting.
@@ -185,8 +187,9 @@ def default_checkpoint(cfg: Config) -> str:
     if Path(cfg.checkpoint).is_file():
         return cfg.checkpoint
     say(
-        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
-        "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE)."
+        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier "
+        "(EfficientNet-Lite0, 1,000 classes).\nFor your own classes train a network (python train.py --help) or name "
+        "one (--model_path FILE)."
     )
     return IMAGENET_NAME
 
@@ -210,14 +213,14 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
         say(f"  and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}", QUIET)
     if summary.odd:
         say(
-            f"  {len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their files hold "
-            "more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)",
+            f"  {len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
+            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)",
             QUIET,
         )
     if summary.without_value:
         say(
-            f"  masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed "
-            f"with that value in {output / PREDICTIONS}; name the classes that matter with --classes",
+            f"  masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, "
+            f"listed with that value in {output / PREDICTIONS}; name the classes that matter with --classes",
             QUIET,
         )
     if summary.others:

@@ -1,4 +1,4 @@
-"""Is one set of masks better than another, or is the difference chance? Two sources, the same images, paired bootstrap."""
+"""Is one set of masks better than another, or is the difference chance? A paired bootstrap over the same images."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +130,8 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
         return _seeds(index, path, source, cfg)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     raise UserError(
-        f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images of "
-        "the list (--split names another)"
+        f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images "
+        "of the list (--split names another)"
     )
 
 

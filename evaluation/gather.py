@@ -3,7 +3,7 @@
     python -m evaluation.gather runs/seed0 runs/seed1 runs/seed2                       their reports
     python -m evaluation.gather a.json b.json c.json --csv table.csv --json table.json     files of evaluate.py --json
 
-The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, images, backbone, weights, scales, labels.
+The deviation is that of a sample (n - 1). Runs must be repeats: of the same list, backbone, weights, scales, labels.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -134,7 +134,7 @@ def table(gathered: dict[str, dict[str, Any]]) -> str:
 
 
 def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
-    """A line for each figure of an evaluation, IoU of classes among them: mean, deviation, and each run's value (0..1)."""
+    """A line for each figure, IoU of classes among them: mean, deviation, and each run's value (0..1)."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         runs = [f"run {number + 1}" for number in range(_runs(gathered))]

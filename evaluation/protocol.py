@@ -1,8 +1,9 @@
 """What is stated with every figure, and the published protocol of the field.
 
-Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure states
-its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement. A seed's figure at its
-best threshold is printed beside the one at the configured threshold, because the truth itself has chosen that threshold.
+Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure
+states its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement. A seed's
+figure at its best threshold is printed beside the one at the configured threshold, because the truth itself has chosen
+that threshold.
 """
 
 import csv
@@ -64,9 +65,9 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
 
 
 def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
-    """Seeds and pseudo masks of a finished run on the list that they are published on, segmentation on the validation list.
+    """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
-    On data without a published list, or where the run has not all of its files, seeds are evaluated on the run's own list.
+    Without a published list, or without all of its files, seeds are evaluated on the run's own list.
 
     Args:
         folder: the run folder.
@@ -77,7 +78,8 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """
     if not (folder / RUN_RECORD).is_file():
         raise UserError(
-            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
+            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as "
+            "runs/demo"
         )
     found = {}
     titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}

@@ -31,6 +31,6 @@ class Groups(Dataset):
 def read_records(
     index: Index, read: Callable[..., Any], workers: int, title: str, size: int = 1
 ) -> Iterator[tuple[int, Any]]:
-    """The position of a record and what `read(record)` returns, each in exactly one process; `size` records at a time."""
+    """The position of each record and the result of `read`, in exactly one process; `size` records at a time."""
     groups = Groups(index.records, read, size)
     return read_once(groups, range(len(groups)), workers, title, threads=len(index) <= FEW)

@@ -121,7 +121,7 @@ def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:
 
 
 def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What `report.json` holds: figures by title, each with `interval` and `gain`, the paired difference to the line before.
+    """What `report.json` holds: figures by title, each with `interval` and `gain`, the difference to the line before.
 
     The first line with given labels and the first with predicted labels have no gain.
     """
@@ -199,7 +199,7 @@ def mask_at(path: Path, threshold: float | None) -> np.ndarray:
 
 
 def report_table(rows: dict[str, Evaluation], list_name: str) -> str:
-    """A line a row: mIoU, over- and under-activation at the best threshold, that threshold, mIoU at the configured one."""
+    """A line a row: figures at the best threshold, that threshold, and mIoU at the configured one."""
     count = next(iter(rows.values())).matrix.n_images
     lines = [f"{f'{list_name}: {count} images':34}{'mIoU':>7}{'over':>8}{'under':>8}{'best at':>9}{'at set':>8}"]
     for title, row in rows.items():

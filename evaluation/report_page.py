@@ -113,8 +113,8 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
     header = ("", "mIoU", "of classes alone", level, "gain", *faults_header)
     note = (
         f"In per cent. Intervals are from a bootstrap over images ({DRAWS} draws). Gain is the paired difference to "
-        "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the part of the "
-        "background pixels that have a class, under-activation the part of the object pixels that have background."
+        "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the part of "
+        "the background pixels that have a class, under-activation the part of the object pixels that have background."
     )
     return [Table("", header, rows, note)]
 
@@ -162,9 +162,9 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
             rows.append((name, *cells, *faults, *others))
     header = ("class", *titles, "its over-activation", "its under-activation", *PER_CLASS)
     note = (
-        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images with the class, "
-        "those whose mask of it touches it; right: of the images whose mask has the class, those where it touches it. A "
-        "click on a heading sorts."
+        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images with the "
+        "class, those whose mask of it touches it; right: of the images whose mask has the class, those where it "
+        "touches it. A click on a heading sorts."
     )
     return [Table("IoU by class", header, rows, note, sortable=True)]
 

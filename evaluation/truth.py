@@ -23,8 +23,8 @@ def check_truth(index: Index, workers: int) -> None:
     """
     if missing := index.without_truth():
         raise UserError(
-            f"there is no truth to evaluate against: {missing[0].mask or missing[0].image} has no mask; evaluation needs "
-            f"one for each image of the list, and {len(missing)} of {len(index)} have none"
+            f"there is no truth to evaluate against: {missing[0].mask or missing[0].image} has no mask; evaluation "
+            f"needs one for each image of the list, and {len(missing)} of {len(index)} have none"
         )
     states = [(str(record.mask), record.labels, _state(record)) for record in index.records]
     key = digest([index.class_names, repr(index.records[0].truth), states])

@@ -2,8 +2,8 @@
 
     python -m exports.convert res50_cam.pth classifier.pth               IRN's file, for evaluate.py and infer.py
 
-The checkpoint gets VOC's classes and the settings of the published protocol. To train on from IRN's weights, no conversion
-is needed: model.weights takes the file as it is.
+The checkpoint gets VOC's classes and the settings of the published protocol. Training on from IRN's weights needs no
+conversion: model.weights takes the file as it is.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -69,8 +69,8 @@ def import_published(weights: Weights, target: Path) -> str:
         kind, network = "classifier", build_classifier(PUBLISHED_BACKBONE, len(VOC_CLASSES), weights)
     else:
         raise UserError(
-            f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; a backbone's weights need no conversion: "
-            "set model.weights to the file"
+            f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; a backbone's weights need no "
+            "conversion: set model.weights to the file"
         )
     save_network(target, kind, network, VOC_CLASSES, settings, figures={})
     return KINDS[kind]

@@ -1,7 +1,7 @@
 """A folder of masks with the class of each value and the image of each mask.
 
-Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`, `masks/`), a folder of a run (`pseudo/`,
-`predictions/given/`; the run's `config.yaml` names the data), and any other, whose classes must be named.
+Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`, `masks/`), a folder of a run
+(`pseudo/`, `predictions/given/`; the run's `config.yaml` names the data), and any other, whose classes must be named.
 """
 
 import json
@@ -46,8 +46,8 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     Args:
         folder: of any of the three kinds.
         classes: names in the order of the values from 1; empty takes those of infer.py or the run.
-        images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg where
-            `classes` are given.
+        images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg
+            where `classes` are given.
 
     Raises:
         UserError: no folder, no masks in it, or their classes are not known.
@@ -65,8 +65,8 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     names = tuple(classes) or (index.class_names if index is not None else ())
     if not names:
         raise UserError(
-            f"{folder} does not say which classes its masks have: it lies in no run folder whose data can be read; name "
-            "them in the order of the mask values, --classes cat,dog,..."
+            f"{folder} does not say which classes its masks have: it lies in no run folder whose data can be read; "
+            "name them in the order of the mask values, --classes cat,dog,..."
         )
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if images is not None:
@@ -94,8 +94,8 @@ def _of_inference(folder: Path) -> MaskSet:
     missing = [mask for mask in masks if not mask.path.is_file()]
     if missing:
         raise UserError(
-            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not in "
-            "UTF-8, which these formats cannot hold, rename it first"
+            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
+            "in UTF-8, which these formats cannot hold, rename it first"
         )
     return MaskSet(names, masks)
 

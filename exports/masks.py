@@ -10,8 +10,8 @@
     voc             voc_server.tgz        as the VOC server takes it
 
 A mask has classes and no single objects, so all pixels of a class in an image are one annotation of COCO, and each
-connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class is that less one. Pixels of 255 have
-no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
+connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class is that less one. Pixels of 255
+have no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -118,16 +118,16 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
 def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
-    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`, without
-    suffix, so two images that differ in nothing else cannot both have one.
+    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
+    without suffix, so two images that differ in nothing else cannot both have one.
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
         raise UserError(
-            f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file for "
-            "both; rename one"
+            f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file "
+            "for both; rename one"
         )
     written = 0
     for name, (_, mask) in zip(names, read, strict=True):
@@ -149,8 +149,8 @@ def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
         raise UserError(
-            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these have "
-            f"{', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
+            f"have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
         )
     path = output / "voc_server.tgz"
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
@@ -184,8 +184,8 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
         if strange:
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
             raise UserError(
-                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the order of "
-                "the mask values with --classes"
+                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
+                "order of the mask values with --classes"
             )
         counter.update(ignored=int((mask == IGNORE).sum()), pixels=mask.size)
         yield entry.image, mask

@@ -2,10 +2,10 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; the graph normalises it. Output
-`logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the c-th class, so that the largest
-one is the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`. The file's metadata
-hold all this: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; the graph normalises it.
+Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the c-th class, so that
+the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`. The
+file's metadata hold all this: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -144,8 +144,8 @@ def main() -> None:
     network, checkpoint, _ = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
         raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of the "
-            "same run: a classifier's masks need gradients, which ONNX has not"
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of "
+            "the same run: a classifier's masks need gradients, which ONNX has not"
         )
     difference = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output)
     checked = "not compared: onnxruntime is not installed"

@@ -3,8 +3,9 @@
     python -m exports.voc_server CHECKPOINT --list test --output server/ --set data.root=VOCdevkit/VOC2012
 
 Runs the segmentation network as evaluate.py does (its scales and mirror image, labels predicted), and packs
-`results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in `server/predicted/`;
-the same command goes on where it stopped. For a folder of masks: python -m exports.masks MASKS --export voc.
+`results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in
+`server/predicted/`; the same command goes on where it stopped. For a folder of masks: python -m exports.masks MASKS
+--export voc.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -47,8 +48,8 @@ def main() -> None:
     network, checkpoint, own = load_network(args.checkpoint)
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
         raise UserError(
-            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server takes "
-            "masks of no other; give segmenter.pth of a run on VOC"
+            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server "
+            "takes masks of no other; give segmenter.pth of a run on VOC"
         )
     cfg = override(own, args.set)
     index = open_index(cfg.data, args.list)

@@ -1,7 +1,7 @@
 """Masks of many images: read ahead of the network, written behind it, so that all wait for the network alone.
 
-Every image is written by itself and marked as done when all its files are there. After a stop the same call goes on, and
-ends with the same files. Memory holds a few images, however many there are.
+Every image is written by itself and marked as done when all its files are there. After a stop the same call goes on,
+and ends with the same files. Memory holds a few images, however many there are.
 """
 
 import time

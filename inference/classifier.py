@@ -33,14 +33,15 @@ CHOICE = {
 
 
 class ClassifierPredictor(Predictor[Classifier]):
-    """A classifier: its likely classes, the maps of every step that its run has, and masks as stage `pseudo` makes them."""
+    """A classifier: its likely classes, maps of every step that its run has, and masks as of stage `pseudo`."""
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         if self.tile:
             raise UserError(
-                "--tile needs a segmentation network: a classifier's activation maps are relative to the strongest cell of "
-                "an image, so maps of tiles cannot be put together; leave --tile out or train on to stage segment"
+                "--tile needs a segmentation network: a classifier's activation maps are relative to the strongest "
+                "cell of an image, so maps of tiles cannot be put together; leave --tile out or train on to stage "
+                "segment"
             )
         self.max_side = self.cfg.seeds.max_side or MAX_SIDE
         folder = Path(self.about["path"]).parent if self.about["path"] else None

@@ -66,8 +66,8 @@ def find_class(name: str, class_names: Sequence[str], where: str) -> int:
 def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:
     """What images contain, from a CSV file: the header `image,labels`, or `image,CLASS,...` (`data/label_table.py`).
 
-    A row names an image by its path under the input folder or its file name, with or without suffix. A row without labels
-    is an image without any class. Rows of other images, and images without a row, are counted in a warning.
+    A row names an image by its path under the input folder or its file name, with or without suffix. A row without
+    labels is an image without any class. Rows of other images, and images without a row, are counted in a warning.
 
     Returns:
         Indices in `class_names` by `InputImage.relative`.
@@ -93,8 +93,8 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
             found[match] = chosen
     if not found:
         raise UserError(
-            f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the input folder "
-            f"or file names, such as {images[0].relative}"
+            f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the input "
+            f"folder or file names, such as {images[0].relative}"
         )
     without = [image.relative for image in images if image.relative not in found]
     notes = [*table.notes, *finder.note(path)]
@@ -104,8 +104,8 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         )
     if without:
         notes.append(
-            f"{path}: {len(without)} of {len(images)} images have no row, first {without[0]}; the network predicts their "
-            "classes"
+            f"{path}: {len(without)} of {len(images)} images have no row, first {without[0]}; the network predicts "
+            "their classes"
         )
     for note in notes:
         logger.warning("%s", note)

@@ -20,8 +20,8 @@ from stages.config import Config, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 
-# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person wants a decision
-# for every pixel, and one image at a time leaves time for refinement.
+# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person wants a
+# decision for every pixel, and one image at a time leaves time for refinement.
 INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.

@@ -69,7 +69,7 @@ class Predictor(ABC, Generic[Network]):
         allowed: Sequence[str] = (),
         tile: int = 0,
     ):
-        """`allowed` limits the classes that are found, empty: all; images longer than `tile` are read in tiles, 0: never."""
+        """`allowed`: the only classes to find, empty: all; `tile`: longer images are read in tiles, 0: never."""
         limit_pixels(cfg.data.max_pixels)
         self.pixels = pixel_rule(cfg.data)
         self.compute: Compute = choose_compute(cfg)
@@ -131,7 +131,8 @@ def _full_size(found: Prediction, size: tuple[int, int]) -> Prediction:
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated, and the largest one wins.
 
-    Outlines are smooth, where nearest pixels would give stairs; one value at a time, so that large images fit into memory.
+    Outlines are smooth, where nearest pixels would give stairs; one value at a time, so that large images fit into
+    memory.
     """
     if mask.shape == tuple(size):
         return mask

@@ -18,6 +18,7 @@ from pages.images import image_uri
 from utils.errors import UserError
 from utils.visualize import bright_palette, fit, legend, overlay
 
+SWATCH = "display:inline-block;width:1em;height:1em"
 SCREEN_SIDE = 720  # pixels, in a notebook
 
 
@@ -37,8 +38,8 @@ class Result:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`. A network with up to
-            254 classes has value k + 1 for its class k, one with more counts the classes of this image.
+        mask: (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`. A network with up
+            to 254 classes has value k + 1 for its class k, one with more counts the classes of this image.
         classes: those that were found or given, the largest first.
         palette: (256, 3) uint8, the colour of each value.
         class_names: of the values from 1 on, for the file; empty where the network has more than 254 classes.
@@ -103,7 +104,7 @@ class Result:
             for uri, text in zip(uris, ("image", "its mask over it"), strict=True)
         )
         names = " ".join(
-            f'<span style="display:inline-block;width:1em;height:1em;background:rgb{colour}"></span> {html.escape(text)}'
+            f'<span style="{SWATCH};background:rgb{colour}"></span> {html.escape(text)}'
             for text, colour in self._swatches()
         )
         return f'<figure style="margin:0">{images}<figcaption>{names}</figcaption></figure>'

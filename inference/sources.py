@@ -36,8 +36,8 @@ def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = T
         if not paths:
             depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
             raise UserError(
-                f"--input {source}: no images in this folder or of this pattern{depth}; expected images, such as .jpg, .png, "
-                ".tif, .webp (docs/data.md lists all)"
+                f"--input {source}: no images in this folder or of this pattern{depth}; expected images, such as .jpg, "
+                ".png, .tif, .webp (docs/data.md lists all)"
             )
         if root.is_dir() and (left := _left_out(root, output, recursive)):
             text = "--input %s: %d files are no images by their suffix and are left out, first %s"

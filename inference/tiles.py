@@ -1,8 +1,8 @@
 """Very large images through a network that reads small ones: overlapping tiles, blended, in bounded time and memory.
 
-An image of W x H pixels is covered by tiles of one side; neighbours share a quarter. The network's probabilities of each
-tile go onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where the network
-lacks surroundings. Probabilities are kept as a byte each, and decided a few rows at a time.
+An image of W x H pixels is covered by tiles of one side; neighbours share a quarter. The network's probabilities of
+each tile go onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where the
+network lacks surroundings. Probabilities are kept as a byte each, and decided a few rows at a time.
 """
 
 import math

@@ -167,6 +167,6 @@ def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Ite
 
 def _no_video(source: Path, reason: str) -> UserError:
     return UserError(
-        f"--input {source} cannot be read as a video ({reason}); give another file, or convert this one: ffmpeg -i FILE "
-        "-c:v libx264 new.mp4"
+        f"--input {source} cannot be read as a video ({reason}); give another file, or convert this one: ffmpeg -i "
+        "FILE -c:v libx264 new.mp4"
     )

@@ -98,8 +98,8 @@ evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0
 evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
     needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
-evaluate CONFIG --compare {empty} {empty} => --compare | neither a mask val_0001.png nor a seed file | expected a folder of masks, a folder of seeds, or a
-    checkpoint
+evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks,
+    a folder of seeds, or a checkpoint
 evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json | leave out --csv
 evaluate CONFIG --compare {segmenter} {none} => no such file or folder | expected a folder of masks
 infer => the following arguments are required: --input
@@ -267,9 +267,9 @@ def test_every_command_has_rows():
 
 # What tells a person what to do: a word of advice, what was expected instead, or what there is to choose from.
 ADVICE = re.compile(
-    r"\b(add|another|change|check|choose|convert|did you mean|delete|download|expected|export|for example|give|install|known|leave|lower|make|"
-    r"it knows|measure|mend|must|name|needs?|pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|download|goes into|"
-    r"lists (there|all)|may be|already set)\b|nearest",
+    r"\b(add|another|change|check|choose|convert|correct|delete|did you mean|download|evaluate|expected|export|"
+    r"for example|give|goes into|install|it knows|known|leave|lists (there|all)|lower|make|may be|mend|must|name|needs?|"
+    r"pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|already set)\b|nearest",
     re.IGNORECASE,
 )
 

@@ -46,7 +46,7 @@ def call() -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture
 def data(make_voc, tmp_path) -> list[str]:
-    """Thirty images, ten of them `val`; a folder `good` of masks with few errors and `bad` with many, `seeds` of the truth.
+    """Thirty images, ten of them `val`; masks `good` with few errors and `bad` with many, and `seeds` of the truth.
 
     Returns:
         Arguments that let evaluate.py find them.

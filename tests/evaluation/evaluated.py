@@ -1,4 +1,4 @@
-"""A run folder as the stages before `report` leave it, made without a network: seeds and masks are the truth with faults."""
+"""A run folder as before stage `report`, made without a network: seeds and masks are the truth with faults."""
 
 from collections.abc import Callable
 from pathlib import Path
