@@ -26,7 +26,6 @@ from utils.files import atomic_path, write_json
 
 HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "under_activation": "under"}
 MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
-EXPECTED = f"expected a run folder with {REPORT}, or a file of evaluate.py --json"
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             about = content["evaluated"]
             labels = f", {about['labels']} labels" if about.get("labels") else ""
             rows = {f"{about['kind']}{labels}": content} | rows
+        if not rows:
+            raise ValueError("no entry has a mIoU")
         for row in rows.values():
             figures = [row[name] for name in HEADERS] + [one["iou"] for one in row["per_class"].values()]
             if not all(figure is None or isinstance(figure, int | float) for figure in figures) or row["miou"] is None:
@@ -102,9 +103,10 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); {EXPECTED}") from error
-    if not rows:
-        raise UserError(f"{file} holds no figures; {EXPECTED}")
+        raise UserError(
+            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file of "
+            "evaluate.py --json"
+        ) from error
     return rows
 
 

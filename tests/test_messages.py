@@ -68,8 +68,7 @@ train CONFIG --set data.kind=coco => there is no annotation file | expected COCO
     list's name
 train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | expected one sub-folder
     of images a class
-train CONFIG --set data.kind=folder --set data.root={world} => which look like parts of a dataset | set data.root to
-    one of them, or
+train CONFIG --set data.kind=folder --set data.root={world} => says nothing about classes | expected one sub-folder
 train CONFIG --set data.kind=folder --set data.root={own} --set data.train_list=some => there is no list 'some' |
     expected all, train, val, a name under
 train CONFIG --set data.kind=folder --set data.root={own} --set 'data.colors=["#ff0000"]' => expected one for each
@@ -95,7 +94,7 @@ evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} 
     expected 0..6 or 255
 evaluate CONFIG --masks {colour_masks} => is an image of mode RGB | save it as palette or grey PNG
 evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | name the data
-evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
+evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to evaluate against | evaluation
     needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
 evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks,
