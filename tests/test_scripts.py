@@ -144,7 +144,9 @@ def test_seeds_are_evaluated_at_every_threshold(finished):
     ended, figures = finished.evaluate("--seeds", finished.run / "ablation_steps/given/context")
     assert ended.code == 0, ended.err
     assert set(figures) == KEYS
-    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx(
+        [0, 0.3, 0.4, 0.6, 0.9]
+    )  # and the configured one
     assert figures["threshold"] == 0.4
     assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
     assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]
