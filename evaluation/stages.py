@@ -4,6 +4,7 @@ Stages of the steps over the data set follow from their list (stages/dataset_ste
 configuration that it reads (stages/config.py); the fingerprints of its upstream stages cover what those read.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
@@ -37,11 +38,8 @@ def _first_stages() -> list[Stage]:
             complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
             writes_checkpoint=CLASSIFIER,
         ),
-        Stage(
-            "seeds",
-            "read the seed list with the steps of the method",
-            make_seeds,
-            reads=("steps", "seeds"),
+        replace(
+            Stage("seeds", "read the seed list with the steps of the method", make_seeds, reads=("steps", "seeds")),
             upstream=("cam",),
             code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
@@ -59,11 +57,8 @@ def _stages_of_steps() -> list[Stage]:
             stages.append(_fit_stage(step, seeds, before))
             before = step.fit.stage
         stages.append(
-            Stage(
-                step.stage,
-                step.stage_title,
-                partial(change_list, step, seeds),
-                reads=step.reads,
+            replace(
+                Stage(step.stage, step.stage_title, partial(change_list, step, seeds), reads=step.reads),
                 upstream=(before,),
                 code=(step.open,),
                 complete=partial(changed_complete, step),
@@ -77,11 +72,8 @@ def _stages_of_steps() -> list[Stage]:
 def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
     fit = step.fit
     assert fit is not None
-    return Stage(
-        fit.stage,
-        fit.title,
-        partial(fit_step, fit, seeds),
-        reads=fit.reads,
+    return replace(
+        Stage(fit.stage, fit.title, partial(fit_step, fit, seeds), reads=fit.reads),
         upstream=(before,),
         code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
@@ -114,24 +106,18 @@ def _mask_stages() -> list[Stage]:
 
 
 def _report_stages() -> list[Stage]:
+    reads, title = ("steps", "seeds", "prediction"), "evaluate against the truth of the validation list"
     return [
-        Stage(
-            "ablation",
-            "read the validation list with every step",
-            read_validation_list,
-            reads=("steps", "seeds", "prediction"),
+        replace(
+            Stage("ablation", "read the validation list with every step", read_validation_list, reads=reads),
             upstream=("cam",),
             code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
             complete=ablation_complete,
             skip=no_truth,
         ),
-        Stage(
-            "report",
-            "evaluate against the truth of the validation list",
-            make_report,
-            reads=("report", "segment_reading"),
-            looks=("data.colors",),
+        replace(
+            Stage("report", title, make_report, reads=("report", "segment_reading"), looks=("data.colors",)),
             upstream=("ablation", "segment"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
             complete=report_is_complete,
