@@ -1,13 +1,14 @@
-"""Measure a network, a folder of masks or a folder of seeds against the truth.
+"""Evaluate a network, a folder of masks or a folder of seeds against the truth.
 
     python evaluate.py --model_path checkpoints/best_model.pth            on the data that it was trained for
     python evaluate.py --seeds runs/demo/seeds --split train              seeds, at every background threshold
     python evaluate.py --masks runs/demo/pseudo --split train --json pseudo.json
-    python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmentation: a paper's table
+    python evaluate.py --run runs/voc12 --csv figures.csv                 seeds, pseudo masks, segmenter, as in papers
     python evaluate.py --compare runs/demo/ablation/given/cam runs/demo/ablation/given/ibb    is the second better?
 
-Which data: that of --config (with --preset and --set), else what the checkpoint or the run folder says, else config.yaml.
-A network is measured twice: limited to the given image-level labels, and with the classes that it predicts itself.
+Which data: that of --config (with --preset and --set), else that of the checkpoint or the run folder, else config.yaml.
+A network is evaluated twice: limited to the given image-level labels, and with the classes that it predicts itself.
+A classifier is evaluated with every step that its run has; --set infer.quality=fast leaves the slow ones out.
 Several runs to mean and deviation: python -m evaluation.gather --help
 """
 
@@ -23,10 +24,10 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.comparison import compare
+from evaluation.comparison import check_classes, compare
 from evaluation.figures import Evaluation
-from evaluation.networks import evaluate_network
-from evaluation.protocol import measure_run, protocol_table, said_of_folder, said_of_list, write_csv
+from evaluation.protocol import about_folder, about_list, evaluate_run, protocol_table, write_csv
+from evaluation.rows import evaluate_network
 from evaluation.scores import evaluate_masks, evaluate_seeds
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
@@ -44,34 +45,23 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--model_path", metavar="FILE", help="a checkpoint that train.py wrote: segmentation network or classifier"
-    )
-    what.add_argument("--seeds", metavar="FOLDER", help="seed files ID.npz")
-    what.add_argument("--masks", metavar="FOLDER", help="mask files ID.png, 255 counts as background")
-    what.add_argument(
-        "--run",
-        metavar="FOLDER",
-        help="a run: seeds and pseudo masks on the list they are published on (VOC: train), segmentation on val",
-    )
-    what.add_argument(
-        "--compare",
-        nargs=2,
-        metavar=("A", "B"),
-        help="two folders of masks or seeds, or checkpoints: the difference, with its interval over images",
-    )
-    parser.add_argument("--config", metavar="FILE", help="settings; runs/NAME/config.yaml gives those of a run")
-    parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
-    parser.add_argument(
-        "--split",
-        default="val",
-        metavar="LIST",
-        help="val, train (those of the settings), or a list's name or file (default: val)",
-    )
-    parser.add_argument("--output", metavar="FOLDER", help="keep what --model_path predicts here")
-    parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table, one line a evaluation")
+    add = what.add_argument
+    add("--model_path", metavar="FILE", help="a checkpoint that train.py wrote: segmentation network or classifier")
+    add("--seeds", metavar="FOLDER", help="seed files ID.npz")
+    add("--masks", metavar="FOLDER", help="mask files ID.png, 255 counts as background")
+    of_run = "a run: seeds and pseudo masks on the list they are published on (VOC: train), segmentation on val"
+    add("--run", metavar="FOLDER", help=of_run)
+    difference = "two folders of masks or seeds, or checkpoints: the difference, with its interval over images"
+    add("--compare", nargs=2, metavar=("A", "B"), help=difference)
+    add = parser.add_argument
+    add("--config", metavar="FILE", help="settings; runs/NAME/config.yaml gives those of a run")
+    add("--preset", metavar="NAME", help="a named block of the file's presets")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    split = "val, train (those of the settings), or a list's name or file (default: val)"
+    add("--split", default="val", metavar="LIST", help=split)
+    add("--output", metavar="FOLDER", help="keep what --model_path predicts here")
+    add("--json", metavar="FILE", help="also write the figures as JSON")
+    add("--csv", metavar="FILE", help="also write the figures as a table, a line for each evaluation")
     add_console_options(parser)
     return parser.parse_args()
 
@@ -82,28 +72,28 @@ def main() -> None:
     setup_console(args)
     cfg = find_config(args)
     if args.compare and args.csv:
-        raise UserError("--csv is a table of evaluations; a comparison goes into --json")
+        raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
     if args.compare:
-        index, said = open_list(args, cfg)
+        index, about = open_list(args, cfg)
         first, second = args.compare
-        comparison = compare(index, first, second, cfg, **said)
+        comparison = compare(index, first, second, cfg, **about)
         if is_main():
             print("", comparison.table(), sep="\n")
         if args.json and is_main():
             write_json(args.json, comparison.figures())
         return
-    measured = measure_run(Path(args.run), cfg) if args.run else measure(args, cfg)
+    evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
     if is_main():
-        tell(args, measured)
+        report(args, evaluations)
 
 
-def tell(args: argparse.Namespace, measured: dict[str, Evaluation]) -> None:
-    """Print the figures, and write them where --json and --csv say."""
-    for title, evaluation in measured.items():
+def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None:
+    """Print the figures, and write the files of --json and --csv."""
+    for title, evaluation in evaluations.items():
         print(f"\n{title}" if title else "", evaluation.table(), sep="\n")
-    if len(measured) > 1:
-        print("", protocol_table(measured), sep="\n")
-    figures = {title: evaluation.figures() for title, evaluation in measured.items()}
+    if len(evaluations) > 1:
+        print("", protocol_table(evaluations), sep="\n")
+    figures = {title: evaluation.figures() for title, evaluation in evaluations.items()}
     if args.json:
         first, *others = figures
         write_json(args.json, figures[first] | {title: figures[title] for title in others})
@@ -117,31 +107,27 @@ def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, A
     if not list_name:
         raise UserError(f"--split {args.split}: the settings name no such list; give a list's name or file")
     index = open_index(cfg.data, list_name, masks=True)
-    return index, said_of_list(cfg, list_name, len(index))
+    return index, about_list(cfg, list_name, len(index))
 
 
-def measure(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
-    """What --seeds, --masks or --model_path names, by title."""
-    index, said = open_list(args, cfg)
+def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
+    """The evaluations of --seeds, --masks or --model_path, by title."""
+    index, about = open_list(args, cfg)
     if args.seeds:
         folder = Path(args.seeds)
-        said |= said_of_folder(folder)
-        return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said)}
+        about |= about_folder(folder)
+        return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)}
     if args.masks:
         folder = Path(args.masks)
-        of_masks = evaluate_masks(index, folder, cfg.workers, **said, **said_of_folder(folder))
-        if run_of(folder) is None:  # masks of a run are known to mean 'ignore' by 255
+        of_masks = evaluate_masks(index, folder, cfg.workers, **about, **about_folder(folder))
+        if run_of(folder) is None:  # in masks of a run 255 means 'ignore'
             refuse_only_ignored(of_masks, folder)
         return {"": of_masks}
     network, checkpoint, own = load_network(args.model_path)
-    if checkpoint.class_names != index.class_names:
-        raise UserError(
-            f"{args.model_path} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}; "
-            "name the data that it was trained for with --config, --preset or --set data.root=..."
-        )
-    said |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
+    check_classes(args.model_path, checkpoint.class_names, index)
+    about |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:
-        return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, said)
+        return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, about)
 
 
 def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
@@ -155,7 +141,7 @@ def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
 
 
 def find_config(args: argparse.Namespace) -> Config:
-    """The settings to measure with: a file's, or those of the run or the checkpoint that is measured."""
+    """The settings to evaluate with: a file's, or those of the run or the checkpoint."""
     if args.config or args.preset:
         return load_config(args.config or DEFAULT_CONFIG, args.preset, args.set)
     source = Path(args.run or args.seeds or args.masks or args.model_path or args.compare[0])

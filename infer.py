@@ -1,22 +1,22 @@
 """Masks for images, folders of images and videos.
 
     python infer.py --input images/                            with the network that train.py made last
-    python infer.py --input images/ --labels labels.csv        where it is known what the images contain
+    python infer.py --input images/ --labels labels.csv        where the classes of the images are known
     python infer.py --input "shots/2024*.jpg" more/ --classes dog,cat
     python infer.py --input clip.mp4 --batch 8                   out/videos/clip.mp4: its frames under their masks
-    python infer.py --input aerial.tif --tile 512                a very large image, seen in tiles of 512 pixels
+    python infer.py --input aerial.tif --tile 512                a very large image, read in tiles of 512 pixels
     python infer.py --input photo.jpg --model_path runs/demo/classifier.pth --output out/photo
 
 In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
-Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a packaged
-ImageNet classifier, so it works without any training, on what ImageNet's 1,000 classes know.
+Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a
+packaged ImageNet classifier, so it works without any training, for ImageNet's 1,000 classes.
 
-Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0 background),
-overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json (what the mask values
-mean). The same command again does only what is missing: new or changed images, all of them after a change of settings.
-A classifier's masks are made by the method of its settings without the affinity network and the walk (settings `affinity.*`),
-which need whole data sets.
+Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0
+background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
+(the class of each mask value). The same command again does only what is missing: new or changed images, all of them
+after a change of settings. A classifier's masks are made with every step whose networks lie beside its checkpoint, as
+in a run folder; a step without its network is left out with a warning. --quality fast leaves out all that takes long.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -35,9 +35,9 @@ from PIL import Image
 
 from data.images import limit_pixels
 from exports.mask_sets import open_mask_set
-from exports.masks import FORMATS, export_masks, parse_formats, said
+from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
-from inference.class_names import find_class
+from inference.images import find_class
 from inference.loading import load_predictor
 from inference.output_folder import MAPS, PREDICTIONS, claim
 from inference.predictor import Predictor
@@ -53,50 +53,31 @@ from utils.files import remove_leftovers
 from utils.lock import lock_folder
 
 IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
-SHOWN = 5  # unreadable files, or classes, on the screen; predictions.json has all
+SOME = 5  # unreadable files, or classes, on the screen; predictions.json has all
 
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--input",
-        required=True,
-        nargs="+",
-        metavar="PATH",
-        help="images, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos",
+    add = parser.add_argument
+    inputs = "images, folders, patterns such as 'shots/*.jpg' ('**' for any depth), videos"
+    add("--input", required=True, nargs="+", metavar="PATH", help=inputs)
+    depth = "search folders at any depth (the default), or only themselves"
+    add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=depth)
+    add("--output", default="out", type=Path, metavar="FOLDER", help="the folder to write into (default: out)")
+    checkpoint = (
+        f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it exists)"
     )
-    parser.add_argument(
-        "--recursive",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="search folders at any depth (the default), or only themselves",
+    add("--model_path", metavar="FILE", help=checkpoint)
+    labels = (
+        "the classes of images: header image,labels with rows such as IMG_1.jpg,cat;dog, or header "
+        "image,CLASS,CLASS,... with rows of 0 and 1; the network predicts those of images without a row"
     )
-    parser.add_argument(
-        "--output", default="out", type=Path, metavar="FOLDER", help="where everything goes (default: out)"
-    )
-    parser.add_argument(
-        "--model_path",
-        metavar="FILE",
-        help=f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it is there)",
-    )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="CSV",
-        help="what images contain: header image,labels with rows such as IMG_1.jpg,cat;dog, or header image,CLASS,CLASS,... "
-        "with rows of 0 and 1; for images without a row the network says",
-    )
-    parser.add_argument("--classes", default="", metavar="A,B", help="find only these classes")
-    parser.add_argument(
-        "--export",
-        default="",
-        metavar="A,B",
-        help=f"also write the masks as {', '.join(FORMATS)} (see python -m exports.masks --help), or soft maps: {MAPS}/NAME.npz",
-    )
-    parser.add_argument(
-        "--limit", type=int, default=0, metavar="N", help="only the first N images, and N frames of a video"
-    )
+    add("--labels", type=Path, metavar="CSV", help=labels)
+    add("--classes", default="", metavar="A,B", help="find only these classes")
+    formats = f"{', '.join(FORMATS)} (see python -m exports.masks --help), or soft maps: {MAPS}/NAME.npz"
+    add("--export", default="", metavar="A,B", help=f"also write the masks as {formats}")
+    add("--limit", type=int, default=0, metavar="N", help="only the first N images, and N frames of a video")
     _add_network_options(parser)
     add_console_options(parser)
     return parser.parse_args()
@@ -104,42 +85,31 @@ def parse_args() -> argparse.Namespace:
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
     """How the network is run, and with which settings."""
-    parser.add_argument(
-        "--batch",
-        type=int,
-        default=1,
-        metavar="N",
-        help="images or frames given to a segmentation network at once, those of one size; pays on a GPU",
+    add = parser.add_argument
+    batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
+    add("--batch", type=int, default=1, metavar="N", help=batch)
+    tile = (
+        "read images longer than this in overlapping tiles of this side, for objects that are small in them. A tile "
+        "takes the place of an image and is made as small as one (the setting segment.max_side): choose a side of "
+        "which the objects fill as much as they do of the training images. A tile takes as long as an image. "
+        f"Segmentation networks only, at most {MOST_TILES} tiles an image (default: every image whole, made small)"
     )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        default=0,
-        metavar="PIXELS",
-        help="see images longer than this in overlapping tiles of this side, for objects that are small in them. A tile stands for a "
-        "image and is made as small as one (the setting segment.max_side): choose a side of which the objects fill as much as "
-        f"they do of the images trained on. A tile takes as long as an image. Segmentation networks only, at most {MOST_TILES} tiles a "
-        "image (default: every image whole, made small)",
-    )
-    parser.add_argument("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    parser.add_argument("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
-    parser.add_argument(
-        "--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated",
-    )
+    add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
+    quality = "of a classifier's masks: full (every step that its run has) or fast (the setting infer.quality)"
+    add("--quality", choices=("full", "fast"), help=quality)
+    add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    add("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
+    add("--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)")
+    setting = "one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
 
 
 def main() -> None:
     """The command."""
     args = parse_args()
     setup_console(args)
-    overrides = args.set + ([f"device={args.device}"] if args.device else [])
+    named = {"device": args.device, "infer.quality": args.quality}
+    overrides = args.set + [f"{key}={value}" for key, value in named.items() if value]
     settings = load_config(args.config or "config.yaml", args.preset, overrides) if args.config or args.preset else None
     path = args.model_path or default_checkpoint(settings or Config())
     path = None if path == IMAGENET_NAME else path
@@ -161,9 +131,9 @@ def main() -> None:
             options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch)
             summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
-        masks_in = [name for name in formats if name != MAPS]
-        if masks_in and is_main():
-            say(said(export_masks(open_mask_set(args.output), masks_in, args.output)))
+        exports = [name for name in formats if name != MAPS]
+        if exports and is_main():
+            say(summary_lines(export_masks(open_mask_set(args.output), exports, args.output)))
         for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
             report_video(video)
 
@@ -180,17 +150,19 @@ def predict(
     """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4) RGBA, or
-            more bands if `data.bands` names them. All are read by the rule of the network's own data (data.range, data.bands).
-        model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made last, and
-            where there is none the packaged one.
-        labels: names of the classes that it is known to show; None lets the network say.
+        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4)
+            RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
+            (data.range, data.bands).
+        model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made
+            last, and where there is none the packaged one.
+        labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
         settings: as `--set`, such as `["pseudo.refine=none"]`.
         tile: as `--tile`.
 
     Returns:
-        With `mask` (H, W) uint8 and `classes`; a notebook shows it, `show()` does so anywhere, `save(path)` writes the mask.
+        With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the
+        mask.
 
     Raises:
         UserError: no such file, no checkpoint, an unknown class or setting.
@@ -211,43 +183,44 @@ def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -
 
 
 def default_checkpoint(cfg: Config) -> str:
-    """The network that train.py made last, or else the packaged one, which is said."""
+    """The network that train.py made last, or else, with a message, the packaged one."""
     if Path(cfg.checkpoint).is_file():
         return cfg.checkpoint
     say(
-        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier (EfficientNet-Lite0, 1,000 "
-        "classes).\nFor your own classes train a network (python train.py --help) or name one (--model_path FILE)."
+        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier "
+        "(EfficientNet-Lite0, 1,000 classes).\nFor your own classes train a network (python train.py --help) or name "
+        "one (--model_path FILE)."
     )
     return IMAGENET_NAME
 
 
 def network_line(predictor: Predictor) -> str:
-    """Which network it is: a demo's, found where nobody thought of it, makes nonsense of photographs."""
+    """Which network it is, because that of the demo, taken by default, gives useless masks of photographs."""
     names, about = predictor.class_names, predictor.about
-    some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    some = ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
     return f"{about['kind']} of {len(names)} classes ({some}) from {about['path'] or 'the packaged ImageNet weights'}"
 
 
 def report(summary: Summary, predictor: Predictor, output: Path) -> None:
-    """What was done, on the screen."""
+    """Print what was done."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
     kept = f", {summary.kept} done already" if summary.kept else ""
     images = "image" if summary.new == 1 else "images"
     say(f"{summary.new} {images} predicted{each}{kept}, {len(summary.unreadable)} unreadable")
-    for row in summary.unreadable[:SHOWN]:
+    for row in summary.unreadable[:SOME]:
         say(f"  skipped {row['reason']}", QUIET)
-    if len(summary.unreadable) > SHOWN:
-        say(f"  and {len(summary.unreadable) - SHOWN} more, listed in {output / PREDICTIONS}", QUIET)
+    if len(summary.unreadable) > SOME:
+        say(f"  and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}", QUIET)
     if summary.odd:
         say(
-            f"  {len(summary.odd)} images look black, white or flat to the network, first {summary.odd[0]}; if their files hold more "
-            "than 8 bits, say what their values mean with --set data.range=... (docs/data.md)",
+            f"  {len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
+            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)",
             QUIET,
         )
     if summary.without_value:
         say(
-            f"  masks hold 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, listed with "
-            f"that value in {output / PREDICTIONS}; name the classes that matter with --classes",
+            f"  masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, "
+            f"listed with that value in {output / PREDICTIONS}; name the classes that matter with --classes",
             QUIET,
         )
     if summary.others:
@@ -256,10 +229,10 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
 
 
 def report_video(summary: VideoSummary) -> None:
-    """What became of a video, on the screen."""
-    shown = ", ".join(f"{name} in {count}" for name, count in summary.classes[:SHOWN]) or "none of the classes"
+    """Print the result of a video."""
+    classes = ", ".join(f"{name} in {count}" for name, count in summary.classes[:SOME]) or "none of the classes"
     time = f"{summary.seconds / summary.frames:.2f} s each" if summary.seconds else "done already"
-    say(f"{summary.path}: {summary.frames} frames ({time}); {shown}")
+    say(f"{summary.path}: {summary.frames} frames ({time}); {classes}")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
     python train.py --config config.yaml --stages cam,seeds,context --set gfm.enabled=false --run runs/no_gfm
 
 Every stage writes into the run folder. The same command again does only what is missing or stale, and goes on where a
-stopped run was; Ctrl-C stops it. report.html in the run folder shows what is there, after each stage and while a network is
-trained. The network trained last is put into checkpoints/best_model.pth.
+stopped run was; Ctrl-C stops it. report.html in the run folder shows what is there, after each stage and while a
+network is trained. The network trained last is put into checkpoints/best_model.pth.
 """
 
 if __name__ == "__main__":  # before imports that take seconds

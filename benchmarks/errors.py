@@ -21,6 +21,7 @@ import argparse
 import dataclasses
 import math
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from data.artifacts import IGNORE, read_mask
 from data.dataset import Index
 from data.index import open_index
 from evaluation.figures import Evaluation
-from evaluation.scores import FEW, SeedReader, evaluate_masks, evaluate_seeds
+from evaluation.records import FEW
+from evaluation.scores import evaluate_masks, evaluate_seeds, read_seed_pixels
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json
@@ -149,7 +151,7 @@ class ImageCounts(Dataset):
     def __init__(self, index: Index, folder: Path, threshold: float | None):
         self.records, self.folder, self.threshold = index.records, folder, threshold
         self.num_classes = len(index.class_names) + 1
-        self.read_seed = SeedReader(folder, index.class_names)
+        self.read_seed = partial(read_seed_pixels, folder, index.class_names)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -1,4 +1,4 @@
-"""Stage `ablation`: the maps of the validation list after every step of the method, with given and with predicted labels."""
+"""Stage `ablation`: the maps of the validation list after every step of the method, with given and predicted labels."""
 
 from pathlib import Path
 from typing import Any
@@ -24,31 +24,25 @@ from utils.run import Run
 from utils.visualize import fit
 
 GIVEN, PREDICTED = "given", "predicted"
-SHOWN = "shown"  # folder of the images that steps have made on the way, STEP/ID.1.webp, ID.2.webp, ...
-SHOWN_SIDE, SHOWN_QUALITY = 288, 60
+READ_IMAGES = "shown"  # folder of the images that a step has made and read: STEP/ID.1.webp, ID.2.webp, ...
+SIDE, QUALITY = 288, 60  # of these images
 
 
 def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
     """Write the maps of the validation list after every step; files that are there already are kept."""
     index = open_index(cfg.data, cfg.data.val_list)
-    written = write_ablation(
-        load_classifier(run.path(CLASSIFIER), index.class_names), index, run.fresh_folder(ABLATION), cfg
-    )
+    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
+    written = write_ablation(classifier, index, run.fresh_folder(ABLATION), cfg, build_method(cfg))
     return {"images": len(index), "written": written}
 
 
 def ablation_complete(cfg: Config, run: Run) -> bool:
     """Whether every validation image has all its files."""
-    return has_ablation(open_index(cfg.data, cfg.data.val_list), run.path(ABLATION), cfg)
+    index, method = open_index(cfg.data, cfg.data.val_list), build_method(cfg)
+    return all(_is_read(record, run.path(ABLATION), method) for record in index.records)
 
 
-def has_ablation(index: Index, folder: Path, cfg: Config) -> bool:
-    """Whether every image has its maps after every step."""
-    method = build_method(cfg)
-    return all(_is_read(record, folder, method) for record in index.records)
-
-
-def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config) -> int:
+def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config, method: Method) -> int:
     """Write `given/STEP/ID.npz` for each step, and `predicted/STEP/ID.npz` for the last, of the predicted classes.
 
     One pass gives all steps: each equals the result of a method without the later ones.
@@ -58,7 +52,6 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
     """
     compute = choose_compute(cfg)
     compute.network(classifier)
-    method = build_method(cfg)
     last = method.steps[-1].name
     missing = from_main(lambda: [n for n, record in enumerate(index.records) if not _is_read(record, folder, method)])
     require_image_space(folder, index, missing, seeds=len(method.steps) + 1, masks=1)
@@ -71,21 +64,21 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
             predicted = predicted_classes(trace.logits, cfg.prediction.class_threshold)
             maps = trace.maps[last] if predicted == classes else method(classifier, image, predicted)
         for step, images in trace.shown.items():
-            for number, shown in enumerate(images, 1):
-                write_shown(folder / SHOWN / step / f"{item['name']}.{number}.webp", shown, classifier)
+            for number, made in enumerate(images, 1):
+                _write_image(folder / READ_IMAGES / step / f"{item['name']}.{number}.webp", made, classifier)
         write_seed(folder / PREDICTED / last / name, to_seed(maps, predicted, size), index.class_names)
-        for step, found in trace.maps.items():  # the last one tells that all are there
+        for step, found in trace.maps.items():  # in order, so that the last file stands for all
             write_seed(folder / GIVEN / step / name, to_seed(found, classes, size), index.class_names)
     return len(missing)
 
 
-def write_shown(path: Path, image: Tensor, classifier: Classifier) -> None:
-    """An image (3, H, W), normalised, that a step has made, small, for people to see."""
+def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:
+    """Write a small copy of a normalised image (3, H, W)."""
     backbone = classifier.backbone
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
     pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
     with atomic_path(path) as temporary:
-        Image.fromarray(fit(pixels, SHOWN_SIDE)).save(temporary, quality=SHOWN_QUALITY)
+        Image.fromarray(fit(pixels, SIDE)).save(temporary, quality=QUALITY)
 
 
 def _is_read(record: Record, folder: Path, method: Method) -> bool:

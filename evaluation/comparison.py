@@ -1,6 +1,5 @@
-"""Is one set of masks better than another, or were the images kind to it? Two sources, the same images, paired bootstrap."""
+"""Is one set of masks better than another, or is the difference chance? A paired bootstrap over the same images."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import numpy as np
 
 from data.dataset import Index
 from evaluation.ablation import PREDICTED
-from evaluation.networks import classifier_rows
+from evaluation.figures import finite
 from evaluation.predictions import write_predictions
-from evaluation.scores import count_masks, count_seeds, evaluate_seeds
+from evaluation.rows import classifier_rows
+from evaluation.scores import count_images, evaluate_seeds
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_network
@@ -24,17 +24,9 @@ TITLES = {"miou": "mIoU", "over_activation": "over-activation", "under_activatio
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two.
-
-    Attributes:
-        path: where it came from.
-        kind: `masks` or `seeds`.
-        counts: (N, 3, C) of each image, see `utils.bootstrap.class_counts`.
-        threshold: of seeds, the best on these images; None for masks.
-    """
+    """One of the two sources: its path, (N, 3, C) counts by image, and the best threshold of seeds (None for masks)."""
 
     path: str
-    kind: str
     counts: np.ndarray
     threshold: float | None = None
 
@@ -45,17 +37,17 @@ class Side:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came out; `differences` by the names of `utils.bootstrap.figures_of`."""
+    """The two sources, their `differences` by the names of `utils.bootstrap.figures_of`, and what to state of them."""
 
     a: Side
     b: Side
     differences: dict[str, Difference]
-    said: dict[str, Any]
+    about: dict[str, Any]
 
     def table(self) -> str:
-        """For people, in per cent."""
+        """The differences for people, in per cent."""
         count = len(self.a.counts)
-        lines = [f"A: {self.a}", f"B: {self.b}", *(f"{name}: {value}" for name, value in self.said.items())]
+        lines = [f"A: {self.a}", f"B: {self.b}", *(f"{name}: {value}" for name, value in self.about.items())]
         lines += [f"{count} images, {DRAWS} draws of {count} with replacement", ""]
         lines.append(f"{'':18}{'A':>7}{'B':>7}{'B - A':>8}   {100 * LEVEL:.0f} % interval")
         for name, row in self.differences.items():
@@ -67,46 +59,40 @@ class Comparison:
 
     def verdict(self) -> str:
         """One sentence on mIoU."""
-        row, count = self.differences["miou"], len(self.a.counts)
+        row = self.differences["miou"]
         if row.is_clear:
-            better = "B" if row.low > 0 else "A"
-            return f"{better} is better: the interval of the difference leaves out 0"
+            return f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
         return (
-            f"no difference can be told on these {count} images: the interval holds 0 (B is not above A in "
+            f"these {len(self.a.counts)} images show no clear difference: its interval contains 0 (B is not above A in "
             f"{100 * row.not_better:.0f} % of the draws)"
         )
 
     def figures(self) -> dict[str, Any]:
-        """For `--json`; shares in 0..1."""
-        rows = {
-            name: {
-                "a": row.a,
-                "b": row.b,
-                "difference": row.difference,
-                "low": row.low,
-                "high": row.high,
-                "not_better": row.not_better,
-                "clear": row.is_clear,
-            }
-            for name, row in self.differences.items()
-        }
+        """What `--json` writes; ratios in 0..1."""
+        numbers = ("a", "b", "difference", "low", "high", "not_better")
         sides = {
-            name: {"path": side.path, "kind": side.kind, "threshold": side.threshold}
+            name: {
+                "path": side.path,
+                "kind": "masks" if side.threshold is None else "seeds",
+                "threshold": side.threshold,
+            }
             for name, side in (("a", self.a), ("b", self.b))
         }
-        finite = {name: {key: _finite(value) for key, value in row.items()} for name, row in rows.items()}
         return sides | {
             "n_images": len(self.a.counts),
             "draws": DRAWS,
             "level": LEVEL,
             "seed": 0,
-            "differences": finite,
-            "evaluated": self.said,
+            "differences": {
+                name: {key: finite(getattr(row, key)) for key in numbers} | {"clear": row.is_clear}
+                for name, row in self.differences.items()
+            },
+            "evaluated": self.about,
         }
 
 
-def compare(index: Index, a: str, b: str, cfg: Config, **said: Any) -> Comparison:
-    """Measure two sources on the same images.
+def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
+    """Evaluate two sources on the same images.
 
     Seeds are taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
 
@@ -114,12 +100,22 @@ def compare(index: Index, a: str, b: str, cfg: Config, **said: Any) -> Compariso
         index: opened with masks.
         a, b: each a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels.
         cfg: thresholds, workers, and how networks read images.
+        about: what to state of the comparison.
 
     Raises:
-        UserError: neither, or a file that is missing or does not fit the truth.
+        UserError: a source is none of these, or a file is missing or does not fit the truth.
     """
     first, second = (_read(index, source, cfg) for source in (a, b))
-    return Comparison(first, second, compare_counts(first.counts, second.counts), said)
+    return Comparison(first, second, compare_counts(first.counts, second.counts), about)
+
+
+def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
+    """A `UserError` unless a checkpoint knows the classes of the data."""
+    if known != index.class_names:
+        raise UserError(
+            f"{source} knows other classes than the data: {', '.join(known)} and {', '.join(index.class_names)}; name "
+            "the data that it was trained for with --config, --preset or --set data.root=..."
+        )
 
 
 def _read(index: Index, source: str, cfg: Config) -> Side:
@@ -129,35 +125,27 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
             return _predict(index, source, scratch, cfg)
     name = index.records[0].name
     if (path / f"{name}.png").is_file():
-        return Side(source, "masks", count_masks(index, path, cfg.workers))
+        return Side(source, count_images(index, path, None, cfg.workers))
     if (path / f"{name}.npz").is_file():
         return _seeds(index, path, source, cfg)
-    what = "neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
+    what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     raise UserError(
-        f"--compare {source}: {what.format(name=name)}; expected a folder of masks, a folder of seeds, or a checkpoint, "
-        "for the images of the list (--split names another)"
+        f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images "
+        "of the list (--split names another)"
     )
 
 
 def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
-    measured = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-    best = measured.threshold_best or 0.0
-    return Side(source, "seeds", count_seeds(index, folder, best, cfg.workers), best)
+    evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+    best = evaluation.threshold_best or 0.0
+    return Side(source, count_images(index, folder, best, cfg.workers), best)
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
     network, checkpoint, _ = load_network(source)
-    if checkpoint.class_names != index.class_names:
-        raise UserError(
-            f"{source} knows other classes than the data: {', '.join(checkpoint.class_names)} and {', '.join(index.class_names)}; "
-            "name the data that it was trained for with --config, --preset or --set data.root=..."
-        )
+    check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)
-        return Side(source, "masks", count_masks(index, scratch / PREDICTED, cfg.workers))
+        return Side(source, count_images(index, scratch / PREDICTED, None, cfg.workers))
     rows = classifier_rows(network, Path(source), index, scratch, cfg)
-    return _seeds(index, {row.labels: row.folder for row in rows}[PREDICTED], source, cfg)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return _seeds(index, [row for row in rows if row.labels == PREDICTED][-1].folder, source, cfg)

@@ -1,9 +1,9 @@
 """Several runs of one experiment to mean and deviation.
 
     python -m evaluation.gather runs/seed0 runs/seed1 runs/seed2                       their reports
-    python -m evaluation.gather a.json b.json c.json --csv table.csv --json table.json     figures that evaluate.py --json wrote
+    python -m evaluation.gather a.json b.json c.json --csv table.csv --json table.json     files of evaluate.py --json
 
-The deviation is that of a sample (n - 1). Runs must be repeats: the same lists, images, backbone, weights, scales, labels.
+The deviation is that of a sample (n - 1). Runs must be repeats: of the same list, backbone, weights, scales, labels.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -24,8 +24,7 @@ from stages.files import REPORT
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json
 
-FIGURES = ("miou", "miou_best", "over_activation", "under_activation")
-HEADERS = ("mIoU", "best", "over", "under")
+HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "under_activation": "under"}
 MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
 
 
@@ -45,7 +44,8 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
         paths: run folders (their `report.json`) or files of `evaluate.py --json`; at least two.
 
     Returns:
-        By title: `evaluated` (what was measured), `n_images`, `figures` (name -> `Spread`) and `per_class` (name -> `Spread` of IoU).
+        By title: `evaluated` (what was evaluated), `n_images`, `figures` (name -> `Spread`) and `per_class` (name ->
+        `Spread` of IoU).
 
     Raises:
         UserError: fewer than two, a file that is no such file, or evaluations that are no repeats of each other.
@@ -58,33 +58,30 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
     common = [title for title in read[0] if all(title in other for other in read)]
     if not common:
         raise UserError(
-            f"{paths[0]} and the others have no evaluation in common: {', '.join(read[0])}; measure the same of all"
+            f"{paths[0]} and the others have no evaluation in common: {', '.join(read[0])}; evaluate the same of all"
         )
     gathered = {}
     for title in common:
-        rows = [evaluations[title] for evaluations in read]
-        for path, row in zip(paths[1:], rows[1:], strict=True):
-            _check_repeat(title, paths[0], rows[0], path, row)
-        names = [
-            name
-            for name in rows[0]["per_class"]
-            if all(row["per_class"].get(name, {}).get("iou") is not None for row in rows)
-        ]
+        first, *others = rows = [evaluations[title] for evaluations in read]
+        for path, row in zip(paths[1:], others, strict=True):
+            _check_repeat(title, paths[0], first, path, row)
+        ious = {name: [row["per_class"].get(name, {}).get("iou") for row in rows] for name in first["per_class"]}
         gathered[title] = {
-            "evaluated": {key: value for key, value in rows[0]["evaluated"].items() if key in MUST_AGREE},
-            "n_images": rows[0]["n_images"],
-            "figures": {
-                name: _spread([row[name] for row in rows])
-                for name in FIGURES
-                if all(row[name] is not None for row in rows)
-            },
-            "per_class": {name: _spread([row["per_class"][name]["iou"] for row in rows]) for name in names},
+            "evaluated": {key: value for key, value in first["evaluated"].items() if key in MUST_AGREE},
+            "n_images": first["n_images"],
+            "figures": _spreads({name: [row[name] for row in rows] for name in HEADERS}),
+            "per_class": _spreads(ious),
         }
     return gathered
 
 
-def _spread(values: list[float]) -> Spread:
-    return Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
+def _spreads(figures: dict[str, list[float]]) -> dict[str, Spread]:
+    """Of the figures that all runs have."""
+    return {
+        name: Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
+        for name, values in figures.items()
+        if None not in values
+    }
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -97,21 +94,19 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             about = content["evaluated"]
             labels = f", {about['labels']} labels" if about.get("labels") else ""
             rows = {f"{about['kind']}{labels}": content} | rows
+        if not rows:
+            raise ValueError("no entry has a mIoU")
         for row in rows.values():
-            shares = [row[name] for name in FIGURES] + [one["iou"] for one in row["per_class"].values()]
-            if not all(share is None or isinstance(share, int | float) for share in shares) or row["miou"] is None:
+            figures = [row[name] for name in HEADERS] + [one["iou"] for one in row["per_class"].values()]
+            if not all(figure is None or isinstance(figure, int | float) for figure in figures) or row["miou"] is None:
                 raise TypeError("a figure is no number")
             if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file "
-            "of evaluate.py --json"
+            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file of "
+            "evaluate.py --json"
         ) from error
-    if not rows:
-        raise UserError(
-            f"{file} holds no figures; expected a run folder with {REPORT}, or a file of evaluate.py --json"
-        )
     return rows
 
 
@@ -121,38 +116,36 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
         if one.get(key) != two.get(key):
             raise UserError(
                 f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
-                f"{two.get(key)}; measure all of them the same way"
+                f"{two.get(key)}; evaluate all of them the same way"
             )
 
 
+def _runs(gathered: dict[str, dict[str, Any]]) -> int:
+    return len(next(iter(gathered.values()))["figures"]["miou"].values)
+
+
 def table(gathered: dict[str, dict[str, Any]]) -> str:
-    """A line a evaluation, mean ± deviation in per cent."""
-    runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
-    lines = [
-        f"{f'{runs} runs, mean ± deviation':34}{'list':>12}{'images':>10}" + "".join(f"{name:>14}" for name in HEADERS)
-    ]
+    """A line for each evaluation, mean ± deviation in per cent."""
+    headers = "".join(f"{name:>14}" for name in HEADERS.values())
+    lines = [f"{f'{_runs(gathered)} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
     for title, row in gathered.items():
         cells = [f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in row["figures"].values()]
-        lines.append(
-            f"{title:34}{row['evaluated'].get('list', ''):>12}{row['n_images']:>10}"
-            + "".join(f"{cell:>14}" for cell in cells)
-        )
+        name = row["evaluated"].get("list", "")
+        lines.append(f"{title:34}{name:>12}{row['n_images']:>10}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 
 
 def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
-    """One line a figure of a evaluation, classes' IoU among them: mean, deviation, and each run's value, in 0..1."""
+    """A line for each figure, IoU of classes among them: mean, deviation, and each run's value (0..1)."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        runs = len(next(iter(gathered.values()))["figures"]["miou"].values)
-        writer.writerow(
-            ["measured", "list", "n_images", "figure", "mean", "deviation", *(f"run {n + 1}" for n in range(runs))]
-        )
+        runs = [f"run {number + 1}" for number in range(_runs(gathered))]
+        writer.writerow(["measured", "list", "n_images", "figure", "mean", "deviation", *runs])
         for title, row in gathered.items():
+            about = [title, row["evaluated"].get("list", ""), row["n_images"]]
             classes = {f"iou {name}": spread for name, spread in row["per_class"].items()}
             for name, spread in (row["figures"] | classes).items():
-                said = [title, row["evaluated"].get("list", ""), row["n_images"], name]
-                writer.writerow([*said, spread.mean, spread.deviation, *spread.values])
+                writer.writerow([*about, name, spread.mean, spread.deviation, *spread.values])
 
 
 def parse_args() -> argparse.Namespace:
@@ -160,11 +153,10 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json"
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="also write them as a table, one line a figure")
+    add = parser.add_argument
+    add("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json")
+    add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
+    add("--csv", type=Path, metavar="FILE", help="also write them as a table, one line a figure")
     return parser.parse_args()
 
 
@@ -177,8 +169,7 @@ def main() -> None:
         write_table(args.csv, gathered)
     if args.json:
         plain = {
-            title: row
-            | {part: {name: vars(spread) for name, spread in row[part].items()} for part in ("figures", "per_class")}
+            title: row | {key: {name: vars(one) for name, one in row[key].items()} for key in ("figures", "per_class")}
             for title, row in gathered.items()
         }
         write_json(args.json, {"runs": [str(path) for path in args.runs]} | plain)

@@ -20,44 +20,45 @@ from utils.distributed import from_main
 from utils.files import is_whole
 
 
+def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:
+    """Whether an image has the files of `write_predictions`."""
+    name = f"{index.records[position].name}.png"
+    return all(is_whole(folder / labels / name) for labels in (PREDICTED, GIVEN)[: 1 + given])
+
+
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> int:
-    """Write `given/ID.png` (limited to the given labels) and `predicted/ID.png`.
+    """Write `predicted/ID.png`, and `given/ID.png`, which is limited to the given labels.
 
     Args:
-        given: whether to write the former, too; without labels there is nothing to write.
+        given: whether to write the latter; images without labels have none.
 
     Returns:
         How many images were read; those whose files are there already are not.
     """
     compute = choose_compute(cfg)
     compute.network(segmenter)
-    names = [PREDICTED, GIVEN][: 1 + given]
-    missing = from_main(
-        lambda: [
-            position
-            for position, record in enumerate(index.records)
-            if not all(is_whole(folder / name / f"{record.name}.png") for name in names)
-        ]
-    )
-    require_image_space(folder, index, missing, masks=len(names))
+    missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
+    require_image_space(folder, index, missing, masks=1 + given)
     palette, reading = class_palette(cfg.data, index.class_names), cfg.segment_reading
     for item in whole_images(index, missing, cfg.workers, "predict"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
             probabilities = class_probabilities(segmenter, image, reading.scales, reading.flip, size)
+        found = {PREDICTED: probabilities}
         if given:
             limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-            mask = limited.argmax(dim=0).cpu().numpy()
-            write_mask(folder / GIVEN / f"{item['name']}.png", mask, palette, index.class_names)
-        mask = probabilities.argmax(dim=0).cpu().numpy()
-        write_mask(folder / PREDICTED / f"{item['name']}.png", mask, palette, index.class_names)
+            found = {GIVEN: limited, PREDICTED: probabilities}
+        for labels, values in found.items():
+            mask = values.argmax(dim=0).cpu().numpy()
+            write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
     return len(missing)
 
 
 def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) -> dict[str, Evaluation]:
-    """The files of `write_predictions`: with the network's own classes, and limited to the given labels."""
+    """The files of `write_predictions`, by title: with the network's own classes, and limited to the given labels."""
     about |= {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     return {
-        name: evaluate_masks(index, folder / name, cfg.workers, labels=name, **about) for name in (PREDICTED, GIVEN)
+        f"segmentation, {labels} labels": evaluate_masks(index, folder / labels, cfg.workers, labels=labels, **about)
+        for labels in (PREDICTED, GIVEN)
     }

@@ -1,8 +1,9 @@
-"""What is said with every figure, and the published protocol of the field.
+"""What is stated with every figure, and the published protocol of the field.
 
-Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure states
-its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement; a seed's figure at its
-best threshold was chosen on the truth that it is measured with, and is printed beside the one at the configured threshold.
+Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure
+states its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement. A seed's
+figure at its best threshold is printed beside the one at the configured threshold, because the truth itself has chosen
+that threshold.
 """
 
 import csv
@@ -13,9 +14,8 @@ from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.figures import Evaluation
-from evaluation.predictions import evaluate_predictions, write_predictions
+from evaluation.predictions import evaluate_predictions, has_predictions, write_predictions
 from evaluation.scores import evaluate_masks, evaluate_seeds
 from stages.config import Config, load_config
 from stages.dataset_steps import used_steps
@@ -25,33 +25,18 @@ from stages.networks import load_segmenter
 from stages.threshold import with_found_threshold
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
-from utils.files import atomic_path, is_whole
+from utils.files import atomic_path
 from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
 
-PUBLISHED = {  # kind of data -> list -> its images
-    "voc": {"train": 1464, "val": 1449},
-}
+PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
-UNKNOWN = "not known: the files lie in no run folder"
 CSV_COLUMNS = (
-    "labels",
-    "list",
-    "n_images",
-    "backbone",
-    "weights",
-    "scales",
-    "flip",
-    "crf",
-    "threshold",
-    "miou",
-    "threshold_best",
-    "miou_best",
-    "over_activation",
-    "under_activation",
+    *("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "crf"),
+    *("threshold", "miou", "threshold_best", "miou_best", "over_activation", "under_activation"),
 )
 
 
-def said_of_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
+def about_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
     """What to state of the images: list, root, and whether it is the list that figures are published on."""
     known = PUBLISHED.get(cfg.data.kind, {}).get(list_name)
     if known is None:
@@ -63,32 +48,27 @@ def said_of_list(cfg: Config, list_name: str, count: int) -> dict[str, Any]:
     return {"list": list_name, "root": cfg.data.root, "published list": published}
 
 
-def said_of_folder(folder: Path) -> dict[str, Any]:
-    """What the run that a folder of seeds or masks lies in says of how they were made."""
+def about_folder(folder: Path) -> dict[str, Any]:
+    """How a folder of seeds or masks was made, by the settings of the run that it lies in."""
     run = run_of(folder)
     if run is None:
-        return {"backbone": UNKNOWN}
-    return said_of_run(load_config(run / RUN_SETTINGS), folder.absolute().relative_to(run).parts[0])
+        return {"backbone": "not known: the files lie in no run folder"}
+    return about_run(load_config(run / RUN_SETTINGS), folder.absolute().relative_to(run).parts[0])
 
 
-def said_of_run(cfg: Config, folder: str) -> dict[str, Any]:
-    """What a run's settings say of one of its folders: `seeds`, `pseudo`, `predictions` and the like."""
+def about_run(cfg: Config, folder: str) -> dict[str, Any]:
+    """How a folder of a run was made: `seeds`, `pseudo`, `predictions` and the like."""
     network = {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     if folder == PREDICTIONS:
         return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
-    crf = cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {
-        "scales": list(cfg.step("cam").scales),
-        "flip": cfg.step("cam").flip,
-        "affinity": cfg.affinity.kind,
-        "crf": crf,
-    }
+    cam, crf = cfg.step("cam"), cfg.pseudo.refine if folder == PSEUDO else "none"
+    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.affinity.kind, "crf": crf}
 
 
-def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
-    """Seeds and pseudo masks of a finished run on the list that they are published on, segmentation on the validation list.
+def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
+    """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
-    On data without a published list, or where the run has not all of its files, seeds are measured on the run's own list.
+    Without a published list, or without all of its files, seeds are evaluated on the run's own list.
 
     Args:
         folder: the run folder.
@@ -99,33 +79,31 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """
     if not (folder / RUN_RECORD).is_file():
         raise UserError(
-            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
+            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as "
+            "runs/demo"
         )
-    measured = {}
+    found = {}
     cfg = with_found_threshold(cfg, folder)
-    parts = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
-    for name, title in (parts | {PSEUDO: "pseudo masks"}).items():
-        suffix = ".png" if name == PSEUDO else ".npz"
-        list_name, index = _list_of(folder / name, suffix, cfg)
-        said = {"labels": "given"} | said_of_list(cfg, list_name, len(index)) | said_of_run(cfg, name)
-        if suffix == ".npz":
-            measured[title] = evaluate_seeds(
-                index, folder / name, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **said
-            )
+    titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
+    for name, title in (titles | {PSEUDO: "pseudo masks"}).items():
+        list_name, index = _list_of(folder / name, ".png" if name == PSEUDO else ".npz", cfg)
+        about = {"labels": "given"} | about_list(cfg, list_name, len(index)) | about_run(cfg, name)
+        if name == PSEUDO:
+            found[title] = evaluate_masks(index, folder / name, cfg.workers, **about)
         else:
-            measured[title] = evaluate_masks(index, folder / name, cfg.workers, **said)
+            thresholds = cfg.pseudo.threshold, cfg.report.thresholds
+            found[title] = evaluate_seeds(index, folder / name, *thresholds, cfg.workers, **about)
     if not cfg.data.val_list:
-        return measured
+        return found
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    said = said_of_list(cfg, cfg.data.val_list, len(index))
-    said |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
+    about = about_list(cfg, cfg.data.val_list, len(index))
+    about |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
         if not from_main(lambda: _is_fresh(folder, index)):
             predictions = scratch
             write_predictions(load_segmenter(folder / SEGMENTER), index, predictions, cfg)
-        rows = evaluate_predictions(index, predictions, cfg, **said)
-    return measured | {f"segmentation, {labels} labels": row for labels, row in rows.items()}
+        return found | evaluate_predictions(index, predictions, cfg, **about)
 
 
 def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
@@ -152,22 +130,16 @@ def _is_fresh(folder: Path, index: Index) -> bool:
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
-    return fresh and all(
-        is_whole(folder / PREDICTIONS / labels / f"{record.name}.png")
-        for record in index.records
-        for labels in (GIVEN, PREDICTED)
-    )
+    return fresh and all(has_predictions(index, folder / PREDICTIONS, position) for position in range(len(index)))
 
 
-def protocol_table(measured: dict[str, Evaluation]) -> str:
-    """A line a evaluation, each with its list and number of images; in per cent."""
+def protocol_table(evaluations: dict[str, Evaluation]) -> str:
+    """A line for each evaluation, with its list and number of images; in per cent."""
     lines = [f"{'':34}{'list':>12}{'images':>10}{'mIoU':>7}{'over':>7}{'under':>7}{'at':>7}{'best':>7}{'at':>7}"]
-    for title, row in measured.items():
-        matrix = row.matrix
-        shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
-        line = f"{title:34}{row.evaluated.get('list', ''):>12}{matrix.n_images:>10}" + "".join(
-            f"{100 * share:7.1f}" for share in shares
-        )
+    for title, row in evaluations.items():
+        figures = (row.matrix.miou(), row.matrix.over_activation(), row.matrix.under_activation())
+        line = f"{title:34}{row.about.get('list', ''):>12}{row.matrix.n_images:>10}"
+        line += "".join(f"{100 * figure:7.1f}" for figure in figures)
         if row.threshold is not None:
             line += f"{row.threshold:7.2f}{100 * row.best.miou():7.1f}{row.threshold_best:7.2f}"
         lines.append(line)
@@ -175,10 +147,10 @@ def protocol_table(measured: dict[str, Evaluation]) -> str:
 
 
 def write_csv(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """A table of figures: one line a evaluation, shares and IoU in 0..1.
+    """A table of figures: a line for each evaluation, ratios and IoU in 0..1.
 
     Args:
-        rows: `measured` (its name) and what `Evaluation.figures` gives.
+        rows: `measured` (its name) and what `Evaluation.figures` returns.
     """
     rows = list(rows)
     classes = list(dict.fromkeys(name for row in rows for name in row["per_class"]))
@@ -188,8 +160,8 @@ def write_csv(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
         for row in rows:
             values = row["evaluated"] | row
             cells = [_cell(values.get(column)) for column in CSV_COLUMNS]
-            each = [_cell(row["per_class"].get(name, {}).get("iou")) for name in classes]
-            table.writerow([row["measured"], *cells, *each])
+            ious = [_cell(row["per_class"].get(name, {}).get("iou")) for name in classes]
+            table.writerow([row["measured"], *cells, *ious])
 
 
 def _cell(value: Any) -> Any:

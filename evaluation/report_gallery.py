@@ -1,6 +1,5 @@
-"""The images of a run's page: of the validation list with truth and errors, before that of the training list."""
+"""The images of a run's page: of the validation list with truth and errors, before the report of the training list."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, takewhile
 from typing import Any
@@ -12,8 +11,9 @@ from data.artifacts import IGNORE, read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
+from evaluation.figures import finite
 from evaluation.report import mask_at
-from evaluation.report_rows import ShownRow, training_rows, validation_rows
+from evaluation.rows import ImageRow, training_images, validation_images
 from pages.images import heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section
 from stages.config import Config
@@ -23,22 +23,22 @@ from utils.files import is_whole
 from utils.metrics import ConfusionMatrix
 from utils.run import Run
 
-TRAINING_IMAGES = 24  # shown of the training list, while nothing is measured
+TRAINING_IMAGES = 24  # of the training list, while nothing is evaluated
 MOST_BYTES = 18_000_000  # of all images together, so that the page stays under 20 MB
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's colours, which the colour-blind can tell apart; the first is of what is right.
 ERROR_PALETTE = np.array([(0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167)], np.uint8)
 
 
-def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], shown: dict[str, Any]) -> Section:
+def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], images: dict[str, Any]) -> Section:
     """Images of the validation list, as many as `MOST_BYTES` allow, with their truth and every row of the report."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    wanted = set(shown["shown"])
+    wanted = set(images["shown"])
     records = [record for record in index.records if record.name in wanted]
-    items = _items(progress(records, len(records), "page"), index, cfg, run, validation_rows(cfg, figures))
+    items = _items(progress(records, len(records), "page"), index, cfg, run, validation_images(cfg, figures))
     note = f"List {cfg.data.val_list}. Labels are given, except where a title names predicted labels."
-    if len(items) < shown["images"]:
-        note += f" {len(items)} of {shown['images']} images: the worst, the best, and an even sample of the others."
+    if len(items) < images["images"]:
+        note += f" {len(items)} of {images['images']} images: the worst, the best, and an even sample of the others."
     scored = [layer.name for item in items for layer in item.layers if layer.score is not None]
     return Section("Images", note, items=items, show=scored[-1] if scored else "")
 
@@ -47,13 +47,13 @@ def training_gallery(cfg: Config, run: Run) -> Section:
     """Some images of the training list with what the stages have made of them so far; never a truth."""
     index = seed_index(cfg)
     chosen = np.linspace(0, len(index) - 1, min(TRAINING_IMAGES, len(index))).round().astype(int)
-    items = _items((index.records[position] for position in chosen), index, cfg, run, training_rows(cfg))
+    items = _items((index.records[position] for position in chosen), index, cfg, run, training_images(cfg))
     items = [item for item in items if item.layers]
     note = "Some images of the training list; their truth is not read."
     return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
 
 
-def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ShownRow]) -> list[Item]:
+def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ImageRow]) -> list[Item]:
     palette = class_palette(cfg.data, index.class_names)
     items: list[Item] = []
     size = 0
@@ -70,7 +70,7 @@ def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows:
 
 
 def _layers(
-    record: Record, class_names: Sequence[str], palette: np.ndarray, run: Run, rows: Sequence[ShownRow]
+    record: Record, class_names: Sequence[str], palette: np.ndarray, run: Run, rows: Sequence[ImageRow]
 ) -> Iterator[Layer]:
     truth = None if record.mask is None else record.read_truth()
     if truth is not None:
@@ -96,15 +96,12 @@ def _layers(
         yield mask_layer("errors", error_map(truth, last), ERROR_PALETTE, ERRORS, names=())
 
 
-def evaluate_image(
-    truth: np.ndarray, mask: np.ndarray, class_names: Sequence[str]
-) -> tuple[float | None, dict[str, float]]:
+def evaluate_image(truth: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> tuple[float | None, dict[str, float]]:
     """mIoU over the classes in an image's truth (None without any), and the IoU of each class in its truth or mask."""
-    matrix = ConfusionMatrix(len(class_names) + 1)
+    matrix = ConfusionMatrix(len(names) + 1)
     matrix.update(torch.from_numpy(truth), torch.from_numpy(mask))
-    ious = zip(("background", *class_names), matrix.iou().tolist(), strict=True)
-    miou = matrix.miou()
-    return miou if math.isfinite(miou) else None, {name: iou for name, iou in ious if math.isfinite(iou)}
+    ious = {name: finite(iou) for name, iou in zip(("background", *names), matrix.iou(), strict=True)}
+    return finite(matrix.miou()), {name: iou for name, iou in ious.items() if iou is not None}
 
 
 def error_map(truth: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from utils.metrics_log import read_metrics
 from utils.pipeline import Stage
 from utils.run import RUN_RECORD, RUN_SETTINGS, Run, duration
 
-CONFUSIONS = 15
+CONFUSIONS = 15  # lines of their table
 EVERY = 60.0  # seconds between pages while a network is trained
 Row = Sequence[str | float | Cell]  # of a table
 PER_CLASS = {"precision": "precision", "recall": "recall", "found": "found", "right": "drawn_right"}  # column -> figure
@@ -62,37 +62,35 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         stages: the pipeline (evaluation/stages.py).
         images: the section of images while a network is trained; None makes it anew.
     """
-    figures, shown = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
-    damaged = "report" in run.stages and not (figures and shown)
+    figures, chosen = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
+    damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
     fresh = bool(figures) and run.stages["report"]["finished"] >= max(row["finished"] for row in run.stages.values())
     if images is None:
-        images = validation_gallery(cfg, run, figures, shown) if fresh else training_gallery(cfg, run)
+        images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
     missing = [stage.name for stage in stages if stage.skip(cfg) is None and stage.name not in run.stages]
-    intro = [
-        f"{cfg.model.backbone}, {cfg.model.weights} weights; trained on list {cfg.data.train_list} "
-        "with image-level labels only.",
-        f"Evaluated on list {cfg.data.val_list}, {shown['images']} images." if figures else "",
-        f"This run is not complete. Still to come: {', '.join(missing)}. The page is written anew after each stage, "
-        "and while a network is trained."
-        if missing
-        else "",
-        f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again." if damaged else "",
-        *(f"WARNING of stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "warnings")),
-        *(f"Stage {name}: {text}" for name, row in run.stages.items() for text in _notes(row, "chosen")),
-    ]
+    network = f"{cfg.model.backbone}, {cfg.model.weights} weights"
+    intro = [f"{network}; trained on list {cfg.data.train_list} with image-level labels only."]
+    if figures:
+        intro.append(f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images.")
+    if missing:
+        still = f"This run is not complete. Still to come: {', '.join(missing)}. "
+        intro.append(still + "The page is written anew after each stage, and while a network is trained.")
+    if damaged:
+        intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
+    for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():
+        intro += [f"{begin} {name}: {text}" for name, row in run.stages.items() for text in _notes(row, kind)]
     old = "" if fresh or not figures else "These figures are older than a stage before them, which has run again since."
     sections = [
         Section("Results", old, tables=results(figures)),
         Section("Curves", plots=curves(figures, read_metrics(run.path("metrics.jsonl")))),
         Section("Classes", "IoU in per cent, seeds at their best threshold.", tables=classes(figures)),
-        Section("Confusion", tables=confusion(shown["confusion"], shown["class_names"]) if figures else ()),
+        Section("Confusion", tables=confusion(chosen["confusion"], chosen["class_names"]) if figures else ()),
         images,
         Section("Stages", tables=[stage_table(stages, cfg, run)]),
         settings(cfg, read_json(run.path("run.json"))),
     ]
-    title = f"IBBNet: {run.folder.resolve().name}"
-    write_page(run.path(REPORT_PAGE), title, [text for text in intro if text], sections)
+    write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections)
 
 
 def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
@@ -115,8 +113,8 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
     header = ("", "mIoU", "of classes alone", level, "gain", *faults_header)
     note = (
         f"In per cent. Intervals are from a bootstrap over images ({DRAWS} draws). Gain is the paired difference to "
-        "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the share of "
-        "background pixels that have a class, under-activation the share of object pixels that have background."
+        "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the part of "
+        "the background pixels that have a class, under-activation the part of the object pixels that have background."
     )
     return [Table("", header, rows, note)]
 
@@ -131,11 +129,12 @@ def _gain(gain: dict[str, Any] | None) -> Cell:
 def curves(figures: dict[str, dict[str, Any]], metrics: dict[str, list[dict[str, float]]]) -> list[Plot]:
     """mIoU over thresholds, and each trained stage's losses over epochs."""
     plots = []
-    swept = {
-        title: row["curve"] for title, row in figures.items() if row["curve"] and row["evaluated"]["labels"] == GIVEN
-    }
-    if swept:
-        lines = [Series(title, [t for t, _ in curve], [100 * m for _, m in curve]) for title, curve in swept.items()]
+    lines = [
+        Series(title, [threshold for threshold, _ in row["curve"]], [100 * miou for _, miou in row["curve"]])
+        for title, row in figures.items()
+        if row["curve"] and row["evaluated"]["labels"] == GIVEN
+    ]
+    if lines:
         plots.append(Plot("Background threshold", "threshold", "mIoU", lines, "mIoU in per cent, given labels."))
     for stage, rows in metrics.items():
         names = [name for name in rows[-1] if name not in NOT_LOSSES]
@@ -151,7 +150,7 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
     """IoU by class of every line, and the last line's over- and under-activation."""
     if not figures:
         return []
-    titles, (*_, last) = list(figures), figures.values()
+    titles, last = list(figures), list(figures.values())[-1]
     rows = []
     for name, figure in last["per_class"].items():
         values = [figures[title]["per_class"][name]["iou"] for title in titles]
@@ -159,16 +158,13 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
         cells = [percent(value, shade=value or 0.0, strong=value == best) for value in values]
         if best is not None:
             others = (percent(figure.get(key)) for key in PER_CLASS.values())
-            rows.append(
-                (name, *cells, percent(figure["over_activation"], 2), percent(figure["under_activation"]), *others)
-            )
+            faults = (percent(figure["over_activation"], 2), percent(figure["under_activation"]))
+            rows.append((name, *cells, *faults, *others))
     header = ("class", *titles, "its over-activation", "its under-activation", *PER_CLASS)
     note = (
-        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images "
-        "that show the "
-        "class, those whose mask of it touches it; right: of the images in which it is drawn, those where it "
-        "touches it. A click "
-        "on a heading sorts."
+        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images with the "
+        "class, those whose mask of it touches it; right: of the images whose mask has the class, those where it "
+        "touches it. A click on a heading sorts."
     )
     return [Table("IoU by class", header, rows, note, sortable=True)]
 
@@ -189,23 +185,21 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
 
 
 def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
-    """What each stage took and made."""
+    """Time, memory and result of each stage."""
     rows: list[Row] = []
     for stage in stages:
         reason, entry = stage.skip(cfg), run.stages.get(stage.name)
         if entry is None or reason is not None:
-            state = f"skipped: {reason}" if reason is not None else "has not run"
-            rows.append((stage.name, stage.title, "", "", "", state))
+            rows.append((stage.name, stage.title, "", "", "", f"skipped: {reason}" if reason else "has not run"))
             continue
         seconds = entry.get("seconds", 0)
         sizes = ", ".join(f"{name} {size / 1024:.1f} GB" for name, size in entry.get("peak_memory_mb", {}).items())
         finished = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["finished"]))
-        values = {
-            name: f"{value:.4g}" if isinstance(value, float) else value
+        result = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
             for name, value in entry.get("result", {}).items()
             if not isinstance(value, list)  # sentences, which stand above
-        }
-        result = ", ".join(f"{name} {value}" for name, value in values.items())
+        )
         rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = duration(sum(entry.get("seconds", 0) for entry in run.stages.values()))
     return Table("", ("stage", "what it does", "time", "peak", "finished", "result"), rows, f"{total} in all.")

@@ -1,16 +1,16 @@
-"""The pipeline: every stage, in order; what it does, which settings it reads and which stages it waits for.
+"""The pipeline: every stage, in order, with what it does, which settings it reads and which stages it waits for.
 
 Stages of the steps over the data set follow from their list (stages/dataset_steps.py). A stage names the parts of the
-configuration that it reads (stages/config.py); what its upstream stages read is covered by their fingerprints.
+configuration that it reads (stages/config.py); the fingerprints of its upstream stages cover what those read.
 """
 
+from dataclasses import replace
 from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.report import make_report, no_truth, report_is_complete
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, fit_step
 from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
@@ -24,10 +24,10 @@ from utils.pipeline import Stage
 
 def pipeline() -> list[Stage]:
     """Every stage, in order."""
-    return [*_seed_stages(), *_stages_of_steps(), *_mask_stages(), *_report_stages()]
+    return [*_first_stages(), *_stages_of_steps(), *_mask_stages(), *_report_stages()]
 
 
-def _seed_stages() -> list[Stage]:
+def _first_stages() -> list[Stage]:
     return [
         Stage(
             "cam",
@@ -38,11 +38,8 @@ def _seed_stages() -> list[Stage]:
             complete=lambda cfg, run: is_whole(run.path(CLASSIFIER)),
             writes_checkpoint=CLASSIFIER,
         ),
-        Stage(
-            "seeds",
-            "read the seed list with the steps of the method",
-            make_seeds,
-            reads=("steps", "seeds"),
+        replace(
+            Stage("seeds", "read the seed list with the steps of the method", make_seeds, reads=("steps", "seeds")),
             upstream=("cam",),
             code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, seed_list(cfg)),
@@ -60,11 +57,8 @@ def _stages_of_steps() -> list[Stage]:
             stages.append(_fit_stage(step, seeds, before))
             before = step.fit.stage
         stages.append(
-            Stage(
-                step.apply.stage,
-                step.apply.title,
-                partial(change_list, step, seeds),
-                reads=step.apply.reads,
+            replace(
+                Stage(step.apply.stage, step.apply.title, partial(change_list, step, seeds), reads=step.apply.reads),
                 upstream=(before,),
                 code=(step.apply.open,),
                 complete=partial(list_complete, step.folder, ".npz"),
@@ -78,19 +72,12 @@ def _stages_of_steps() -> list[Stage]:
 def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
     fit = step.fit
     assert fit is not None
-
-    def skip(cfg: Config) -> str | None:
-        return step.skip(cfg) or fit.skip(cfg)
-
-    return Stage(
-        fit.stage,
-        fit.title,
-        partial(fit_step, fit, seeds),
-        reads=fit.reads,
+    return replace(
+        Stage(fit.stage, fit.title, partial(fit_step, fit, seeds), reads=fit.reads),
         upstream=(before,),
         code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
-        skip=skip,
+        skip=lambda cfg: step.skip(cfg) or fit.skip(cfg),
         writes_checkpoint=fit.writes if fit.publishes else None,
     )
 
@@ -119,24 +106,18 @@ def _mask_stages() -> list[Stage]:
 
 
 def _report_stages() -> list[Stage]:
+    reads, title = ("steps", "seeds", "prediction"), "evaluate against the truth of the validation list"
     return [
-        Stage(
-            "ablation",
-            "read the validation list with every step",
-            read_validation_list,
-            reads=("steps", "seeds", "prediction"),
+        replace(
+            Stage("ablation", "read the validation list with every step", read_validation_list, reads=reads),
             upstream=("cam",),
             code=tuple(STEPS),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list),
             complete=ablation_complete,
             skip=no_truth,
         ),
-        Stage(
-            "report",
-            "evaluate against the truth of the validation list",
-            make_report,
-            reads=("report", "segment_reading"),
-            looks=("data.colors",),
+        replace(
+            Stage("report", title, make_report, reads=("report", "segment_reading"), looks=("data.colors",)),
             upstream=("ablation", "segment"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
             complete=report_is_complete,

@@ -2,8 +2,8 @@
 
     python -m exports.convert res50_cam.pth classifier.pth               IRN's file, for evaluate.py and infer.py
 
-It gets VOC's classes and the settings of the published protocol. To train on from IRN's weights nothing need be
-converted: model.weights takes the file as it is.
+The checkpoint gets VOC's classes and the settings of the published protocol. Training on from IRN's weights needs no
+conversion: model.weights takes the file as it is.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -43,24 +43,24 @@ def main() -> None:
 
 
 def import_published(weights: Weights, target: Path) -> str:
-    """Write IRN's network as a checkpoint; returns what it is, in words.
+    """Write IRN's network as a checkpoint; returns the name of its kind.
 
     Raises:
         UserError: not a file of IRN's program, or not for VOC's 20 classes.
     """
-    settings = Config()
-    settings = replace(settings, model=replace(settings.model, backbone=PUBLISHED_BACKBONE, weights=weights.path))
     if weights.class_names is not None:
         raise UserError(
             f"{weights.path} is a checkpoint of this project; expected IRN's res50_cam.pth or res50_irn.pth"
         )
-    head = weights.state.get("classifier.weight")
+    settings = Config()
+    settings = replace(settings, model=replace(settings.model, backbone=PUBLISHED_BACKBONE, weights=weights.path))
+    head = weights.state.get("classifier.weight") if weights.backbone == PUBLISHED_BACKBONE else None
     kind: Kind
     network: Network
     if weights.backbone == PUBLISHED_BACKBONE and weights.part("fc_edge1."):
-        kind, displacement = "affinity", bool(weights.part("fc_dp1."))
-        network = build_affinity_net(PUBLISHED_BACKBONE, weights, displacement)
-    elif weights.backbone == PUBLISHED_BACKBONE and head is not None:
+        kind = "affinity"
+        network = build_affinity_net(PUBLISHED_BACKBONE, weights, bool(weights.part("fc_dp1.")))
+    elif head is not None:
         if len(head) != len(VOC_CLASSES):
             raise UserError(
                 f"{weights.path} knows {len(head)} classes, expected VOC's {len(VOC_CLASSES)}, whose names are known; "
@@ -70,8 +70,7 @@ def import_published(weights: Weights, target: Path) -> str:
     else:
         raise UserError(
             f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; a backbone's weights need no "
-            "conversion: "
-            "set model.weights to the file"
+            "conversion: set model.weights to the file"
         )
     save_network(target, kind, network, VOC_CLASSES, settings, figures={})
     return KINDS[kind]

@@ -1,7 +1,7 @@
-"""A folder of masks and what is known of it: which class a value stands for, which image a mask is of.
+"""A folder of masks with the class of each value and the image of each mask.
 
-Three kinds of folder: what infer.py wrote (`classes.json`, `predictions.json`, `masks/`), a folder of a run (`pseudo/`,
-`predictions/given/`, whose `config.yaml` knows the data), and any other, whose classes must be named.
+Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`, `masks/`), a folder of a run
+(`pseudo/`, `predictions/given/`; the run's `config.yaml` names the data), and any other, whose classes must be named.
 """
 
 import json
@@ -13,14 +13,14 @@ from typing import Any
 from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
 from data.index import open_index
-from inference.output_folder import CLASSES, PREDICTIONS
-from stages.config import Config, load_config
+from inference.output_folder import CLASSES, MASKS, PREDICTIONS
+from stages.config import load_config
 from stages.lists import seed_list
 from utils.errors import UserError
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of
 
-IMAGE_SUFFIX = ".jpg"  # of an image that nothing is known of
+IMAGE_SUFFIX = ".jpg"  # of an image that is not given
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
 
     Args:
         folder: of any of the three kinds.
-        classes: names in the order of the values from 1; empty takes what infer.py or the run says.
-        images: where the images lie, for their file names; None takes what infer.py or the run says, or NAME.jpg
+        classes: names in the order of the values from 1; empty takes those of infer.py or the run.
+        images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg
             where `classes` are given.
 
     Raises:
-        UserError: no folder, no masks in it, or nobody says which classes they are of.
+        UserError: no folder, no masks in it, or their classes are not known.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
@@ -65,7 +65,7 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     names = tuple(classes) or (index.class_names if index is not None else ())
     if not names:
         raise UserError(
-            f"{folder} does not say which classes its masks are of: it lies in no run folder whose data can be read; "
+            f"{folder} does not say which classes its masks have: it lies in no run folder whose data can be read; "
             "name them in the order of the mask values, --classes cat,dog,..."
         )
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
@@ -82,13 +82,9 @@ def _of_inference(folder: Path) -> MaskSet:
         for name in (name for row in rows for name in (row["mask"], row["image"])):
             if (fault := fault_of(name)) is not None:  # labels are written by these names
                 raise ValueError(f"the name {shown(name)} {fault}")
+        paths = [(Path(row["mask"]), row["image"]) for row in rows]
         masks = tuple(
-            MaskFile(
-                str(Path(row["mask"]).relative_to("masks").with_suffix("").as_posix()),
-                folder / row["mask"],
-                row["image"],
-            )
-            for row in rows
+            MaskFile(path.relative_to(MASKS).with_suffix("").as_posix(), folder / path, image) for path, image in paths
         )
         names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -98,20 +94,17 @@ def _of_inference(folder: Path) -> MaskSet:
     missing = [mask for mask in masks if not mask.path.is_file()]
     if missing:
         raise UserError(
-            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' "
-            "is not "
+            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
             "in UTF-8, which these formats cannot hold, rename it first"
         )
     return MaskSet(names, masks)
 
 
 def _index_of(folder: Path, names: set[str]) -> Index | None:
-    """The list of the run that the masks are of: the seed list for `pseudo`, the validation list for predictions."""
-    run = run_of(folder)
-    if run is None:
+    """The list of the run with these names: the seed list for `pseudo`, the validation list for predictions."""
+    if (run := run_of(folder)) is None:
         return None
-    cfg: Config = load_config(run / RUN_SETTINGS)
-    found = None
+    cfg, found = load_config(run / RUN_SETTINGS), None
     for list_name in dict.fromkeys((seed_list(cfg), cfg.data.train_list, cfg.data.val_list)):
         if list_name:
             found = open_index(cfg.data, list_name)
@@ -126,10 +119,9 @@ def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
         raise UserError(f"--images {images}: there is no such folder; check the path")
     paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
     found = {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}
-    for name in sorted(set(masks) - set(found))[:1]:
+    if without := sorted(set(masks) - set(found)):
         raise UserError(
-            f"--images {images}: there is no image of mask {masks[name]}; expected {name}{IMAGE_SUFFIX} or "
-            "another "
-            "suffix there"
+            f"--images {images}: there is no image of mask {masks[without[0]]}; expected {without[0]}{IMAGE_SUFFIX} or "
+            "another suffix there"
         )
     return found

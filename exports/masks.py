@@ -9,9 +9,9 @@
     yolo            yolo/labels/NAME.txt, yolo/data.yaml: one line a polygon, for YOLO's segmentation
     voc             voc_server.tgz        as the VOC server takes it
 
-A mask tells classes apart and not objects, so all pixels of a class in an image are one annotation of COCO, and each
-connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class that less one. Pixels of 255
-(unsure) are of no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
+A mask has classes and no single objects, so all pixels of a class in an image are one annotation of COCO, and each
+connected part is a line for YOLO. COCO's category id is the mask value, YOLO's class is that less one. Pixels of 255
+have no class and are left out; the VOC server gets them as background. Polygons: see data/polygons.py.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -43,38 +43,37 @@ from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_text
 
 VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
-DECIMALS = 6  # of a side's share: a hundredth of a pixel in 10,000
+DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
+Read = Iterator[tuple[str, np.ndarray]]  # image file name and (H, W) uint8 mask of each
 
 
 @dataclass
 class Exported:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        paths: files, and folders of files.
-        images: how many.
-        annotations: regions or polygons.
-        unsure: share of the pixels that are of no class (255).
-    """
-
-    paths: list[Path]
+    path: Path  # a file, or a folder of files
     images: int
-    annotations: int
-    unsure: float
+    annotations: int  # regions or polygons
+    ignored: float  # the part of the pixels that have no class (255), 0..1
 
 
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
     """Write the masks into `output` in each of the formats (names in `FORMATS`).
 
     Raises:
-        UserError: an unknown format, a mask that is missing, damaged or has a value of no class.
+        UserError: a mask that is missing, damaged or has a value of no class.
     """
-    return {name: FORMATS[name](masks, output) for name in parse_formats(",".join(formats))}
+    exported = {}
+    for name in formats:
+        counter = Counter[str]()
+        path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
+        ignored = counter["ignored"] / max(1, counter["pixels"])
+        exported[name] = Exported(path, len(masks.masks), annotations, ignored)
+    return exported
 
 
-def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
-    """Names separated by commas, each once, in their order; each one of `known`, by default of `FORMATS`."""
-    known = known or tuple(FORMATS)
+def parse_formats(text: str, known: Sequence[str]) -> list[str]:
+    """Names separated by commas, each once, in their order; each one of `known`."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     strange = [name for name in names if name not in known]
     if strange or not names:
@@ -82,33 +81,29 @@ def parse_formats(text: str, known: Sequence[str] = ()) -> list[str]:
     return names
 
 
-def export_coco(masks: MaskSet, output: Path, *, polygons: bool = False) -> Exported:
+def export_coco(masks: MaskSet, read: Read, output: Path, *, polygons: bool = False) -> tuple[Path, int]:
     """A COCO annotation file, `iscrowd` 0, `area` in the mask's pixels, `segmentation` run lengths or polygons."""
     images: list[dict[str, Any]] = []
-    counter, written = Counter[str](), 0
-    head = {
-        "info": {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"},
-        "licenses": [],
-        "categories": [
-            {"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())
-        ],
-    }
+    written = 0
+    info = {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"}
+    classes = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())]
+    head = {"info": info, "licenses": [], "categories": classes}
     path = output / ("coco_polygons.json" if polygons else "coco.json")
     # Annotation by annotation, on one line: those of COCO's 82,081 images would take gigabytes in memory.
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
-        for number, (image, mask) in enumerate(_read_all(masks, counter, "export COCO"), start=1):
+        for number, (image, mask) in enumerate(read, start=1):
             images.append({"id": number, "file_name": image, "width": mask.shape[1], "height": mask.shape[0]})
             for value, region in _regions(mask):
                 annotation = {"id": written + 1, "image_id": number, **_annotation(value, region, polygons)}
                 file.write((", " if written else "") + json.dumps(annotation))
                 written += 1
         file.write(f'], "images": {json.dumps(images, ensure_ascii=False)}}}')
-    return Exported([path], len(images), written, counter["unsure"] / max(1, counter["pixels"]))
+    return path, written
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
-    """COCO's entry of a class's pixels (H, W) bool, but for its numbers."""
+    """COCO's entry of a class's pixels (H, W) bool, without its ids."""
     packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
     outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
     return {
@@ -120,7 +115,7 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
     }
 
 
-def export_yolo(masks: MaskSet, output: Path) -> Exported:
+def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
     A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
@@ -128,55 +123,52 @@ def export_yolo(masks: MaskSet, output: Path) -> Exported:
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else set()
-    if twice:
+    name, count = Counter(names).most_common(1)[0] if names else ("", 0)
+    if count > 1:
         raise UserError(
-            f"--export yolo: two images are named {sorted(twice)[0]} but for their suffix, and YOLO would look "
-            "for one label file for both; rename one"
+            f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file "
+            "for both; rename one"
         )
-    counter, lines_written = Counter[str](), 0
-    for name, (_, mask) in zip(names, _read_all(masks, counter, "export YOLO"), strict=True):
+    written = 0
+    for name, (_, mask) in zip(names, read, strict=True):
         height, width = mask.shape
         lines = []
         for value, region in _regions(mask):
             for outline in region_polygons(region):
-                shares = (outline / (width, height)).ravel()
-                lines.append(f"{value - 1} " + " ".join(f"{share:.{DECIMALS}f}" for share in shares) + "\n")
+                points = (outline / (width, height)).ravel()
+                lines.append(f"{value - 1} " + " ".join(f"{point:.{DECIMALS}f}" for point in points) + "\n")
         write_text(folder / "labels" / f"{name}.txt", "".join(lines))
-        lines_written += len(lines)
-    by_number = {value - 1: name for value, name in sorted(masks.class_names.items())}
-    about = {"path": ".", "train": "images", "val": "images", "names": by_number}
+        written += len(lines)
+    classes = {value - 1: name for value, name in sorted(masks.class_names.items())}
+    about = {"path": ".", "train": "images", "val": "images", "names": classes}
     write_text(folder / "data.yaml", yaml.safe_dump(about, allow_unicode=True, sort_keys=False))
-    return Exported([folder], len(names), lines_written, counter["unsure"] / max(1, counter["pixels"]))
+    return folder, written
 
 
-def export_voc(masks: MaskSet, output: Path) -> Exported:
+def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
         raise UserError(
             f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
-            f"are of {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+            f"have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
         )
     path = output / "voc_server.tgz"
-    counter = Counter[str]()
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
-        for entry, (_, mask) in zip(masks.masks, _read_all(masks, counter, "pack for the VOC server"), strict=True):
+        for entry, (_, mask) in zip(masks.masks, read, strict=True):
             if "/" in entry.name:
                 raise UserError(f"--export voc: {entry.path} lies in a sub-folder; expected names such as 2008_000001")
             scratch = path.with_name(f".{entry.name}.png")
             write_mask(scratch, np.where(mask == IGNORE, 0, mask))
-            archive.add(scratch, f"{VOC_FOLDER}/{entry.name}.png", filter=_without_owner)
+            member = tarfile.TarInfo(f"{VOC_FOLDER}/{entry.name}.png")  # without owner and time
+            member.size = scratch.stat().st_size
+            with scratch.open("rb") as file:
+                archive.addfile(member, file)
             scratch.unlink()
-    return Exported([path], len(masks.masks), len(masks.masks), counter["unsure"] / max(1, counter["pixels"]))
+    return path, len(masks.masks)
 
 
-def _without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    member.uid = member.gid = member.mtime = 0
-    member.uname = member.gname = ""
-    return member
-
-
-FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
+# Name -> a function that writes masks and returns the file or folder, and the number of annotations.
+FORMATS: dict[str, Callable[[MaskSet, Read, Path], tuple[Path, int]]] = {
     "coco": export_coco,
     "coco-polygons": partial(export_coco, polygons=True),
     "yolo": export_yolo,
@@ -184,8 +176,8 @@ FORMATS: dict[str, Callable[[MaskSet, Path], Exported]] = {
 }
 
 
-def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Iterator[tuple[str, np.ndarray]]:
-    """Image file name and (H, W) uint8 mask of each, its values checked."""
+def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
+    """Each mask, its values checked and its pixels counted."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
         strange = sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names})
@@ -193,10 +185,9 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Iterator[tup
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
             raise UserError(
                 f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
-                "order of the "
-                "mask values with --classes"
+                "order of the mask values with --classes"
             )
-        counter.update(unsure=int((mask == IGNORE).sum()), pixels=mask.size)
+        counter.update(ignored=int((mask == IGNORE).sum()), pixels=mask.size)
         yield entry.image, mask
 
 
@@ -207,13 +198,12 @@ def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
             yield value, mask == value
 
 
-def said(exported: dict[str, Exported]) -> str:
+def summary_lines(exported: dict[str, Exported]) -> str:
     """What was written, for the screen."""
     lines = []
     for name, written in exported.items():
-        paths, share = ", ".join(map(str, written.paths)), 100 * written.unsure
-        unsure = f"; {share:.1f} % of the pixels are 255 (unsure) and of no class" if share else ""
-        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {paths}{unsure}")
+        ignored = f"; {100 * written.ignored:.1f} % of the pixels are 255 and have no class" if written.ignored else ""
+        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {written.path}{ignored}")
     return "\n".join(lines)
 
 
@@ -226,9 +216,7 @@ def parse_args() -> argparse.Namespace:
     add("masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote")
     add("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
-    add(
-        "--classes", default="", metavar="A,B", help="names in the order of the mask values from 1 (default: the run's)"
-    )
+    add("--classes", default="", metavar="A,B", help="names in the order of the values from 1 (default: the run's)")
     add("--images", type=Path, metavar="FOLDER", help="images, for their file names (default: NAME.jpg)")
     return parser.parse_args()
 
@@ -236,10 +224,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    formats = parse_formats(args.export)
+    formats = parse_formats(args.export, tuple(FORMATS))
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]
     masks = open_mask_set(args.masks, classes, args.images)
-    print(said(export_masks(masks, formats, args.output)))
+    print(summary_lines(export_masks(masks, formats, args.output)))
 
 
 if __name__ == "__main__":

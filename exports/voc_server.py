@@ -4,8 +4,8 @@
 
 Runs the segmentation network as evaluate.py does (its scales and mirror image, labels predicted), and packs
 `results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in
-`server/predicted/`; the same command goes on where it stopped. Masks that are there already: python -m exports.masks
-MASKS --export voc.
+`server/predicted/`; the same command goes on where it stopped. For a folder of masks: python -m exports.masks MASKS
+--export voc.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -21,7 +21,7 @@ from data.index import open_index
 from data.voc import VOC_CLASSES
 from evaluation.predictions import PREDICTED, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
-from exports.masks import export_voc, said
+from exports.masks import export_masks, summary_lines
 from models.segmenter import Segmenter
 from stages.config import override
 from stages.networks import load_network
@@ -37,9 +37,8 @@ def parse_args() -> argparse.Namespace:
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of VOC's 20 classes")
     add("--list", default="test", metavar="LIST", help="a list's name or file (default: test)")
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go")
-    add(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of the checkpoint, such as data.root"
-    )
+    setting = "a setting of the checkpoint, such as data.root"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
     return parser.parse_args()
 
 
@@ -50,16 +49,15 @@ def main() -> None:
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
         raise UserError(
             f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server "
-            "takes "
-            "masks of no other; give segmenter.pth of a run on VOC"
+            "takes masks of no other; give segmenter.pth of a run on VOC"
         )
     cfg = override(own, args.set)
     index = open_index(cfg.data, args.list)
     write_predictions(network, index, args.output, cfg, given=False)
     folder = args.output / PREDICTED
     masks = (MaskFile(record.name, folder / f"{record.name}.png", record.image.name) for record in index.records)
-    written = export_voc(MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks)), args.output)
-    print(said({"voc": written}))
+    mask_set = MaskSet(dict(enumerate(VOC_CLASSES, start=1)), tuple(masks))
+    print(summary_lines(export_masks(mask_set, ["voc"], args.output)))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Masks of many images: read ahead of the network, written behind it, so that the network is what is waited for.
+"""Masks of many images: read ahead of the network, written behind it, so that all wait for the network alone.
 
-Every image is written by itself and marked as done when all its files are there. A call that is stopped is gone on
-with by the same call, and ends with the same files. Memory holds a few images, however many there are.
+Every image is written by itself and marked as done when all its files are there. After a stop the same call goes on,
+and ends with the same files. Memory holds a few images, however many there are.
 """
 
 import time
@@ -16,27 +16,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.artifacts import Seed, write_mask, write_seed
+from data.artifacts import IGNORE, Seed, write_mask, write_seed
 from data.images import UnreadableImage
 from data.pixels import look_of
+from inference import output_folder as out
 from inference.gallery import JPEG_QUALITY, publish
 from inference.images import InputImage, read_labels
-from inference.output_folder import (
-    DONE,
-    PREDICTIONS,
-    ClassValues,
-    claim,
-    class_rows,
-    done_path,
-    find_done,
-    identity,
-    maps_path,
-    mask_path,
-    overlay_path,
-    to_values,
-    write_done,
-)
-from inference.predictor import IGNORE, Prediction, Predictor
+from inference.predictor import Prediction, Predictor
 from inference.sources import find_inputs
 from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather, is_main
@@ -47,62 +33,46 @@ from utils.reading import read_ahead
 from utils.visualize import fit, overlay, printable
 
 DRAWING = 1  # raised when drawing changes, so that old overlays are drawn anew
-OVERLAY_SIDE, OPACITY = 1600, 0.45
+OVERLAY_SIDE = 1600
 AHEAD = 1  # images read before they are needed, beside the batch itself, and as many waiting to be written
 
 
 @dataclass(frozen=True)
 class Options:
-    """What is wanted of the images.
+    """What to do with the images."""
 
-    Attributes:
-        labels: a CSV of what images contain (see `read_labels`); for the others the network says.
-        limit: the most images to take; 0 takes all.
-        maps: also write soft maps; images that are done but for these are predicted again.
-        recursive: search folders at any depth.
-        batch: images that the network is given at once.
-    """
-
-    labels: Path | None = None
-    limit: int = 0
-    maps: bool = False
-    recursive: bool = True
-    batch: int = 1
+    labels: Path | None = (
+        None  # a CSV of the classes of images (see `read_labels`); the network predicts those of the others
+    )
+    limit: int = 0  # the most images to take; 0 takes all
+    maps: bool = False  # also write soft maps; images that are done but for these are predicted again
+    recursive: bool = True  # search folders at any depth
+    batch: int = 1  # images that the network is given at once
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a call of `predict_images` has done.
+    """What a call of `predict_images` has done."""
 
-    Attributes:
-        new: images that were predicted.
-        kept: images that were done already.
-        seconds: for the new ones.
-        unreadable: `image` and `reason` of each file that could not be read.
-        others: images done earlier in this folder that were not among the input.
-        without_value: classes that occur and have no mask value left (see `ClassValues`).
-        odd: images that look nearly black, nearly white or flat to the network, each with that.
-    """
-
-    new: int
-    kept: int
-    seconds: float
-    unreadable: list[dict[str, str]]
-    others: int
-    without_value: list[str]
-    odd: list[str]
+    new: int  # images that were predicted
+    kept: int  # images that were done already
+    seconds: float  # for the new ones
+    unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
+    others: int  # images done earlier in this folder that were not among the input
+    without_value: list[str]  # classes that occur and have no mask value left (see `ClassValues`)
+    odd: list[str]  # images that are nearly black, nearly white or flat to the network, each with that
 
 
 @dataclass
 class _Job:
-    """An image, what it is known to show, what its outputs depend on, and what became of it."""
+    """An image, its given classes, what its outputs depend on, and the result: an entry, or why it is unreadable."""
 
     image: InputImage
     classes: list[int] | None
     fingerprint: str
     entry: dict[str, Any] | None = None
     unreadable: str = ""
-    looks: str = ""
+    brightness: str = ""
 
 
 def predict_images(
@@ -117,21 +87,21 @@ def predict_images(
         output: the folder to write into; may lie inside `source`.
 
     Raises:
-        UserError: no images, none that can be read, an output folder that is not ours or cannot be written, or bad
-            labels.
+        UserError: no images, none that can be read, an output folder of another program or that cannot be written, or
+            bad labels.
     """
     options = options or Options()
     sources = [source] if isinstance(source, str | Path) else list(source)
     images = from_main(lambda: find_inputs(sources, output, options.recursive))
     images = [replace(image, pixels=predictor.pixels) for image in images[: options.limit or None]]
     given = read_labels(options.labels, images, predictor.class_names) if options.labels is not None else {}
-    claim(output)
-    base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, OPACITY])
+    out.claim(output)
+    base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, out.OPACITY])
     jobs = []
     for image in images:
         classes = given.get(image.relative)
-        jobs.append(_Job(image, classes, digest([base, image.relative, identity(image.path), classes])))
-    work = _Work(output, predictor, ClassValues(output, predictor.class_names), options)
+        jobs.append(_Job(image, classes, digest([base, image.relative, out.identity(image.path), classes])))
+    work = _Work(output, predictor, out.ClassValues(output, predictor.class_names), options)
     todo = [jobs[index] for index in from_main(lambda: work.find_missing(jobs))]
     started = time.perf_counter()
     work.predict(todo)
@@ -145,23 +115,22 @@ class _Work:
 
     output: Path
     predictor: Predictor
-    values: ClassValues
+    values: out.ClassValues
     options: Options
 
     def find_missing(self, jobs: Sequence[_Job]) -> list[int]:
         """Indices of the jobs that are to be done; the others have their entries now."""
         for job in jobs:
-            if not self.options.maps or is_whole(self.output / maps_path(job.image)):
-                job.entry = find_done(self.output, job.image, job.fingerprint, self.values, self.predictor)
+            if not self.options.maps or is_whole(self.output / out.file_of(job.image, out.MAPS)):
+                job.entry = out.find_done(self.output, job.image, job.fingerprint, self.values)
         return [index for index, job in enumerate(jobs) if job.entry is None]
 
     def predict(self, jobs: Sequence[_Job]) -> None:
-        """Do the jobs, and note in each what became of it, in all processes.
+        """Do the jobs, and note the result in each, in all processes.
 
-        Some threads read, one writes, this one asks the network: decoding, scaling and compression leave the
+        Some threads read, one writes, this one runs the network: decoding, scaling and compression leave the
         interpreter free. On an interrupt, what the network has done is still written. Of several processes each takes
-        the next image when it is ready; where mask values are given to classes as they occur, the main process takes
-        them all.
+        the next image when it is ready; where classes get mask values as they occur, the main process takes them all.
         """
         queue, batch = WorkQueue(range(len(jobs))), self.options.batch
         mine = queue if is_main() or not self.values.by_occurrence else ()
@@ -170,7 +139,7 @@ class _Work:
             own = (jobs[index] for index in mine)
             readable = ((job, image) for job, image in read_ahead(_read, own, batch + AHEAD) if image is not None)
             while pairs := list(islice(readable, batch)):
-                predictions = self._ask([job for job, _ in pairs], [image for _, image in pairs])
+                predictions = self._predict([job for job, _ in pairs], [image for _, image in pairs])
                 for (job, image), prediction in zip(pairs, predictions, strict=True):
                     values = [self.values.value(index) for index in prediction.classes]
                     writing.append(writer.submit(self._finish, job, image, prediction, values))
@@ -184,53 +153,46 @@ class _Work:
             for index, (entry, unreadable) in part.items():
                 jobs[index].entry, jobs[index].unreadable = entry, unreadable
 
-    def _ask(self, jobs: Sequence[_Job], images: Sequence[np.ndarray]) -> list[Prediction]:
+    def _predict(self, jobs: Sequence[_Job], images: Sequence[np.ndarray]) -> list[Prediction]:
         if len(jobs) == 1:
             return [self.predictor.predict(images[0], jobs[0].classes)]
         return self.predictor.predict_many(images, [job.classes for job in jobs])
 
-    def _finish(self, job: _Job, image: np.ndarray, prediction: Prediction, found: list[int]) -> None:
-        """Write everything about an image, and last that it is done.
-
-        Args:
-            found: the mask value of each class of the prediction.
-        """
+    def _finish(self, job: _Job, image: np.ndarray, prediction: Prediction, values: list[int]) -> None:
+        """Write everything about an image, and last that it is done; `values` are those of the prediction's classes."""
+        names = self.values.names
         if self.options.maps:
-            assert prediction.maps is not None  # networks know them
-            kept = [index for index, value in enumerate(found) if value != IGNORE]
-            classes = np.array([found[index] - 1 for index in kept], np.int64)
-            write_seed(self.output / maps_path(job.image), Seed(classes, prediction.maps[kept], image.shape[:2]))
-        mask, palette = to_values(prediction.mask, found), self.values.palette
-        write_mask(self.output / mask_path(job.image), mask, palette)
-        drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, OPACITY)
-        with atomic_path(self.output / overlay_path(job.image)) as temporary:
+            assert prediction.maps is not None  # networks have them
+            kept = [index for index, value in enumerate(values) if value != IGNORE]
+            seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
+            write_seed(self.output / out.file_of(job.image, out.MAPS), seed, names)
+        mask, palette = out.to_values(prediction.mask, values), self.values.palette
+        write_mask(self.output / out.file_of(job.image, out.MASKS), mask, palette, names)
+        drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, out.OPACITY)
+        with atomic_path(self.output / out.file_of(job.image, out.OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
-        rows = class_rows(prediction, found, self.predictor.class_names)
-        entry = ({"looks": job.looks} if job.looks else {}) | {
+        rows = out.class_rows(prediction, values, self.predictor.class_names)
+        entry = ({"looks": job.brightness} if job.brightness else {}) | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
-            "mask": printable(mask_path(job.image)),
-            "overlay": printable(overlay_path(job.image)),
+            "mask": printable(out.file_of(job.image, out.MASKS)),
+            "overlay": printable(out.file_of(job.image, out.OVERLAYS)),
             "labels": "predicted" if job.classes is None else "given",
             "classes": [row | {"score": round(row["score"], 4), "share": round(row["share"], 5)} for row in rows],
             "background_share": round(float((mask == 0).mean()), 5),
             "unsure_share": round(float((prediction.mask == IGNORE).mean()), 5),
         }
-        write_done(done_path(self.output, job.image), job.fingerprint, entry)
+        out.write_done(self.output / out.file_of(job.image, out.DONE), job.fingerprint, entry)
         job.entry = entry
 
     def publish(
         self, jobs: Sequence[_Job], todo: Sequence[_Job], sources: Sequence[str | Path], seconds: float
     ) -> Summary:
-        """Write what is said of all images together."""
-        done = [(job.image, job.entry) for job in jobs if job.entry is not None]
-        entries = [entry for _, entry in done]
-        unreadable = [
-            {"image": printable(job.image.relative), "reason": printable(job.unreadable)}
-            for job in jobs
-            if job.unreadable
-        ]
+        """Write what concerns all images together."""
+        entries = [job.entry for job in jobs if job.entry is not None]
+        failed = [job for job in jobs if job.unreadable]
+        unreadable = [{"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in failed]
         report = {
             "input": printable(", ".join(map(str, sources))),
             "network": self.predictor.about,
@@ -239,15 +201,14 @@ class _Work:
             "unreadable": unreadable,
         }
         if not entries:
-            write_json(self.output / PREDICTIONS, report)
+            write_json(self.output / out.PREDICTIONS, report)
             raise UserError(
                 f"--input {sources[0]}: not one image can be read ({len(unreadable)} tried); give other files. The "
-                "first: "
-                f"{unreadable[0]['reason']}"
+                f"first: {unreadable[0]['reason']}"
             )
-        publish(self.output, report, [image for image, _ in done], self.values)
-        known = {done_path(self.output, job.image) for job in jobs}
-        others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
+        publish(self.output, report, [job.image for job in jobs if job.entry is not None], self.values)
+        known = {self.output / out.file_of(job.image, out.DONE) for job in jobs}
+        others = sum(path not in known for path in (self.output / out.DONE).rglob("[!.]*.json"))
         without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)
         odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]
@@ -255,12 +216,12 @@ class _Work:
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
-    """The job with its image (H, W, 3) uint8, or with None where it cannot be read, which the job then says."""
+    """The job with its image (H, W, 3) uint8, or with None where it cannot be read; the job then holds the reason."""
     try:
         if is_too_long(job.image.name):
             raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
         image = job.image.read_image()
-        job.looks = look_of(image)
+        job.brightness = look_of(image)
         return job, image
     except UnreadableImage as error:
         job.unreadable = str(error)

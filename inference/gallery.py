@@ -1,4 +1,4 @@
-"""What people look at of infer.py's output: the page `index.html` and the contact sheet."""
+"""The page `index.html` and the contact sheet of infer.py's output."""
 
 import json
 from pathlib import Path
@@ -8,19 +8,8 @@ import numpy as np
 
 from data.artifacts import read_mask
 from data.images import UnreadableImage, read_image
+from inference import output_folder as out
 from inference.images import InputImage
-from inference.output_folder import (
-    LAST_VALUE,
-    MASKS,
-    OVERLAYS,
-    PAGE,
-    PREDICTIONS,
-    SHEET,
-    ClassValues,
-    maps_path,
-    mask_path,
-    overlay_path,
-)
 from pages.images import SIDE, image_uri, mask_layer
 from pages.page import Item, Section, Table, css, percent, write_page
 from utils.console import progress
@@ -35,34 +24,32 @@ NOTHING = "none of the classes"
 LAYER = "mask"
 
 
-def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: ClassValues) -> None:
-    """Write `predictions.json`, the page and the contact sheet, unless they show all this already."""
-    there = all((output / name).is_file() for name in (PAGE, SHEET))
-    if there and read_json(output / PREDICTIONS) == json.loads(json.dumps(report)):
+def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
+    """Write `predictions.json`, the page and the contact sheet, unless they are of this report already."""
+    there = all((output / name).is_file() for name in (out.PAGE, out.SHEET))
+    if there and read_json(output / out.PREDICTIONS) == json.loads(json.dumps(report)):
         return
     _write_page(output, report, images, values)
     _write_sheet(output, report["images"], images, values)
-    write_json(output / PREDICTIONS, report)  # the last, because it tells that the others are there
+    write_json(output / out.PREDICTIONS, report)  # the last, because it stands for the others
 
 
-def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], values: ClassValues) -> None:
+def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
     entries, network = report["images"], report["network"]
-    shown = progress(list(zip(images, entries, strict=True))[:MOST_ITEMS], min(len(images), MOST_ITEMS), "page")
-    items = [_item(output, source, entry, values) for source, entry in shown]
+    drawn = progress(list(zip(images, entries, strict=True))[:MOST_ITEMS], min(len(images), MOST_ITEMS), "page")
+    items = [_item(output, source, entry, values) for source, entry in drawn]
     intro = [
         f"{len(entries)} images of {report['input']}, by a {network['kind']} ({network['backbone']}, "
         f"{network['classes']} classes) from {network['path'] or 'the packaged ImageNet weights'}.",
         f"Beside each class: its score ({network['score']}) and its share of the image.",
     ]
     if len(entries) > MOST_ITEMS:
-        intro.append(f"Shown are the first {MOST_ITEMS}; all are in {OVERLAYS} and {MASKS}.")
+        intro.append(f"These are the first {MOST_ITEMS}; all are in {out.OVERLAYS} and {out.MASKS}.")
     shares: dict[str, list[float]] = {}
     for row in (row for entry in entries for row in entry["classes"]):
         shares.setdefault(row["name"], []).append(row["share"])
-    rows = [
-        (name, len(found), percent(sum(found) / len(found)))
-        for name, found in sorted(shares.items(), key=lambda item: -len(item[1]))
-    ]
+    by_count = sorted(shares.items(), key=lambda item: -len(item[1]))
+    rows = [(name, len(found), percent(sum(found) / len(found))) for name, found in by_count]
     classes = Table("", ("class", "images", "mean share, %"), rows, sortable=True)
     unreadable = Table("", ("file", "reason"), [(row["image"], row["reason"]) for row in report["unreadable"]])
     sections = [
@@ -70,19 +57,20 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
         Section("Classes", tables=[classes] if rows else []),
         Section("Files that could not be read", tables=[unreadable] if unreadable.rows else []),
     ]
-    write_page(output / PAGE, "Segmentation masks", intro, sections)
+    write_page(output / out.PAGE, "Segmentation masks", intro, sections)
 
 
-def _item(output: Path, source: InputImage, entry: dict[str, Any], values: ClassValues) -> Item:
+def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.ClassValues) -> Item:
     """An image of the page: its mask to lay over it, its classes, and its files to download."""
-    mask = read_mask(output / mask_path(source))
+    mask = read_mask(output / out.file_of(source, out.MASKS))
     names = {row["value"]: row["name"] for row in entry["classes"]}
     legend = [
         (row["name"], css(values.colour(row["value"])), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
         for row in entry["classes"]
     ]
-    class_names = [names.get(value, "") for value in range(1, LAST_VALUE + 1)]
-    links = [("overlay", overlay_path(source)), ("mask", mask_path(source)), ("maps", maps_path(source))]
+    class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
+    folders = {"overlay": out.OVERLAYS, "mask": out.MASKS, "maps": out.MAPS}
+    links = [(text, out.file_of(source, folder)) for text, folder in folders.items()]
     return Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
@@ -94,13 +82,15 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: Class
     )
 
 
-def _write_sheet(output: Path, entries: list[dict[str, Any]], images: list[InputImage], values: ClassValues) -> None:
+def _write_sheet(
+    output: Path, entries: list[dict[str, Any]], images: list[InputImage], values: out.ClassValues
+) -> None:
     """Some images, spread evenly, each beside its overlay."""
     chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), SHEET_IMAGES)).round().astype(int))
     tiles = []
     for source, entry in ((images[position], entries[position]) for position in chosen):
         image = fit(_read(output, source, THUMBNAIL), THUMBNAIL)
-        overlay = fit(np.array(read_image(output / overlay_path(source), THUMBNAIL)), THUMBNAIL)
+        overlay = fit(np.array(read_image(output / out.file_of(source, out.OVERLAYS), THUMBNAIL)), THUMBNAIL)
         swatches = [
             (f"{row['name']} {100 * row['share']:.1f} %", values.colour(row["value"]))
             for row in entry["classes"]
@@ -109,14 +99,14 @@ def _write_sheet(output: Path, entries: list[dict[str, Any]], images: list[Input
         tiles += [Tile(image, source.relative), Tile(overlay, "" if swatches else NOTHING, swatches)]
     rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
     count = len(entries) if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)}"
-    with atomic_path(output / SHEET) as temporary:
+    with atomic_path(output / out.SHEET) as temporary:
         title = f"{count} images; beside each class its share of the image"
         contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)
 
 
 def _read(output: Path, source: InputImage, least_side: int) -> np.ndarray:
-    """The image, or its overlay where the image is gone or has changed since."""
+    """The image by the rule of its data, or its overlay where the image is gone or has changed since."""
     try:
-        return np.array(read_image(source.path, least_side))
+        return source.read_image(least_side)
     except UnreadableImage:
-        return np.array(read_image(output / overlay_path(source), least_side))
+        return np.array(read_image(output / out.file_of(source, out.OVERLAYS), least_side))

@@ -1,4 +1,4 @@
-"""The images of infer.py's input: what their outputs are called, and what a CSV file says that they show."""
+"""The images of infer.py's input: the names of their outputs, and their classes from a CSV file or the command line."""
 
 import logging
 from collections import Counter
@@ -13,11 +13,12 @@ from data.image_names import Finder
 from data.images import read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
-from inference.class_names import find_class
+from utils.choices import nearest
 from utils.errors import UserError
 from utils.names import shown
 
 logger = logging.getLogger(__name__)
+MOST_NAMES = 30  # class names in a message
 
 
 @dataclass(frozen=True)
@@ -45,56 +46,67 @@ def output_names(relative: Sequence[str]) -> dict[str, str]:
     return {path: name if counts[name.casefold()] == 1 else path for path, name in bare.items()}
 
 
+def find_class(name: str, class_names: Sequence[str], where: str) -> int:
+    """The index of a class by its name, in any case.
+
+    Raises:
+        UserError: the network does not know it; the message begins with `where` and has the nearest known name.
+    """
+    by_name = {known.casefold(): index for index, known in reversed(list(enumerate(class_names)))}
+    index = by_name.get(name.strip().casefold())
+    if index is None:
+        more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
+        raise UserError(
+            f"{where}: the network knows no class '{name}'{nearest(name.strip(), class_names) or ';'} it knows "
+            f"{', '.join(class_names[:MOST_NAMES])}{more}"
+        )
+    return index
+
+
 def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:
     """What images contain, from a CSV file: the header `image,labels`, or `image,CLASS,...` (`data/label_table.py`).
 
-    An image is named by its path under the input folder or its file name, with or without suffix; a row without labels
-    says that
-    it has none. Rows of other images, and images without a row, are counted in a warning.
+    A row names an image by its path under the input folder or its file name, with or without suffix. A row without
+    labels is an image without any class. Rows of other images, and images without a row, are counted in a warning.
 
     Returns:
-        Positions in `class_names` by `Image.relative`.
+        Indices in `class_names` by `InputImage.relative`.
 
     Raises:
         UserError: not such a file, an unknown class, a name that fits several images, two rows for one image.
     """
     table = read_label_table(path, class_names, refuse)
-    finder = Finder(_base(images), [image.relative for image in images])
+    base = images[0].path.absolute().as_posix().removesuffix(images[0].relative)
+    finder = Finder(Path(base or "."), [image.relative for image in images])
     for name in table.class_names:
         find_class(name, class_names, f"{path}, header")
     found: dict[str, list[int]] = {}
-    strangers: list[str] = []
+    unknown: list[str] = []
     for where, name, labels in table.rows:
         chosen = sorted({find_class(label, class_names, where) for label in labels})
         match = finder.find(name, where)
         if match is None:
-            strangers.append(name)
+            unknown.append(name)
         elif match in found:
             raise UserError(f"{where}: image '{name}' has a row already; make it one row")
         else:
             found[match] = chosen
     if not found:
         raise UserError(
-            f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the "
-            f"input folder or file names, such as {images[0].relative}"
+            f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the input "
+            f"folder or file names, such as {images[0].relative}"
         )
     without = [image.relative for image in images if image.relative not in found]
     notes = [*table.notes, *finder.note(path)]
-    if strangers:
+    if unknown:
         notes.append(
-            f"{path}: {len(strangers)} rows name no image of the input, first {shown(strangers[0])}; mend the names"
+            f"{path}: {len(unknown)} rows name no image of the input, first {shown(unknown[0])}; correct the names"
         )
     if without:
         notes.append(
-            f"{path}: {len(without)} of {len(images)} images have no row, first {without[0]}; the network says "
-            "what they show"
+            f"{path}: {len(without)} of {len(images)} images have no row, first {without[0]}; the network predicts "
+            "their classes"
         )
     for note in notes:
         logger.warning("%s", note)
     return found
-
-
-def _base(images: Sequence[InputImage]) -> Path:
-    """The folder that the relative paths begin in."""
-    path = images[0].path.absolute().as_posix()
-    return Path(path.removesuffix(images[0].relative) or ".")

@@ -1,15 +1,15 @@
 """From a checkpoint to the predictor of what it holds.
 
 predictor = load_predictor("checkpoints/best_model.pth")    # a segmenter, or a classifier with the method
-predictor = load_predictor(None)                            # the packaged ImageNet classifier: no training at all
+predictor = load_predictor(None)                            # the packaged ImageNet classifier, without training
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from inference.class_names import find_class
 from inference.classifier import ClassifierPredictor, ImagenetPredictor
+from inference.images import find_class
 from inference.predictor import Predictor
 from inference.segmenter import SegmenterPredictor
 from inference.tiles import LEAST_TILE
@@ -20,17 +20,14 @@ from stages.config import Config, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 
-# What differs from a checkpoint's own settings unless `--set` or `--preset` say otherwise: any device will do, a person wants
-# a decision for every pixel, and one image at a time leaves time for refinement.
+# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person wants a
+# decision for every pixel, and one image at a time leaves time for refinement.
 INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
 IMAGENET = (
-    "model.backbone=efficientnet_lite0",
-    "cam.scales=[1.0, 0.5]",
-    "ibb.iterations=2",
-    "seeds.max_side=448",
-    "pseudo.threshold=0.3",
+    *("model.backbone=efficientnet_lite0", "cam.scales=[1.0, 0.5]", "ibb.iterations=2"),
+    *("seeds.max_side=448", "pseudo.threshold=0.3"),
 )
 
 
@@ -42,21 +39,21 @@ def load_predictor(
     allowed: Sequence[str] = (),
     tile: int = 0,
 ) -> Predictor:
-    """A predictor of whatever a checkpoint holds.
+    """A predictor of the network of a checkpoint.
 
     Args:
         model_path: a checkpoint; None takes the packaged ImageNet classifier.
         overrides: `key.sub=value` settings, the last word.
         settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
-        tile: images longer than this many pixels are seen in tiles of that side; 0 sees all images whole.
+        tile: images longer than this many pixels are read in tiles of that side; 0 reads all images whole.
 
     Raises:
         UserError: not a checkpoint, an unknown class, or settings that do not exist.
     """
     if tile and tile < LEAST_TILE:
         raise UserError(
-            f"--tile {tile}: expected at least {LEAST_TILE} pixels, in which an object can be told, or 0 for whole images"
+            f"--tile {tile}: expected at least {LEAST_TILE} pixels, which can hold an object, or 0 for whole images"
         )
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter

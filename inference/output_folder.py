@@ -1,16 +1,15 @@
 """The output folder of infer.py: its files, the mask value of each class, and notes of images that are done.
 
-    out/masks/NAME.png        palette PNG at the image's own size; 0 background, 255 unsure
+    out/masks/NAME.png        palette PNG at the image's own size; 0 background, 255 not certain
     out/overlays/NAME.jpg     the mask drawn over the image
-    out/maps/NAME.npz         where asked for: soft maps, a seed file (data/artifacts.py); class k has mask value k + 1
-    out/videos/NAME.mp4       of a video: its frames with their masks drawn over them
+    out/maps/NAME.npz         with --export maps: a seed file (data/artifacts.py); class k has mask value k + 1
+    out/videos/NAME.mp4       the frames of a video with their masks drawn over them
     out/classes.json          mask value -> class name and colour
     out/predictions.json      of each image: size, classes with score, share and pixels; unreadable files; settings
     out/index.html, out/contact_sheet.jpg
-    out/.done/NAME.json       what is known of an image that is done, with the fingerprint of what it was made from
+    out/.done/NAME.json       the note of an image that is done, with the fingerprint of its sources
 
-NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep
-it.
+NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep it.
 """
 
 from collections.abc import Sequence
@@ -20,17 +19,19 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.artifacts import voc_palette
+from data.artifacts import IGNORE, voc_palette
 from inference.images import InputImage
-from inference.predictor import IGNORE, Prediction, Predictor
+from inference.predictor import Prediction
 from utils.distributed import is_main
 from utils.errors import UserError
 from utils.files import digest, is_whole, read_json, write_json
 from utils.visualize import bright_palette
 
 MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+SUFFIXES = {MASKS: ".png", OVERLAYS: ".jpg", MAPS: ".npz", DONE: ".json"}
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 LAST_VALUE = IGNORE - 1  # of a class in a mask
+OPACITY = 0.45  # of masks over images
 
 
 class ClassValues:
@@ -38,22 +39,25 @@ class ClassValues:
 
     Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's
     1,000) values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses
-    them, and kept when a folder is gone on with. The 255th class that occurs, and those after it, have no value left:
-    their pixels are 255. Of several processes the main one alone gives values in that case; so it alone predicts
-    (`WorkQueue` is not shared).
+    them, and kept by later calls. The 255th class that occurs, and those after it, have no value left: their pixels are
+    255. Of several processes the main one alone gives values in that case, and so it alone predicts.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
         self.path, self.class_names = folder / CLASSES, class_names
         self.by_occurrence = len(class_names) > LAST_VALUE
         self.palette = bright_palette() if self.by_occurrence else voc_palette()
-        self.values = {} if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
-        if self.by_occurrence:
-            self.values = self._known(read_json(self.path))
+        self.values = self._known() if self.by_occurrence else {index: index + 1 for index in range(len(class_names))}
         self._write()
 
-    def _known(self, content: dict[str, Any]) -> dict[int, int]:
+    @property
+    def names(self) -> Sequence[str]:
+        """The class names that masks and maps hold; none where later images may add classes."""
+        return () if self.by_occurrence else self.class_names
+
+    def _known(self) -> dict[int, int]:
         """The table that an earlier call has written; none where it is of another network, or damaged."""
+        content = read_json(self.path)
         if content.get("network_classes") != digest(list(self.class_names)):
             return {}
         try:
@@ -92,7 +96,7 @@ class ClassValues:
 
 
 def claim(output: Path) -> None:
-    """Make the output folder; refuse one whose masks are somebody else's work."""
+    """Make the output folder; refuse one whose masks another program has written."""
     try:
         for name in (MASKS, OVERLAYS, VIDEOS):
             if any((output / name).glob("*")) and not (output / DONE).is_dir():
@@ -105,30 +109,26 @@ def claim(output: Path) -> None:
         raise UserError(f"--output {output} cannot be written ({error}); choose a folder that can") from error
 
 
-def find_done(
-    output: Path, image: InputImage, fingerprint: str, values: ClassValues, predictor: Predictor
-) -> dict[str, Any] | None:
+def find_done(output: Path, image: InputImage, fingerprint: str, values: ClassValues) -> dict[str, Any] | None:
     """The entry of an image that was done from the same file with the same network and settings, else None."""
-    entry = read_done(done_path(output, image), fingerprint)
-    if entry is None:
+    entry = read_done(output / file_of(image, DONE), fingerprint)
+    if entry is None or not all(is_whole(output / file_of(image, folder)) for folder in (MASKS, OVERLAYS)):
         return None
-    if not is_whole(output / mask_path(image)) or not is_whole(output / overlay_path(image)):
-        return None
-    known = {predictor.class_names[index]: value for index, value in values.values.items()}
+    known = {values.class_names[index]: value for index, value in values.values.items()}
     if any(known.get(row["name"], IGNORE) != row["value"] for row in entry["classes"]):
         return None  # the table of values was lost
     return entry
 
 
-def to_values(mask: np.ndarray, found: Sequence[int]) -> np.ndarray:
-    """A prediction's mask, whose value k + 1 is its k-th class, with the mask values `found` of these classes."""
+def to_values(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    """A prediction's mask, whose value k + 1 is its k-th class, with the mask values of these classes."""
     table = np.zeros(256, np.uint8)
-    table[1 : len(found) + 1] = found
+    table[1 : len(values) + 1] = values
     table[IGNORE] = IGNORE
     return table[mask]
 
 
-def class_rows(prediction: Prediction, found: Sequence[int], class_names: Sequence[str]) -> list[dict[str, Any]]:
+def class_rows(prediction: Prediction, values: Sequence[int], class_names: Sequence[str]) -> list[dict[str, Any]]:
     """`name`, `value`, `score`, `pixels` and `share` of each class of a prediction, the largest first."""
     counts = Image.fromarray(prediction.mask).histogram()  # np.bincount would make eight bytes of each pixel
     rows = [
@@ -136,18 +136,16 @@ def class_rows(prediction: Prediction, found: Sequence[int], class_names: Sequen
             "name": class_names[index],
             "value": value,
             "score": score,
-            "pixels": counts[number],
-            "share": counts[number] / prediction.mask.size,
+            "pixels": pixels,
+            "share": pixels / prediction.mask.size,
         }
-        for number, (index, value, score) in enumerate(
-            zip(prediction.classes, found, prediction.scores, strict=True), 1
-        )
+        for index, value, score, pixels in zip(prediction.classes, values, prediction.scores, counts[1:], strict=False)
     ]
     return sorted(rows, key=lambda row: -row["pixels"])
 
 
 def write_done(path: Path, fingerprint: str, entry: dict[str, Any]) -> None:
-    """Note what is known of an image or video that is done, with a digest, so that a damaged note is none."""
+    """Write the note of an image or video that is done, with a digest that finds a damaged note."""
     write_json(path, {"fingerprint": fingerprint, "entry": entry, "digest": digest(entry)})
 
 
@@ -159,27 +157,12 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     return entry if whole and note.get("fingerprint") == fingerprint else None
 
 
-def mask_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{MASKS}/{image.name}.png"
-
-
-def overlay_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{OVERLAYS}/{image.name}.jpg"
-
-
-def maps_path(image: InputImage) -> str:
-    """Under the output folder."""
-    return f"{MAPS}/{image.name}.npz"
-
-
-def done_path(output: Path, image: InputImage) -> Path:
-    """Of the note that an image is done."""
-    return output / DONE / f"{image.name}.json"
+def file_of(image: InputImage, folder: str) -> str:
+    """The file of an image in `MASKS`, `OVERLAYS`, `MAPS` or `DONE`, as a path under the output folder."""
+    return f"{folder}/{image.name}{SUFFIXES[folder]}"
 
 
 def identity(path: Path) -> list[int]:
-    """What changes when an image's file does."""
+    """Size and time of a file, which change when the file does."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns]

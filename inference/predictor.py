@@ -4,7 +4,7 @@
     prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
     prediction = predictor.predict(image, classes=[7])          # where it is known what the image holds
 
-Networks look at an image at the size that suits them and masks come back at the image's own.
+Networks read an image at the size that suits them; masks have the image's own size.
 """
 
 from abc import ABC, abstractmethod
@@ -26,21 +26,20 @@ from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
 from utils.visualize import fit
 
-IGNORE = 255
 Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is on one image.
+    """The mask of one image.
 
     Attributes:
-        mask: (H, W) uint8; value k + 1 is `classes[k]`, 0 background, 255 unsure (only where settings ask for it).
-        classes: positions in the predictor's `class_names`; one may have no pixel.
+        mask: (H, W) uint8; value k + 1 is `classes[k]`, 0 background, 255 too close to call (`pseudo.ignore_band`).
+        classes: indices in the predictor's `class_names`; one may have no pixel.
         scores: the network's probability of each class, 0..1.
-        maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, what the mask was decided from, before refinement: a segmenter's
-            probabilities, a classifier's activation maps. None where nothing knows them.
+        maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, from which the mask was decided, before refinement: a
+            segmenter's probabilities, a classifier's activation maps. None where there are none.
     """
 
     mask: np.ndarray
@@ -50,7 +49,7 @@ class Prediction:
 
 
 class Predictor(ABC, Generic[Network]):
-    """A network with its settings; `predict` is all there is to it.
+    """A network with its settings.
 
     Attributes:
         class_names: the C classes it knows.
@@ -70,7 +69,7 @@ class Predictor(ABC, Generic[Network]):
         allowed: Sequence[str] = (),
         tile: int = 0,
     ):
-        """`allowed` limits which classes are found, empty allows all; images longer than `tile` are seen in tiles, 0: never."""
+        """`allowed`: the only classes to find, empty: all; `tile`: longer images are read in tiles, 0: never."""
         limit_pixels(cfg.data.max_pixels)
         self.pixels = pixel_rule(cfg.data)
         self.compute: Compute = choose_compute(cfg)
@@ -91,32 +90,27 @@ class Predictor(ABC, Generic[Network]):
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            classes: what it is known to contain, as positions in `class_names`; None lets the network say.
+            classes: the classes that it contains, as indices in `class_names`; None lets the network predict them.
         """
         return self.predict_many([image], [classes])[0]
 
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
-        """`predict` for several images of any sizes; a network that can looks at those of one size at once."""
+        """`predict` for several images of any sizes; a segmenter reads those of one size at once."""
         known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, [self._tensor(image) for image in small], known)
-        return [self._full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
+        return [_full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
 
     def _small(self, image: np.ndarray) -> np.ndarray:
-        """A copy of at most `max_side`; a copy, because tensors want to own what they may write to."""
+        """A copy of at most `max_side`; a copy, because torch warns of arrays that it may not write to."""
         return np.array(fit(image, self.max_side))
 
     def _tensor(self, image: np.ndarray) -> Tensor:
         """(h, w, 3) uint8 -> (3, h, w), normalised, on the device."""
         return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, max_side=0)
-
-    def _full_size(self, found: Prediction, size: tuple[int, int]) -> Prediction:
-        assert found.maps is not None  # networks know them
-        maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
-        return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 
     @abstractmethod
     def _predict_many(
@@ -128,15 +122,21 @@ class Predictor(ABC, Generic[Network]):
         """
 
 
-def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated and the largest share wins.
+def _full_size(found: Prediction, size: tuple[int, int]) -> Prediction:
+    assert found.maps is not None  # networks have them
+    maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
+    return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 
-    Smooth outlines where a nearest pixel would give stairs; one value at a time, so that large images fit into memory.
+
+def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated, and the largest one wins.
+
+    Outlines are smooth, where nearest pixels would give stairs; one value at a time, so that large images fit into
+    memory.
     """
     if mask.shape == tuple(size):
         return mask
-    best = np.zeros(size, np.uint8)
-    result = np.zeros(size, np.uint8)
+    best, result = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     for value in np.unique(mask):
         area = Image.fromarray(np.where(mask == value, 255, 0).astype(np.uint8))
         share = np.asarray(area.resize(size[::-1], Image.Resampling.BILINEAR))

@@ -1,4 +1,4 @@
-"""The mask of one image as something to look at: what `infer.predict` returns, in a notebook or a program."""
+"""What `infer.predict` returns: the mask of one image, drawn in a notebook or a window, or saved."""
 
 import html
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.artifacts import voc_palette, write_mask
+from data.artifacts import IGNORE, voc_palette, write_mask
 from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
-from inference.output_folder import class_rows, to_values
-from inference.predictor import IGNORE, Prediction, Predictor
+from inference.output_folder import OPACITY, class_rows, to_values
+from inference.predictor import Prediction, Predictor
 from pages.images import image_uri
 from utils.errors import UserError
 from utils.visualize import bright_palette, fit, legend, overlay
 
-SHOWN_SIDE = 720  # pixels, in a notebook
-OPACITY = 0.45
+SWATCH = "display:inline-block;width:1em;height:1em"
+SCREEN_SIDE = 720  # pixels, in a notebook
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,30 @@ class Result:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8; 0 background, 255 unsure, else the value of one of `classes`. A network with up to 254
-            classes has value k + 1 for its class k, one with more counts the classes of this image.
+        mask: (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`. A network with up
+            to 254 classes has value k + 1 for its class k, one with more counts the classes of this image.
         classes: those that were found or given, the largest first.
         palette: (256, 3) uint8, the colour of each value.
+        class_names: of the values from 1 on, for the file; empty where the network has more than 254 classes.
     """
 
     image: np.ndarray
     mask: np.ndarray
     classes: tuple[Found, ...]
     palette: np.ndarray
+    class_names: tuple[str, ...] = ()
 
     def region(self, name: str) -> np.ndarray:
-        """(H, W) bool: where a class is.
+        """(H, W) bool: the pixels of a class.
 
         Raises:
             UserError: it was not found on this image.
         """
-        for found in self.classes:
-            if found.name == name:
-                return self.mask == found.value
-        names = ", ".join(found.name for found in self.classes) or "no class at all"
-        raise UserError(f"'{name}' is not among what was found on this image ({names}); give one of these names")
+        values = {found.name: found.value for found in self.classes}
+        if name not in values:
+            names = ", ".join(values) or "no class at all"
+            raise UserError(f"'{name}' is not among the classes of this image ({names}); give one of these names")
+        return self.mask == values[name]
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
         """The mask drawn over the image."""
@@ -67,7 +69,7 @@ class Result:
 
     def drawn(self) -> Image.Image:
         """Image and overlay side by side above a legend, small enough for a screen."""
-        parts = [fit(self.image, SHOWN_SIDE), fit(np.asarray(self.overlay()), SHOWN_SIDE)]
+        parts = [fit(self.image, SCREEN_SIDE), fit(np.asarray(self.overlay()), SCREEN_SIDE)]
         both = Image.fromarray(np.concatenate(parts, axis=1))
         below = legend(self._swatches(), max(both.width, 240))
         sheet = Image.new("RGB", (max(both.width, below.width), both.height + below.height), "white")
@@ -76,7 +78,7 @@ class Result:
         return sheet
 
     def show(self) -> None:
-        """Show it: below the cell in a notebook, else in the system's image viewer."""
+        """Draw it below the cell in a notebook, else in the system's image viewer."""
         shell = sys.modules.get("IPython")
         if shell is not None and shell.get_ipython() is not None:
             sys.modules["IPython.display"].display(self)
@@ -85,46 +87,48 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the mask as palette PNG."""
-        write_mask(path, self.mask, self.palette)
+        write_mask(path, self.mask, self.palette, self.class_names)
 
     def _swatches(self) -> list[tuple[str, tuple[int, int, int]]]:
+        colours = (tuple(self.palette[found.value].tolist()) for found in self.classes)
         rows = [
-            (f"{found.name} {found.share:.0%}", tuple(self.palette[found.value].tolist())) for found in self.classes
+            (f"{found.name} {found.share:.0%}", colour) for found, colour in zip(self.classes, colours, strict=True)
         ]
         return rows or [("none of the classes", (0, 0, 0))]
 
     def _repr_html_(self) -> str:
         """Image, overlay and legend, in one piece of HTML that refers to nothing."""
-        uris = [image_uri(image, SHOWN_SIDE) for image in (self.image, np.asarray(self.overlay()))]
+        uris = [image_uri(image, SCREEN_SIDE) for image in (self.image, np.asarray(self.overlay()))]
         images = "".join(
             f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
             for uri, text in zip(uris, ("image", "its mask over it"), strict=True)
         )
         names = " ".join(
-            f'<span style="display:inline-block;width:1em;height:1em;background:rgb{colour}"></span> {html.escape(text)}'
+            f'<span style="{SWATCH};background:rgb{colour}"></span> {html.escape(text)}'
             for text, colour in self._swatches()
         )
         return f'<figure style="margin:0">{images}<figcaption>{names}</figcaption></figure>'
 
 
 def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -> Result:
-    """A prediction with the values that infer.py's files have, and everything that is needed to draw it."""
-    many = len(predictor.class_names) >= IGNORE
-    values = [place if many else index + 1 for place, index in enumerate(prediction.classes, start=1)]
+    """A prediction with the values that infer.py's files have, and its image and colours."""
+    names = predictor.class_names if len(predictor.class_names) < IGNORE else ()
+    values = [index + 1 if names else position for position, index in enumerate(prediction.classes, start=1)]
     rows = class_rows(prediction, values, predictor.class_names)
     found = tuple(Found(row["name"], row["value"], row["score"], row["share"]) for row in rows)
-    return Result(image, to_values(prediction.mask, values), found, bright_palette() if many else voc_palette())
+    palette = voc_palette() if names else bright_palette()
+    return Result(image, to_values(prediction.mask, values), found, palette, names)
 
 
 def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AUTO) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels, whichever way an image comes.
+    """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels for each of them.
 
     Raises:
         UserError: a file that cannot be read, an array of another shape or type, or values that need a setting.
     """
     if isinstance(image, Image.Image):
         file = getattr(image, "filename", "")
-        if not getattr(image, "tile", None) or not file:  # decoded already, or never a file
+        if not getattr(image, "tile", None) or not file:  # it is decoded already, or was never a file
             return np.array(image_to_rgb(image, rule, "predict: the image"))
         image = file
     if isinstance(image, str | bytes | Path):

@@ -1,6 +1,7 @@
-"""What --input of infer.py means: one list of images, whatever form names it: files, folders or patterns."""
+"""--input of infer.py as one list of images: files, folders or patterns."""
 
 import glob
+import itertools
 import logging
 import os
 from collections.abc import Sequence
@@ -26,38 +27,31 @@ def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = T
     Raises:
         UserError: there is nothing of that name, or no image in it.
     """
-    found: dict[str, Path] = {}  # absolute path -> as said
+    found: dict[str, Path] = {}  # absolute path -> the path as it was given
     roots = []
     for source in sources:
         root, paths = _expand(source, recursive)
         if paths != [root]:
-            paths = without_own_output(paths, root, output)
+            paths = _without_own_output(paths, root, output)
         if not paths:
             depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
             raise UserError(
-                f"--input {source}: no images in this folder or of this pattern{depth}; expected images, "
-                "such as .jpg, .png, .tif, .webp (docs/data.md lists all)"
+                f"--input {source}: no images in this folder or of this pattern{depth}; expected images, such as .jpg, "
+                ".png, .tif, .webp (docs/data.md lists all)"
             )
-        if root.is_dir() and (left_out := _left_out(root, output, recursive)):
-            logger.warning(
-                "--input %s: %d files are no images by their suffix and are left out, first %s",
-                source,
-                len(left_out),
-                left_out[0],
-            )
+        if root.is_dir() and (left := _left_out(root, output, recursive)):
+            text = "--input %s: %d files are no images by their suffix and are left out, first %s"
+            logger.warning(text, source, len(left), left[0])
         roots.append(root.parent if paths == [root] else root)
         found |= {os.path.abspath(path): path for path in paths}
     base = os.path.commonpath([os.path.abspath(root) for root in roots])
     relative = [Path(os.path.relpath(path, base)).as_posix() for path in found]
     names = output_names(relative)
-    return [InputImage(path, place, names[place]) for path, place in zip(found.values(), relative, strict=True)]
+    return [InputImage(path, below, names[below]) for path, below in zip(found.values(), relative, strict=True)]
 
 
 def split_videos(sources: Sequence[str | Path]) -> tuple[list[Path], list[str | Path]]:
-    """Videos that are named or matched by a pattern, and the sources that are left.
-
-    A folder is searched for images only; of a pattern that matches videos alone nothing is left.
-    """
+    """Videos, given by name or by a pattern, and the other sources; folders are searched for images only."""
     videos: list[Path] = []
     others: list[str | Path] = []
     for source in sources:
@@ -69,17 +63,19 @@ def split_videos(sources: Sequence[str | Path]) -> tuple[list[Path], list[str | 
     return list(dict.fromkeys(videos)), others
 
 
-def without_own_output(paths: Sequence[Path], root: Path, output: Path) -> list[Path]:
+def _own_folders(root: Path, output: Path) -> list[Path]:
+    """The folders below `root` that infer.py has written, and `output`."""
+    return [*(done.parent.resolve() for done in root.rglob(DONE) if done.is_dir()), output.resolve()]
+
+
+def _without_own_output(paths: Sequence[Path], root: Path, output: Path) -> list[Path]:
     """The paths without those that infer.py wrote below `root` or into `output`."""
-    written = [done.parent for done in root.rglob(DONE) if done.is_dir()]
-    if output.is_dir():
-        written.append(output)
-    ours = [path.resolve() / part for path in written for part in (MASKS, OVERLAYS, VIDEOS, SHEET)]
+    ours = [path / part for path in _own_folders(root, output) for part in (MASKS, OVERLAYS, VIDEOS, SHEET)]
     return [path for path in paths if not any(path.resolve().is_relative_to(part) for part in ours)]
 
 
 def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
-    """The folder that names count from, and the images; for a single file both are that file."""
+    """The folder that names begin in (of a pattern that before its first wildcard), and the images; a file is both."""
     path = Path(source)
     if path.is_file():
         return path, [path]
@@ -93,19 +89,20 @@ def _expand(source: str | Path, recursive: bool) -> tuple[Path, list[Path]]:
         )
     images = [match for match in matches if match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES]
     images += [image for match in matches if match.is_dir() for image in _in_folder(match, recursive)]
-    return _fixed_part(str(source)), list(dict.fromkeys(images))
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(source).parts[:-1])
+    return Path(*fixed), list(dict.fromkeys(images))
 
 
 def _left_out(folder: Path, output: Path, recursive: bool) -> list[Path]:
     """Files of other suffixes, hidden ones and those of infer.py itself apart."""
-    written = [done.parent.resolve() for done in folder.rglob(DONE)] + [output.resolve()]
+    written = _own_folders(folder, output)
     return sorted(
         path
         for path in (folder.rglob("*") if recursive else folder.glob("*"))
         if path.suffix.lower() not in IMAGE_SUFFIXES
         and path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not any(path.resolve().is_relative_to(place) for place in written)
+        and not any(path.resolve().is_relative_to(ours) for ours in written)
     )
 
 
@@ -118,13 +115,3 @@ def _matches(source: str | Path) -> list[Path]:
     if Path(source).exists():
         return [Path(source)]
     return [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]
-
-
-def _fixed_part(pattern: str) -> Path:
-    """The folder before the first part with a wildcard."""
-    fixed = []
-    for part in Path(pattern).parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return Path(*fixed)

@@ -1,8 +1,8 @@
-"""Very large images through a network that sees small ones: overlapping tiles, blended, in bounded time and memory.
+"""Very large images through a network that reads small ones: overlapping tiles, blended, in bounded time and memory.
 
-An image of W x H pixels is covered by tiles of one side, neighbours sharing a quarter. What the network says of each
-is put onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where it sees
-only half of what is there. Probabilities are kept as a byte each, and decided a few rows at a time.
+An image of W x H pixels is covered by tiles of one side; neighbours share a quarter. The network's probabilities of
+each tile go onto a grid with a cell for every 4 pixels, weighted so that a tile counts less towards its rim, where the
+network lacks surroundings. Probabilities are kept as a byte each, and decided a few rows at a time.
 """
 
 import math
@@ -22,11 +22,11 @@ LEAST_TILE = 64
 ROWS = 16  # of cells that are decided at a time
 RIM = 0.05  # weight of a tile at its rim, 1 in its inner part
 
+Probabilities = Callable[[np.ndarray], Tensor]
 
-def look_at_tiles(
-    image: np.ndarray, tile: int, values: int, probabilities: Callable[[np.ndarray], Tensor]
-) -> np.ndarray:
-    """What a network says of every cell of an image.
+
+def read_tiles(image: np.ndarray, tile: int, values: int, probabilities: Probabilities) -> np.ndarray:
+    """The network's probabilities of every cell of an image.
 
     Args:
         image: (H, W, 3) uint8.
@@ -43,39 +43,39 @@ def look_at_tiles(
     tops, lefts = starts(height, tile), starts(width, tile)
     cells = np.zeros((values, -(-height // STRIDE), -(-width // STRIDE)), np.uint8)
     # Only the rows that one row of tiles covers are summed as floats; what the next row adds to is carried over.
-    band = torch.zeros(values, 0, cells.shape[2])
-    weight = torch.zeros(0, cells.shape[2])
-    all_places = [(top, left) for top in tops for left in lefts]
-    places = iter(progress(all_places, len(all_places), "tiles", unit="tile"))
-    for number, top in enumerate(tops):
-        bottom = min(top + tile, height)
-        missing = -(-bottom // STRIDE) - top // STRIDE - band.shape[1]
-        band = torch.cat([band, band.new_zeros(values, missing, band.shape[2])], dim=1)
-        weight = torch.cat([weight, weight.new_zeros(missing, weight.shape[1])])
-        for _ in lefts:
-            _, left = next(places)
-            window = image[top:bottom, left : left + tile]
-            size = [-(-side // STRIDE) for side in window.shape[:2]]
-            rest = [(0, STRIDE * count - side) for count, side in zip(size, window.shape[:2], strict=True)]
-            if any(after for _, after in rest):  # whole cells, or what is said would be stretched
-                window = np.pad(window, (*rest, (0, 0)), mode="edge")
-            said = probabilities(window)[None]
-            said = interpolate(said, size, mode="bilinear", align_corners=False, antialias=size[0] < said.shape[-2])[0]
-            ramp = _ramp(size[0])[:, None] * _ramp(size[1])
-            columns = slice(left // STRIDE, left // STRIDE + size[1])
-            band[:, :, columns] += said * ramp
-            weight[:, columns] += ramp
-        end = tops[number + 1] // STRIDE if number + 1 < len(tops) else cells.shape[1]
-        final = end - top // STRIDE
-        shares = band[:, :final] / weight[:final]
-        cells[:, top // STRIDE : end] = (255 * shares).round().clamp(0, 255).to(torch.uint8).numpy()
-        band, weight = band[:, final:].clone(), weight[final:].clone()
-    next(places, None)  # so that the bar closes
+    band, weight = torch.zeros(values, 0, cells.shape[2]), torch.zeros(0, cells.shape[2])
+    with progress(None, len(tops) * len(lefts), "tiles", unit="tile") as bar:
+        for top, below in zip(tops, [*tops[1:], height], strict=True):
+            bottom = min(top + tile, height)
+            missing = -(-bottom // STRIDE) - top // STRIDE - band.shape[1]
+            band = torch.cat([band, band.new_zeros(values, missing, band.shape[2])], dim=1)
+            weight = torch.cat([weight, weight.new_zeros(missing, weight.shape[1])])
+            for left in lefts:
+                found = _on_cells(image[top:bottom, left : left + tile], probabilities)
+                ramp = _ramp(found.shape[1])[:, None] * _ramp(found.shape[2])
+                columns = slice(left // STRIDE, left // STRIDE + found.shape[2])
+                band[:, :, columns] += found * ramp
+                weight[:, columns] += ramp
+                bar.update()
+            final = -(-below // STRIDE) - top // STRIDE  # rows that no later tile adds to
+            means = band[:, :final] / weight[:final]
+            cells[:, top // STRIDE : top // STRIDE + final] = (255 * means).round().clamp(0, 255).byte().numpy()
+            band, weight = band[:, final:].clone(), weight[final:].clone()
     return cells
 
 
+def _on_cells(window: np.ndarray, probabilities: Probabilities) -> Tensor:
+    """The probabilities of a tile, a cell for every 4 pixels."""
+    size = [-(-side // STRIDE) for side in window.shape[:2]]
+    rest = [(0, STRIDE * count - side) for count, side in zip(size, window.shape[:2], strict=True)]
+    if any(after for _, after in rest):  # whole cells, else the probabilities would be stretched
+        window = np.pad(window, (*rest, (0, 0)), mode="edge")
+    found = probabilities(window)[None]
+    return interpolate(found, size, mode="bilinear", align_corners=False, antialias=size[0] < found.shape[-2])[0]
+
+
 def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, float]]:
-    """The mask of an image of `size` (H, W) from what `look_at_tiles` returned.
+    """The mask of an image of `size` (H, W) from the cells of `read_tiles`.
 
     Returns:
         (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean
@@ -89,20 +89,20 @@ def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[i
         above, below = max(first - 1, 0), min(last + 1, cells.shape[1])  # a row of context, or there would be seams
         part = cells[:, above:below]
         winners = np.unique(part.argmax(axis=0))
-        shares = torch.from_numpy(part[winners]).float()[None]
-        fine = interpolate(shares, scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
+        coarse = torch.from_numpy(part[winners]).float()[None]
+        fine = interpolate(coarse, scale_factor=STRIDE, mode="bilinear", align_corners=False)[0]
         rows = slice(first * STRIDE, min(last * STRIDE, height))
         skipped = (first - above) * STRIDE
-        best, places = fine[:, skipped : skipped + rows.stop - rows.start, :width].max(dim=0)
-        place = places.numpy()
-        mask[rows] = winners[place]
-        sums[winners] += np.bincount(place.ravel(), best.numpy().ravel(), len(winners)) / 255
-        counts[winners] += np.bincount(place.ravel(), minlength=len(winners))
+        best, indices = fine[:, skipped : skipped + rows.stop - rows.start, :width].max(dim=0)
+        index = indices.numpy()
+        mask[rows] = winners[index]
+        sums[winners] += np.bincount(index.ravel(), best.numpy().ravel(), len(winners)) / 255
+        counts[winners] += np.bincount(index.ravel(), minlength=len(winners))
     return mask, {int(value): float(sums[value] / counts[value]) for value in counts.nonzero()[0]}
 
 
 def tile_side(height: int, width: int, tile: int) -> int:
-    """The side that is asked for, as whole cells, or the next larger one that needs at most `MOST_TILES`."""
+    """The given side, as whole cells, or the next larger one that needs at most `MOST_TILES`."""
     tile = max(STRIDE, round(tile / STRIDE) * STRIDE)
     while len(starts(height, tile)) * len(starts(width, tile)) > MOST_TILES:
         tile += max(STRIDE, tile // 20 // STRIDE * STRIDE)
@@ -110,7 +110,7 @@ def tile_side(height: int, width: int, tile: int) -> int:
 
 
 def starts(side: int, tile: int) -> list[int]:
-    """Where tiles begin along a side, evenly spread, each at a cell; the last may be up to 3 pixels shorter."""
+    """The first pixels of tiles along a side, evenly spread, each at a cell; the last tile may be 3 pixels shorter."""
     if side <= tile:
         return [0]
     count = math.ceil((side - OVERLAP * tile) / (tile * (1 - OVERLAP)))

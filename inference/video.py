@@ -13,17 +13,7 @@ import imageio.v2 as imageio
 import numpy as np
 
 from data.images import check_pixels
-from inference.output_folder import (
-    DONE,
-    LAST_VALUE,
-    VIDEOS,
-    ClassValues,
-    claim,
-    identity,
-    read_done,
-    to_values,
-    write_done,
-)
+from inference import output_folder as out
 from inference.predictor import Predictor
 from utils.console import progress
 from utils.distributed import WorkQueue, gather, is_main
@@ -31,16 +21,14 @@ from utils.errors import UserError
 from utils.files import atomic_path, digest
 from utils.visualize import overlay
 
-OPACITY = 0.45
-# Even sides, which the format asks for: an odd one gets a line more. Players start while they load.
-FLAGS = ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"]
 QUALITY = 7  # of 0..10
 ENCODING: dict[str, Any] = {
     "codec": "libx264",
     "pixelformat": "yuv420p",
     "quality": QUALITY,
     "macro_block_size": 1,
-    "output_params": FLAGS,
+    # The format needs even sides: an odd one gets a line more. Players start while they load.
+    "output_params": ["-vf", "pad=ceil(iw/2)*2:ceil(ih/2)*2", "-movflags", "+faststart"],
 }
 # What imageio raises for files that hold no video, or a damaged one; its reader thread's errors are RuntimeError.
 DAMAGED_VIDEO = (OSError, RuntimeError, ValueError, IndexError, StopIteration)
@@ -48,41 +36,33 @@ DAMAGED_VIDEO = (OSError, RuntimeError, ValueError, IndexError, StopIteration)
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """What became of a video.
+    """The result of a video."""
 
-    Attributes:
-        path: of the overlay video.
-        frames: in it.
-        seconds: that they took; 0 where the video was done already.
-        classes: names, those in most frames first, with the number of frames that show them.
-    """
-
-    path: Path
-    frames: int
-    seconds: float
-    classes: list[tuple[str, int]]
+    path: Path  # of the overlay video
+    frames: int  # in it
+    seconds: float  # that they took; 0 where the video was done already
+    classes: list[tuple[str, int]]  # names, those in most frames first, with the number of their frames
 
 
 def predict_videos(
     videos: Sequence[Path], output: Path, predictor: Predictor, limit: int = 0, batch: int = 1
 ) -> Iterator[VideoSummary]:
-    """`predict_video` of each. Several processes share the videos, each of which one of them reads alone.
+    """`predict_video` of each. Several processes share the videos; one process reads the whole of a video.
 
-    Where mask values are given to classes as they occur, the main process reads all of them.
+    Where classes get mask values as they occur, the main process reads all of them.
 
     Returns:
         In the main process all summaries, its own as soon as they are there.
     """
     names = video_names(videos)
-    numbers: Iterable[int] = WorkQueue(range(len(videos)))
-    if len(predictor.class_names) > LAST_VALUE:
-        numbers = range(len(videos)) if is_main() else range(0)
+    indices: Iterable[int] = WorkQueue(range(len(videos)))
+    if len(predictor.class_names) > out.LAST_VALUE:
+        indices = range(len(videos)) if is_main() else range(0)
     own = []
-    for number in numbers:
-        own.append(predict_video(videos[number], output, predictor, limit, batch, names[number]))
+    for index in indices:
+        own.append(predict_video(videos[index], output, predictor, limit, batch, names[index]))
         yield own[-1]
-    others = gather(own)[1:]
-    yield from itertools.chain.from_iterable(others)
+    yield from itertools.chain.from_iterable(gather(own)[1:])
 
 
 def video_names(videos: Sequence[Path]) -> list[str]:
@@ -99,8 +79,8 @@ def predict_video(
 ) -> VideoSummary:
     """Draw the masks of every frame over it; a video that is done already is kept.
 
-    Each frame is looked at by itself. The overlay has the frames' size and rate, and no sound. It is written whole
-    or not at all: a call that is stopped begins the video anew.
+    The network reads each frame by itself. The overlay has the frames' size and rate, and no sound. It is written whole
+    or not at all: after a stop the video begins anew.
 
     Args:
         source: a file that ffmpeg reads.
@@ -110,36 +90,28 @@ def predict_video(
         name: of the overlay; the video's own by default.
 
     Raises:
-        UserError: no such file, no video, or an output folder that is not ours.
+        UserError: no such file, no video, or an output folder of another program.
     """
     if not source.is_file():
         raise UserError(f"--input {source}: there is no such file; check the path from {Path.cwd()}")
-    claim(output)
-    values = ClassValues(output, predictor.class_names)
-    target = output / VIDEOS / f"{name or source.stem}.mp4"
-    record_path = output / DONE / VIDEOS / f"{target.name}.json"
-    fingerprint = digest(
-        [
-            predictor.about["weights"],
-            predictor.class_names,
-            predictor.settings,
-            identity(source),
-            limit,
-            OPACITY,
-            QUALITY,
-        ]
-    )
-    record = read_done(record_path, fingerprint)
+    out.claim(output)
+    values = out.ClassValues(output, predictor.class_names)
+    target = output / out.VIDEOS / f"{name or source.stem}.mp4"
+    note = output / out.DONE / out.VIDEOS / f"{target.name}.json"
+    network = [predictor.about["weights"], predictor.class_names, predictor.settings]
+    fingerprint = digest([*network, out.identity(source), limit, out.OPACITY, QUALITY])
+    record = out.read_done(note, fingerprint)
     if record is not None and target.is_file():
         return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])
     started = time.perf_counter()
     reader, about = _open(source)
     try:
         frames = _frames(reader, source, about, limit)
-        count, seen = _draw(source, target, _batches(frames, batch), about["fps"], predictor, values)
+        batches = iter(lambda: list(islice(frames, batch)), [])
+        count, seen = _draw(source, target, batches, about["fps"], predictor, values)
     finally:
         reader.close()
-    write_done(record_path, fingerprint, {"frames": count, "classes": [list(row) for row in seen.most_common()]})
+    out.write_done(note, fingerprint, {"frames": count, "classes": [list(row) for row in seen.most_common()]})
     return VideoSummary(target, count, time.perf_counter() - started, seen.most_common())
 
 
@@ -149,9 +121,9 @@ def _draw(
     batches: Iterator[list[np.ndarray]],
     fps: float,
     predictor: Predictor,
-    values: ClassValues,
+    values: out.ClassValues,
 ) -> tuple[int, Counter[str]]:
-    """Write the overlay of all frames; returns their number, and in how many of them each class shows."""
+    """Write the overlay of all frames; returns their number, and the number of frames with each class."""
     frames = 0
     seen: Counter[str] = Counter()
     with atomic_path(target) as temporary:
@@ -159,16 +131,16 @@ def _draw(
         try:
             for images in batches:
                 for image, prediction in zip(images, predictor.predict_many(images), strict=True):
-                    mask = to_values(prediction.mask, [values.value(index) for index in prediction.classes])
-                    writer.append_data(overlay(image, mask, values.palette, OPACITY))
-                    shown = np.unique(prediction.mask)
-                    names = enumerate(prediction.classes, 1)
-                    seen.update(predictor.class_names[index] for place, index in names if place in shown)
+                    mask = out.to_values(prediction.mask, [values.value(index) for index in prediction.classes])
+                    writer.append_data(overlay(image, mask, values.palette, out.OPACITY))
+                    found = np.unique(prediction.mask)
+                    classes = enumerate(prediction.classes, 1)
+                    seen.update(predictor.class_names[index] for value, index in classes if value in found)
                     frames += 1
         finally:
             writer.close()
         if not frames:
-            raise UserError(_no_video(source, "it has no frame that can be decoded"))
+            raise _no_video(source, "it has no frame that can be decoded")
     return frames, seen
 
 
@@ -180,7 +152,8 @@ def _open(source: Path) -> tuple[Any, dict[str, Any]]:
         check_pixels(height, width, f"--input {source}: a frame")
         return reader, about
     except DAMAGED_VIDEO as error:
-        raise UserError(_no_video(source, str(error).strip().splitlines()[-1] if str(error).strip() else "")) from error
+        lines = str(error).strip().splitlines() or ["ffmpeg finds no frames"]
+        raise _no_video(source, lines[-1]) from error
 
 
 def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Iterator[np.ndarray]:
@@ -192,14 +165,8 @@ def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Ite
         yield np.asarray(frame)[..., :3]
 
 
-def _batches(images: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]]:
-    while batch := list(islice(images, size)):
-        yield batch
-
-
-def _no_video(source: Path, reason: str) -> str:
-    return (
-        f"--input {source} cannot be read as a video ({reason or 'ffmpeg finds no frames'}); give another file, or "
-        "convert "
-        "this one: ffmpeg -i FILE -c:v libx264 new.mp4"
+def _no_video(source: Path, reason: str) -> UserError:
+    return UserError(
+        f"--input {source} cannot be read as a video ({reason}); give another file, or convert this one: ffmpeg -i "
+        "FILE -c:v libx264 new.mp4"
     )

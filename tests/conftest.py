@@ -207,3 +207,13 @@ def script(monkeypatch, capsys):
         return code, printed.out + printed.err
 
     return run
+
+
+@pytest.fixture
+def infer_on(script, checkpoints, tmp_path):
+    """A function that runs infer.py with a kind of network on a source, into `out` -> (exit code, what it printed)."""
+
+    def run(kind: str, source: Path, *options: Any) -> tuple[int, str]:
+        return script("--input", source, "--output", tmp_path / "out", "--model_path", checkpoints[kind], *options)
+
+    return run

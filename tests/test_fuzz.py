@@ -13,7 +13,6 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -36,7 +35,7 @@ from evaluation.stages import pipeline
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from inference.images import InputImage, read_labels
-from inference.output_folder import CLASSES, PREDICTIONS, ClassValues, done_path, find_done, write_done
+from inference.output_folder import CLASSES, DONE, PREDICTIONS, ClassValues, file_of, find_done, write_done
 from models.weights import read_weights
 from stages.config import Config, load_config
 from stages.describe import describe
@@ -442,14 +441,13 @@ def test_notes_of_what_is_done(tmp_path, data):
     put(output / "overlays/a.jpg", images("RGB", formats=("JPEG",))[0])
     (output / CLASSES).unlink(missing_ok=True)
     ClassValues(output, names).value(7)
-    write_done(done_path(output, image), "abc", entry)
-    predictor = SimpleNamespace(class_names=names)
-    assert find_done(output, image, "abc", ClassValues(output, names), predictor) == entry
-    for path in (done_path(output, image), output / CLASSES):
+    write_done(output / file_of(image, DONE), "abc", entry)
+    assert find_done(output, image, "abc", ClassValues(output, names)) == entry
+    for path in (output / file_of(image, DONE), output / CLASSES):
         if data.draw(st.booleans()):
             put(path, data.draw(changed_json(json.loads(path.read_text(encoding="utf-8")))))
     values = tried(lambda: ClassValues(output, names))
-    assert tried(lambda: find_done(output, image, "abc", values, predictor)) in (entry, None)
+    assert tried(lambda: find_done(output, image, "abc", values)) in (entry, None)
 
 
 RECORD = {

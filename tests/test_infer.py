@@ -1,4 +1,4 @@
-"""infer.py: what it writes, what it skips, what it keeps, and how each kind of network is asked."""
+"""infer.py: what it writes, what it skips, what it keeps, and how each kind of network is run."""
 
 import json
 import os
@@ -14,57 +14,53 @@ from pycocotools.mask import decode
 
 import infer
 import utils.console as console
-from data.artifacts import read_mask, read_seed, seed_size
+from data.artifacts import IGNORE, read_mask, read_seed, seed_size
 from exports.mask_sets import open_mask_set
 from inference.bulk import Options, predict_images
 from inference.images import output_names
 from inference.loading import load_predictor
-from inference.predictor import IGNORE, Prediction
-from inference.video import video_names
+from inference.predictor import Prediction
 from tests.inference.stub import NAMES, Stub, predictions, save
 from tests.pages.test_page import Page
 from utils.errors import UserError
 
+KINDS = pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+
 
 class TestOutput:
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_everything_is_written_at_the_images_size(self, script, checkpoints, images, tmp_path, kind):
-        code, printed = script("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
+    @KINDS
+    def test_everything_is_written_at_the_images_size(self, infer_on, images, tmp_path, kind):
+        code, printed = infer_on(kind, images)
         assert code == 0, printed
-        sizes = {"a": (40, 60), "b/c": (48, 32), "rotated": (60, 40)}
-        for name, size in sizes.items():
-            mask = read_mask(tmp_path / "out/masks" / f"{name}.png")
-            assert mask.shape == size
-            assert mask.max() <= len(NAMES)
-            assert Image.open(tmp_path / "out/overlays" / f"{name}.jpg").size == size[::-1]
         report = predictions(tmp_path / "out")
-        assert [(row["image"], row["height"], row["width"]) for row in report["images"]] == [
-            ("a.jpg", 40, 60),
-            ("b/c.png", 48, 32),
-            ("rotated.jpg", 60, 40),
-        ]
+        sizes = {"a.jpg": (40, 60), "b/c.png": (48, 32), "rotated.jpg": (60, 40)}
+        assert {row["image"]: (row["height"], row["width"]) for row in report["images"]} == sizes
         for row in report["images"]:
-            mask = read_mask(tmp_path / "out" / row["mask"])
+            mask = read_mask(tmp_path / "out" / row["mask"], NAMES)
+            assert mask.shape == sizes[row["image"]]
+            assert mask.max() <= len(NAMES)
+            assert Image.open(tmp_path / "out" / row["overlay"]).size == mask.shape[::-1]
             assert all(found["pixels"] == (mask == found["value"]).sum() for found in row["classes"])
             assert all(found["value"] == NAMES.index(found["name"]) + 1 for found in row["classes"])
-            assert sum(found["share"] for found in row["classes"]) + row["background_share"] == pytest.approx(
-                1, abs=1e-4
-            )
+            shares = sum(found["share"] for found in row["classes"]) + row["background_share"]
+            assert shares == pytest.approx(1, abs=1e-4)
         assert report["network"]["kind"] == kind
         assert (tmp_path / "out/index.html").is_file()
         assert Image.open(tmp_path / "out/contact_sheet.jpg").width > 500
 
-    def test_one_image_is_enough(self, images, tmp_path):
-        predict_images(images / "a.jpg", tmp_path / "out", Stub())
-        assert (tmp_path / "out/masks/a.png").is_file()
+    def test_masks_hold_the_names_of_their_classes(self, infer_on, images, tmp_path):
+        infer_on("segmenter", images / "a.jpg", "--export", "maps")
+        with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
+            read_mask(tmp_path / "out/masks/a.png", ("dog", "cat", "train"))
+        with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
+            read_seed(tmp_path / "out/maps/a.npz", ("dog", "cat", "train"))
 
     def test_same_stems_do_not_overwrite_each_other(self, tmp_path):
         for red, name in enumerate(("a.jpg", "a.png", "b.png")):
             save(tmp_path / "in" / name, (20, 30), red)
         predict_images(tmp_path / "in", tmp_path / "out", Stub())
         values = {name: read_mask(tmp_path / "out/masks" / f"{name}.png").max() for name in ("a.jpg", "a.png", "b")}
-        assert values["a.png"] == 2
-        assert values["b"] == 3
+        assert (values["a.png"], values["b"]) == (2, 3)
 
     @pytest.mark.parametrize(
         "paths",
@@ -76,8 +72,7 @@ class TestOutput:
         assert all(path.startswith(name) for path, name in names.items())
 
     def test_page_is_safe_and_its_links_lead_to_files(self, tmp_path):
-        name = '<b>&"#?%20.png'
-        save(tmp_path / "in" / name, (20, 30), 0)
+        save(tmp_path / "in" / '<b>&"#?%20.png', (20, 30), 0)
         save(tmp_path / "in/sub dir/ä.png", (20, 30), 1)
         predict_images(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
         page = Page(tmp_path / "out/index.html")
@@ -86,31 +81,26 @@ class TestOutput:
         links = [link for item in page.items for _, link in item["links"]]
         assert len(links) == 4
         assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)
-        assert [item["classes"] for item in page.items] == [
-            [row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["images"]
-        ]
+        classes = [[row["name"] for row in entry["classes"]] for entry in predictions(tmp_path / "out")["images"]]
+        assert [item["classes"] for item in page.items] == classes
 
     def test_own_output_is_no_input(self, tmp_path):
         save(tmp_path / "in/a.png", (20, 30), 0)
         for output in ("in/out", "in/out", "in/other", "in"):
             predict_images(tmp_path / "in", tmp_path / output, Stub())
             assert [row["image"] for row in predictions(tmp_path / output)["images"]] == ["a.png"]
-
-    def test_own_masks_are_no_input_even_if_asked_for(self, tmp_path):
-        save(tmp_path / "in/a.png", (20, 30), 0)
-        predict_images(tmp_path / "in", tmp_path / "out", Stub())
         with pytest.raises(UserError, match="no images"):
-            predict_images(tmp_path / "out/masks", tmp_path / "out", Stub())
+            predict_images(tmp_path / "in/out/masks", tmp_path / "in/out", Stub())
 
-    def test_unsure_pixels_stay_unsure(self, tmp_path):
-        class Unsure(Stub):
+    def test_ignored_pixels_stay_ignored(self, tmp_path):
+        class Undecided(Stub):
             def predict(self, image, classes=None):
                 mask = np.full(image.shape[:2], IGNORE, np.uint8)
                 mask[0], mask[1] = 0, 1
                 return Prediction(mask, (2,), (0.5,))
 
         save(tmp_path / "in/a.png", (20, 30), 0)
-        predict_images(tmp_path / "in", tmp_path / "out", Unsure())
+        predict_images(tmp_path / "in/a.png", tmp_path / "out", Undecided())
         mask = read_mask(tmp_path / "out/masks/a.png")
         assert [np.unique(mask[row]).tolist() for row in (0, 1, 2)] == [[0], [3], [IGNORE]]
         assert predictions(tmp_path / "out")["images"][0]["unsure_share"] == pytest.approx(18 / 20)
@@ -125,10 +115,9 @@ class TestOutput:
 
 
 class TestExport:
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_masks_in_other_formats(self, script, checkpoints, images, tmp_path, kind):
-        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints[kind])
-        code, printed = script(*arguments, "--export", "coco,maps,yolo")
+    @KINDS
+    def test_masks_in_other_formats(self, infer_on, images, tmp_path, kind):
+        code, printed = infer_on(kind, images, "--export", "coco,maps,yolo")
         assert code == 0, printed
         coco = json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))
         assert [row["file_name"] for row in coco["images"]] == ["a.jpg", "b/c.png", "rotated.jpg"]
@@ -142,9 +131,9 @@ class TestExport:
             assert seed.size == (entry["height"], entry["width"])
             assert {value + 1 for value in seed.classes.tolist()} == {row["value"] for row in entry["classes"]}
 
-    def test_a_segmenters_maps_are_its_probabilities(self, script, checkpoints, images, tmp_path):
-        where = ("--input", images / "a.jpg", "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
-        script(*where, *["--export", "maps", "--set", "pseudo.refine=none", "--set", "segment.scales=[1.0]"])
+    def test_a_segmenters_maps_are_its_probabilities(self, infer_on, images, tmp_path):
+        settings = ["--set", "pseudo.refine=none", "--set", "segment.scales=[1.0]"]
+        infer_on("segmenter", images / "a.jpg", "--export", "maps", *settings)
         seed, mask = read_seed(tmp_path / "out/maps/a.npz"), read_mask(tmp_path / "out/masks/a.png")
         cells = mask[2::4, 2::4]
         assert seed.maps.shape[1:] == cells.shape
@@ -153,68 +142,51 @@ class TestExport:
         assert (seed.maps.sum(axis=0) <= 1 + len(seed.maps) / 255).all()
 
     def test_maps_asked_for_later_are_made_then(self, images, tmp_path):
-        stub = Stub()
-        stub.predict = lambda image, classes=None: Prediction(
-            np.zeros(image.shape[:2], np.uint8),
-            (1,),
-            (0.5,),
-            np.full((1, *seed_size(*image.shape[:2])), 0.4, np.float32),
-        )
-        predict_images(images, tmp_path / "out", stub)
-        assert predict_images(images, tmp_path / "out", stub, Options(maps=True)).new == 3
-        assert read_seed(tmp_path / "out/maps/b/c.npz").classes.tolist() == [1]
-        assert predict_images(images, tmp_path / "out", stub, Options(maps=True)).new == 0
-        assert predict_images(images, tmp_path / "out", stub).new == 0
+        class Mapped(Stub):
+            def predict(self, image, classes=None):
+                maps = np.full((1, *seed_size(*image.shape[:2])), 0.4, np.float32)
+                return Prediction(np.zeros(image.shape[:2], np.uint8), (1,), (0.5,), maps)
 
-    def test_a_mask_that_is_gone_is_named(self, script, checkpoints, images, tmp_path):
-        script("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
+        calls = [predict_images(images, tmp_path / "out", Mapped(), Options(maps=maps)) for maps in (0, 1, 1, 0)]
+        assert [summary.new for summary in calls] == [3, 3, 0, 0]
+        assert read_seed(tmp_path / "out/maps/b/c.npz").classes.tolist() == [1]
+
+    def test_a_mask_that_is_gone_is_named(self, tmp_path):
+        save(tmp_path / "in/b/c.png", (20, 30), 0)
+        save(tmp_path / "in/a.png", (20, 30), 0)
+        predict_images(tmp_path / "in", tmp_path / "out", Stub())
         (tmp_path / "out/masks/b/c.png").unlink()
         with pytest.raises(UserError, match=r"masks/b/c\.png is not there; run infer\.py again"):
             open_mask_set(tmp_path / "out")
 
 
 class TestUnreadable:
-    def test_is_skipped_and_listed(self, script, checkpoints, images, tmp_path):
+    @pytest.mark.parametrize("quiet", [False, True])
+    def test_is_skipped_and_listed(self, infer_on, images, tmp_path, monkeypatch, quiet):
+        monkeypatch.setattr(console, "_level", console.NORMAL)  # put back afterwards
         (images / "text.jpg").write_text("no image")
         whole = (images / "a.jpg").read_bytes()
         (images / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-        code, printed = script(
-            "--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"]
-        )
+        code, printed = infer_on("segmenter", images, *["--quiet"] * quiet)
         assert code == 0
-        listed = {row["image"]: row["reason"] for row in predictions(tmp_path / "out")["unreadable"]}
+        report = predictions(tmp_path / "out")
+        listed = {row["image"]: row["reason"] for row in report["unreadable"]}
         assert set(listed) == {"text.jpg", "cut.jpg"}
         assert "not an image" in listed["text.jpg"]
         assert "truncated" in listed["cut.jpg"]
-        assert "2 unreadable" in printed
+        assert all(reason in printed for reason in listed.values())
+        assert len(printed.splitlines()) == 2 if quiet else "2 unreadable" in printed
         assert not (tmp_path / "out/masks/text.png").exists()
-        assert len(predictions(tmp_path / "out")["images"]) == 3
-
-    def test_is_all_that_quiet_says(self, script, checkpoints, images, tmp_path, monkeypatch):
-        monkeypatch.setattr(console, "_level", console.NORMAL)  # put back afterwards
-        (images / "text.jpg").write_text("no image")
-        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
-        code, printed = script(*arguments, "--quiet")
-        assert code == 0
-        assert len(printed.splitlines()) == 1
-        assert "text.jpg" in printed
-        assert len(predictions(tmp_path / "out")["images"]) == 3
-        assert "3 done already" in script(*arguments)[1]
-
-    def test_nothing_readable_is_a_mistake(self, tmp_path):
-        (tmp_path / "text.jpg").write_text("no image")
-        with pytest.raises(UserError, match="not one image can be read"):
-            predict_images(tmp_path, tmp_path / "out", Stub())
+        assert len(report["images"]) == 3
 
 
-class TestMistakes:
-    @pytest.mark.parametrize(("option", "shown"), [((), False), (("--verbose",), True)])
-    def test_verbose_shows_where_a_mistake_was_noticed(self, script, tmp_path, monkeypatch, option, shown):
-        monkeypatch.setattr(console, "_level", console.NORMAL)
-        code, printed = script("--input", tmp_path / "none.jpg", "--output", tmp_path / "out", *option)
-        assert code == 2
-        assert ("Traceback" in printed) == shown
-        assert "error: " in printed
+@pytest.mark.parametrize("option", [(), ("--verbose",)])
+def test_verbose_shows_where_a_mistake_was_noticed(infer_on, tmp_path, monkeypatch, option):
+    monkeypatch.setattr(console, "_level", console.NORMAL)
+    code, printed = infer_on("segmenter", tmp_path / "none.jpg", *option)
+    assert code == 2
+    assert ("Traceback" in printed) == bool(option)
+    assert "error: " in printed
 
 
 class TestTool:
@@ -222,58 +194,36 @@ class TestTool:
         with imageio.get_writer(tmp_path / "clip.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
             for _ in range(3):
                 writer.append_data(np.full((32, 48, 3), 90, np.uint8))
-        where = ("--input", images / "*.jpg", images / "b", tmp_path / "clip.mp4", "--output", tmp_path / "out")
-        arguments = (
-            *where,
-            "--model_path",
-            checkpoints["segmenter"],
-            *["--batch", "2", "--tile", "64", "--limit", "2"],
-        )
+        arguments = ["--input", images / "*.jpg", images / "b", tmp_path / "clip.mp4", "--output", tmp_path / "out"]
+        arguments += ["--model_path", checkpoints["segmenter"], "--batch", "2", "--tile", "64", "--limit", "2"]
         code, printed = script(*arguments)
         assert code == 0, printed
         assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
-        assert printed.startswith(
-            f"segmenter of {len(NAMES)} classes ({', '.join(NAMES)}) from {checkpoints['segmenter']}"
-        )
+        network = f"segmenter of {len(NAMES)} classes ({', '.join(NAMES)}) from {checkpoints['segmenter']}"
+        assert printed.startswith(network)
         assert "2 images predicted" in printed
         assert "videos/clip.mp4: 2 frames" in printed
         code, printed = script(*arguments)
         assert (code, "videos/clip.mp4: 2 frames (done already)" in printed) == (0, True)
 
-    def test_only_the_folder_itself(self, script, checkpoints, images, tmp_path):
-        script(
-            "--input",
-            images,
-            "--no-recursive",
-            "--output",
-            tmp_path / "out",
-            "--model_path",
-            checkpoints["segmenter"],
-        )
+    def test_only_the_folder_itself(self, infer_on, images, tmp_path):
+        infer_on("segmenter", images, "--no-recursive")
         assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
 
-    def test_videos_of_one_name_do_not_overwrite_each_other(self):
-        assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
+    def test_quality_is_the_setting(self, infer_on, images, tmp_path):
+        code, printed = infer_on("classifier", images / "a.jpg", "--quality", "fast")
+        assert code == 0, printed
+        assert predictions(tmp_path / "out")["settings"]["infer"] == {"quality": "fast"}
 
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
-    def test_predict_says_what_the_files_say(self, script, checkpoints, images, tmp_path, kind):
-        script(
-            "--input",
-            images / "a.jpg",
-            "--output",
-            tmp_path / "out",
-            "--model_path",
-            checkpoints[kind],
-            "--device",
-            "cpu",
-        )
+    @KINDS
+    def test_predict_gives_what_the_files_hold(self, infer_on, checkpoints, images, tmp_path, kind):
+        infer_on(kind, images / "a.jpg", "--device", "cpu")
         result = infer.predict(images / "a.jpg", checkpoints[kind], device="cpu")
         assert np.array_equal(result.mask, read_mask(tmp_path / "out/masks/a.png"))
         (row,) = predictions(tmp_path / "out")["images"]
-        said = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
-        assert {
-            found.name: (found.value, round(found.score, 4), round(found.share, 5)) for found in result.classes
-        } == said
+        expected = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
+        found = {one.name: (one.value, round(one.score, 4), round(one.share, 5)) for one in result.classes}
+        assert found == expected
         given = infer.predict(np.array(result.image), checkpoints[kind], labels=["Train", "cat"])
         assert {found.name for found in given.classes} == {"cat", "train"}
 
@@ -282,7 +232,7 @@ class TestTool:
         shutil.copy(checkpoints["segmenter"], path)
         loaded = []
         monkeypatch.setattr(
-            infer, "load_predictor", lambda *args, **options: loaded.append(1) or load_predictor(*args, **options)
+            infer, "load_predictor", lambda *args, **more: loaded.append(1) or load_predictor(*args, **more)
         )
         image = np.zeros((40, 40, 3), np.uint8)
         for _ in range(2):
@@ -293,9 +243,9 @@ class TestTool:
         infer.predict(image, path)
         assert loaded == [1, 1]
 
-    def test_a_classifier_does_not_ask_for_affinity(self, checkpoints, images):
-        said = ["affinity.kind=learned", "affinity.beta=3"]
+    def test_a_classifier_without_a_run_needs_no_affinity(self, checkpoints):
         image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
-        plain, other = (load_predictor(checkpoints["classifier"], overrides) for overrides in ([], said))
+        settings = ["affinity.kind=learned", "affinity.beta=3"]
+        plain, other = (load_predictor(checkpoints["classifier"], overrides) for overrides in ([], settings))
         assert np.array_equal(plain.predict(image).mask, other.predict(image).mask)
         assert plain.settings == other.settings

@@ -68,8 +68,7 @@ train CONFIG --set data.kind=coco => there is no annotation file | expected COCO
     list's name
 train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | expected one sub-folder
     of images a class
-train CONFIG --set data.kind=folder --set data.root={world} => which look like parts of a dataset | set data.root to
-    one of them, or
+train CONFIG --set data.kind=folder --set data.root={world} => says nothing about classes | expected one sub-folder
 train CONFIG --set data.kind=folder --set data.root={own} --set data.train_list=some => there is no list 'some' |
     expected all, train, val, a name under
 train CONFIG --set data.kind=folder --set data.root={own} --set 'data.colors=["#ff0000"]' => expected one for each
@@ -94,23 +93,24 @@ evaluate CONFIG --masks {strange_masks} => has value 99 | expected 0..6 or 255
 evaluate CONFIG --masks {voc}/SegmentationClass --set data.root={strange_truth} => strange_truth | has value 99 |
     expected 0..6 or 255
 evaluate CONFIG --masks {colour_masks} => is an image of mode RGB | save it as palette or grey PNG
-evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | with --config
-evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to measure against | evaluation
+evaluate CONFIG --seeds {strange_seeds} => has class 77 | the data has classes 0..5 | name the data
+evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth to evaluate against | evaluation
     needs one for each image
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
-evaluate CONFIG --compare {empty} {empty} => --compare | expected a folder of masks, a folder of seeds, or a
-    checkpoint
-evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json
+evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks,
+    a folder of seeds, or a checkpoint
+evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json | leave out --csv
+evaluate CONFIG --compare {segmenter} {none} => no such file or folder | expected a folder of masks
 infer => the following arguments are required: --input
 infer --input {none} MODEL => there is no such file or folder, and no file of this pattern | check the path
-infer --input {empty} MODEL => no images in this folder | expected files that end in .bmp
+infer --input {empty} MODEL => no images in this folder | expected images, such as .jpg
 infer --input {own} --no-recursive MODEL => its sub-folders were not searched (--recursive)
 infer --input {text_image} MODEL => not one image can be read | give other files | is not an image
 infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
 infer --input {own} --model_path {text} => cannot be read as weights
 infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
-infer --input {own} MODEL --labels {none}.csv => cannot be read as CSV
-infer --input {own} MODEL --labels {text} => expected a header 'image,labels'
+infer --input {own} MODEL --labels {none}.csv => none.csv cannot be read | check the path
+infer --input {own} MODEL --labels {text} => expected the header 'image,labels'
 infer --input {own} MODEL --labels {other_labels} => none of its 1 rows names an image | expected paths from the
     input folder
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
@@ -266,9 +266,9 @@ def test_every_command_has_rows():
 
 # What tells a person what to do: a word of advice, what was expected instead, or what there is to choose from.
 ADVICE = re.compile(
-    r"\b(add|another|change|check|choose|convert|did you mean|delete|download|expected|export|for example|give|install|known|leave|lower|make|"
-    r"it knows|measure|mend|must|name|needs?|pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|download|goes into|"
-    r"lists (there|all)|may be|already set)\b|nearest",
+    r"\b(add|another|change|check|choose|convert|correct|delete|did you mean|download|evaluate|expected|export|"
+    r"for example|give|goes into|install|it knows|known|leave|lists (there|all)|lower|make|may be|mend|must|name|needs?|"
+    r"pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|already set)\b|nearest",
     re.IGNORECASE,
 )
 

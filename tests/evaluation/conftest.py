@@ -1,7 +1,6 @@
 """Masks and seeds with known faults, and scripts called on them."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from stages.config import Config, override
 from tests.conftest import voc_maker
 from tests.evaluation.evaluated import COMMAND, evaluated_run
-from utils.errors import run_script
+from tests.project import call as call_script
 from utils.run import Run
 
 
@@ -35,21 +34,19 @@ def evaluated(evaluated_once: tuple[Config, Path], tmp_path: Path) -> tuple[Conf
 
 
 @pytest.fixture
-def call(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
+def call() -> Callable[..., tuple[int, str]]:
     """Run a module's `main` with arguments -> (exit code, what it printed)."""
 
     def run(module, *arguments) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-        code = run_script(module.main)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        ended = call_script(module.__name__, *arguments)
+        return ended.code, ended.out + ended.err
 
     return run
 
 
 @pytest.fixture
 def data(make_voc, tmp_path) -> list[str]:
-    """Thirty images, ten of them `val`; masks `good` and `bad` with few and many errors; `seeds` of the truth.
+    """Thirty images, ten of them `val`; masks `good` with few errors and `bad` with many, and `seeds` of the truth.
 
     Returns:
         Arguments that let evaluate.py find them.
@@ -59,8 +56,8 @@ def data(make_voc, tmp_path) -> list[str]:
     for path in sorted((root / "SegmentationClass").glob("*.png")):
         truth = read_mask(path)
         for folder, error in (("good", 0.05), ("bad", 0.25), ("same", 0.05)):
-            said = np.where(random.random(truth.shape) < error, random.integers(4, size=truth.shape), truth)
-            write_mask(tmp_path / folder / path.name, said)
+            mask = np.where(random.random(truth.shape) < error, random.integers(4, size=truth.shape), truth)
+            write_mask(tmp_path / folder / path.name, mask)
         cells = truth[2::4, 2::4]  # the middle of each cell of 4 by 4
         maps = np.zeros((3, *seed_size(*truth.shape)), np.float32)
         maps[:, : cells.shape[0], : cells.shape[1]] = 0.5 * (cells == np.array([1, 2, 3])[:, None, None])

@@ -1,7 +1,6 @@
-"""A run folder as the stages before `report` leave it, without a network: seeds and masks are the truth with faults."""
+"""A run folder as before stage `report`, made without a network: seeds and masks are the truth with faults."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,10 @@ from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
 from evaluation import report
-from evaluation.ablation import GIVEN, PREDICTED, SHOWN
+from evaluation.ablation import GIVEN, PREDICTED, READ_IMAGES
 from stages.config import Config, load_config
 from stages.dataset_steps import used_steps
+from stages.files import SEGMENTER
 from stages.reading import SeedFolders
 from utils.files import atomic_path
 from utils.run import Run
@@ -60,7 +60,7 @@ def evaluated_run(
             seed = faulty_seed(truth, record.labels, 0.5 - 0.1 * count, random)
             write_seed(run.path("ablation", folder, f"{record.name}.npz"), seed)
         for round_ in (1, 2):
-            with atomic_path(run.path("ablation", SHOWN, "ibb", f"{record.name}.{round_}.webp")) as temporary:
+            with atomic_path(run.path("ablation", READ_IMAGES, "ibb", f"{record.name}.{round_}.webp")) as temporary:
                 read_image(record.image).save(temporary)
     for record in open_index(cfg.data, "train").records:
         size = Image.open(record.image).size[::-1]
@@ -68,13 +68,11 @@ def evaluated_run(
         for folder in ("seeds", "seeds_context", "seeds_trained"):
             write_seed(run.path(folder, f"{record.name}.npz"), Seed(np.array(record.labels), maps, size))
         write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
-    monkeypatch.setattr(report, "load_classifier", lambda path: None)
-    monkeypatch.setattr(
-        report, "used_steps", lambda cfg: [replace(step, open=open_sharpening) for step in used_steps(cfg)]
-    )
+    monkeypatch.setattr(report, "load_classifier", lambda path, class_names: None)
+    monkeypatch.setattr(report, "open_steps", lambda cfg, *_: [(step, None) for step in used_steps(cfg)])
     monkeypatch.setattr("evaluation.rows.change_seeds", sharpen_seeds)
     if segmented:
-        run.path(report.SEGMENTER).write_bytes(b"")
+        run.path(SEGMENTER).write_bytes(b"")
         monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)
         monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
     trained = ["segment"] if segmented else []
@@ -98,10 +96,6 @@ def faulty_seed(truth: np.ndarray, labels: tuple[int, ...], noise: float, random
         (len(labels), height, width)
     )
     return Seed(np.array(labels), np.clip(maps, 0, 1).astype(np.float32), truth.shape)
-
-
-def open_sharpening(cfg: Config, networks: Path, classifier: object) -> None:
-    """As `DatasetStep.open`: nothing is needed."""
 
 
 def sharpen_seeds(cfg: Config, folders: SeedFolders, *_: object) -> int:

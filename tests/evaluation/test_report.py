@@ -8,7 +8,7 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from evaluation.report import choose_shown, report_is_complete
+from evaluation.report import choose_images, report_is_complete
 from stages.files import REPORT, REPORT_IMAGES
 
 
@@ -52,9 +52,9 @@ def test_the_report_is_complete_only_with_all_its_files(evaluated):
     assert not report_is_complete(cfg, run)
 
 
-def test_the_worst_and_the_best_are_always_shown():
+def test_the_worst_and_the_best_are_always_chosen():
     miou = np.random.default_rng(0).random(500)
-    shown = choose_shown(miou, most=50, extremes=5)
+    shown = choose_images(miou, most=50, extremes=5)
     order = np.argsort(miou)
     assert {*order[:5], *order[-5:]} <= set(shown)
     assert shown == sorted(set(shown))
@@ -63,5 +63,5 @@ def test_the_worst_and_the_best_are_always_shown():
 
 
 @pytest.mark.parametrize("count", [1, 2, 50])
-def test_few_images_are_all_shown(count):
-    assert choose_shown(np.full(count, np.nan), most=50, extremes=5) == list(range(count))
+def test_few_images_are_all_chosen(count):
+    assert choose_images(np.full(count, np.nan), most=50, extremes=5) == list(range(count))

@@ -116,12 +116,7 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(evaluated, monke
         run.record("affinity", epoch=epoch, step=epoch, loss=loss)
         page = Page(run.path(REPORT_PAGE))
         assert "Loss of stage affinity" in page.text
-        assert layers(page) == [
-            "seed, map",
-            "seed + context, map",
-            "seed + IBB in training, map",
-            "pseudo mask",
-        ]
+        assert layers(page) == ["seed, map", "seed + context, map", "seed + IBB in training, map", "pseudo mask"]
         sources.append(page.source)
     assert len(set(sources)) == 3
     assert len(drawn) == 1

@@ -8,7 +8,7 @@ import torch
 
 from data.artifacts import write_mask
 from data.dataset import Index, Record
-from evaluation.scores import count_masks, evaluate_masks
+from evaluation.scores import count_images, evaluate_masks
 from utils.bootstrap import class_counts
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix
@@ -47,13 +47,13 @@ def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
     assert torch.equal(measured.counts, expected.counts)
     assert measured.ignored_predictions == expected.ignored_predictions > 0
     assert measured.n_images == 3
-    assert np.array_equal(count_masks(index, folder, workers=0), np.stack(each))
+    assert np.array_equal(count_images(index, folder, None, workers=0), np.stack(each))
 
 
 def test_loader_processes_count_the_same(masks, monkeypatch):
     index, folder, _ = masks
     alone = evaluate_masks(index, folder, workers=0).matrix
-    monkeypatch.setattr("evaluation.scores.FEW", 2)
+    monkeypatch.setattr("evaluation.records.FEW", 2)
     shared = evaluate_masks(index, folder, workers=2).matrix
     assert torch.equal(shared.counts, alone.counts)
     assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
@@ -76,4 +76,4 @@ def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks, tmp_p
     mask = np.where(truth == 255, 9, mask)
     write_mask(tmp_path / "masks/p2.png", mask)
     with pytest.raises(UserError, match=r"masks/p2\.png has value 9;"):
-        count_masks(index, folder, workers=0)
+        count_images(index, folder, None, workers=0)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,12 +13,12 @@ from data.images import read_image
 from data.transforms import normalise
 from exports import onnx as onnx_export
 from exports.onnx import FromPixels, export_onnx
-from models.classifier import build_classifier
 from models.segmenter import Segmenter, build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
-from utils.errors import UserError, run_script
+from tests.project import call
+from utils.errors import UserError
 
 NAMES = ("cat", "dög", "train")
 
@@ -59,10 +58,8 @@ def test_logits_are_the_networks_at_any_size(exported, size):
 
 @pytest.mark.slow
 def test_so_are_those_of_a_network_with_a_decoder(exported, tmp_path):
-    network, pixels = (
-        tiny_segmenter((4, 8)),
-        np.random.default_rng(0).integers(0, 256, (1, 3, 50, 75)).astype(np.float32),
-    )
+    network = tiny_segmenter((4, 8))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 50, 75)).astype(np.float32)
     export_onnx(network, NAMES, "tiny", tmp_path / "fine.onnx")
     (logits,) = session(tmp_path / "fine.onnx").run(None, {"image": pixels})
     assert np.abs(logits - FromPixels(network)(torch.from_numpy(pixels)).numpy()).max() < 1e-4
@@ -130,22 +127,8 @@ def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
         export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "a.onnx")
 
 
-def call(monkeypatch, capsys, *arguments) -> tuple[int, str]:
-    monkeypatch.setattr(sys, "argv", ["onnx_export", *map(str, arguments)])
-    code = run_script(onnx_export.main)
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-
-def test_a_classifier_is_refused(tmp_path, monkeypatch, capsys):
-    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
-    save_network(tmp_path / "net.pth", "classifier", build_classifier("efficientnet_lite0", 3, "none"), NAMES, cfg, {})
-    code, printed = call(monkeypatch, capsys, tmp_path / "net.pth", tmp_path / "a.onnx")
-    assert (code, "holds a classifier; expected a segmentation network" in printed) == (2, True)
-
-
 @pytest.mark.slow
-def test_a_checkpoint_on_real_images(shared_data, tmp_path, monkeypatch, capsys):
+def test_a_checkpoint_on_real_images(shared_data, tmp_path):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name, reason=f"needs {name} (requirements-extras.txt)")
     cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=-2"])
@@ -153,8 +136,8 @@ def test_a_checkpoint_on_real_images(shared_data, tmp_path, monkeypatch, capsys)
     network = build_segmenter("efficientnet_lite0", 4, "imagenet", -2)
     torch.nn.init.normal_(network.head[-1].weight)
     save_network(tmp_path / "net.pth", "segmenter", network, NAMES, cfg, {})
-    code, printed = call(monkeypatch, capsys, tmp_path / "net.pth", tmp_path / "net.onnx")
-    assert code == 0, printed
+    ended = call("exports.onnx", tmp_path / "net.pth", tmp_path / "net.onnx")
+    assert ended.code == 0, ended.err
     running = session(tmp_path / "net.onnx")
     for path in sorted((shared_data / "voc12/JPEGImages").glob("*.jpg"))[:5]:
         pixels = np.array(read_image(path), np.float32).transpose(2, 0, 1)[None]

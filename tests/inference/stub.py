@@ -12,7 +12,7 @@ from data.pixels import AUTO, PixelRule
 from inference.predictor import Prediction
 
 NAMES = ("cat", "dog", "train")
-
+ABOUT = {"kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"}
 
 QUICK = [
     "model.backbone=efficientnet_lite0",
@@ -32,16 +32,7 @@ class Stub:
     class_names: tuple[str, ...] = NAMES
     pixels: PixelRule = AUTO
     settings: dict[str, Any] = field(default_factory=lambda: {"threshold": 0.3})
-    about: dict[str, Any] = field(
-        default_factory=lambda: {
-            "kind": "classifier",
-            "path": "x.pth",
-            "weights": "w",
-            "backbone": "b",
-            "classes": 3,
-            "score": "probability",
-        }
-    )
+    about: dict[str, Any] = field(default_factory=lambda: dict(ABOUT))
     asked: list[Any] = field(default_factory=list)
     fails_at: int | None = None
 

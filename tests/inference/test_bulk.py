@@ -10,30 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import inference.bulk
 import utils.files
 from data.artifacts import read_mask
 from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
-from models.segmenter import build_segmenter
-from stages.config import load_config
-from stages.networks import save_network
-from tests.inference.stub import NAMES, QUICK, Stub, predictions, save, times
+from tests.inference.stub import Stub, predictions, save, times
 from tests.project import call
 from utils.errors import UserError
 
+ONCE = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
 
-@pytest.fixture(scope="module")
-def segmenter(tmp_path_factory) -> Path:
-    cfg = load_config(None, overrides=QUICK)
-    torch.manual_seed(0)
-    network = build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segmenter.stage)
-    torch.nn.init.normal_(network.head[-1].weight)
-    path = tmp_path_factory.mktemp("network") / "segmenter.pth"
-    save_network(path, "segmenter", network, NAMES, cfg, {})
-    return path
+
+@pytest.fixture
+def segmenter(checkpoints) -> Path:
+    return checkpoints["segmenter"]
 
 
 def masks(output: Path) -> dict[str, bytes]:
@@ -47,23 +39,21 @@ def test_batches_change_nothing(segmenter, tmp_path):
     (tmp_path / "labels.csv").write_text("image,labels\n1,cat;dog\n6,\n")
     predictor = load_predictor(segmenter, ["pseudo.refine=none"])
     for batch in (1, 3, 16):
-        summary = predict_images(
-            tmp_path / "in", tmp_path / f"out{batch}", predictor, Options(tmp_path / "labels.csv", batch=batch)
-        )
+        options = Options(tmp_path / "labels.csv", batch=batch)
+        summary = predict_images(tmp_path / "in", tmp_path / f"out{batch}", predictor, options)
         assert (summary.new, len(summary.unreadable)) == (7, 1)
     for batch in (3, 16):
         for name in masks(tmp_path / "out1"):
             one, many = (read_mask(tmp_path / f"out{b}/masks/{name}") for b in (1, batch))
             assert (one != many).mean() < 0.01  # sums in another order
-        assert [row["image"] for row in predictions(tmp_path / f"out{batch}")["images"]] == [
-            f"{n}.png" for n in range(7)
-        ]
+        found = [row["image"] for row in predictions(tmp_path / f"out{batch}")["images"]]
+        assert found == [f"{number}.png" for number in range(7)]
     assert set(np.unique(read_mask(tmp_path / "out3/masks/1.png"))) <= {0, 1, 2}
     assert not read_mask(tmp_path / "out3/masks/6.png").any()
 
 
 def test_images_of_one_size_pass_together(segmenter):
-    predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
+    predictor = load_predictor(segmenter, ONCE)
     seen = []
     predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
     sizes = [(40, 60), (64, 64), (40, 60), (40, 60)]
@@ -72,8 +62,7 @@ def test_images_of_one_size_pass_together(segmenter):
 
 
 def test_only_images_longer_than_a_tile_are_tiled(segmenter):
-    predictor = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"], tile=64)
-    whole = load_predictor(segmenter, ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"])
+    predictor, whole = (load_predictor(segmenter, ONCE, tile=tile) for tile in (64, 0))
     random = np.random.default_rng(0)
     small, large = (random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((64, 50), (100, 150)))
     assert np.array_equal(predictor.predict(small).mask, whole.predict(small).mask)
@@ -88,30 +77,11 @@ def test_only_images_longer_than_a_tile_are_tiled(segmenter):
     assert predictor.settings != whole.settings
 
 
-@pytest.mark.parametrize(("tile", "expected"), [(10, "expected at least 64"), (-1, "expected at least 64")])
-def test_a_tile_that_shows_nothing_is_refused(segmenter, tile, expected):
-    with pytest.raises(UserError, match=expected):
-        load_predictor(segmenter, tile=tile)
-
-
-def test_a_classifier_has_no_tiles():
-    with pytest.raises(UserError, match="--tile needs a segmentation network"):
-        load_predictor(None, tile=200)
-
-
 def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
     for number in range(40):
         save(tmp_path / f"in/{number:02}.png", (40 + number % 3, 60))
-    settings = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
-    words = [
-        "--input",
-        tmp_path / "in",
-        "--model_path",
-        segmenter,
-        "--output",
-        tmp_path / "parts",
-        *(word for setting in settings for word in ("--set", setting)),
-    ]
+    words = ["--input", tmp_path / "in", "--model_path", segmenter, "--output", tmp_path / "parts"]
+    words += [word for setting in ONCE for word in ("--set", setting)]
     # Forked, because importing torch takes longer than the images.
     process = multiprocessing.get_context("fork").Process(target=call, args=("infer", *words))
     process.start()
@@ -122,11 +92,10 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path):
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL, "it was too quick to be killed"
-    kept = {
-        path.stem: (tmp_path / f"parts/masks/{path.stem}.png").stat().st_mtime_ns for path in done.glob("[!.]*.json")
-    }
+    names = [path.stem for path in done.glob("[!.]*.json")]
+    kept = {name: (tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns for name in names}
     assert 5 <= len(kept) < 40
-    predictor = load_predictor(segmenter, settings)
+    predictor = load_predictor(segmenter, ONCE)
     summary = predict_images(tmp_path / "in", tmp_path / "parts", predictor)
     assert (summary.kept, summary.new) == (len(kept), 40 - len(kept))
     assert all((tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns == when for name, when in kept.items())
@@ -181,11 +150,10 @@ class TestResume:
             save(tmp_path / "in" / f"p{red}.png", (20, 30), red)
         return tmp_path
 
-    def test_the_second_time_nothing_is_done(self, script, checkpoints, images, tmp_path):
-        arguments = ("--input", images, "--output", tmp_path / "out", "--model_path", checkpoints["segmenter"])
-        script(*arguments)
+    def test_the_second_time_nothing_is_done(self, infer_on, images, tmp_path):
+        infer_on("segmenter", images)
         before = times(tmp_path / "out")
-        code, printed = script(*arguments)
+        code, printed = infer_on("segmenter", images)
         assert code == 0
         assert "0 images predicted, 3 done already" in printed
         assert times(tmp_path / "out") == before
@@ -212,7 +180,7 @@ class TestResume:
         assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
         assert stub.asked == [[2]]
 
-    def test_interrupted_and_gone_on_with_is_as_in_one_go(self, tmp_path):
+    def test_after_an_interrupt_the_files_are_as_in_one_call(self, tmp_path):
         names = tuple(f"class {number}" for number in range(300))
         for place, red in enumerate((7, 90, 7, 250, 3)):
             save(tmp_path / "in" / f"p{place}.png", (20, 30), red)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.artifacts import read_mask
-from inference.images import InputImage, read_labels
+from inference.images import read_labels
 from inference.loading import load_predictor
 from inference.sources import find_inputs
 from tests.inference.stub import NAMES, predictions, save
@@ -16,31 +16,15 @@ class TestLabels:
     @pytest.mark.parametrize(
         "table", ["image,labels\na.jpg,Dog;train\nc,\n", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"]
     )
-    def test_given_classes_are_the_only_ones(self, script, checkpoints, images, tmp_path, kind, table):
+    def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path, kind, table):
         (tmp_path / "labels.csv").write_text(table)
-        code, printed = script(
-            "--input",
-            images,
-            "--output",
-            tmp_path / "out",
-            "--model_path",
-            checkpoints[kind],
-            "--labels",
-            tmp_path / "labels.csv",
-        )
+        code, printed = infer_on(kind, images, "--labels", tmp_path / "labels.csv")
         assert code == 0, printed
         rows = {row["image"]: row for row in predictions(tmp_path / "out")["images"]}
         assert {found["name"] for found in rows["a.jpg"]["classes"]} == {"dog", "train"}
         assert set(np.unique(read_mask(tmp_path / "out/masks/a.png"))) <= {0, 2, 3}
         assert not read_mask(tmp_path / "out/masks/b/c.png").any()
         assert [rows[name]["labels"] for name in ("a.jpg", "b/c.png", "rotated.jpg")] == ["given", "given", "predicted"]
-
-    def test_rows_and_images_without_each_other_are_counted(self, tmp_path, caplog):
-        images = [InputImage(tmp_path / name, name, name[:-4]) for name in ("a.jpg", "b.jpg", "c.jpg")]
-        (tmp_path / "labels.csv").write_text("image,labels\na.jpg,cat\ngone.jpg,dog\n")
-        assert read_labels(tmp_path / "labels.csv", images, NAMES) == {"a.jpg": [NAMES.index("cat")]}
-        assert "1 rows name no image of the input, first gone.jpg" in caplog.text
-        assert "2 images have no row, so the network names their classes, first b.jpg" in caplog.text
 
     @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
     def test_no_other_than_the_allowed_classes_are_found(self, checkpoints, kind):

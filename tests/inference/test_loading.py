@@ -22,11 +22,11 @@ class TestPredictors:
         assert len(found.classes) > 1
         assert np.array_equal(values[found.mask], expected)
 
-    def test_settings_of_a_checkpoint_yield_to_those_said(self, checkpoints):
+    def test_settings_of_a_checkpoint_yield_to_given_ones(self, checkpoints):
         assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
-        said = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
-        assert said.settings["pseudo"]["refine"] == "none"
-        assert said.max_side == 100
+        given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
+        assert given.settings["pseudo"]["refine"] == "none"
+        assert given.max_side == 100
 
     def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
         predictor = load_predictor(checkpoints["classifier"])
@@ -40,7 +40,7 @@ class TestPredictors:
         for path in checkpoints.values():
             assert load_predictor(path).predict(image).mask.shape == size
 
-    def test_packaged_classifier_steps_in_and_says_so(self, script, tmp_path, monkeypatch):
+    def test_packaged_classifier_steps_in_with_a_message(self, script, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
         code, printed = script("--input", "in", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")

@@ -1,16 +1,14 @@
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import read_mask, write_mask
+from data.artifacts import IGNORE, read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
-from inference.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
-from inference.predictor import IGNORE
+from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, read_done, write_done
 from tests.inference.stub import NAMES, Stub, save
 
 MANY = tuple(f"class {number}" for number in range(300))
@@ -34,11 +32,10 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
     write_mask(tmp_path / "masks/a.png", [[0, 1]])
     (tmp_path / "overlays").mkdir()
     Image.new("RGB", (2, 1)).save(tmp_path / "overlays/a.jpg")
-    write_done(done_path(tmp_path, IMAGE), "abc", entry)
-    predictor = SimpleNamespace(class_names=MANY)
-    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) == entry
+    write_done(tmp_path / file_of(IMAGE, DONE), "abc", entry)
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) == entry
     (tmp_path / CLASSES).unlink()
-    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY), predictor) is None
+    assert find_done(tmp_path, IMAGE, "abc", ClassValues(tmp_path, MANY)) is None
 
 
 @pytest.mark.parametrize(
@@ -65,34 +62,32 @@ def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
 
 
 class TestClassValues:
-    NAMES = tuple(f"class {number}" for number in range(300))
-
     def test_a_few_classes_keep_the_networks_order(self, tmp_path):
         assert [ClassValues(tmp_path, NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
 
     def test_many_get_values_as_they_occur_and_keep_them(self, tmp_path):
-        assert [ClassValues(tmp_path, self.NAMES).value(280), ClassValues(tmp_path, self.NAMES).value(5)] == [1, 2]
-        again = ClassValues(tmp_path, self.NAMES)
+        assert [ClassValues(tmp_path, MANY).value(280), ClassValues(tmp_path, MANY).value(5)] == [1, 2]
+        again = ClassValues(tmp_path, MANY)
         assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
         rows = json.loads((tmp_path / "classes.json").read_text())["classes"]
         assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
 
     def test_another_networks_values_are_not_taken_over(self, tmp_path):
-        ClassValues(tmp_path, self.NAMES).value(280)
-        assert ClassValues(tmp_path, tuple(reversed(self.NAMES))).value(5) == 1
+        ClassValues(tmp_path, MANY).value(280)
+        assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1
 
-    def test_what_no_mask_can_hold_is_unsure_and_said(self, tmp_path):
-        values = ClassValues(tmp_path, self.NAMES)
+    def test_what_no_mask_can_hold_is_255_and_counted(self, tmp_path):
+        values = ClassValues(tmp_path, MANY)
         assert [values.value(index) for index in range(254)] == list(range(1, 255))
         assert values.value(254) == IGNORE
         save(tmp_path / "in/a.png", (20, 30), 255)
-        summary = predict_images(tmp_path / "in", tmp_path, Stub(self.NAMES))
+        summary = predict_images(tmp_path / "in", tmp_path, Stub(MANY))
         assert summary.without_value == ["class 255"]
         assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}
 
     def test_masks_whose_table_was_lost_are_redone(self, tmp_path):
         for place, red in enumerate((9, 4)):
             save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_images(tmp_path / "in", tmp_path / "out", Stub(self.NAMES))
+        predict_images(tmp_path / "in", tmp_path / "out", Stub(MANY))
         (tmp_path / "out/classes.json").unlink()
-        assert predict_images(tmp_path / "in", tmp_path / "out", Stub(self.NAMES)).new == 2
+        assert predict_images(tmp_path / "in", tmp_path / "out", Stub(MANY)).new == 2

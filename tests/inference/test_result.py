@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import read_mask
-from inference.predictor import IGNORE, Prediction
+from data.artifacts import IGNORE, read_mask
+from inference.predictor import Prediction
 from inference.result import to_pixels, to_result
 from tests.inference.stub import Stub
 from utils.errors import UserError
@@ -22,16 +22,13 @@ def result():
     """Class `train` over the upper half, `<cat>` in a corner below, a line unsure."""
     mask = np.zeros((40, 60), np.uint8)
     mask[:20], mask[30:, 50:], mask[39] = 2, 1, IGNORE
-    return to_result(
-        np.full((40, 60, 3), 90, np.uint8), Prediction(mask, (0, 2), (0.25, 0.75)), Stub(("<cat>", "dog", "train"))
-    )
+    prediction = Prediction(mask, (0, 2), (0.25, 0.75))
+    return to_result(np.full((40, 60, 3), 90, np.uint8), prediction, Stub(("<cat>", "dog", "train")))
 
 
 def test_classes_have_the_values_of_the_files(result):
-    assert [(found.name, found.value, found.score) for found in result.classes] == [
-        ("train", 3, 0.75),
-        ("<cat>", 1, 0.25),
-    ]
+    found = [(found.name, found.value, found.score) for found in result.classes]
+    assert found == [("train", 3, 0.75), ("<cat>", 1, 0.25)]
     assert result.classes[0].share == 0.5
     assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
     assert result.region("train").sum() == 20 * 60
@@ -41,11 +38,8 @@ def test_classes_have_the_values_of_the_files(result):
 
 def test_a_network_of_many_classes_counts_those_of_the_image():
     mask = np.array([[0, 1, 2]], np.uint8)
-    found = to_result(
-        np.zeros((1, 3, 3), np.uint8),
-        Prediction(mask, (7, 299), (0.5, 0.5)),
-        Stub(tuple(f"class {n}" for n in range(300))),
-    )
+    many = Stub(tuple(f"class {n}" for n in range(300)))
+    found = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5)), many)
     assert {one.name: one.value for one in found.classes} == {"class 7": 1, "class 299": 2}
     assert np.array_equal(found.mask, mask)
 
@@ -60,7 +54,7 @@ def test_html_is_whole_and_safe(result):
     assert "rgb(128, 128, 0)" in page  # value 3 of VOC's palette
 
 
-def test_nothing_found_is_said_too():
+def test_nothing_found_is_drawn_too():
     empty = to_result(np.zeros((5, 5, 3), np.uint8), Prediction(np.zeros((5, 5), np.uint8), (), ()), Stub())
     assert "none of the classes" in empty._repr_html_()
     assert empty.drawn().height > 5
@@ -84,7 +78,9 @@ def test_the_overlay_tints_what_the_mask_says(result, tmp_path):
     assert (drawn[33, 5] == 90).all()
     assert (np.asarray(result.overlay(0.0)) == 90).all()
     result.save(tmp_path / "mask.png")
-    assert np.array_equal(read_mask(tmp_path / "mask.png"), result.mask)
+    assert np.array_equal(read_mask(tmp_path / "mask.png", ("<cat>", "dog", "train")), result.mask)
+    with pytest.raises(UserError, match="was made for the classes"):
+        read_mask(tmp_path / "mask.png", ("cat",))
 
 
 def test_any_way_to_give_an_image(tmp_path):
@@ -94,7 +90,7 @@ def test_any_way_to_give_an_image(tmp_path):
         assert np.array_equal(to_pixels(given), pixels)
     for wrong, says in (
         (pixels / 255, r"float64 values, here 0 to .* --set 'data.range=\[0, 1\]'"),
-        (pixels.transpose(2, 0, 1)[:, :2].transpose(1, 2, 0)[..., [0, 1, 2, 0, 1]], r"5 bands.* data.bands"),
+        (pixels.transpose(2, 0, 1)[:, :2].transpose(1, 2, 0)[..., [0, 1, 2, 0, 1]], r"5 bands.*data\.bands"),
         (pixels[:0], r"expected \(H, W\) or \(H, W, bands\)"),
     ):
         with pytest.raises(UserError, match=says):

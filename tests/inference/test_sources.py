@@ -12,14 +12,8 @@ from utils.errors import UserError
 
 @pytest.fixture
 def shots(tmp_path, monkeypatch) -> Path:
-    for name in (
-        "shots/a.jpg",
-        "shots/b.png",
-        "shots/deep/c.jpg",
-        "shots/deep/er/d.jpg",
-        "more/a.jpg",
-        "shots/[1].jpg",
-    ):
+    shots = ("a.jpg", "b.png", "deep/c.jpg", "deep/er/d.jpg", "[1].jpg")
+    for name in ("more/a.jpg", *(f"shots/{name}" for name in shots)):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / name)
     (tmp_path / "shots/notes.txt").write_text("no image")
@@ -79,7 +73,7 @@ def test_what_infer_has_written_is_left_out_of_patterns_too(shots):
         ("shots/*.txt", "expected images, such as .jpg"),
     ],
 )
-def test_nothing_found_is_said(shots, source, expected):
+def test_nothing_found_is_a_mistake(shots, source, expected):
     with pytest.raises(UserError, match=expected) as raised:
         find_inputs(["shots", source], Path("out"))
     assert f"--input {source}" in str(raised.value)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from inference.tiles import LEAST_TILE, MOST_TILES, OVERLAP, STRIDE, decide, look_at_tiles, starts, tile_side
+from inference.tiles import LEAST_TILE, MOST_TILES, OVERLAP, STRIDE, decide, read_tiles, starts, tile_side
 
 
 @pytest.mark.parametrize(("side", "tile"), [(64, 64), (65, 64), (1000, 64), (401, 100), (8000, 512), (12, 400)])
@@ -39,7 +39,7 @@ def test_tiles_say_what_the_whole_image_would(size):
     coarse = torch.rand(1, 2, *(2 + side // 40 for side in size), generator=random) * 0.5
     smooth = interpolate(coarse, size, mode="bicubic").clamp(0, 0.5)[0]
     image = torch.cat([smooth, torch.zeros(1, *size)]).mul(255).byte().permute(1, 2, 0).numpy()
-    cells = look_at_tiles(image, 64, 3, by_colour)
+    cells = read_tiles(image, 64, 3, by_colour)
     assert cells.shape == (3, -(-size[0] // STRIDE), -(-size[1] // STRIDE))
     mask, means = decide(cells, size)
     shares = by_colour(image)
@@ -63,7 +63,7 @@ def test_every_tile_counts_less_at_its_rim():
         return torch.eye(9)[len(calls) - 1][:, None, None].expand(9, 5, 5)
 
     image = np.zeros((64, 160, 3), np.uint8)
-    mask, _ = decide(look_at_tiles(image, 64, 9, one_class_each), (64, 160))
+    mask, _ = decide(read_tiles(image, 64, 9, one_class_each), (64, 160))
     assert calls == [(64, 64, 3)] * 3
     assert (mask == mask[:1]).all()
     changes = np.flatnonzero(np.diff(mask[0]))

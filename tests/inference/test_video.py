@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.images import LIMIT
-from inference.video import predict_video
+from inference.video import predict_video, video_names
 from tests.inference.stub import Stub
 from utils.errors import UserError
 
@@ -97,7 +97,11 @@ def test_a_note_that_was_changed_is_no_note(clip, tmp_path):
     assert len(stub.asked) == 2
 
 
-def test_what_is_no_video_is_said(tmp_path):
+def test_videos_of_one_name_do_not_overwrite_each_other():
+    assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
+
+
+def test_what_is_no_video_is_named(tmp_path):
     (tmp_path / "text.mp4").write_text("no video at all")
     with pytest.raises(UserError, match=r"text\.mp4 cannot be read as a video.*give another file"):
         predict_video(tmp_path / "text.mp4", tmp_path / "out", Red())
