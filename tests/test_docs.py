@@ -13,6 +13,7 @@ from PIL import Image
 from data.shapes import SHAPES_CLASSES
 from docs import figure
 from models.classifier import build_classifier
+from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.config import Config, load_config
 from stages.networks import save_network
@@ -76,7 +77,7 @@ def test_settings_exist(page):
     for section, name in re.findall(
         r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
     ):
-        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt"):
+        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt", "predict"):
             assert name in sections[section], f"{section}.{name}"
 
 
@@ -85,6 +86,8 @@ def run(tmp_path) -> Path:
     cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
+    channels = network.backbone.channels[context_stage(network.backbone)]
+    network.context = ContextDiscriminant(len(SHAPES_CLASSES), channels).requires_grad_(False)
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
     segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
     save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
@@ -119,7 +122,7 @@ def test_method_page_shows_its_figures(name):
 def entries() -> list[tuple[str, str, str, str]]:
     """Of docs/log.md: anchor, date, title and text of each experiment."""
     text = (ROOT / "docs/log.md").read_text(encoding="utf-8")
-    return re.findall(r'^## <a id="(\w+)"></a>(\S+): (.+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
+    return re.findall(r'^## <a id="(\w+)"></a>(\S+): ([^\n]+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
 
 
 def test_the_log_has_an_index_of_its_experiments_newest_first():

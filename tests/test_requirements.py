@@ -45,6 +45,7 @@ def test_ci_installs_these_versions():
 # What a package is imported as, where that is not its name.
 IMPORTED_AS = {
     "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "opencv-python-headless": "cv2",
     "pyyaml": "yaml",
     "pydensecrf2": "pydensecrf",
