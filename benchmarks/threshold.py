@@ -1,4 +1,4 @@
-"""How far is the threshold that is found without truth from the best one? This reads truth masks, which training never does.
+"""How far is the threshold that is found without truth from the best one? This reads truth; training never does.
 
 python -m benchmarks.threshold runs/demo --list train
 python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
@@ -42,9 +42,8 @@ def main() -> None:
         raise UserError(f"no image of the list has a class, so {folder} holds no map; give another list with --list")
     found = evaluate_seeds(index, folder, choice.threshold, cfg.report.thresholds, cfg.workers)
     print(f"{folder}, {len(index)} images: found {choice.threshold:.3f}, {choice.reason}")
-    print(
-        f"mIoU {100 * found.matrix.miou():.1f} there, {100 * found.best.miou():.1f} at the best, {found.threshold_best:g}"
-    )
+    there, best = (100 * matrix.miou() for matrix in (found.matrix, found.best))
+    print(f"mIoU {there:.1f} there, {best:.1f} at the best, {found.threshold_best:g}")
 
 
 if __name__ == "__main__":

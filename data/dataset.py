@@ -205,8 +205,8 @@ class WholeImages(Dataset):
 class TrainingSampler(Sampler[tuple[int, int]]):
     """Draws `(position, seed)`: a new order each epoch, both from one seed, starting anywhere.
 
-    Every epoch goes through the images `passes` times, in `passes * length // batch_size` whole batches; where the data has
-    fewer images than a batch, batches are as large as the data.
+    Every epoch goes through the images `passes` times, in `passes * length // batch_size` whole batches; where the data
+    has fewer images than a batch, batches are as large as the data.
 
     Attributes:
         batch_size: of all processes together.

@@ -71,7 +71,9 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    index = open_list(replace(settings, classes=given_classes(settings)), list_name, masks, complain)
+    classes = given_classes(settings)
+    own = settings if classes == settings.classes else replace(settings, classes=classes)
+    index = open_list(own, list_name, masks, complain)
     index = _with_rules(index, settings, masks)
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []
@@ -89,15 +91,16 @@ def pixel_rule(settings: DataSettings) -> PixelRule:
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
     """The index whose records know what the values of their files mean."""
     pixels = pixel_rule(settings)
-    palette = class_palette(settings, index.class_names)
-    truth = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
-    if truth.table and settings.kind not in FILES_OF_OTHERS:
+    if settings.mask_values and settings.kind not in FILES_OF_OTHERS:
         raise UserError(
             f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
         )
-    if not masks and pixels.is_default:
+    rules: dict[str, Any] = {} if pixels.is_default else {"pixels": pixels}
+    if masks:
+        palette = class_palette(settings, index.class_names)
+        rules["truth"] = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
+    if not rules:
         return index
-    rules: dict[str, Any] = {"pixels": pixels} | ({"truth": truth} if masks else {})
     return replace(index, records=tuple(replace(record, **rules) for record in index.records))
 
 

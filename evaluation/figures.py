@@ -93,7 +93,7 @@ class Evaluation:
         return "\n".join(lines)
 
     def _rows(self) -> list[dict[str, float | None]]:
-        """Per class, see `COLUMNS`; over-activation is the part of background pixels given it, under-activation of its pixels lost."""
+        """Per class, see `COLUMNS`; over-activation: background pixels given it; under-activation: its pixels lost."""
         counts = self.matrix.counts.double()
         others = {name: getattr(self.matrix, name)() for name in ("iou", "precision", "recall", "found", "drawn_right")}
         rows = []

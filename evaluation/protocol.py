@@ -22,6 +22,7 @@ from stages.dataset_steps import used_steps
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER
 from stages.lists import seed_list
 from stages.networks import load_segmenter
+from stages.threshold import with_found_threshold
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
 from utils.files import atomic_path, is_whole
@@ -101,6 +102,7 @@ def measure_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
             f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as runs/demo"
         )
     measured = {}
+    cfg = with_found_threshold(cfg, folder)
     parts = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
     for name, title in (parts | {PSEUDO: "pseudo masks"}).items():
         suffix = ".png" if name == PSEUDO else ".npz"

@@ -164,9 +164,11 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
             )
     header = ("class", *titles, "its over-activation", "its under-activation", *PER_CLASS)
     note = (
-        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images that show the class, "
-        "those whose mask of it touches it; right: of the images in which it is drawn, those where it touches it. A click on a "
-        "heading sorts."
+        f"The last columns are of '{titles[-1]}'. Precision and recall are of pixels. Found: of the images "
+        "that show the "
+        "class, those whose mask of it touches it; right: of the images in which it is drawn, those where it "
+        "touches it. A click "
+        "on a heading sorts."
     )
     return [Table("IoU by class", header, rows, note, sortable=True)]
 

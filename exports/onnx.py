@@ -2,11 +2,17 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are taken
-off inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c
-the c-th class, so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
-`segment.scales=[1.0]`. The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`,
-`std`, `backbone`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are
+taken off
+inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the
+c-th class,
+so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
+`segment.scales=[1.0]`.
+The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
+
+Some transformers, such as DINOv3, Swin and MaxViT, compute with the image's size in ways that cannot be exported.
+Their files take
+images of one size only, that of training's crops, or `--size HEIGHT WIDTH`.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -15,11 +21,13 @@ if __name__ == "__main__":  # before imports that take seconds
     prepare()
 
 import argparse
+import contextlib
 import importlib.util
 import json
 import logging
 import sys
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +46,8 @@ CHECKER = "onnxruntime"
 SMALLEST, LARGEST = 32, 8192  # sides that the graph is made for
 TRACED, CHECKED = (192, 224), ((96, 160), (225, 171))  # heights and widths; checked on others than it was made from
 MOST_DIFFERENCE = 1e-3  # of logits
+# What torch raises where it cannot keep a size free.
+UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError, AttributeError)
 
 
 class FromPixels(nn.Module):
@@ -59,16 +69,35 @@ class FromPixels(nn.Module):
         return interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-def export_onnx(network: Segmenter, class_names: tuple[str, ...], backbone: str, path: Path) -> float | None:
+@dataclass(frozen=True)
+class Written:
+    """What was exported.
+
+    Attributes:
+        difference: the largest one of a logit, or None if it was not compared.
+        size: the only (height, width) that the file takes; None: any.
+    """
+
+    difference: float | None
+    size: tuple[int, int] | None
+
+
+def export_onnx(
+    network: Segmenter,
+    class_names: tuple[str, ...],
+    backbone: str,
+    path: Path,
+    size: tuple[int, int] | None = None,
+    else_size: tuple[int, int] = TRACED,
+) -> Written:
     """Write the file, and compare it with the network on images of other sizes where onnxruntime is installed.
 
     Args:
         network: on the CPU, in evaluation mode.
         class_names: foreground classes.
         backbone: its name, for the metadata.
-
-    Returns:
-        The largest difference of a logit, or None if it was not compared.
+        size: (height, width), for a file that takes images of this size only; None: of any size, if that is possible,
+        else_size: and else of this one.
 
     Raises:
         UserError: the packages that it needs are not installed.
@@ -78,48 +107,62 @@ def export_onnx(network: Segmenter, class_names: tuple[str, ...], backbone: str,
     if missing:
         raise UserError(f"ONNX export needs {' and '.join(missing)}: pip install -r requirements-extras.txt")
     module = FromPixels(network).eval()
-    program = _trace(module)
-    about = {
-        "format": "ibbnet segmentation network",
-        "classes": json.dumps(["background", *class_names], ensure_ascii=False),
-        "backbone": backbone,
-        "input": f"image (batch, 3, height, width) float32, RGB 0..255, sides from {SMALLEST}; normalised inside",
-        "output": "logits (batch, classes, height, width) float32; the largest is the mask value",
-    }
+    program, size = _trace(module, size, else_size)
+    sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
+    mean, std = (json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std"))
     program.model.metadata_props.update(
-        about | {name: json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std")}
+        {
+            "format": "ibbnet segmentation network",
+            "classes": json.dumps(["background", *class_names], ensure_ascii=False),
+            "backbone": backbone,
+            "input": f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; "
+            "normalised inside the graph",
+            "output": f"logits (batch, classes, {sides}) float32; the largest is the mask value",
+            "mean": mean,
+            "std": std,
+        }
     )
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
-        difference = _compare(module, temporary)
+        difference = _compare(module, temporary, CHECKED if size is None else (size,))
         if difference is not None and not difference <= MOST_DIFFERENCE:
             raise RuntimeError(
                 f"onnxruntime's logits differ from the network's by {difference:g}, more than {MOST_DIFFERENCE:g}"
             )
-    return difference
+    return Written(difference, size)
 
 
-def _trace(module: nn.Module) -> Any:
-    """The module as an ONNX program whose batch, height and width are free."""
-    side = {name: torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("height", "width")}
-    shapes = {"image": {0: torch.export.Dim("batch"), 2: side["height"], 3: side["width"]}}
-    example = torch.zeros(2, 3, *TRACED)  # a batch of one would be taken for a constant
+def _trace(
+    module: nn.Module, size: tuple[int, int] | None, else_size: tuple[int, int]
+) -> tuple[Any, tuple[int, int] | None]:
+    """The module as an ONNX program whose batch is free, height and width too where possible; else their values."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
-        return torch.onnx.export(
-            module,
-            (example,),
-            input_names=["image"],
-            output_names=["logits"],
-            dynamic_shapes=shapes,
-            dynamo=True,
-            verbose=False,
+        exported = None
+        if size is None:
+            side = {name: torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("height", "width")}
+            with contextlib.suppress(*UNEXPORTABLE):
+                exported = _graph(module, TRACED, {2: side["height"], 3: side["width"]})
+        if exported is None:
+            size = size or else_size
+            exported = _graph(module, size, {})
+        program = torch.onnx.export(
+            exported, (), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False
         )
+    return program, size
 
 
-def _compare(module: nn.Module, path: Path) -> float | None:
-    """The largest difference of a logit between module and file on random images; None without onnxruntime."""
+def _graph(module: nn.Module, size: tuple[int, int], free: dict[int, Any]) -> Any:
+    shapes = {"image": {0: torch.export.Dim("batch"), **free}}
+    example = torch.zeros(2, 3, *size)  # a batch of one would be taken for a constant
+    return torch.export.export(
+        module, (example,), dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
+    )
+
+
+def _compare(module: nn.Module, path: Path, sizes: tuple[tuple[int, int], ...]) -> float | None:
+    """The largest difference of a logit between the module and the file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
     import onnxruntime
@@ -127,7 +170,7 @@ def _compare(module: nn.Module, path: Path) -> float | None:
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     random = torch.Generator().manual_seed(0)
     largest = 0.0
-    for height, width in CHECKED:
+    for height, width in sizes:
         image = interpolate(255 * torch.rand(1, 3, 12, 12, generator=random), (height, width), mode="bilinear")
         with torch.no_grad():
             expected = module(image).numpy()
@@ -141,7 +184,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of train.py")
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote"
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only"
+    )
     parser.add_argument("output", type=Path, metavar="OUT.onnx", help="the file to write")
     return parser.parse_args()
 
@@ -149,19 +197,28 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    network, checkpoint, _ = load_network(args.checkpoint)
+    network, checkpoint, cfg = load_network(args.checkpoint)
     if not isinstance(network, Segmenter):
         raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth of "
-            "the "
-            "same run: a classifier's masks take gradients, which ONNX has not"
+            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "
+            "of the same run: a classifier's masks take gradients, which ONNX has not"
         )
-    difference = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output)
+    if args.size and not all(SMALLEST <= side <= LARGEST for side in args.size):
+        raise UserError(f"--size {args.size[0]} {args.size[1]}: expected sides from {SMALLEST} to {LARGEST}")
+    size = (args.size[0], args.size[1]) if args.size else None
+    crop = (cfg.segmenter.crop_size, cfg.segmenter.crop_size)
+    written = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output, size, crop)
     checked = (
         "not compared: onnxruntime is not installed"
-        if difference is None
-        else f"logits within {difference:.1e} of the network's"
+        if written.difference is None
+        else f"logits within {written.difference:.1e} of the network's"
     )
+    if written.size is not None:
+        checked += f"; it takes images of {written.size[0]} x {written.size[1]} pixels only"
+    if written.size is not None and size is None:
+        checked += (
+            f", because {checkpoint.backbone} cannot be exported for all sizes (--size HEIGHT WIDTH: another one)"
+        )
     print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {checked}")
 
 

@@ -134,7 +134,7 @@ def stage_numbers(backbone: Backbone, positions: Sequence[int], setting: str) ->
 
 
 def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the last stage of each wanted stride, finest first; that of the last stage of all where none is wanted.
+    """The index of the last stage of each wanted stride, finest first; of the last one of all where none is wanted.
 
     Raises:
         UserError: the backbone has none of that stride; the message names `setting`.

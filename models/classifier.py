@@ -33,7 +33,7 @@ class HeadSettings:
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016; IRN's `resnet50_cam`), or on several.
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
 
     Attributes:
         context: tells the classes from their context; None until stage `context` has found it.
@@ -49,6 +49,7 @@ class Classifier(nn.Module):
         # Stages differ in scale; a stage that is read alone is read as it is.
         joined = [*earlier, deepest] if earlier else []
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for channels in joined)
+        self.stage_biases = nn.ParameterList(nn.Parameter(torch.zeros(num_classes)) for _ in joined)
         self.context: ContextDiscriminant | None = None
 
     @property
@@ -58,7 +59,7 @@ class Classifier(nn.Module):
 
     def fast_part(self) -> nn.Module:
         """The head."""
-        return nn.ModuleList([self.classifier, *self.sides]) if len(self.sides) else self.classifier
+        return nn.ModuleList([self.classifier, *self.sides, self.stage_biases]) if len(self.sides) else self.classifier
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits y (B, C)."""
@@ -78,19 +79,48 @@ class Classifier(nn.Module):
         return pool(evidence.float(), self.head)
 
     def activation(self, stages: Sequence[Tensor]) -> Tensor:
-        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a head's bias is no evidence of a place and is left out."""
+        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a bias is no evidence of a place and is left out."""
         return self.evidence(stages).relu()
 
     def evidence(self, stages: Sequence[Tensor]) -> Tensor:
-        """w_k . F in each cell of the finest stage that is read, (B, C, h, w)."""
+        """w_k . F in each cell of the finest stage that is read, (B, C, h, w): the sum over those that are read."""
+        each = self.stage_evidence(stages)
+        return torch.stack(each).sum(dim=0) if len(each) > 1 else each[0]
+
+    def stage_evidence(self, stages: Sequence[Tensor]) -> list[Tensor]:
+        """What each stage that is read says, all (B, C, h, w) on the finest grid."""
         read = [stages[index] for index in self.read_stages]
         if not len(self.sides):
-            return nn.functional.conv2d(read[0], self.classifier.weight)
+            return [nn.functional.conv2d(read[0], self.classifier.weight)]
         *earlier, deepest = [norm(stage) for norm, stage in zip(self.norms, read, strict=True)]
         maps = [side(stage) for side, stage in zip(self.sides, earlier, strict=True)]
         maps.append(nn.functional.conv2d(deepest, self.classifier.weight))
-        size = maps[0].shape[-2:]
-        return torch.stack([interpolate(one, size, mode="bilinear", align_corners=False) for one in maps]).sum(dim=0)
+        return [interpolate(one, maps[0].shape[-2:], mode="bilinear", align_corners=False) for one in maps]
+
+
+class StageLogits(nn.Module):
+    """A classifier in training whose stages each have to know the classes alone, or the coarsest does all the work.
+
+    Args:
+        classifier: with a head of several stages; it is trained in place.
+    """
+
+    def __init__(self, classifier: Classifier):
+        super().__init__()
+        self.classifier = classifier
+
+    def fast_part(self) -> nn.Module:
+        """The head."""
+        return self.classifier.fast_part()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) normalised images -> (1 + S, B, C): the logits, and those of each of the S stages alone."""
+        stages = self.classifier.backbone.stages(x)
+        alone = [
+            pool((evidence.flatten(2) + bias[:, None]).float(), self.classifier.head)
+            for evidence, bias in zip(self.classifier.stage_evidence(stages), self.classifier.stage_biases, strict=True)
+        ]
+        return torch.stack([self.classifier.logits(stages), *alone])
 
 
 def pool(evidence: Tensor, head: HeadSettings) -> Tensor:

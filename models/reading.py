@@ -4,7 +4,7 @@
     reading.cam, reading.gradients[2], reading.features[3]
 
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
-image are on one grid, that of stride `MAP_STRIDE`; scales and flips are summed on it before n.
+image are on one grid, that of stride `MAP_STRIDE` by default; scales and flips are summed on it before n.
 """
 
 import math
@@ -52,9 +52,9 @@ def normalise_maps(maps: Tensor) -> Tensor:
     return maps / maps.amax(dim=(-2, -1), keepdim=True).clamp_min(torch.finfo(maps.dtype).tiny)
 
 
-def map_size(height: int, width: int) -> tuple[int, int]:
-    """The grid (h, w) of an image's maps: one cell for each `MAP_STRIDE` pixels, rounded up."""
-    return math.ceil(height / MAP_STRIDE), math.ceil(width / MAP_STRIDE)
+def map_size(height: int, width: int, stride: int = MAP_STRIDE) -> tuple[int, int]:
+    """The grid (h, w) of an image's maps: one cell for each `stride` pixels, rounded up."""
+    return math.ceil(height / stride), math.ceil(width / stride)
 
 
 def read(
@@ -66,6 +66,7 @@ def read(
     flip: bool = True,
     gradient_stages: Sequence[int] = (),
     feature_stages: Sequence[int] = (),
+    stride: int = MAP_STRIDE,
 ) -> Reading:
     """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
 
@@ -80,23 +81,24 @@ def read(
         flip: also read the mirror image.
         gradient_stages: indices of stages whose gradients are wanted (GFM).
         feature_stages: indices of stages whose maps are wanted (PRM).
+        stride: of the grid that all maps are on.
     """
-    size = map_size(*image.shape[-2:])
+    size = map_size(image.shape[-2], image.shape[-1], stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
     gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in scales:
-        batch = _views(image, scale, flip)
+        batch = views_of(image, scale, flip)
         with torch.set_grad_enabled(grad_from is not None):
             stages = classifier.backbone.stages(batch, grad_from)
             views_logits = classifier.logits(stages)
         with torch.no_grad():
             if classes:
-                cam += _to_grid(classifier.activation(stages)[:, list(classes)], size)
+                cam += to_grid(classifier.activation(stages)[:, list(classes)], size)
             logits += views_logits.mean(dim=0) / len(scales)
-            maps = [_to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
+            maps = [to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
             _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
@@ -113,7 +115,7 @@ def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes:
         found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
         for s, gradient in enumerate(found):
             size = (total.shape[-2], total.shape[-1])
-            total[s, k] += _to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+            total[s, k] += to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
@@ -141,7 +143,7 @@ def unit_features(features: Sequence[Tensor]) -> Tensor:
     return torch.cat([normalize(stage, dim=0) for stage in features]) / len(features) ** 0.5
 
 
-def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
+def views_of(image: Tensor, scale: float, flip: bool) -> Tensor:
     """The image at a scale, alone or with its mirror image: (1 or 2, 3, h, w)."""
     batch = image[None]
     if scale != 1:
@@ -152,7 +154,7 @@ def _views(image: Tensor, scale: float, flip: bool) -> Tensor:
     return batch.contiguous(memory_format=torch.channels_last)
 
 
-def _to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
+def to_grid(views: Tensor, size: tuple[int, int]) -> Tensor:
     """Maps (1 or 2, C, h, w) of an image and its mirror image -> their sum on the grid (C, *size)."""
     total = views[0] + views[1].flip(-1) if len(views) == 2 else views[0]
     return interpolate(total[None].float(), size, mode="bilinear", align_corners=False)[0]

@@ -129,9 +129,9 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255, obj
 
 
 def dice_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
-    """1 - Dice = 1 - 2 |P and T| / (|P| + |T|) at `LOGIT_STRIDE`, the mean over the object classes that are in the masks.
+    """1 - Dice = 1 - 2 |P and T| / (|P| + |T|) at `LOGIT_STRIDE`, the mean over the classes that are in the masks.
 
-    The background does not count, so an object of a few cells weighs as much as a large one (Milletari et al., 3DV 2016).
+    The background does not count, so an object of a few cells weighs as a large one (Milletari et al., 3DV 2016).
 
     Args:
         logits: (B, C, h, w) of any size.

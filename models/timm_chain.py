@@ -1,6 +1,7 @@
 """Any timm network as a backbone, at any image size: `timm/NAME`.
 
-Convolutional networks are cut into timm's `features_only` stages, at output stride 16 where it can be had. All others run whole, and
+Convolutional networks are cut into timm's `features_only` stages, at output stride 16 where it can be had. All others
+run whole, and
 hooks read their blocks (models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
 """
 
@@ -26,7 +27,8 @@ THAT_WORK = "timm/vit_small_patch14_dinov2, timm/convnext_tiny or timm/resnet18"
 class TimmBackbone(Backbone):
     """A timm network with hooks behind the modules of its stages.
 
-    Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame again:
+    Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the
+    frame again:
     a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map.
 
     Args:
@@ -53,8 +55,8 @@ class TimmBackbone(Backbone):
                 reason = str(unfit) or reason
         else:
             raise UserError(
-                f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any size; "
-                f"choose another one, such as {THAT_WORK}"
+                f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any "
+                f"size; choose another one, such as {THAT_WORK}"
             )
         about: Any = self.net
         description: dict[str, Any] = about.pretrained_cfg or {}

@@ -97,7 +97,7 @@ def cut_features(create: Create) -> Cut:
 
 
 def cut_whole(create: Create, **options: Any) -> Cut:
-    """The whole network without its head: a stage is a block or a group of blocks, and the last one what the network gives.
+    """The whole network without its head: a stage is a block or a group of blocks, the last one what the network gives.
 
     Args:
         create: makes the network; takes timm's options.

@@ -3,8 +3,9 @@
     stage = describe("blocks.2", output, 16, (48, 80))             # from the output for an image of 48 x 80 pixels
     module.register_forward_hook(Tap(current, index, stage))       # leaves its map in `current`
 
-A module may give (B, C, h, w), (B, h, w, C) or tokens (B, P + h * w, C), whose first P are class and register tokens. A tap makes a map
-(B, C, h, w) of it, and gives the map back to the network in the module's own layout, so that gradients go through the map.
+A module may give (B, C, h, w), (B, h, w, C) or tokens (B, P + h * w, C), whose first P are class and register tokens.
+A tap makes a map
+(B, C, h, w) of it, and gives the map back to the network in the module's own layout, so that gradients go through it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -95,9 +96,9 @@ class Frame:
 
     @classmethod
     def around(cls, sides: tuple[int, int], cell: int, unit: int) -> "Frame":
-        """The frame that makes both sides multiples of `unit`. The image lies in the middle of its cells of `cell` pixels.
+        """The frame that makes both sides multiples of `unit`.
 
-        So an image and its mirror image are cut into cells alike.
+        The image lies in the middle of its cells of `cell` pixels, so an image and its mirror image are cut alike.
         """
         # Sides may be symbols of an export, whose remainders of negative numbers are others.
         before = tuple((_up(side, cell) - side) // 2 if unit > 1 else 0 for side in sides)
@@ -167,7 +168,7 @@ class Pass:
         self.frame, self.maps = None, {}
 
     def leave(self, index: int, stage: Stage, output: Tensor) -> Tensor | None:
-        """Keep the map of a stage; what the network goes on with instead of the output, or None for the output itself."""
+        """Keep the map of a stage; what the network goes on with instead of the output, None: the output itself."""
         assert self.frame is not None
         values = stage.to_map(output, self.frame.grid(stage.stride))
         part = self.frame.crop(values, stage.stride)

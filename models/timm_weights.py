@@ -42,8 +42,9 @@ def _missing(name: str, what: str) -> str:
         return f"{message}the file is {config.url or config.hf_hub_id}; {ways}"
     folder = Path(HF_HUB_CACHE) / f"models--{hub.replace('/', '--')}"
     return (
-        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run 'hf download {hub}' and "
-        f"copy the folder it writes to {folder}, or download the file and set model.weights to its path; otherwise {ways}"
+        f"{message}the file is model.safetensors of https://huggingface.co/{hub}. Where there is a network, run "
+        f"'hf download {hub}' and copy the folder it writes to {folder}, or download the file and set model.weights to "
+        f"its path; otherwise {ways}"
     )
 
 
@@ -80,6 +81,7 @@ def load_published(net: nn.Module, name: str, weights: Weights) -> None:
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise UserError(
-            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this network"
+            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this "
+            "network"
         )
     net.load_state_dict(found)

@@ -12,7 +12,7 @@ from data.hold_back import hold_back
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
-from models.classifier import Classifier, build_classifier
+from models.classifier import Classifier, StageLogits, build_classifier
 from stages.config import Config
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, what_classes_learned
@@ -33,7 +33,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         UserError: nothing can be learned from these labels, or nothing has been.
     """
     index = open_index(cfg.data, cfg.data.train_list)
-    check_labels(index, cfg.data.train_list)
+    check_labels(index, cfg.data.train_list, cfg.cam_check.must_learn)
     trained, held = hold_back(index, cfg.cam.held_back, cfg.seed)
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
@@ -41,6 +41,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     classifier = build_classifier(model.backbone, len(names), model.weights, class_names=names, head=cfg.head)
     classifier.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(classifier.norms)  # the backbone's are frozen
+    classifier.stage_biases.requires_grad_(settings.stage_loss > 0)  # else nothing reads them
     crop = RandomCrop(
         settings.crop_size,
         classifier.backbone.mean,
@@ -49,10 +50,13 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         color_jitter=settings.color_jitter,
     )
     plan = plan_of(cfg, "cam", "cam", settings.epochs, settings)
-    losses = partial(
-        classification_losses, weights=class_weights(trained) if settings.class_weights != "none" else None
-    )
-    figures = train_on_crops(run, plan, classifier, TrainingImages(trained, crop), losses)
+    weights = class_weights(trained) if settings.class_weights != "none" else None
+    network: nn.Module = classifier
+    losses = partial(classification_losses, weights=weights)
+    if settings.stage_loss and len(classifier.sides):
+        network, losses = StageLogits(classifier), partial(stage_losses, weights=weights, weight=settings.stage_loss)
+    figures = train_on_crops(run, plan, network, TrainingImages(trained, crop), losses)
+    classifier.eval()
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, names, cfg, figures)
     return {"images": len(trained), **figures, **check_learned(cfg, run, classifier, held)}
@@ -61,20 +65,27 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
 def classification_losses(
     network: nn.Module, batch: dict[str, Any], weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Multi-label soft margin loss on the image's logits, the mean over classes and images; of several processes a part of it.
+    """Multi-label soft margin loss on the image's logits, the mean over classes and images; a process gives its part.
 
     Args:
         weights: (C,) how much the images count that have the class; None: as much as the others.
     """
-    labels = batch["labels"]
+    return {"classification": _label_loss(network(batch["image"]), batch["labels"], weights)}
+
+
+def stage_losses(network: nn.Module, batch: dict[str, Any], weights: Tensor | None, weight: float) -> dict[str, Tensor]:
+    """The same of `StageLogits`, and `weight` times that of each stage alone."""
+    together, *alone = network(batch["image"]).unbind()
+    each = torch.stack([_label_loss(logits, batch["labels"], weights) for logits in alone])
+    return {"classification": _label_loss(together, batch["labels"], weights), "stages": weight * each.sum()}
+
+
+def _label_loss(logits: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
     images = labels.new_full((), len(labels))
     own_share = images / total(images)
-    logits = network(batch["image"])
     if weights is None:
-        loss = nn.functional.multilabel_soft_margin_loss(logits, labels)
-    else:
-        loss = nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights.to(logits))
-    return {"classification": own_share * loss}
+        return own_share * nn.functional.multilabel_soft_margin_loss(logits, labels)
+    return own_share * nn.functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights.to(logits))
 
 
 def class_weights(index: Index) -> Tensor:
@@ -83,12 +94,21 @@ def class_weights(index: Index) -> Tensor:
     return torch.tensor((len(index) - counts) / np.maximum(counts, 1), dtype=torch.float32).clamp(1, MOST_CLASS_WEIGHT)
 
 
-def check_labels(index: Index, list_name: str) -> None:
-    """A list to train on must have at least one image of some class, and not the same labels everywhere."""
+def check_labels(index: Index, list_name: str, must_learn: bool = True) -> None:
+    """Refuse a list in which no image has a label, or, where something `must_learn` from it, all have the same."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
+        )
+    if must_learn and len({record.labels for record in index.records}) == 1:
+        names = ", ".join(index.class_names[label] for label in index.records[0].labels)
+        raise UserError(
+            f"every image of list '{list_name}' shows the same: {names}; what a class looks like is learned from "
+            "images "
+            "with it and without it: add images of none (a sub-folder background, or an empty label) or of other "
+            "classes; "
+            "--set cam.must_learn=false goes on all the same"
         )
 
 
@@ -107,8 +127,9 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     if known and not any(row.is_learned for row in known) and cfg.cam_check.must_learn:
         raise UserError(
             "stage 'cam' has learned nothing: average precision of images held back is not above chance for any class ("
-            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger images, or a higher "
-            "cam.least_steps; --set cam.must_learn=false goes on all the same"
+            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger "
+            "images, or a "
+            "higher cam.least_steps; --set cam.must_learn=false goes on all the same"
         )
     precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
     return {**precisions, **warned}

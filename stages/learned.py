@@ -1,7 +1,7 @@
-"""Has a run learned anything? What stages `cam`, `seeds` and `segment` look at, without any mask of truth, and what they warn of.
+"""Has a run learned anything? What stages `cam`, `seeds` and `segment` look at without truth, and what they warn of.
 
-A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage as
-`warnings`, and from there into the report.
+A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage
+as `warnings`, and from there into the report.
 """
 
 from collections.abc import Sequence
@@ -101,8 +101,9 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
         )
     if missed := [str(row) for row in known if not row.is_learned]:
         warnings.append(
-            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, and can "
-            f"the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels "
+            "right, and "
+            f"can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
         )
     return warnings
 
@@ -146,9 +147,10 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     empty = int(total(torch.tensor(empty)))
     if positions and empty / len(positions) > TOO_MANY:
         return [
-            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at the pseudo masks: "
-            "where they are right, raise segment.object_weight, segment.epochs or the size of the images (segment.max_side, "
-            "segment.crop_size), else mend the steps before"
+            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at "
+            "the pseudo "
+            "masks: where they are right, raise segment.object_weight, segment.epochs or the size of the images "
+            "(segment.max_side, segment.crop_size), else mend the steps before"
         ]
     return []
 

@@ -99,7 +99,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
 
 
 def object_weight(cfg: Config, index: Index, folder: Path) -> float:
-    """`segment.object_weight`, or where it is 0, half the root of background pixels to object pixels in the masks, 1..10.
+    """`segment.object_weight`, or where it is 0, half the root of background to object pixels in the masks, 1..10.
 
     Where objects are a fifth of all pixels or more, this is 1.
     """

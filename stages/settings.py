@@ -38,6 +38,9 @@ class CamTraining(Optimisation):
     class_weights: Literal["none", "balanced"] = setting(
         "none", help="balanced: images of a class count as much as those without it"
     )
+    stage_loss: float = setting(
+        0.0, low=0, high=100, help="weight of the loss of each of several head_stages alone; 0: their sum only"
+    )
     held_back: float = setting(
         0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
     )
@@ -165,6 +168,12 @@ class FeatureWalk:
     feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
+    feature_least: float = setting(
+        0.0,
+        low=0,
+        high=1,
+        help="a map with less than this part above one half does not walk, it would run into the rest",
+    )
 
 
 @dataclass(frozen=True)

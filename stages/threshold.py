@@ -1,6 +1,6 @@
 """The background threshold found without truth, from the seeds themselves; docs/method.md 7.
 
-What is chosen lies in the run folder, `threshold.json`, with the reason; `threshold.jpg` shows masks at it and around it.
+What is chosen lies in the run folder, `threshold.json`, with the reason; `threshold.jpg` shows masks around it.
 """
 
 import dataclasses
@@ -74,7 +74,7 @@ class SeedValues:
                 self.regions[position] += cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1
 
     def choose(self) -> Choice | None:
-        """The value that separates two groups best, or above it the first at which few regions are left; None without a map."""
+        """The value that separates two groups best, or the first above it with few regions; None without a map."""
         if not self.maps:
             return None
         least = int(np.ceil(NOTHING * 255)) + 1
@@ -90,13 +90,15 @@ class SeedValues:
             if threshold > split and regions <= REGIONS:
                 return Choice(
                     float(threshold),
-                    f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and image; from here on "
-                    f"there are {regions:.1f}",
+                    f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and "
+                    "image; "
+                    f"from here on there are {regions:.1f}",
                 )
         return Choice(
             round(split, 3),
-            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher one leaves few: "
-            "there are many objects in each image, or the maps show none",
+            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no "
+            "higher one leaves "
+            "few: there are many objects in each image, or the maps show none",
         )
 
 

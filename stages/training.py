@@ -1,8 +1,9 @@
 """What stages `cam`, `ibb`, `affinity` and `segment` share: a network is trained on crops of a list's images."""
 
+from torch import nn
+
 from data.dataset import TrainingImages, TrainingSampler
 from stages.config import Config
-from stages.networks import Network
 from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.engine import Losses, Plan, TrainingData, train_network
@@ -15,7 +16,7 @@ def plan_of(cfg: Config, stage: str, section: str, epochs: int, optimisation: Op
     return Plan(stage, section, epochs, optimisation, choose_compute(cfg), cfg.workers, cfg.seed)
 
 
-def train_on_crops(run: Run, plan: Plan, network: Network, items: TrainingImages, losses: Losses) -> dict[str, float]:
+def train_on_crops(run: Run, plan: Plan, network: nn.Module, items: TrainingImages, losses: Losses) -> dict[str, float]:
     """Train `network` in place on crops of images; returns the mean of each loss over the last epoch."""
     plan.compute.network(network)
     require_network_space(run.folder, network)

@@ -89,12 +89,18 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 
 
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk) -> Tensor:
-    """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum."""
-    start = interpolate(maps[None].float(), unit.shape[1:], mode="area")[0]
+    """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum.
+
+    Maps of small objects (`feature_least`) stay as they are: on the coarse grid of the features they run into the rest.
+    """
+    maps = maps.float()
+    start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
     walked = feature_walk(
         start, unit, power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep
     )
-    return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+    walked = normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+    is_small = (maps > 0.5).float().mean(dim=(1, 2), keepdim=True) < settings.feature_least
+    return torch.where(is_small, maps, walked)
 
 
 def _on_grid(maps: Tensor, cells: tuple[int, ...]) -> Tensor:

@@ -79,6 +79,11 @@ class Project:
 
     folder: Path
     first: Ended | None = None
+    backbone: str = "efficientnet_lite0"
+
+    def write_settings(self) -> None:
+        text = SETTINGS.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
+        (self.folder / "settings.yaml").write_text(text)
 
     @property
     def run(self) -> Path:
@@ -97,8 +102,9 @@ class Project:
 
     def copy(self, folder: Path) -> "Project":
         shutil.copytree(self.folder, folder, dirs_exist_ok=True)
-        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
-        return Project(folder)
+        copied = Project(folder, backbone=self.backbone)
+        copied.write_settings()
+        return copied
 
     def files(self) -> dict[str, tuple[int, int]]:
         """Every file but what is rewritten each time, with its time and size."""
@@ -108,10 +114,11 @@ class Project:
         }
 
 
-def new_project(folder: Path) -> Project:
+def new_project(folder: Path, backbone: str = "efficientnet_lite0") -> Project:
     generate(folder / "voc", train=6, val=3, size=64)
-    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
-    return Project(folder)
+    project = Project(folder, backbone=backbone)
+    project.write_settings()
+    return project
 
 
 def names(project: Project, list_name: str) -> list[str]:
@@ -119,7 +126,7 @@ def names(project: Project, list_name: str) -> list[str]:
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder made by the first test process that asks for it, while the others wait; it must not be changed."""
+    """A folder made by the first test process that asks for it; the others wait, and nobody may change it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
     with folder.with_suffix(".lock").open("w") as lock:

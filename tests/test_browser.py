@@ -92,14 +92,14 @@ def test_class_filter_order_and_layers(browser, report):
     assert 0 < count < 10
     assert texts(browser, "#count") == [f"{count} of 10 images"]
     assert all(text.startswith("IoU of cat") for text in texts(browser, "#grid .score"))
-    choose(browser, "layer", "blurred image, round 2")
+    choose(browser, "layer", "IBB: image 2")
     assert texts(browser, "#grid .score")[0].endswith(
         "(segmentation, predicted labels)"
     )  # what has no figure shows the last that has one
     alternatives = browser.execute_script(
         "return [...document.querySelectorAll('#grid img')].map((image) => image.alt)"
     )
-    assert all(text.startswith("blurred image, round 2 of p") for text in alternatives)
+    assert all(text.startswith("IBB: image 2 of p") for text in alternatives)
     assert problems(browser, report.parent) == []
 
 

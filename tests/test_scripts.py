@@ -90,11 +90,11 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
     shutil.rmtree(project.run / "seeds")
     written = []
 
-    def write_two(path: Path, seed, write=stages.seeds.write_seed) -> None:
+    def write_two(path: Path, seed, class_names, write=stages.seeds.write_seed) -> None:
         if len(written) == 2:
             raise KeyboardInterrupt
         written.append(path)
-        write(path, seed)
+        write(path, seed, class_names)
 
     with monkeypatch.context() as patch:
         patch.setattr(stages.seeds, "write_seed", write_two)
@@ -121,6 +121,8 @@ KEYS = {
         "threshold_best",
         "per_class",
         "n_images",
+        "miou_classes",
+        "miou_classes_best",
         "ignored_predictions",
         "curve",
         "evaluated",
@@ -156,7 +158,7 @@ def test_seeds_are_measured_at_every_threshold(finished):
     ended, figures = finished.evaluate("--seeds", finished.run / "ablation_steps/given/context")
     assert ended.code == 0, ended.err
     assert set(figures) == KEYS
-    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx([0, 0.2, 0.4, 0.6])
+    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx([0, 0.3, 0.4, 0.6, 0.9])
     assert figures["threshold"] == 0.4
     assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
     assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]

@@ -41,6 +41,6 @@ def test_lines_fit():
         f"{name_of(path)}, line {number}"
         for path in texts()
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if len(line) > WIDTH
+        if len(line) > WIDTH and not (path.suffix == ".md" and line.startswith("|"))  # a row of a table has one line
     ]
     assert not long, f"{len(long)} lines are longer than {WIDTH} characters: {', '.join(long[:200])}"

@@ -1,4 +1,4 @@
-"""What is found in a list or a table: a new step, backbone, kind of data or refinement is one line, and everything takes it."""
+"""A new step, backbone, kind of data or refinement is one line in a list or a table, and everything takes it."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tests.project import Ended, Project, call, names
 from utils.errors import UserError
 from utils.settings import setting
 
-ADDED = ("data.kind=reversed", "model.backbone=tiny", "affinity.kind=shift", "pseudo.refine=swap")
+ADDED = ("data.kind=reversed", "model.backbone=another", "affinity.kind=shift", "pseudo.refine=swap")
 SETTINGS = [word for text in ADDED for word in ("--set", text)]
 
 
@@ -76,6 +76,11 @@ def open_reversed(data, list_name, masks, complain) -> Index:
     return replace(index, records=index.records[::-1])
 
 
+@pytest.fixture(scope="session")
+def finished(finished_tiny: Project) -> Project:
+    return finished_tiny
+
+
 @dataclass
 class Extended:
     """A finished run of a project with one more of everything."""
@@ -104,7 +109,7 @@ def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
     step = mirror(seen["mirror"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(KINDS, "reversed", open_reversed)
-        patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+        patch.setitem(BACKBONES, "another", lambda imagenet: TinyBackbone())
         patch.setitem(REFINEMENTS, "swap", swap)
         patch.setitem(WALKS, "shift", WalkKind(open_shift, ("channels_last",)))
         STEPS.insert(2, Sharpen)

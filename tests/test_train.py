@@ -9,11 +9,9 @@ import pytest
 import yaml
 
 from evaluation.stages import pipeline
-from models.backbone import BACKBONES
 from stages.choices import resolve_choices
 from stages.config import Config, load_config, parts
 from stages.walk import WALKS
-from tests.models.tiny import TinyBackbone
 from tests.project import ROOT, Project
 from utils.pipeline import Stage, run_stages
 from utils.run import Run
@@ -24,7 +22,7 @@ Setting = tuple[str, str]  # attribute of the configuration, field
 
 # What no stage's output depends on, or what is part of its input in another way.
 HOW_NOT_WHAT = {("", name) for name in ("run", "checkpoint", "device", "channels_last", "compile", "workers")}
-NOT_TRAINING = {("infer", "quality")}  # infer.py and evaluate.py
+NOT_TRAINING = {("infer", "quality"), ("cam_check", "must_learn")}  # infer.py and evaluate.py; whether a run goes on
 IN_THE_INDEX = {  # `Index.fingerprint`; max_pixels, background and download change no image and no label without it
     ("data", one.name) for one in fields(Config().data) if one.name != "colors"
 }
@@ -57,6 +55,11 @@ def closure(name: str) -> list[Stage]:
     """A stage and all stages before it that it builds on."""
     stage = STAGES[name]
     return [stage, *(before for one in stage.upstream for before in closure(one))]
+
+
+@pytest.fixture(scope="session")
+def finished(finished_tiny: Project) -> Project:
+    return finished_tiny
 
 
 class Recorder:
@@ -134,7 +137,6 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
         *("model.backbone=tiny", "model.weights=none", "device=cpu", "workers=0", f"run={project.run}"),
         *("data.train_list=train", f"data.root={project.folder / 'voc'}", f"checkpoint={project.folder / 'best.pth'}"),
     ]
-    monkeypatch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
     cfg, _ = resolve_choices(load_config(ROOT / "config.yaml", preset, [*sizes, "seed=1"]))
     run = Run(cfg)
     recorder = Recorder(cfg)

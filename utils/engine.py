@@ -1,6 +1,6 @@
 """The training loop that all trained stages share.
 
-Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, and resuming in the middle of an epoch.
+Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, resuming within an epoch.
 """
 
 import time

@@ -109,11 +109,11 @@ class ConfusionMatrix:
         return self.counts.diag() / self.counts.sum(dim=1).double()
 
     def found(self) -> Tensor:
-        """(num_classes,) of the images that show a value, those whose mask of it touches it; NaN where no image was counted."""
+        """(num_classes,) of the images that show a value, those whose mask touches it; NaN without any."""
         return self.images[2] / self.images[0].double()
 
     def drawn_right(self) -> Tensor:
-        """(num_classes,) of the images in which a value is drawn, those where it touches what has it; NaN where it never is."""
+        """(num_classes,) of the images in which a value is drawn, those where it is right; NaN without any."""
         return self.images[2] / self.images[1].double()
 
     def over_activation(self) -> float:

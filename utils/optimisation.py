@@ -1,4 +1,4 @@
-"""How a network is brought down its loss: the optimiser, its learning rates, and their way from the first step to the last."""
+"""How a network is brought down its loss: the optimiser, and its learning rates from the first step to the last."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from utils.settings import setting
 
 @dataclass(frozen=True)
 class Optimisation:
-    """The settings that every training has: an optimiser, warm-up, and the poly schedule lr * (1 - step / steps) ** power."""
+    """The settings that every training has: optimiser, warm-up, poly schedule lr * (1 - step / steps) ** power."""
 
     optimizer: Literal["sgd", "adamw"] = setting(
         "sgd", help="sgd, or adamw, which learns in few steps whatever the data"

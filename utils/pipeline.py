@@ -101,7 +101,11 @@ def run_stages(
     _check_names("--stages", only, names)
     _check_names("--redo", redo, [*(only or names), CHANGED])
     progress = _Progress(
-        CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages}) if is_main() else None
+        CodeRecord(
+            run.folder, {stage.name: partial(stage.run, *stage.code) if stage.code else stage.run for stage in stages}
+        )
+        if is_main()
+        else None
     )
     progress.redo = from_main(partial(_stages_to_redo, redo, progress, run))
     for stage in stages:

@@ -25,7 +25,7 @@ def chance_level(right: int, count: int, tests: int = 1, seed: int = 0) -> tuple
     """What random orders reach of `count` items, `right` of which are right.
 
     Args:
-        tests: of so many classes that are looked at; the level is made stricter, so that all together stay within `LEVEL`.
+        tests: of so many classes that are looked at; the level is stricter, so that all together stay within `LEVEL`.
 
     Returns:
         The mean average precision, and the figure that is above chance if it is exceeded.

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from models.classifier import Classifier
-from models.reading import Reading, read
+from models.reading import MAP_STRIDE, Reading, read
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def read_for(
     scales: Sequence[float],
     flip: bool,
 ) -> Reading:
-    """One reading of an image with everything that these steps need."""
+    """One reading of an image with everything that these steps need; the first one says on which grid."""
     strides = classifier.backbone.strides
     return read(
         classifier,
@@ -104,6 +104,7 @@ def read_for(
         flip=flip,
         gradient_stages=sorted({stage for step in steps for stage in step.gradient_stages(strides)}),
         feature_stages=sorted({stage for step in steps for stage in step.feature_stages(strides)}),
+        stride=getattr(steps[0], "map_stride", MAP_STRIDE),
     )
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from models.reading import Reading, normalise_maps
+from models.reading import MAP_STRIDE, Reading, normalise_maps
 from models.steps.base import Before, Step
 from utils.settings import setting
 
@@ -18,6 +18,12 @@ class ClassActivationMap(Step):
         (1.0, 0.5, 1.5, 2.0), low=0.1, high=8, help="maps are read at these sizes (IRN: 1, 0.5, 1.5, 2)"
     )
     flip: bool = setting(True, help="and mirrored")
+    map_stride: int = setting(
+        MAP_STRIDE,
+        low=2,
+        high=32,
+        help="a cell of the maps for so many pixels; 4 for objects of few pixels, with a scale of 2",
+    )
 
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
         """C, whatever the maps before it."""

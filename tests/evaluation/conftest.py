@@ -49,7 +49,7 @@ def call(monkeypatch, capsys) -> Callable[..., tuple[int, str]]:
 
 @pytest.fixture
 def data(make_voc, tmp_path) -> list[str]:
-    """Thirty images, ten of them `val`; a folder `good` of masks with few errors and `bad` with many, `seeds` of the truth.
+    """Thirty images, ten of them `val`; masks `good` and `bad` with few and many errors; `seeds` of the truth.
 
     Returns:
         Arguments that let evaluate.py find them.

@@ -1,4 +1,4 @@
-"""A run folder as the stages before `report` leave it, made without a network: seeds and masks are the truth with faults."""
+"""A run folder as the stages before `report` leave it, without a network: seeds and masks are the truth with faults."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -68,6 +68,23 @@ def test_so_are_those_of_a_network_with_a_decoder(exported, tmp_path):
     assert np.abs(logits - FromPixels(network)(torch.from_numpy(pixels)).numpy()).max() < 1e-4
 
 
+class OfOneSize(TinyBackbone):
+    """A backbone that computes with the image's size, as some transformers do."""
+
+    def stages(self, x, grad_from=None):
+        return super().stages(x * float(int(x.shape[-1]) // 32), grad_from)
+
+
+def test_a_network_that_cannot_be_exported_for_all_sizes_is_for_one(exported, tmp_path):
+    network = Segmenter(OfOneSize(), len(NAMES) + 1).eval().requires_grad_(False)
+    written = export_onnx(network, NAMES, "tiny", tmp_path / "one.onnx", else_size=(64, 96))
+    assert written.size == (64, 96)
+    assert written.difference < 1e-4
+    running = session(tmp_path / "one.onnx")
+    assert running.get_inputs()[0].shape[2:] == [64, 96]
+    assert "(batch, 3, 64, 96)" in running.get_modelmeta().custom_metadata_map["input"]
+
+
 def test_pixels_are_normalised_inside():
     network, pixels = tiny_segmenter(), torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8)
     by_hand = network(normalise(pixels, network.backbone.mean, network.backbone.std)[None])
@@ -100,10 +117,10 @@ class Program:
 @pytest.mark.parametrize(("difference", "kept"), [(0.5, False), (float("nan"), False), (1e-5, True), (None, True)])
 def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, kept):
     monkeypatch.setattr(onnx_export, "NEEDED", ())
-    monkeypatch.setattr(onnx_export, "_trace", lambda module: Program())
-    monkeypatch.setattr(onnx_export, "_compare", lambda module, path: difference)
+    monkeypatch.setattr(onnx_export, "_trace", lambda module, size, else_size: (Program(), None))
+    monkeypatch.setattr(onnx_export, "_compare", lambda module, path, sizes: difference)
     with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
-        assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "out/a.onnx") == difference
+        assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "out/a.onnx").difference == difference
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
 
 

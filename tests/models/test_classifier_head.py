@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.classifier import Classifier, HeadSettings, pool
+from models.classifier import Classifier, HeadSettings, StageLogits, pool
 from tests.models.tiny import TinyBackbone, make_image, tiny_classifier
 from utils.errors import UserError
 
@@ -68,6 +68,16 @@ def test_the_bias_is_in_the_logits_and_not_in_the_maps():
         classifier.classifier.bias += 2
     torch.testing.assert_close(classifier(x), logits + 2)
     torch.testing.assert_close(classifier.cams(x), maps)
+
+
+def test_each_stage_alone_gives_its_logits_and_their_sum_those_of_the_classifier():
+    classifier, x = joined(), make_image()[None]
+    together, *alone = StageLogits(classifier)(x)
+    torch.testing.assert_close(together, classifier(x))
+    each = classifier.stage_evidence(classifier.backbone.stages(x))
+    torch.testing.assert_close(torch.stack(each).sum(dim=0), classifier.evidence(classifier.backbone.stages(x)))
+    for logits, evidence in zip(alone, each, strict=True):
+        torch.testing.assert_close(logits, pool(evidence.flatten(2), classifier.head))
 
 
 def test_all_that_is_new_is_in_the_fast_part():

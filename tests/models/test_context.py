@@ -100,7 +100,7 @@ def test_a_class_without_confident_cells_is_judged_by_enough_others(images):
 
 
 def test_others_see_what_a_class_whose_maps_are_always_wrong_cannot():
-    """The maps of class 0 take the water with the boat; other classes' objects stand on it, and their maps leave it out."""
+    """The maps of class 0 take the water with the boat; those of other classes, whose objects stand on it, do not."""
     random = torch.Generator().manual_seed(5)
     water, thing = torch.tensor([1.0, 0, 0, 0, 0, 0]), torch.tensor([0.0, 1, 0, 0, 0, 0])
     sand = -water

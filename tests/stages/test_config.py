@@ -1,4 +1,4 @@
-"""The project's configuration: config.yaml and its presets, the published protocol, and what documents say of settings."""
+"""The project's configuration: config.yaml, its presets, the published protocol, and tables in documents."""
 
 from dataclasses import fields
 from pathlib import Path

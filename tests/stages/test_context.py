@@ -13,7 +13,7 @@ from models.reading import normalise_maps
 from stages.config import Config
 from stages.context import context_features, open_context
 from stages.networks import load_classifier
-from tests.models.tiny import make_image, random_maps, tiny_classifier
+from tests.models.tiny import TinyBackbone, make_image, random_maps, tiny_classifier
 from tests.project import Project, names
 from utils.errors import UserError
 
@@ -49,7 +49,7 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
     plain, taught = (load_classifier(finished.run / name) for name in ("classifier.pth", "context.pth"))
     assert plain.context is None
     assert taught.context is not None
-    assert taught.context.weight.shape == (2, 6, 112)  # efficientnet_lite0's first stage of stride 16
+    assert taught.context.weight.shape == (2, 6, TinyBackbone.channels[3])  # of the first stage of stride 16
     state = taught.state_dict()
     for name, tensor in plain.state_dict().items():
         assert torch.equal(state[name], tensor)

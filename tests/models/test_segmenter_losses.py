@@ -1,0 +1,74 @@
+"""The losses of small objects: weighted cross-entropy and Dice."""
+
+import math
+
+import pytest
+import torch
+
+from models.segmenter import dice_loss, segmentation_loss
+
+
+def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (2, 4, 8, 8) on the grid of the loss, and masks of pixels with some that are ignored."""
+    random = torch.Generator().manual_seed(seed)
+    cells = torch.randint(4, (2, 8, 8), generator=random)
+    cells[torch.rand(2, 8, 8, generator=random) < 0.2] = 255
+    mask = cells.repeat_interleave(4, 1).repeat_interleave(4, 2)
+    return torch.randn(2, 4, 8, 8, generator=random), mask
+
+
+def tiny_object(confidence: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """One cell of 1,024 is an object, and the logits call everything background, with that confidence."""
+    mask = torch.zeros(1, 128, 128, dtype=torch.int64)
+    mask[:, 4:8, 4:8] = 1
+    logits = torch.zeros(1, 2, 32, 32)
+    logits[:, 0] = confidence
+    return logits, mask
+
+
+def test_weighted_cross_entropy_is_the_weighted_mean_of_the_cells():
+    logits, mask = random_case()
+    target = mask[:, 2::4, 2::4]
+    each = torch.nn.functional.cross_entropy(logits, target, ignore_index=255, reduction="none")
+    weights = (target != 255) * torch.where(target > 0, 5.0, 1.0)
+    expected = (each * weights).sum() / weights.sum()
+    torch.testing.assert_close(segmentation_loss(logits, mask, object_weight=5.0), expected)
+
+
+def test_weight_one_is_the_plain_loss_and_does_not_round_otherwise():
+    logits, mask = random_case()
+    assert torch.equal(segmentation_loss(logits, mask, object_weight=1.0), segmentation_loss(logits, mask))
+
+
+def test_dice_against_its_definition():
+    logits, mask = random_case()
+    target, shares = mask[:, 2::4, 2::4], logits.softmax(dim=1)
+    valid, found = target != 255, []
+    for value in (1, 2, 3):
+        truth, share = (target == value)[valid].double(), shares[:, value][valid].double()
+        found.append(1 - 2 * (truth * share).sum() / (truth.sum() + share.sum()))
+    assert dice_loss(logits, mask).item() == pytest.approx(sum(found).item() / 3, rel=1e-5)
+
+
+def test_a_tiny_object_that_is_missed_vanishes_in_cross_entropy_and_not_in_dice():
+    logits, mask = tiny_object(5.0)
+    assert segmentation_loss(logits, mask) < 0.02
+    assert dice_loss(logits, mask) > 0.7
+
+
+def test_dice_is_0_for_the_right_masks_and_where_there_is_no_object():
+    _, mask = tiny_object(0)
+    target = mask[:, 2::4, 2::4]
+    right = 100.0 * torch.nn.functional.one_hot(target, 2).movedim(-1, 1)
+    assert dice_loss(right, mask) < 1e-6
+    assert dice_loss(right, torch.zeros_like(mask)) == 0
+    assert dice_loss(right, torch.full_like(mask, 255)) == 0
+
+
+def test_dice_pulls_at_the_missed_cell():
+    logits, mask = tiny_object(3.0)
+    logits.requires_grad_()
+    dice_loss(logits, mask).backward()
+    assert logits.grad is not None
+    assert math.isfinite(logits.grad.abs().sum())
+    assert logits.grad[0, 1, 1, 1] < 0 < logits.grad[0, 1, 20, 20]
