@@ -22,19 +22,19 @@ class DataSettings:
     seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
     labels: str = setting(
         "",
-        help="label file (.csv, .npy, .json), or `names` where file names begin with the class; empty: the dataset's",
+        help="label file (.csv, .npy, .json); names: file names begin with the class; empty: its own",
     )
     classes: tuple[str, ...] = setting(
         (), help="class names in the order of the mask values, or a file of them; empty: the dataset's"
     )
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
     crowd: Literal["auto", "ignore", "object"] = setting(
-        "auto", help="COCO's iscrowd: ignore, object; auto ignores, and refuses a class that has crowds alone"
+        "auto", help="COCO's iscrowd: ignore, object; auto: ignore, refuse a class of crowds alone"
     )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     mask_values: dict[str, str] = setting(
         dict,
-        help="what truth masks hold, by value or colour: {0: background, 255: crack}; empty: class values",
+        help="of truth masks, by value or colour: {0: background, 255: crack}; empty: class values",
     )
     range: tuple[float, float] | Literal["auto", "percentile"] = setting(
         "auto", help="values shown as black and white, such as [0, 4095]; percentile: of each image"

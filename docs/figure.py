@@ -1,10 +1,10 @@
-"""The project's own images, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
+"""Figures of the documents, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
 
     result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
-    method.jpg      for method.md: what each step of the method adds, with the image that the round of blur has read
+    method.jpg      for method.md: the maps after each step, and the image that the round of blur has read
     threshold.jpg   for method.md: one seed cut at several background thresholds
 
-The images are generated ones that no network has seen; they are not those of the run's lists.
+The images are generated, and they are not in the lists of the run.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def result(run: Path) -> Image.Image:
 
 
 def method(run: Path) -> Image.Image:
-    """A row an image: the maps of its first class after each step, and what the first round of blur has read."""
+    """A row for each image: the maps of its first class after each step, and what the first round of blur has read."""
     full, cfg = trained(run)
     rows, titles = [], list(full.titles.values())
     for scene in chosen():
@@ -83,7 +83,7 @@ def method(run: Path) -> Image.Image:
 
 
 def threshold(run: Path) -> Image.Image:
-    """A row an image: its seed's mask at each threshold."""
+    """A row for each image: the mask of its seed at each threshold."""
     full, cfg = trained(run)
     rows = []
     for scene in chosen():
@@ -123,7 +123,7 @@ def traced(full: FullMethod, scene: Scene) -> Trace:
 
 
 def cut(maps: torch.Tensor, scene: Scene, cfg: Config, value: float | None = None) -> np.ndarray:
-    """The mask of maps (K, h, w) at a background threshold, the configured one by default, refined as the run's settings say."""
+    """The mask of maps (K, h, w) at a background threshold (default: the configured one), refined as in the run."""
     threshold = cfg.pseudo.threshold if value is None else value
     settings = replace(cfg.pseudo, background="threshold", threshold=threshold, ignore_band=0.0)
     mask = mask_of(upsample(maps, scene.mask.shape), torch.tensor(scene.labels), settings, lambda: scene.image)

@@ -1,10 +1,11 @@
 """A tour of IBBNet from Python, on generated images, in about a minute: python examples/tour.py [FOLDER]
 
-What a program of yours would use: settings and data, a classifier, the four maps of the method, a mask with its score, a
-segmentation network, and `predict`. The networks are trained for a moment only, so that the tour is short; in earnest that is
-`python train.py --config config.yaml`.
+It uses what a program of yours would use: settings, data, the maps after each step of the method, masks and their
+figures, and `predict`. The networks are trained for some seconds only. `python train.py --config config.yaml` trains
+them in full.
 
-Writes into FOLDER (default: out/tour): data/, run/, maps.jpg (image, CAM, + GFM, + PRM, + IBB, + context, mask, truth), result.html, mask.png.
+Files in FOLDER (default: out/tour): data/, run/, maps.jpg (image, map after each step, mask, truth), result.html and
+mask.png.
 """
 
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a program of yours has the project's folder on its path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # as your program needs it
 
 from data.artifacts import voc_palette
 from data.dataset import Index, WholeImages
@@ -57,11 +58,11 @@ def main() -> None:
     """The command."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "out/tour")
 
-    print("1. Settings: preset demo, made quick. Any setting of config.yaml can be said so.")
+    print("1. Settings: preset demo, made quick. Any setting of config.yaml can be given in this way.")
     own = (f"run={folder / 'run'}", f"checkpoint={folder / 'best_model.pth'}", f"data.root={folder / 'data'}")
     cfg = load_config(ROOT / "config.yaml", "demo", [*QUICK, *own])
 
-    print("2. Data: a list of images with image-level labels. Masks are there only where they are asked for.")
+    print("2. Data: a list of images with image-level labels. Masks are opened only on request.")
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     for record in index.records:
         print(f"   {record.name}: {', '.join(index.class_names[label] for label in record.labels)}")
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def show_steps(cfg: Config, full: FullMethod, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:
-    """A row of tiles for each image, and the score of the seeds cut at the configured threshold."""
+    """A row of tiles for each image, and the figures of the seeds at the configured threshold."""
     palette = voc_palette()
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     rows = []

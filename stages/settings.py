@@ -172,7 +172,7 @@ class FeatureWalk:
         0.0,
         low=0,
         high=1,
-        help="a map with less than this part above one half does not walk, it would run into the rest",
+        help="a map with a smaller part than this above one half does not walk",
     )
 
 
@@ -247,7 +247,7 @@ class InferSettings:
 
     quality: Literal["full", "fast"] = setting(
         "full",
-        help="full (every step that its run has) or fast (one size, no blurred image, no other network)",
+        help="full (every step of its run) or fast (one size, no blurred image, no other network)",
     )
 
 

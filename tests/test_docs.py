@@ -1,4 +1,4 @@
-"""What the documentation names is there: files, commands, their options, settings; and its figures are made by code."""
+"""What the documentation names exists: files, commands, their options, settings. Its figures are made by code."""
 
 import re
 import shlex
@@ -20,8 +20,9 @@ from stages.networks import save_network
 from tests.project import ROOT, call
 from utils.errors import UserError
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-HISTORY = "log.md"  # names what was, too
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+HISTORY = ("log.md", "CHANGELOG.md")  # they name what there was, too
+SCREEN = 45  # lines
 
 
 @cache
@@ -41,23 +42,34 @@ def commands(page: Path) -> list[list[str]]:
     return [shlex.split(re.split(r"\s{3,}", line)[0]) for line in lines]
 
 
+def anchors(page: Path) -> set[str]:
+    """What a link can name behind `#`: headings as GitHub writes them, and anchors of the page's own."""
+    text = page.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r'<a id="(\w+)"', text))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files_and_headings(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target):
-            assert (page.parent / target.partition("#")[0]).exists(), target
+            name, _, heading = target.partition("#")
+            path = page.parent / name if name else page
+            assert path.exists(), target
+            assert not heading or heading in anchors(path), target
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
 def test_commands_and_their_options_exist(page):
     for words in commands(page):
         script = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
-        said = {word.partition("=")[0] for word in words if word.startswith("--")}
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
         if words[0] == "-m" and script in ("venv", "pip", "pytest"):
             continue
         assert (ROOT / f"{script.replace('.', '/')}.py").is_file(), words
-        if said:
-            assert said <= options(script), words
+        if given:
+            assert given <= options(script), words
         settings = [after for word, after in pairwise(words) if word == "--set"]
         load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
 
@@ -70,7 +82,7 @@ def test_every_benchmark_says_what_it_does(name):
     assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != HISTORY], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
 def test_settings_exist(page):
     sections = {name: set(values) for name, values in Config().to_dict().items() if isinstance(values, dict)}
     for section, name in re.findall(
@@ -85,9 +97,8 @@ def run(tmp_path) -> Path:
     cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
     torch.manual_seed(0)
     network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
-    network.context = ContextDiscriminant(
-        len(SHAPES_CLASSES), network.backbone.channels[context_stage(network.backbone)]
-    )
+    channels = network.backbone.channels[context_stage(network.backbone)]
+    network.context = ContextDiscriminant(len(SHAPES_CLASSES), channels).requires_grad_(False)
     save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
     segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
     save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
@@ -117,3 +128,50 @@ def test_a_figure_of_another_run_is_refused(run):
 @pytest.mark.parametrize("name", ["method", "threshold"])
 def test_method_page_shows_its_figures(name):
     assert f"({name}.jpg)" in (ROOT / "docs/method.md").read_text(encoding="utf-8")
+
+
+def entries() -> list[tuple[str, str, str, str]]:
+    """Of docs/log.md: anchor, date, title and text of each experiment."""
+    text = (ROOT / "docs/log.md").read_text(encoding="utf-8")
+    return re.findall(r'^## <a id="(\w+)"></a>(\S+): ([^\n]+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
+
+
+def test_the_log_has_an_index_of_its_experiments_newest_first():
+    text = (ROOT / "docs/log.md").read_text(encoding="utf-8")
+    found = entries()
+    assert len(found) == text.count("\n## ") > 40
+    index = re.findall(r"^\| (\S+) \| \[(.+)\]\(#(\w+)\) \|$", text, re.MULTILINE)
+    assert index == [(date, title, anchor) for anchor, date, title, _ in found]
+    dates = [date for _, date, _, _ in found]
+    assert dates == sorted(dates, reverse=True)
+
+
+@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry[0])
+def test_an_experiment_fits_on_a_screen(entry):
+    assert len(entry[3].strip().splitlines()) < SCREEN
+
+
+def test_the_first_screen_of_the_readme_shows_results_and_the_two_commands():
+    screen = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
+    assert len(screen.splitlines()) < SCREEN
+    assert len(re.findall(r"^\| .*\d %.*\|$", screen, re.MULTILINE)) == 6
+    shown = re.findall(r'<img src="([^"]+)"', screen)
+    assert shown == ["docs/result.jpg"]
+    assert (ROOT / shown[0]).is_file()
+    assert len(re.findall(r"^    \S.+$", screen, re.MULTILINE)) == 2
+
+
+def test_the_map_of_the_repository_is_whole_and_true():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    folder, named = ROOT, set()
+    for indent, words in re.findall(
+        r"^    ( *)(\S.*?) {3}", text.partition("## A map")[2].partition("\n[docs/")[0], re.M
+    ):
+        for word in words.split(", "):
+            path = (folder if indent else ROOT) / word
+            assert path.exists(), word
+            named.add(str(path.relative_to(ROOT)))
+        if words.endswith("/") and not indent:
+            folder = ROOT / words
+    rooms = {path.parent.name for path in ROOT.glob("*/*.py") if not path.parent.name.startswith(".")}
+    assert named >= rooms | {path.name for path in ROOT.glob("*.py")}

@@ -1,4 +1,4 @@
-"""The scripts under examples/ run to their end, from anywhere, and leave what they say."""
+"""The scripts in examples/ run to their end from any folder, and write the files that they name."""
 
 import importlib
 from pathlib import Path
@@ -35,9 +35,9 @@ def tour(tmp_path_factory) -> tuple[Path, str]:
 
 
 def test_the_tour_shows_every_step_of_every_image(tour):
-    folder, said = tour
-    assert [line[:2] for line in said.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
-    assert "seeds of 3 images: mIoU" in said
+    folder, printed = tour
+    assert [line[:2] for line in printed.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
+    assert "seeds of 3 images: mIoU" in printed
     sheet = np.asarray(Image.open(folder / "maps.jpg"))
     assert sheet.shape[1] > 7 * 180
     assert sheet.std() > 20  # images, and no blank sheet

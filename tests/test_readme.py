@@ -1,10 +1,11 @@
-"""The README's commands as they stand there, on own images and on COCO's, with settings that make a run tiny."""
+"""The commands of the README as they are, on own images and on COCO's, with settings that make a run tiny."""
 
 import csv
 import json
 import re
 import shlex
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,11 +50,16 @@ TINY = (
 )
 
 
-def commands(section: str) -> list[list[str]]:
-    """The commands of a section, as words without `python`."""
+def indented(section: str) -> list[str]:
+    """The indented lines of a section: commands and code."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     body = re.search(rf"^## {section}\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL).group(1)
-    return [shlex.split(line)[1:] for line in body.splitlines() if line.startswith("    python ")]
+    return [line.strip() for line in body.splitlines() if line.startswith("    ")]
+
+
+def commands(section: str) -> list[list[str]]:
+    """The commands of a section, as words without `python`."""
+    return [shlex.split(line)[1:] for line in indented(section) if line.startswith("python ")]
 
 
 @dataclass
@@ -64,7 +70,7 @@ class Reader:
     named: dict[str, Path]  # words of the README -> what they stand for here
 
     def run(self, words: list[str]) -> Ended:
-        """A command, with its places replaced and, where it takes settings, a run made tiny."""
+        """A command, with its paths replaced and, if it takes settings, a tiny run."""
         named = self.named | {"out/": self.folder / "out", "checkpoints/best_model.pth": self.folder / "best_model.pth"}
         words = [
             re.sub("|".join(map(re.escape, named)), lambda match: str(named[match.group()]), word) for word in words
@@ -108,17 +114,19 @@ def drawn() -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
 
 def others(folder: Path) -> Path:
     folder.mkdir()
-    for number, scene in enumerate(scenes(1, 2, 48)):
-        Image.fromarray(scene.image).save(folder / f"new {number}.png")
+    for index, scene in enumerate(scenes(1, 2, 48)):
+        Image.fromarray(scene.image).save(folder / f"new {index}.png")
     return folder
 
 
-def expect_own_images(reader: Reader, ended: dict[str, Ended], classes: list[str], trained: int, measured: int) -> None:
+def expect_own_images(
+    reader: Reader, ended: dict[str, Ended], classes: list[str], trained: int, evaluated: int
+) -> None:
     """Everything that the section promises is there."""
     assert f"{trained} images" in ended["data.check"].out
     assert (reader.folder / "check/contact_sheet.jpg").is_file()
     assert len(list((reader.folder / "run/pseudo").rglob("*.png"))) == trained
-    assert reader.figures()["n_images"] == measured
+    assert reader.figures()["n_images"] == evaluated
     assert set(reader.figures()["per_class"]) == {"background", *classes}
     masks = sorted((reader.folder / "out/masks").glob("*.png"))
     assert [path.stem for path in masks] == ["new 0", "new 1"]
@@ -128,11 +136,11 @@ def expect_own_images(reader: Reader, ended: dict[str, Ended], classes: list[str
 
 def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
     own = tmp_path / "own images"
-    for number, (image, mask, labels) in enumerate(drawn):
+    for index, (image, mask, labels) in enumerate(drawn):
         for folder, pixels in ((own, image), (own / "masks", mask)):
-            if folder == own or number % 2:  # masks for some
+            if folder == own or index % 2:  # masks for some
                 (folder / labels[0]).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(folder / labels[0] / f"bild {number}.png")
+                Image.fromarray(pixels).save(folder / labels[0] / f"bild {index}.png")
     (own / "background").mkdir()
     Image.new("RGB", (48, 40), "green").save(own / "background/meadow.png")
     reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
@@ -141,7 +149,7 @@ def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
     for path in (own / "masks").rglob("*.png"):  # the drawn values are those of all classes of the demo
         mask = read_mask(path)
         Image.fromarray(np.select([mask == i + 1 for i in range(3)], values[:3], 0).astype(np.uint8)).save(path)
-    expect_own_images(reader, reader.run_all("Your own images"), classes, trained=7, measured=3)
+    expect_own_images(reader, reader.run_all("Your own images"), classes, trained=7, evaluated=3)
 
 
 def test_a_csv_of_labels(tmp_path, drawn):
@@ -149,20 +157,20 @@ def test_a_csv_of_labels(tmp_path, drawn):
     (own / "masks").mkdir(parents=True)
     names = sorted({label for _, _, labels in drawn for label in labels})
     rows = [["image", "labels"]]
-    for number, (image, mask, labels) in enumerate(drawn):
-        Image.fromarray(image).save(own / f"{number}.png")
-        rows.append([f"{number}.png", ";".join(labels)])
-        if number < 2:
+    for index, (image, mask, labels) in enumerate(drawn):
+        Image.fromarray(image).save(own / f"{index}.png")
+        rows.append([f"{index}.png", ";".join(labels)])
+        if index < 2:
             values = [0] + [names.index(name) + 1 if name in names else 0 for name in SHAPES_CLASSES]
-            Image.fromarray(np.array(values, np.uint8)[mask]).save(own / "masks" / f"{number}.png")
+            Image.fromarray(np.array(values, np.uint8)[mask]).save(own / "masks" / f"{index}.png")
     with (own / "labels.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
-    expect_own_images(reader, reader.run_all("Your own images"), names, trained=6, measured=2)
+    expect_own_images(reader, reader.run_all("Your own images"), names, trained=6, evaluated=2)
 
 
 def few_of_coco(shared: Path, root: Path, count: int) -> None:
-    """COCO's layout with the first images, half as many to validate on, and all that is said of them."""
+    """COCO's layout with the first images, half as many to validate on, and their annotations."""
     for list_name, kept in (("train2017", count), ("val2017", count // 2)):
         source = shared / "coco_mini"
         document = json.loads((source / f"annotations/instances_{list_name}.json").read_text())
@@ -190,3 +198,12 @@ def test_coco(shared_data, tmp_path, count):
     assert len(list((tmp_path / "coco/masks_cache/val2017").glob("*.png"))) == count // 2
     assert not (tmp_path / "coco/masks_cache/train2017").exists()
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 2
+
+
+def test_lines_for_a_notebook(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(next(scenes(1, 1, 64)).image).save("photo.jpg")
+    code = [line.replace("PATH/TO/IBBNet", str(ROOT)) for line in indented("Masks without training")[1:]]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    exec("\n".join(code), {})
+    assert read_mask(tmp_path / "mask.png").shape == Image.open("photo.jpg").size[::-1]

@@ -1,6 +1,7 @@
 """The versions of requirements-lock.txt are of packages that are asked for, within their ranges."""
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,7 @@ def test_ci_installs_these_versions():
 # What a package is imported as, where that is not its name.
 IMPORTED_AS = {
     "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "opencv-python-headless": "cv2",
     "pyyaml": "yaml",
     "pydensecrf2": "pydensecrf",
@@ -84,3 +86,8 @@ def test_every_requirement_is_imported_somewhere():
                         str(word.value).partition(".")[0] for word in node.args if isinstance(word, ast.Constant)
                     }
     assert {name for name in asked if IMPORTED_AS.get(name, name) not in imported} == NOT_IMPORTED
+
+
+def test_an_installation_puts_no_module_on_the_path_of_other_programs():
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    assert (setup["packages"], setup["py-modules"]) == ([], [])
