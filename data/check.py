@@ -3,9 +3,8 @@
     python -m data.check --preset folder --set data.root=FOLDER
     python -m data.check --preset coco17 --set data.root=/data/coco --output out/coco
 
-Opens the training, seed and validation lists and reads every image once, and the masks of the validation list.
-Prints, and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every
-class):
+Opens the training, seed and validation lists and reads every image once, and the masks of the validation list. Prints,
+and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every class):
 
 * images by class;
 * problems, which training or evaluation would stop at: records that are not as they should be, images that cannot be
@@ -110,8 +109,7 @@ def check(cfg: DataConfig) -> Findings:
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         findings.notes.append(
             f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "
-            f"{', '.join(numbered)}; "
-            "install one, for example: apt-get install fonts-noto-cjk"
+            f"{', '.join(numbered)}; install one, for example: apt-get install fonts-noto-cjk"
         )
     return findings
 

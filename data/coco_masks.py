@@ -105,8 +105,7 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
     pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
-    takes as much
-    of it as an outline is long. So both are checked first.
+        takes as much of it as an outline is long. So both are checked first.
     """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
@@ -133,8 +132,7 @@ def unpacked_counts(text: str | bytes) -> list[int]:
     """COCO's packed run lengths as numbers.
 
     Each is in groups of five bits, lowest first, from the fourth on as the difference to the last but one; a character
-    is a
-    group plus 48, with 32 where another follows.
+    is a group plus 48, with 32 where another follows.
     """
     counts: list[int] = []
     value = shift = 0

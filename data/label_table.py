@@ -23,42 +23,14 @@ from data.image_names import composed
 from data.tables import read_rows
 from utils.errors import UserError
 
-IMAGE_COLUMNS = tuple(
-    [
-        "image",
-        "filename",
-        "file_name",
-        "file",
-        "path",
-        "filepath",
-        "file_path",
-        "image_path",
-        "image_name",
-        "image_id",
-        "img",
-        "img_path",
-        "name",
-        "id",
-    ]
-)
-LABEL_COLUMNS = tuple(
-    [
-        "labels",
-        "label",
-        "classes",
-        "class",
-        "class_name",
-        "class_names",
-        "category",
-        "categories",
-        "choice",
-        "choices",
-        "tags",
-        "tag",
-        "target",
-        "species",
-    ]
-)
+IMAGE_COLUMNS = (
+    "image", "filename", "file_name", "file", "path", "filepath", "file_path", "image_path", "image_name",
+    "image_id", "img", "img_path", "name", "id",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "labels", "label", "classes", "class", "class_name", "class_names", "category", "categories", "choice",
+    "choices", "tags", "tag", "target", "species",
+)  # fmt: skip
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"

@@ -253,9 +253,8 @@ def _check_inner_sets(
         if {name.casefold() for name in inner.values()} <= SPLITS.keys():
             if any(len(parts[path]) > depth + 3 for path in inner):
                 raise UserError(
-                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists "
-                    f"({', '.join(sorted(set(inner.values())))}) with "
-                    f"classes and look like data sets: set data.root to one of them, such as data.root={example}"
+                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists ({', '.join(sorted(set(inner.values())))}) "
+                    f"with classes and look like data sets: set data.root to one of them, such as data.root={example}"
                 )
             for path, name in inner.items():
                 layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)

@@ -149,8 +149,7 @@ def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: S
         example = {spelled(code, True): known.get(spelled(code, True), "CLASS") for code in found[:MOST_KEYS]}
         raise MaskFault(
             f"mask {path} holds colours ({len(found)} different), expected one channel of class values; say which "
-            f"colour is which class: "
-            f"{mapping_line(example)}",
+            f"colour is which class: {mapping_line(example)}",
             "colour",
         )
     if decoded.codes.dtype != np.uint8:
@@ -158,8 +157,7 @@ def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: S
         if low < 0 or high > IGNORE:
             raise MaskFault(
                 f"mask {path} has values {low} to {high}, expected class values 0..{IGNORE}; say which value is which "
-                f"class: "
-                f"{mapping_line({'0': BACKGROUND_WORD, str(high): 'CLASS'})}",
+                f"class: {mapping_line({'0': BACKGROUND_WORD, str(high): 'CLASS'})}",
                 "values",
             )
         return decoded.codes.astype(np.uint8)
@@ -183,9 +181,8 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
             if len(labels) != 1:
                 raise MaskFault(
                     f"mask {path} holds {spelled(code, is_colour)}, which data.mask_values gives to the label of the "
-                    f"image, and "
-                    f"the image has {len(labels)} labels; name a class for it, or use masks with a value for each "
-                    f"class",
+                    f"image, and the image has {len(labels)} labels; name a class for it, or use masks with a value "
+                    "for each class",
                     "label",
                 )
             value = labels[0] + 1
@@ -199,8 +196,7 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
         known = {name: _word(value, rule) for name, value in rule.table}
         raise MaskFault(
             f"mask {path} holds {key} ({np.count_nonzero(codes == code)} pixels), which data.mask_values does not "
-            f"name; add it, "
-            f"for example {mapping_line(known | {key: IGNORE_WORD})}",
+            f"name; add it, for example {mapping_line(known | {key: IGNORE_WORD})}",
             "unnamed",
         )
     return result.astype(np.uint8)

@@ -90,8 +90,7 @@ def _count_notes(list_name: str, index: Index) -> Iterator[str]:
     if everywhere:
         yield (
             f"list '{list_name}': every image has {', '.join(everywhere)}, so there is nothing to tell it from; add "
-            f"images without "
-            "it, in a folder 'background' or as rows without a label"
+            "images without it, in a folder 'background' or as rows without a label"
         )
 
 
@@ -117,9 +116,8 @@ def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
         both = [record.image for record in val.records if findings.facts[record.image].content in trained]
         if both:
             yield (
-                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list "
-                f"'{cfg.data.train_list}' too, "
-                f"{first_of(both)}; figures on them say little about new images"
+                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' "
+                f"too, {first_of(both)}; figures on them say little about new images"
             )
 
 

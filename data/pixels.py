@@ -24,8 +24,7 @@ class PixelRule:
 
     Attributes:
         range: (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
-        1st and
-            the 99th percentile of each image.
+            1st and the 99th percentile of each image.
         bands: counted from 1; three become red, green and blue, one becomes grey; empty takes the file's own grey or
         RGB.
     """
@@ -121,10 +120,8 @@ def unknown_range(dtype: np.dtype, low: float, high: float) -> str:
     """The end of a sentence on values whose range no file says, with the option to add."""
     return (
         f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
-        f"range of the "
-        f"whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the 1st to the "
-        f"99th "
-        "percentile of each image)"
+        f"range of the whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the "
+        "1st to the 99th percentile of each image)"
     )
 
 
@@ -150,9 +147,8 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     if values.colours.shape[2] not in (1, 3):
         example = "[3, 2, 1]" if count > 2 else "[1]"
         raise NeedsSetting(
-            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, "
-            f"or one "
-            f"for grey, for example --set 'data.bands={example}'",
+            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, or "
+            f"one for grey, for example --set 'data.bands={example}'",
             "data.bands",
         )
     return values.colours

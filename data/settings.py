@@ -33,8 +33,7 @@ class DataSettings:
     )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     mask_values: dict[str, str] = setting(
-        dict,
-        help="what truth masks hold, by value or colour: {0: background, 255: crack}; empty: class values",
+        dict, help="what truth masks hold, by value or colour: {0: background, 255: crack}; empty: class values"
     )
     range: tuple[float, float] | Literal["auto", "percentile"] = setting(
         "auto", help="values shown as black and white, such as [0, 4095]; percentile: of each image"

@@ -15,28 +15,10 @@ from data.images import IMAGE_SUFFIXES
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
 NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be without images
 # Files beside images that say nothing about them, or are read for something else.
-DOCUMENTS = frozenset(
-    [
-        ".txt",
-        ".md",
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".html",
-        ".pdf",
-        ".db",
-        ".ini",
-        ".py",
-        ".names",
-        ".npy",
-        ".log",
-        ".mat",
-    ]
-)
+DOCUMENTS = frozenset((
+    ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini",
+    ".py", ".names", ".npy", ".log", ".mat",
+))  # fmt: skip
 
 
 @dataclass

@@ -1,8 +1,7 @@
 """Truth that cannot be right: what all masks of a list say together, compared with the labels of their images.
 
-A single image whose mask and labels disagree is the noise of annotation. A list where a class never occurs in any
-mask, or where more than half of the images disagree, was read the wrong way, and every figure measured on it would be
-wrong.
+A single image whose mask and labels disagree is the noise of annotation. A list where a class never occurs in any mask,
+or where more than half of the images disagree, was read the wrong way, and every figure measured on it would be wrong.
 """
 
 from collections import Counter
@@ -11,15 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from data.artifacts import IGNORE
 from data.dataset import Record
-from data.mask_values import (
-    BACKGROUND_WORD,
-    IGNORE_WORD,
-    LABEL_WORD,
-    MOST_KEYS,
-    MaskFacts,
-    TruthRule,
-    mapping_line,
-)
+from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS, MaskFacts, TruthRule, mapping_line
 
 LEAST = 3  # images that must disagree before a list is refused
 Row = tuple[Record, MaskFacts]
@@ -69,13 +60,11 @@ def _about_colours(rows: Sequence[Row], rule: TruthRule) -> str:
     if len(keys) > MOST_KEYS:
         return (
             f"{_masks(len(rows))} {_hold(rows)} more than {MOST_KEYS} colours, first {rows[0][0].mask}: it is a "
-            f"photograph, or was "
-            "saved with loss or with smoothed outlines; expected a colour or a value for each class"
+            "photograph, or was saved with loss or with smoothed outlines; expected a colour or a value for each class"
         )
     return (
         f"{_masks(len(rows))} {_hold(rows)} colours and not class values, first {rows[0][0].mask}; found "
-        f"{_listed(keys)}; say which "
-        f"colour is which class: {mapping_line(_guess(rows, keys, rule))}"
+        f"{_listed(keys)}; say which colour is which class: {mapping_line(_guess(rows, keys, rule))}"
     )
 
 
@@ -84,9 +73,8 @@ def _about_strange(rows: Sequence[Row], strange: Sequence[int], rule: TruthRule)
     keys = Counter(key for _, facts in rows for key in facts.keys)
     return (
         f"mask {having[0][0].mask} has value {strange[0]}; expected 0..{len(rule.class_names)} or {IGNORE}; "
-        f"{_masks(len(having))} "
-        f"have such values ({_listed(Counter(map(str, strange)))}); say which value is which class: "
-        f"{mapping_line(_guess(rows, keys, rule))}"
+        f"{_masks(len(having))} have such values ({_listed(Counter(map(str, strange)))}); say which value is which "
+        f"class: {mapping_line(_guess(rows, keys, rule))}"
     )
 
 
@@ -100,9 +88,8 @@ def _judge_ignore(rows: Sequence[Row], rule: TruthRule, verdict: Verdict) -> boo
     first = next(record for record, facts in rows if IGNORE in facts.values)
     verdict.problems.append(
         f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first {first.mask}, "
-        f"although labels "
-        f"name classes; {IGNORE} means 'ignore' here, so there is no object to measure; say what {IGNORE} is: "
-        f"{mapping_line({'0': BACKGROUND_WORD, str(IGNORE): name})}"
+        f"although labels name classes; {IGNORE} means 'ignore' here, so there is no object to measure; say what "
+        f"{IGNORE} is: {mapping_line({'0': BACKGROUND_WORD, str(IGNORE): name})}"
     )
     return True
 
@@ -111,9 +98,8 @@ def _judge_labels(rows: Sequence[Row], rule: TruthRule, verdict: Verdict, reason
     """Compare labels and masks, image by image and class by class."""
     names = rule.class_names
     remedy = reason or (
-        "if the masks hold other values than class indices, say what they mean with data.mask_values, else correct "
-        "the labels, or set "
-        "data.classes to the classes in the order of the mask values"
+        "if the masks hold other values than class indices, say what they mean with data.mask_values, else correct the "
+        "labels, or set data.classes to the classes in the order of the mask values"
     )
     missing = [record for record, facts in rows if _missing(record, facts)]
     beyond = [record for record, facts in rows if _beyond(record, facts)]
@@ -134,8 +120,7 @@ def _judge_labels(rows: Sequence[Row], rule: TruthRule, verdict: Verdict, reason
         first = (missing or beyond)[0]
         verdict.problems.append(
             f"the masks of {len(wrong)} of {len(rows)} images contradict the labels of their images ({len(missing)} "
-            f"lack a class of the "
-            f"label, {len(beyond)} hold a class that is not a label), first {first.mask}; {remedy}"
+            f"lack a class of the label, {len(beyond)} hold a class that is not a label), first {first.mask}; {remedy}"
         )
     else:
         if missing:
@@ -172,8 +157,7 @@ def _palette_reason(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
         return "", False
     message = (
         f"the palettes of the masks have the classes' colours at other values ({'; '.join([*moved.values()][:3])}), "
-        f"first {first.mask}; "
-        f"to read masks by colour: {mapping_line(used)}"
+        f"first {first.mask}; to read masks by colour: {mapping_line(used)}"
     )
     every = {pair for _, facts in rows for pair in facts.colours}
     black = rule.colours[0]

@@ -17,27 +17,9 @@ from utils.errors import UserError
 from utils.names import fault_of, shown
 
 VOC_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 
 TEST = "test"  # VOC keeps its labels and masks to itself
 SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
@@ -107,12 +89,10 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
 
     Args:
         root: the folder with `JPEGImages`.
-        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may
-            also be
-            `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
-            `train_aug`
-            is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names,
-            sorted).
+        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also
+            be `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
+            `train_aug` is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582
+            names, sorted).
         complain: what to do about a line that is not as it should be.
 
     Raises:

@@ -215,13 +215,7 @@ class TestTable:
             open_folder(pets)
 
 
-ESCAPES = [
-    "../secret.jpg",
-    "in/../../secret.jpg",
-    "..\\secret.jpg",
-    "{outside}/secret.jpg",
-    "{root}/../secret.jpg",
-]
+ESCAPES = ["../secret.jpg", "in/../../secret.jpg", "..\\secret.jpg", "{outside}/secret.jpg", "{root}/../secret.jpg"]
 
 
 @pytest.mark.parametrize("name", ESCAPES)
@@ -322,10 +316,7 @@ class TestLists:
         ("text", "message"),
         [
             ("", "mine.txt has no (image|image)s"),
-            (
-                "cat/1.jpg\n\ncat/9.jpg\n",
-                r"mine\.txt, line 3: 'cat/9\.jpg' is no image of .*did you mean 'cat/1\.jpg'",
-            ),
+            ("cat/1.jpg\n\ncat/9.jpg\n", r"mine\.txt, line 3: 'cat/9\.jpg' is no image of .*did you mean 'cat/1\.jpg'"),
             ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' is in line 1 already"),
             ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg"),
             (b"\xff\xfec", r"mine\.txt is text in UTF-16"),

@@ -72,11 +72,7 @@ def test_csv_of_any_make_gives_the_same(tmp_path, text):
         ("image\na 1.jpg\n", r"labels.csv, line 1: expected the header 'image,labels'.*found 'image'", None),
         ("animal,colour\na 1.jpg,cat\n", r"labels.csv, line 1: expected the header", None),
         (csv_text("a 1.jpg"), "labels.csv, line 2: expected 2 cells", None),
-        (
-            csv_text(*CSV_ROWS, "a 1.jpg,dog"),
-            r"labels.csv, line 5: image 'a 1.jpg' has a row already \(.*line 2\)",
-            3,
-        ),
+        (csv_text(*CSV_ROWS, "a 1.jpg,dog"), r"labels.csv, line 5: image 'a 1.jpg' has a row already \(.*line 2\)", 3),
         (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no image 'd.jpg'", 3),
         (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no image's name", 3),
         (
@@ -174,10 +170,7 @@ def added(part: str, *records) -> Callable[[dict], None]:
         (without("images", 0, "file_name"), r"image number 1 of the list \(id 7\) has no 'file_name'"),
         (changed("images", 1, id=7), "image number 2 of the list has id 7, which another image has already"),
         (changed("images", 1, file_name="a 1.jpg"), "images 7 and 9 are the same file a 1.jpg"),
-        (
-            changed("images", 1, file_name="../secret.jpg"),
-            "image '../secret.jpg'.* leads out of its folder",
-        ),
+        (changed("images", 1, file_name="../secret.jpg"), "image '../secret.jpg'.* leads out of its folder"),
         (changed("images", 1, file_name="gone.jpg"), "gone.jpg"),
         (added("images", 5), "image number 3 of the list has no 'id' that is a whole number or a text, found 5"),
         (without("categories", 1, "name"), r"category number 2 of the list \(id 90\) has no 'name'"),
