@@ -27,11 +27,11 @@ from PIL import Image, PngImagePlugin
 from data.images import DAMAGED_IMAGE, check_pixels, open_image
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.ignore import IGNORE
 from utils.names import visible
 
 SEED_STRIDE = 4
 SHOWN_NAMES = 12  # in a message
-IGNORE = 255
 CLASS_NAMES = "class_names"  # the key of both kinds
 MOST_NAMES = 1 << 18  # bytes that the names of all classes may take
 HEADER = 1024  # bytes that the header of an array may take; numpy writes 128

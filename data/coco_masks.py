@@ -16,7 +16,7 @@ import pycocotools.mask
 from filelock import FileLock
 from torch.utils.data import DataLoader, Dataset
 
-from data.artifacts import IGNORE, write_mask
+from data.artifacts import write_mask
 from data.coco_file import CocoFile, read_coco_file
 from data.coco_records import CocoRules, Id, is_crowd
 from data.dataset import Index, Record
@@ -24,6 +24,7 @@ from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
+from utils.ignore import IGNORE
 from utils.interrupts import leave_to_main, started
 
 logger = logging.getLogger(__name__)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
-from data.artifacts import IGNORE, voc_palette
+from data.artifacts import voc_palette
 from data.mask_files import Decoded, MaskFault, decode_mask, packed, used_codes
 from utils.choices import nearest
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label

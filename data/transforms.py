@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
-from data.artifacts import IGNORE
+from utils.ignore import IGNORE
 
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601), as in Pillow
 EDGE = 2  # pixels: the deviation by which the border between sharp and blurred is made soft

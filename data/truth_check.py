@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from data.artifacts import IGNORE
 from data.dataset import Record
 from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS, MaskFacts, TruthRule, mapping_line
+from utils.ignore import IGNORE
 
 LEAST = 3  # images that must disagree before a list is refused
 Row = tuple[Record, MaskFacts]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, read_mask, read_seed
+from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from evaluation.figures import Evaluation
 from evaluation.truth import check_truth
@@ -20,6 +20,7 @@ from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total
 from utils.errors import UserError
+from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix, ThresholdSweep
 from utils.reading import read_once
 

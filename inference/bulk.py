@@ -36,12 +36,13 @@ from inference.output_folder import (
     to_values,
     write_done,
 )
-from inference.predictor import IGNORE, Prediction, Predictor
+from inference.predictor import Prediction, Predictor
 from inference.sources import find_inputs
 from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather, is_main
 from utils.errors import UserError
 from utils.files import atomic_path, digest, is_whole, write_json
+from utils.ignore import IGNORE
 from utils.names import is_too_long
 from utils.reading import read_ahead
 from utils.visualize import fit, overlay, printable

@@ -26,7 +26,6 @@ from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
 from utils.visualize import fit
 
-IGNORE = 255
 Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
 

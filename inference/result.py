@@ -13,9 +13,10 @@ from data.artifacts import voc_palette, write_mask
 from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
 from inference.output_folder import class_rows, to_values
-from inference.predictor import IGNORE, Prediction, Predictor
+from inference.predictor import Prediction, Predictor
 from pages.images import image_uri
 from utils.errors import UserError
+from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
 SHOWN_SIDE = 720  # pixels, in a notebook

@@ -25,9 +25,9 @@ from models.chain import Backbone, load_state
 from models.paths import pair_offsets, path_maxima
 from models.weights import Weights
 from utils.distributed import total
+from utils.ignore import IGNORE
 
 STRIDE = 4  # of all maps here, as of seeds
-IGNORE = 255
 
 # As published: channels and group-norm groups of each stage in the boundary branch; channels of the first stage and of late
 # ones in the displacement branch.

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-IGNORE = 255
+from utils.ignore import IGNORE
+
 SURENESS = 0.7  # of a hard label that goes into a refinement, the rest shared by the other labels (IRN's CRF on labels)
 
 

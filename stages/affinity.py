@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, count_pixels, read_mask, read_seed, write_mask
+from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, TrainingImages
 from data.transforms import RandomCrop
 from models.affinity import (
@@ -34,6 +34,7 @@ from stages.space import require_image_space
 from stages.training import plan_of, train_on_crops
 from utils.compute import Compute
 from utils.distributed import gather, is_main, total
+from utils.ignore import IGNORE
 from utils.reading import read_once
 from utils.run import Run
 

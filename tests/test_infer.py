@@ -19,11 +19,12 @@ from exports.mask_sets import open_mask_set
 from inference.bulk import Options, predict_images
 from inference.images import output_names
 from inference.loading import load_predictor
-from inference.predictor import IGNORE, Prediction
+from inference.predictor import Prediction
 from inference.video import video_names
 from tests.inference.stub import NAMES, Stub, predictions, save
 from tests.pages.test_page import Page
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 
 class TestOutput:

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 
 import data.artifacts
-from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
+from data.artifacts import Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
 from data.images import LIMIT
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 
 def make_seed(height: int = 35, width: int = 50, classes: tuple[int, ...] = (3, 17)) -> Seed:

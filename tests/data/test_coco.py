@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 import data.coco_file
 import data.coco_masks
-from data.artifacts import IGNORE, read_mask
+from data.artifacts import read_mask
 from data.coco import open_coco
 from data.coco_file import read_coco_file
 from data.coco_masks import unpacked_counts
@@ -21,6 +21,7 @@ from data.dataset import WholeImages
 from data.index import open_index
 from data.settings import DataSettings
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
 

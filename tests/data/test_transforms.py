@@ -6,7 +6,8 @@ import torch
 from PIL import Image, ImageEnhance
 from torch.utils.data import default_collate
 
-from data.transforms import GREY, IGNORE, BackgroundBlur, RandomCrop, jitter, normalise
+from data.transforms import GREY, BackgroundBlur, RandomCrop, jitter, normalise
+from utils.ignore import IGNORE
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # With these, the image comes out as its values divided by 255.

@@ -10,8 +10,8 @@ from data.artifacts import read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
 from inference.output_folder import CLASSES, ClassValues, done_path, find_done, read_done, write_done
-from inference.predictor import IGNORE
 from tests.inference.stub import NAMES, Stub, save
+from utils.ignore import IGNORE
 
 MANY = tuple(f"class {number}" for number in range(300))
 IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")

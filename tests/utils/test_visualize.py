@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from utils.ignore import IGNORE
 from utils.visualize import (
-    IGNORE,
     MAX_ROWS,
     RIM,
     Tile,
