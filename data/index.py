@@ -36,16 +36,10 @@ NOTES = 3  # of an index that a command says; the check lists all
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
-        data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
+        data.root, name, data.classes, masks, rules=_coco_rules(data), complain=complain
     ),
     "folder": lambda data, name, masks, complain: open_folder(
-        data.root,
-        name,
-        data.labels,
-        data.classes,
-        masks,
-        rules=CocoRules(data.background, data.crowd),
-        complain=complain,
+        data.root, name, data.labels, data.classes, masks, rules=_coco_rules(data), complain=complain
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
@@ -77,7 +71,10 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
-        _say(index.notes)
+        for note in index.notes[:NOTES]:  # a text that was logged before is not logged again (utils/console.py)
+            logger.warning("%s", note)
+        if (more := len(index.notes) - NOTES) > 0:
+            logger.warning("there are %d more notes about the data; python -m data.check lists all", more)
     return index
 
 
@@ -86,10 +83,13 @@ def pixel_rule(settings: DataSettings) -> PixelRule:
     return PixelRule(settings.range, settings.bands)
 
 
+def _coco_rules(settings: DataSettings) -> CocoRules:
+    return CocoRules(settings.background, settings.crowd)
+
+
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
     """The index whose records know what the values of their files mean."""
-    pixels = pixel_rule(settings)
-    palette = class_palette(settings, index.class_names)
+    pixels, palette = pixel_rule(settings), class_palette(settings, index.class_names)
     truth = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
     if truth.table and settings.kind not in FILES_OF_OTHERS:
         raise UserError(
@@ -112,14 +112,6 @@ def given_classes(settings: DataSettings) -> tuple[str, ...]:
     paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
     path = next((path for path in paths if path.is_file()), None)
     return settings.classes if path is None else read_class_names(path)
-
-
-def _say(notes: tuple[str, ...]) -> None:
-    """Log the first notes; a text that was logged before is not said again (utils/console.py)."""
-    for note in notes[:NOTES]:
-        logger.warning("%s", note)
-    if len(notes) > NOTES:
-        logger.warning("there are %d more notes about the data; python -m data.check lists all", len(notes) - NOTES)
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:

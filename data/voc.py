@@ -78,8 +78,9 @@ def open_voc(
         if name not in table and not optional:
             faults.add("row", f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
-        mask = _find_mask(root, name, optional) if masks else None
-        records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask))
+        mask = root / "SegmentationClass" / f"{name}.png"
+        has_mask = masks and not (optional and not mask.is_file())
+        records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask if has_mask else None))
     faults.tell(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
@@ -102,7 +103,12 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if path is not None:
         return _read_list(root, path, complain)
     if list_name not in ("train_aug", "trainval"):
-        raise _no_list(root, list_name)
+        folder = root / "ImageSets" / "Segmentation"
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+        raise UserError(
+            f"there is no list '{list_name}': neither {folder / (list_name + '.txt')} nor a file of that path; lists "
+            f"there: {known}"
+        )
     train, val = (read_names(root, part, complain) for part in ("train", "val"))
     if list_name == "trainval":
         return dict(sorted((train | val).items()))
@@ -113,9 +119,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
             f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true "
             "to fetch them; data.train_list=train is VOC's own list"
         )
-    augmented = (
-        _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain) | train
-    )
+    sbd = [_read_list(root, folder / f"{part}.txt", complain) for part in ("train", "val")]
+    augmented = sbd[0] | sbd[1] | train
     return {name: augmented[name] for name in sorted(augmented) if name not in val}
 
 
@@ -134,15 +139,6 @@ def find_list(root: Path, list_name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _no_list(root: Path, list_name: str) -> UserError:
-    folder = root / "ImageSets" / "Segmentation"
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-    return UserError(
-        f"there is no list '{list_name}': neither {folder / (list_name + '.txt')} nor a file of that path; "
-        f"lists there: {known}"
-    )
-
-
 def _read_list(root: Path, path: Path, complain: Complain) -> Names:
     """Names may have spaces; what follows a name that has none, such as the 1 of `ID 1`, is passed over."""
     names: Names = {}
@@ -150,9 +146,10 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
         where = f"{path}, line {number}"
         first = line.split()[0].replace("\\", "/")
         whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
+        whole = whole.removesuffix(".jpg").removesuffix(".png")
         name = Path(first).stem if "/" in first else first
-        if name != line and fault_of(whole) is None and _find_image(root, _without_suffix(whole)) is not None:
-            name = _without_suffix(whole)
+        if name != line and fault_of(whole) is None and _find_image(root, whole) is not None:
+            name = whole
         if (fault := fault_of(name)) is not None:
             complain(f"{where}: the image's name {shown(name)} {fault}; expected one such as 2007_000032")
         elif name in names:
@@ -162,18 +159,9 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
     return names
 
 
-def _without_suffix(name: str) -> str:
-    return name.removesuffix(".jpg").removesuffix(".png")
-
-
 def _find_image(root: Path, name: str) -> Path | None:
     paths = (root / "JPEGImages" / f"{name}{suffix}" for suffix in (".jpg", ".png"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _find_mask(root: Path, name: str, optional: bool) -> Path | None:
-    path = root / "SegmentationClass" / f"{name}.png"
-    return None if optional and not path.is_file() else path
 
 
 def _read_labels(
