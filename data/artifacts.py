@@ -142,11 +142,7 @@ def _names_as_text(names: Sequence[str]) -> str:
 
 
 def _names_of_text(text: str | bytes) -> list[str]:
-    """What `_names_as_text` gave.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """What `_names_as_text` gave."""
     try:
         names = json.loads(text)
     except RecursionError:
@@ -162,9 +158,6 @@ def _read_array(
     """An array of that type and shape; None is a vector of at most `most_values`.
 
     What the file says of itself is compared first, so that no more is unpacked than that takes.
-
-    Raises:
-        ValueError: it is of another type or shape.
     """
     info = archive.getinfo(f"{name}.npy")
     most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize

@@ -38,12 +38,9 @@ def open_coco(
     Masks are drawn when they are asked for first (`data/coco_masks.py` states the rule of overlaps).
 
     Args:
-        root: the folder with the annotations.
         list_name: `train2014`, `val2017` and the like, or the path of a JSON file, from here or from the root.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
-        masks: also give the truth's paths (evaluation only).
         rules: the background's category, and what crowds are.
-        complain: what to do about a record that is not as it should be.
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.

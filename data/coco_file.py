@@ -76,7 +76,6 @@ def read_coco_file(
             `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
         rules: the background's category, and what crowds are.
-        complain: what to do about records that are not as they should be, once for each kind of fault.
 
     Raises:
         UserError: not such a file, or a malformed record; the message says which.

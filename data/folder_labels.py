@@ -8,7 +8,7 @@ from data.coco_records import CocoRules
 from data.dataset import Complain
 from data.faults import Faults
 from data.foreign import refuse_without_classes
-from data.image_names import Finder, composed, nearest_name, relative
+from data.image_names import Finder, composed, nearest_name
 from data.label_studio import read_label_studio
 from data.label_table import LabelTable, read_label_table
 from data.layouts import Layout, classes_in_names
@@ -107,29 +107,14 @@ def _from_rows(
     opened: Opened, table: LabelTable, classes: tuple[str, ...], rules: CocoRules
 ) -> tuple[tuple[str, ...], Labels]:
     """The class names, and the labels of every image that a table names, in its order."""
-    finder, faults = Finder(opened.root, opened.layout.images), Faults(opened.complain)
-    places: dict[str, str] = {}
+    finder, faults = Finder(opened.root, opened.layout.images, opened.tree.files), Faults(opened.complain)
     found: dict[str, set[str]] = {}
-    for where, name, labels in table.rows:
-        try:
-            image = finder.find(name, where) or _of_other_suffix(opened, name)
-        except UserError as error:
-            faults.add("name", str(error))
-            continue
-        if image is None:
-            faults.add(
-                "image",
-                f"{where}: there is no image '{name}' under {opened.root}; mend the name or remove the row"
-                + ("" if "image" in faults.found else nearest_name(name, finder.paths)),
-            )
-            continue
-        if image in found:
-            faults.add("twice", f"{where}: image '{name}' has a row already ({places[image]}); make it one row")
-            continue
-        labels = {label for label in labels if not rules.is_background(label)}
+    rows = [(where, name) for where, name, _ in table.rows]
+    for index, image in finder.find_rows(rows, faults, f"under {opened.root}"):
+        labels = {label for label in table.rows[index][2] if not rules.is_background(label)}
         for label in sorted(labels - set(classes) if classes else ()):
-            faults.add(f"class {label}", _unknown_class(label, classes, where))
-        places[image], found[image] = where, labels & set(classes) if classes else labels
+            faults.add(f"class {label}", _unknown_class(label, classes, table.rows[index][0]))
+        found[image] = labels & set(classes) if classes else labels
     faults.tell(is_empty=not found)
     opened.notes += [*table.notes, *finder.note(Path(opened.source))]
     table_names = tuple(name for name in table.class_names if not rules.is_background(name))
@@ -145,12 +130,6 @@ def _from_rows(
     return class_names, {
         image: tuple(sorted(class_names.index(label) for label in labels)) for image, labels in found.items()
     }
-
-
-def _of_other_suffix(opened: Opened, name: str) -> str | None:
-    """The path of a file that has no usual suffix of images, if that is what the name is."""
-    path = relative(opened.root, name)
-    return path if path in opened.tree.files else None
 
 
 def _unknown_class(name: str, class_names: tuple[str, ...], where: str) -> str:

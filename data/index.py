@@ -53,8 +53,6 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     Args:
         settings: the configuration's `data` section.
         list_name: a list's name, or a path where the kind of data takes one.
-        masks: also give the truth's paths; only evaluation asks for it.
-        complain: what to do about a record that is not as it should be; the check gathers them.
 
     Raises:
         UserError: the data is missing or malformed.

@@ -16,6 +16,7 @@ from utils.names import shown
 
 NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"})
 
+
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
     """The classes of each image, by name.
 

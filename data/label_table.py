@@ -53,7 +53,6 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
 
     Args:
         known: the classes, where they are known from elsewhere; they decide where a cell of several labels is cut.
-        complain: what to do about rows that are not as they should be, once for each kind of fault.
 
     Raises:
         UserError: the file is empty, or has another header.

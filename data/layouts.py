@@ -60,7 +60,7 @@ def find_layout(tree: Tree, named: Collection[str], complain: Complain | None) -
 
     Args:
         named: names of folders that are classes, whatever they look like.
-        complain: what to do about a folder that may be a class or hold masks; None where a table says the classes.
+        complain: what to do about a folder that may be a class or hold masks; None where a table gives the classes.
     """
     layout = Layout(list(tree.images))
     _split_masks(tree, layout, named, complain)
@@ -198,11 +198,7 @@ class _ImageFinder:
 
 
 def _find_lists(root: Path, layout: Layout, named: Collection[str], has_table: bool) -> int:
-    """How many folders lie above those of the classes; the layout gets the lists that they are.
-
-    Raises:
-        UserError: some folders look like lists and others beside them like classes.
-    """
+    """How many folders lie above those of the classes; the layout gets the lists that they are."""
     parts = {path: path.split("/") for path in layout.images}
     depth = 0
     while True:
@@ -238,11 +234,7 @@ def _leads_to_lists(parts: list[list[str]], depth: int) -> bool:
 def _check_inner_sets(
     tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int, named: Collection[str]
 ) -> None:
-    """Refuse folders that are data sets and not classes; class folders with lists inside (cat/train/1.jpg) give lists.
-
-    Raises:
-        UserError: the folders hold data sets of their own; the message names the setting.
-    """
+    """Refuse folders that are data sets and not classes; class folders with lists inside (cat/train/1.jpg) give lists."""
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
     heads = sorted(set(layout.class_of.values()))
     if set(heads) & set(named):

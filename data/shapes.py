@@ -65,11 +65,9 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
     """Index of a list of the demo dataset, which is generated first where it is missing, unfinished or of other numbers.
 
     Args:
-        root: where it lies or shall lie; must be empty or hold an earlier demo dataset.
         list_name: `train` or `val`.
         train, val: number of images of the two lists.
         size: long side in pixels.
-        masks: also give the truth's paths (evaluation only).
 
     Raises:
         UserError: the folder holds something else.

@@ -38,14 +38,11 @@ def open_voc(
     """Index of one list of a VOC-layout dataset.
 
     Args:
-        root: the folder with `JPEGImages`.
         list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
             `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
             difficult count.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
-        masks: also give the truth's paths (evaluation only).
-        complain: what to do about a record that is not as it should be.
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.
@@ -89,12 +86,10 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     """The images of a list, in its order.
 
     Args:
-        root: the folder with `JPEGImages`.
         list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also
             be `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
             `train_aug` is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582
             names, sorted).
-        complain: what to do about a line that is not as it should be.
 
     Raises:
         UserError: there is no such list, or a line is malformed.

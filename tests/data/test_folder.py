@@ -197,8 +197,8 @@ class TestTable:
             ('image,labels\nb.jpg,"cat,dog"\n', "line 2: separate labels with ';'"),
             ("image,labels\n,cat\n", "line 2: there is no image's name in the column 'image'"),
             ("image,labels\nb.jpg,cat\nB.jpg,cat\n", r"line 3: there is no image 'B\.jpg' .*did you mean 'b\.jpg'"),
-            ("image,labels\nb.jpg,cat\nin/a.jpg,\n./b.jpg,dog\n", "line 4: .*has a row already \\(.*line 2\\)"),
-            ("image,labels\nb.jpg,cat\nb,cat\n", "line 3: image 'b' has a row already \\(.*line 2\\)"),
+            ("image,labels\nb.jpg,cat\nin/a.jpg,\n./b.jpg,dog\n", "line 4: .*has a line already \\(.*line 2\\)"),
+            ("image,labels\nb.jpg,cat\nb,cat\n", "line 3: image 'b' has a line already \\(.*line 2\\)"),
             (b"image,labels\n\xff\xfe.jpg,cat\n", "line 2: expected text in UTF-8"),
             ("image,labels\nmasks/m.png,cat\n", "line 2: there is no image 'masks/m.png'"),
         ],
@@ -316,8 +316,11 @@ class TestLists:
         ("text", "message"),
         [
             ("", "mine.txt has no (image|image)s"),
-            ("cat/1.jpg\n\ncat/9.jpg\n", r"mine\.txt, line 3: 'cat/9\.jpg' is no image of .*did you mean 'cat/1\.jpg'"),
-            ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' is in line 1 already"),
+            (
+                "cat/1.jpg\n\ncat/9.jpg\n",
+                r"mine\.txt, line 3: there is no image 'cat/9\.jpg' in .*did you mean 'cat/1\.jpg'",
+            ),
+            ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' has a line already \(.*line 1\)"),
             ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg"),
             (b"\xff\xfec", r"mine\.txt is text in UTF-16"),
         ],
@@ -329,7 +332,7 @@ class TestLists:
 
     def test_unknown_list_and_image_without_a_row(self, tagged):
         put_text(tagged, "lists/mine.txt", "unlisted.jpg\n")
-        with pytest.raises(UserError, match=r"line 1: 'unlisted\.jpg' is no image of .*labels\.csv"):
+        with pytest.raises(UserError, match=r"line 1: there is no image 'unlisted\.jpg' in .*labels\.csv"):
             open_folder(tagged, "mine")
         with pytest.raises(UserError, match=r"no list 'trian': expected all, train, val.*there: mine"):
             open_folder(tagged, "trian")

@@ -192,16 +192,15 @@ class TestLeftOut:
     def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
         put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")
         put(tmp_path, "dog/1.jpg", "dog/._1.jpg")
-        put_text(tmp_path, "dog/2.heic", "")
-        put_text(tmp_path, "dog/3.heic", "")
+        put_text(tmp_path, "dog/2.raw", "")
+        put_text(tmp_path, "dog/3.raw", "")
         put_text(tmp_path, "dog/notes.txt", "")
         (tmp_path / "fox").mkdir()
         (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
         index = open_folder(tmp_path)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
-        heic, system, broken, empty = index.notes
-        assert "2 files with the suffix .heic are not read, first dog/2.heic" in heic
-        assert "pillow-heif" in heic
+        raw, system, broken, empty = index.notes
+        assert "2 files with the suffix .raw are not read, first dog/2.raw" in raw
         assert "4 hidden files or thumbnails are left out" in system
         assert "1 link to nothing is left out" in broken
         assert "1 folder without images is left out, fox" in empty

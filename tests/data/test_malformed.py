@@ -72,7 +72,7 @@ def test_csv_of_any_make_gives_the_same(tmp_path, text):
         ("image\na 1.jpg\n", r"labels.csv, line 1: expected the header 'image,labels'.*found 'image'", None),
         ("animal,colour\na 1.jpg,cat\n", r"labels.csv, line 1: expected the header", None),
         (csv_text("a 1.jpg"), "labels.csv, line 2: expected 2 cells", None),
-        (csv_text(*CSV_ROWS, "a 1.jpg,dog"), r"labels.csv, line 5: image 'a 1.jpg' has a row already \(.*line 2\)", 3),
+        (csv_text(*CSV_ROWS, "a 1.jpg,dog"), r"labels.csv, line 5: image 'a 1.jpg' has a line already \(.*line 2\)", 3),
         (csv_text(*CSV_ROWS, "d.jpg,dog"), r"labels.csv, line 5: there is no image 'd.jpg'", 3),
         (csv_text(*CSV_ROWS, ",dog"), r"labels.csv, line 5: there is no image's name", 3),
         (
