@@ -143,11 +143,10 @@ def _read(path: Path, outlines: bool, rules: CocoRules, complain: Complain) -> C
     if not (categories or faults):
         raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
     images = unique_records(path, document["images"], "image", "file_name", faults)
-    are_whole = not faults
-    annotations, notes = checked_annotations(path, document["annotations"], images, categories, faults, are_whole)
-    names = category_names(
-        path, categories, {row["category_id"] for rows in annotations.values() for row in rows}, faults, notes
-    )
+    notes: list[str] = []
+    annotations = checked_annotations(path, document["annotations"], images, categories, faults, notes)
+    used = {row["category_id"] for rows in annotations.values() for row in rows}
+    names = category_names(path, categories, used, faults, notes)
     names = {number: name for number, name in names.items() if not rules.is_background(name)}
     judge_crowds(path, annotations, names, rules, faults, notes)
     faults.tell(is_empty=not (names and images))

@@ -52,16 +52,16 @@ def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rule
         UserError: an annotation has no outline, or a malformed one.
     """
     state = path.stat()
-    source = digest(
-        [RULE, index.class_names, rules.background, rules.crowd, _file_digest(path, (state.st_size, state.st_mtime_ns))]
-    )
+    content = _file_digest(path, (state.st_size, state.st_mtime_ns))
+    source = digest([RULE, index.class_names, rules.background, rules.crowd, content])
     name = path.stem.removeprefix("instances_")
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
     _check_links(root, folder, index.records)
     if not _to_render(folder, index.records, source):
         return folder
     if not _is_writable(folder):
-        folder = _user_cache() / source / folder.name
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "ibbnet" / FOLDER / source / folder.name
         logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -159,9 +159,8 @@ class _Rendering(Dataset):
         self, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], files: dict[str, str]
     ):
         self.coco, self.folder, self.missing, self.files = coco, folder, missing, files
-        self.value_of = {
-            number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()
-        }
+        values = [class_names.index(name) + 1 for name in coco.class_names]
+        self.value_of = {category: values[label] for category, label in coco.class_of.items()}
         self.images = {image["file_name"]: number for number, image in coco.images.items()}
 
     def __len__(self) -> int:
@@ -232,7 +231,3 @@ def _is_writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK)
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ibbnet" / FOLDER

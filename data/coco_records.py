@@ -1,6 +1,7 @@
 """The records of an annotation file in COCO's format, checked: one message for each kind of fault."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -120,12 +121,13 @@ def unique_records(path: Path, records: list, what: str, text: str, faults: Faul
 
 
 def checked_annotations(
-    path: Path, records: list, images: dict[Id, Any], categories: dict[Id, Any], faults: Faults, are_whole: bool
-) -> tuple[dict[Id, list[dict[str, Any]]], list[str]]:
-    """The annotations by image, checked, and a note of those without area.
+    path: Path, records: list, images: dict[Id, Any], categories: dict[Id, Any], faults: Faults, notes: list[str]
+) -> dict[Id, list[dict[str, Any]]]:
+    """The annotations by image, checked.
 
-    Where images or categories have faults, annotations of unknown ones follow from these and are not told.
+    Where images or categories have faults, annotations of unknown ones follow from these and are no faults.
     """
+    are_whole = not faults
     found: dict[Id, list[dict[str, Any]]] = defaultdict(list)
     ids: set[Hashable] = set()
     empty: list[Any] = []
@@ -158,22 +160,15 @@ def checked_annotations(
             found[image].append(record)
         if number is not None and isinstance(number, Hashable):
             ids.add(number)
-    notes = (
-        [f"{path}: {len(empty)} annotations have a box without area and are left out, first {empty[0]}"]
-        if empty
-        else []
-    )
-    return dict(found), notes
+    if empty:
+        notes.append(f"{path}: {len(empty)} annotations have a box without area and are left out, first {empty[0]}")
+    return dict(found)
 
 
 def id_of(value: Any) -> Id | None:
     """An id; a text of digits is the number, because some tools write both for one."""
     if isinstance(value, str) and value.strip():
-        return (
-            int(value)
-            if value.isascii() and value.isdecimal() and len(value) < 18 and value == str(int(value))
-            else value
-        )
+        return int(value) if re.fullmatch(r"0|[1-9]\d{0,16}", value, re.ASCII) else value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

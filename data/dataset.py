@@ -238,8 +238,8 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         seeds = random.integers(2**63, size=len(order))
         for step in range(self.first_step, self.steps_per_epoch):
             first = step * self.batch_size
-            for place in range(first + self.rank, first + self.batch_size, self.processes):
-                yield int(order[place]), int(seeds[place])
+            for position in range(first + self.rank, first + self.batch_size, self.processes):
+                yield int(order[position]), int(seeds[position])
 
 
 def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from data.label_table import LabelTable, read_label_table
 from data.layouts import Layout, classes_in_names
 from data.tables import natural
 from data.tree import Tree
-from data.yolo import is_yolo, read_yolo
+from data.yolo import label_file, read_yolo
 from utils.errors import UserError
 
 IN_NAMES = "names"  # data.labels of this value: file names begin with the class
@@ -43,17 +43,14 @@ def read_labels(
         return _from_rows(opened, read_label_studio(table, tasks), classes, rules)
     if table is not None and table.suffix.lower() == ".json":
         coco = read_coco_labels(table, rules, opened.complain)
-        rows = [
-            (f"{table}, image '{name}'", name, {composed(coco.class_names[n]) for n in of}) for name, of in coco.images
-        ]
-        return _from_rows(
-            opened, LabelTable(tuple(map(composed, coco.class_names)), rows, [*coco.notes]), classes, rules
-        )
+        names = tuple(map(composed, coco.class_names))
+        rows = [(f"{table}, image '{name}'", name, {names[label] for label in of}) for name, of in coco.images]
+        return _from_rows(opened, LabelTable(names, rows, [*coco.notes]), classes, rules)
     if table is not None:
         return _from_rows(opened, read_label_table(table, classes, opened.complain), classes, rules)
     if labels == IN_NAMES:
         class_of = classes_in_names(layout.images)
-    elif is_yolo(opened.tree, layout.images):
+    elif any(label_file(path, opened.tree.files) for path in layout.images):
         read = read_yolo(opened.tree, layout.images, faults)
         faults.tell()
         return _from_rows(opened, read, classes, rules)

@@ -265,8 +265,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

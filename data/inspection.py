@@ -26,7 +26,7 @@ class Facts:
         image: its file.
         size: (H, W), upright; (0, 0) where it cannot be read.
         content: fingerprint of its pixels; equal images have equal ones, whatever their format.
-        looks: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
+        brightness: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
         depth: its values, where they are not of 8 bits.
         frames: how many images the file holds.
         mask: what its mask holds, where there is one.
@@ -37,7 +37,7 @@ class Facts:
     image: Path
     size: tuple[int, int] = (0, 0)
     content: str = ""
-    looks: str = ""
+    brightness: str = ""
     depth: Depth | None = None
     frames: int = 1
     mask: MaskFacts | None = None

@@ -10,6 +10,7 @@ is not known is named.
 """
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -148,22 +149,15 @@ def _column(path: Path, cells: list[tuple[str, str, str]], known: Collection[str
     empty = [where for (where, _, text), row in zip(cells, items, strict=True) if text and not row]
     if empty:
         table.notes.append(f"{empty[0]}: cells such as 'nan' or 'none' are read as no label ({len(empty)} such)")
-    _judge_spaces(path, items, alone, odd, bool(known), faults, table.notes)
+    if not known:
+        _judge_spaces(path, items, alone, odd, faults, table.notes)
     return table
 
 
 def _judge_spaces(
-    path: Path,
-    items: list[list[str]],
-    alone: set[str],
-    odd: dict[str, str],
-    is_known: bool,
-    faults: Faults,
-    notes: list[str],
+    path: Path, items: list[list[str]], alone: set[str], odd: dict[str, str], faults: Faults, notes: list[str]
 ) -> None:
     """Labels of several words: many made of few words are lists; one that holds the word of another class may be."""
-    if is_known:
-        return
     several = {item for row in items for item in row if " " in item and len(_parts(item, alone)) == 1}
     words = {word for item in several for word in item.split()}
     if len(several) > max(2, len(words)):
@@ -191,14 +185,10 @@ def _items(text: str, known: Collection[str]) -> list[str]:
     if text.casefold() in NO_LABEL and text.casefold() not in known:
         return []
     if text.startswith(("[", "{")):
-        try:
-            return [composed(item) for item in flat(json.loads(text))]
-        except (ValueError, RecursionError):
-            pass
-        try:
-            return [composed(item) for item in flat(ast.literal_eval(text))]
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            text = ";".join(text.strip("[]{}").split(","))
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                return [composed(item) for item in flat(read(text))]
+        text = ";".join(text.strip("[]{}").split(","))
     found = [_unquoted(item.strip()) for item in text.split(";")]
     return [composed(item) for item in found if item]
 

@@ -1,6 +1,6 @@
 """What the check tells: problems, which training or evaluation would stop at, and notes, which a person judges."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,16 +97,14 @@ def _count_notes(list_name: str, index: Index) -> Iterator[str]:
 def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     """What is odd about the images themselves."""
     labels = {record.image: record.labels for index in findings.lists.values() for record in index.records}
-    for look, count in Counter(facts.looks for facts in findings.facts.values() if facts.looks).items():
-        looking = [facts.image for facts in findings.facts.values() if facts.looks == look]
-        yield f"{count} images are {look} as the network sees them, {first_of(looking)}; see data.range in docs/data.md"
-    holes = [facts.image for facts in findings.facts.values() if facts.depth is not None and facts.depth.has_nan]
-    if holes:
+    every = findings.facts.values()
+    for look in dict.fromkeys(facts.brightness for facts in every if facts.brightness):
+        alike = [facts.image for facts in every if facts.brightness == look]
+        yield f"{len(alike)} images are {look} as the network sees them, {first_of(alike)}; see data.range in docs/data.md"
+    if holes := [facts.image for facts in every if facts.depth is not None and facts.depth.has_nan]:
         yield f"{len(holes)} images hold NaN, which is shown as the low end of the range, {first_of(holes)}"
-    several = [facts for facts in findings.facts.values() if facts.frames > 1]
-    if several:
-        first = first_of(facts.image for facts in several)
-        yield f"{len(several)} files hold several images, of which the first is read, {first}"
+    if several := [facts.image for facts in every if facts.frames > 1]:
+        yield f"{len(several)} files hold several images, of which the first is read, {first_of(several)}"
     for group in same_content(findings.facts.values()):
         differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
         yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"

@@ -34,7 +34,7 @@ class PixelRule:
 
     @property
     def is_default(self) -> bool:
-        """Whether no setting says anything."""
+        """Whether neither has a setting."""
         return self.range == "auto" and not self.bands
 
 
@@ -94,10 +94,8 @@ def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     """
     colours = _bands(values, rule, what)
     low, high = _range(values, colours, rule, what)
-    scaled = np.nan_to_num(
-        (colours.astype(np.float32) - low) * (255.0 / (high - low)), nan=0.0, posinf=255.0, neginf=0.0
-    )
-    pixels = np.clip(np.rint(scaled), 0, 255)
+    scaled = (colours.astype(np.float32) - low) * (255.0 / (high - low))
+    pixels = np.clip(np.rint(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255)
     if values.alpha and not rule.bands:
         share = values.array[..., -1:].astype(np.float32) / (2**values.bits - 1)
         pixels = np.rint(pixels * share + 255 * (1 - share))
@@ -140,7 +138,7 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     if rule.bands:
         if max(rule.bands) > count:
             raise UnreadableImage(
-                f"{what} has {_count(count, 'band')}, and data.bands asks for band {max(rule.bands)}; "
+                f"{what} has {count} {'band' if count == 1 else 'bands'}, and data.bands asks for band {max(rule.bands)}; "
                 f"name bands in 1..{count} with --set 'data.bands=[...]'"
             )
         return values.array[..., [band - 1 for band in rule.bands]]
@@ -165,7 +163,3 @@ def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> t
     if not values.bits:
         raise NeedsSetting(f"{what} holds {unknown_range(values.array.dtype, *values.extent())}", "data.range")
     return 0.0, float(2**values.bits - 1)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -73,15 +73,8 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
         UserError: the folder holds something else.
     """
     root = Path(root)
-    wanted = {
-        "generator": "ibbnet shapes",
-        "version": VERSION,
-        "seed": SEED,
-        "train": train,
-        "val": val,
-        "size": size,
-        "complete": True,
-    }
+    wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}
+    wanted["complete"] = True
 
     def is_there() -> bool:
         return _read_marker(root) == wanted and _has_files(root, train, val, masks)
@@ -150,13 +143,10 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
         scales = [random.uniform(0.22, 0.28) * short for _ in labels]
         near, far = random.uniform(0.25, 0.3), random.uniform(0.7, 0.76)
         cross = random.uniform(0.4, 0.56, 2)
-        places = (
-            [(near * width, cross[0] * height), (far * width, cross[1] * height)]
-            if width >= height
-            else [(cross[0] * width, near * height), (cross[1] * width, far * height)]
-        )
-        order = random.permutation(2)
-        places = [places[position] for position in order]
+        places = [(near * width, cross[0] * height), (far * width, cross[1] * height)]
+        if width < height:
+            places = [(cross[0] * width, near * height), (cross[1] * width, far * height)]
+        places = [places[position] for position in random.permutation(2)]
 
     context = np.zeros((height, width), np.uint8)
     if random.random() < STRAY_CONTEXT:

@@ -7,6 +7,7 @@ cells; what is not text in UTF-8 is refused with the line.
 import csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 from utils.errors import UserError
@@ -67,9 +68,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", line) for line in lines]
         names = [match[1] for match in numbered if match] if all(numbered) else lines
     names = [name for place, name in enumerate(names) if name and not (place == 0 and name.casefold() == "background")]
-    repeated = (
-        sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else ["more than 10,000"]
-    )
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"
         raise UserError(f"data.classes: {path} must hold different class names, one a line; {found}")

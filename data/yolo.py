@@ -18,11 +18,6 @@ from utils.yaml_text import NOT_YAML, parse_yaml
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
-def is_yolo(tree: Tree, images: list[str]) -> bool:
-    """Whether the images have YOLO's files of boxes."""
-    return any(label_file(path, tree.files) is not None for path in images)
-
-
 def label_file(image: str, files: set[str]) -> str | None:
     """The file of boxes of an image, in the folder `labels` in place of `images` or beside the image."""
     stem = str(PurePosixPath(image).with_suffix(".txt"))
