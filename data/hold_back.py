@@ -10,7 +10,8 @@ from data.dataset import Index
 def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
     """Split an index into the images to train with and those held back.
 
-    Of the images with the same labels the same share is held back, rounded down, so that rare classes keep their images.
+    Of the images with the same labels the same share is held back, rounded down, so that rare classes keep their
+    images.
     """
     groups: dict[tuple[int, ...], list[int]] = {}
     for position, record in enumerate(index.records):

@@ -100,7 +100,8 @@ def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     every = findings.facts.values()
     for look in dict.fromkeys(facts.brightness for facts in every if facts.brightness):
         alike = [facts.image for facts in every if facts.brightness == look]
-        yield f"{len(alike)} images are {look} as the network sees them, {first_of(alike)}; see data.range in docs/data.md"
+        first = first_of(alike)
+        yield f"{len(alike)} images are {look} as the network sees them, {first}; see data.range in docs/data.md"
     if holes := [facts.image for facts in every if facts.depth is not None and facts.depth.has_nan]:
         yield f"{len(holes)} images hold NaN, which is shown as the low end of the range, {first_of(holes)}"
     if several := [facts.image for facts in every if facts.frames > 1]:

@@ -1,7 +1,7 @@
 """From the values in an image file to 8-bit RGB: one rule for a whole data set.
 
-An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else somebody has
-to say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
+An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else settings
+say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
 blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
 """
 
@@ -138,8 +138,8 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     if rule.bands:
         if max(rule.bands) > count:
             raise UnreadableImage(
-                f"{what} has {count} {'band' if count == 1 else 'bands'}, and data.bands asks for band {max(rule.bands)}; "
-                f"name bands in 1..{count} with --set 'data.bands=[...]'"
+                f"{what} has {count} {'band' if count == 1 else 'bands'}, and data.bands asks for band "
+                f"{max(rule.bands)}; name bands in 1..{count} with --set 'data.bands=[...]'"
             )
         return values.array[..., [band - 1 for band in rule.bands]]
     if values.colours.shape[2] not in (1, 3):

@@ -25,7 +25,8 @@ class BackgroundBlur:
 
     Attributes:
         share: of the crops.
-        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its logarithm.
+        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its
+            logarithm.
     """
 
     share: float
@@ -109,11 +110,12 @@ class RandomCrop:
     def unpack(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Crops as networks and losses take them, on the device where they lie.
 
-        Crops come from the loader's processes as bytes, a quarter of this image and an eighth of this mask: on that way the
-        larger ones would cost a CPU as much as the whole augmentation. On a GPU nothing waits for it.
+        Crops come from the loader's processes as bytes, a quarter of this image and an eighth of this mask: on that way
+        the larger ones would cost a CPU as much as the whole augmentation. On a GPU nothing waits for it.
 
         Args:
-            batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else there is.
+            batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else
+                there is.
 
         Returns:
             `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of

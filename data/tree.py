@@ -14,7 +14,7 @@ from data.images import IMAGE_SUFFIXES
 # Folders that systems and file servers make, besides hidden ones: never data.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
 NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be without images
-# Files beside images that say nothing about them, or are read for something else.
+# Files beside images that are no images, or are read for something else.
 DOCUMENTS = frozenset((
     ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini",
     ".py", ".names", ".npy", ".log", ".mat",
@@ -79,7 +79,7 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
     """Look through a folder and all below it.
 
     Args:
-        named: names of folders that are classes, whatever they look like.
+        named: names of folders that are classes.
     """
     tree = Tree(root)
     top = os.path.realpath(root)

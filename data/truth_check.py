@@ -69,8 +69,8 @@ def _about_colours(rows: Sequence[Row], rule: TruthRule) -> str:
     first = f"first {rows[0][0].mask}"
     if len(keys) > MOST_KEYS:
         return (
-            f"{what} more than {MOST_KEYS} colours, {first}: it is a photograph, or was saved with loss or with smoothed "
-            "outlines; expected a colour or a value for each class"
+            f"{what} more than {MOST_KEYS} colours, {first}: it is a photograph, or was saved with loss or with "
+            "smoothed outlines; expected a colour or a value for each class"
         )
     return (
         f"{what} colours and not class values, {first}; found {_listed(keys)}; name the class of each colour: "
@@ -98,8 +98,8 @@ def _judge_ignore(rows: Sequence[Row], rule: TruthRule, verdict: Verdict) -> boo
     first = next(record for record, facts in rows if IGNORE in facts.values)
     verdict.problems.append(
         f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first {first.mask}, "
-        f"although labels name classes; {IGNORE} means 'ignore' here, so there is no object to evaluate; name the class "
-        f"of {IGNORE}: {mapping_line({'0': BACKGROUND_WORD, str(IGNORE): name})}"
+        f"although labels name classes; {IGNORE} means 'ignore' here, so there is no object to evaluate; name the "
+        f"class of {IGNORE}: {mapping_line({'0': BACKGROUND_WORD, str(IGNORE): name})}"
     )
     return True
 

@@ -98,10 +98,10 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if path is not None:
         return _read_list(root, path, complain)
     if list_name not in ("train_aug", "trainval"):
-        folder = root / "ImageSets" / "Segmentation"
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
+        there = root / "ImageSets" / "Segmentation"
+        known = ", ".join(sorted(path.stem for path in there.glob("*.txt"))) or "none"
         raise UserError(
-            f"there is no list '{list_name}': neither {folder / (list_name + '.txt')} nor a file of that path; lists "
+            f"there is no list '{list_name}': neither {there / (list_name + '.txt')} nor a file of that path; lists "
             f"there: {known}"
         )
     train, val = (read_names(root, part, complain) for part in ("train", "val"))

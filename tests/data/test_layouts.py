@@ -174,12 +174,6 @@ class TestMasks:
                 open_folder(root)
             assert len(open_folder(root, classes=tuple(sorted((name, other))))) == 3
 
-    def test_images_and_masks_without_labels_ask_for_a_table(self, tmp_path):
-        BUILDERS["images and masks"](tmp_path)
-        (tmp_path / "labels.csv").unlink()
-        with pytest.raises(UserError, match=r"says nothing about classes.*labels\.csv.*'images/1\.jpg,cat;dog'"):
-            open_folder(tmp_path)
-
     def test_the_masks_of_mvtec_are_its_truth(self, tmp_path):
         BUILDERS["MVTec AD"](tmp_path)
         masks = {record.name: record.mask for record in open_folder(tmp_path, masks=True).records if record.mask}
