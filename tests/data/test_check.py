@@ -91,13 +91,6 @@ def test_every_mistake_of_a_label_file_is_found(pets):
     assert figures(findings)["lists"]["all"]["images"] == 3
 
 
-def test_nothing_that_can_be_opened(tmp_path):
-    findings = check(settings(tmp_path / "gone"))
-    assert "is not a folder" in findings.problems[0]
-    assert findings.lists == {}
-    assert "problems to mend: 1" in report(findings)
-
-
 def test_masks_of_the_validation_list(make_voc):
     root = make_voc(18)
     masks = root / "SegmentationClass"

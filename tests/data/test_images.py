@@ -44,12 +44,6 @@ def test_grey_has_three_equal_channels(tmp_path):
     assert np.array_equal(saved(Image.fromarray(grey), tmp_path / "a.png"), np.repeat(grey[..., None], 3, axis=2))
 
 
-def test_black_and_white(tmp_path):
-    bits = COLOURS[..., 0] > 128
-    expected = np.repeat(bits[..., None], 3, axis=2) * 255
-    assert np.array_equal(saved(Image.fromarray(bits), tmp_path / "a.png"), expected)
-
-
 def palette_image() -> tuple[Image.Image, np.ndarray, np.ndarray]:
     """A palette image, its indices and its palette (8, 3)."""
     indices = np.arange(35, dtype=np.uint8).reshape(5, 7) % 8
@@ -126,11 +120,6 @@ def test_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), UPRIGHT[6](COLOURS))
     noise = b"Exif\0\0" + bytes(range(60))
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=noise), COLOURS)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16"])
-def test_one_pixel(tmp_path, mode):
-    assert saved(Image.new(mode, (1, 1)), tmp_path / "a.tif").shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif"])

@@ -122,10 +122,6 @@ class TestLists:
             open_folder(tmp_path)
         assert open_folder(tmp_path, classes=("pets",)).class_names == ("pets",)
 
-    def test_class_folders_may_be_nested(self, tmp_path):
-        put(tmp_path, "cat/2020/1.jpg", "cat/2021/1.jpg", "dog/2020/1.jpg")
-        assert open_folder(tmp_path).class_names == ("cat", "dog")
-
 
 class TestMasks:
     @pytest.mark.parametrize(
@@ -229,18 +225,6 @@ class TestLeftOut:
         complaints: list[str] = []
         scan(root, (), complaints.append)
         assert len(complaints) == 1
-
-    def test_what_is_left_out_is_logged_by_whoever_opens_the_data(self, tmp_path, caplog):
-        put(tmp_path, "cat/1.jpg", "dog/1.jpg", ".hidden/1.jpg")
-        open_index(DataSettings(kind="folder", root=str(tmp_path)), "all")
-        assert "1 hidden file or thumbnail is left out" in caplog.text
-
-
-def test_number_classes_are_in_natural_order_and_it_is_said(tmp_path):
-    put(tmp_path, *(f"{number}/1.jpg" for number in range(1, 13)))
-    index = open_folder(tmp_path)
-    assert index.class_names == tuple(str(number) for number in range(1, 13))
-    assert any("class names are numbers; their order" in note for note in index.notes)
 
 
 def test_a_json_in_the_root_names_the_kind_that_reads_it(tmp_path):

@@ -113,14 +113,6 @@ def kind(request) -> str:
     return request.param
 
 
-@pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_coco_labels(tmp_path, kind, mark):
-    settings = put_coco(tmp_path, mark + json.dumps(coco_document(), indent=1).replace("\n", "\r\n"), kind)
-    index = open_index(settings, "val2017" if kind == "coco" else "all")
-    assert index.class_names == ("cat", "dog")
-    assert {record.name: record.labels for record in index.records} == {"a 1": (1,), "ü": (0,)}
-
-
 def without(part: str, place: int, key: str) -> Callable[[dict], None]:
     return lambda document: document[part][place].pop(key)
 
