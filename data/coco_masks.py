@@ -161,22 +161,24 @@ class _Rendering(Dataset):
         self.coco, self.folder, self.missing, self.files = coco, folder, missing, files
         values = [class_names.index(name) + 1 for name in coco.class_names]
         self.value_of = {category: values[label] for category, label in coco.class_of.items()}
-        self.images = {image["file_name"]: number for number, image in coco.images.items()}
+        self.images = {image["file_name"]: record_id for record_id, image in coco.images.items()}
 
     def __len__(self) -> int:
         return len(self.missing)
 
     def __getitem__(self, position: int) -> str:
         name = self.missing[position].name
-        number = self.images[self.files[name]]
-        image = self.coco.images[number]
+        record_id = self.images[self.files[name]]
+        image = self.coco.images[record_id]
         height, width = (_whole(image.get(side)) for side in ("height", "width"))
-        what = f"{self.coco.path}: image {number} ({image['file_name']})"
+        what = f"{self.coco.path}: image {record_id} ({image['file_name']})"
         if height is None or width is None or min(height, width) < 1:
             return f"{what} has no 'height' and 'width' in pixels"
         try:
             check_pixels(height, width, what)
-            annotations = [row for row in self.coco.annotations.get(number, ()) if row["category_id"] in self.value_of]
+            annotations = [
+                row for row in self.coco.annotations.get(record_id, ()) if row["category_id"] in self.value_of
+            ]
             mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
             write_mask(self.folder / f"{name}.png", mask)
         except UserError as error:  # as text, because a loader process would wrap it in its traceback
@@ -190,7 +192,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _render(rendering: _Rendering, folder: Path, source: str) -> None:
-    """Write the masks, and then say in the folder what they were drawn from."""
+    """Write the masks, and then a file that names what they were drawn from."""
     remove_leftovers(folder)
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
@@ -213,10 +215,10 @@ def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[R
 def _check_links(root: Path, folder: Path, records: tuple[Record, ...]) -> None:
     """A data set may come with links; masks are never written through one to elsewhere."""
     inside = root.resolve()
-    for place in {folder, *((folder / record.name).parent for record in records)}:
-        if not place.resolve().is_relative_to(inside):
+    for folder_there in {folder, *((folder / record.name).parent for record in records)}:
+        if not folder_there.resolve().is_relative_to(inside):
             raise UserError(
-                f"{place} leads out of {root} by a link, and truth masks would be written there; remove the link"
+                f"{folder_there} leads out of {root} by a link, and truth masks would be written there; remove the link"
             )
 
 

@@ -15,7 +15,7 @@ class Faults:
         """One mistake; of mistakes of one kind only the first is a message."""
         self.found.setdefault(kind, []).append(message)
 
-    def tell(self, *, is_empty: bool = False) -> None:
+    def report(self, *, is_empty: bool = False) -> None:
         """Complain of every kind.
 
         Raises:

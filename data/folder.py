@@ -82,7 +82,7 @@ def open_folder(
 
 
 def find_table(root: Path, labels: str) -> Path | None:
-    """The file of labels that was asked for or lies in the root; None where folders or names say the classes."""
+    """The file of labels that was asked for or lies in the root; None where folders or names give the classes."""
     if labels == IN_NAMES:
         return None
     if not labels:
@@ -135,7 +135,7 @@ def _read_list(opened: Opened, path: Path, names: dict[str, str]) -> list[str]:
     finder, faults = Finder(opened.root, names), Faults(opened.complain)
     rows = [(f"{path}, line {number}", name) for number, name in read_lines(path)]
     found = [image for _, image in finder.find_rows(rows, faults, f"in {opened.source}")]
-    faults.tell(is_empty=not found)
+    faults.report(is_empty=not found)
     opened.notes += finder.note(path)
     return found
 

@@ -29,7 +29,7 @@ class Opened:
     root: Path
     tree: Tree
     layout: Layout
-    source: str  # what says the labels, for messages
+    source: str  # where the labels come from, for messages
     complain: Complain
     notes: list[str] = field(default_factory=list)
 
@@ -52,7 +52,7 @@ def read_labels(
         class_of = classes_in_names(layout.images)
     elif any(label_file(path, opened.tree.files) for path in layout.images):
         read = read_yolo(opened.tree, layout.images, faults)
-        faults.tell()
+        faults.report()
         return _from_rows(opened, read, classes, rules)
     else:
         class_of = layout.class_of
@@ -96,7 +96,7 @@ def _from_class_names(
         else:
             folder = (opened.root / path).parent
             faults.add(name, _unknown_class(name, class_names, f"sub-folder {folder}"))
-    faults.tell()
+    faults.report()
     return class_names, images
 
 
@@ -112,7 +112,7 @@ def _from_rows(
         for label in sorted(labels - set(classes) if classes else ()):
             faults.add(f"class {label}", _unknown_class(label, classes, table.rows[index][0]))
         found[image] = labels & set(classes) if classes else labels
-    faults.tell(is_empty=not found)
+    faults.report(is_empty=not found)
     opened.notes += [*table.notes, *finder.note(Path(opened.source))]
     table_names = tuple(name for name in table.class_names if not rules.is_background(name))
     class_names = classes or table_names or tuple(sorted(set().union(*found.values()), key=natural))

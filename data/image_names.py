@@ -107,7 +107,7 @@ class Finder:
         return None
 
     def note(self, source: Path) -> list[str]:
-        """What to tell a person about names that lead elsewhere; empty where there are none."""
+        """A note about names that lead elsewhere; empty where there are none."""
         if not self.moved:
             return []
         return [

@@ -253,7 +253,7 @@ def _start(path: Path) -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-    """What EXIF says; an EXIF block that cannot be read says nothing.
+    """The orientation in EXIF; 1 where there is none that can be read.
 
     `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
     """

@@ -1,4 +1,4 @@
-"""From settings to an index: the one place that knows which module reads which kind of data.
+"""From settings to an index: the one module that knows which module reads which kind of data.
 
 Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
 """
@@ -30,7 +30,7 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
-NOTES = 3  # of an index that a command says; the check lists all
+NOTES = 3  # of an index that a command logs; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
@@ -126,5 +126,5 @@ def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.nd
                 f"classes in their order: {', '.join(class_names)}"
             )
         codes = [color.lstrip("#") for color in settings.colors]
-        palette[1 : len(codes) + 1] = [[int(code[place : place + 2], 16) for place in (0, 2, 4)] for code in codes]
+        palette[1 : len(codes) + 1] = [[int(code[start : start + 2], 16) for start in (0, 2, 4)] for code in codes]
     return palette

@@ -30,7 +30,7 @@ class Facts:
         depth: its values, where they are not of 8 bits.
         frames: how many images the file holds.
         mask: what its mask holds, where there is one.
-        needs: that `data.bands` is missing, as a message; a missing range is told of all images together.
+        needs: that `data.bands` is missing, as a message; a missing range is one message for all images.
         problems: what else cannot be read, as messages for a person.
     """
 

@@ -1,4 +1,4 @@
-"""A CSV of labels: what its rows say, and how a cell of labels is read.
+"""A CSV of labels: its rows, and how a cell of labels is read.
 
 image,labels                        image,cat,dog
 1.jpg,cat;dog                       1.jpg,1,1
@@ -77,7 +77,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
     else:
         table = _one_hot(path, header, image, body, faults)
-    faults.tell(is_empty=not table.rows)
+    faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     return table
@@ -106,13 +106,13 @@ def _one_hot(
     path: Path, header: list[str], image: int, body: list[tuple[str, list[str]]], faults: Faults
 ) -> LabelTable:
     """Columns of 0 and 1."""
-    names = [composed(name) for place, name in enumerate(header) if place != image]
+    names = [composed(name) for position, name in enumerate(header) if position != image]
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
     rows: list[Row] = []
     for where, row in body:
-        cells = [cell.casefold() for place, cell in enumerate(row) if place != image]
-        strange = next((place for place, cell in enumerate(cells) if cell not in YES | NO), None)
+        cells = [cell.casefold() for position, cell in enumerate(row) if position != image]
+        strange = next((position for position, cell in enumerate(cells) if cell not in YES | NO), None)
         if strange is None:
             rows.append((where, row[image], {name for name, cell in zip(names, cells, strict=True) if cell in YES}))
         else:

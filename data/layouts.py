@@ -117,7 +117,7 @@ def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: C
 
 
 def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
-    """Which of the folders of a path holds masks by its name: the first with a certain name, else with a possible one."""
+    """Index of the folder of a path that holds masks: the first with a certain name, else with a possible one."""
     for is_one in (lambda name: name in MASK_FOLDERS, _is_maybe_masks):
         for index, part in enumerate(parts):
             if part not in named and is_one(_plain(part)):

@@ -6,7 +6,7 @@ A class value is 0 for background, c + 1 for class c, and 255 for what does not 
     --set 'data.mask_values={"#000000": background, "#ff0000": cat}'  by colour: RGB, RGBA, palette, grey
     --set 'data.mask_values={0: background, 255: label}'              one object, of the image's label
 
-Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) looks at all masks of a
+Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) compares all masks of a
 list together.
 """
 
@@ -25,7 +25,7 @@ from utils.ignore import IGNORE
 
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label
-MOST_KEYS = 24  # different values or colours of a mask that are told
+MOST_KEYS = 24  # different values or colours of a mask in a message
 UNNAMED = -2
 KEY = r"\d{1,18}|#[0-9a-fA-F]{6}"  # a value, or a colour
 

@@ -1,4 +1,4 @@
-"""What the check tells: problems, which training or evaluation would stop at, and notes, which a person judges."""
+"""What the check reports: problems, which training or evaluation would stop at, and notes, which a person judges."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -48,7 +48,7 @@ def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[
 
 
 def truth_findings(findings: Findings) -> None:
-    """Add what the masks of each list say together."""
+    """Judge the masks of each list together."""
     for list_name, index in findings.lists.items():
         rows = [
             (record, mask)

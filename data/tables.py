@@ -67,7 +67,9 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         lines = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
         numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", line) for line in lines]
         names = [match[1] for match in numbered if match] if all(numbered) else lines
-    names = [name for place, name in enumerate(names) if name and not (place == 0 and name.casefold() == "background")]
+    names = [
+        name for position, name in enumerate(names) if name and not (position == 0 and name.casefold() == "background")
+    ]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"
@@ -78,7 +80,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
     """A key that sorts 2 before 10."""
     parts = re.split(r"(\d+)", name, flags=re.ASCII)
-    return [(0, int(part[:18])) if place % 2 else (1, part) for place, part in enumerate(parts)], name
+    return [(0, int(part[:18])) if position % 2 else (1, part) for position, part in enumerate(parts)], name
 
 
 def _read_text(path: Path) -> str:

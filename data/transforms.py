@@ -44,7 +44,7 @@ class BackgroundBlur:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Random size, flip, colour and place: a training crop.
+    """Random size, flip, colour and position: a training crop.
 
     Attributes:
         crop_size: side S of the crop, in pixels; what the image does not cover is the mean colour, and 255 in the mask.
@@ -126,9 +126,9 @@ class RandomCrop:
         side, device = pixels.shape[1], pixels.device
         mean, std = (_on_device(values, device) for values in (self.mean, self.std))
         left, top, right, bottom = covered[:, :, None].unbind(1)
-        place = torch.arange(side, device=device)
-        rows = (place >= top) & (place < bottom)
-        columns = (place >= left) & (place < right)
+        position = torch.arange(side, device=device)
+        rows = (position >= top) & (position < bottom)
+        columns = (position >= left) & (position < right)
         # `normalise`, in rows of 3 S numbers: a CPU takes five times as long to go through pixels of three.
         subtracted = (columns[:, :, None] * mean).flatten(1)
         image = pixels.flatten(2).to(torch.float32)

@@ -1,4 +1,4 @@
-"""Truth that cannot be right: what all masks of a list say together, compared with the labels of their images.
+"""Truth that cannot be right: all masks of a list together, compared with the labels of their images.
 
 A single image whose mask and labels disagree is the noise of annotation. A list where a class never occurs in any mask,
 or where more than half of the images disagree, was read the wrong way, and every figure measured on it would be wrong.

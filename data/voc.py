@@ -1,6 +1,6 @@
 """PASCAL VOC layout: JPEGImages, SegmentationClass, ImageSets/Segmentation.
 
-Image-level labels come from one of three places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
+Image-level labels come from one of three sources: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
 CVAT writes this layout, too, with the names of the classes in `labelmap.txt`, and lists under `ImageSets/Main` where it
 has no masks.
 """
@@ -78,7 +78,7 @@ def open_voc(
         mask = root / "SegmentationClass" / f"{name}.png"
         has_mask = masks and not (optional and not mask.is_file())
         records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask if has_mask else None))
-    faults.tell(is_empty=not records)
+    faults.report(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
 
@@ -216,5 +216,5 @@ def _labels_from_csv(
             )
         else:
             table[name] = sorted(classes.index(label) for label in labels)
-    faults.tell()
+    faults.report()
     return table, classes
