@@ -48,7 +48,7 @@ EXPECTED = {
 def test_the_command_of_the_documentation_reads_what_the_tool_writes(tmp_path, tool):
     BUILDERS[tool](tmp_path)
     overrides = [text.replace("FOLDER", str(tmp_path)) for text in rows_of_the_documentation()[tool]]
-    cfg = load_config(None, overrides=["data.kind=folder", "data.train_list=all", *overrides])
+    cfg = load_config(None, overrides=["data.kind=folder", "data.train_list=all", f"data.root={tmp_path}", *overrides])
     index = open_index(cfg.data, cfg.data.train_list)
     class_names, labels = EXPECTED.get(tool, (("cat", "dog"), {(0,), (1,)}))
     assert index.class_names == class_names
