@@ -92,7 +92,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
 
 
 def generate(root: Path, train: int, val: int, size: int) -> None:
-    """Write images, masks, lists and labels; first the folder is marked as unfinished, so that half of it is not used."""
+    """Write images, masks, lists and labels; until all are there, the folder is marked as unfinished."""
     write_json(root / MARKER, {"generator": "ibbnet shapes", "complete": False})
     names = {list_name: _names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)}
     kept = {name for list_of_names in names.values() for name in list_of_names}
