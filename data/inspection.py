@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -99,4 +99,5 @@ class _Reader(Dataset):
                     check_fit(record, record.mask, values, image)
             except UserError as error:
                 mask, problems = None, (str(error),)
-        return Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames, mask, "", problems)
+        facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
+        return replace(facts, mask=mask, problems=problems)
