@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, read_mask
+from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import open_index
 from evaluation.figures import Evaluation
@@ -40,6 +40,7 @@ from evaluation.scores import evaluate_masks, evaluate_seeds, read_seed_pixels
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json
+from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix, iou_of, miou_of
 from utils.reading import read_once
 from utils.run import RUN_SETTINGS, run_of

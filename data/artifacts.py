@@ -10,12 +10,8 @@ Files of other programs and of older versions hold no names, and are accepted.
 
 import io
 import json
-import lzma
 import math
-import struct
-import tokenize
 import zipfile
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,34 +20,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from data.images import DAMAGED_IMAGE, check_pixels, open_image
+from data.images import check_pixels
+from data.mask_files import opened_mask
 from utils.errors import UserError
 from utils.files import atomic_path
+from utils.ignore import IGNORE
 from utils.names import visible
 
 SEED_STRIDE = 4
 SHOWN_NAMES = 12  # in a message
-IGNORE = 255
 CLASS_NAMES = "class_names"  # the key of both kinds
 MOST_NAMES = 1 << 18  # bytes that the names of all classes may take
 HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
-
-# What numpy and zipfile raise for archives whose bytes are wrong.
-DAMAGED_ARCHIVE = (
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    RuntimeError,
-    SyntaxError,
-    OverflowError,
-    struct.error,
-    tokenize.TokenError,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -91,7 +71,7 @@ def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) 
 
 def _shown_names(names: Sequence[str]) -> str:
     shown = ", ".join(visible(name[:40]) for name in names[:SHOWN_NAMES])
-    return f"{shown}, ... ({len(names)} in all)" if len(names) > SHOWN_NAMES else f"{shown} ({len(names)} in all)"
+    return f"{shown}{', ...' if len(names) > SHOWN_NAMES else ''} ({len(names)} in all)"
 
 
 def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
@@ -132,13 +112,20 @@ def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> See
             if not all(0 <= value < IGNORE for value in classes.tolist()):
                 raise ValueError(f"classes {classes.tolist()[:5]}")
             maps = _read_array(archive, "maps", np.uint8, (len(classes), *seed_size(height, width)))
-            own = _read_names(archive) if class_names is not None else None
+            own = None
+            if class_names is not None and f"{CLASS_NAMES}.npy" in archive.namelist():
+                own = _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
     except FileNotFoundError as error:
         raise UserError(
             f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
         ) from error
-    except DAMAGED_ARCHIVE as error:
-        raise UserError(_damaged_seed(path, f"{type(error).__name__}: {error}")) from error
+    except UserError:
+        raise
+    except Exception as error:  # for damaged bytes numpy and zipfile raise whatever Python has
+        raise UserError(
+            f"seed file {path} is damaged or of another kind ({type(error).__name__}: {error}); delete it and run "
+            "train.py again, which makes what is missing"
+        ) from error
     if class_names is not None:
         if own is not None:
             check_class_names(own, class_names, f"seed file {path}")
@@ -150,23 +137,12 @@ def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> See
     return Seed(classes, maps.astype(np.float32) / 255, (height, width))
 
 
-def _read_names(archive: zipfile.ZipFile) -> list[str] | None:
-    """The names of all classes; None where the file says none."""
-    if f"{CLASS_NAMES}.npy" not in archive.namelist():
-        return None
-    return _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
-
-
 def _names_as_text(names: Sequence[str]) -> str:
     return json.dumps(list(names), separators=(",", ":"))
 
 
 def _names_of_text(text: str | bytes) -> list[str]:
-    """What `_names_as_text` gave.
-
-    Raises:
-        ValueError: it is something else.
-    """
+    """What `_names_as_text` gave."""
     try:
         names = json.loads(text)
     except RecursionError:
@@ -182,9 +158,6 @@ def _read_array(
     """An array of that type and shape; None is a vector of at most `most_values`.
 
     What the file says of itself is compared first, so that no more is unpacked than that takes.
-
-    Raises:
-        ValueError: it is of another type or shape.
     """
     info = archive.getinfo(f"{name}.npy")
     most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize
@@ -197,10 +170,6 @@ def _read_array(
     if kind != dtype or (found != shape if shape else len(found) != 1):
         raise ValueError(f"'{name}' is {kind} {found}, expected {np.dtype(dtype)} {shape or '(K,)'}")
     return np.array(np.frombuffer(content.read(), dtype).reshape(found, order="F" if fortran else "C"))
-
-
-def _damaged_seed(path: str | Path, reason: str) -> str:
-    return f"seed file {path} is damaged or of another kind ({reason}); delete it and run train.py again, which makes what is missing"
 
 
 def write_mask(
@@ -239,22 +208,17 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
     Raises:
         UserError: missing, damaged, a colour image, whose pixels are colours and not classes, or of other classes.
     """
-    try:
-        with open_image(path, "mask") as image:
-            if image.mode not in ("P", "L", "1"):
-                raise UserError(
-                    f"mask {path} is an image of mode {image.mode}; expected one channel of class values: "
-                    "save it as palette or grey PNG"
-                )
-            image.load()
-            own = image.info.get(CLASS_NAMES)
-            if class_names is not None and isinstance(own, str):
-                check_class_names(_names_of_text(own), class_names, f"mask {path}")
-            return np.array(image, dtype=np.uint8)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
-    except DAMAGED_IMAGE as error:
-        raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
+    with opened_mask(path) as image:
+        if image.mode not in ("P", "L", "1"):
+            raise UserError(
+                f"mask {path} is an image of mode {image.mode}; expected one channel of class values: save it as "
+                "palette or grey PNG"
+            )
+        image.load()
+        own = image.info.get(CLASS_NAMES)
+        if class_names is not None and isinstance(own, str):
+            check_class_names(_names_of_text(own), class_names, f"mask {path}")
+        return np.array(image, dtype=np.uint8)
 
 
 def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
@@ -268,9 +232,5 @@ def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
 @lru_cache
 def voc_palette() -> np.ndarray:
     """(256, 3) uint8: the colours of the VOC devkit, class c's bits spread over the high bits of R, G and B."""
-    values = np.arange(256)
-    colours = np.zeros((256, 3), np.int64)
-    for bit in range(8):
-        for channel in range(3):
-            colours[:, channel] |= ((values >> (3 * bit + channel)) & 1) << (7 - bit)
-    return colours.astype(np.uint8)
+    bits = np.arange(256)[:, None, None] >> np.arange(24).reshape(8, 3) & 1  # (256, 8, 3): the first is the highest
+    return (bits << (7 - np.arange(8))[:, None]).sum(axis=1).astype(np.uint8)

@@ -3,9 +3,8 @@
     python -m data.check --preset folder --set data.root=FOLDER
     python -m data.check --preset coco17 --set data.root=/data/coco --output out/coco
 
-Opens the training, seed and validation lists and reads every image once, and the masks of the validation list.
-Prints, and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every
-class):
+Opens the training, seed and validation lists and reads every image once, and the masks of the validation list. Prints,
+and writes into --output as report.txt and report.json (everything) and contact_sheet.jpg (images of every class):
 
 * images by class;
 * problems, which training or evaluation would stop at: records that are not as they should be, images that cannot be
@@ -88,10 +87,8 @@ def check(cfg: DataConfig) -> Findings:
         seen.add(message)
 
     wanted = {cfg.data.train_list: False, cfg.data.seed_list: False, cfg.data.val_list: True}
-    if (
-        not cfg.data.val_list and cfg.data.kind == "folder"
-    ):  # masks that are there are looked at, whoever asked for them
-        wanted["val"] = True
+    if not cfg.data.val_list and cfg.data.kind == "folder":
+        wanted["val"] = True  # masks that are there are checked, whoever asked for them
     for list_name, masks in wanted.items():
         if not list_name and list_name != cfg.data.train_list:
             continue
@@ -110,8 +107,7 @@ def check(cfg: DataConfig) -> Findings:
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         findings.notes.append(
             f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "
-            f"{', '.join(numbered)}; "
-            "install one, for example: apt-get install fonts-noto-cjk"
+            f"{', '.join(numbered)}; install one, for example: apt-get install fonts-noto-cjk"
         )
     return findings
 
@@ -121,7 +117,8 @@ def report(findings: Findings, limit: int | None = None) -> str:
     lines = []
     for list_name, index in findings.lists.items():
         sizes = [findings.facts[record.image].size for record in index.records if findings.facts[record.image].content]
-        span = f", {_size(min(sizes, key=np.prod))} to {_size(max(sizes, key=np.prod))} pixels" if sizes else ""
+        ends = [min(sizes, key=np.prod), max(sizes, key=np.prod)] if sizes else []
+        span = ", " + " to ".join(f"{width} x {height}" for height, width in ends) + " pixels" if ends else ""
         lines.append(f"list '{list_name or 'all'}': {len(index)} images{span}")
     counts = {list_name: index.label_counts() for list_name, index in findings.lists.items()}
     if counts:
@@ -132,7 +129,7 @@ def report(findings: Findings, limit: int | None = None) -> str:
         ]
     lines += _section("problems to mend", findings.problems, limit)
     lines += _section("notes", findings.notes, limit)
-    return printable_lines(lines)
+    return "\n".join(printable(line) for line in lines)  # file names may hold bytes that are no text
 
 
 def figures(findings: Findings) -> dict[str, Any]:
@@ -157,21 +154,18 @@ def draw(findings: Findings, palette: np.ndarray, path: Path) -> None:
     shown = [name if _can_be_drawn(name) else f"class {number}" for number, name in enumerate(findings.class_names, 1)]
     rows = []
     for label, name in enumerate(shown):
-        having = [record for record in readable if label in record.labels]
-        rows.append(
-            [_tile(record, shown, palette, name if not column else "") for column, record in enumerate(_spread(having))]
-        )
+        having = _spread([record for record in readable if label in record.labels])
+        rows.append([_tile(record, shown, palette, "" if column else name) for column, record in enumerate(having)])
     without = [record for record in readable if not record.labels][:COLUMNS]
     rows.append([_tile(record, shown, palette, "no label") for record in without])
-    masked = [record for record in records_of(findings.lists.values()) if _has_drawable_mask(findings, record)]
+    masked = []
+    for record in records_of(findings.lists.values()):
+        facts = findings.facts[record.image]
+        if facts.content and facts.mask is not None and not facts.mask.problem:
+            masked.append(record)
     rows.append([_tile(record, shown, palette, "truth", masked=True) for record in _spread(masked)])
     with atomic_path(path) as temporary:
         contact_sheet([row for row in rows if row], tile=TILE, size=12).save(temporary, quality=88)
-
-
-def printable_lines(lines: Sequence[str]) -> str:
-    """Lines of text without what cannot be written in UTF-8; file names may hold any bytes."""
-    return "\n".join(printable(line) for line in lines)
 
 
 def _tile(record: Record, names: Sequence[str], palette: np.ndarray, title: str, masked: bool = False) -> Tile:
@@ -188,11 +182,6 @@ def _spread(records: Sequence[Record]) -> list[Record]:
     return [records[position] for position in positions]
 
 
-def _has_drawable_mask(findings: Findings, record: Record) -> bool:
-    facts = findings.facts[record.image]
-    return bool(facts.content) and facts.mask is not None and not facts.mask.problem
-
-
 def _can_be_drawn(name: str) -> bool:
     return drawable(printable(name)) == printable(name)
 
@@ -203,10 +192,6 @@ def _section(title: str, messages: Sequence[str], limit: int | None) -> list[str
     shown = messages[:limit]
     more = [f"  and {len(messages) - len(shown)} more"] if len(shown) < len(messages) else []
     return ["", f"{title}: {len(messages)}", *(f"  {message}" for message in shown), *more]
-
-
-def _size(size: tuple[int, int]) -> str:
-    return f"{size[1]} x {size[0]}"
 
 
 if __name__ == "__main__":

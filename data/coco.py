@@ -38,12 +38,9 @@ def open_coco(
     Masks are drawn when they are asked for first (`data/coco_masks.py` states the rule of overlaps).
 
     Args:
-        root: the folder with the annotations.
         list_name: `train2014`, `val2017` and the like, or the path of a JSON file, from here or from the root.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
-        masks: also give the truth's paths (evaluation only).
         rules: the background's category, and what crowds are.
-        complain: what to do about a record that is not as it should be.
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.
@@ -51,14 +48,14 @@ def open_coco(
     root = Path(root)
     path = _annotation_file(root, list_name)
     labels = read_coco_labels(path, rules, complain)
-    class_names, place_of = _order(labels, classes, path)
+    class_names, position_of = _order(labels, classes, path)
     folder = _image_folder(root, path, list_name)
     notes = list(labels.notes)
     records, files = [], {}
     for file_name, image, of in _existing(labels, root, folder, path, notes, complain):
         name = PurePosixPath(image).with_suffix("").as_posix()
         files[name] = file_name
-        records.append(Record(name, folder / image, tuple(sorted(place_of[label] for label in of))))
+        records.append(Record(name, folder / image, tuple(sorted(position_of[label] for label in of))))
     index = check_index(Index(class_names, tuple(records), tuple(notes)), str(path))
     if not masks:
         return index
@@ -90,7 +87,7 @@ def _annotation_file(root: Path, list_name: str) -> Path:
 
 
 def _order(table: CocoLabels, classes: tuple[str, ...], path: Path) -> tuple[tuple[str, ...], list[int]]:
-    """The classes in the order asked for, and the place in it of each of the file's."""
+    """The classes in the order asked for, and the position in it of each of the file's."""
     class_names = classes or table.class_names
     if set(class_names) != set(table.class_names):
         differing = ", ".join(sorted(set(class_names) ^ set(table.class_names)))
@@ -146,7 +143,7 @@ def _existing(
         else:
             taken.add(image)
             yield file_name, image, labels
-    faults.tell(is_empty=not taken)
+    faults.report(is_empty=not taken)
     if finder is not None:
         notes += finder.note(path)
     tops = {name.partition("/")[0] for name in taken}

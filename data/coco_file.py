@@ -40,7 +40,7 @@ DROPPED = ("bbox", "area", "keypoints", "license", "coco_url", "flickr_url", "da
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What an annotation file says.
+    """The content of an annotation file.
 
     Attributes:
         path: the file.
@@ -76,7 +76,6 @@ def read_coco_file(
             `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
         rules: the background's category, and what crowds are.
-        complain: what to do about records that are not as they should be, once for each kind of fault.
 
     Raises:
         UserError: not such a file, or a malformed record; the message says which.
@@ -117,7 +116,7 @@ def _remember(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoLabel
 
 
 def _labels(coco: CocoFile) -> CocoLabels:
-    images = tuple((image["file_name"], coco.labels(number)) for number, image in coco.images.items())
+    images = tuple((image["file_name"], coco.labels(record_id)) for record_id, image in coco.images.items())
     return CocoLabels(coco.class_names, images, coco.notes)
 
 
@@ -144,21 +143,20 @@ def _read(path: Path, outlines: bool, rules: CocoRules, complain: Complain) -> C
     if not (categories or faults):
         raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
     images = unique_records(path, document["images"], "image", "file_name", faults)
-    are_whole = not faults
-    annotations, notes = checked_annotations(path, document["annotations"], images, categories, faults, are_whole)
-    names = category_names(
-        path, categories, {row["category_id"] for rows in annotations.values() for row in rows}, faults, notes
-    )
-    names = {number: name for number, name in names.items() if not rules.is_background(name)}
+    notes: list[str] = []
+    annotations = checked_annotations(path, document["annotations"], images, categories, faults, notes)
+    used = {row["category_id"] for rows in annotations.values() for row in rows}
+    names = category_names(path, categories, used, faults, notes)
+    names = {record_id: name for record_id, name in names.items() if not rules.is_background(name)}
     judge_crowds(path, annotations, names, rules, faults, notes)
-    faults.tell(is_empty=not (names and images))
+    faults.report(is_empty=not (names and images))
     if not names:
         raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
     sorted_ids = sorted(names, key=order)
     return CocoFile(
         path,
-        tuple(names[number] for number in sorted_ids),
-        {number: place for place, number in enumerate(sorted_ids)},
+        tuple(names[record_id] for record_id in sorted_ids),
+        {record_id: position for position, record_id in enumerate(sorted_ids)},
         dict(sorted(images.items(), key=lambda item: order(item[0]))),
         annotations,
         tuple(notes),
@@ -218,7 +216,7 @@ def _other_file(path: Path, reason: str) -> str:
 
 
 def _compact(polygon: Any) -> Any:
-    """Numbers take a quarter of the memory in an array; other things stay for the renderer to refuse."""
+    """Numbers take a quarter of the memory in an array; the renderer refuses what is not numbers."""
     try:
         return np.array(polygon, np.float64)
     except (TypeError, ValueError, OverflowError):

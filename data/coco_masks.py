@@ -16,7 +16,7 @@ import pycocotools.mask
 from filelock import FileLock
 from torch.utils.data import Dataset
 
-from data.artifacts import IGNORE, write_mask
+from data.artifacts import write_mask
 from data.coco_file import CocoFile, read_coco_file
 from data.coco_records import CocoRules, Id, is_crowd
 from data.dataset import Index, Record
@@ -24,6 +24,7 @@ from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
+from utils.ignore import IGNORE
 from utils.reading import load_items
 
 logger = logging.getLogger(__name__)
@@ -51,16 +52,16 @@ def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rule
         UserError: an annotation has no outline, or a malformed one.
     """
     state = path.stat()
-    source = digest(
-        [RULE, index.class_names, rules.background, rules.crowd, _file_digest(path, (state.st_size, state.st_mtime_ns))]
-    )
+    content = _file_digest(path, (state.st_size, state.st_mtime_ns))
+    source = digest([RULE, index.class_names, rules.background, rules.crowd, content])
     name = path.stem.removeprefix("instances_")
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
     _check_links(root, folder, index.records)
     if not _to_render(folder, index.records, source):
         return folder
     if not _is_writable(folder):
-        folder = _user_cache() / source / folder.name
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "ibbnet" / FOLDER / source / folder.name
         logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
@@ -105,8 +106,7 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
     pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
-    takes as much
-    of it as an outline is long. So both are checked first.
+        takes as much of it as an outline is long. So both are checked first.
     """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
@@ -133,8 +133,7 @@ def unpacked_counts(text: str | bytes) -> list[int]:
     """COCO's packed run lengths as numbers.
 
     Each is in groups of five bits, lowest first, from the fourth on as the difference to the last but one; a character
-    is a
-    group plus 48, with 32 where another follows.
+    is a group plus 48, with 32 where another follows.
     """
     counts: list[int] = []
     value = shift = 0
@@ -160,25 +159,26 @@ class _Rendering(Dataset):
         self, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], files: dict[str, str]
     ):
         self.coco, self.folder, self.missing, self.files = coco, folder, missing, files
-        self.value_of = {
-            number: class_names.index(coco.class_names[place]) + 1 for number, place in coco.class_of.items()
-        }
-        self.images = {image["file_name"]: number for number, image in coco.images.items()}
+        values = [class_names.index(name) + 1 for name in coco.class_names]
+        self.value_of = {category: values[label] for category, label in coco.class_of.items()}
+        self.images = {image["file_name"]: record_id for record_id, image in coco.images.items()}
 
     def __len__(self) -> int:
         return len(self.missing)
 
     def __getitem__(self, position: int) -> str:
         name = self.missing[position].name
-        number = self.images[self.files[name]]
-        image = self.coco.images[number]
+        record_id = self.images[self.files[name]]
+        image = self.coco.images[record_id]
         height, width = (_whole(image.get(side)) for side in ("height", "width"))
-        what = f"{self.coco.path}: image {number} ({image['file_name']})"
+        what = f"{self.coco.path}: image {record_id} ({image['file_name']})"
         if height is None or width is None or min(height, width) < 1:
             return f"{what} has no 'height' and 'width' in pixels"
         try:
             check_pixels(height, width, what)
-            annotations = [row for row in self.coco.annotations.get(number, ()) if row["category_id"] in self.value_of]
+            annotations = [
+                row for row in self.coco.annotations.get(record_id, ()) if row["category_id"] in self.value_of
+            ]
             mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
             write_mask(self.folder / f"{name}.png", mask)
         except UserError as error:  # as text, because a loader process would wrap it in its traceback
@@ -192,7 +192,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _render(rendering: _Rendering, folder: Path, source: str) -> None:
-    """Write the masks, and then say in the folder what they were drawn from."""
+    """Write the masks, and then a file that names what they were drawn from."""
     remove_leftovers(folder)
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
@@ -214,10 +214,10 @@ def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[R
 def _check_links(root: Path, folder: Path, records: tuple[Record, ...]) -> None:
     """A data set may come with links; masks are never written through one to elsewhere."""
     inside = root.resolve()
-    for place in {folder, *((folder / record.name).parent for record in records)}:
-        if not place.resolve().is_relative_to(inside):
+    for folder_there in {folder, *((folder / record.name).parent for record in records)}:
+        if not folder_there.resolve().is_relative_to(inside):
             raise UserError(
-                f"{place} leads out of {root} by a link, and truth masks would be written there; remove the link"
+                f"{folder_there} leads out of {root} by a link, and truth masks would be written there; remove the link"
             )
 
 
@@ -232,7 +232,3 @@ def _is_writable(folder: Path) -> bool:
     while not folder.exists():
         folder = folder.parent
     return os.access(folder, os.W_OK | os.X_OK)
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ibbnet" / FOLDER

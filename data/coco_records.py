@@ -1,6 +1,7 @@
 """The records of an annotation file in COCO's format, checked: one message for each kind of fault."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -38,9 +39,9 @@ def is_crowd(annotation: dict[str, Any]) -> bool:
     return bool(annotation.get("iscrowd"))
 
 
-def order(number: Id) -> tuple[bool, int, str]:
+def order(record_id: Id) -> tuple[bool, int, str]:
     """Numbers before texts."""
-    return (False, number, "") if isinstance(number, int) else (True, 0, number)
+    return (False, record_id, "") if isinstance(record_id, int) else (True, 0, record_id)
 
 
 def category_names(
@@ -49,18 +50,18 @@ def category_names(
     """The categories' names; a category that only groups others, as Roboflow's first one, is no class."""
     groups = {str(category.get("supercategory")) for category in categories.values()}
     names: dict[Id, str] = {}
-    for number, category in categories.items():
+    for record_id, category in categories.items():
         name = category["name"].strip()
-        if number not in used and name in groups and category.get("supercategory") != name:
+        if record_id not in used and name in groups and category.get("supercategory") != name:
             notes.append(f"{path}: category '{name}' has no annotation and only groups others; it takes no class value")
         elif name in names.values():
             other = next(key for key, known in names.items() if known == name)
             faults.add(
                 "same name",
-                f"{path}: categories {other} and {number} are both named '{name}'; expected different names",
+                f"{path}: categories {other} and {record_id} are both named '{name}'; expected different names",
             )
         else:
-            names[number] = name
+            names[record_id] = name
     return names
 
 
@@ -72,13 +73,13 @@ def judge_crowds(
     faults: Faults,
     notes: list[str],
 ) -> None:
-    """Refuse a category that would vanish because all its annotations are crowds, unless the setting says so."""
+    """Refuse a category that would vanish because all its annotations are crowds, unless the setting allows it."""
     rows = [row for of_image in annotations.values() for row in of_image if row["category_id"] in names]
     crowds = Counter(row["category_id"] for row in rows if is_crowd(row))
     if not crowds:
         return
     counts = Counter(row["category_id"] for row in rows)
-    whole = [names[number] for number in crowds if crowds[number] == counts[number]]
+    whole = [names[record_id] for record_id in crowds if crowds[record_id] == counts[record_id]]
     if whole and rules.crowd == "auto":
         faults.add(
             "crowd",
@@ -97,46 +98,47 @@ def unique_records(path: Path, records: list, what: str, text: str, faults: Faul
     """Records with an `id` of their own and a text, by id."""
     found: dict[Id, dict[str, Any]] = {}
     texts: dict[str, Id] = {}
-    for place, record in enumerate(records, start=1):
-        where = f"{path}: {what} number {place} of the list"
-        number = id_of(record.get("id")) if isinstance(record, dict) else None
-        if number is None:
+    for position, record in enumerate(records, start=1):
+        where = f"{path}: {what} number {position} of the list"
+        record_id = id_of(record.get("id")) if isinstance(record, dict) else None
+        if record_id is None:
             faults.add(f"{what} id", f"{where} has no 'id' that is a whole number or a text, found {_short(record)}")
         elif not isinstance(record.get(text), str) or not record[text].strip():
-            faults.add(f"{what} {text}", f"{where} (id {number}) has no '{text}', found {_short(record)}")
-        elif number in found:
+            faults.add(f"{what} {text}", f"{where} (id {record_id}) has no '{text}', found {_short(record)}")
+        elif record_id in found:
             faults.add(
-                f"{what} twice", f"{where} has id {number}, which another {what} has already; each needs its own"
+                f"{what} twice", f"{where} has id {record_id}, which another {what} has already; each needs its own"
             )
         elif text == "file_name" and record[text] in texts:
             faults.add(
                 "same file",
-                f"{path}: images {texts[record[text]]} and {number} are the same file {record[text]}; make them one",
+                f"{path}: images {texts[record[text]]} and {record_id} are the same file {record[text]}; make them one",
             )
         else:
-            found[number] = record
-            texts[record[text]] = number
+            found[record_id] = record
+            texts[record[text]] = record_id
     return found
 
 
 def checked_annotations(
-    path: Path, records: list, images: dict[Id, Any], categories: dict[Id, Any], faults: Faults, are_whole: bool
-) -> tuple[dict[Id, list[dict[str, Any]]], list[str]]:
-    """The annotations by image, checked, and a note of those without area.
+    path: Path, records: list, images: dict[Id, Any], categories: dict[Id, Any], faults: Faults, notes: list[str]
+) -> dict[Id, list[dict[str, Any]]]:
+    """The annotations by image, checked.
 
-    Where images or categories have faults, annotations of unknown ones follow from these and are not told.
+    Where images or categories have faults, annotations of unknown ones follow from these and are no faults.
     """
+    are_whole = not faults
     found: dict[Id, list[dict[str, Any]]] = defaultdict(list)
     ids: set[Hashable] = set()
     empty: list[Any] = []
-    for place, record in enumerate(records, start=1):
+    for position, record in enumerate(records, start=1):
         if not isinstance(record, dict):
             faults.add(
-                "object", f"{path}: annotation number {place} of the list is not an object, found {_short(record)}"
+                "object", f"{path}: annotation number {position} of the list is not an object, found {_short(record)}"
             )
             continue
-        number = record.get("id")
-        where = f"{path}: annotation " + (f"number {place} of the list" if number is None else f"{number}")
+        record_id = record.get("id")
+        where = f"{path}: annotation " + (f"number {position} of the list" if record_id is None else f"{record_id}")
         image, category = (id_of(record.get(name)) for name in ("image_id", "category_id"))
         if image is None or category is None:
             name = "image_id" if image is None else "category_id"
@@ -149,31 +151,26 @@ def checked_annotations(
                     f"{where} is of {what} {key}, which is not in the list of the file; add it or remove the "
                     "annotation",
                 )
-        elif number is not None and (not isinstance(number, Hashable) or number in ids):
-            faults.add("annotation id", f"{where}: another annotation has the id {number} already; each needs its own")
+        elif record_id is not None and (not isinstance(record_id, Hashable) or record_id in ids):
+            faults.add(
+                "annotation id", f"{where}: another annotation has the id {record_id} already; each needs its own"
+            )
         elif record.get("empty"):
-            empty.append(number if number is not None else place)
+            empty.append(record_id if record_id is not None else position)
         else:
             record["category_id"] = category
             found[image].append(record)
-        if number is not None and isinstance(number, Hashable):
-            ids.add(number)
-    notes = (
-        [f"{path}: {len(empty)} annotations have a box without area and are left out, first {empty[0]}"]
-        if empty
-        else []
-    )
-    return dict(found), notes
+        if record_id is not None and isinstance(record_id, Hashable):
+            ids.add(record_id)
+    if empty:
+        notes.append(f"{path}: {len(empty)} annotations have a box without area and are left out, first {empty[0]}")
+    return dict(found)
 
 
 def id_of(value: Any) -> Id | None:
     """An id; a text of digits is the number, because some tools write both for one."""
     if isinstance(value, str) and value.strip():
-        return (
-            int(value)
-            if value.isascii() and value.isdecimal() and len(value) < 18 and value == str(int(value))
-            else value
-        )
+        return int(value) if re.fullmatch(r"0|[1-9]\d{0,16}", value, re.ASCII) else value
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

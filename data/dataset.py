@@ -28,11 +28,11 @@ MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
 
 
 class NoTruth(UserError):
-    """There is nothing to measure against, which is no mistake where only training was asked for."""
+    """There is no truth to evaluate with, which is no mistake where only training was asked for."""
 
 
-# What to do about a record that is not as it should be. Opening refuses the first; `data.check` gathers them, and then the
-# record is left out.
+# What to do about a record that is not as it should be. Opening refuses the first; the check gathers them and leaves
+# the record out.
 Complain = Callable[[str], None]
 
 
@@ -135,13 +135,14 @@ def check_index(index: Index, what: str) -> Index:
     """
     if len(index.class_names) > MAX_CLASSES:
         raise UserError(
-            f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in data.classes"
+            f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in "
+            "data.classes"
         )
     if not index.records:
         raise UserError(f"{what} has no images; give a list with at least one name")
     seen: set[str] = set()
     for record in index.records:
-        if (fault := fault_of(record.name)) is not None:  # the last guard: readers say it with file and line
+        if (fault := fault_of(record.name)) is not None:  # the last guard: readers name file and line
             raise UserError(f"{what} has an image {shown(record.name)}, whose name {fault}; rename it")
         if record.name in seen:
             raise UserError(f"{what} names '{record.name}' twice; each image may be listed once")
@@ -153,8 +154,8 @@ class TrainingImages(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
     Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
-    Items: `pixels` (S, S, 3) uint8 and `covered` (4,) int64, which the transform's `unpack` makes an image of, `labels` (C,)
-    float, `name`, and `mask` (S, S) uint8 where there is a mask folder.
+    Items: `pixels` (S, S, 3) uint8 and `covered` (4,) int64, which the transform's `unpack` makes an image of, `labels`
+    (C,) float, `name`, and `mask` (S, S) uint8 where there is a mask folder.
     """
 
     def __init__(self, index: Index, transform: RandomCrop, mask_folder: Path | None = None):
@@ -221,7 +222,7 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         self.split(0, 1)
 
     def split(self, rank: int, processes: int) -> None:
-        """Give only what process `rank` takes of each batch: draws `rank`, `rank + processes`, ..., so shares differ by one at most."""
+        """Give only what process `rank` takes of each batch: draws `rank`, `rank + processes`, ..."""
         self.rank, self.processes = rank, processes
         self.share = len(range(rank, self.batch_size, processes))
 
@@ -238,8 +239,8 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         seeds = random.integers(2**63, size=len(order))
         for step in range(self.first_step, self.steps_per_epoch):
             first = step * self.batch_size
-            for place in range(first + self.rank, first + self.batch_size, self.processes):
-                yield int(order[place]), int(seeds[place])
+            for position in range(first + self.rank, first + self.batch_size, self.processes):
+                yield int(order[position]), int(seeds[position])
 
 
 def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:

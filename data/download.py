@@ -1,7 +1,7 @@
-"""PASCAL VOC 2012, and the lists of the Semantic Boundaries Dataset (SBD), from where they are published: `data.download=true`.
+"""PASCAL VOC 2012 and the lists of SBD (Semantic Boundaries Dataset) from their publishers: `data.download=true`.
 
-torchvision's downloader does the work, with its addresses and checksums; an archive that is there already, put there by hand
-for a machine without a network, is checked and used. Archives are kept.
+torchvision's downloader does the work, with its addresses and checksums; an archive that is there already, put there by
+hand for a machine without a network, is checked and used. Archives are kept.
 """
 
 import logging
@@ -33,8 +33,8 @@ def download(kind: str, root: str | Path, list_name: str) -> None:
     """
     if kind != "voc":
         raise UserError(
-            f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; set data.download=false and put the data "
-            "at data.root yourself (COCO: https://cocodataset.org/#download)"
+            f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; set data.download=false and put the "
+            "data at data.root yourself (COCO: https://cocodataset.org/#download)"
         )
     root = Path(root)
     if (root / "JPEGImages").is_dir() and not _needs_sbd(root, list_name):
@@ -93,7 +93,7 @@ def _fetch(url: str, path: Path, md5: str) -> Path:
         download_url(url, str(path.parent), path.name, md5)
     except (OSError, RuntimeError) as error:  # no network is an OSError, a wrong checksum a RuntimeError
         raise UserError(
-            f"{url} cannot be downloaded ({error}); fetch it with a browser, also from a copy elsewhere, put it at {path} "
-            f"(MD5 {md5}), and give the same command again: it is unpacked from there"
+            f"{url} cannot be downloaded ({error}); fetch it with a browser, also from a copy elsewhere, put it at "
+            f"{path} (MD5 {md5}), and give the same command again: it is unpacked from there"
         ) from error
     return path

@@ -9,32 +9,23 @@ class Faults:
 
     def __init__(self, complain: Complain):
         self.complain = complain
-        self.found: dict[str, list[str | int]] = {}  # kind -> its first message, and how many there are
+        self.found: dict[str, list[str]] = {}  # kind -> its messages
 
     def add(self, kind: str, message: str) -> None:
-        """One mistake; mistakes of one kind are told together."""
-        first = self.found.setdefault(kind, [message, 0])
-        first[1] = int(first[1]) + 1
+        """One mistake; of mistakes of one kind only the first is a message."""
+        self.found.setdefault(kind, []).append(message)
 
-    def messages(self) -> list[str]:
-        """One for each kind."""
-        return [f"{first} ({count} such)" if int(count) > 1 else f"{first}" for first, count in self.found.values()]
-
-    def tell(self, *, is_empty: bool = False) -> None:
+    def report(self, *, is_empty: bool = False) -> None:
         """Complain of every kind.
 
-        Args:
-            is_empty: nothing is left without what has faults.
-
         Raises:
-            UserError: there are faults, and nothing is left; so no complaint about that follows.
+            UserError: there are faults, and nothing is left (`is_empty`); so no complaint about that follows.
         """
-        messages = self.messages()
+        messages = [found[0] + (f" ({len(found)} such)" if len(found) > 1 else "") for found in self.found.values()]
         for message in messages:
             self.complain(message)
         if messages and is_empty:
-            first = messages[0]
-            raise UserError(first)
+            raise UserError(messages[0])
 
     def __bool__(self) -> bool:
         return bool(self.found)

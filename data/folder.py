@@ -17,7 +17,7 @@ from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
 from data.faults import Faults
 from data.folder_labels import IN_NAMES, Opened, read_labels
 from data.foreign import refuse_foreign
-from data.image_names import Finder, nearest_name, record_names
+from data.image_names import Finder, record_names
 from data.layouts import MASKS, RESERVED, SPLITS, find_layout
 from data.tables import read_lines
 from data.tree import scan
@@ -44,7 +44,6 @@ def open_folder(
     A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`).
 
     Args:
-        root: the folder that holds everything.
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
             the folders of these names; without either, `train` is every image and `val` those with a mask; else a name
             under `lists`, or a path (absolute, from here, or from the root) to a text file of names or relative paths.
@@ -52,9 +51,7 @@ def open_folder(
             takes `labels.csv` or `labels.json` in the root, else the folders are the classes. A file's images are all
             that there are; one without a label has none of the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
-        masks: also give the truth's paths, where there is truth (evaluation only).
         rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
-        complain: what to do about a record that is not as it should be.
 
     Raises:
         NoTruth: the list is `val`, and there is neither a list of that name nor a mask.
@@ -85,7 +82,7 @@ def open_folder(
 
 
 def find_table(root: Path, labels: str) -> Path | None:
-    """The file of labels that was asked for or lies in the root; None where folders or names say the classes."""
+    """The file of labels that was asked for or lies in the root; None where folders or names give the classes."""
     if labels == IN_NAMES:
         return None
     if not labels:
@@ -136,26 +133,11 @@ def _find_list(root: Path, list_name: str) -> Path | None:
 
 def _read_list(opened: Opened, path: Path, names: dict[str, str]) -> list[str]:
     finder, faults = Finder(opened.root, names), Faults(opened.complain)
-    lines: dict[str, int] = {}
-    for number, name in read_lines(path):
-        where = f"{path}, line {number}"
-        try:
-            image = finder.find(name, where)
-        except UserError as error:
-            faults.add("name", str(error))
-            continue
-        if image is None:
-            near = "" if "image" in faults.found else nearest_name(name, names)
-            faults.add(
-                "image", f"{where}: '{name}' is no image of {opened.source}; mend the name or remove the line{near}"
-            )
-        elif image in lines:
-            faults.add("twice", f"{where}: image '{name}' is in line {lines[image]} already; remove one of them")
-        else:
-            lines[image] = number
-    faults.tell(is_empty=not lines)
+    rows = [(f"{path}, line {number}", name) for number, name in read_lines(path)]
+    found = [image for _, image in finder.find_rows(rows, faults, f"in {opened.source}")]
+    faults.report(is_empty=not found)
     opened.notes += finder.note(path)
-    return list(lines)
+    return found
 
 
 def _note_order_and_lists(opened: Opened, class_names: tuple[str, ...], list_name: str) -> None:

@@ -8,13 +8,13 @@ from data.coco_records import CocoRules
 from data.dataset import Complain
 from data.faults import Faults
 from data.foreign import refuse_without_classes
-from data.image_names import Finder, composed, nearest_name, relative
+from data.image_names import Finder, composed, nearest_name
 from data.label_studio import read_label_studio
 from data.label_table import LabelTable, read_label_table
 from data.layouts import Layout, classes_in_names
 from data.tables import natural
 from data.tree import Tree
-from data.yolo import is_yolo, read_yolo
+from data.yolo import label_file, read_yolo
 from utils.errors import UserError
 
 IN_NAMES = "names"  # data.labels of this value: file names begin with the class
@@ -29,7 +29,7 @@ class Opened:
     root: Path
     tree: Tree
     layout: Layout
-    source: str  # what says the labels, for messages
+    source: str  # where the labels come from, for messages
     complain: Complain
     notes: list[str] = field(default_factory=list)
 
@@ -43,19 +43,16 @@ def read_labels(
         return _from_rows(opened, read_label_studio(table, tasks), classes, rules)
     if table is not None and table.suffix.lower() == ".json":
         coco = read_coco_labels(table, rules, opened.complain)
-        rows = [
-            (f"{table}, image '{name}'", name, {composed(coco.class_names[n]) for n in of}) for name, of in coco.images
-        ]
-        return _from_rows(
-            opened, LabelTable(tuple(map(composed, coco.class_names)), rows, [*coco.notes]), classes, rules
-        )
+        names = tuple(map(composed, coco.class_names))
+        rows = [(f"{table}, image '{name}'", name, {names[label] for label in of}) for name, of in coco.images]
+        return _from_rows(opened, LabelTable(names, rows, [*coco.notes]), classes, rules)
     if table is not None:
         return _from_rows(opened, read_label_table(table, classes, opened.complain), classes, rules)
     if labels == IN_NAMES:
         class_of = classes_in_names(layout.images)
-    elif is_yolo(opened.tree, layout.images):
+    elif any(label_file(path, opened.tree.files) for path in layout.images):
         read = read_yolo(opened.tree, layout.images, faults)
-        faults.tell()
+        faults.report()
         return _from_rows(opened, read, classes, rules)
     else:
         class_of = layout.class_of
@@ -99,7 +96,7 @@ def _from_class_names(
         else:
             folder = (opened.root / path).parent
             faults.add(name, _unknown_class(name, class_names, f"sub-folder {folder}"))
-    faults.tell()
+    faults.report()
     return class_names, images
 
 
@@ -107,30 +104,15 @@ def _from_rows(
     opened: Opened, table: LabelTable, classes: tuple[str, ...], rules: CocoRules
 ) -> tuple[tuple[str, ...], Labels]:
     """The class names, and the labels of every image that a table names, in its order."""
-    finder, faults = Finder(opened.root, opened.layout.images), Faults(opened.complain)
-    places: dict[str, str] = {}
+    finder, faults = Finder(opened.root, opened.layout.images, opened.tree.files), Faults(opened.complain)
     found: dict[str, set[str]] = {}
-    for where, name, labels in table.rows:
-        try:
-            image = finder.find(name, where) or _of_other_suffix(opened, name)
-        except UserError as error:
-            faults.add("name", str(error))
-            continue
-        if image is None:
-            faults.add(
-                "image",
-                f"{where}: there is no image '{name}' under {opened.root}; mend the name or remove the row"
-                + ("" if "image" in faults.found else nearest_name(name, finder.paths)),
-            )
-            continue
-        if image in found:
-            faults.add("twice", f"{where}: image '{name}' has a row already ({places[image]}); make it one row")
-            continue
-        labels = {label for label in labels if not rules.is_background(label)}
+    rows = [(where, name) for where, name, _ in table.rows]
+    for index, image in finder.find_rows(rows, faults, f"under {opened.root}"):
+        labels = {label for label in table.rows[index][2] if not rules.is_background(label)}
         for label in sorted(labels - set(classes) if classes else ()):
-            faults.add(f"class {label}", _unknown_class(label, classes, where))
-        places[image], found[image] = where, labels & set(classes) if classes else labels
-    faults.tell(is_empty=not found)
+            faults.add(f"class {label}", _unknown_class(label, classes, table.rows[index][0]))
+        found[image] = labels & set(classes) if classes else labels
+    faults.report(is_empty=not found)
     opened.notes += [*table.notes, *finder.note(Path(opened.source))]
     table_names = tuple(name for name in table.class_names if not rules.is_background(name))
     class_names = classes or table_names or tuple(sorted(set().union(*found.values()), key=natural))
@@ -145,12 +127,6 @@ def _from_rows(
     return class_names, {
         image: tuple(sorted(class_names.index(label) for label in labels)) for image, labels in found.items()
     }
-
-
-def _of_other_suffix(opened: Opened, name: str) -> str | None:
-    """The path of a file that has no usual suffix of images, if that is what the name is."""
-    path = relative(opened.root, name)
-    return path if path in opened.tree.files else None
 
 
 def _unknown_class(name: str, class_names: tuple[str, ...], where: str) -> str:

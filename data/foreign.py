@@ -1,4 +1,4 @@
-"""Layouts of other tools that another kind of data or another setting reads: the message says which.
+"""Layouts of other tools that another kind of data or another setting reads: the message names it.
 
 A folder of own images is looked at before its folders are taken for classes; `refuse_foreign` knows what these tools
 write.
@@ -41,7 +41,7 @@ def refuse_foreign(tree: Tree) -> None:
 
 
 def refuse_without_classes(tree: Tree, layout: Layout) -> UserError:
-    """What to tell somebody whose images lie in no class folders and have no table: the setting that reads them."""
+    """The error for images without class folders and without a table: it names the setting that reads them."""
     tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
     roboflow = [path for path in tables if PurePosixPath(path).name == ROBOFLOW_CSV and "/" in path]
     if roboflow:

@@ -1,4 +1,4 @@
-"""A few training images are held back, so that what a classifier has learned can be told without any mask."""
+"""A few training images are held back, so that a classifier can be evaluated without any mask."""
 
 import dataclasses
 

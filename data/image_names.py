@@ -4,9 +4,10 @@ import difflib
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path, PurePath
 
+from data.faults import Faults
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -28,12 +29,13 @@ class Finder:
     """Finds the image that a person means by a path or a name, with or without suffix.
 
     Attributes:
+        others: files that are images only where they are named, because their suffix is not that of one.
         moved: names that lead elsewhere, such as paths of another computer, whose image was found by the end of the
             name.
     """
 
-    def __init__(self, root: Path, paths: Iterable[str]):
-        self.root, self.paths = root, list(paths)
+    def __init__(self, root: Path, paths: Iterable[str], others: Collection[str] = ()):
+        self.root, self.paths, self.others = root, list(paths), others
         self.moved: list[str] = []
         self.tables: list[dict[str, list[str]]] = []  # from the most exact spelling to the loosest
         for spelling in (str, _without_suffix, os.path.basename, lambda path: _without_suffix(os.path.basename(path))):
@@ -67,7 +69,27 @@ class Finder:
             raise UserError(
                 f"{where}: the image's name {shown(name)} {fault}; expected an image under {self.root}; {remedy}"
             )
-        return None
+        return path if path in self.others else None
+
+    def find_rows(self, rows: Iterable[tuple[str, str]], faults: Faults, what: str) -> Iterator[tuple[int, str]]:
+        """Index and image of every row (where, name) that names an image, each image once; the others are faults."""
+        found: dict[str, str] = {}
+        for index, (where, name) in enumerate(rows):
+            try:
+                image = self.find(name, where)
+            except UserError as error:
+                faults.add("name", str(error))
+                continue
+            if image is None:
+                near = "" if "image" in faults.found else nearest_name(name, self.paths)
+                faults.add(
+                    "image", f"{where}: there is no image '{name}' {what}; mend the name or remove the line{near}"
+                )
+            elif image in found:
+                faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); remove one of them")
+            else:
+                found[image] = where
+                yield index, image
 
     def _look_up(
         self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]
@@ -85,7 +107,7 @@ class Finder:
         return None
 
     def note(self, source: Path) -> list[str]:
-        """What to tell a person about names that lead elsewhere; empty where there are none."""
+        """A note about names that lead elsewhere; empty where there are none."""
         if not self.moved:
             return []
         return [

@@ -253,7 +253,7 @@ def _start(path: Path) -> bytes:
 
 
 def _orientation(image: Image.Image) -> int:
-    """What EXIF says; an EXIF block that cannot be read says nothing.
+    """The orientation in EXIF; 1 where there is none that can be read.
 
     `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
     """
@@ -265,8 +265,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
-    method = UPRIGHT.get(orientation)
-    return image if method is None else image.transpose(method)
+    return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""From settings to an index: the one place that knows which module reads which kind of data.
+"""From settings to an index: the one module that knows which module reads which kind of data.
 
 Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
 """
@@ -30,22 +30,16 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
-NOTES = 3  # of an index that a command says; the check lists all
+NOTES = 3  # of an index that a command logs; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
-        data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
+        data.root, name, data.classes, masks, rules=_coco_rules(data), complain=complain
     ),
     "folder": lambda data, name, masks, complain: open_folder(
-        data.root,
-        name,
-        data.labels,
-        data.classes,
-        masks,
-        rules=CocoRules(data.background, data.crowd),
-        complain=complain,
+        data.root, name, data.labels, data.classes, masks, rules=_coco_rules(data), complain=complain
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
@@ -59,8 +53,6 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     Args:
         settings: the configuration's `data` section.
         list_name: a list's name, or a path where the kind of data takes one.
-        masks: also give the truth's paths; only evaluation asks for it.
-        complain: what to do about a record that is not as it should be; the check gathers them.
 
     Raises:
         UserError: the data is missing or malformed.
@@ -79,13 +71,20 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
-        _say(index.notes)
+        for note in index.notes[:NOTES]:  # a text that was logged before is not logged again (utils/console.py)
+            logger.warning("%s", note)
+        if (more := len(index.notes) - NOTES) > 0:
+            logger.warning("there are %d more notes about the data; python -m data.check lists all", more)
     return index
 
 
 def pixel_rule(settings: DataSettings) -> PixelRule:
     """What the values in the images of a data set mean."""
     return PixelRule(settings.range, settings.bands)
+
+
+def _coco_rules(settings: DataSettings) -> CocoRules:
+    return CocoRules(settings.background, settings.crowd)
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
@@ -117,14 +116,6 @@ def given_classes(settings: DataSettings) -> tuple[str, ...]:
     return settings.classes if path is None else read_class_names(path)
 
 
-def _say(notes: tuple[str, ...]) -> None:
-    """Log the first notes; a text that was logged before is not said again (utils/console.py)."""
-    for note in notes[:NOTES]:
-        logger.warning("%s", note)
-    if len(notes) > NOTES:
-        logger.warning("there are %d more notes about the data; python -m data.check lists all", len(notes) - NOTES)
-
-
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:
     """(256, 3) uint8: the colour of every mask value, `data.colors` for the classes where it is given, else VOC's.
 
@@ -139,5 +130,5 @@ def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.nd
                 f"classes in their order: {', '.join(class_names)}"
             )
         codes = [color.lstrip("#") for color in settings.colors]
-        palette[1 : len(codes) + 1] = [[int(code[place : place + 2], 16) for place in (0, 2, 4)] for code in codes]
+        palette[1 : len(codes) + 1] = [[int(code[start : start + 2], 16) for start in (0, 2, 4)] for code in codes]
     return palette

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,18 +26,18 @@ class Facts:
         image: its file.
         size: (H, W), upright; (0, 0) where it cannot be read.
         content: fingerprint of its pixels; equal images have equal ones, whatever their format.
-        looks: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
+        brightness: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
         depth: its values, where they are not of 8 bits.
         frames: how many images the file holds.
         mask: what its mask holds, where there is one.
-        needs: that `data.bands` is missing, as a message; a missing range is told of all images together.
+        needs: that `data.bands` is missing, as a message; a missing range is one message for all images.
         problems: what else cannot be read, as messages for a person.
     """
 
     image: Path
     size: tuple[int, int] = (0, 0)
     content: str = ""
-    looks: str = ""
+    brightness: str = ""
     depth: Depth | None = None
     frames: int = 1
     mask: MaskFacts | None = None
@@ -99,4 +99,5 @@ class _Reader(Dataset):
                     check_fit(record, record.mask, values, image)
             except UserError as error:
                 mask, problems = None, (str(error),)
-        return Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames, mask, "", problems)
+        facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
+        return replace(facts, mask=mask, problems=problems)

@@ -6,8 +6,6 @@ classes below, which only remember what they were given, and anything else that 
 
 import io
 import pickle
-import struct
-import tokenize
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,6 @@ from utils.errors import UserError
 from utils.names import shown
 
 NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8"})
-
-# What the unpickler raises for files that are damaged, or hold something else.
-NOT_A_TABLE = (
-    OSError,
-    ValueError,
-    AttributeError,
-    TypeError,
-    EOFError,
-    LookupError,
-    ImportError,
-    MemoryError,
-    OverflowError,
-    RecursionError,
-    SyntaxError,
-    tokenize.TokenError,
-    struct.error,
-    pickle.UnpicklingError,
-)
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
@@ -53,9 +33,8 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         table = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
         table = table.only() if isinstance(table, _Array) else table
         vectors = {_key_to_name(key): _vector(vector) for key, vector in table.items()}
-    except NOT_A_TABLE as error:
-        reason = f"{error}"[:200]
-        raise UserError(f"{path}: expected a dictionary of image name -> 0/1 vector: {reason}") from error
+    except Exception as error:  # for damaged files and other things the unpickler raises whatever Python has
+        raise UserError(f"{path}: expected a dictionary of image name -> 0/1 vector: {f'{error}'[:200]}") from error
     for name, vector in vectors.items():
         if vector.shape != (len(class_names),):
             raise UserError(
@@ -114,28 +93,19 @@ def _from_buffer(data: Any, type_: Any, *_: Any) -> _Array:
     return array
 
 
-def _scalar(type_: Any, data: Any) -> Any:
-    return type_.numbers(data)[0]
-
-
-def _encode(text: Any, *_: Any) -> bytes:
-    """How old protocols write bytes."""
-    return text.encode("latin1")
-
-
 # Names in numpy, whatever the module, and in _codecs -> what they are here.
 STANDS_FOR = {
     "ndarray": _Array,
     "dtype": _Type,
     "_reconstruct": _Array,
     "_frombuffer": _from_buffer,
-    "scalar": _scalar,
-    "encode": _encode,
+    "scalar": lambda type_, data: type_.numbers(data)[0],
+    "encode": lambda text, *_: text.encode("latin1"),  # how old protocols write bytes
 }
 
 
 def _vector(value: Any) -> np.ndarray:
-    """(N,) float64 of an array or a list of numbers."""
+    """(N,) float64."""
     if isinstance(value, _Array):
         value = value.type.numbers(value.data)
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):

@@ -1,4 +1,4 @@
-"""A CSV of labels: what its rows say, and how a cell of labels is read.
+"""A CSV of labels: its rows, and how a cell of labels is read.
 
 image,labels                        image,cat,dog
 1.jpg,cat;dog                       1.jpg,1,1
@@ -10,6 +10,7 @@ is not known is named.
 """
 
 import ast
+import contextlib
 import json
 import re
 from collections.abc import Collection, Iterator
@@ -23,42 +24,14 @@ from data.image_names import composed
 from data.tables import read_rows
 from utils.errors import UserError
 
-IMAGE_COLUMNS = tuple(
-    [
-        "image",
-        "filename",
-        "file_name",
-        "file",
-        "path",
-        "filepath",
-        "file_path",
-        "image_path",
-        "image_name",
-        "image_id",
-        "img",
-        "img_path",
-        "name",
-        "id",
-    ]
-)
-LABEL_COLUMNS = tuple(
-    [
-        "labels",
-        "label",
-        "classes",
-        "class",
-        "class_name",
-        "class_names",
-        "category",
-        "categories",
-        "choice",
-        "choices",
-        "tags",
-        "tag",
-        "target",
-        "species",
-    ]
-)
+IMAGE_COLUMNS = (
+    "image", "filename", "file_name", "file", "path", "filepath", "file_path", "image_path", "image_name",
+    "image_id", "img", "img_path", "name", "id",
+)  # fmt: skip
+LABEL_COLUMNS = (
+    "labels", "label", "classes", "class", "class_name", "class_names", "category", "categories", "choice",
+    "choices", "tags", "tag", "target", "species",
+)  # fmt: skip
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
@@ -81,7 +54,6 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
 
     Args:
         known: the classes, where they are known from elsewhere; they decide where a cell of several labels is cut.
-        complain: what to do about rows that are not as they should be, once for each kind of fault.
 
     Raises:
         UserError: the file is empty, or has another header.
@@ -105,7 +77,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
     else:
         table = _one_hot(path, header, image, body, faults)
-    faults.tell(is_empty=not table.rows)
+    faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     return table
@@ -134,13 +106,13 @@ def _one_hot(
     path: Path, header: list[str], image: int, body: list[tuple[str, list[str]]], faults: Faults
 ) -> LabelTable:
     """Columns of 0 and 1."""
-    names = [composed(name) for place, name in enumerate(header) if place != image]
+    names = [composed(name) for position, name in enumerate(header) if position != image]
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
     rows: list[Row] = []
     for where, row in body:
-        cells = [cell.casefold() for place, cell in enumerate(row) if place != image]
-        strange = next((place for place, cell in enumerate(cells) if cell not in YES | NO), None)
+        cells = [cell.casefold() for position, cell in enumerate(row) if position != image]
+        strange = next((position for position, cell in enumerate(cells) if cell not in YES | NO), None)
         if strange is None:
             rows.append((where, row[image], {name for name, cell in zip(names, cells, strict=True) if cell in YES}))
         else:
@@ -177,22 +149,15 @@ def _column(path: Path, cells: list[tuple[str, str, str]], known: Collection[str
     empty = [where for (where, _, text), row in zip(cells, items, strict=True) if text and not row]
     if empty:
         table.notes.append(f"{empty[0]}: cells such as 'nan' or 'none' are read as no label ({len(empty)} such)")
-    _judge_spaces(path, items, alone, odd, bool(known), faults, table.notes)
+    if not known:
+        _judge_spaces(path, items, alone, odd, faults, table.notes)
     return table
 
 
 def _judge_spaces(
-    path: Path,
-    items: list[list[str]],
-    alone: set[str],
-    odd: dict[str, str],
-    is_known: bool,
-    faults: Faults,
-    notes: list[str],
+    path: Path, items: list[list[str]], alone: set[str], odd: dict[str, str], faults: Faults, notes: list[str]
 ) -> None:
     """Labels of several words: many made of few words are lists; one that holds the word of another class may be."""
-    if is_known:
-        return
     several = {item for row in items for item in row if " " in item and len(_parts(item, alone)) == 1}
     words = {word for item in several for word in item.split()}
     if len(several) > max(2, len(words)):
@@ -220,14 +185,10 @@ def _items(text: str, known: Collection[str]) -> list[str]:
     if text.casefold() in NO_LABEL and text.casefold() not in known:
         return []
     if text.startswith(("[", "{")):
-        try:
-            return [composed(item) for item in flat(json.loads(text))]
-        except (ValueError, RecursionError):
-            pass
-        try:
-            return [composed(item) for item in flat(ast.literal_eval(text))]
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            text = ";".join(text.strip("[]{}").split(","))
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+                return [composed(item) for item in flat(read(text))]
+        text = ";".join(text.strip("[]{}").split(","))
     found = [_unquoted(item.strip()) for item in text.split(";")]
     return [composed(item) for item in found if item]
 

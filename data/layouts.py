@@ -1,8 +1,8 @@
 """How a folder of images is laid out: which folders are classes, which are lists (train/, val/), and which hold masks.
 
 cat/1.jpg                                                   a folder a class
-images/cat/1.jpg, data/train/cat/1.jpg                      the same inside folders that say nothing, or that are lists
-images/1.jpg, masks/1.png                                   masks beside the images; a table says the classes
+images/cat/1.jpg, data/train/cat/1.jpg                      the same inside folders without meaning, or that are lists
+images/1.jpg, masks/1.png                                   masks beside the images; a table gives the classes
 cat/1.png, cat/1_mask.png                                   masks in the same folder
 test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is background
 """
@@ -26,7 +26,7 @@ MASKS, GROUND_TRUTH = "masks", "groundtruth"
 MASK_FOLDERS = frozenset({MASKS, "mask", GROUND_TRUTH, "segmentationclass", "segmentationobject", "trimaps"})
 MAYBE_MASKS = frozenset({"annotations", "annotation", "labels", "label", "gt", "seg", "segmentation", "segmentations"})
 NO_TRUTH = frozenset({"trimaps", "segmentationobject"})  # masks whose values are not classes
-RESERVED = "lists"  # the folder of lists; a class of that name has to be said to be one
+RESERVED = "lists"  # the folder of lists; a class of that name has to be in data.classes
 MASK_NAME = re.compile(
     r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
 )
@@ -36,13 +36,13 @@ NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0,
 
 @dataclass
 class Layout:
-    """The images of a folder and what their paths say; all paths are under the root.
+    """The images of a folder and what their paths mean; all paths are under the root.
 
     Attributes:
         images: all but masks.
         masks: image -> its mask.
         class_of: image -> the folder that is its class; images without one are missing.
-        lists: train, val, test -> images, where folders say it.
+        lists: train, val, test -> images, where folders have these names.
         background: class folders that mean none of the classes.
         notes: what was found and not taken, and what was taken in a way that a person may want to know.
     """
@@ -59,8 +59,8 @@ def find_layout(tree: Tree, named: Collection[str], complain: Complain | None) -
     """The layout of a folder.
 
     Args:
-        named: names of folders that are classes, whatever they look like.
-        complain: what to do about a folder that may be a class or hold masks; None where a table says the classes.
+        named: names of folders that are classes.
+        complain: what to do about a folder that may be a class or hold masks; None where a table gives the classes.
     """
     layout = Layout(list(tree.images))
     _split_masks(tree, layout, named, complain)
@@ -117,11 +117,11 @@ def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: C
 
 
 def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
-    """Which of the folders of a path holds masks by its name: the first with a sure name, else with a possible one."""
+    """Index of the folder of a path that holds masks: the first with a certain name, else with a possible one."""
     for is_one in (lambda name: name in MASK_FOLDERS, _is_maybe_masks):
-        at = next((n for n, part in enumerate(parts) if part not in named and is_one(_plain(part))), None)
-        if at is not None:
-            return at
+        for index, part in enumerate(parts):
+            if part not in named and is_one(_plain(part)):
+                return index
     return 0 if parts[:1] == [RESERVED] and RESERVED not in named else None
 
 
@@ -198,11 +198,7 @@ class _ImageFinder:
 
 
 def _find_lists(root: Path, layout: Layout, named: Collection[str], has_table: bool) -> int:
-    """How many folders lie above those of the classes; the layout gets the lists that they are.
-
-    Raises:
-        UserError: some folders look like lists and others beside them like classes.
-    """
+    """How many folders lie above those of the classes; the layout gets the lists that they are."""
     parts = {path: path.split("/") for path in layout.images}
     depth = 0
     while True:
@@ -238,11 +234,7 @@ def _leads_to_lists(parts: list[list[str]], depth: int) -> bool:
 def _check_inner_sets(
     tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int, named: Collection[str]
 ) -> None:
-    """Refuse folders that are data sets and not classes; class folders with lists inside (cat/train/1.jpg) give lists.
-
-    Raises:
-        UserError: the folders hold data sets of their own; the message names the setting.
-    """
+    """Refuse folders that are data sets and not classes; class folders may have lists inside (cat/train/1.jpg)."""
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
     heads = sorted(set(layout.class_of.values()))
     if set(heads) & set(named):
@@ -253,9 +245,8 @@ def _check_inner_sets(
         if {name.casefold() for name in inner.values()} <= SPLITS.keys():
             if any(len(parts[path]) > depth + 3 for path in inner):
                 raise UserError(
-                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists "
-                    f"({', '.join(sorted(set(inner.values())))}) with "
-                    f"classes and look like data sets: set data.root to one of them, such as data.root={example}"
+                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists ({', '.join(sorted(set(inner.values())))}) "
+                    f"with classes and look like data sets: set data.root to one of them, such as data.root={example}"
                 )
             for path, name in inner.items():
                 layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)

@@ -40,6 +40,5 @@ def too_large(what: str, size: str) -> UnreadableImage:
     """The error for a file that is over the limit."""
     return UnreadableImage(
         f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling "
-        f"the "
-        "memory; make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
+        "the memory; make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
     )

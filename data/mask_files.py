@@ -1,5 +1,7 @@
 """The files of truth masks: from any format without loss to codes, which are values or colours."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from data.images import DAMAGED_IMAGE, open_image
-from data.limits import UnreadableImage
 from utils.errors import UserError
 
 LOSSY = frozenset({"JPEG", "MPO", "AVIF", "HEIF", "JPEG2000"})  # a value of 3 may come back as 2
@@ -31,50 +32,51 @@ class Decoded:
     has_own_palette: bool = False
 
 
+@contextmanager
+def opened_mask(path: str | Path) -> Iterator[Image.Image]:
+    """An opened mask file.
+
+    Raises:
+        UserError: missing, too large or damaged.
+    """
+    try:
+        with open_image(path, "mask") as image:
+            yield image
+    except FileNotFoundError as error:
+        raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
+    except DAMAGED_IMAGE as error:
+        raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
+
+
 def decode_mask(path: str | Path) -> Decoded:
     """The codes of a mask file.
 
     Raises:
         UserError: missing, damaged, or saved with loss.
     """
-    try:
-        with open_image(path, "mask") as image:
-            if image.format in LOSSY:
+    with opened_mask(path) as image:
+        if image.format in LOSSY:
+            change = f"is a {image.format} file, which changes values a little when it is saved"
+            raise MaskFault(f"mask {path} {change}; save masks as PNG", "lossy")
+        if image.mode in ("1", "L", "LA", "La"):
+            values = np.array(image).astype(np.uint8)
+            steps = [0, 0xFFFFFF] + [0] * 254 if image.mode == "1" else np.arange(256) * 0x010101
+            return Decoded(values if values.ndim == 2 else values[..., 0].copy(), False, np.array(steps))
+        if image.mode == "P":
+            palette = np.zeros((256, 3), np.int64)
+            values = np.array(image)
+            colours = np.array((image.getpalette("RGB") or [])[:768]).reshape(-1, 3)
+            palette[: len(colours)] = colours
+            return Decoded(values, False, packed(palette), has_own_palette=True)
+        if image.mode == "F" or image.mode.startswith("I"):
+            values = np.asarray(image)
+            codes = values.astype(np.int64)
+            if image.mode == "F" and not np.array_equal(codes, values):
                 raise MaskFault(
-                    f"mask {path} is a {image.format} file, which changes values a little when it is saved; save "
-                    f"masks as PNG",
-                    "lossy",
+                    f"mask {path} holds fractions, expected whole class values; save it as PNG", "fractions"
                 )
-            image.load()
-            return _codes(image, path)
-    except FileNotFoundError as error:
-        raise UserError(f"there is no mask {path}; expected a PNG of class values there") from error
-    except UnreadableImage:
-        raise
-    except DAMAGED_IMAGE as error:
-        raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
-
-
-def _codes(image: Image.Image, path: str | Path) -> Decoded:
-    grey = np.arange(256) * 0x010101
-    if image.mode == "1":
-        return Decoded(np.asarray(image).astype(np.uint8), False, np.array([0, 0xFFFFFF] + [0] * 254))
-    if image.mode == "L":
-        return Decoded(np.array(image), False, grey)
-    if image.mode == "P":
-        palette = np.zeros((256, 3), np.int64)
-        colours = np.array((image.getpalette("RGB") or [])[:768]).reshape(-1, 3)
-        palette[: len(colours)] = colours
-        return Decoded(np.array(image), False, packed(palette), has_own_palette=True)
-    if image.mode == "F" or image.mode.startswith("I"):
-        values = np.asarray(image)
-        codes = values.astype(np.int64)
-        if image.mode == "F" and not np.array_equal(codes, values):
-            raise MaskFault(f"mask {path} holds fractions, expected whole class values; save it as PNG", "fractions")
-        return Decoded(codes, False)
-    if image.mode in ("LA", "La"):
-        return Decoded(np.asarray(image)[..., 0].copy(), False, grey)
-    return Decoded(packed(np.asarray(image.convert("RGB"))), True)
+            return Decoded(codes, False)
+        return Decoded(packed(np.asarray(image.convert("RGB"))), True)
 
 
 def packed(colours: np.ndarray) -> np.ndarray:

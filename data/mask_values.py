@@ -6,26 +6,28 @@ A class value is 0 for background, c + 1 for class c, and 255 for what does not 
     --set 'data.mask_values={"#000000": background, "#ff0000": cat}'  by colour: RGB, RGBA, palette, grey
     --set 'data.mask_values={0: background, 255: label}'              one object, of the image's label
 
-Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) looks at all masks of a
+Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) compares all masks of a
 list together.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from data.artifacts import IGNORE, voc_palette
+from data.artifacts import voc_palette
 from data.mask_files import Decoded, MaskFault, decode_mask, packed, used_codes
 from utils.choices import nearest
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label
-MOST_KEYS = 24  # different values or colours of a mask that are told
+MOST_KEYS = 24  # different values or colours of a mask in a message
 UNNAMED = -2
+KEY = r"\d{1,18}|#[0-9a-fA-F]{6}"  # a value, or a colour
 
 
 @dataclass(frozen=True)
@@ -67,61 +69,50 @@ class MaskFacts:
 def truth_rule(
     mapping: Mapping[str, str], class_names: Sequence[str], background: str, palette: np.ndarray
 ) -> TruthRule:
-    """The rule of `data.mask_values`.
-
-    Args:
-        palette: (256, 3) colours of the classes.
+    """The rule of `data.mask_values`; `palette` (256, 3) has the colours of the classes.
 
     Raises:
         UserError: a key is no value and no colour, or a class is unknown.
     """
-    classes = {name: number for number, name in enumerate(class_names, 1)}
+    classes = {name: value for value, name in enumerate(class_names, 1)}
     words = {BACKGROUND_WORD: 0, background: 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
-    table = []
     for key, name in mapping.items():
-        if _code(key) is None:
+        if not re.fullmatch(KEY, key, re.ASCII):
             raise UserError(
                 f"data.mask_values: '{key}' is no value of a mask and no colour; expected a number from 0 on, such as "
-                f"255, or a "
-                'colour in quotes, such as "#ff0000"'
+                "255, or a colour in quotes, such as '#ff0000'"
             )
         if name not in words:
             raise UserError(
                 f"data.mask_values: '{key}' stands for unknown class '{name}'{nearest(name, words)}; known: "
                 f"{', '.join(dict.fromkeys([*classes, BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD]))}"
             )
-        table.append((key.lower(), words[name]))
+    table = tuple((key.lower(), words[name]) for key, name in mapping.items())
     colours = tuple(spelled(code, True) for code in packed(palette[: len(class_names) + 1]).tolist())
-    return TruthRule(tuple(class_names), tuple(table), colours)
+    return TruthRule(tuple(class_names), table, colours)
 
 
 def read_truth(path: str | Path, rule: TruthRule = AS_IS, labels: Sequence[int] = ()) -> np.ndarray:
-    """(H, W) uint8 class values of a truth mask.
-
-    Args:
-        labels: of its image, for `label` in the rule.
+    """(H, W) uint8 class values of a truth mask; `labels` of its image are for the word `label` in the rule.
 
     Raises:
         UserError: missing, damaged, saved with loss, or it holds what the rule does not name.
     """
-    decoded = decode_mask(path)
-    return _class_values(decoded, path, rule, labels)
+    return _class_values(decode_mask(path), path, rule, labels)
 
 
 def read_with_facts(
     path: str | Path, rule: TruthRule = AS_IS, labels: Sequence[int] = ()
 ) -> tuple[np.ndarray | None, MaskFacts]:
-    """As `read_truth`, and what the file holds; None where it cannot be read, which the facts then say."""
+    """As `read_truth`, and what the file holds; None where it cannot be read: the facts have the reason."""
+    keys: tuple[str, ...] = ()
     try:
         decoded = decode_mask(path)
-    except UserError as error:
-        return None, MaskFacts(problem=str(error), kind=getattr(error, "kind", ""))
-    codes = used_codes(decoded.codes)
-    keys = tuple(spelled(code, decoded.is_colour) for code in codes[:MOST_KEYS])
-    try:
+        codes = used_codes(decoded.codes)
+        keys = tuple(spelled(code, decoded.is_colour) for code in codes[:MOST_KEYS])
         mask = _class_values(decoded, path, rule, labels)
-    except MaskFault as error:
-        return None, MaskFacts(keys, problem=str(error), kind=error.kind)
+    except UserError as error:
+        return None, MaskFacts(keys, problem=str(error), kind=getattr(error, "kind", ""))
     colours: tuple[tuple[int, str], ...] = ()
     if decoded.has_own_palette and decoded.palette is not None and not rule.table:
         colours = tuple((code, spelled(int(decoded.palette[code]), True)) for code in codes)
@@ -130,8 +121,8 @@ def read_with_facts(
 
 def mapping_line(table: Mapping[str, str]) -> str:
     """The option that names values or colours, as it is typed."""
-    parts = [f'"{key}": {name}' if key.startswith("#") else f"{key}: {name}" for key, name in table.items()]
-    return "--set 'data.mask_values={" + ", ".join(parts) + "}'"
+    pairs = [f'"{key}": {name}' if key.startswith("#") else f"{key}: {name}" for key, name in table.items()]
+    return "--set 'data.mask_values={" + ", ".join(pairs) + "}'"
 
 
 def spelled(code: int, is_colour: bool) -> str:
@@ -139,43 +130,47 @@ def spelled(code: int, is_colour: bool) -> str:
     return f"#{code:06x}" if is_colour else str(code)
 
 
+def names_of_colours(rule: TruthRule) -> dict[str, str]:
+    """Colour -> the class that has it, for messages."""
+    return dict(zip(rule.colours, (BACKGROUND_WORD, *rule.class_names), strict=False))
+
+
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
     """(H, W) uint8."""
+    codes = decoded.codes
     if rule.table:
         return _translated(decoded, path, rule, labels)
     if decoded.is_colour:
-        found = used_codes(decoded.codes)
-        known = _names_of_colours(rule)
-        example = {spelled(code, True): known.get(spelled(code, True), "CLASS") for code in found[:MOST_KEYS]}
+        found = used_codes(codes)
+        ignored = spelled(int(packed(voc_palette())[IGNORE]), True)
+        known = {ignored: IGNORE_WORD} | names_of_colours(rule)
+        example = {key: known.get(key, "CLASS") for key in (spelled(code, True) for code in found[:MOST_KEYS])}
         raise MaskFault(
-            f"mask {path} holds colours ({len(found)} different), expected one channel of class values; say which "
-            f"colour is which class: "
-            f"{mapping_line(example)}",
+            f"mask {path} holds colours ({len(found)} different), expected one channel of class values; name the class "
+            f"of each colour: {mapping_line(example)}",
             "colour",
         )
-    if decoded.codes.dtype != np.uint8:
-        low, high = int(decoded.codes.min()), int(decoded.codes.max())
-        if low < 0 or high > IGNORE:
-            raise MaskFault(
-                f"mask {path} has values {low} to {high}, expected class values 0..{IGNORE}; say which value is which "
-                f"class: "
-                f"{mapping_line({'0': BACKGROUND_WORD, str(high): 'CLASS'})}",
-                "values",
-            )
-        return decoded.codes.astype(np.uint8)
-    return decoded.codes
+    low, high = int(codes.min()), int(codes.max())
+    if low < 0 or high > IGNORE:
+        raise MaskFault(
+            f"mask {path} has values {low} to {high}, expected class values 0..{IGNORE}; name the class of each value: "
+            f"{mapping_line({'0': BACKGROUND_WORD, str(high): 'CLASS'})}",
+            "values",
+        )
+    return codes.astype(np.uint8)
 
 
 def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
-    by_value, by_colour = _tables(rule)
+    by_value = {int(key): value for key, value in rule.table if not key.startswith("#")}
+    by_colour = {int(key[1:], 16): value for key, value in rule.table if key.startswith("#")}
     codes, is_colour = decoded.codes, decoded.is_colour
     if is_colour and not by_colour and np.array_equal(codes, (codes & 255) * 0x010101):  # grey, saved as RGB
         codes, is_colour = codes & 255, False
-    table = by_colour if is_colour else dict(by_value)
-    if not is_colour and decoded.palette is not None and by_colour:
-        for code in used_codes(codes):
-            if code not in table and int(decoded.palette[code]) in by_colour:
-                table[code] = by_colour[int(decoded.palette[code])]
+    palette = None if is_colour else decoded.palette
+    table = dict(by_colour if is_colour else by_value)
+    if palette is not None:
+        colours = {code: int(palette[code]) for code in used_codes(codes)}
+        table = {code: by_colour[colour] for code, colour in colours.items() if colour in by_colour} | table
     result = np.full(codes.shape, UNNAMED, np.int16)
     for code, value in table.items():
         here = codes == code
@@ -183,9 +178,8 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
             if len(labels) != 1:
                 raise MaskFault(
                     f"mask {path} holds {spelled(code, is_colour)}, which data.mask_values gives to the label of the "
-                    f"image, and "
-                    f"the image has {len(labels)} labels; name a class for it, or use masks with a value for each "
-                    f"class",
+                    f"image, and the image has {len(labels)} labels; name a class for it, or use masks with a value "
+                    "for each class",
                     "label",
                 )
             value = labels[0] + 1
@@ -194,48 +188,13 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
     if left.any():
         code = int(codes[left].flat[0])
         key = spelled(code, is_colour)
-        if not is_colour and not by_value and decoded.palette is not None:
-            key = spelled(int(decoded.palette[code]), True)
-        known = {name: _word(value, rule) for name, value in rule.table}
+        if palette is not None and not by_value:
+            key = spelled(int(palette[code]), True)
+        words = {0: BACKGROUND_WORD, IGNORE: IGNORE_WORD, LABEL: LABEL_WORD}
+        known = {name: words.get(value) or rule.class_names[value - 1] for name, value in rule.table}
         raise MaskFault(
             f"mask {path} holds {key} ({np.count_nonzero(codes == code)} pixels), which data.mask_values does not "
-            f"name; add it, "
-            f"for example {mapping_line(known | {key: IGNORE_WORD})}",
+            f"name; add it, for example {mapping_line(known | {key: IGNORE_WORD})}",
             "unnamed",
         )
     return result.astype(np.uint8)
-
-
-@lru_cache(maxsize=8)
-def _tables(rule: TruthRule) -> tuple[dict[int, int], dict[int, int]]:
-    """Value -> class value, and colour -> class value."""
-    by_value: dict[int, int] = {}
-    by_colour: dict[int, int] = {}
-    for key, value in rule.table:
-        code = _code(key)
-        assert code is not None  # checked when the rule was made
-        (by_colour if key.startswith("#") else by_value)[code] = value
-    return by_value, by_colour
-
-
-def _names_of_colours(rule: TruthRule) -> dict[str, str]:
-    """Colour -> the class that has it, for messages."""
-    names = (BACKGROUND_WORD, *rule.class_names)
-    ignored = spelled(int(packed(voc_palette())[IGNORE]), True)
-    return {ignored: IGNORE_WORD} | dict(zip(rule.colours, names, strict=False))
-
-
-def _word(value: int, rule: TruthRule) -> str:
-    words = {0: BACKGROUND_WORD, IGNORE: IGNORE_WORD, LABEL: LABEL_WORD}
-    return words[value] if value in words else rule.class_names[value - 1]
-
-
-def _code(key: str) -> int | None:
-    """The number of a key: a value from 0 on, or a colour as 0xrrggbb; None where it is neither."""
-    digits, base = (key[1:], 16) if key.startswith("#") else (key, 10)
-    if (base == 16 and len(digits) != 6) or not digits.isascii() or not digits.isalnum():
-        return None
-    try:
-        return int(digits, base)
-    except ValueError:
-        return None

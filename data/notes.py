@@ -1,6 +1,6 @@
-"""What the check tells: problems, which training or evaluation would stop at, and notes, which a person judges."""
+"""What the check reports: problems, which training or evaluation would stop at, and notes, which a person judges."""
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,7 +48,7 @@ def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[
 
 
 def truth_findings(findings: Findings) -> None:
-    """Add what the masks of each list say together."""
+    """Judge the masks of each list together."""
     for list_name, index in findings.lists.items():
         rows = [
             (record, mask)
@@ -90,24 +90,22 @@ def _count_notes(list_name: str, index: Index) -> Iterator[str]:
     if everywhere:
         yield (
             f"list '{list_name}': every image has {', '.join(everywhere)}, so there is nothing to tell it from; add "
-            f"images without "
-            "it, in a folder 'background' or as rows without a label"
+            "images without it, in a folder 'background' or as rows without a label"
         )
 
 
 def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     """What is odd about the images themselves."""
     labels = {record.image: record.labels for index in findings.lists.values() for record in index.records}
-    for look, count in Counter(facts.looks for facts in findings.facts.values() if facts.looks).items():
-        looking = [facts.image for facts in findings.facts.values() if facts.looks == look]
-        yield f"{count} images are {look} as the network sees them, {first_of(looking)}; see data.range in docs/data.md"
-    holes = [facts.image for facts in findings.facts.values() if facts.depth is not None and facts.depth.has_nan]
-    if holes:
+    every = findings.facts.values()
+    for look in dict.fromkeys(facts.brightness for facts in every if facts.brightness):
+        alike = [facts.image for facts in every if facts.brightness == look]
+        first = first_of(alike)
+        yield f"{len(alike)} images are {look} as the network sees them, {first}; see data.range in docs/data.md"
+    if holes := [facts.image for facts in every if facts.depth is not None and facts.depth.has_nan]:
         yield f"{len(holes)} images hold NaN, which is shown as the low end of the range, {first_of(holes)}"
-    several = [facts for facts in findings.facts.values() if facts.frames > 1]
-    if several:
-        first = first_of(facts.image for facts in several)
-        yield f"{len(several)} files hold several images, of which the first is read, {first}"
+    if several := [facts.image for facts in every if facts.frames > 1]:
+        yield f"{len(several)} files hold several images, of which the first is read, {first_of(several)}"
     for group in same_content(findings.facts.values()):
         differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
         yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"
@@ -117,9 +115,8 @@ def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
         both = [record.image for record in val.records if findings.facts[record.image].content in trained]
         if both:
             yield (
-                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list "
-                f"'{cfg.data.train_list}' too, "
-                f"{first_of(both)}; figures on them say little about new images"
+                f"{len(both)} of {len(val)} images of list '{cfg.data.val_list}' are in list '{cfg.data.train_list}' "
+                f"too, {first_of(both)}; figures on them say little about new images"
             )
 
 

@@ -1,7 +1,7 @@
 """From the values in an image file to 8-bit RGB: one rule for a whole data set.
 
-An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else somebody has
-to say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
+An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else settings
+say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
 blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
 """
 
@@ -24,8 +24,7 @@ class PixelRule:
 
     Attributes:
         range: (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
-        1st and
-            the 99th percentile of each image.
+            1st and the 99th percentile of each image.
         bands: counted from 1; three become red, green and blue, one becomes grey; empty takes the file's own grey or
         RGB.
     """
@@ -35,7 +34,7 @@ class PixelRule:
 
     @property
     def is_default(self) -> bool:
-        """Whether no setting says anything."""
+        """Whether neither has a setting."""
         return self.range == "auto" and not self.bands
 
 
@@ -95,10 +94,8 @@ def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     """
     colours = _bands(values, rule, what)
     low, high = _range(values, colours, rule, what)
-    scaled = np.nan_to_num(
-        (colours.astype(np.float32) - low) * (255.0 / (high - low)), nan=0.0, posinf=255.0, neginf=0.0
-    )
-    pixels = np.clip(np.rint(scaled), 0, 255)
+    scaled = (colours.astype(np.float32) - low) * (255.0 / (high - low))
+    pixels = np.clip(np.rint(np.nan_to_num(scaled, nan=0.0, posinf=255.0, neginf=0.0)), 0, 255)
     if values.alpha and not rule.bands:
         share = values.array[..., -1:].astype(np.float32) / (2**values.bits - 1)
         pixels = np.rint(pixels * share + 255 * (1 - share))
@@ -121,10 +118,8 @@ def unknown_range(dtype: np.dtype, low: float, high: float) -> str:
     """The end of a sentence on values whose range no file says, with the option to add."""
     return (
         f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
-        f"range of the "
-        f"whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the 1st to the "
-        f"99th "
-        "percentile of each image)"
+        f"range of the whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the "
+        "1st to the 99th percentile of each image)"
     )
 
 
@@ -143,16 +138,15 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     if rule.bands:
         if max(rule.bands) > count:
             raise UnreadableImage(
-                f"{what} has {_count(count, 'band')}, and data.bands asks for band {max(rule.bands)}; "
-                f"name bands in 1..{count} with --set 'data.bands=[...]'"
+                f"{what} has {count} {'band' if count == 1 else 'bands'}, and data.bands asks for band "
+                f"{max(rule.bands)}; name bands in 1..{count} with --set 'data.bands=[...]'"
             )
         return values.array[..., [band - 1 for band in rule.bands]]
     if values.colours.shape[2] not in (1, 3):
         example = "[3, 2, 1]" if count > 2 else "[1]"
         raise NeedsSetting(
-            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, "
-            f"or one "
-            f"for grey, for example --set 'data.bands={example}'",
+            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, or "
+            f"one for grey, for example --set 'data.bands={example}'",
             "data.bands",
         )
     return values.colours
@@ -169,7 +163,3 @@ def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> t
     if not values.bits:
         raise NeedsSetting(f"{what} holds {unknown_range(values.array.dtype, *values.extent())}", "data.range")
     return 0.0, float(2**values.bits - 1)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -27,8 +27,7 @@ def region_polygons(region: np.ndarray) -> list[np.ndarray]:
 
     Returns:
         For each connected part a closed outline (N, 2) float64, N >= 3, of x in 0..W and y in 0..H in halves; the last
-        point is
-        joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
+        point is joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
     """
     # Twice as large, a pixel has a first and a second half, so a contour tells its left edge from its right one.
     doubled = np.kron(region.astype(np.uint8), np.ones((2, 2), np.uint8)).astype(np.uint8)

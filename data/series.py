@@ -1,4 +1,4 @@
-"""Do the images of a list have more than 8 bits, and is it clear what their values mean?
+"""Images of more than 8 bits: is it clear what their values mean?
 
 A series of 12 bits in files of 16 looks nearly black if nothing says so. The answer must be the same for all files of
 a data set, so it is a setting, and a list of images that needs one is refused with the line to add.

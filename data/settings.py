@@ -72,7 +72,7 @@ class DataConfig(RunSettings):
 
 
 def load_data_config(path: str | Path | None, preset: str | None, overrides: Sequence[str]) -> DataConfig:
-    """What a configuration file says of the data; its other sections are not read.
+    """The settings of the data in a configuration file; its other sections are not read.
 
     Raises:
         UserError: no such file or preset, bad YAML, or a setting of the data that is unknown or wrong.

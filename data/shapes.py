@@ -1,10 +1,11 @@
-"""The demo dataset: generated images in VOC layout, whose classes have the most discriminative part and a context they are seen with.
+"""The demo dataset: generated images in VOC layout; every class has a most discriminative part and a usual context.
 
     index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
 
 A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
-most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The dataset is written
-once under `root`; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
+    most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
+    dataset is written once under `root`; the same numbers always give the same files. The drawings are in
+    `data/shapes_art.py`.
 """
 
 import csv
@@ -62,28 +63,19 @@ class Scene:
 
 
 def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: int, masks: bool = False) -> Index:
-    """Index of a list of the demo dataset, which is generated first where it is missing, unfinished or of other numbers.
+    """Index of a list of the demo dataset, generated first where it is missing, unfinished or of other numbers.
 
     Args:
-        root: where it lies or shall lie; must be empty or hold an earlier demo dataset.
         list_name: `train` or `val`.
         train, val: number of images of the two lists.
         size: long side in pixels.
-        masks: also give the truth's paths (evaluation only).
 
     Raises:
         UserError: the folder holds something else.
     """
     root = Path(root)
-    wanted = {
-        "generator": "ibbnet shapes",
-        "version": VERSION,
-        "seed": SEED,
-        "train": train,
-        "val": val,
-        "size": size,
-        "complete": True,
-    }
+    wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}
+    wanted["complete"] = True
 
     def is_there() -> bool:
         return _read_marker(root) == wanted and _has_files(root, train, val, masks)
@@ -100,7 +92,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
 
 
 def generate(root: Path, train: int, val: int, size: int) -> None:
-    """Write images, masks, lists and labels. The folder is marked as unfinished first, so that nobody trusts half of it."""
+    """Write images, masks, lists and labels; until all are there, the folder is marked as unfinished."""
     write_json(root / MARKER, {"generator": "ibbnet shapes", "complete": False})
     names = {list_name: _names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)}
     kept = {name for list_of_names in names.values() for name in list_of_names}
@@ -146,30 +138,26 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
         labels.append(int(random.integers(len(DRAWINGS))))
     short = min(height, width)
     if len(labels) == 1:
-        places = [(random.uniform(0.4, 0.6) * width, random.uniform(0.38, 0.55) * height)]
+        centres = [(random.uniform(0.4, 0.6) * width, random.uniform(0.38, 0.55) * height)]
         scales = [random.uniform(0.28, 0.42) * short]
     else:  # side by side along the longer way, or one above the other
         scales = [random.uniform(0.22, 0.28) * short for _ in labels]
         near, far = random.uniform(0.25, 0.3), random.uniform(0.7, 0.76)
         cross = random.uniform(0.4, 0.56, 2)
-        places = (
-            [(near * width, cross[0] * height), (far * width, cross[1] * height)]
-            if width >= height
-            else [(cross[0] * width, near * height), (cross[1] * width, far * height)]
-        )
-        order = random.permutation(2)
-        places = [places[position] for position in order]
+        centres = [(near * width, cross[0] * height), (far * width, cross[1] * height)]
+        if width < height:
+            centres = [(cross[0] * width, near * height), (cross[1] * width, far * height)]
+        centres = [centres[position] for position in random.permutation(2)]
 
     context = np.zeros((height, width), np.uint8)
     if random.random() < STRAY_CONTEXT:
         stray = int(random.choice([value for value in range(len(DRAWINGS)) if value not in labels]))
-        frame = _place(
-            stray, height, width, (random.uniform(0, width), random.uniform(0, height)), 0.25 * short, random
-        )
+        centre = (random.uniform(0, width), random.uniform(0, height))
+        frame = _frame(stray, (height, width), centre, 0.25 * short, random)
         context[paint(canvas, DRAWINGS[stray].draw_context(frame)) >= 0.5] = stray + 1
     frames, objects = [], []
-    for value, place, scale in zip(labels, places, scales, strict=True):
-        frame = _place(value, height, width, place, scale, random)
+    for value, centre, scale in zip(labels, centres, scales, strict=True):
+        frame = _frame(value, (height, width), centre, scale, random)
         in_context = bool(random.random() < CONTEXT_WITH_CLASS)
         if in_context:
             context[paint(canvas, DRAWINGS[value].draw_context(frame)) >= 0.5] = value + 1
@@ -184,13 +172,12 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
     return Scene(image, mask, context, tuple(sorted(set(labels))), tuple(objects))
 
 
-def _place(
-    label: int, height: int, width: int, centre: tuple[float, float], scale: float, random: np.random.Generator
+def _frame(
+    label: int, size: tuple[int, int], centre: tuple[float, float], scale: float, random: np.random.Generator
 ) -> Frame:
     lean = DRAWINGS[label].lean
-    return make_frame(
-        height, width, centre, scale, random.uniform(-lean, lean), bool(random.random() < 0.5), 0.07, random
-    )
+    angle, flip = random.uniform(-lean, lean), bool(random.random() < 0.5)
+    return make_frame(*size, (centre, scale, angle, flip), 0.07, random)
 
 
 def _names(list_name: str, count: int) -> list[str]:

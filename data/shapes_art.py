@@ -1,8 +1,8 @@
 """The drawings of the demo dataset: six objects, and the context that each is usually seen with.
 
-An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **most discriminative part**
-(a face or an emblem that no other class has). A context lies next to the object and never belongs to its mask. Everything is
-drawn in a frame's own coordinates (u right, v down, the object about 2 wide).
+An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **most
+discriminative part** (a face or an emblem that no other class has). A context lies next to the object and never belongs
+to its mask. Everything is drawn in a frame's own coordinates (u right, v down, the object about 2 wide).
 """
 
 import math
@@ -129,12 +129,8 @@ def _beetle(frame: Frame) -> list[Layer]:
     case = ellipse(u, v, 0.0, 0.12, random.uniform(0.56, 0.66), length)
     neck = ellipse(u, v, 0.0, -0.62, 0.46, 0.27)
     head = ellipse(u, v, 0.0, -0.88, 0.22, 0.16)
-    legs = np.minimum.reduce(
-        [
-            capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06)
-            for start, end in ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))
-        ]
-    )
+    ends = ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))
+    legs = np.minimum.reduce([capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06) for start, end in ends])
     ridges = stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[..., None]
     seam = np.abs(u) - 0.018
     spots = disc(np.abs(u), v, 0.22, -0.62, 0.0)
@@ -205,9 +201,8 @@ def _seaweed(frame: Frame) -> list[Layer]:
         green = mix(colour, CREAM, frame.cover(leaflets)[..., None] * 0.45) * random.uniform(0.75, 1.1)
         layers.append((frame.cover(blade), green))
     for _ in range(7):
-        bubble = np.abs(
-            disc(u, v, random.uniform(-1.2, 1.4), random.uniform(-0.2, 0.5) + 0.5, random.uniform(0.04, 0.09))
-        )
+        across, down = random.uniform(-1.2, 1.4), random.uniform(-0.2, 0.5) + 0.5
+        bubble = np.abs(disc(u, v, across, down, random.uniform(0.04, 0.09)))
         layers.append((frame.cover(bubble - 0.02) * 0.9, rgb(0.92, 0.98, 1.0)))
     return layers
 
@@ -226,14 +221,12 @@ def _owl(frame: Frame) -> list[Layer]:
     barbs = stripes(v - 0.5 * np.abs(u), 0.13, frame)[..., None]
     eyes = disc(np.abs(u), v, 0.22, -0.56, 0.0)
     beak = polygon(u, v, [(-0.075, -0.47), (0.075, -0.47), (0, -0.28)]) - 0.01
+    rays = stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8)
     return [
         (frame.cover(wings), shaded(plumage * (0.72 - 0.2 * barbs), v, wings)),
         (frame.cover(all_body), shaded(plumage * (1.08 - 0.4 * feathers), v, all_body)),
         (frame.cover(eyes - 0.235), CREAM),
-        (
-            frame.cover(np.maximum(stripe_field(np.arctan2(v + 0.56, np.abs(u) - 0.22), math.pi / 8), eyes - 0.235)),
-            plumage * 0.55,
-        ),
+        (frame.cover(np.maximum(rays, eyes - 0.235)), plumage * 0.55),
         (frame.cover(eyes - 0.16), rgb(0.99, 0.66, 0.05)),
         (frame.cover(eyes - 0.09), INK),
         (frame.cover(disc(np.abs(u), v, 0.25, -0.6, 0.03)), CREAM),

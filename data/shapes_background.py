@@ -20,7 +20,7 @@ def paint(canvas: np.ndarray, layers: list[Layer]) -> np.ndarray:
 
 
 def background(height: int, width: int, random: np.random.Generator) -> np.ndarray:
-    """A neutral (H, W, 3) scene: a gradient or a hilly horizon, cloth or stone grain, and a few blobs that mean nothing."""
+    """A neutral (H, W, 3) scene: a gradient or a hilly horizon, cloth or stone grain, and a few blobs."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     hue = random.random()
     first, second = (
@@ -37,16 +37,8 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
             hill = hsv(random.random(), random.uniform(0.1, 0.35), random.uniform(0.4, 0.8))
             paint(canvas, [(np.clip((y - ridge) * max(height, width), 0, 1) * 0.85, hill)])
     for _ in range(random.integers(2, 6)):
-        frame = make_frame(
-            height,
-            width,
-            (random.uniform(0, width), random.uniform(0, height)),
-            unit,
-            random.uniform(0, 360),
-            False,
-            0.2,
-            random,
-        )
+        centre, angle = (random.uniform(0, width), random.uniform(0, height)), random.uniform(0, 360)
+        frame = make_frame(height, width, (centre, unit, angle, False), 0.2, random)
         paint(canvas, _blob(frame))
     grain = smooth_noise(height, width, random.uniform(2, 16), random) * random.uniform(0.02, 0.09)
     grain += smooth_noise(height, width, unit, random) * random.uniform(0.0, 0.12)

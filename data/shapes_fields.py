@@ -1,7 +1,7 @@
 """What the demo's drawings are made of: a frame of coordinates, distance fields, patterns and colours.
 
-A distance field is negative inside a form. Rotation, scale and bending are a change of coordinates, edges are anti-aliased, and
-an object's mask is exact.
+A distance field is negative inside a form. Rotation, scale and bending are a change of coordinates, edges are
+anti-aliased, and an object's mask is exact.
 """
 
 import colorsys
@@ -32,17 +32,19 @@ class Frame:
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
 
+# The origin (x, y) in pixels, pixels to the unit, the turn in degrees, and whether it is mirrored.
+Pose = tuple[tuple[float, float], float, float, bool]
+
+
 def make_frame(
     height: int,
     width: int,
-    centre: tuple[float, float],
-    scale: float,
-    angle: float,
-    flip: bool,
+    pose: Pose,
     bend: float,
     random: np.random.Generator,
 ) -> Frame:
-    """A frame with its origin at `centre` (x, y), `scale` pixels to the unit, turned by `angle` degrees, bent by `bend` units."""
+    """A frame with that pose, bent by `bend` units."""
+    centre, scale, angle, flip = pose
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     x, y = (x - centre[0]) / scale, (y - centre[1]) / scale
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))

@@ -7,6 +7,7 @@ cells; what is not text in UTF-8 is refused with the line.
 import csv
 import io
 import re
+from collections import Counter
 from pathlib import Path
 
 from utils.errors import UserError
@@ -66,10 +67,10 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         lines = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
         numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", line) for line in lines]
         names = [match[1] for match in numbered if match] if all(numbered) else lines
-    names = [name for place, name in enumerate(names) if name and not (place == 0 and name.casefold() == "background")]
-    repeated = (
-        sorted({name for name in names if names.count(name) > 1}) if len(names) < 10_000 else ["more than 10,000"]
-    )
+    names = [
+        name for position, name in enumerate(names) if name and not (position == 0 and name.casefold() == "background")
+    ]
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"
         raise UserError(f"data.classes: {path} must hold different class names, one a line; {found}")
@@ -79,7 +80,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
 def natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
     """A key that sorts 2 before 10."""
     parts = re.split(r"(\d+)", name, flags=re.ASCII)
-    return [(0, int(part[:18])) if place % 2 else (1, part) for place, part in enumerate(parts)], name
+    return [(0, int(part[:18])) if position % 2 else (1, part) for position, part in enumerate(parts)], name
 
 
 def _read_text(path: Path) -> str:

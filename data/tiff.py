@@ -73,8 +73,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except ImportError as error:
         raise UnreadableImage(
             f"image {path} is a TIFF of several bands or of more than 8 bits, which Pillow cannot read; install what "
-            f"can: "
-            "pip install tifffile imagecodecs"
+            "can: pip install tifffile imagecodecs"
         ) from error
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised as well
     try:

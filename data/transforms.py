@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
-from data.artifacts import IGNORE
+from utils.ignore import IGNORE
 
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601), as in Pillow
 EDGE = 2  # pixels: the deviation by which the border between sharp and blurred is made soft
@@ -25,7 +25,8 @@ class BackgroundBlur:
 
     Attributes:
         share: of the crops.
-        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its logarithm.
+        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its
+            logarithm.
     """
 
     share: float
@@ -43,7 +44,7 @@ class BackgroundBlur:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Random size, flip, colour and place: a training crop.
+    """Random size, flip, colour and position: a training crop.
 
     Attributes:
         crop_size: side S of the crop, in pixels; what the image does not cover is the mean colour, and 255 in the mask.
@@ -109,11 +110,12 @@ class RandomCrop:
     def unpack(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Crops as networks and losses take them, on the device where they lie.
 
-        Crops come from the loader's processes as bytes, a quarter of this image and an eighth of this mask: on that way the
-        larger ones would cost a CPU as much as the whole augmentation. On a GPU nothing waits for it.
+        Crops come from the loader's processes as bytes, a quarter of this image and an eighth of this mask: on that way
+        the larger ones would cost a CPU as much as the whole augmentation. On a GPU nothing waits for it.
 
         Args:
-            batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else there is.
+            batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else
+                there is.
 
         Returns:
             `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of
@@ -124,9 +126,9 @@ class RandomCrop:
         side, device = pixels.shape[1], pixels.device
         mean, std = (_on_device(values, device) for values in (self.mean, self.std))
         left, top, right, bottom = covered[:, :, None].unbind(1)
-        place = torch.arange(side, device=device)
-        rows = (place >= top) & (place < bottom)
-        columns = (place >= left) & (place < right)
+        position = torch.arange(side, device=device)
+        rows = (position >= top) & (position < bottom)
+        columns = (position >= left) & (position < right)
         # `normalise`, in rows of 3 S numbers: a CPU takes five times as long to go through pixels of three.
         subtracted = (columns[:, :, None] * mean).flatten(1)
         image = pixels.flatten(2).to(torch.float32)

@@ -14,29 +14,11 @@ from data.images import IMAGE_SUFFIXES
 # Folders that systems and file servers make, besides hidden ones: never data.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
 NOT_CLASSES = ("masks", "lists", "labels", "annotations")  # folders that may be without images
-# Files beside images that say nothing about them, or are read for something else.
-DOCUMENTS = frozenset(
-    [
-        ".txt",
-        ".md",
-        ".csv",
-        ".tsv",
-        ".json",
-        ".jsonl",
-        ".xml",
-        ".yaml",
-        ".yml",
-        ".html",
-        ".pdf",
-        ".db",
-        ".ini",
-        ".py",
-        ".names",
-        ".npy",
-        ".log",
-        ".mat",
-    ]
-)
+# Files beside images that are no images, or are read for something else.
+DOCUMENTS = frozenset((
+    ".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".pdf", ".db", ".ini",
+    ".py", ".names", ".npy", ".log", ".mat",
+))  # fmt: skip
 
 
 @dataclass
@@ -63,23 +45,15 @@ class Tree:
     def notes(self, taken: Collection[str], classes_are_folders: bool) -> Iterator[str]:
         """What was found and not taken, one line for each kind."""
         for suffix, paths in sorted(self.unread.items()):
+            named = f" with the suffix {suffix}" if suffix else " without suffix"
             left = [path for path in paths if path not in taken]
-            if left:
-                remedy = "install pillow-heif" if suffix in (".heic", ".heif") else "convert them to PNG or JPEG"
-                named = f"with the suffix {suffix}" if suffix else "without suffix"
-                what = _count(left, f"file {named}", f"files {named}")
-                yield f"{self.root}: {what} not read, {_first(left)}; if these are images, {remedy}"
-        if self.system:
-            yield (
-                f"{self.root}: {_count(self.system, 'hidden file or thumbnail', 'hidden files or thumbnails')} left "
-                f"out, {_first(self.system)}; there is nothing to do unless these are your images: then rename the "
-                "file or folder"
+            yield from self._note(
+                left, "file", "files", named, "not read", "if these are images, convert them to PNG or JPEG"
             )
-        if self.broken:
-            yield (
-                f"{self.root}: {_count(self.broken, 'link to nothing', 'links to nothing')} left out, "
-                f"{_first(self.broken)}; put the files where the links point, or remove the links"
-            )
+        remedy = "there is nothing to do unless these are your images: then rename the file or folder"
+        yield from self._note(self.system, "hidden file or thumbnail", "hidden files or thumbnails", remedy=remedy)
+        remedy = "put the files where the links point, or remove the links"
+        yield from self._note(self.broken, "link", "links", " to nothing", remedy=remedy)
         if classes_are_folders:
             parents = {""}
             for path in (*self.images, *taken):
@@ -89,19 +63,23 @@ class Tree:
                     folder = folder.rpartition("/")[0]
             tops = [path for path in self.folders if path not in parents and path.rpartition("/")[0] in parents]
             tops = [path for path in tops if path.rpartition("/")[2].casefold() not in NOT_CLASSES]
-            if tops:
-                yield (
-                    f"{self.root}: {_count(tops, 'folder without images', 'folders without images')} left out, "
-                    f"{_first(tops)}; put images of a known format there, or remove what is empty"
-                )
+            remedy = "put images of a known format there, or remove what is empty"
+            yield from self._note(tops, "folder", "folders", " without images", remedy=remedy)
+
+    def _note(
+        self, paths: Collection[str], one: str, many: str, kind: str = "", done: str = "left out", remedy: str = ""
+    ) -> Iterator[str]:
+        if len(paths) == 1:
+            yield f"{self.root}: 1 {one}{kind} is {done}, {min(paths)}; {remedy}"
+        elif paths:
+            yield f"{self.root}: {len(paths)} {many}{kind} are {done}, first {min(paths)}; {remedy}"
 
 
 def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
     """Look through a folder and all below it.
 
     Args:
-        named: names of folders that are classes, whatever they look like.
-        complain: what to do about a link that leads back to a folder above it; it is not followed.
+        named: names of folders that are classes.
     """
     tree = Tree(root)
     top = os.path.realpath(root)
@@ -153,11 +131,3 @@ def _is_system(name: str, is_folder: bool, named: Collection[str]) -> bool:
     if is_folder:
         return name.startswith((".", "@")) or name.casefold() in SYSTEM_FOLDERS
     return name.startswith(".") or name.casefold() == "thumbs.db"
-
-
-def _count(paths: Collection[str], one: str, many: str = "") -> str:
-    return f"1 {one} is" if len(paths) == 1 else f"{len(paths)} {many or one + 's'} are"
-
-
-def _first(paths: Collection[str]) -> str:
-    return f"first {min(paths)}" if len(paths) > 1 else min(paths)

@@ -1,6 +1,6 @@
 """PASCAL VOC layout: JPEGImages, SegmentationClass, ImageSets/Segmentation.
 
-Image-level labels come from one of three places: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
+Image-level labels come from one of three sources: `Annotations/*.xml`, a CSV table, or a dictionary in a `.npy` file.
 CVAT writes this layout, too, with the names of the classes in `labelmap.txt`, and lists under `ImageSets/Main` where it
 has no masks.
 """
@@ -17,27 +17,9 @@ from utils.errors import UserError
 from utils.names import fault_of, shown
 
 VOC_CLASSES = (
-    "aeroplane",
-    "bicycle",
-    "bird",
-    "boat",
-    "bottle",
-    "bus",
-    "car",
-    "cat",
-    "chair",
-    "cow",
-    "diningtable",
-    "dog",
-    "horse",
-    "motorbike",
-    "person",
-    "pottedplant",
-    "sheep",
-    "sofa",
-    "train",
-    "tvmonitor",
-)
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
+    "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+)  # fmt: skip
 
 TEST = "test"  # VOC keeps its labels and masks to itself
 SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
@@ -56,14 +38,11 @@ def open_voc(
     """Index of one list of a VOC-layout dataset.
 
     Args:
-        root: the folder with `JPEGImages`.
         list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
             `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
             difficult count.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
-        masks: also give the truth's paths (evaluation only).
-        complain: what to do about a record that is not as it should be.
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.
@@ -96,9 +75,10 @@ def open_voc(
         if name not in table and not optional:
             faults.add("row", f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
-        mask = _find_mask(root, name, optional) if masks else None
-        records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask))
-    faults.tell(is_empty=not records)
+        mask = root / "SegmentationClass" / f"{name}.png"
+        has_mask = masks and not (optional and not mask.is_file())
+        records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask if has_mask else None))
+    faults.report(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
 
 
@@ -106,14 +86,10 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     """The images of a list, in its order.
 
     Args:
-        root: the folder with `JPEGImages`.
-        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may
-            also be
-            `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
-            `train_aug`
-            is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names,
-            sorted).
-        complain: what to do about a line that is not as it should be.
+        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also
+            be `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
+            `train_aug` is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582
+            names, sorted).
 
     Raises:
         UserError: there is no such list, or a line is malformed.
@@ -122,7 +98,12 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if path is not None:
         return _read_list(root, path, complain)
     if list_name not in ("train_aug", "trainval"):
-        raise _no_list(root, list_name)
+        there = root / "ImageSets" / "Segmentation"
+        known = ", ".join(sorted(path.stem for path in there.glob("*.txt"))) or "none"
+        raise UserError(
+            f"there is no list '{list_name}': neither {there / (list_name + '.txt')} nor a file of that path; lists "
+            f"there: {known}"
+        )
     train, val = (read_names(root, part, complain) for part in ("train", "val"))
     if list_name == "trainval":
         return dict(sorted((train | val).items()))
@@ -133,9 +114,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
             f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true "
             "to fetch them; data.train_list=train is VOC's own list"
         )
-    augmented = (
-        _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain) | train
-    )
+    sbd = [_read_list(root, folder / f"{part}.txt", complain) for part in ("train", "val")]
+    augmented = sbd[0] | sbd[1] | train
     return {name: augmented[name] for name in sorted(augmented) if name not in val}
 
 
@@ -154,15 +134,6 @@ def find_list(root: Path, list_name: str) -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
-def _no_list(root: Path, list_name: str) -> UserError:
-    folder = root / "ImageSets" / "Segmentation"
-    known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-    return UserError(
-        f"there is no list '{list_name}': neither {folder / (list_name + '.txt')} nor a file of that path; "
-        f"lists there: {known}"
-    )
-
-
 def _read_list(root: Path, path: Path, complain: Complain) -> Names:
     """Names may have spaces; what follows a name that has none, such as the 1 of `ID 1`, is passed over."""
     names: Names = {}
@@ -170,9 +141,10 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
         where = f"{path}, line {number}"
         first = line.split()[0].replace("\\", "/")
         whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
+        whole = whole.removesuffix(".jpg").removesuffix(".png")
         name = Path(first).stem if "/" in first else first
-        if name != line and fault_of(whole) is None and _find_image(root, _without_suffix(whole)) is not None:
-            name = _without_suffix(whole)
+        if name != line and fault_of(whole) is None and _find_image(root, whole) is not None:
+            name = whole
         if (fault := fault_of(name)) is not None:
             complain(f"{where}: the image's name {shown(name)} {fault}; expected one such as 2007_000032")
         elif name in names:
@@ -182,18 +154,9 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
     return names
 
 
-def _without_suffix(name: str) -> str:
-    return name.removesuffix(".jpg").removesuffix(".png")
-
-
 def _find_image(root: Path, name: str) -> Path | None:
     paths = (root / "JPEGImages" / f"{name}{suffix}" for suffix in (".jpg", ".png"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def _find_mask(root: Path, name: str, optional: bool) -> Path | None:
-    path = root / "SegmentationClass" / f"{name}.png"
-    return None if optional and not path.is_file() else path
 
 
 def _read_labels(
@@ -253,5 +216,5 @@ def _labels_from_csv(
             )
         else:
             table[name] = sorted(classes.index(label) for label in labels)
-    faults.tell()
+    faults.report()
     return table, classes

@@ -1,4 +1,4 @@
-"""Labels from YOLO's files: images/a.jpg and labels/a.txt, whose lines begin with the number of a class.
+"""Labels from YOLO's files: images/a.jpg and labels/a.txt, whose lines begin with the index of a class.
 
 The names of the classes come from a YAML file (`names:`) or from classes.txt or obj.names. An image without a file of
 boxes, or with an empty one, shows none of the classes.
@@ -18,13 +18,8 @@ from utils.errors import UserError
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 
 
-def is_yolo(tree: Tree, images: list[str]) -> bool:
-    """Whether the images have YOLO's files of boxes."""
-    return any(label_file(path, tree.files) is not None for path in images)
-
-
 def label_file(image: str, files: set[str]) -> str | None:
-    """The file of boxes of an image, in the folder `labels` in place of `images` or beside the image."""
+    """The file of boxes of an image, in the folder `labels` instead of `images` or beside the image."""
     stem = str(PurePosixPath(image).with_suffix(".txt"))
     moved = re.sub(r"(^|/)images/(?!.*(^|/)images/)", r"\1labels/", stem)
     return next((path for path in (moved, stem) if path in files and PurePosixPath(path).name != "classes.txt"), None)
@@ -34,7 +29,7 @@ def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
     """The classes and the labels of every image.
 
     Raises:
-        UserError: nothing says the names of the classes.
+        UserError: nothing names the classes.
     """
     names = _class_names(tree)
     table = LabelTable(names, [])
@@ -53,7 +48,7 @@ def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
             else:
                 faults.add(
                     "class",
-                    f"{tree.root / file}, line {number}: expected the number of a class, 0..{len(names) - 1}, and a "
+                    f"{tree.root / file}, line {number}: expected the index of a class, 0..{len(names) - 1}, and a "
                     f"box; found '{line[:40]}'",
                 )
         table.rows.append((f"{tree.root / file}", image, labels))
@@ -83,6 +78,6 @@ def _class_names(tree: Tree) -> tuple[str, ...]:
         if name in tree.files:
             return read_class_names(tree.root / name)
     raise UserError(
-        f"{tree.root} has YOLO's files of boxes, and nothing says the classes' names: put data.yaml with 'names:' or "
+        f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
         "classes.txt there, one name a line"
     )

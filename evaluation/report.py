@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, read_mask, read_seed
+from data.artifacts import read_mask, read_seed
 from data.dataset import Index, NoTruth
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
@@ -30,6 +30,7 @@ from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
 from utils.files import atomic_path, is_whole, read_json, write_json, write_text
+from utils.ignore import IGNORE
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, read_mask, read_seed
+from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
@@ -20,6 +20,7 @@ from stages.config import Config
 from stages.lists import seed_index
 from utils.console import progress
 from utils.files import is_whole
+from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix
 from utils.run import Run
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.artifacts import IGNORE, read_mask, read_seed
+from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from evaluation.figures import Evaluation
 from evaluation.records import read_records
@@ -21,6 +21,7 @@ from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total
 from utils.errors import UserError
+from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix, ThresholdSweep
 
 HIGHEST_THRESHOLD = 0.9  # seeds are swept from 0 to here

@@ -34,13 +34,14 @@ import numpy as np
 import pycocotools.mask
 import yaml
 
-from data.artifacts import IGNORE, read_mask, write_mask
+from data.artifacts import read_mask, write_mask
 from data.polygons import region_polygons
 from data.voc import VOC_CLASSES
 from exports.mask_sets import MaskSet, open_mask_set
 from utils.console import progress
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_text
+from utils.ignore import IGNORE
 
 VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
 DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000

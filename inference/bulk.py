@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.artifacts import IGNORE, Seed, write_mask, write_seed
+from data.artifacts import Seed, write_mask, write_seed
 from data.images import UnreadableImage
 from data.pixels import look_of
 from inference import output_folder as out
@@ -28,6 +28,7 @@ from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather, is_main
 from utils.errors import UserError
 from utils.files import atomic_path, digest, is_whole, write_json
+from utils.ignore import IGNORE
 from utils.names import is_too_long
 from utils.reading import read_ahead
 from utils.visualize import fit, overlay, printable

@@ -19,12 +19,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.artifacts import IGNORE, voc_palette
+from data.artifacts import voc_palette
 from inference.images import InputImage
 from inference.predictor import Prediction
 from utils.distributed import is_main
 from utils.errors import UserError
 from utils.files import digest, is_whole, read_json, write_json
+from utils.ignore import IGNORE
 from utils.visualize import bright_palette
 
 MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.artifacts import IGNORE, voc_palette, write_mask
+from data.artifacts import voc_palette, write_mask
 from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
 from pages.images import image_uri
 from utils.errors import UserError
+from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
 SWATCH = "display:inline-block;width:1em;height:1em"

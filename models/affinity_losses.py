@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.paths import pair_offsets, path_maxima, windows
 from utils.distributed import total
-from utils.metrics import IGNORE
+from utils.ignore import IGNORE
 
 EPSILON = 1e-5  # of logarithms and divisions, as published
 # Total = ((bg_pos + fg_pos) / 2 + neg) / 2 + (disp_fg + disp_bg) / 2, as published.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from utils.metrics import IGNORE
+from utils.ignore import IGNORE
 
 CONFIDENCE = 0.7  # of a hard label that goes into a refinement; the other labels share the rest (IRN's CRF on labels)
 

@@ -10,6 +10,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from models.backbone import build_backbone
 from models.chain import Backbone, last_stages, stage_number
 from utils.distributed import total, world_size
+from utils.ignore import IGNORE
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
@@ -105,7 +106,7 @@ def build_segmenter(
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255, object_weight: float = 1.0) -> Tensor:
+def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, object_weight: float = 1.0) -> Tensor:
     """Cross-entropy at `LOGIT_STRIDE`.
 
     Args:

@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pages.page import Layer, css
-from utils.visualize import IGNORE, fit, heat_colours
+from utils.ignore import IGNORE
+from utils.visualize import fit, heat_colours
 
 SIDE = 320  # pixels, long side of an image in the page
 QUALITY = 72  # of WebP

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.artifacts import IGNORE
 from data.dataset import Index, Record, TrainingImages
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
@@ -26,6 +25,7 @@ from stages.settings import AffinityTraining, PseudoSettings
 from stages.training import plan_of, train_on_crops
 from utils.compute import Compute
 from utils.distributed import gather, is_main
+from utils.ignore import IGNORE
 from utils.run import Run
 
 TEN_ITERATIONS = PseudoSettings(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take

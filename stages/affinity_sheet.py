@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from data.artifacts import IGNORE, read_mask, voc_palette
+from data.artifacts import read_mask, voc_palette
 from data.dataset import Index
 from models.affinity import AffinityNet, boundary, centroids, displacement
 from stages.config import Config
@@ -15,6 +15,7 @@ from stages.lists import evenly
 from stages.reading import prepare
 from utils.compute import Compute
 from utils.files import atomic_path
+from utils.ignore import IGNORE
 from utils.run import Run
 from utils.visualize import Tile, bright_palette, contact_sheet, heatmap, overlay
 

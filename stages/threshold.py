@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import torch
 
-from data.artifacts import IGNORE, Seed, read_seed
+from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from data.images import read_image
 from data.index import class_palette
@@ -23,6 +23,7 @@ from stages.files import THRESHOLD, THRESHOLD_SHEET
 from stages.lists import evenly
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json
+from utils.ignore import IGNORE
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
 

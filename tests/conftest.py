@@ -18,10 +18,11 @@ from PIL import Image
 
 import utils.files
 import utils.run
-from data.artifacts import IGNORE, write_mask
+from data.artifacts import write_mask
 from stages.config import load_config
 from tests.project import Project, code_of, new_project, product_files
 from utils.errors import run_script
+from utils.ignore import IGNORE
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
 torch.set_num_threads(1)

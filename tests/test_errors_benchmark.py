@@ -16,8 +16,9 @@ from benchmarks.errors import (
     error_figures,
     error_kinds,
 )
-from data.artifacts import IGNORE, Seed, read_mask, seed_size, write_mask, write_seed
+from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
+from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix, iou_of, miou_of
 
 VALUES = 4  # background and three classes

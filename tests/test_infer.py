@@ -14,7 +14,7 @@ from pycocotools.mask import decode
 
 import infer
 import utils.console as console
-from data.artifacts import IGNORE, read_mask, read_seed, seed_size
+from data.artifacts import read_mask, read_seed, seed_size
 from exports.mask_sets import open_mask_set
 from inference.bulk import Options, predict_images
 from inference.images import output_names
@@ -23,6 +23,7 @@ from inference.predictor import Prediction
 from tests.inference.stub import NAMES, Stub, predictions, save
 from tests.pages.test_page import Page
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 KINDS = pytest.mark.parametrize("kind", ["classifier", "segmenter"])
 

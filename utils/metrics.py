@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from utils.distributed import total
-
-IGNORE = 255
+from utils.ignore import IGNORE
 
 
 class ConfusionMatrix:

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from utils.fonts import drawable, font_for
+from utils.ignore import IGNORE
 
-IGNORE = 255
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the image's long side
 HATCH_LIGHT, HATCH_DARK = 200, 80  # the two greys of what is ignored
 RIM = (255, 255, 255)

@@ -1,19 +1,22 @@
 """Fixtures of the tests of data."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+CASES = Path(os.environ.get("IBBNET_CASES") or Path(__file__).parents[3] / "shared" / "cases")
+
 
 @pytest.fixture
-def case(shared_data: Path) -> Callable[[str], Path]:
-    """A case's folder by its name."""
+def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A copy of an input that users had, by its name; the test is skipped where the inputs are not beside the project."""
 
     def find(name: str) -> Path:
-        folder = shared_data.parent / "cases" / name
-        if not folder.is_dir():
-            pytest.skip(f"needs ../shared/cases/{name}")
-        return folder
+        if not CASES.is_dir():
+            pytest.skip("needs ../shared/cases or IBBNET_CASES")
+        return Path(shutil.copytree(CASES / name, tmp_path_factory.mktemp("cases") / name))
 
     return find

@@ -20,7 +20,7 @@ from utils.fonts import drawable
     "name", ["exif6.jpg", "grey16_full.tif", "transparent.png", "x.jfif", "x.avif", "avif_named.jpg"]
 )
 def test_a_path_an_image_and_an_array_give_the_same_pixels(case, name):
-    path = case("60_odd_images") / name
+    path = case("60_odd_pictures") / name
     expected = np.array(read_image(path))
     with Image.open(path) as image:
         assert np.array_equal(to_pixels(image), expected)
@@ -45,7 +45,7 @@ def test_a_path_an_image_and_an_array_give_the_same_pixels(case, name):
     ],
 )
 def test_the_right_rule_shows_the_reference(case, name, rule):
-    folder = case("60_odd_images")
+    folder = case("60_odd_pictures")
     expected = np.array(read_image(folder / "ref.png")).astype(int)
     read = np.array(read_image(folder / name, rule=rule)).astype(int)
     if (read[..., 0] == read[..., 1]).all():
@@ -60,7 +60,7 @@ def test_the_right_rule_shows_the_reference(case, name, rule):
 @pytest.mark.parametrize("name", ["float01.tif", "float_hounsfield.tif", "float_nan_nodata.tif", "rgb_float32.tif"])
 def test_floats_without_a_range_are_refused_with_the_line_to_add(case, name):
     with pytest.raises(UnreadableImage, match=rf"{name} holds float32 values, here .*--set 'data.range=\["):
-        read_image(case("60_odd_images") / name)
+        read_image(case("60_odd_pictures") / name)
 
 
 def test_a_series_of_12_bits_is_refused_and_read_with_its_range(case):
@@ -97,7 +97,7 @@ def test_letters_of_any_script_are_drawn_or_numbered(case, tmp_path):
 def test_bands_and_nan_are_told_by_the_check(case, tmp_path):
     for name in ("sentinel_4band16.tif", "multispectral_6band8.tif", "float_nan_nodata.tif"):
         (tmp_path / "cat").mkdir(exist_ok=True)
-        shutil.copy(case("60_odd_images") / name, tmp_path / "cat" / name)
+        shutil.copy(case("60_odd_pictures") / name, tmp_path / "cat" / name)
     (tmp_path / "dog").mkdir()
     Image.new("RGB", (9, 9), "red").save(tmp_path / "dog/1.png")
     problems = "\n".join(check(settings(tmp_path)).problems)

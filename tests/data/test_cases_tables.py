@@ -10,7 +10,6 @@ from data.index import open_index
 from data.settings import DataSettings
 from inference.images import read_labels
 from inference.sources import find_inputs
-from tests.data.cases import case
 from tests.data.test_cases_layouts import checked
 from utils.errors import UserError
 
@@ -28,21 +27,21 @@ BOTH = {"cat": 3, "dog": 3}
         ("41_labelstudio_dotdot", BOTH, "names 6 images by paths that are not under"),
     ],
 )
-def test_tables(tmp_path, name, counts, note):
-    found, problems, notes = checked(case(name, tmp_path))
+def test_tables(case, name, counts, note):
+    found, problems, notes = checked(case(name))
     assert (found, problems) == (counts, [])
     assert note in notes
 
 
 @pytest.mark.parametrize("name", ["34_coco_string_ids", "39_coco_filename_has_folder", "43_coco_float_size"])
-def test_coco_files(tmp_path, name):
+def test_coco_files(case, name):
     settings = ["data.kind=coco", "data.train_list=train", "data.val_list=train"]
-    counts, problems, notes = checked(case(name, tmp_path), *settings)
+    counts, problems, notes = checked(case(name), *settings)
     assert (counts, problems, notes) == (BOTH, [], "")
 
 
-def test_brush_masks_are_refused_until_a_setting_decides(tmp_path):
-    root = case("55_cvat_brush_masks_of_one_class", tmp_path)
+def test_brush_masks_are_refused_until_a_setting_decides(case):
+    root = case("55_cvat_brush_masks_of_one_class")
     settings = ["data.kind=coco", "data.train_list=train"]
     _, problems, _ = checked(root, *settings)
     assert len(problems) == 1
@@ -57,14 +56,14 @@ def test_brush_masks_are_refused_until_a_setting_decides(tmp_path):
         assert set(np.unique(np.concatenate([mask.ravel() for mask in masks]))) - {0} == expected
 
 
-def test_annotations_in_another_encoding_are_read(tmp_path):
+def test_annotations_in_another_encoding_are_read(case):
     settings = ["data.kind=voc", "data.train_list=train", "data.classes=[cat,dog]"]
-    counts, problems, _ = checked(case("98_voc_xml_gbk", tmp_path), *settings)
+    counts, problems, _ = checked(case("98_voc_xml_gbk"), *settings)
     assert (counts, problems) == (BOTH, [])
 
 
-def test_labels_for_inference_that_do_not_meet_the_images(tmp_path, caplog):
-    root = case("82_infer_tree", tmp_path)
+def test_labels_for_inference_that_do_not_meet_the_images(case, tmp_path, caplog):
+    root = case("82_infer_tree")
     images = find_inputs([root], tmp_path / "out")
     with caplog.at_level(logging.WARNING):
         found = read_labels(root / "labels.csv", images, ("cat", "dog"))

@@ -16,7 +16,7 @@ from data.check import check, figures, main, report
 from data.index import open_index
 from data.settings import DataSettings
 from stages.config import Config
-from utils.errors import UserError, run_script
+from utils.errors import run_script
 
 random = np.random.default_rng(0)
 
@@ -89,20 +89,6 @@ def test_every_mistake_of_a_label_file_is_found(pets):
         "list 'all': one image of Cat, cat, dog",
     ]
     assert figures(findings)["lists"]["all"]["images"] == 3
-
-
-def test_unknown_classes_and_classes_without_images(pets):
-    findings = check(settings(pets, classes=("cat", "frog")))
-    assert len(findings.problems) == 1
-    assert "pets/dog: unknown class 'dog'" in findings.problems[0]
-    assert "list 'all': no image of frog" in findings.notes
-
-
-def test_nothing_that_can_be_opened(tmp_path):
-    findings = check(settings(tmp_path / "gone"))
-    assert "is not a folder" in findings.problems[0]
-    assert findings.lists == {}
-    assert "problems to mend: 1" in report(findings)
 
 
 def test_masks_of_the_validation_list(make_voc):
@@ -178,13 +164,6 @@ def test_real_data_is_sound(shared_data):
     assert len(findings.facts) == 80
 
 
-def test_a_message_of_the_check_is_the_message_of_training(pets):
-    (pets / "labels.csv").write_text("image,labels\ngone.png,cat\ncat/1.png,cat\n")
-    with pytest.raises(UserError) as caught:
-        open_index(settings(pets).data, "all")
-    assert check(settings(pets)).problems == [str(caught.value)]
-
-
 def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
     for number, level in enumerate((4, 5, 253, 120)):
         put(tmp_path / f"cat/{number}.png", np.full((40, 40, 3), level, np.uint8))
@@ -193,13 +172,6 @@ def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
     assert "1 images are nearly white" in notes
     assert "1 images are flat" in notes
     assert "every image has cat, so there is nothing to tell it from" in notes
-
-
-def test_masks_are_looked_at_where_no_list_asks_for_them(pets):
-    for name in ("cat/1", "cat/2", "dog/1", "dog/2"):
-        put(pets / f"masks/{name}.png", np.tile(np.array([0, 255], np.uint8), (6, 4)))
-    findings = check(settings(pets))
-    assert "hold only 0 and 255" in findings.problems[0]
 
 
 def test_what_was_found_and_not_taken_is_told_in_full(pets, monkeypatch):

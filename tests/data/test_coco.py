@@ -12,15 +12,14 @@ from pycocotools.coco import COCO
 
 import data.coco_file
 import data.coco_masks
-from data.artifacts import IGNORE, read_mask
+from data.artifacts import read_mask
 from data.coco import open_coco
-from data.coco_file import read_coco_file
 from data.coco_masks import unpacked_counts
 from data.coco_records import CocoRules
-from data.dataset import WholeImages
 from data.index import open_index
 from data.settings import DataSettings
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
 
@@ -95,13 +94,6 @@ def test_ids_become_contiguous_and_labels_leave_crowds_out(root):
     assert index.records[0].image == root / "val2017/a.jpg"
 
 
-def test_nothing_is_rendered_or_printed_without_masks(root, capfd):
-    open_coco(root, "val2017")
-    assert not (root / "masks_cache").exists()
-    open_coco(root, "val2017", masks=True)
-    assert capfd.readouterr() == ("", "")
-
-
 def test_smaller_objects_lie_on_larger_ones_and_objects_on_crowds(root):
     index = open_coco(root, "val2017", masks=True)
     assert [record.mask for record in index.records] == [root / f"masks_cache/val2017/{name}.png" for name in "abcd"]
@@ -115,12 +107,6 @@ def test_smaller_objects_lie_on_larger_ones_and_objects_on_crowds(root):
     expected["c"][3:9, 3:9] = IGNORE
     for name in "abcd":
         assert np.array_equal(masks[name], expected[name]), name
-
-
-def test_masks_fit_the_items(root):
-    item = WholeImages(open_coco(root, "val2017", masks=True))[1]
-    assert item["mask"].shape == item["image"].shape[1:]
-    assert item["labels"].tolist() == [0, 1, 0]
 
 
 def test_masks_that_are_there_are_not_rendered_again(root):
@@ -198,13 +184,6 @@ def test_a_run_reads_the_annotation_file_once(root, monkeypatch):
     assert open_index(settings, "val2017") != first
 
 
-def test_outlines_are_dropped_unless_asked_for(root):
-    path = root / "annotations/instances_val2017.json"
-    for outlines in (False, True):
-        coco = read_coco_file(path, outlines=outlines)
-        assert all(("segmentation" in row) == outlines for rows in coco.annotations.values() for row in rows)
-
-
 @pytest.mark.parametrize("few", [0, 100])
 def test_masks_are_the_same_drawn_in_parallel(root, monkeypatch, few):
     expected = [read_mask(record.mask) for record in open_coco(root, "val2017", masks=True).records]
@@ -277,34 +256,6 @@ def test_layout_errors(root, tmp_path):
         open_coco(root, "val2017")
 
 
-@pytest.mark.parametrize(
-    ("document", "message"),
-    [
-        ("{", r"line 1: this is not JSON"),
-        ("\ufeffnonsense", r"line 1: this is not JSON"),
-        ("[]", "is not an instances file of COCO: it holds a list"),
-        ({"images": 3}, "is not an instances file of COCO: it has no list 'images'"),
-        ({"images": [], "annotations": []}, "it has no list 'categories'"),
-        ({"images": [], "categories": [], "annotations": []}, "has no categories"),
-    ],
-)
-def test_other_files_are_refused(tmp_path, document, message):
-    write_document(tmp_path, document)
-    with pytest.raises(UserError, match=rf"instances_val2017\.json.*{message}"):
-        open_coco(tmp_path, "val2017")
-
-
-def test_file_without_images_and_annotation_of_an_unknown_category(root):
-    document = document_of(root)
-    write_document(root, document | {"images": [], "annotations": []})
-    with pytest.raises(UserError, match=r"has no (image|image)s"):
-        open_coco(root, "val2017")
-    document["annotations"][0]["category_id"] = 2
-    write_document(root, document)
-    with pytest.raises(UserError, match="annotation 1 is of category 2, which is not in the list of the file"):
-        open_coco(root, "val2017")
-
-
 @pytest.mark.parametrize("name", ["../secret.jpg", "/secret.jpg", "x/../../secret.jpg", "..\\secret.jpg"])
 def test_no_image_leads_out_of_its_folder(root, name):
     document = document_of(root)
@@ -369,16 +320,6 @@ def test_real_masks_agree_with_the_rule_pixel_by_pixel(shared_data, tmp_path, li
         assert np.array_equal(mask, expected), record.name
         present = {1 + label for label in record.labels}
         assert set(np.unique(mask)) - {0, IGNORE} <= present
-
-
-def test_helper_run_lengths_are_pycocotools():
-    """The fixture's own encoder, checked against the library."""
-    for rectangle in ((0, 0, 30, 8), (3, 3, 9, 9)):
-        left, top, right, bottom = rectangle
-        packed = pycocotools.mask.frPyObjects(run_lengths(*rectangle), HEIGHT, WIDTH)
-        expected = np.zeros((HEIGHT, WIDTH), np.uint8)
-        expected[top:bottom, left:right] = 1
-        assert np.array_equal(pycocotools.mask.decode(packed), expected)
 
 
 def test_packed_counts_are_what_pycocotools_packs():

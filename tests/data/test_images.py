@@ -39,20 +39,9 @@ def test_rgb_keeps_every_pixel(tmp_path, suffix):
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / f"a.{suffix}"), COLOURS)
 
 
-def test_jpeg_is_close(tmp_path):
-    flat = np.full((16, 16, 3), (200, 40, 90), np.uint8)
-    assert np.abs(saved(Image.fromarray(flat), tmp_path / "a.jpg", quality=95).astype(int) - flat).max() <= 3
-
-
 def test_grey_has_three_equal_channels(tmp_path):
     grey = COLOURS[..., 0]
     assert np.array_equal(saved(Image.fromarray(grey), tmp_path / "a.png"), np.repeat(grey[..., None], 3, axis=2))
-
-
-def test_black_and_white(tmp_path):
-    bits = COLOURS[..., 0] > 128
-    expected = np.repeat(bits[..., None], 3, axis=2) * 255
-    assert np.array_equal(saved(Image.fromarray(bits), tmp_path / "a.png"), expected)
 
 
 def palette_image() -> tuple[Image.Image, np.ndarray, np.ndarray]:
@@ -104,17 +93,8 @@ def test_cmyk_is_ink_and_not_light(tmp_path, suffix, ink, colour):
     assert np.abs(read.astype(int) - colour).max() <= 3
 
 
-@pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bits_are_scaled_and_not_clipped(tmp_path, suffix):
-    values = np.linspace(0, 65535, 64 * 4).astype(np.uint16).reshape(4, 64)
-    read = saved(Image.fromarray(values), tmp_path / f"a.{suffix}")
-    assert np.abs(read - values[..., None] / 257).max() <= 1
-    assert read.min() == 0
-    assert read.max() == 255
-
-
 UPRIGHT = {
-    1: lambda pixels: pixels,
+    **dict.fromkeys((0, 1, 9, 77), lambda pixels: pixels),  # 1, and values that mean nothing
     2: np.fliplr,
     3: lambda pixels: np.rot90(pixels, 2),
     4: np.flipud,
@@ -133,13 +113,6 @@ def test_exif_rotation_is_applied(tmp_path, orientation):
     assert np.array_equal(read, UPRIGHT[orientation](COLOURS))
 
 
-@pytest.mark.parametrize("orientation", [0, 9, 77])
-def test_unknown_exif_rotation_leaves_the_image(tmp_path, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), COLOURS)
-
-
 def test_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
     # Two entries: orientation 6, and ImageLength as text where a number is due.
     entries = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHL4s", 0x0101, 2, 4, b"abc\0")
@@ -147,11 +120,6 @@ def test_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif), UPRIGHT[6](COLOURS))
     noise = b"Exif\0\0" + bytes(range(60))
     assert np.array_equal(saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=noise), COLOURS)
-
-
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA", "LA", "CMYK", "I;16"])
-def test_one_pixel(tmp_path, mode):
-    assert saved(Image.new(mode, (1, 1)), tmp_path / "a.tif").shape == (1, 1, 3)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp", "bmp", "gif"])
@@ -166,16 +134,12 @@ def test_truncated_image_is_named(tmp_path, suffix, share):
         read_image(path)
 
 
-def test_text_file_is_named(tmp_path):
-    path = tmp_path / "notes.jpg"
-    path.write_text("not an image")
-    with pytest.raises(UnreadableImage, match=r"notes\.jpg is not an image"):
-        read_image(path)
-
-
 def test_missing_file_and_folder_are_named(tmp_path):
     with pytest.raises(UnreadableImage, match=r"gone\.jpg does not exist"):
         read_image(tmp_path / "gone.jpg")
+    (tmp_path / "notes.jpg").write_text("not an image")
+    with pytest.raises(UnreadableImage, match=r"notes\.jpg is not an image"):
+        read_image(tmp_path / "notes.jpg")
     with pytest.raises(UnreadableImage, match=tmp_path.name):
         read_image(tmp_path)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import UnreadableImage, array_to_rgb, image_to_rgb, read_image
+from data.images import UnreadableImage, array_to_rgb, read_image
 from data.pixels import AUTO, NeedsSetting, PixelRule, Values, look_of, range_line, to_rgb
 from data.series import depth_of, series_problem
 from inference.result import to_pixels
@@ -86,14 +86,6 @@ def test_alpha_of_sixteen_bits_is_laid_over_white():
     assert array_to_rgb(array)[0].tolist() == [[0, 0, 0], [255, 255, 255], [255, 127, 127]]
 
 
-def test_an_image_in_memory_is_turned_upright_and_laid_over_white():
-    image = Image.new("RGBA", (4, 3), (0, 0, 0, 0))
-    image.getexif()[0x0112] = 6
-    read = image_to_rgb(image)
-    assert read.size == (3, 4)
-    assert np.asarray(read).min() == 255
-
-
 def test_percentiles_are_of_each_image_and_nan_is_dark():
     values = np.arange(1000, dtype=np.float32).reshape(20, 50)
     values[0, 0] = np.nan
@@ -110,11 +102,6 @@ def test_percentiles_are_of_each_image_and_nan_is_dark():
 def test_what_is_no_number_is_an_end_of_the_range(value):
     pixel = to_rgb(Values(np.full((1, 1, 1), value), 0), PixelRule((-5, 5)), "x")[0, 0, 0]
     assert pixel == (255 if value > 0 else 0)
-
-
-def test_values_without_range_are_refused_with_what_was_found():
-    with pytest.raises(NeedsSetting, match=r"x holds float32 values, here -1000 to 1032,.*data.range=\[-1000, 1032\]"):
-        array_to_rgb(np.array([[-1000, 1032]], np.float32), what="x")
 
 
 def test_the_line_to_add_covers_what_was_found():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import IGNORE, Seed, read_mask, read_seed, seed_size, write_mask, write_seed
+from data.artifacts import Seed, read_mask, read_seed, seed_size, write_mask, write_seed
 from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
@@ -18,6 +18,7 @@ from stages.dataset_steps import used_steps
 from stages.files import SEGMENTER
 from stages.reading import SeedFolders
 from utils.files import atomic_path
+from utils.ignore import IGNORE
 from utils.run import Run
 
 LOSSES = [0.7, 0.4, 0.3]

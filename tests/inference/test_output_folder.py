@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import IGNORE, read_mask, write_mask
+from data.artifacts import read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
 from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, read_done, write_done
 from tests.inference.stub import NAMES, Stub, save
+from utils.ignore import IGNORE
 
 MANY = tuple(f"class {number}" for number in range(300))
 IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data.artifacts import IGNORE
 from inference.predictor import resize_mask
+from utils.ignore import IGNORE
 
 
 def test_a_mask_keeps_its_values_and_areas_at_another_size():

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import IGNORE, read_mask
+from data.artifacts import read_mask
 from inference.predictor import Prediction
 from inference.result import to_pixels, to_result
 from tests.inference.stub import Stub
 from utils.errors import UserError
+from utils.ignore import IGNORE
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from models.par import par
-from models.pseudo import IGNORE, confident_labels, pseudo_mask, upsample
+from models.pseudo import confident_labels, pseudo_mask, upsample
+from utils.ignore import IGNORE
 
 CLASSES = torch.tensor([4, 0, 11])
 

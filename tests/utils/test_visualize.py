@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from utils.visualize import IGNORE, MAX_ROWS, RIM, Tile, bright_palette, contact_sheet, fit, heatmap, legend, overlay
+from utils.ignore import IGNORE
+from utils.visualize import MAX_ROWS, RIM, Tile, bright_palette, contact_sheet, fit, heatmap, legend, overlay
 
 PALETTE = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 220)], np.uint8)
 
