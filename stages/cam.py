@@ -33,7 +33,8 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
         UserError: nothing can be learned from these labels, or nothing has been.
     """
     index = open_index(cfg.data, cfg.data.train_list)
-    check_labels(index, cfg.data.train_list, cfg.cam_check.must_learn)
+    warnings = check_labels(index, cfg.data.train_list, cfg.cam_check.must_learn and cfg.cam.held_back > 0)
+    warned = tell(run, "cam", warnings)
     trained, held = hold_back(index, cfg.cam.held_back, cfg.seed)
     settings, model = cfg.cam, cfg.model
     torch.manual_seed(cfg.seed)
@@ -59,7 +60,7 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     classifier.eval()
     run.replace_output()
     save_network(run.path(CLASSIFIER), "classifier", classifier, names, cfg, figures)
-    return {"images": len(trained), **figures, **check_learned(cfg, run, classifier, held)}
+    return {"images": len(trained), **figures, **warned, **check_learned(cfg, run, classifier, held)}
 
 
 def classification_losses(
@@ -94,22 +95,23 @@ def class_weights(index: Index) -> Tensor:
     return torch.tensor((len(index) - counts) / np.maximum(counts, 1), dtype=torch.float32).clamp(1, MOST_CLASS_WEIGHT)
 
 
-def check_labels(index: Index, list_name: str, must_learn: bool = True) -> None:
-    """Refuse a list in which no image has a label, or, where something `must_learn` from it, all have the same."""
+def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
+    """Refuse a list in which no image has a label; a warning if all have the same, refused if it `must_learn`."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
         )
-    if must_learn and len({record.labels for record in index.records}) == 1:
-        names = ", ".join(index.class_names[label] for label in index.records[0].labels)
-        raise UserError(
-            f"every image of list '{list_name}' shows the same: {names}; what a class looks like is learned from "
-            "images "
-            "with it and without it: add images of none (a sub-folder background, or an empty label) or of other "
-            "classes; "
-            "--set cam.must_learn=false goes on all the same"
-        )
+    if len({record.labels for record in index.records}) > 1:
+        return []
+    names = ", ".join(index.class_names[label] for label in index.records[0].labels)
+    warning = (
+        f"every image of list '{list_name}' shows the same: {names}. A class is learned from images with it and images "
+        "without it; add images of none (a sub-folder background, or an empty label) or of other classes"
+    )
+    if must_learn:
+        raise UserError(f"{warning}; --set cam.must_learn=false goes on all the same")
+    return [warning]
 
 
 def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) -> dict[str, Any]:
