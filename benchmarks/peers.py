@@ -60,7 +60,7 @@ class Staged(nn.Module):
         grad_from = self.first if torch.is_grad_enabled() else None
         found = self.classifier.backbone.stages(x, grad_from)
         maps = [stage(map_) for stage, map_ in zip(self.stages, found, strict=True)]
-        return self.classifier.logits(maps[-1])
+        return self.classifier.logits(maps)
 
 
 def of_grad_cam(name: str, classifier: Classifier, stages: list[int]) -> MaskOf:

@@ -51,14 +51,11 @@ def open_voc(
     if not (root / "JPEGImages").is_dir():
         raise UserError(
             f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
-            "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 itself set "
-            "data.download=true"
+            "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 data.download=true"
         )
     names = read_names(root, list_name, complain)
     if not names:
-        raise UserError(
-            f"list '{list_name}' of {root} has no names; expected one image name a line, such as 2007_000032"
-        )
+        raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
     optional = list_name == TEST
     label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
     records = []
@@ -67,7 +64,7 @@ def open_voc(
         image = _find_image(root, name)
         annotation = root / "Annotations" / f"{name}.xml"
         if image is None:
-            missing = root / "JPEGImages" / f"{name}.jpg"
+            missing = f"{root / 'JPEGImages' / name}.jpg"
             faults.add("image", f"{where}: there is no image {missing} (or .png); add it or remove the line")
             continue
         if label_path is None and (not optional or annotation.is_file()):

@@ -2,7 +2,8 @@
 
     python docs/settings.py
 
-A setting is a field of its class (stages/settings.py, data/settings.py, models/steps). The presets of config.yaml stay as they are.
+A setting is a field of its class (stages/settings.py, data/settings.py, models/steps). The presets of config.yaml
+stay as they are.
 """
 
 import re

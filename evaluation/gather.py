@@ -104,7 +104,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a file of "
+            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or "
+            "a file of "
             "evaluate.py --json"
         ) from error
     return rows

@@ -19,7 +19,6 @@ from utils.errors import UserError
 
 COMPACT = "efficientnet_lite0"
 TIMM = "timm/"
-OWN_TIMM = "backbone.net."  # how entries of a timm network begin in files of this project
 
 # Name -> the backbone, with its ImageNet weights or with random ones.
 BACKBONES: dict[str, Callable[[bool], Backbone]] = {
@@ -57,7 +56,8 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
 
     Args:
         name: of `BACKBONES`, or `timm/NAME`.
-        weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or what it
+        weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or
+        what it
             gave; of a whole network the backbone is taken.
 
     Raises:
@@ -68,10 +68,16 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     if isinstance(weights, Weights):
         if weights.backbone not in (None, name):
             raise UserError(
-                f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of the two"
+                f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of "
+                "the two"
             )
-        if isinstance(backbone, TimmBackbone) and not weights.part(OWN_TIMM):
-            load_published(backbone.net, name.removeprefix(TIMM), weights)
-        else:
+        try:
             backbone.load_state_dict(fitting(weights.part("backbone."), backbone, weights.path))
+        except UserError as unfit:
+            if not isinstance(backbone, TimmBackbone):
+                raise
+            try:  # names as published, which timm translates
+                load_published(backbone.net, name.removeprefix(TIMM), weights)
+            except UserError:
+                raise unfit from None
     return backbone.eval()

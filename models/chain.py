@@ -47,7 +47,8 @@ class Backbone(nn.Module):
         Args:
             x: (B, 3, H, W) normalised images.
             grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
-                grad. So gradients with respect to it and later ones can be had at the price of the part behind it alone.
+                grad. So gradients with respect to it and later ones can be had at the price of the part behind it
+                alone.
 
         Returns:
             F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
@@ -89,16 +90,18 @@ class Backbone(nn.Module):
         if depth:
             raise UserError(
                 f"frozen_depth: {depth:g} is for timm/ backbones, found a backbone with stages of strides "
-                f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and frozen_stride to the last stride that stays as it is"
+                f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and "
+                "frozen_stride to the last stride that stays as it is"
             )
         for module in self.frozen_parts(stride):
             module.requires_grad_(False)
 
 
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
-    """The level of each stage, by which the method chooses stages: its stride, or its depth where all strides are equal.
+    """The level of each stage, by which the method chooses: its stride, or its depth where all strides are equal.
 
-    The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the quarters of
+    The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the
+    quarters of
     the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
     """
     if len(set(strides)) > 1:
@@ -116,7 +119,8 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
     count = len(backbone.strides)
     if not -count <= position < count:
         raise UserError(
-            f"{setting}: there is no stage {position}; the backbone has {count} of strides {', '.join(map(str, backbone.strides))}, "
+            f"{setting}: there is no stage {position}; the backbone has {count}, of strides "
+            f"{', '.join(map(str, backbone.strides))}, "
             f"so give {-count}..{count - 1}"
         )
     return position % count

@@ -3,7 +3,8 @@
     reading = read(classifier, image, classes, scales=(1.0, 0.5), gradient_stages=(2, 3), feature_stages=(3,))
     reading.cam, reading.gradients[2], reading.features[3]
 
-Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of an
+Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of
+an
 image are on one grid, that of stride `MAP_STRIDE` by default; scales and flips are summed on it before n.
 """
 

@@ -1,4 +1,4 @@
-"""The segmentation network: torchvision's DeepLabV3 head on a stage of any backbone (Chen et al., 2017), and a decoder."""
+"""The segmentation network: DeepLabV3's head on a stage of any backbone (Chen et al., 2017), and a decoder."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pse
 
 
 class DecoderHead(nn.Module):
-    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): what a deep stage says, made exact by the grids of earlier ones.
+    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): a deep stage on the grids of earlier ones.
 
     Args:
         channels: of the deep stage.
@@ -115,7 +115,8 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, 
         object_weight: a cell of an object counts as so many of the background.
 
     Returns:
-        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over the cells of all
+        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over
+        the cells of all
         of them, and a process gives its own part of that mean.
     """
     logits, target = _at_logit_stride(logits, mask)

@@ -74,7 +74,8 @@ class Weights:
 
     Attributes:
         path: of the file.
-        state: entries by this project's names: `backbone.*`, `classifier.*`, `fc_edge*`, `fc_dp*`, `mean_shift.*`, `head.*`.
+        state: entries by this project's names: `backbone.*`, `classifier.*`, `fc_edge*`, `fc_dp*`, `mean_shift.*`,
+        `head.*`.
         backbone: the backbone's name; None where the file does not say.
         class_names: None where the file does not say.
     """
@@ -194,12 +195,14 @@ def published_state(state: dict[str, Tensor], where: str = "the network") -> dic
         names = CAM_NAMES
     else:
         raise UserError(
-            f"{where} is neither a classifier nor an affinity network; IRN's program knows these two only; give classifier.pth or affinity.pth of a run"
+            f"{where} is neither a classifier nor an affinity network; IRN's program knows these two only; "
+            "give classifier.pth or affinity.pth of a run"
         )
     # What ResNet-50 has and other backbones, ResNet-101 among them, have not.
     if "backbone.layer3.5.conv3.weight" not in state or "backbone.layer3.6.conv3.weight" in state:
         raise UserError(
-            f"{where} is on another backbone than {PUBLISHED_BACKBONE}, the only one that IRN's program knows; train with "
+            f"{where} is on another backbone than {PUBLISHED_BACKBONE}, the only one that IRN's program knows; "
+            "train with "
             f"--set model.backbone={PUBLISHED_BACKBONE}"
         )
     return {
@@ -219,7 +222,7 @@ def _published_names(state: dict[str, Tensor]) -> Names | None:
 
 
 def _renamed(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
-    """Entries under our names. What has none (indices of paths, a `fc` that was never used) is no weight and left out."""
+    """Entries under our names. What has none (indices of paths, a `fc` that was never used) is left out."""
     found: dict[str, tuple[int, Tensor]] = {}
     for name, tensor in state.items():
         rank = next((rank for rank, (theirs, _) in enumerate(names) if name.startswith(theirs)), None)

@@ -267,7 +267,8 @@ def test_every_command_has_rows():
 # What tells a person what to do: a word of advice, what was expected instead, or what there is to choose from.
 ADVICE = re.compile(
     r"\b(add|another|change|check|choose|convert|correct|delete|did you mean|download|evaluate|expected|export|"
-    r"for example|give|goes into|install|it knows|known|leave|lists (there|all)|lower|make|may be|mend|must|name|needs?|"
+    r"for example|give|goes into|install|it knows|known|leave|lists (there|all)|lower|make|may be|mend|must|name|"
+    r"needs?|"
     r"pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|already set)\b|nearest",
     re.IGNORECASE,
 )
@@ -297,5 +298,6 @@ def messages() -> list[tuple[str, str]]:
 def test_every_message_says_what_to_do():
     found = messages()
     assert len(found) > 100
-    silent = [(place, text) for place, text in found if not ADVICE.search(text)]
+    # What has no word of its own passes on a message that was made elsewhere.
+    silent = [(place, text) for place, text in found if re.search("[a-z]", text) and not ADVICE.search(text)]
     assert not silent, json.dumps(silent, indent=1)

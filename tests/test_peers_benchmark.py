@@ -30,7 +30,7 @@ def test_stages_pass_through_the_hooked_modules_unchanged():
 
 @pytest.mark.parametrize(("library", "build"), [("pytorch_grad_cam", of_grad_cam), ("torchcam", of_torchcam)])
 def test_grad_cam_of_the_last_stage_is_the_class_activation_map(cfg, library, build):
-    pytest.importorskip(library, reason="needs grad-cam and torchcam (requirements-extras.txt)")
+    pytest.importorskip(library, reason="needs grad-cam and torchcam (requirements-peers.txt)")
     classifier, image = tiny_classifier(), make_image(96, 128)
     found = maps_of(build("GradCAM", classifier, [4]), image, CLASSES, cfg)
     ours = read(classifier, image, CLASSES, flip=True).cam

@@ -14,7 +14,7 @@ from there.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -98,15 +98,14 @@ def read_for(
 ) -> Reading:
     """One reading of an image with everything that these steps need; the first one says on which grid."""
     strides = classifier.backbone.strides
+    views: dict[str, Any] = {"scales": scales, "flip": flip, "stride": getattr(steps[0], "map_stride", MAP_STRIDE)}
     return read(
         classifier,
         image,
         classes,
-        scales=scales,
-        flip=flip,
         gradient_stages=sorted({stage for step in steps for stage in step.gradient_stages(strides)}),
         feature_stages=sorted({stage for step in steps for stage in step.feature_stages(strides)}),
-        stride=getattr(steps[0], "map_stride", MAP_STRIDE),
+        **views,
     )
 
 

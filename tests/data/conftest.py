@@ -12,7 +12,7 @@ CASES = Path(os.environ.get("IBBNET_CASES") or Path(__file__).parents[3] / "shar
 
 @pytest.fixture
 def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A copy of an input that users had, by its name; the test is skipped where the inputs are not beside the project."""
+    """A copy of an input that users had, by its name; skipped where the inputs are not beside the project."""
 
     def find(name: str) -> Path:
         if not CASES.is_dir():

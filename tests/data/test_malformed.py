@@ -1,4 +1,4 @@
-"""Every malformed input that we could think of: a message that names the file and the line or record, and never a traceback.
+"""Malformed inputs: a message that names the file and the line or record, and never a traceback.
 
 Each case is also opened the way the check opens it: there the mistake is noted, and everything else is still read.
 """

@@ -32,7 +32,7 @@ def draws(count: int):
 
 
 def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: np.random.Generator):
-    """The slow way, all by Pillow: resize whole, mirror whole, then cut out; pixels (S, S, 3) with 0 around them, and the mask."""
+    """The slow way, all by Pillow: resize, mirror, then cut out; pixels (S, S, 3) with 0 around them, and the mask."""
     if crop.resize_long is not None:
         factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
     else:
@@ -224,7 +224,7 @@ def test_normalise_can_be_undone():
 
 
 def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:
-    """An image of noise, its mask (class 3 on the left, ignored in the middle, background on the right), and its pixels."""
+    """An image of noise, its mask (class 3 left, ignored in the middle, background right), and its pixels."""
     pixels = np.random.default_rng(1).integers(0, 256, (side, side, 3), dtype=np.uint8)
     mask = np.zeros((side, side), np.uint8)
     mask[:, : side // 3], mask[:, side // 3 : 2 * side // 3] = 3, IGNORE

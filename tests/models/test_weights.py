@@ -155,7 +155,7 @@ def test_duplicates_take_no_memory(ours):
 
 
 def published_file(network: nn.Module, folder: Path) -> tuple[dict[str, Tensor], Path]:
-    """IRN's file as an old torch on several GPUs wrote it: legacy format, ordered, with metadata, no counts of batches."""
+    """IRN's file as an old torch on several GPUs wrote it: legacy format, with metadata, no counts of batches."""
     generator = torch.Generator().manual_seed(0)
     state = {
         n: t if n.endswith("tracked") else torch.rand(t.shape, generator=generator)

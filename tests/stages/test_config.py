@@ -100,7 +100,7 @@ def test_the_published_protocol():
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_what_the_file_says_and_comes_back(tmp_path, preset):
     cfg = load_config(FILE, preset)
-    assert flat(cfg.to_dict()) == flat(BASE) | flat(PRESETS[preset]) | {"precision": "off"}  # YAML reads off as false
+    assert flat(cfg.to_dict()) == flat(BASE) | flat(PRESETS[preset])
     odd = [
         "cam.weight_decay=1e-5",
         "data.classes=['off', '1', 'ä: b', '#c']",
