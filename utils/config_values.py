@@ -77,7 +77,8 @@ def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: s
             raise _Unfit(f"between {low} and {high}" if high is not None else f"at least {low}", each)
     if key.endswith("scales") and not value:
         raise _Unfit("a list of at least one scale, for example [1.0]", [])
-    kinds = typing.get_args(annotation) if typing.get_origin(annotation) is types.UnionType else (annotation,)
+    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    kinds = typing.get_args(annotation) if is_union else (annotation,)
     fixed = any(typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind) for kind in kinds)
     if fixed and isinstance(value, tuple) and value[0] > value[1]:
         raise _Unfit("a range, the smallest first", list(value))

@@ -229,9 +229,7 @@ def test_a_file_of_a_convolutional_network_is_read(tmp_path):
 
 def test_a_file_of_another_network_is_refused(tmp_path):
     torch.save(timm.create_model("mobilenetv3_small_050").state_dict(), tmp_path / "model.pth")
-    with pytest.raises(
-        UserError, match=r"model\.pth does not fit timm/vit_tiny_patch16_224: .* is missing.*and \d+ more"
-    ):
+    with pytest.raises(UserError, match=r"model\.pth does not fit the network: 0 of its \d+ entries fit"):
         build_backbone(f"timm/{VIT}", str(tmp_path / "model.pth"))
     (tmp_path / "model.safetensors").write_bytes(b"no such thing")
     with pytest.raises(UserError, match=r"model\.safetensors cannot be read as weights"):

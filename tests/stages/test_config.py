@@ -214,7 +214,7 @@ def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
         ("data.mask_values={0: [a]}", "of type str"),
         ("data.range=[1]", "must be a list of 2 values of type float, or one of auto, percentile"),
         ("data.range=percent", "or one of auto, percentile, found 'percent'"),
-        ("data.range=[5, 1]", "expected the smallest first"),
+        ("data.range=[5, 1]", "must be a range, the smallest first"),
         ("data.range=[5, 5]", "two different ends"),
         ("data.bands=[1, 2]", "must be three bands"),
         ("data.bands=[0]", "between 1 and"),
