@@ -114,8 +114,8 @@ class Recorder:
         return replace(stage, run=run, skip=skip)
 
 
-# The presets differ in what their walk reads; the others have the sizes and kinds of data of these.
-@pytest.mark.parametrize("preset", ["voc12", "voc12_compact"])
+# coco14 and coco17 are voc12 with other data, voc12_vit with another backbone.
+@pytest.mark.parametrize("preset", ["demo", "voc12", "voc12_compact", "folder", "inspection"])
 def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, monkeypatch, preset):
     sizes = [
         *(f"{name}.{size}" for name in ("cam", "affinity", "segment") for size in ("epochs=1", "crop_size=32")),
@@ -135,6 +135,13 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
             "affinity.radius=4",
         ),
         *("model.backbone=tiny", "model.weights=none", "device=cpu", "workers=0", f"run={project.run}"),
+        *(
+            "data.kind=voc",
+            "data.val_list=val",
+            "cam.least_steps=0",
+            "segment.least_steps=0",
+            "cam.head_stages=[-2, -1]",
+        ),
         *("data.train_list=train", f"data.root={project.folder / 'voc'}", f"checkpoint={project.folder / 'best.pth'}"),
     ]
     cfg, _ = resolve_choices(load_config(ROOT / "config.yaml", preset, [*sizes, "seed=1"]))
