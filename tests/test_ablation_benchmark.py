@@ -77,6 +77,7 @@ def test_a_step_that_a_run_does_not_have_has_no_row(networks, tmp_path, choose):
     assert found == {"gfm", "prm", "ibb", "walk"}
 
 
+@pytest.mark.long
 def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
     cfg = settings()
     pixels = torch.randint(256, (3, 61, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))

@@ -63,6 +63,7 @@ def press(browser, *keys: str) -> None:
     ActionChains(browser).send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [(1400, 900), PHONE])
 @pytest.mark.parametrize("page", ["report", "gallery"])

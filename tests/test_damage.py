@@ -17,6 +17,8 @@ from tests.project import call, made_once
 from tests.test_fault_injection import SETTINGS, outcome, run_undisturbed, start
 from utils.checkpoint import save_tensors
 
+pytestmark = pytest.mark.long
+
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "cut": lambda content: content[: len(content) // 2],
     "emptied": lambda content: b"",

@@ -90,6 +90,7 @@ def together(count: int, project: Project, script: str, *arguments: str | Path) 
     assert all(each.out == each.err == "" for each in ended[1:])
 
 
+@pytest.mark.long
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
     project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
     forget(project, *SHARED_STAGES)
@@ -112,6 +113,7 @@ def forget(project: Project, *stages: str) -> None:
     path.write_text(json.dumps(kept))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 3])  # a batch of 5 is 3 and 2 images, or 2, 2 and 1
 def test_training_the_classifier_is_that_of_one_process(one, tmp_path, count):
     project = one.copy(tmp_path)
@@ -167,6 +169,7 @@ def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
 OPTIONS = "--device cpu --export maps --limit 7 --set cam.scales=[1.0] --set ibb.iterations=1 --set pseudo.refine=none"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
 def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     """The packaged classifier, too, whose mask values are given to classes in the order of the images."""
@@ -193,6 +196,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
+@pytest.mark.long
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
     forget(project, *SHARED_STAGES)
@@ -232,6 +236,7 @@ def children(process: subprocess.Popen) -> list[int]:
     return [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
 @pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):

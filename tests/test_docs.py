@@ -105,6 +105,7 @@ def run(tmp_path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 def test_figures_are_made_by_code(run):
     assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= set(figure.FIGURES)
     ended = call("docs.figure", run, "method", "--output", run)

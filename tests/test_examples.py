@@ -34,6 +34,7 @@ def tour(tmp_path_factory) -> tuple[Path, str]:
     return folder / "tour", ended.out
 
 
+@pytest.mark.long
 def test_the_tour_shows_every_step_of_every_image(tour):
     folder, printed = tour
     assert [line[:2] for line in printed.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]

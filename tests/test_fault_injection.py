@@ -169,6 +169,7 @@ def moment_of(number: int, files: int) -> Moment:
     return Moment(file=int(random.integers(1, files + 1)), how=HOW[random.integers(len(HOW))])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbed, tmp_path):
     moment = moment_of(number, undisturbed.files)

@@ -134,6 +134,7 @@ def expect_own_images(
     assert (reader.folder / "out/index.html").is_file()
 
 
+@pytest.mark.long
 def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
     own = tmp_path / "own images"
     for index, (image, mask, labels) in enumerate(drawn):
@@ -152,6 +153,7 @@ def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
     expect_own_images(reader, reader.run_all("Your own images"), classes, trained=7, evaluated=3)
 
 
+@pytest.mark.long
 def test_a_csv_of_labels(tmp_path, drawn):
     own = tmp_path / "own"
     (own / "masks").mkdir(parents=True)
@@ -184,6 +186,7 @@ def few_of_coco(shared: Path, root: Path, count: int) -> None:
         (root / f"annotations/instances_{list_name}.json").write_text(json.dumps(document))
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
 @pytest.mark.parametrize("count", [4, pytest.param(80, marks=pytest.mark.slow)])
 def test_coco(shared_data, tmp_path, count):

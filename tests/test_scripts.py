@@ -48,6 +48,7 @@ def test_the_same_command_again_changes_nothing(project):
     assert project.files() == before
 
 
+@pytest.mark.long
 def test_another_threshold_redoes_masks_and_what_follows(project):
     assert project.train("--set", "pseudo.threshold=0.3", "--stages", "pseudo").stages("done") == ["pseudo"]
     before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ablation/"))}
@@ -69,6 +70,7 @@ def test_other_colours_redo_what_shows_them_and_train_nothing(project):
     assert project.train("--set", f"data.colors={json.dumps(colours)}").stages("done") == []
 
 
+@pytest.mark.long
 def test_without_masks_training_runs_to_the_end(tmp_path):
     project = new_project(tmp_path)
     shutil.rmtree(tmp_path / "voc" / "SegmentationClass")

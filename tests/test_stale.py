@@ -14,6 +14,8 @@ from data.artifacts import read_mask, write_mask
 from tests.project import ROOT, Project, names
 from utils.code_digest import ROOMS, symbols_of
 
+pytestmark = pytest.mark.long
+
 BEHIND_SEEDS = ["seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 

@@ -90,6 +90,7 @@ def many(tmp_path_factory) -> Project:
     return project
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "bar"),
     [

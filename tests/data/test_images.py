@@ -168,6 +168,7 @@ def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
         read_image(tmp_path / "bomb.png")
 
 
+@pytest.mark.long
 def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, monkeypatch):
     monkeypatch.setenv(LIMIT, "1")
     root = make_voc(2)

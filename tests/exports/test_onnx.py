@@ -20,6 +20,8 @@ from tests.models.tiny import TinyBackbone
 from tests.project import call
 from utils.errors import UserError
 
+pytestmark = pytest.mark.long
+
 NAMES = ("cat", "dög", "train")
 
 

@@ -25,6 +25,7 @@ def set_all(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
+@pytest.mark.long
 def test_learned_walk_goes_on_from_the_seeds(project: Project):
     ended = project.train(*set_all(*LEARNED))
     assert ended.code == 0, ended.err

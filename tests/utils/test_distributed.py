@@ -55,6 +55,7 @@ def everything(folder: Path) -> None:
     (folder / f"{rank()}.json").write_text(json.dumps(found))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("count", [2, 3])
 def test_what_processes_agree_on(tmp_path, count):
     ended = run_together(count, tmp_path / "printed", everything, tmp_path)
