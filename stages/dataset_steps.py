@@ -59,7 +59,10 @@ def open_steps(
         if files and fast:
             continue
         if missing := [name for name in files if not is_whole(folder / name)]:
-            logger.warning("the maps are without the step '%s': %s has no %s", step.title, folder, missing[0])
+            advice = "to have it, give a checkpoint that is in its run folder"
+            logger.warning(
+                "the maps are without the step '%s': %s has no %s; %s", step.title, folder, missing[0], advice
+            )
             continue
         change = step.apply.open(cfg, folder, classifier)
         compute.network(change.network)
