@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader
 from benchmarks.common import CONFIG, compare, no_options, scratch_folder
 from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
-from data.images import read_image
 from data.index import open_index
 from evaluation.scores import evaluate_masks
 from models.affinity import build_affinity_net
@@ -88,7 +87,7 @@ def write_random_seeds(index: Index, folder: Path) -> None:
     """Smooth random maps of each image's classes."""
     generator = torch.Generator().manual_seed(0)
     for record in index.records:
-        height, width = np.asarray(read_image(record.image)).shape[:2]
+        height, width = np.asarray(record.read_image()).shape[:2]
         coarse = torch.rand(1, len(record.labels), 6, 6, generator=generator)
         maps = interpolate(coarse, seed_size(height, width), mode="bilinear", align_corners=False)[0].numpy()
         write_seed(folder / f"{record.name}.npz", Seed(np.array(record.labels, np.int64), maps, (height, width)))
@@ -117,7 +116,7 @@ class InMemory(torch.utils.data.Dataset):
     def __init__(self, cfg: Config, index: Index, source: Path):
         self.settings = cfg.pseudo
         self.inputs = [
-            (read_seed(source / f"{record.name}.npz"), np.array(read_image(record.image))) for record in index.records
+            (read_seed(source / f"{record.name}.npz"), np.array(record.read_image())) for record in index.records
         ]
 
     def __len__(self) -> int:

@@ -25,7 +25,6 @@ from torch.utils.data import default_collate
 from benchmarks.common import CONFIG, generated_index, no_options, scratch_folder
 from data.artifacts import write_mask
 from data.dataset import Index, TrainingImages, TrainingSampler
-from data.images import read_image
 from data.transforms import RandomCrop
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
@@ -146,7 +145,7 @@ def write_random_masks(index: Index, folder: Path) -> None:
     """A mask for each image: its first class in a rectangle."""
     folder.mkdir()
     for record in index.records:
-        width, height = read_image(record.image).size
+        width, height = record.read_image().size
         mask = np.zeros((height, width), np.uint8)
         mask[height // 4 : height // 2, width // 4 : width // 2] = record.labels[0] + 1
         write_mask(folder / f"{record.name}.png", mask)

@@ -15,7 +15,6 @@ import torch
 
 from data.artifacts import Seed, read_seed
 from data.dataset import Index
-from data.images import read_image
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config
@@ -170,7 +169,7 @@ def draw_thresholds(cfg: Config, path: Path, index: Index, seeds: Path) -> None:
     rows = []
     for position in evenly(labelled, EXAMPLES):
         record = labelled.records[position]
-        image, seed = np.array(read_image(record.image)), read_seed(seeds / f"{record.name}.npz")
+        image, seed = np.array(record.read_image()), read_seed(seeds / f"{record.name}.npz")
         maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
         tiles = [Tile(image, ", ".join(index.class_names[label] for label in record.labels))]
         for level in levels:

@@ -1,12 +1,24 @@
 """The threshold that is found without truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 from data.artifacts import Seed, write_seed
 from data.dataset import Index, Record
+from data.pixels import PixelRule
 from stages.config import Config, override
-from stages.threshold import NOTHING, SeedValues, find_threshold, separating_value, with_found_threshold
+from stages.threshold import (
+    NOTHING,
+    SeedValues,
+    draw_thresholds,
+    find_threshold,
+    separating_value,
+    with_found_threshold,
+)
 from utils.files import write_json
 
 SIZE = (160, 160)
@@ -84,3 +96,15 @@ def test_what_was_found_is_used_where_it_is_asked_for(tmp_path, caplog):
     write_json(tmp_path / "threshold.json", {"threshold": 0.7, "reason": ""})
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.7
     assert with_found_threshold(Config(), tmp_path).pseudo.threshold == Config().pseudo.threshold
+
+
+def test_the_sheet_reads_images_by_the_rule_of_their_data_set(index, tmp_path):
+    bands = np.stack([np.full(SIZE, 40 * number, np.uint8) for number in range(1, 7)])
+    records = []
+    for record in index.records:
+        image = tmp_path / f"{record.name}.tif"
+        tifffile.imwrite(image, bands, photometric="minisblack")
+        records.append(replace(record, image=image, pixels=PixelRule((0, 255), (6, 1, 3))))
+    draw_thresholds(Config(), tmp_path / "sheet.jpg", Index(index.class_names, tuple(records)), tmp_path)
+    sheet = np.asarray(Image.open(tmp_path / "sheet.jpg"), np.int16).reshape(-1, 3)
+    assert (np.abs(sheet - (240, 40, 120)).max(axis=1) < 12).mean() > 0.1, "bands 6, 1 and 3 as red, green and blue"
