@@ -24,6 +24,7 @@ from evaluation.stages import pipeline
 from stages.choices import check_choices, resolve_choices
 from stages.config import load_config
 from stages.files import REPORT_PAGE
+from stages.hints import check_hints
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
 from utils.files import remove_leftovers
@@ -69,6 +70,7 @@ def main() -> None:
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg = load_config(args.config, args.preset, overrides)
     check_choices(cfg)
+    check_hints(cfg)
     cfg, choice = resolve_choices(cfg)
     stages = pipeline()
     only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))

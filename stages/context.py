@@ -10,12 +10,15 @@ from torch.nn.functional import interpolate
 
 from data.artifacts import read_seed
 from data.dataset import Index
+from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
+from models.hints import Told
 from models.reading import normalise_maps, read, unit_features
 from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
+from stages.hints import told_of
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
@@ -31,13 +34,15 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
-    classifier.context = find_discriminant(cfg, classifier, index, seeds)
+    classifier.context = find_discriminant(cfg, classifier, index, seeds, open_hints(cfg.data, index))
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
     return {"images": len(index), "classes": classifier.context.known_classes}
 
 
-def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
+def find_discriminant(
+    cfg: Config, classifier: Classifier, index: Index, seeds: Path, hints: Hints = NO_HINTS
+) -> ContextDiscriminant:
     """The context discriminant of the seeds of a list; the same in all processes."""
     compute = choose_compute(cfg)
     compute.network(classifier)
@@ -52,6 +57,9 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
             unit = context_features(classifier, image)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
+        told = told_of(hints, item["name"], seed.classes.tolist())
+        if told is not None:
+            maps = react_to_hints(cfg, told, maps, unit)
         statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
@@ -70,13 +78,27 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
-    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
-        return discriminant(context_features(classifier, image), classes)
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        unit = context_features(classifier, image)
+        return unit, discriminant(unit, classes)
 
-    def change(maps: Tensor, likely: Tensor) -> Tensor:
+    def change(maps: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
+        _, likely = seen
         return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)
 
-    return Change(classifier, cfg.seeds.max_side, see, change)
+    def change_told(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told) -> Tensor:
+        unit, likely = seen
+        on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
+        return normalise_maps(react_to_hints(cfg, told, on_grid, unit) * likely)
+
+    return Change(classifier, cfg.seeds.max_side, see, change, change_told)
+
+
+def react_to_hints(cfg: Config, told: Told, maps: Tensor, unit: Tensor) -> Tensor:
+    """Maps (K, h, w) after PRM with what is told among its confident cells, where PRM is on, and held."""
+    prm = cfg.step("prm")
+    maps = told.hold(maps)
+    return told.hold(told.reactivate(maps, unit, prm.hi, prm.lo)) if prm.enabled else maps
 
 
 CONTEXT_STEP = DatasetStep(

@@ -24,6 +24,7 @@ class Fit:
         title: what it does, for people.
         run: (configuration, run, folder of the seeds before) -> figures.
         reads: the parts of the configuration that it reads.
+        reads_with_hints: those that it reads, too, where there are hints.
         writes: the file of the network that it trains.
         publishes: whether that network gives masks; it is then copied to where infer.py finds it.
         skip: the reason why there is nothing to learn; None if there is.
@@ -35,6 +36,7 @@ class Fit:
     reads: tuple[str, ...]
     writes: str
     publishes: bool = True
+    reads_with_hints: tuple[str, ...] = ()
     skip: Callable[[Config], str | None] = field(default=lambda cfg: None)
 
 

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from data.artifacts import count_pixels, read_mask
 from data.dataset import Index, TrainingImages
+from data.hints import open_hints
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
+from models.hints import hint_loss
 from models.segmenter import build_segmenter, dice_loss, segmentation_loss
 from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
@@ -87,11 +89,11 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         blur=what.blur,
     )
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
-    items = TrainingImages(index, crop, run.path(what.masks))
+    items = TrainingImages(index, crop, run.path(what.masks), open_hints(cfg.data, index))
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice)
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, hint_weight=cfg.hint_loss.hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
@@ -112,9 +114,17 @@ def object_weight(cfg: Config, index: Index, folder: Path) -> float:
 
 
 def mask_losses(
-    network: nn.Module, batch: dict[str, Any], object_weight: float = 1.0, dice: float = 0.0
+    network: nn.Module,
+    batch: dict[str, Any],
+    object_weight: float = 1.0,
+    dice: float = 0.0,
+    hint_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Cross-entropy against the masks, and, where it has a weight, the Dice loss."""
+    """Cross-entropy against the masks; where it has a weight, the Dice loss; where there are hints, that of them."""
     logits = network(batch["image"])
     losses = {"segmentation": segmentation_loss(logits, batch["mask"], object_weight=object_weight)}
-    return losses | {"dice": dice * dice_loss(logits, batch["mask"])} if dice else losses
+    if dice:
+        losses["dice"] = dice * dice_loss(logits, batch["mask"])
+    if "hints" in batch:
+        losses["hints"] = hint_weight * hint_loss(logits, batch["hints"])
+    return losses

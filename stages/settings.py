@@ -234,6 +234,15 @@ class SegmentStage:
 
 
 @dataclass(frozen=True)
+class HintLoss:
+    """How much hints count in the training of stages `ibb` and `segment`."""
+
+    hint_weight: float = setting(
+        1.0, low=0, high=100, help="with data.hints: weight of the loss at what is said, beside that of the masks"
+    )
+
+
+@dataclass(frozen=True)
 class SegmentReading:
     """How a segmentation network reads images: stage `report`, evaluate.py and infer.py. It retrains nothing."""
 
