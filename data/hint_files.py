@@ -28,7 +28,7 @@ KINDS = {
     "circle": (2, 2),
     "outline": (0, None),
 }
-ADVICE = "expected hints of this project, LabelMe's or COCO's JSON, or a folder of them and of PNG (docs/hints.md)"
+ADVICE = "hints of this project, LabelMe's or COCO's JSON, or a folder of them and of PNG (docs/hints.md)"
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"data.hints: {path} cannot be read as JSON ({error}); {ADVICE}") from error
+        raise UserError(f"data.hints: {path} cannot be read as JSON ({error}); expected {ADVICE}") from error
     if isinstance(content, dict) and isinstance(content.get("hints"), list):
         records = [(f"{path}, record {number}", record) for number, record in enumerate(content["hints"], 1)]
     elif isinstance(content, dict) and "shapes" in content and "imagePath" in content:
@@ -82,7 +82,7 @@ def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
     elif isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
         return _read_coco(path, content, faults)
     else:
-        raise UserError(f"data.hints: {path} holds no hints; {ADVICE}")
+        raise UserError(f"data.hints: {path} holds no hints; expected {ADVICE}")
     return [found for where, record in records if (found := _read_record(where, record, faults)) is not None]
 
 
@@ -129,7 +129,7 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
             for key, row in images.items()
         ]
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); {ADVICE}")
+        faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); expected {ADVICE}")
         return []
 
 

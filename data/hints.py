@@ -104,10 +104,10 @@ def hint_files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise UserError(f"data.hints: there is no {path}; {ADVICE}")
+        raise UserError(f"data.hints: there is no {path}; expected {ADVICE}")
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in (".png", ".json"))
     if not found:
-        raise UserError(f"data.hints: folder {path} is empty, it has no PNG and no JSON; {ADVICE}")
+        raise UserError(f"data.hints: folder {path} is empty, it has no PNG and no JSON; expected {ADVICE}")
     return found
 
 
@@ -128,7 +128,7 @@ def read_hints(files: list[Path], root: Path, background: str, index: Index, com
     found = reader.found
     if not found.sizes and not reader.faults:
         where = files[0] if len(files) == 1 else files[0].parent
-        reader.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; {ADVICE}")
+        reader.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
     reader.faults.report(is_empty=not found.sizes)
     return replace(found, fingerprint=digest(digest_files(files)))
 
@@ -148,11 +148,11 @@ class _Reader:
         self.records = {_path_of(record, root): record for record in index.records}
         self.finder = Finder(root, self.records)
         self.labels = {composed(name): number for number, name in enumerate(index.class_names)}
-        self.labels[composed(background)] = -1
+        self.labels = {"background": -1, composed(background): -1} | self.labels
 
     def add_mask(self, path: Path, inside: str) -> None:
         """A PNG of values, named as its image."""
-        record = self._record(inside or path.name, str(path))
+        record = self._record((inside or path.name).removesuffix(path.suffix), str(path))
         if record is None:
             return
         values = read_mask(path)

@@ -22,6 +22,12 @@ THUMBNAIL = 360  # long side on the sheet
 SHEET_IMAGES, SHEET_TILES = 24, 4  # two tiles an image
 NOTHING = "none of the classes"
 LAYER = "mask"
+BACKGROUND = "background"
+MOST_LABELS = 100  # classes that hints offer; of a network with more, those that the images show
+HINTS = (
+    "For images of a training list: click where a mask is wrong, save hints.json, and train with --set "
+    "data.hints=hints.json. An image's certainty is the lowest score of its classes."
+)
 
 
 def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
@@ -50,10 +56,11 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
         shares.setdefault(row["name"], []).append(row["share"])
     by_count = sorted(shares.items(), key=lambda item: -len(item[1]))
     rows = [(name, len(found), percent(sum(found) / len(found))) for name, found in by_count]
+    offered = list(values.names) if 0 < len(values.names) <= MOST_LABELS else sorted(shares)
     classes = Table("", ("class", "images", "mean share, %"), rows, sortable=True)
     unreadable = Table("", ("file", "reason"), [(row["image"], row["reason"]) for row in report["unreadable"]])
     sections = [
-        Section("Images", items=items, show=LAYER),
+        Section("Images", HINTS, items=items, show=LAYER, hint_labels=(BACKGROUND, *offered)),
         Section("Classes", tables=[classes] if rows else []),
         Section("Files that could not be read", tables=[unreadable] if unreadable.rows else []),
     ]
@@ -79,6 +86,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
         layers=[mask_layer(LAYER, mask, values.palette, class_names, legend=legend)],
         links=[(text, path) for text, path in links if (output / path).is_file()],
         note="" if entry["classes"] else NOTHING,
+        certainty=min((row["score"] for row in entry["classes"]), default=None),
     )
 
 

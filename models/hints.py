@@ -18,6 +18,7 @@ from utils.ignore import IGNORE
 LEAST = 1e-3  # of a map inside a box; below it the map knows nothing there
 BEST_PART = 0.25  # of an empty box is filled
 LEAST_SIMILARITY = 1e-4  # as in PRM
+HEAVY = 1.0  # how much the cells of which something is said count together in the walk, of all others
 
 
 class Told:
@@ -124,6 +125,13 @@ class Told:
         found = weights[1:].sum(dim=1, keepdim=True) > 0
         reactivated = similarity.relu() * (found & (similarity > LEAST_SIMILARITY))
         return normalise_maps(maps + normalise_maps(reactivated.unflatten(1, maps.shape[1:])))
+
+    def heavy(self, maps: Tensor) -> Tensor:
+        """(h, w) how much each cell of maps (K, h, w) counts among its neighbours: what is told, as much as the rest."""
+        known, _ = self.on_grid(maps)
+        count = int(known.sum())
+        weight = HEAVY * (known.numel() - count) / max(1, count)
+        return torch.where(known, max(1.0, weight), 1.0).to(maps)
 
     def _inside(self, label: int, maps: Tensor) -> list[Tensor]:
         """(h, w) bool on the grid of maps, for each box of a class; a cell that a box touches is inside."""

@@ -53,6 +53,7 @@ def feature_walk(
     steps: int = 4,
     keep: float = 0.8,
     hold: Callable[[Tensor], Tensor] | None = None,
+    heavy: Tensor | None = None,
 ) -> Tensor:
     """A walk that needs no training: over the similarity of a classifier's own features.
 
@@ -65,6 +66,7 @@ def feature_walk(
         power: the higher, the more alike two cells must be.
         keep: what of a map walks at each step.
         hold: what is known of the maps is put into them after each step.
+        heavy: (h, w), so many times a cell counts in the mean; None: each once.
 
     Returns:
         (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
@@ -77,6 +79,8 @@ def feature_walk(
         parts = []
         for first in range(0, cells, rows):
             similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
+            if heavy is not None:
+                similarity *= heavy.flatten()
             total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
             parts.append((walked @ similarity.T) / total)
         walked = keep * torch.cat(parts, dim=1) + (1 - keep) * start
