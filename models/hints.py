@@ -8,16 +8,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, max_pool2d, normalize
+from torch.nn.functional import interpolate, max_pool2d
 
-from models.reading import normalise_maps
 from models.segmenter import LOGIT_STRIDE
 from utils.distributed import total
 from utils.ignore import IGNORE
 
 LEAST = 1e-3  # of a map inside a box; below it the map knows nothing there
 BEST_PART = 0.25  # of an empty box is filled
-LEAST_SIMILARITY = 1e-4  # as in PRM
+BOX_POWER = 0.5  # as if the threshold were its square: most of a box is the object (docs/log.md)
 HEAVY = 1.0  # how much the cells of which something is said count together in the walk, of all others
 
 
@@ -73,6 +72,14 @@ class Told:
         known, told = self.on_grid(maps)
         return torch.where(known, told[1:].to(maps.dtype), self.bound(maps))
 
+    def hold_to_cut(self, maps: Tensor) -> Tensor:
+        """`hold` before maps become a mask: inside of its boxes a map has the power `BOX_POWER`."""
+        held = self.hold(maps)
+        boxed = {box[0] for box in self.boxes}
+        return torch.stack(
+            [held[k] ** BOX_POWER if label in boxed else held[k] for k, label in enumerate(self.classes)]
+        )
+
     def hold_scores(self, scores: Tensor) -> Tensor:
         """Scores (K + 1, h, w) of background and classes, with 0 for a class outside of its boxes, and what is told."""
         known, told = self.on_grid(scores)
@@ -102,30 +109,6 @@ class Told:
                 part[free & (score >= least)] = label + 1
         return mask
 
-    def reactivate(self, maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
-        """PRM with what is told among the confident cells: n(A_k + R_k), where anything is told.
-
-        What is told of a class counts as much in its prototype as all cells that the maps are confident of, so that a
-        single click is heard; the same holds for the background.
-
-        Args:
-            maps: A, (K, h, w) in 0..1.
-            unit: f, (D, h, w), as in PRM.
-        """
-        known, told = self.on_grid(maps)
-        if not known.any():
-            return maps
-        best, winner = maps.max(dim=0)
-        wins = winner == torch.arange(len(maps), device=maps.device)[:, None, None]
-        confident = torch.cat([(best < lo)[None].to(maps), maps * (wins & (maps > hi))]) * ~known
-        weights = confident.flatten(1) + _as_heavy(told * known, confident)
-        cells = unit.flatten(1)
-        prototypes = normalize(weights @ cells.T, dim=1)
-        similarity = (prototypes[1:] - prototypes[:1]) @ cells
-        found = weights[1:].sum(dim=1, keepdim=True) > 0
-        reactivated = similarity.relu() * (found & (similarity > LEAST_SIMILARITY))
-        return normalise_maps(maps + normalise_maps(reactivated.unflatten(1, maps.shape[1:])))
-
     def heavy(self, maps: Tensor) -> Tensor:
         """(h, w) how much each cell of maps (K, h, w) counts among its neighbours: what is told, as much as the rest."""
         known, _ = self.on_grid(maps)
@@ -144,12 +127,6 @@ class Told:
                 inside[rows, left * width // self.size[1] : -(-right * width // self.size[1])] = True
                 found.append(inside)
         return found
-
-
-def _as_heavy(told: Tensor, confident: Tensor) -> Tensor:
-    """Weights of what is told, (L, h * w), scaled to the sum of the confident ones of each label, at least 1."""
-    told, others = told.flatten(1), confident.flatten(1).sum(dim=1, keepdim=True)
-    return told * (others.clamp_min(1) / told.sum(dim=1, keepdim=True).clamp_min(torch.finfo(told.dtype).tiny))
 
 
 def hint_loss(logits: Tensor, hints: Tensor) -> Tensor:

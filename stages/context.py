@@ -13,7 +13,6 @@ from data.dataset import Index
 from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.hints import Told
 from models.reading import normalise_maps, read, unit_features
 from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
@@ -59,7 +58,7 @@ def find_discriminant(
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
         told = told_of(hints, item["name"], seed.classes.tolist())
         if told is not None:
-            maps = react_to_hints(cfg, told, maps, unit)
+            maps = told.hold(maps)
         statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
@@ -78,27 +77,13 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
-    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        unit = context_features(classifier, image)
-        return unit, discriminant(unit, classes)
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
+        return discriminant(context_features(classifier, image), classes)
 
-    def change(maps: Tensor, seen: tuple[Tensor, Tensor]) -> Tensor:
-        _, likely = seen
+    def change(maps: Tensor, likely: Tensor) -> Tensor:
         return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)
 
-    def change_told(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told) -> Tensor:
-        unit, likely = seen
-        on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
-        return normalise_maps(react_to_hints(cfg, told, on_grid, unit) * likely)
-
-    return Change(classifier, cfg.seeds.max_side, see, change, change_told)
-
-
-def react_to_hints(cfg: Config, told: Told, maps: Tensor, unit: Tensor) -> Tensor:
-    """Maps (K, h, w) after PRM with what is told among its confident cells, where PRM is on, and held."""
-    prm = cfg.step("prm")
-    maps = told.hold(maps)
-    return told.hold(told.reactivate(maps, unit, prm.hi, prm.lo)) if prm.enabled else maps
+    return Change(classifier, cfg.seeds.max_side, see, change)
 
 
 CONTEXT_STEP = DatasetStep(

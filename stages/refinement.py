@@ -45,7 +45,7 @@ def mask_of(
     is_refined = settings.refine != "none" and len(classes) > 0
     refinement = refiner(settings.refine, settings, image()) if is_refined else None
     if told is not None:
-        maps = told.hold(maps)
+        maps = told.hold_to_cut(maps)
         refinement = told.around(refinement)
     mask = pseudo_mask(
         maps,

@@ -65,7 +65,9 @@ def test_all_formats_say_the_same(data, tmp_path):
     np.testing.assert_array_equal(hints.of("p0").values, expected)
     coco["annotations"][0] = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [5, 6, 10, 6]}
     (tmp_path / "coco.json").write_text(json.dumps(coco))
-    assert open_hints(replace(settings, hints=str(tmp_path / "coco.json")), index).of("p0").boxes == ((0, 5, 6, 15, 12),)
+    assert open_hints(replace(settings, hints=str(tmp_path / "coco.json")), index).of("p0").boxes == (
+        (0, 5, 6, 15, 12),
+    )
 
     masks = tmp_path / "masks"
     write_mask(masks / "p0.png", expected)

@@ -64,19 +64,6 @@ def test_a_refinement_cannot_leave_what_is_said():
     assert (scores[1, 8:] == 0).all()
 
 
-def test_a_click_turns_prm_towards_it():
-    """Left and right halves have their own features. The map is sure of a part of the left; the click says right."""
-    unit = torch.zeros(2, 8, 8)
-    unit[0, :, :4] = unit[1, :, 4:] = 1
-    maps = torch.full((1, 8, 8), 0.1)
-    maps[0, 2:6, 1:3] = 0.9
-    told = Told(values((4, 14, 1), (4, 0, 0)), [], [0])
-    found = told.reactivate(maps, unit, hi=0.5, lo=0.05)
-    assert found[0, :, 5:].mean() > maps[0, :, 5:].mean() + 0.2
-    nothing = Told(values(), [], [0])
-    assert nothing.reactivate(maps, unit, 0.5, 0.05) is maps
-
-
 def test_a_click_walks_to_what_is_similar():
     unit = torch.zeros(2, 8, 8)
     unit[0, :, :4] = unit[1, :, 4:] = 1
