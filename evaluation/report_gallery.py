@@ -16,7 +16,7 @@ from data.index import class_palette, open_index
 from evaluation.figures import finite
 from evaluation.report import mask_at
 from evaluation.rows import ImageRow, training_images, validation_images
-from pages.images import heat_layer, image_uri, mask_layer
+from pages.images import SIDE, heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.config import Config
 from stages.files import HINTS_PAGE
@@ -30,7 +30,7 @@ from utils.metrics import ConfusionMatrix
 from utils.run import Run
 
 TRAINING_IMAGES = 24  # of the training list, while nothing is evaluated
-HINT_IMAGES = 300  # of the training list, on the page where a person gives hints
+HINT_IMAGES, HINT_SIDE = 200, 512  # of the training list, on the page where a person gives hints; their long side
 MOST_BYTES = 18_000_000  # of all images together, so that the page stays under 20 MB
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's colours, which the colour-blind can tell apart; the first is of what is right.
@@ -81,14 +81,14 @@ def write_hints_page(cfg: Config, run: Run) -> Path:
         raise UserError(f"{run.folder} has no seeds yet; run train.py up to stage seeds first")
     chosen = set(sorted(found, key=lambda name: found[name])[:HINT_IMAGES])
     records = [record for record in index.records if record.name in chosen]
-    items = _items(progress(records, len(records), "page"), index, cfg, run, rows)
+    items = _items(progress(records, len(records), "page"), index, cfg, run, rows[-1:], HINT_SIDE)
     items = [replace(item, certainty=found[item.title]) for item in items]
     note = (
         f"The {len(items)} least certain of {len(index)} images. The certainty of an image is the mean, over its "
         "pixels, of the difference between the two highest scores of background and its classes."
     )
     labels = (cfg.data.background, *index.class_names)
-    section = Section("Images", note, items=items, show=items[-1].layers[-1].name, hint_labels=labels)
+    section = Section("Images", note, items=items, show=rows[-1].title, hint_labels=labels)
     intro = [
         "Click where a mask is wrong, and save hints.json. The same train command with --set data.hints=hints.json "
         "makes again what depends on it."
@@ -103,7 +103,9 @@ def certainty_of(maps: np.ndarray, threshold: float) -> float:
     return float((scores[-1] - scores[-2]).mean())
 
 
-def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ImageRow]) -> list[Item]:
+def _items(
+    records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ImageRow], side: int = SIDE
+) -> list[Item]:
     palette = class_palette(cfg.data, index.class_names)
     items: list[Item] = []
     size = 0
@@ -111,7 +113,7 @@ def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows:
         image = np.array(record.read_image())
         classes = [index.class_names[label] for label in record.labels]
         layers = list(_layers(record, index.class_names, palette, run, rows))
-        item = Item(record.name, image_uri(image), image.shape[:2], classes, layers)
+        item = Item(record.name, image_uri(image, side), image.shape[:2], classes, layers)
         size += len(item.uri) + sum(len(layer.uri) for layer in layers)
         if size > MOST_BYTES:
             break

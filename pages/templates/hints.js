@@ -9,6 +9,7 @@
   const svg = (tag, attributes) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
     Object.entries(attributes).forEach(([name, value]) => element.setAttribute(name, value));
+    for (const name of ["stroke", "stroke-width", "fill"]) element.style.setProperty(name, attributes[name] ?? "");
     return element;
   };
   const items = JSON.parse(byId("gallery-data").textContent);
@@ -25,7 +26,7 @@
   const shapes = () => hints.get(item().title) ?? [];
   const scale = () => item().size[1] / byId("canvas").getBoundingClientRect().width;  // pixels per screen pixel
   const kind = () => document.querySelector("input[name=kind]:checked").value;
-  const hue = (label) => (label === labels[0] ? "#000" : `hsl(${(labels.indexOf(label) * 137) % 360} 90% 55%)`);
+  const hue = (label) => (label === labels[0] ? "#000" : `hsl(${(labels.indexOf(label) * 137) % 360}, 90%, 55%)`);
 
   function tell(text) {
     byId("hint-status").textContent = text;
