@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, max_pool2d
 
+from models.random_walk import feature_walk
 from models.segmenter import LOGIT_STRIDE
 from utils.distributed import total
 from utils.ignore import IGNORE
@@ -108,6 +109,10 @@ class Told:
                 least = torch.quantile(score[free], 1 - BEST_PART)
                 part[free & (score >= least)] = label + 1
         return mask
+
+    def spread(self, maps: Tensor, unit: Tensor) -> Tensor:
+        """Maps (K, h, w) after a walk over unit features (D, h, w): what is similar to what is told becomes like it."""
+        return feature_walk(self.hold(maps), unit, hold=self.hold, heavy=self.heavy(maps))
 
     def heavy(self, maps: Tensor) -> Tensor:
         """(h, w) how much each cell of maps (K, h, w) counts among its neighbours: what is told, as much as the rest."""

@@ -13,6 +13,7 @@ from data.dataset import Index
 from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
+from models.hints import Told
 from models.reading import normalise_maps, read, unit_features
 from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
@@ -77,13 +78,18 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
-    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
-        return discriminant(context_features(classifier, image), classes)
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        unit = context_features(classifier, image)
+        return unit, discriminant(unit, classes)
 
-    def change(maps: Tensor, likely: Tensor) -> Tensor:
-        return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)
+    def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
+        unit, likely = seen
+        on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
+        if told is not None:
+            on_grid = told.spread(on_grid, unit)
+        return normalise_maps(on_grid * likely)
 
-    return Change(classifier, cfg.seeds.max_side, see, change)
+    return Change(classifier, cfg.seeds.max_side, see, change, change)
 
 
 CONTEXT_STEP = DatasetStep(

@@ -107,8 +107,8 @@ def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: 
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
-    told_parts = {} if told is None else {"hold": told.hold, "heavy": told.heavy(start)}
-    walked = walk(start, steps=settings.feature_steps, **told_parts)
+    hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
+    walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
     walked = normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
     is_small = (maps > 0.5).float().mean(dim=(1, 2), keepdim=True) < settings.feature_least
     return torch.where(is_small, maps, walked)
