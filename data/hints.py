@@ -116,6 +116,11 @@ def _remember(states: tuple[tuple[str, int], ...], root: str, background: str, i
     return read_hints([Path(name) for name, _ in states], Path(root), background, index)
 
 
+def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
+    """Complain of every kind of mistake in `data.hints`."""
+    read_hints(hint_files(Path(settings.hints)), Path(settings.root), settings.background, index, complain)
+
+
 def read_hints(files: list[Path], root: Path, background: str, index: Index, complain: Complain = refuse) -> Hints:
     """Read, check and gather the hints of all files."""
     reader = _Reader(root, background, index, Faults(complain))
