@@ -41,7 +41,7 @@ class SegmenterPlan:
         checkpoint: the file of the run to write.
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
-        own: settings of stage `segment` alone.
+        own: the settings of stage `segment` alone; without them their defaults.
     """
 
     stage: str
@@ -50,7 +50,7 @@ class SegmenterPlan:
     checkpoint: str
     blur: BackgroundBlur | None = None
     start: Path | None = None
-    own: SegmentStage = SegmentStage()
+    own: SegmentStage | None = None
 
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
@@ -99,12 +99,13 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         max_side=settings.max_side,
         blur=what.blur,
     )
-    plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), average=what.own.average)
+    own = what.own or SegmentStage()
+    plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), average=own.average)
     items = TrainingImages(index, crop, run.path(what.masks))
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=what.own)
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=own)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
