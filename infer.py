@@ -68,8 +68,8 @@ def parse_args() -> argparse.Namespace:
     add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=depth)
     add("--output", default="out", type=Path, metavar="FOLDER", help="the folder to write into (default: out)")
     checkpoint = (
-        f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes (default: {Config().checkpoint}, or else "
-        f"checkpoints/{PHOTOGRAPHS.name})"
+        f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes (default: {Config().checkpoint}, "
+        f"or else checkpoints/{PHOTOGRAPHS.name})"
     )
     add("--model_path", metavar="FILE", help=checkpoint)
     labels = (

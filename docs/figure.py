@@ -11,11 +11,9 @@ The images of the demo are generated, and they are not in the lists of the run.
 """
 
 import argparse
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 
@@ -105,9 +103,9 @@ def threshold(run: Path) -> Image.Image:
 
 def photographs(checkpoint: Path) -> Image.Image:
     """Each photograph beside its mask, with the classes that the network has found."""
-    if importlib.util.find_spec("skimage") is None:
-        raise UserError("the photographs are those of scikit-image: pip install -r requirements-dev.txt")
-    folder = files("skimage") / "data"
+    import skimage  # only here: no other figure needs it
+
+    folder = Path(skimage.__file__).parent / "data"
     found = [predict(str(folder / name), str(checkpoint)) for name in PHOTOGRAPHS]
     names = [", ".join(one.name for one in result.classes) or "no class" for result in found]
     tiles = [

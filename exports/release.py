@@ -6,6 +6,11 @@ evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FIL
 (scales, shifts and statistics of batch norm) keep 32 bits: they take no room, and 16 bits would round them away.
 """
 
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
 import argparse
 import sys
 from dataclasses import replace
@@ -25,7 +30,9 @@ LOCAL = ("run", "checkpoint", "device", "workers")
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m exports.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a network that train.py wrote")
     parser.add_argument("output", type=Path, metavar="FILE", help="the small file")
     args = parser.parse_args()

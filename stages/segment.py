@@ -85,9 +85,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         segmenter.backbone.load_state_dict(classifier.backbone.state_dict())
     if what.start is None and isinstance(weights := open_weights(cfg.model.weights), Weights):
         count = fill_head(segmenter, weights, index.class_names)
-        run.log(
-            f"{what.stage:9} the head begins with {count} of its {len(segmenter.head.state_dict())} entries in {weights.path}"
-        )
+        entries = len(segmenter.head.state_dict())
+        run.log(f"{what.stage:9} the head begins with {count} of its {entries} entries in {weights.path}")
     segmenter.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(segmenter.head)  # the backbone's are frozen
     crop = RandomCrop(
