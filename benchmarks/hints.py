@@ -1,4 +1,4 @@
-"""Hints simulated from the TRUTH of TRAINING images, to see what a person's time is worth. Never for training in earnest.
+"""Hints simulated from the truth of TRAINING images only, to see what a person's time is worth; no way to train.
 
     python -m benchmarks.hints --preset voc12_compact --set data.root=VOC --kind clicks --images 200 --output hints.json
     python train.py --config config.yaml --preset voc12_compact --set data.root=VOC --set data.hints=hints.json

@@ -7,7 +7,7 @@ are evaluation truth: an index has their paths only if it was opened with `masks
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,6 @@ from utils.file_digests import digest_files
 from utils.files import digest
 from utils.ignore import IGNORE
 from utils.names import fault_of, shown
-
-if TYPE_CHECKING:
-    from data.hints import Hints
 
 MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
 
@@ -168,10 +165,11 @@ class TrainingImages(Dataset):
         index: Index,
         transform: RandomCrop,
         mask_folder: Path | None = None,
-        hints: "Hints | None" = None,
+        values_of: Callable[[str], np.ndarray | None] | None = None,
     ):
+        """`values_of`: image's name -> (H, W) uint8 of what is said of it (data/hints.py); None: there are no hints."""
         self.index, self.transform, self.mask_folder = index, transform, mask_folder
-        self.hints = hints or None
+        self.values_of = values_of
 
     def __len__(self) -> int:
         return len(self.index)
@@ -185,9 +183,9 @@ class TrainingImages(Dataset):
             path = self.mask_folder / f"{record.name}.png"
             values = check_fit(record, path, read_mask(path, self.index.class_names), image)
             mask = Image.fromarray(values)
-            if self.hints is not None:
-                hint = self.hints.of(record.name)
-                said = np.full_like(values, IGNORE) if hint is None else hint.values
+            if self.values_of is not None:
+                said = self.values_of(record.name)
+                said = np.full_like(values, IGNORE) if said is None else said
                 mask = Image.merge("LA", [mask, Image.fromarray(said)])
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}

@@ -61,6 +61,11 @@ class Hints:
         values = read_mask(self.masks[name]) if name in self.masks else np.full(size, IGNORE, np.uint8)
         return draw(values, self.shapes.get(name, ()))[0]
 
+    def values_of(self, name: str) -> np.ndarray | None:
+        """The values of an image; None where nothing is said of it."""
+        hint = self.of(name)
+        return None if hint is None else hint.values
+
     def counts(self) -> dict[str, int]:
         """How many images, points, lines, boxes and areas there are."""
         kinds = [shape.kind for shapes in self.shapes.values() for shape, label in shapes]
@@ -243,8 +248,8 @@ class _Reader:
         own = ", ".join(self.index.class_names[each] for each in record.labels) or "none of the classes"
         self.faults.add(
             "label",
-            f"{where}: a hint says that image '{record.name}' shows {self.index.class_names[label]}, and its labels say "
-            f"{own}; correct one of them",
+            f"{where}: a hint says that image '{record.name}' shows {self.index.class_names[label]}, and its labels "
+            f"say {own}; correct one of them",
         )
         return False
 

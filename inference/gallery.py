@@ -1,6 +1,7 @@
 """The page `index.html` and the contact sheet of infer.py's output."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
     class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
     folders = {"overlay": out.OVERLAYS, "mask": out.MASKS, "maps": out.MAPS}
     links = [(text, out.file_of(source, folder)) for text, folder in folders.items()]
-    return Item(
+    item = Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
         size=mask.shape,
@@ -86,8 +87,8 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
         layers=[mask_layer(LAYER, mask, values.palette, class_names, legend=legend)],
         links=[(text, path) for text, path in links if (output / path).is_file()],
         note="" if entry["classes"] else NOTHING,
-        certainty=min((row["score"] for row in entry["classes"]), default=None),
     )
+    return replace(item, certainty=min((row["score"] for row in entry["classes"]), default=None))
 
 
 def _write_sheet(

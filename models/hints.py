@@ -115,7 +115,7 @@ class Told:
         return feature_walk(self.hold(maps), unit, hold=self.hold, heavy=self.heavy(maps))
 
     def heavy(self, maps: Tensor) -> Tensor:
-        """(h, w) how much each cell of maps (K, h, w) counts among its neighbours: what is told, as much as the rest."""
+        """(h, w) how much each cell of maps (K, h, w) counts among others: what is told, as much as the rest."""
         known, _ = self.on_grid(maps)
         count = int(known.sum())
         weight = HEAVY * (known.numel() - count) / max(1, count)

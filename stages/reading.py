@@ -117,7 +117,7 @@ class Change:
 
 @dataclass(frozen=True)
 class SeedFolders:
-    """The images whose seeds are changed, the folders of their seed files before and after, and what is said of them."""
+    """Images whose seeds are changed, the folders of their seed files before and after, and what is said of them."""
 
     index: Index
     source: Path

@@ -103,7 +103,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     )
     own = what.own or SegmentStage()
     plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), average=own.average)
-    items = TrainingImages(index, crop, run.path(what.masks), open_hints(cfg.data, index))
+    hints = open_hints(cfg.data, index)
+    items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
