@@ -10,7 +10,7 @@
     masks       the truth of the whole image; --output is then a folder
 
 An object is a connected region of a class, above LEAST of the image: the truth has no instances. So touching objects
-are one, and one that is cut in two by what is before it counts twice. Images are drawn evenly over the list.
+are one, and one that is cut in two by what is before it counts twice. Images are drawn evenly over those of the list that have a label.
 
 Prints how long a person takes, from the literature (SECONDS).
 """
@@ -18,6 +18,7 @@ Prints how long a person takes, from the literature (SECONDS).
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,8 @@ def main() -> None:
     cfg = load_config(args.config, args.preset, args.set)
     index = open_index(cfg.data, seed_list(cfg), masks=True)
     labels = (cfg.data.background, *index.class_names)
-    chosen = [index.records[position] for position in evenly(index, args.images or len(index))]
+    labelled = replace(index, records=tuple(record for record in index.records if record.labels))
+    chosen = [labelled.records[position] for position in evenly(labelled, args.images or len(labelled))]
     random = np.random.default_rng(args.seed)
     records, objects = [], 0
     for record in progress(chosen, len(chosen), args.kind):

@@ -60,7 +60,8 @@ def training_gallery(cfg: Config, run: Run) -> Section:
         "Some images of the training list; their truth is not read. python report.py FOLDER --hints writes a page with "
         "many of them, on which a person gives hints."
     )
-    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
+    labels = (cfg.data.background, *index.class_names)
+    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "", hint_labels=labels)
 
 
 def write_hints_page(cfg: Config, run: Run) -> Path:

@@ -86,7 +86,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         unit, likely = seen
         on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
         if told is not None:
-            on_grid = told.spread(on_grid, unit)
+            on_grid = told.spread(on_grid, unit, cfg.feature_walk.feature_least)
         return normalise_maps(on_grid * likely)
 
     return Change(classifier, cfg.seeds.max_side, see, change, change)
@@ -101,6 +101,7 @@ CONTEXT_STEP = DatasetStep(
         title="remove what occurs together with each class from the seeds",
         reads=lambda cfg: ("seeds",),
         open=open_context,
+        reads_with_hints=("feature_walk",),
         files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
     ),
     fit=Fit(

@@ -49,6 +49,7 @@ class Apply:
         title: what it does, for people.
         reads: the parts of the configuration that changing a seed reads, beside those of `Fit`.
         open: (configuration, folder of the networks, classifier) -> what it does to an image.
+        reads_with_hints: what it reads, too, where there are hints.
         files: (configuration, classifier) -> the networks of the run folder that it needs, beside that classifier.
     """
 
@@ -56,6 +57,7 @@ class Apply:
     title: str
     reads: Callable[[Config], tuple[str, ...]]
     open: Callable[[Config, Path, Classifier], Change]
+    reads_with_hints: tuple[str, ...] = ()
     files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 
 
