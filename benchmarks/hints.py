@@ -10,7 +10,8 @@
     masks       the truth of the whole image; --output is then a folder
 
 An object is a connected region of a class, above LEAST of the image: the truth has no instances. So touching objects
-are one, and one that is cut in two by what is before it counts twice. Images are drawn evenly over those of the list that have a label.
+are one, and one that is cut in two by what is before it counts twice. Images are drawn evenly over those of the list
+that have a label.
 
 Prints how long a person takes, from the literature (SECONDS).
 """
