@@ -16,7 +16,7 @@ from utils.distributed import total
 from utils.ignore import IGNORE
 
 LEAST = 1e-3  # of a map inside a box; below it the map knows nothing there
-BEST_PART = 0.25  # of an empty box is filled
+LEAST_FILL = 0.4  # of a box; one of which less is its class gets its best pixels, up to this
 BOX_POWER = 0.5  # as if the threshold were its square: most of a box is the object (docs/log.md)
 HEAVY = 1.0  # how much the cells of which something is said count together in the walk, of all others
 
@@ -99,14 +99,14 @@ class Told:
         return torch.where(self.values == IGNORE, mask, self.values)
 
     def hold_mask(self, mask: Tensor, maps: Tensor) -> Tensor:
-        """The mask (H, W) of held maps (K, H, W), which nothing that is told contradicts; empty boxes are filled."""
+        """The mask (H, W) of held maps (K, H, W), which nothing that is told contradicts; no box is nearly empty."""
         mask = self.over(mask)
         for label, left, top, right, bottom in self.boxes:
             part, known = (each[top:bottom, left:right] for each in (mask, self.values))
-            free = known == IGNORE
-            if label in self.classes and not (part == label + 1).any() and free.any():
+            free, is_class = known == IGNORE, part == label + 1
+            if label in self.classes and is_class.float().mean() < LEAST_FILL and free.any():
                 score = maps[self.classes.index(label), top:bottom, left:right]
-                least = torch.quantile(score[free], 1 - BEST_PART)
+                least = score.flatten().kthvalue(1 + int((1 - LEAST_FILL) * (score.numel() - 1))).values
                 part[free & (score >= least)] = label + 1
         return mask
 
