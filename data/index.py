@@ -13,7 +13,7 @@ import numpy as np
 
 from data.artifacts import voc_palette
 from data.coco import open_coco
-from data.coco_records import CocoRules
+from data.coco_file import CocoRules
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels

@@ -83,7 +83,7 @@ def test_every_mistake_of_a_label_file_is_found(pets):
         f"{pets}/labels.csv, line {line}" for line in (7, 4, 5)
     ]
     assert findings.notes == [
-        f"{pets}/labels.csv: 1 images under {pets} have no row and are not used, first dog/2.png",
+        f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
         "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
         f"list 'all': 1 images have no label, first {pets}/dog/1.png",
         "list 'all': one image of Cat, cat, dog",

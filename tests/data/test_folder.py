@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import read_mask, write_mask
-from data.coco_records import CocoRules
+from data.coco_file import CocoRules
 from data.dataset import NoTruth
 from data.folder import open_folder
 from utils.errors import UserError
@@ -72,7 +72,7 @@ class TestClassFolders:
         index = open_folder(pets)
         assert index.class_names == ("cat", "dog")
         assert len(index) == 4
-        assert any("2 folders without images" in note and "first empty" in note for note in index.notes)
+        assert any("folders without images are left out: 2, first empty" in note for note in index.notes)
 
     def test_given_classes_set_the_order_and_may_have_no_images(self, pets):
         index = open_folder(pets, classes=("dog", "frog", "cat"))
@@ -98,7 +98,7 @@ class TestClassFolders:
         assert len(index) == 6
         assert open_folder(pets, classes=("cat", "dog"), rules=CocoRules(background="background")) == index
         assert open_folder(pets).class_names == ("Background", "cat", "dog")
-        with pytest.raises(UserError, match="has the folder none alone"):
+        with pytest.raises(UserError, match="bare gives no image a label; expected a folder"):
             open_folder(put(pets.parent / "bare", "none/1.jpg"), rules=CocoRules(background="none"))
 
     def test_errors(self, tmp_path, pets):

@@ -101,7 +101,7 @@ class TestLists:
         put(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg")
         index = open_folder(tmp_path)
         assert len(index) == 2
-        assert any("2 images" in note and "first test/1.jpg" in note for note in index.notes)
+        assert any("no class's folder are left out: 2, first test/1.jpg" in note for note in index.notes)
 
     def test_lists_beside_other_folders_are_refused(self, tmp_path):
         put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg", "extra/cat/1.jpg")
@@ -190,21 +190,21 @@ class TestLeftOut:
         index = open_folder(tmp_path)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
         raw, system, broken, empty = index.notes
-        assert "2 files with the suffix .raw are not read, first dog/2.raw" in raw
-        assert "4 hidden files or thumbnails are left out" in system
-        assert "1 link to nothing is left out" in broken
-        assert "1 folder without images is left out, fox" in empty
+        assert "files with the suffix .raw are not read: 2, first dog/2.raw" in raw
+        assert "hidden files or thumbnails are left out: 4" in system
+        assert "links to nothing are left out: 1" in broken
+        assert "folders without images are left out: 1, first fox" in empty
 
     def test_images_without_a_row_are_counted(self, tmp_path):
         put(tmp_path, "a.jpg", "b.jpg")
         put_text(tmp_path, "labels.csv", "image,labels\na.jpg,cat\n")
-        assert any("1 images" in note and "have no row" in note for note in open_folder(tmp_path).notes)
+        assert any("that have no row: 1, first b.jpg" in note for note in open_folder(tmp_path).notes)
 
     def test_images_that_are_not_in_a_coco_file_are_counted(self, tmp_path):
         BUILDERS["CVAT, COCO"](tmp_path)
         put(tmp_path, "images/3.jpg")
         index = open_index(DataSettings(kind="coco", root=str(tmp_path)), "default")
-        assert any("1 images" in note and "first 3.jpg" in note for note in index.notes)
+        assert any("not in the file: 1, first 3.jpg" in note for note in index.notes)
 
     def test_links_are_followed_and_loops_refused(self, tmp_path):
         put(tmp_path / "disk", "1.jpg", "more/2.jpg")
