@@ -27,9 +27,15 @@ class Decoded:
     """Codes (H, W): values, or colours as 0xrrggbb; `palette` has the colour of each value, where there is one."""
 
     codes: np.ndarray
-    is_colour: bool
+    is_colour: bool = False
     palette: np.ndarray | None = None  # (256,) codes
     has_own_palette: bool = False
+
+    def keys(self, code: int) -> list[str]:
+        """What a setting may call a code: `255` or `#rrggbb`; both where the file has both, its own first."""
+        if self.is_colour:
+            return [colour_key(code), *([str(code & 255)] if code == (code & 255) * 0x010101 else [])]
+        return [str(code), *([colour_key(int(self.palette[code]))] if self.palette is not None else [])]
 
 
 @contextmanager
@@ -59,30 +65,31 @@ def decode_mask(path: str | Path) -> Decoded:
             change = f"is a {image.format} file, which changes values a little when it is saved"
             raise MaskFault(f"mask {path} {change}; save masks as PNG", "lossy")
         if image.mode in ("1", "L", "LA", "La"):
-            values = np.array(image).astype(np.uint8)
-            steps = [0, 0xFFFFFF] + [0] * 254 if image.mode == "1" else np.arange(256) * 0x010101
-            return Decoded(values if values.ndim == 2 else values[..., 0].copy(), False, np.array(steps))
+            values = np.atleast_3d(np.array(image).astype(np.uint8))[..., 0]
+            greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
+            return Decoded(values.copy(), palette=greys)
         if image.mode == "P":
             palette = np.zeros((256, 3), np.int64)
-            values = np.array(image)
             colours = np.array((image.getpalette("RGB") or [])[:768]).reshape(-1, 3)
             palette[: len(colours)] = colours
-            return Decoded(values, False, packed(palette), has_own_palette=True)
+            return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
         if image.mode == "F" or image.mode.startswith("I"):
             values = np.asarray(image)
             codes = values.astype(np.int64)
-            if image.mode == "F" and not np.array_equal(codes, values):
-                raise MaskFault(
-                    f"mask {path} holds fractions, expected whole class values; save it as PNG", "fractions"
-                )
-            return Decoded(codes, False)
-        return Decoded(packed(np.asarray(image.convert("RGB"))), True)
+            if not np.array_equal(codes, values):
+                raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
+            return Decoded(codes)
+        return Decoded(packed(np.asarray(image.convert("RGB"))), is_colour=True)
 
 
 def packed(colours: np.ndarray) -> np.ndarray:
     """(...) int64 0xrrggbb of (..., 3)."""
-    wide = colours.astype(np.int64)
-    return (wide[..., 0] << 16) | (wide[..., 1] << 8) | wide[..., 2]
+    return colours.astype(np.int64) @ np.array([0x10000, 0x100, 1])
+
+
+def colour_key(code: int) -> str:
+    """A colour as `#rrggbb`."""
+    return f"#{code:06x}"
 
 
 def used_codes(codes: np.ndarray) -> list[int]:
