@@ -1,7 +1,11 @@
-"""What reading every image of some lists finds out: which cannot be read, which are the same, what masks hold."""
+"""What reading images finds out: which cannot be read, which are the same, what their values and their masks are.
+
+A series of 12 bits in files of 16 looks nearly black if nothing says so. The answer must be the same for all files of
+a data set, so it is a setting, and a list of images that needs one is refused with the line to add.
+"""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,13 +13,25 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from data.dataset import Index, Record, check_fit
-from data.images import frames_of
+from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
-from data.pixels import NeedsSetting, look_of
-from data.series import Depth, depth_of
+from data.pixels import NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
 from utils.console import progress
 from utils.errors import UserError
 from utils.reading import load_items
+
+SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the check looks at all
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The values of an image of more than 8 bits; `bits` is what the file says, 0 where that gives no range."""
+
+    bits: int
+    dtype: str
+    low: float
+    high: float
+    has_nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +85,52 @@ def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
         if one.content:
             groups.setdefault(one.content, []).append(one.image)
     return [sorted(group) for group in groups.values() if len(group) > 1]
+
+
+def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
+    """What an image holds; None where it has 8 bits or cannot be read, which its reader will say."""
+    try:
+        values = read_values(path, bands)
+    except UnreadableImage:
+        return None
+    if values is None or values.bits in (1, 8):
+        return None
+    return Depth(values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
+
+
+def sample_depths(records: Sequence[Record]) -> list[tuple[Path, Depth]]:
+    """Those of a sample of the images."""
+    found = [(record.image, depth_of(record.image, record.pixels.bands)) for record in spread(records, SAMPLE)]
+    return [(path, depth) for path, depth in found if depth is not None]
+
+
+def spread(records: Sequence[Record], most: int) -> list[Record]:
+    """At most so many of the records, spread evenly."""
+    positions = np.linspace(0, len(records) - 1, min(most, len(records))).round().astype(int)
+    return [records[position] for position in positions]
+
+
+def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
+    """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
+
+    Args:
+        what: the list, for the message.
+    """
+    by_bits: dict[int, list[tuple[Path, Depth]]] = {}
+    for path, depth in depths:
+        by_bits.setdefault(depth.bits, []).append((path, depth))
+    for bits, found in sorted(by_bits.items()):
+        path, first = found[0]
+        low, high = min(depth.low for _, depth in found), max(depth.high for _, depth in found)
+        if not bits:
+            return f"{what}: images such as {path} hold {unknown_range(first.dtype, low, high)}"
+        if high < 2 ** (bits - 1):
+            return (
+                f"{what}: images such as {path} have {bits} bits, and their values end at {high:g}, so they would look "
+                f"nearly black; state the range of the whole data set, for example {range_line(0, high)} (or "
+                f"[0, {2**bits - 1}] if it is right as it is), or take --set data.range=percentile"
+            )
+    return ""
 
 
 class _Reader(Dataset):

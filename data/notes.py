@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from data.dataset import Index
-from data.inspection import Facts, same_content
-from data.series import series_problem
+from data.inspection import Facts, same_content, series_problem
 from data.settings import DataConfig
 from data.truth_check import judge
 

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from data.images import UnreadableImage, array_to_rgb, read_image
+from data.inspection import depth_of, series_problem
 from data.pixels import AUTO, NeedsSetting, PixelRule, Values, look_of, range_line, to_rgb
-from data.series import depth_of, series_problem
 from inference.result import to_pixels
 
 tifffile = pytest.importorskip("tifffile")
