@@ -57,23 +57,23 @@ def open_voc(
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
     optional = list_name == TEST
-    label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
+    label_path = _find_labels(root, labels, optional)
+    table, class_names = _read_labels(root, label_path, tuple(classes), complain)
     records = []
     faults = Faults(complain)
     for name, where in names.items():
-        image = _find_image(root, name)
+        image, mask = _find_image(root, name), root / "SegmentationClass" / f"{name}.png"
         annotation = root / "Annotations" / f"{name}.xml"
         if image is None:
-            missing = f"{root / 'JPEGImages' / name}.jpg"
-            faults.add("image", f"{where}: there is no image {missing} (or .png); add it or remove the line")
+            missing = f"there is no image {root / 'JPEGImages' / name}.jpg (or .png)"
+            faults.add("image", f"{where}: {missing}; add it or remove the line")
             continue
         if label_path is None and (not optional or annotation.is_file()):
             table[name] = labels_from_xml(annotation, class_names, faults)
         if name not in table and not optional:
             faults.add("row", f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
-        mask = root / "SegmentationClass" / f"{name}.png"
-        has_mask = masks and not (optional and not mask.is_file())
+        has_mask = masks and (not optional or mask.is_file())
         records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask if has_mask else None))
     faults.report(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
@@ -97,10 +97,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if list_name not in ("train_aug", "trainval"):
         there = root / "ImageSets" / "Segmentation"
         known = ", ".join(sorted(path.stem for path in there.glob("*.txt"))) or "none"
-        raise UserError(
-            f"there is no list '{list_name}': neither {there / (list_name + '.txt')} nor a file of that path; lists "
-            f"there: {known}"
-        )
+        expected = f"neither {there / (list_name + '.txt')} nor a file of that path"
+        raise UserError(f"there is no list '{list_name}': {expected}; lists there: {known}")
     train, val = (read_names(root, part, complain) for part in ("train", "val"))
     if list_name == "trainval":
         return dict(sorted((train | val).items()))
@@ -156,20 +154,6 @@ def _find_image(root: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_labels(
-    root: Path, labels: str, classes: tuple[str, ...], optional: bool, complain: Complain
-) -> tuple[Path | None, dict[str, list[int]], tuple[str, ...]]:
-    """The label file, its table by image name, and the classes; no file where XML files are to be read."""
-    path = _find_labels(root, labels, optional)
-    if not classes and (root / "labelmap.txt").is_file():
-        classes = read_class_names(root / "labelmap.txt")
-    if path is None:
-        return None, {}, classes or VOC_CLASSES
-    if path.suffix == ".csv":
-        return path, *_labels_from_csv(path, classes, complain)
-    return path, read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
-
-
 def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
     """The label file that was asked for or lies in the root; None where XML files are to be read instead."""
     if labels:
@@ -179,38 +163,36 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
         if path.suffix not in (".csv", ".npy"):
             raise UserError(f"data.labels {path}: expected a .csv or a .npy file")
         return path
-    for name in ("image_labels.csv", "cls_labels.npy"):
-        if (root / name).is_file():
-            return root / name
-    if not optional and not (root / "Annotations").is_dir():
-        raise UserError(
-            f"{root} has no image-level labels; expected Annotations/*.xml, image_labels.csv or cls_labels.npy there, "
-            "or set data.labels"
-        )
-    return None
+    path = next((root / name for name in ("image_labels.csv", "cls_labels.npy") if (root / name).is_file()), None)
+    if path is None and not optional and not (root / "Annotations").is_dir():
+        expected = "Annotations/*.xml, image_labels.csv or cls_labels.npy there, or set data.labels"
+        raise UserError(f"{root} has no image-level labels; expected {expected}")
+    return path
 
 
-def _labels_from_csv(
-    path: Path, classes: tuple[str, ...], complain: Complain
+def _read_labels(
+    root: Path, path: Path | None, classes: tuple[str, ...], complain: Complain
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """The table by image name, and the classes that its numbers stand for: those given, else the table's."""
+    """The labels by image name, none where XML files are to be read, and the classes: those given, else the data's."""
+    if not classes and (root / "labelmap.txt").is_file():
+        classes = read_class_names(root / "labelmap.txt")
+    if path is None:
+        return {}, classes or VOC_CLASSES
+    if path.suffix == ".npy":
+        return read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
     read = read_label_table(path, classes, complain)
     found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
     classes = classes or found
-    if read.class_names and set(classes) != set(found):
-        raise UserError(
-            f"{path}: the classes of the header and of data.classes must be the same; only one of them has "
-            f"{', '.join(sorted(set(classes) ^ set(found)))}"
-        )
+    if read.class_names and (differing := set(classes) ^ set(found)):
+        what = "the classes of the header and of data.classes must be the same"
+        raise UserError(f"{path}: {what}; only one of them has {', '.join(sorted(differing))}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
     for where, name, labels in read.rows:
         if name in table:
             faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
-        elif not labels <= set(classes):
-            faults.add(
-                "class", f"{where}: unknown class '{min(labels - set(classes))}'; add it to data.classes or mend it"
-            )
+        elif unknown := labels - set(classes):
+            faults.add("class", f"{where}: unknown class '{min(unknown)}'; add it to data.classes or mend it")
         else:
             table[name] = sorted(classes.index(label) for label in labels)
     faults.report()

@@ -1,6 +1,5 @@
 """VOC's annotations: an XML file an image, in any encoding, and the classes of its objects."""
 
-import codecs
 import re
 import xml.etree.ElementTree as ElementTree
 from functools import cache
@@ -15,31 +14,19 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
         state = path.stat()
         names = _objects_of(path, (state.st_size, state.st_mtime_ns))
     except FileNotFoundError:
-        faults.add(
-            "missing",
-            f"there is no annotation {path}, though its image is listed; add it or remove the name from the list",
-        )
+        remedy = "add it or remove the name from the list"
+        faults.add("missing", f"there is no annotation {path}, though its image is listed; {remedy}")
         return []
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        what = (
-            "is not text in the encoding that it declares, or in UTF-8"
-            if isinstance(error, UnicodeError)
-            else "is not XML"
-        )
+        is_text = not isinstance(error, UnicodeError)
+        what = "is not XML" if is_text else "is not text in the encoding that it declares, or in UTF-8"
         faults.add("xml", f"annotation {path} {what} ({error}); save it as UTF-8, or copy it again from where it came")
         return []
-    present = set()
     for number, name in enumerate(names, start=1):
-        if name in class_names:
-            present.add(class_names.index(name))
-        else:
-            known = ", ".join(class_names)
-            faults.add(
-                f"class {name}",
-                f"annotation {path}, object {number}: unknown class '{name}'; known: {known} (data.classes changes "
-                "them)",
-            )
-    return sorted(present)
+        if name not in class_names:
+            known = f"known: {', '.join(class_names)} (data.classes changes them)"
+            faults.add(f"class {name}", f"annotation {path}, object {number}: unknown class '{name}'; {known}")
+    return sorted({class_names.index(name) for name in names if name in class_names})
 
 
 @cache
@@ -58,21 +45,19 @@ def _decoded(content: bytes) -> tuple[str, bool]:
 
     Without a declared encoding, what is not UTF-8 is read byte by byte: tags are the same in all usual encodings.
     """
+    is_guessed = False
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return re.sub(r"^<\?xml.*?\?>", "", content.decode("utf-16"), flags=re.DOTALL), False
-    content = content.removeprefix(b"\xef\xbb\xbf").lstrip()
-    declaration = re.match(rb"<\?xml.*?\?>", content, flags=re.DOTALL)
-    encoding = re.search(rb"encoding\s*=\s*[\"']([\w.:-]+)", declaration[0]) if declaration is not None else None
-    body = content[declaration.end() :] if declaration is not None else content
-    if encoding is not None:
-        name = codecs.lookup(encoding[1].decode("ascii", "replace")).name
-        if name in ("utf-16", "utf-32") or not getattr(codecs.lookup(name), "_is_text_encoding", True):
-            name = "utf-8"  # it would not have begun with plain letters
-        return body.decode(name), False
-    try:
-        return body.decode("utf-8"), False
-    except UnicodeDecodeError:
-        return body.decode("latin-1"), True
+        text = content.decode("utf-16")
+    else:
+        declared = re.match(rb"[^>]*encoding\s*=\s*[\"']([\w.:-]+)", content)
+        encoding = declared[1].decode("ascii", "replace").lower() if declared is not None else "utf-8"
+        try:  # a file that declares UTF-16 would not begin with plain letters
+            text = content.decode("utf-8" if encoding.startswith(("utf-16", "utf-32")) else encoding)
+        except UnicodeDecodeError:
+            if declared is not None:
+                raise
+            text, is_guessed = content.decode("latin-1"), True
+    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL), is_guessed
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

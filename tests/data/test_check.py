@@ -85,7 +85,7 @@ def test_every_mistake_of_a_label_file_is_found(pets):
     assert findings.notes == [
         f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
         "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
-        f"list 'all': 1 images have no label, first {pets}/dog/1.png",
+        f"list 'all': images without a label: 1, first {pets}/dog/1.png; they train as none of the classes",
         "list 'all': one image of Cat, cat, dog",
     ]
     assert figures(findings)["lists"]["all"]["images"] == 3
@@ -106,7 +106,10 @@ def test_masks_of_the_validation_list(make_voc):
         "/p5.png",
         "/p8.png",
     ]
-    assert f"list 'val': 1 of 6 images have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
+    assert (
+        f"list 'val': images without a mask, of 6: 1, first {root}/JPEGImages/p14.jpg; add their masks"
+        in findings.notes
+    )
     assert any("the masks of 1 of 2 images contradict their labels" in note for note in findings.notes)
 
 
@@ -117,7 +120,7 @@ def test_validation_images_that_were_trained_on(make_voc):
     (lists / "val.txt").write_text("p1\np2\np5\n")
     write_mask(root / "SegmentationClass/p5.png", np.zeros((30, 40)))
     findings = check(settings(root, "voc"))
-    assert any(note.startswith("2 of 3 images of list 'val' are in list 'train' too") for note in findings.notes)
+    assert any("images of list 'val' that are in list 'train' too, of 3: 2, first" in note for note in findings.notes)
 
 
 def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch):
@@ -168,9 +171,9 @@ def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
     for number, level in enumerate((4, 5, 253, 120)):
         put(tmp_path / f"cat/{number}.png", np.full((40, 40, 3), level, np.uint8))
     notes = "\n".join(check(settings(tmp_path)).notes)
-    assert f"2 images are nearly black as the network sees them, first {tmp_path}/cat/0.png" in notes
-    assert "1 images are nearly white" in notes
-    assert "1 images are flat" in notes
+    assert f"images that are nearly black as the network sees them: 2, first {tmp_path}/cat/0.png" in notes
+    assert "nearly white as the network sees them: 1" in notes
+    assert "flat as the network sees them: 1" in notes
     assert "every image has cat, so there is nothing to tell it from" in notes
 
 
