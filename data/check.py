@@ -32,8 +32,17 @@ import numpy as np
 
 from data.dataset import NoTruth, Record
 from data.index import class_palette, open_index
-from data.inspection import inspect, records_of, same_content, spread
-from data.notes import Findings, image_notes, label_notes, reading_problems, truth_findings
+from data.inspection import (
+    Findings,
+    image_notes,
+    inspect,
+    label_notes,
+    reading_problems,
+    records_of,
+    same_content,
+    spread,
+    truth_findings,
+)  # fmt: skip
 from data.settings import DataConfig, load_data_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text

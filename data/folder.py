@@ -6,8 +6,7 @@ root/labels.json                                 COCO's format; labels alone wil
 root/masks/cat/IMG_1.png                         truth (0 background, class c is c + 1, 255 ignore), if there is any
 root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line
 
-Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py` and
-`data/foreign.py`.
+Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py`.
 """
 
 from pathlib import Path
@@ -15,8 +14,7 @@ from pathlib import Path
 from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
 from data.faults import Faults
-from data.folder_labels import IN_NAMES, Opened, read_labels
-from data.foreign import refuse_foreign
+from data.folder_labels import IN_NAMES, Opened, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
 from data.layouts import MASKS, RESERVED, SPLITS, find_layout
 from data.tables import read_lines

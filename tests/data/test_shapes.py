@@ -12,8 +12,7 @@ from data.artifacts import read_mask
 from data.images import read_image
 from data.shapes import MARKER, SHAPES_CLASSES, Scene, generate, open_shapes, scenes
 from data.shapes_art import DRAWINGS
-from data.shapes_background import paint
-from data.shapes_fields import make_frame
+from data.shapes_fields import make_frame, paint
 from utils.errors import UserError
 
 TRAIN, VAL, SIZE = 7, 6, 64

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import data.voc_xml
+import data.voc
 from data.artifacts import read_mask
 from data.voc import VOC_CLASSES, open_voc, read_names
 from tests.conftest import VOC_OBJECT, VOC_XML, write_labels
@@ -216,9 +216,9 @@ def test_list_test_needs_no_labels_and_no_masks(make_voc):
 
 def test_annotations_are_parsed_once_until_they_change(make_voc, monkeypatch):
     root = make_voc(3, labels="xml")
-    parsed, parse = [], data.voc_xml.ElementTree.fromstring
+    parsed, parse = [], data.voc.ElementTree.fromstring
     monkeypatch.setattr(
-        data.voc_xml.ElementTree, "fromstring", lambda text, parser: (parsed.append(text), parse(text, parser))[1]
+        data.voc.ElementTree, "fromstring", lambda text, parser: (parsed.append(text), parse(text, parser))[1]
     )
     first = open_voc(root, "train", classes=CLASSES)
     assert open_voc(root, "train", classes=CLASSES) == first
