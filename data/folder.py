@@ -111,8 +111,8 @@ def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list
         return chosen, f"list val of {root}"
     known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
     raise UserError(
-        f"there is no list '{list_name}': expected all, train, val, a name under {root / RESERVED} (there: {known}), or "
-        f"the path of a text file, from here or from {root}"
+        f"there is no list '{list_name}': expected all, train, val, a name under {root / RESERVED} (there: {known}), "
+        f"or the path of a text file, from here or from {root}"
     )
 
 
