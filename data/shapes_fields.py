@@ -36,13 +36,7 @@ class Frame:
 Pose = tuple[tuple[float, float], float, float, bool]
 
 
-def make_frame(
-    height: int,
-    width: int,
-    pose: Pose,
-    bend: float,
-    random: np.random.Generator,
-) -> Frame:
+def make_frame(height: int, width: int, pose: Pose, bend: float, random: np.random.Generator) -> Frame:
     """A frame with that pose, bent by `bend` units."""
     centre, scale, angle, flip = pose
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)

@@ -8,15 +8,7 @@ import torch
 
 import data.dataset
 from data.artifacts import read_mask, write_mask
-from data.dataset import (
-    MAX_CLASSES,
-    Index,
-    Record,
-    TrainingImages,
-    TrainingSampler,
-    WholeImages,
-    check_index,
-)
+from data.dataset import MAX_CLASSES, Index, Record, TrainingImages, TrainingSampler, WholeImages, check_index
 from data.transforms import RandomCrop
 from data.voc import open_voc
 from utils.errors import UserError

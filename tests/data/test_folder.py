@@ -128,8 +128,7 @@ class TestTable:
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["../secret.jpg", "in/../../secret.jpg", "..\\secret.jpg", "{outside}/secret.jpg", "{root}/../secret.jpg"],
+    "name", ["../secret.jpg", "in/../../secret.jpg", "..\\secret.jpg", "{outside}/secret.jpg", "{root}/../secret.jpg"]
 )
 @pytest.mark.parametrize("where", ["labels.csv", "lists/mine.txt"])
 def test_no_name_leads_out_of_the_root(tagged, name, where):
