@@ -55,7 +55,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     strange = {value for _, facts in whole for value in facts.values if len(class_names) < value < IGNORE}
     if strange:
         having = [row for row in whole if set(row[1].values) & strange]
-        fault = f"has value {min(strange)}, expected 0..{len(class_names)} or {IGNORE}"
+        fault = f"has value {min(strange)}; expected 0..{len(class_names)} or {IGNORE}"
         verdict.problems.append(_unmapped(having, fault, rule))
         whole = [row for row in whole if row not in having]
     if nothing := _without_classes(whole, rule):

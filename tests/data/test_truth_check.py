@@ -81,7 +81,7 @@ def test_masks_of_other_classes_are_told_with_counts_and_can_be_evaluated(given,
 
 def test_values_of_no_class_are_told_once_with_the_line_to_add():
     (problem,) = judge(rows(*[((0,), (0, 8))] * 3, *[((1,), (0, 12, 255))] * 3), AS_IS, NAMES).problems
-    assert "p0.png has value 8, expected 0..2 or 255 (6 such); found 0, 8, 12, 255;" in problem
+    assert "p0.png has value 8; expected 0..2 or 255 (6 such); found 0, 8, 12, 255;" in problem
     assert "{0: background, 8: cat, 12: dog, 255: ignore}" in problem
 
 
