@@ -98,15 +98,13 @@ def _find_images(
 
     One look through the folder, because 118,000 at single files take long.
     """
-    images = [p for p in scan(folder, (), complain).images if not p.startswith("masks_cache/")]
-    finder, faults = Finder(folder, images), Faults(complain)
-    above = (
-        "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    )  # some tools write the path from the root
-    names = [image.file_name for image in coco.images]
-    rows = [
-        (f"{path}, image {shown(name)}", name if name in finder.exact else name.removeprefix(above)) for name in names
-    ]
+    tree = scan(folder, (), complain)
+    images = [image for image in tree.images if not image.startswith("masks_cache/")]
+    finder, faults = Finder(folder, images, tree.files), Faults(complain)
+    above = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    rows = []
+    for name in (image.file_name for image in coco.images):  # some tools write the path from the root
+        rows.append((f"{path}, image {shown(name)}", name if name in finder.exact else name.removeprefix(above)))
     found = {image: coco.images[index] for index, image in finder.find_rows(rows, faults, f"in {folder}")}
     faults.report(is_empty=not found)
     others = [image for image in images if image not in found]

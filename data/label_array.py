@@ -30,8 +30,8 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         _, _, dtype = read_header(content)
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
-        table = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        (table,) = table.data if isinstance(table, _Array) else (table,)
+        loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
+        table: Any = next(iter(loaded.data)) if isinstance(loaded, _Array) and len(loaded.data) == 1 else loaded
         # IRN's tables have 2007000032 for 2007_000032.
         names = [f"{key}"[:4] + "_" + f"{key}"[4:] if isinstance(key, int | np.integer) else str(key) for key in table]
         vectors = dict(zip(names, map(_vector, table.values()), strict=True))

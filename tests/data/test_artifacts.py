@@ -40,7 +40,8 @@ def test_seed_round_trip_within_half_a_step(tmp_path, classes):
     read = read_seed(tmp_path / "deep/er/a.npz")
     assert read.size == seed.size
     assert np.array_equal(read.classes, seed.classes)
-    assert (read.maps.dtype, read.maps.shape) == (np.float32, seed.maps.shape)
+    assert read.maps.dtype == np.float32
+    assert read.maps.shape == seed.maps.shape
     assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
 
 

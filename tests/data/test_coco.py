@@ -223,8 +223,11 @@ def test_where_images_may_lie(root):
     (root / "images/val2017/camera 1").mkdir()
     (root / "images/val2017/d.jpg").rename(root / "images/val2017/camera 1/d.jpg")
     change(root, "images", 0, file_name="camera 1/d.jpg")
-    record = open_coco(root, "val2017", masks=True).records[-1]
-    assert (record.name, record.mask.is_file()) == ("camera 1/d", True)
+    (root / "images/val2017/a.jpg").rename(root / "images/val2017/a.raw")
+    change(root, "images", 3, file_name="a.raw")  # a suffix that is not that of an image
+    records = open_coco(root, "val2017", masks=True).records
+    assert (records[0].image.name, records[-1].name) == ("a.raw", "camera 1/d")
+    assert all(record.mask.is_file() for record in records)
 
 
 def test_layout_errors(root, tmp_path):
