@@ -43,14 +43,15 @@ def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
         labels: set[str] = set()
         if file is None:
             without.append(image)
-        for number, line in read_lines(tree.root / file) if file is not None else ():
+        source = tree.root / (file or image)
+        for number, line in read_lines(source) if file is not None else ():
             first = line.split()[0]
             if first.isdecimal() and len(first) < 6 and int(first) < len(names):
                 labels.add(names[int(first)])
             else:
                 expected = f"expected the index of a class, 0..{len(names) - 1}, and a box; found '{line[:40]}'"
-                faults.add("class", f"{tree.root / file}, line {number}: {expected}")
-        table.rows.append((f"{tree.root / (file or image)}", image, labels))
+                faults.add("class", f"{source}, line {number}: {expected}")
+        table.rows.append((f"{source}", image, labels))
     table.notes += counted(tree.root, "images without a file of boxes", without, "they are read as none of the classes")
     return table
 

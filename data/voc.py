@@ -165,11 +165,11 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
         if path.suffix not in (".csv", ".npy"):
             raise UserError(f"data.labels {path}: expected a .csv or a .npy file")
         return path
-    path = next((root / name for name in ("image_labels.csv", "cls_labels.npy") if (root / name).is_file()), None)
-    if path is None and not optional and not (root / "Annotations").is_dir():
+    found = next((root / name for name in ("image_labels.csv", "cls_labels.npy") if (root / name).is_file()), None)
+    if found is None and not optional and not (root / "Annotations").is_dir():
         expected = "Annotations/*.xml, image_labels.csv or cls_labels.npy there, or set data.labels"
         raise UserError(f"{root} has no image-level labels; expected {expected}")
-    return path
+    return found
 
 
 def _read_labels(
