@@ -16,7 +16,7 @@ from torch import Tensor
 from data.artifacts import read_seed
 from data.dataset import Index
 from models.classifier import Classifier
-from models.reading import read
+from models.reading import Views, read
 from models.segmenter import Segmenter, batch_probabilities
 from stages.config import Config
 from stages.lists import evenly
@@ -77,7 +77,7 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     logits, labels = [], []
     for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
         image = prepare(item["image"], classifier, compute, longest)
-        logits.append(read(classifier, image, [], flip=False).logits.tolist())
+        logits.append(read(classifier, image, [], Views(flip=False)).logits.tolist())
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
     truth = truth > 0
