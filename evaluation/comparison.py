@@ -142,7 +142,7 @@ def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
-    network, checkpoint, _ = load_network(source)
+    network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)

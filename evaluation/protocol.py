@@ -62,7 +62,7 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
     if folder == PREDICTIONS:
         return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     cam, crf = cfg.step("cam"), cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.affinity.kind, "crf": crf}
+    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.part("affinity").kind, "crf": crf}
 
 
 def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:

@@ -16,7 +16,7 @@ from evaluation.ablation import GIVEN
 from evaluation.report_gallery import training_gallery, validation_gallery
 from pages.page import Cell, Section, Table, percent, write_page
 from pages.plots import Plot, Series
-from stages.config import Config
+from stages.config import Config, load_config
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
 from utils.files import digest, read_json
@@ -216,7 +216,7 @@ def settings(cfg: Config, about: dict[str, Any]) -> Section:
     facts = [
         (key, " ".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in about.items()
     ]
-    defaults = _flat(Config().to_dict())
+    defaults = _flat(load_config(None).to_dict())
     changed = [(key, str(value)) for key, value in _flat(cfg.to_dict()).items() if value != defaults[key]]
     tables = [Table("Run", ("", ""), facts), Table("Other than the defaults", ("setting", "value"), changed)]
     return Section("Settings", f"All of them are in {RUN_SETTINGS}.", tables=tables)

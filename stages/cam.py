@@ -13,10 +13,10 @@ from data.index import open_index
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
-from stages.config import Config
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, what_classes_learned
 from stages.networks import save_network
+from stages.settings import Config
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import total

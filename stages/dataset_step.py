@@ -1,7 +1,7 @@
 """What a step over the data set is: it learns from all seeds (or does not), and changes the maps of one image.
 
-Add it to `DATASET_STEPS` (stages/dataset_steps.py). The stages of the pipeline, the rows of the report and of the
-ablation, and what infer.py does with a classifier follow from there.
+Add it to `DATASET_STEPS` (stages/dataset_steps.py). Its settings in config.yaml, the stages of the pipeline,
+the rows of the report and of the ablation, and what infer.py does with a classifier follow from there.
 """
 
 from collections.abc import Callable
@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from models.classifier import Classifier
-from stages.config import Config
 from stages.reading import Change
+from stages.settings import Config
 from utils.run import Run
+from utils.settings import Part
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class DatasetStep:
     Attributes:
         name: its key in the ablation; its seeds are in the folder `seeds_NAME`.
         title: what tables call it.
+        settings: its classes of settings: name in the configuration, section of config.yaml, class.
         skip: the reason why the step is left out under these settings; None if it is not.
         apply: the stage in which it changes the seeds.
         fit: the stage in which it learns; None where it learns nothing.
@@ -74,6 +76,7 @@ class DatasetStep:
     skip: Callable[[Config], str | None]
     apply: Apply
     fit: Fit | None = None
+    settings: tuple[Part, ...] = ()
 
     @property
     def folder(self) -> str:

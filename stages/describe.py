@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from models.weights import largest_state
-from stages.config import Config
+from stages.config import load_config
 from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError, run_script
 
@@ -58,7 +58,7 @@ def describe(path: str | Path) -> Lines:
 
 def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
     """Settings by dotted name that differ from the defaults, which are the published protocol's."""
-    default = _flat(Config().to_dict())
+    default = _flat(load_config(None).to_dict())
     return {key: value for key, value in _flat(config).items() if key not in default or default[key] != value}
 
 

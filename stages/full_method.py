@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.classifier import Classifier
 from models.method import Trace
-from stages.config import Config
 from stages.dataset_steps import open_steps
 from stages.reading import build_method, prepare, to_seed_grid
+from stages.settings import Config
 from utils.compute import Compute
 
 

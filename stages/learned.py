@@ -18,9 +18,9 @@ from data.dataset import Index
 from models.classifier import Classifier
 from models.reading import Views, read
 from models.segmenter import Segmenter, batch_probabilities
-from stages.config import Config
 from stages.lists import evenly
 from stages.reading import prepare, whole_images
+from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
 from utils.ranking import average_precision, chance_level

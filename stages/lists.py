@@ -7,7 +7,7 @@ import numpy as np
 
 from data.dataset import Index
 from data.index import open_index
-from stages.config import Config
+from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
 from utils.run import CONTENTS, Run

@@ -13,11 +13,11 @@ from data.dataset import Index, TrainingImages
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
 from models.segmenter import build_segmenter, dice_loss, segmentation_loss
-from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
+from stages.settings import Config
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main

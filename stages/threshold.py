@@ -17,9 +17,9 @@ from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.config import Config
 from stages.files import THRESHOLD, THRESHOLD_SHEET
 from stages.lists import evenly
+from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json
 from utils.ignore import IGNORE
@@ -127,7 +127,7 @@ def find_threshold(index: Index, folder: Path) -> Choice | None:
 
 def cut_at(cfg: Config, threshold: float) -> Config:
     """The configuration with that background threshold."""
-    return dataclasses.replace(cfg, pseudo=dataclasses.replace(cfg.pseudo, threshold=threshold))
+    return cfg.changed("pseudo", threshold=threshold)
 
 
 def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any]]:

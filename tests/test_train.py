@@ -161,7 +161,7 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
 
 
 def test_the_recorder_sees_what_is_read(monkeypatch):
-    cfg = Config()
+    cfg = load_config(None)
     recorder = Recorder(cfg)
     recorder.install(monkeypatch)
     with recorder.during("a"):

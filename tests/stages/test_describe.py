@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.config import Config, load_config
+from stages.config import load_config
 from stages.describe import changed_settings, describe
 from tests.project import call
 from utils.checkpoint import Checkpoint, save_checkpoint
@@ -55,8 +55,8 @@ def test_our_own_says_what_it_is(tmp_path):
 
 
 def test_defaults_are_not_said_and_settings_that_are_gone_are():
-    assert changed_settings(Config().to_dict()) == {}
-    assert changed_settings(Config().to_dict() | {"old": {"key": 3}}) == {"old.key": 3}
+    assert changed_settings(load_config(None).to_dict()) == {}
+    assert changed_settings(load_config(None).to_dict() | {"old": {"key": 3}}) == {"old.key": 3}
 
 
 @pytest.mark.parametrize("wrapped", [False, True])

@@ -60,7 +60,7 @@ def test_an_image_without_classes_stays_empty(correct):
 
 
 def test_stages_write_masks_a_network_and_seeds(project: Project):
-    network, checkpoint, _ = load_network(project.run / "ibb.pth")
+    network, checkpoint = load_network(project.run / "ibb.pth")
     assert isinstance(network, Segmenter)
     assert "segmentation" in checkpoint.figures
     assert describe(project.run / "ibb.pth")

@@ -63,9 +63,9 @@ def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, 
 
 @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
 def test_networks_that_know_classes_come_back(folder, kind):
-    network, checkpoint, cfg = load_network(folder / f"{kind}.pth")
+    network, checkpoint = load_network(folder / f"{kind}.pth")
     assert isinstance(network, {"classifier": Classifier, "segmenter": Segmenter}[kind])
-    assert (checkpoint.kind, checkpoint.class_names, cfg.model.backbone) == (kind, CLASSES, LITE0)
+    assert (checkpoint.kind, checkpoint.class_names, checkpoint.backbone) == (kind, CLASSES, LITE0)
     assert isinstance(load_classifier(folder / "classifier.pth"), Classifier)
 
 

@@ -3,8 +3,7 @@
 import torch
 
 from models.reading import normalise_maps
-from stages.settings import FeatureWalk
-from stages.walk import walk_over_features
+from stages.walk import FeatureWalk, walk_over_features
 
 
 def test_maps_of_small_objects_stay_and_large_ones_walk():
