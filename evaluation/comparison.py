@@ -34,6 +34,11 @@ class Side:
         at = "" if self.threshold is None else f", seeds at their best threshold {self.threshold:g}"
         return f"{self.path}{at}"
 
+    def figures(self) -> dict[str, Any]:
+        """What `--json` says of it."""
+        kind = "masks" if self.threshold is None else "seeds"
+        return {"path": self.path, "kind": kind, "threshold": self.threshold}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -70,15 +75,9 @@ class Comparison:
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios in 0..1."""
         numbers = ("a", "b", "difference", "low", "high", "not_better")
-        sides = {
-            name: {
-                "path": side.path,
-                "kind": "masks" if side.threshold is None else "seeds",
-                "threshold": side.threshold,
-            }
-            for name, side in (("a", self.a), ("b", self.b))
-        }
-        return sides | {
+        return {
+            "a": self.a.figures(),
+            "b": self.b.figures(),
             "n_images": len(self.a.counts),
             "draws": DRAWS,
             "level": LEVEL,
@@ -99,7 +98,6 @@ def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparis
     Args:
         index: opened with masks.
         a, b: each a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels.
-        cfg: thresholds, workers, and how networks read images.
         about: what to state of the comparison.
 
     Raises:

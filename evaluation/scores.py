@@ -15,8 +15,7 @@ from torch import Tensor
 from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from evaluation.figures import Evaluation
-from evaluation.records import read_records
-from evaluation.truth import check_truth
+from evaluation.truth import check_truth, read_records
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total

@@ -44,8 +44,7 @@ class AffinityTraining(Optimisation):
     bg_threshold: float = setting(0.05, low=0, high=1, help="confident background (IRN: 0.05)")
     refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
     displacement: bool = setting(
-        False,
-        help="also train the displacement branch, for instances, at lr times lr_head_factor",
+        False, help="also train the displacement branch, for instances, at lr times lr_head_factor"
     )
     crop_size: int = setting(512, low=32, help="IRN: 512")
     scale_range: tuple[float, float] = setting(
@@ -106,11 +105,7 @@ def _confident_labels(settings: AffinityTraining, record: Record, maps: Tensor, 
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
     return confident_labels(
-        maps,
-        classes,
-        fg_threshold=settings.fg_threshold,
-        bg_threshold=settings.bg_threshold,
-        refiner=refinement,
+        maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
     )
 
 

@@ -62,6 +62,17 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
     return _build(flatten(cfg.to_dict(), lambda key: key, _sections()) | parse_overrides(overrides))
 
 
+def changed_settings(nested: dict[str, Any]) -> dict[str, Any]:
+    """Of settings as `to_dict` gives them, by dotted name, those that differ from the published protocol's."""
+    default, given = (_flat(values) for values in (load_config(None).to_dict(), nested))
+    return {key: value for key, value in given.items() if key not in default or default[key] != value}
+
+
+def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+    opened = {name for name, value in nested.items() if isinstance(value, dict)}
+    return {key: value for key, (value, _) in flatten(nested, str, opened).items()}
+
+
 def _sections() -> set[str]:
     return {part.section for part in parts()} - {""}
 

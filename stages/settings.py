@@ -120,10 +120,7 @@ class SegmenterTraining(Optimisation):
     max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
     color_jitter: float = setting(0.3, low=0, high=1)
     object_weight: float = setting(
-        1.0,
-        low=0,
-        high=1000,
-        help="pixels of objects count this many times; 0: from the masks (segment.py)",
+        1.0, low=0, high=1000, help="pixels of objects count this many times; 0: from the masks (segment.py)"
     )
     dice: float = setting(
         0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"
@@ -156,8 +153,7 @@ class InferSettings:
     """infer.py and evaluate.py with a classifier."""
 
     quality: Literal["full", "fast"] = setting(
-        "full",
-        help="full (every step of its run) or fast (one size, no blurred image, no other network)",
+        "full", help="full (every step of its run) or fast (one size, no blurred image, no other network)"
     )
 
 

@@ -18,7 +18,7 @@ from data.dataset import Index
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.files import THRESHOLD, THRESHOLD_SHEET
-from stages.lists import evenly
+from stages.lists import evenly, some_seeds
 from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json
@@ -91,14 +91,12 @@ class SeedValues:
                 return Choice(
                     float(threshold),
                     f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and "
-                    "image; "
-                    f"from here on there are {regions:.1f}",
+                    f"image; from here on there are {regions:.1f}",
                 )
         return Choice(
             round(split, 3),
-            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no "
-            "higher one leaves "
-            "few: there are many objects in each image, or the maps show none",
+            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher "
+            "one leaves few: there are many objects in each image, or the maps show none",
         )
 
 
@@ -118,10 +116,8 @@ def separating_value(histogram: np.ndarray) -> float:
 def find_threshold(index: Index, folder: Path) -> Choice | None:
     """The threshold of the seeds of a list; None where no image has a class."""
     values = SeedValues.none()
-    for position in evenly(index, MOST):
-        seed = read_seed(folder / f"{index.records[position].name}.npz")
-        if len(seed.classes):
-            values.add(seed)
+    for seed in some_seeds(index, folder, MOST):
+        values.add(seed)
     return values.choose()
 
 

@@ -56,10 +56,7 @@ class FeatureWalk:
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
     feature_least: float = setting(
-        0.0,
-        low=0,
-        high=1,
-        help="a map with a smaller part than this above one half does not walk",
+        0.0, low=0, high=1, help="a map with a smaller part than this above one half does not walk"
     )
 
 

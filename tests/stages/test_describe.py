@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.config import load_config
-from stages.describe import changed_settings, describe
+from stages.config import changed_settings, load_config
+from stages.describe import describe
 from tests.project import call
 from utils.checkpoint import Checkpoint, save_checkpoint
 from utils.errors import UserError
