@@ -9,7 +9,6 @@ import pytest
 
 import evaluate
 from evaluation import gather
-from utils.errors import UserError
 
 
 class TestGather:
@@ -46,33 +45,3 @@ class TestGather:
         ):
             code, printed = call(gather, *arguments)
             assert (code, expected in printed) == (2, True), printed
-
-    @pytest.mark.parametrize(
-        "changed",
-        [
-            {"miou": None},
-            {"miou": "0.5"},
-            {"miou_best": [1]},
-            {"per_class": {"cat": {"iou": "x"}}},
-            {"per_class": {"cat": {}}},
-            {"per_class": 3},
-            {"n_images": None},
-            {"evaluated": {"kind": "masks", "list": 3}},
-            {"evaluated": [1]},
-        ],
-    )
-    def test_figures_of_another_type_are_named(self, tmp_path, changed):
-        row = {
-            "evaluated": {"kind": "masks"},
-            "n_images": 3,
-            "miou": 0.5,
-            "miou_best": None,
-            "over_activation": 0.1,
-            "under_activation": 0.2,
-            "per_class": {"cat": {"iou": 0.5}, "dog": {"iou": None}},
-        }
-        for name, content in (("a", row), ("b", row), ("c", row | changed)):
-            (tmp_path / f"{name}.json").write_text(json.dumps(content))
-        assert "0.00" in gather.table(gather.gather([tmp_path / "a.json", tmp_path / "b.json"]))
-        with pytest.raises(UserError, match=r"c\.json holds no figures"):
-            gather.gather([tmp_path / "a.json", tmp_path / "c.json"])

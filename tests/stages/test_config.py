@@ -1,6 +1,5 @@
 """The project's configuration: config.yaml and its presets, the published protocol, and settings in the documents."""
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import RENAMED, Config, config_from_dict, load_config, override, parts
+from stages.config import RENAMED, config_from_dict, load_config, parts
 from utils.errors import UserError
 from utils.settings import known_keys
 
@@ -117,12 +116,6 @@ def test_the_preset_of_the_file_is_used_when_none_is_asked_for():
     assert load_config(FILE) == load_config(FILE, DOCUMENT["preset"]) != load_config(FILE, "voc12")
 
 
-def test_overrides_of_a_configuration_keep_the_rest():
-    cfg = override(load_config(FILE, "demo"), ["cam.epochs=9"])
-    assert cfg.cam.epochs == 9
-    assert override(cfg, [f"cam.epochs={load_config(FILE, 'demo').cam.epochs}"]) == load_config(FILE, "demo")
-
-
 def test_every_bound_allows_the_default_and_itself():
     ordered = {"prm", "context", "affinity_training"}  # their thresholds bound each other, too
     for part in parts():
@@ -172,14 +165,6 @@ def test_a_setting_that_is_not_known_any_more_is_left_out_and_named():
 def test_a_dictionary_with_a_wrong_value_names_where_it_came_from():
     with pytest.raises(UserError, match=r"old\.pth: 'cam\.epochs' must be of type int"):
         config_from_dict({"cam": {"epochs": "two"}}, "old.pth")
-
-
-def test_the_configuration_cannot_be_changed_by_accident():
-    for one in fields(Config):
-        with pytest.raises(AttributeError):
-            setattr(Config(), one.name, None)
-    with pytest.raises(AttributeError):
-        Config().cam.epochs = 3
 
 
 def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):

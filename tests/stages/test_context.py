@@ -93,16 +93,3 @@ def test_without_context_later_stages_take_the_seeds(project: Project):
     masks = project.evaluate(*off, "--masks", project.run / "pseudo", "--split", "train")[1]
     seeds = project.evaluate(*off, "--seeds", project.run / "seeds_trained", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
-
-
-def test_remove_goes_on_where_it_was(project: Project):
-    first, *others = names(project, "train")
-    folder = project.run / "seeds_context"
-    before = {name: (folder / f"{name}.npz").read_bytes() for name in (first, *others)}
-    kept = {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others}
-    (folder / f"{first}.npz").unlink()
-    ended = project.train("--stages", "context,remove")
-    assert ended.stages("up to date") == ["context"]
-    assert ended.stages("done") == ["remove"]
-    assert {name: (folder / f"{name}.npz").read_bytes() for name in before} == before
-    assert {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others} == kept

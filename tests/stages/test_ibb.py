@@ -77,14 +77,6 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     assert "IBB in training, predicted labels" in report
 
 
-def test_training_reads_no_truth(project: Project):
-    folder = project.folder / "voc/SegmentationClass"
-    folder.rename(project.folder / "hidden")
-    ended = project.train("--set", "ibb.threshold=0.3", "--stages", "ibb,correct")
-    assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["ibb", "correct"]
-
-
 def test_each_setting_redoes_what_depends_on_it(project: Project):
     weight = ("--set", "ibb.weight=0.7")
     ended = project.train(*weight)
