@@ -91,14 +91,10 @@ class Comparison:
 
 
 def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
-    """Evaluate two sources on the same images.
+    """Evaluate two sources on the same images; `index` was opened with masks, `about` is what to state.
 
-    Seeds are taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
-
-    Args:
-        index: opened with masks.
-        a, b: each a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels.
-        about: what to state of the comparison.
+    A source is a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels. Seeds are
+    taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
 
     Raises:
         UserError: a source is none of these, or a file is missing or does not fit the truth.

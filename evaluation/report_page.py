@@ -56,12 +56,7 @@ def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable
 
 
 def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Section | None = None) -> None:
-    """Write `report.html` of what the run folder holds.
-
-    Args:
-        stages: the pipeline (evaluation/stages.py).
-        images: the section of images while a network is trained; None makes it anew.
-    """
+    """Write `report.html` of what the run folder holds; `images`: their section, None makes it anew."""
     figures, chosen = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}

@@ -15,7 +15,6 @@ from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
 from pages.images import image_uri
-from utils.errors import UserError
 from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
@@ -51,18 +50,6 @@ class Result:
     classes: tuple[Found, ...]
     palette: np.ndarray
     class_names: tuple[str, ...] = ()
-
-    def region(self, name: str) -> np.ndarray:
-        """(H, W) bool: the pixels of a class.
-
-        Raises:
-            UserError: it was not found on this image.
-        """
-        values = {found.name: found.value for found in self.classes}
-        if name not in values:
-            names = ", ".join(values) or "no class at all"
-            raise UserError(f"'{name}' is not among the classes of this image ({names}); give one of these names")
-        return self.mask == values[name]
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
         """The mask drawn over the image."""

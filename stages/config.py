@@ -28,10 +28,9 @@ def parts() -> list[Part]:
 
 
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file.
+    """Read a configuration from a YAML file; without one it has the defaults.
 
     Args:
-        path: a YAML file; None takes the defaults alone.
         preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
         overrides: `key.sub=value` strings; the value is read as YAML.
 

@@ -36,11 +36,9 @@ class Learned:
     """What a classifier has learned of one class, by images that it was not trained with.
 
     Attributes:
-        name: of the class.
         images: how many of the images show it.
         precision: average precision; NaN where no image shows it.
-        chance: what random orders reach.
-        needed: what at most one in twenty random orders reaches, of all classes together.
+        chance, needed: what random orders reach; what at most one in twenty reaches, of all classes together.
     """
 
     name: str
