@@ -2,8 +2,8 @@
 
     cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
 
-A setting is a field of its class (stages/settings.py), with its default, bounds and help; nothing else has to be edited.
-The settings of steps follow from their lists (models/steps, stages/dataset_steps.py).
+A setting is a field of its class (stages/settings.py), with its default, bounds and help. The settings of steps follow
+from their lists (models/steps, stages/dataset_steps.py). Nothing else has to be edited.
 """
 
 import warnings

@@ -33,19 +33,13 @@ TOO_MANY = 0.5  # of the images: from this share on there is a warning
 
 @dataclass(frozen=True)
 class Learned:
-    """What a classifier has learned of one class, by images that it was not trained with.
-
-    Attributes:
-        images: how many of the images show it.
-        precision: average precision; NaN where no image shows it.
-        chance, needed: what random orders reach; what at most one in twenty reaches, of all classes together.
-    """
+    """What a classifier has learned of one class, by images that it was not trained with."""
 
     name: str
-    images: int
-    precision: float
-    chance: float
-    needed: float
+    images: int  # how many of them show it
+    precision: float  # average precision; NaN where no image shows it
+    chance: float  # what random orders reach
+    needed: float  # what at most one in twenty random orders reaches, of all classes together
 
     @property
     def is_learned(self) -> bool:
@@ -98,8 +92,8 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
         )
     if missed := [str(row) for row in known if not row.is_learned]:
         warnings.append(
-            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, and "
-            "can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, "
+            "and can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
         )
     return warnings
 

@@ -46,17 +46,11 @@ class Choice:
 
 @dataclass
 class SeedValues:
-    """What the choice looks at.
+    """What the choice looks at."""
 
-    Attributes:
-        histogram: (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps.
-        regions: (len(GRID),) connected regions above each threshold, summed over images and their classes.
-        maps: over how many images and classes.
-    """
-
-    histogram: np.ndarray
-    regions: np.ndarray
-    maps: int = 0
+    histogram: np.ndarray  # (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps
+    regions: np.ndarray  # (len(GRID),) connected regions above each threshold, over images and their classes
+    maps: int = 0  # over how many images and classes
 
     @classmethod
     def none(cls) -> "SeedValues":

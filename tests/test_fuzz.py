@@ -12,6 +12,7 @@ import signal
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,6 @@ from PIL import Image
 
 import stages.networks
 from data.artifacts import Seed, read_mask, read_seed, write_mask, write_seed
-from data.dataset import Index
 from data.images import read_image
 from data.index import open_index
 from data.settings import DataSettings
@@ -110,7 +110,7 @@ KNOWN = {
     *("labels.csv", "labels.json", "image_labels.csv", "cls_labels.npy", "list.txt", "a b.jpg", "a.jpg", "b.jpg"),
     *("c.png", "p0.jpg", "p1.jpg", "p0.xml", "p1.xml", "cat", "JPEGImages", "ImageSets", "Segmentation", "Annotations"),
     *("annotations", "val", "instances_val.json", "input", "a.npz", "a.pth", "a.png", "b.png", "predictions.json"),
-    *("classes.json", "masks", "config.yaml", "b.json", "a.json"),
+    *("classes.json", "masks", "config.yaml", "b.json", "a.json", "metrics.jsonl"),
 }
 
 
@@ -131,13 +131,6 @@ def put_images(folder: Path, *names: str) -> None:
             Image.new("RGB", (8, 6)).save(folder / name)
 
 
-def write_all(index: Index | None, output: Path) -> None:
-    """Write as stages do, a mask by each image's name; all of them stay in the folder."""
-    for record in index.records if index is not None else ():
-        write_mask(output / f"{record.name}.png", [[0]])
-        assert (output / f"{record.name}.png").resolve().is_relative_to(output.resolve())
-
-
 # Settings
 
 CONFIG = b"""preset: demo
@@ -153,11 +146,6 @@ presets:
     segment: {epochs: 3}
   other: {<<: *demo, precision: off}
 """
-
-
-@fuzz(changed_bytes([CONFIG]))
-def test_settings_files(tmp_path, content):
-    tried(lambda: load_config(put(tmp_path / "in/config.yaml", content)))
 
 
 KEYS = [
@@ -182,54 +170,6 @@ def test_set(text):
 TABLE = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n'
 
 
-@fuzz(changed_bytes([TABLE]))
-def test_tables_of_own_images(tmp_path, content):
-    put_images(tmp_path / "in", "a.jpg", "b.jpg", "c.png")
-    put(tmp_path / "in/labels.csv", content)
-    write_all(
-        tried(lambda: open_index(DataSettings(kind="folder", root=str(tmp_path / "in")), "all")), tmp_path / "out"
-    )
-
-
-@fuzz(changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]))
-def test_tables_for_inference(tmp_path, content):
-    images = [InputImage(Path(name), name, Path(name).stem) for name in ("a.jpg", "b.jpg", "c.png")]
-    tried(lambda: read_labels(put(tmp_path / "in/labels.csv", content), images, NAMES))
-
-
-def voc_root(tmp_path: Path) -> Path:
-    put_images(tmp_path / "in/JPEGImages", "p0.jpg", "p1.jpg")
-    return tmp_path / "in"
-
-
-def opened_voc(root: Path) -> Index | None:
-    return tried(lambda: open_index(DataSettings(kind="voc", root=str(root), classes=NAMES), "list"))
-
-
-@fuzz(changed_bytes([b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"]))
-def test_tables_of_voc(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\np1\n")
-    put(root / "image_labels.csv", content)
-    write_all(opened_voc(root), tmp_path / "out")
-
-
-@fuzz(changed_bytes([b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"]))
-def test_lists(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "image_labels.csv", b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n")
-    put(root / "ImageSets/Segmentation/list.txt", content)
-    write_all(opened_voc(root), tmp_path / "out")
-
-
-@fuzz(changed_bytes([VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()]))
-def test_annotations_of_voc(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\n")
-    put(root / "Annotations/p0.xml", content)
-    opened_voc(root)
-
-
 VECTORS = {"p0": np.array([1, 0, 0], np.float32), "p1": np.array([0, 1, 1], np.int64), "p2": [1, 0, 1]}
 
 
@@ -241,14 +181,6 @@ def label_arrays() -> list[bytes]:
         pickle.dump(np.array(VECTORS, dtype=object), file, protocol=protocol)
         files.append(file.getvalue())
     return files
-
-
-@fuzz(changed_bytes(label_arrays()))
-def test_arrays_of_labels(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\np1\n")
-    put(root / "cls_labels.npy", content)
-    write_all(opened_voc(root), tmp_path / "out")
 
 
 COCO = {
@@ -272,12 +204,40 @@ COCO = {
 }
 
 
-@fuzz(changed_json(COCO), st.booleans())
-def test_annotations_of_coco(tmp_path, content, masks):
-    put_images(tmp_path / "in/val", "a b.jpg", "b.jpg")
-    put(tmp_path / "in/annotations/instances_val.json", content)
-    cfg = DataSettings(kind="coco", root=str(tmp_path / "in"))
-    write_all(tried(lambda: open_index(cfg, "val", masks=masks)), tmp_path / "out")
+def opened(root: Path, kind: str, list_name: str, masks: bool = False) -> None:
+    """Open an index and write masks by the names of its images, as stages do; all of them stay in the folder."""
+    cfg = DataSettings(kind=kind, root=str(root), classes=NAMES if kind == "voc" else ())
+    index = tried(lambda: open_index(cfg, list_name, masks=masks))
+    for record in index.records if index is not None else ():
+        write_mask(root.parent / "out" / f"{record.name}.png", [[0]])
+        assert (root.parent / "out" / f"{record.name}.png").resolve().is_relative_to((root.parent / "out").resolve())
+
+
+def open_own(root: Path, content: bytes) -> None:
+    put_images(root, "a.jpg", "b.jpg", "c.png")
+    put(root / "labels.csv", content)
+    opened(root, "folder", "all")
+
+
+def open_voc(file: str, root: Path, content: bytes) -> None:
+    """A VOC folder of two images, one of whose files has this content."""
+    put_images(root / "JPEGImages", "p0.jpg", "p1.jpg")
+    put(root / "ImageSets/Segmentation/list.txt", b"p0\n" if file.endswith(".xml") else b"p0\np1\n")
+    if file.endswith(".txt"):
+        put(root / "image_labels.csv", VOC_TABLE)
+    put(root / file, content)
+    opened(root, "voc", "list")
+
+
+def open_coco(masks: bool, root: Path, content: bytes) -> None:
+    put_images(root / "val", "a b.jpg", "b.jpg")
+    put(root / "annotations/instances_val.json", content)
+    opened(root, "coco", "val", masks)
+
+
+def labels_for_inference(root: Path, content: bytes) -> None:
+    images = [InputImage(Path(name), name, Path(name).stem) for name in ("a.jpg", "b.jpg", "c.png")]
+    tried(lambda: read_labels(put(root / "labels.csv", content), images, NAMES))
 
 
 # Images, masks, maps
@@ -310,28 +270,47 @@ def with_checksums(content: bytes) -> bytes:
     return bytes(fixed)
 
 
-@fuzz(changed_bytes(images("RGB", "L", "P", "RGBA", "1", formats=("PNG",))), st.booleans())
-def test_png(tmp_path, content, fixed):
-    tried(lambda: read_image(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
+def reads(read: Callable, name: str, root: Path, content: bytes) -> None:
+    """Write the content under that name, and read it."""
+    tried(lambda: read(put(root / name, content)))
 
 
-@fuzz(changed_bytes(images("RGB", "L", "CMYK", formats=("JPEG",))), st.sampled_from([0, 4]))
-def test_jpeg(tmp_path, content, least_side):
-    tried(lambda: read_image(put(tmp_path / "in/a.jpg", content), least_side))
+PNG = changed_bytes(images("RGB", "L", "P", "RGBA", "1", formats=("PNG",)))
+MASK = changed_bytes(images("P", "L", "1", formats=("PNG",)))
+OTHERS = images("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP")) + images("RGB", formats=("PPM", "JPEG2000"))
+JPEG = changed_bytes(images("RGB", "L", "CMYK", formats=("JPEG",)))
+LOSSES = b'{"stage": "cam", "epoch": 1, "loss": 0.5}\n{"stage": "cam", "epoch": 2, "loss": 0.4}\n'
+VOC_LISTS = [b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"]
+VOC_TABLE = b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"
+ANNOTATION = VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()
+
+# What is read: its contents, and what reads them in the folder `in`.
+FILES: dict[str, tuple[st.SearchStrategy[bytes], Callable[[Path, bytes], None]]] = {
+    "settings": (changed_bytes([CONFIG]), partial(reads, load_config, "config.yaml")),
+    "table of own images": (changed_bytes([TABLE]), open_own),
+    "table for infer.py": (changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]), labels_for_inference),
+    "table of VOC": (changed_bytes([VOC_TABLE]), partial(open_voc, "image_labels.csv")),
+    "list": (changed_bytes(VOC_LISTS), partial(open_voc, "ImageSets/Segmentation/list.txt")),
+    "annotation of VOC": (changed_bytes([ANNOTATION]), partial(open_voc, "Annotations/p0.xml")),
+    "array of labels": (changed_bytes(label_arrays()), partial(open_voc, "cls_labels.npy")),
+    "annotations of COCO": (changed_json(COCO), partial(open_coco, False)),
+    "annotations of COCO with masks": (changed_json(COCO), partial(open_coco, True)),
+    "PNG": (PNG, partial(reads, read_image, "a.png")),
+    "PNG with checksums": (PNG.map(with_checksums), partial(reads, read_image, "a.png")),
+    "JPEG": (JPEG, partial(reads, read_image, "a.jpg")),
+    "JPEG made small": (JPEG, partial(reads, partial(read_image, least_side=4), "a.jpg")),
+    "other image": (changed_bytes(OTHERS), partial(reads, read_image, "input")),
+    "mask": (MASK, partial(reads, read_mask, "a.png")),
+    "mask with checksums": (MASK.map(with_checksums), partial(reads, read_mask, "a.png")),
+    "metrics": (changed_bytes([LOSSES]), partial(reads, read_metrics, "metrics.jsonl")),
+}
 
 
-@fuzz(
-    changed_bytes(
-        images("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP")) + images("RGB", formats=("PPM", "JPEG2000"))
-    )
-)
-def test_other_images(tmp_path, content):
-    tried(lambda: read_image(put(tmp_path / "in/input", content)))
-
-
-@fuzz(changed_bytes(images("P", "L", "1", formats=("PNG",))), st.booleans())
-def test_masks(tmp_path, content, fixed):
-    tried(lambda: read_mask(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
+@pytest.mark.parametrize("kind", FILES)
+@fuzz(st.data())
+def test_files(tmp_path, kind, data):
+    contents, read = FILES[kind]
+    read(tmp_path / "in", data.draw(contents))
 
 
 ARRAYS = st.builds(
@@ -481,8 +460,3 @@ FIGURES = {
 def test_figures(tmp_path, content):
     paths = [put(tmp_path / "in/a.json", json.dumps(FIGURES).encode()), put(tmp_path / "in/b.json", content)]
     tried(lambda: table(gather(paths)))
-
-
-@fuzz(changed_bytes([b'{"stage": "cam", "epoch": 1, "loss": 0.5}\n{"stage": "cam", "epoch": 2, "loss": 0.4}\n']))
-def test_metrics(tmp_path, content):
-    tried(lambda: read_metrics(put(tmp_path / "run/metrics.jsonl", content)))

@@ -13,7 +13,7 @@ from stages.networks import load_affinity
 from stages.walk import FeatureWalk, walk_over_features
 from tests.project import Project, names
 
-LEARNED = (
+LEARNED = [
     "affinity.kind=learned",
     "affinity.refine=par",
     "affinity.epochs=2",
@@ -21,7 +21,7 @@ LEARNED = (
     "affinity.crop_size=64",
     "affinity.radius=5",
     "affinity.exp_times=4",
-)
+]
 
 
 def set_all(*settings: str) -> list[str]:
