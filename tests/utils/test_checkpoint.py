@@ -174,7 +174,6 @@ def test_a_digest_is_that_of_the_value(tmp_path):
         {"backbone": None},
         {"config": []},
         {"config": {1: 2}},
-        {"config": {"cam": {"lr": torch.zeros(2)}}},
         {"state": {"a": 1}},
         {"state": torch.zeros(2)},
         {"figures": {"loss": "low"}},

@@ -202,6 +202,16 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
         assert seen[step][1] - seen[step + 1][1] == pytest.approx(3.0 * expected, rel=1e-6)
 
 
+def test_gradients_are_shortened_together_and_not_turned(new_run):
+    network = Two()
+    before = network.body.weight.item(), network.head.weight.item()
+    once = plan(epochs=1, lr=1.0, lr_head_factor=1.0, momentum=0.0, weight_decay=0.0, clip=0.5)
+    data = TrainingData(Numbers(), TrainingSampler(BATCH, BATCH, seed=3))
+    train_network(new_run(), once, network, data, lambda network, batch: {"sum": 1000 * network()})
+    moved = [start - part.weight.item() for start, part in zip(before, (network.body, network.head), strict=True)]
+    assert moved == pytest.approx([0.5 / math.sqrt(2)] * 2, rel=1e-4)
+
+
 def test_frozen_parameters_stay_and_the_others_move(new_run):
     torch.manual_seed(7)
     before = Network().state_dict()

@@ -227,10 +227,10 @@ def test_redo_of_a_stage_makes_it_again_and_leaves_nothing_of_it(toys):
     toys()
     assert toys(redo=("b",)) == ["b"]
     run = Run.reopen(toys.folder / "run")
-    run.begin("b", run.stages["b"]["fingerprint"], "")
+    run.begin("b", run.stages["b"]["fingerprint"])
     (run.fresh_folder("masks") / "old.png").write_text("")
     assert toys(redo=("b", "d")) == ["b", "d"]
-    run.begin("b", run.stages["b"]["fingerprint"], "")
+    run.begin("b", run.stages["b"]["fingerprint"])
     assert not (run.fresh_folder("masks") / "old.png").exists()
     assert toys() == []
 
@@ -241,7 +241,7 @@ def test_redo_that_was_stopped_goes_on_by_the_same_command(toys):
     with pytest.raises(RuntimeError, match="b broke"):
         toys(redo=("b",))
     run = Run.reopen(toys.folder / "run")
-    run.begin("b", json.loads(run.path("code.json").read_text())["begun"]["b"]["fingerprint"], "")
+    run.begin("b", json.loads(run.path("code.json").read_text())["begun"]["b"]["fingerprint"])
     (run.fresh_folder("masks") / "new.png").write_text("")
     toys.fails = ""
     assert toys(redo=("b",)) == ["b"]
