@@ -61,7 +61,11 @@ def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0
     """A bar with rate (in `unit`) and time left, on a terminal only; without `iterable` it is moved by `update`."""
     style: dict[str, Any] = {"unit": unit, "dynamic_ncols": True, "leave": says(VERBOSE)}
     hidden = not says(NORMAL) or not sys.stderr.isatty()
-    return tqdm(iterable, title, total, initial=initial, disable=hidden, **style)
+    with deferred_interrupt() as stop:  # tqdm removes only bars that it has drawn once
+        bar = tqdm(iterable, title, total, initial=initial, disable=hidden, **style)
+    if stop.is_set():
+        signal.raise_signal(signal.SIGINT)
+    return bar
 
 
 @contextmanager
