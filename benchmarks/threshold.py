@@ -9,10 +9,10 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.common import parser_of
 from data.index import open_index
 from evaluation.scores import evaluate_seeds
 from stages.config import load_config
@@ -24,7 +24,7 @@ from utils.run import RUN_SETTINGS
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("run", metavar="RUN", help="a run folder with seeds")
     parser.add_argument("--list", default="", metavar="LIST", help="of images that have masks (default: the seed list)")
     parser.add_argument(
