@@ -128,14 +128,6 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
     assert metrics(run) == lines
 
 
-def test_between_saves_it_goes_on_from_the_last_one(new_run, undisturbed):
-    with pytest.raises(Stopped):
-        train(new_run(), stop_at(8))  # a state only at the end of an epoch
-    run = new_run()
-    assert same(train(run)[0], undisturbed[0])
-    assert "resumed at step 5 of 15" in run.path("log.txt").read_text()
-
-
 def test_finished_training_is_not_repeated(new_run, undisturbed):
     train(new_run())
 
@@ -292,12 +284,6 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         assert batch["was"] == {"values", "label", "name"}
         assert batch["image"].shape == (BATCH, 4, 2, 3)
         assert batch["image"].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_fewer_images_than_a_batch(new_run):
-    data = TrainingData(Numbers(), TrainingSampler(3, 16, seed=0))
-    figures = train_network(new_run(), plan(epochs=2), Two(), data, lambda network, batch: {"sum": network()})
-    assert math.isfinite(figures["loss"])
 
 
 @pytest.mark.parametrize(("step", "printed"), [(3, "at step 3 of"), (5, "after epoch 1 of")])
