@@ -21,7 +21,6 @@ from utils.files import atomic_path
 REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
-AGAIN = "train again or take another file"
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,13 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
         )
     hints = get_type_hints(Checkpoint)
     if missing := [name for name in hints if name not in content]:
-        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; {AGAIN}")
+        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
     if strange := [name for name, hint in hints.items() if not _fits(content[name], hint)]:
         are = "are" if len(strange) > 1 else "is"
-        raise UserError(f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; {AGAIN}")
+        raise UserError(
+            f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; train again or take "
+            "another file"
+        )
     return Checkpoint(**{name: content[name] for name in hints} | {"class_names": tuple(content["class_names"])})
 
 
