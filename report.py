@@ -25,11 +25,10 @@ from utils.run import RUN_SETTINGS, Run
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER"
-    )
-    parser.add_argument("--hints", action="store_true", help="write hints.html, on which a person gives hints")
+    add = parser.add_argument
+    add("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER")
+    add("--hints", action="store_true", help="write hints.html, on which a person gives hints")
     return parser.parse_args()
 
 

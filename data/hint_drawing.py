@@ -92,6 +92,5 @@ def _region_of(shape: Shape, size: tuple[int, ...]) -> np.ndarray:
         drawn[top:bottom, left:right] = 1
     else:
         outline = shape.outline or [[value for point in shape.points for value in point]]
-        row = {"segmentation": outline, "category_id": 1, "id": "of a hint"}
-        drawn = render_mask([row], size[0], size[1], {1: 1}, "data.hints")
+        drawn = render_mask([(1, {"segmentation": outline, "id": "of a hint"})], size[0], size[1], "data.hints")
     return drawn > 0

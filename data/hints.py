@@ -20,8 +20,9 @@ from data.dataset import Complain, Index, Record, refuse
 from data.faults import Faults
 from data.hint_drawing import Hint, draw, is_inside
 from data.hint_files import ADVICE, Shape, ShapesOfImage, read_hint_file
-from data.image_names import Finder, composed, nearest_name
+from data.image_names import Finder, composed
 from data.settings import DataSettings
+from utils.choices import nearest
 from utils.errors import UserError
 from utils.file_digests import digest_files
 from utils.files import digest
@@ -208,7 +209,7 @@ class _Reader:
     def _record(self, name: str, where: str) -> Record | None:
         path = self.finder.find(name, f"data.hints: {where}")
         if path is None or path not in self.records:
-            near = nearest_name(name, self.records)
+            near = nearest(name, self.records)
             self.faults.add(
                 "image",
                 f"data.hints: {where}: image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, "
@@ -237,7 +238,7 @@ class _Reader:
         label = self.labels.get(composed(shape.label))
         if label is None:
             names = ", ".join(self.labels)
-            near = nearest_name(shape.label, self.labels)
+            near = nearest(shape.label, self.labels)
             self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {names}{near}")
             return None
         return label if self._is_shown(record, label, where) else None

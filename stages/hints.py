@@ -9,8 +9,8 @@ import torch
 
 from data.hints import Hints, fingerprint_of, open_hints
 from models.hints import Told
-from stages.config import Config
 from stages.lists import seed_index
+from stages.settings import Config
 from utils.pipeline import Stage
 from utils.run import CONTENTS
 

@@ -17,11 +17,10 @@ from data.hints import NO_HINTS, Hints
 from data.index import class_palette
 from models.hints import Told
 from models.pseudo import upsample
-from stages.config import Config
 from stages.hints import told_of
 from stages.lists import other_masks, without_file
 from stages.refinement import mask_of
-from stages.settings import PseudoSettings
+from stages.settings import Config, PseudoSettings
 from stages.space import require_image_space
 from utils.distributed import total
 from utils.reading import read_once

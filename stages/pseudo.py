@@ -3,12 +3,12 @@
 from typing import Any
 
 from data.hints import open_hints
-from stages.config import Config
 from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
 from stages.hints import sentence
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
+from stages.settings import Config
 from stages.threshold import choose_threshold
 from utils.run import Run
 

@@ -18,10 +18,10 @@ from data.transforms import normalise
 from models.hints import Told
 from models.method import Method
 from models.steps import ClassActivationMap
-from stages.config import Config
 from stages.hints import told_of
 from stages.lists import without_file
 from stages.networks import Network
+from stages.settings import Config
 from stages.space import require_image_space
 from utils.compute import Compute
 from utils.reading import read_once
