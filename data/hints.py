@@ -137,7 +137,7 @@ def read_hints(files: list[Path], root: Path, background: str, index: Index, com
             for record in read_hint_file(path, reader.faults):
                 reader.add_shapes(record)
     found = reader.found
-    if not found.sizes and not reader.faults:
+    if not found.sizes and not reader.faults.found:
         where = files[0] if len(files) == 1 else files[0].parent
         reader.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
     reader.faults.report(is_empty=not found.sizes)
