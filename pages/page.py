@@ -24,6 +24,7 @@ from utils.visualize import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPACITY = 55  # per cent, what the slider starts with
+BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # a clear pixel
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
         "hint_labels": _json(hint_labels) if hint_labels else "",
         "data": _json([_data(item) for item in items]) if items else "",
         "opacity": OPACITY,
+        "blank": BLANK,
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
