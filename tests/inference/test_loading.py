@@ -48,10 +48,11 @@ class TestPredictors:
         assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in printed
         assert predictions(tmp_path / "out")["network"]["classes"] == 20
 
-    def test_the_packaged_classifier_finds_some_of_its_classes(self, script, tmp_path):
+    def test_the_packaged_classifier_finds_some_of_its_classes(self, script, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
+        monkeypatch.chdir(tmp_path)
         settings = ("--model_path", "imagenet", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
-        code, printed = script("--input", tmp_path / "in", *settings)
+        code, printed = script("--input", "in", *settings)
         assert code == 0, printed
         found = predictions(tmp_path / "out")["images"][0]["classes"]
         assert 1 <= len(found) <= 3
