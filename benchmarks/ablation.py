@@ -132,7 +132,7 @@ def main() -> None:
             image = ReadOnce(steps, classifier, item, cfg, compute)
             for title, on in rows.items():
                 update(sweeps[title], to_seed(image.maps(on), image.classes, item["image"].shape[-2:]), item["mask"])
-    scales, flip = list(steps.method.scales), steps.method.flip
+    scales, flip = list(steps.method.views.scales), steps.method.views.flip
     print(f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {scales}, flip {flip}")
     print_table(sweeps)
 

@@ -35,8 +35,8 @@ from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import open_index
 from evaluation.figures import Evaluation
-from evaluation.records import FEW
 from evaluation.scores import evaluate_masks, evaluate_seeds, read_seed_pixels
+from evaluation.truth import FEW
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json

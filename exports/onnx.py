@@ -32,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.segmenter import Segmenter
+from stages.config import config_from_dict
 from stages.networks import load_network
 from utils.errors import UserError, run_script
 from utils.files import atomic_path
@@ -175,7 +176,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    network, checkpoint, cfg = load_network(args.checkpoint)
+    network, checkpoint = load_network(args.checkpoint)
+    cfg = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter):
         raise UserError(
             f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "

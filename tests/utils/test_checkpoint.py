@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages.config import Config, config_from_dict
+from stages.config import config_from_dict, load_config
 from utils.checkpoint import FORMAT, VERSION, Checkpoint, load_checkpoint, load_tensors, save_checkpoint
 from utils.errors import UserError
 from utils.files import digest, write_json
@@ -22,7 +22,7 @@ def example() -> Checkpoint:
         kind="segmenter",
         class_names=("cat", "dög"),
         backbone="resnet50",
-        config=Config().to_dict(),
+        config=load_config(None).to_dict(),
         state=network.state_dict(),
         figures={"loss": 0.25},
         normalisation={"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
@@ -44,7 +44,7 @@ def test_round_trip(tmp_path):
     for name, tensor in written.state.items():
         assert torch.equal(read.state[name], tensor)
         assert read.state[name].dtype == tensor.dtype
-    assert config_from_dict(read.config, str(path)) == Config()
+    assert config_from_dict(read.config, str(path)) == load_config(None)
 
 
 def test_the_same_network_is_the_same_file(tmp_path):
