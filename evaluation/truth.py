@@ -3,16 +3,37 @@
 import logging
 from itertools import chain
 
-from data.dataset import Index, Record
+from data.dataset import Index, NoTruth, Record
+from data.index import open_index
 from data.mask_values import MaskFacts, read_with_facts
 from data.truth_check import judge
 from evaluation.records import read_records
+from stages.config import Config
 from utils.distributed import gather
 from utils.errors import UserError
 from utils.files import digest
 
 logger = logging.getLogger(__name__)
 _checked: set[str] = set()  # digests of the lists that this process has checked
+
+
+def why_no_truth(cfg: Config) -> str | None:
+    """Why the validation list cannot be evaluated, or None if it can."""
+    if not cfg.data.val_list:
+        return "data.val_list is empty"
+    try:
+        index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    except NoTruth as reason:
+        return str(reason)
+    without = index.without_truth()
+    if len(without) == len(index):
+        return f"list '{cfg.data.val_list}' has no masks to evaluate against"
+    if without:
+        return (
+            f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first "
+            f"{without[0].image}; add them, or make a list of the images that have one"
+        )
+    return None
 
 
 def check_truth(index: Index, workers: int) -> None:

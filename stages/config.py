@@ -35,6 +35,7 @@ SECTIONS = {
     "boundary_walk": "affinity",
     "feature_walk": "affinity",
     "segmenter": "segment",
+    "segment_watch": "segment",
     "segment_reading": "segment",
 }
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
@@ -62,6 +63,7 @@ class Config(RunSettings):
     pseudo: of.PseudoSettings = field(default_factory=of.PseudoSettings)
     segmenter: of.SegmenterTraining = field(default_factory=of.SegmenterTraining)
     segment: of.SegmentStage = field(default_factory=of.SegmentStage)
+    segment_watch: of.SegmentWatch = field(default_factory=of.SegmentWatch)
     segment_reading: of.SegmentReading = field(default_factory=of.SegmentReading)
     infer: of.InferSettings = field(default_factory=of.InferSettings)
     report: of.ReportSettings = field(default_factory=of.ReportSettings)

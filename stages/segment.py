@@ -1,5 +1,7 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
+import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +14,7 @@ from data.artifacts import count_pixels, read_mask
 from data.dataset import Index, TrainingImages
 from data.transforms import BackgroundBlur, RandomCrop
 from models.batch_norm import share_statistics
-from models.segmenter import build_segmenter, dice_loss, segmentation_loss
+from models.segmenter import Segmenter, build_segmenter, dice_loss, segmentation_loss
 from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
@@ -22,7 +24,9 @@ from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
 from utils.run import Run
+from utils.watch import Watch
 
+Score = Callable[[Segmenter], float]
 MOST_OBJECT_WEIGHT = 10.0
 
 
@@ -37,6 +41,7 @@ class SegmenterPlan:
         checkpoint: the file of the run to write.
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
+        watch: evaluates the network as it goes, where that is wanted.
     """
 
     stage: str
@@ -45,17 +50,37 @@ class SegmenterPlan:
     checkpoint: str
     blur: BackgroundBlur | None = None
     start: Path | None = None
+    watch: Watch | None = None
 
 
-def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
-    """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
+def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run) -> dict[str, Any]:
+    """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses.
+
+    Args:
+        validation: opens the validation list and its masks, which this room never does; called only where
+            `segment.validate_every` asks for it.
+    """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    figures = train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    plan = SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start)
+    watching, watch = cfg.segment_watch, None
+    if watching.validate_every:
+        watch = Watch("miou", validation(cfg), watching.validate_every, watching.keep == "best")
+    figures = train_on_masks(cfg, run, dataclasses.replace(plan, watch=watch))
+    if watch is not None and watch.keep_best:
+        figures |= {"kept_epoch": watch.best_epoch, "chosen": [_chosen(cfg, watch)]}
+        run.log(f"segment   {_chosen(cfg, watch)}")
     barrier()  # the main process has written it
     segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
     compute.network(segmenter)
     warnings = mask_warnings(cfg, seed_index(cfg), segmenter, compute)
     return figures | tell(run, "segment", warnings)
+
+
+def _chosen(cfg: Config, watch: Watch) -> str:
+    return (
+        f"the network of epoch {watch.best_epoch} is kept, with mIoU {100 * watch.best:.1f} on list "
+        f"'{cfg.data.val_list}': this list has been used to choose, so figures on it are too high (segment.keep)"
+    )
 
 
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
@@ -86,7 +111,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         max_side=settings.max_side,
         blur=what.blur,
     )
-    plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
+    plan = dataclasses.replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), watch=what.watch)
     items = TrainingImages(index, crop, run.path(what.masks))
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:

@@ -234,6 +234,23 @@ class SegmentStage:
 
 
 @dataclass(frozen=True)
+class SegmentWatch:
+    """Validation while stage `segment` trains, where there is truth; without `keep: best` it retrains nothing."""
+
+    validate_every: int = setting(0, low=0, help="mIoU of data.val_list after so many epochs, at one scale; 0: never")
+    keep: Literal["last", "best"] = setting(
+        "last", help="last, or best: the epoch of the highest mIoU; then data.val_list has been used to choose"
+    )
+
+    def check(self) -> Problem | None:
+        """The best epoch can be kept only if epochs are evaluated."""
+        if self.keep == "last" or self.validate_every:
+            return None
+        keys = ("segment.keep", "segment.validate_every")
+        return keys, "'segment.keep' is best, for which 'segment.validate_every' must be 1 or more, found 0"
+
+
+@dataclass(frozen=True)
 class SegmentReading:
     """How a segmentation network reads images: stage `report`, evaluate.py and infer.py. It retrains nothing."""
 

@@ -21,6 +21,7 @@ from utils.optimisation import Optimisation, build_optimizer, build_schedule, sh
 from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
+from utils.watch import Watch
 
 
 class ResumableSampler(Protocol):
@@ -70,6 +71,7 @@ class Plan:
         compute: device and precision.
         workers: loader processes.
         seed: of dropout and the like; the sampler has its own.
+        watch: evaluates the network as it goes, where that is wanted.
     """
 
     stage: str
@@ -79,6 +81,7 @@ class Plan:
     compute: Compute
     workers: int
     seed: int
+    watch: Watch | None = None
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
@@ -117,6 +120,8 @@ class _Training:
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
         parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
+        if plan.watch is not None:
+            parts["watch"] = plan.watch
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
@@ -134,12 +139,16 @@ class _Training:
                 totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
+                means = _means(totals, per_epoch)
+                watched = plan.watch.after_epoch(self.network, epoch + 1, plan.epochs) if plan.watch else {}
+                _record_epoch(self.run, plan, (epoch + 1, step, rate), means, watched)
                 self.state.save(step, totals)
                 if any_of(stop.is_set()):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
                     raise KeyboardInterrupt(f"{where}, which is kept")
         self.network.eval()
+        if plan.watch is not None:
+            plan.watch.finish(self.network)
         return _means(totals, per_epoch)
 
     def _run_epoch(
@@ -194,16 +203,24 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     )
 
 
-def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:
-    """Note an epoch's losses, or refuse them where they are not finite."""
+def _record_epoch(
+    run: Run, plan: Plan, at: tuple[int, int, float], means: dict[str, float], watched: dict[str, float]
+) -> None:
+    """Note an epoch's losses and what was evaluated after it, or refuse losses that are not finite.
+
+    Args:
+        at: epoch, step, and images per second.
+    """
+    epoch, step, rate = at
     if not means["loss"] < float("inf"):
         raise UserError(
             f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "
             f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
         )
-    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {shown} ({rate:.1f} images/s)")
+    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
+    parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
+    parts += [f"{name} {value:.3f}" for name, value in watched.items()]
+    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {', '.join(parts)} ({rate:.1f} images/s)")
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
