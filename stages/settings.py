@@ -239,7 +239,7 @@ class SegmentWatch:
 
     validate_every: int = setting(0, low=0, help="mIoU of data.val_list after so many epochs, at one scale; 0: never")
     keep: Literal["last", "best"] = setting(
-        "last", help="last, or best: the epoch of the highest mIoU; then data.val_list has been used to choose"
+        "last", help="last, or best: the epoch of the highest mIoU, so data.val_list has been used"
     )
 
     def check(self) -> Problem | None:
