@@ -45,4 +45,6 @@ def fitting_preset(index: Index) -> Fit:
     )
     if colourless > MOSTLY or empty > WITHOUT:
         return Fit(INSPECTION, f"{found}: the settings of preset '{INSPECTION}' are used")
-    return Fit("", f"{found}: the settings for photographs are used; for textures and tiny objects: --preset inspection")
+    return Fit(
+        "", f"{found}: the settings for photographs are used; for textures and tiny objects: --preset inspection"
+    )

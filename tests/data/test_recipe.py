@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.folder import open_folder
-from data.recipe import INSPECTION, fitting_preset
+from data.index import open_index
+from data.recipe import INSPECTION, Fit, fitting_preset
+from data.settings import DataSettings
 from stages.recipe import load_fitting_config
 from tests.project import ROOT
 
@@ -23,11 +24,15 @@ def make(root: Path, colour: bool, background: int = 0, count: int = 6) -> Path:
     return root
 
 
+def fit_of(root: Path) -> Fit:
+    return fitting_preset(open_index(DataSettings(kind="folder", root=str(root)), "all"))
+
+
 @pytest.mark.parametrize(
     ("colour", "background", "preset"), [(True, 0, ""), (True, 4, ""), (False, 0, INSPECTION), (True, 12, INSPECTION)]
 )
 def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, colour, background, preset):
-    fit = fitting_preset(open_folder(make(tmp_path, colour, background)))
+    fit = fit_of(make(tmp_path, colour, background))
     assert fit.preset == preset
     assert f"{0 if colour else 100} % of" in fit.reason
 
@@ -35,7 +40,7 @@ def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, co
 def test_a_damaged_image_does_not_decide(tmp_path):
     root = make(tmp_path, colour=True)
     (root / "cat" / "cat0.jpg").write_bytes(b"no image")
-    assert fitting_preset(open_folder(root)).preset == ""
+    assert fit_of(root).preset == ""
 
 
 def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_set(tmp_path):
