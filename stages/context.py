@@ -12,7 +12,7 @@ from data.artifacts import read_seed
 from data.dataset import Index
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.reading import normalise_maps, read, unit_features
+from models.reading import map_size, normalise_maps, read, unit_features
 from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
@@ -49,7 +49,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
             continue
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
-            unit = context_features(classifier, image)
+            unit = context_features(classifier, image, cfg.context.scales)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
         statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
@@ -58,20 +58,25 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
     return statistics.solve(cfg.context.shrinkage, cfg.context.least_others)
 
 
-def context_features(classifier: Classifier, image: Tensor) -> Tensor:
-    """The unit features f, (D, h, w), of the discriminant: of the image at one scale."""
+def context_features(classifier: Classifier, image: Tensor, scales: Sequence[float]) -> Tensor:
+    """The unit features f, (D, h, w), of the discriminant."""
     stage = context_stage(classifier.backbone)
-    return unit_features([read(classifier, image, [], flip=False, feature_stages=[stage]).features[stage]])
+    reading = read(classifier, image, [], scales=scales, flip=False, feature_stages=[stage])
+    return unit_features([reading.features[stage]])
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
-    """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier."""
+    """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier, on the grid of `cam.map_stride`."""
     discriminant = classifier.context or load_classifier(folder / CONTEXT).context
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
-        return discriminant(context_features(classifier, image), classes)
+        likely = discriminant(context_features(classifier, image, cfg.context.scales), classes)
+        cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
+        if likely.shape[1] >= cells[0]:
+            return likely
+        return interpolate(likely[None], cells, mode="bilinear", align_corners=False)[0]
 
     def change(maps: Tensor, likely: Tensor) -> Tensor:
         return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)

@@ -36,7 +36,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Cut the seeds at `ibb.threshold` (`ibb_masks/ID.png`), train on them with blur, write `ibb.pth`."""
     settings = cfg.blur_training
     index = seed_index(cfg)
-    found = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
+    found = from_main(lambda: find_threshold(index, seeds)) if settings.find_threshold else None
     cut = PseudoSettings(threshold=found.threshold if found else settings.threshold, ignore_band=settings.ignore_band)
     if found:
         run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
@@ -78,7 +78,7 @@ BLUR_STEP = DatasetStep(
         stage="ibb",
         title="train on the seeds with their background blurred",
         run=train_with_blur,
-        reads=("seed", "precision", "model", "segmenter", "blur_training", "pseudo.find_threshold"),
+        reads=("seed", "precision", "model", "segmenter", "blur_training"),
         writes=IBB,
     ),
 )

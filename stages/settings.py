@@ -82,6 +82,9 @@ class ContextSettings:
     least_others: int = setting(
         10, low=0, help="objects of other classes count where there are so many of them; 0: never"
     )
+    scales: tuple[float, ...] = setting(
+        (1.0,), low=0.1, high=8, help="features are read at these sizes; 2 for objects of few pixels"
+    )
 
     def check(self) -> Problem | None:
         """`lo` must not be above `hi`."""
@@ -94,6 +97,7 @@ class BlurTraining:
 
     epochs: int = setting(8, low=0, help="stage ibb: training on images with blurred backgrounds; 0: none")
     threshold: float = setting(0.2, low=0, high=1, help="it learns the seeds cut at this background score,")
+    find_threshold: bool = setting(False, help="or at one that is found without truth, as for stage pseudo,")
     ignore_band: float = setting(0.1, low=0, high=0.5, help="but not where an object's score is nearer to it than this")
     blurred_share: float = setting(0.5, low=0, high=1, help="of the crops get a blurred background,")
     blurred_sigma: tuple[float, float] = setting(
