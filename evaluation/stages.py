@@ -94,11 +94,13 @@ def _mask_stages() -> list[Stage]:
             upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
             complete=partial(list_complete, PSEUDO, ".png"),
         ),
-        Stage(
-            "segment",
-            "train the segmentation network on the pseudo masks",
-            partial(train_segmenter, open_validation),
-            reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *watched(cfg)),
+        replace(
+            Stage(
+                "segment",
+                "train the segmentation network on the pseudo masks",
+                partial(train_segmenter, open_validation),
+                reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *watched(cfg)),
+            ),
             upstream=("pseudo",),
             inputs=validation_inputs,
             complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),

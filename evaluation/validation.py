@@ -8,9 +8,9 @@ import torch
 from data.index import open_index
 from evaluation.truth import check_truth, why_no_truth
 from models.segmenter import Segmenter, batch_probabilities
-from stages.config import Config
 from stages.lists import list_fingerprint
 from stages.reading import prepare, whole_images
+from stages.settings import Config
 from utils.compute import choose_compute
 from utils.errors import UserError
 from utils.metrics import ConfusionMatrix

@@ -26,14 +26,15 @@ class Watch:
     def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> dict[str, float]:
         """The figure after an epoch (from 1 on) by name; nothing where it is not its turn.
 
-        The network is in training mode before and afterwards. Training draws the same random numbers as without this.
+        The network keeps its mode, and training draws the same random numbers as without this.
         """
         if epoch % self.every and epoch != epochs:
             return {}
+        was_training = network.training
         network.eval()
         with torch.random.fork_rng():
             score = self.score(network)
-        network.train()
+        network.train(was_training)
         if score > self.best:
             self.best, self.best_epoch = score, epoch
             if self.keep_best:
