@@ -137,8 +137,8 @@ def refuse_foreign(tree: Tree) -> None:
         root = (tree.root / voc).parent
         lists = sorted(path.stem for path in (root / "ImageSets").glob("*/*.txt"))
         chosen = "train" if "train" in lists or not lists else lists[0]
-        read_it = f"read it with --set data.kind=voc --set data.root={root} --set data.train_list={chosen}"
-        raise UserError(f"{root} is in VOC's layout (JPEGImages); {read_it}")
+        settings = f"--set data.kind=voc --set data.root={root} --set data.train_list={chosen}"
+        raise UserError(f"{root} is in VOC's layout (JPEGImages); add {settings}")
     roboflow = sorted(path for path in tree.files if PurePosixPath(path).name == ROBOFLOW_COCO)
     if roboflow:
         raise _coco(tree.root, roboflow[0], [PurePosixPath(path).parent.as_posix() for path in roboflow])

@@ -186,8 +186,8 @@ def _read_labels(
     found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
     classes = classes or found
     if read.class_names and (differing := set(classes) ^ set(found)):
-        what = "the classes of the header and of data.classes must be the same"
-        raise UserError(f"{path}: {what}; only one of them has {', '.join(sorted(differing))}")
+        names = ", ".join(sorted(differing))
+        raise UserError(f"{path}: its header and data.classes must name the same classes; only one has {names}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
     for where, name, labels in read.rows:

@@ -37,7 +37,7 @@ from exports.masks import export_masks
 from inference.images import InputImage, read_labels
 from inference.output_folder import CLASSES, DONE, PREDICTIONS, ClassValues, file_of, find_done, write_done
 from models.weights import read_weights
-from stages.config import Config, load_config
+from stages.config import load_config
 from stages.describe import describe
 from stages.networks import load_network
 from tests.conftest import VOC_OBJECT, VOC_XML
@@ -428,7 +428,7 @@ ABOUT = {"command": ["train.py"], "started": "2026-01-01T00:00:00", "seed": 0, "
 def test_records_of_a_run(tmp_path, stages_json, about, first):
     put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
-    cfg = Config(run=str(tmp_path / "run"))
+    cfg = load_config(None, overrides=[f"run={tmp_path / 'run'}"])
     tried(lambda: stage_table(pipeline(), cfg, Run.reopen(tmp_path / "run")))
     tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 

@@ -92,8 +92,8 @@ class Run:
             record: what else to note of the stage when it is done.
         """
         self.stage, self.fingerprint = stage, fingerprint + look
-        named = {"fingerprint": fingerprint, "look": look} | record
-        self.begun = {name: value for name, value in named.items() if value != ""}
+        noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
+        self.begun = {"fingerprint": fingerprint, **noted}
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""

@@ -183,3 +183,9 @@ def test_a_built_segmenter_counts_the_background():
     assert not network.training
     with torch.no_grad():
         assert network(torch.randn(1, 3, 32, 48)).shape == (1, 21, 2, 3)
+
+
+def test_no_convolution_of_the_decoder_has_a_bias_that_a_norm_takes_away():
+    head = Segmenter(TinyBackbone(), 5, -1, (4, 8)).head
+    convolutions = [module for part in (head.sides, head.join) for module in part.modules() if hasattr(module, "bias")]
+    assert [module.bias for module in convolutions if isinstance(module, torch.nn.Conv2d)] == [None] * 3

@@ -7,13 +7,14 @@ import timm
 import torch
 
 from models.backbone import build_backbone
-from models.chain import Backbone, stage_levels
+from models.chain import IMAGENET_MEAN, IMAGENET_STD, Backbone, stage_levels
 from models.classifier import Classifier
 from models.method import Method
 from models.reading import Views, map_size, read
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
 from models.timm_chain import TimmBackbone
 from models.timm_taps import Frame
+from models.timm_weights import create
 from utils.errors import UserError
 
 VIT = "vit_tiny_patch16_224"
@@ -245,6 +246,42 @@ def test_weights_that_cannot_be_had_name_the_file(monkeypatch):
         UserError, match=r"model\.safetensors of https://huggingface\.co/timm/vit_small_patch14_dinov2\.lvd142m"
     ):
         build_backbone("timm/vit_small_patch14_dinov2", "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("error", "pretrained", "expected", "message"),
+    [
+        (
+            RuntimeError("No pretrained weights exist for it"),
+            True,
+            UserError,
+            "are not published for this name; the file is",
+        ),
+        (ConnectionError("no network"), True, UserError, r"could not be had \(ConnectionError\); the file is"),
+        (RuntimeError("No pretrained weights exist for it"), False, RuntimeError, "^No pretrained weights"),
+        (RuntimeError("out of memory"), True, RuntimeError, "^out of memory$"),
+    ],
+)
+def test_only_missing_weights_are_a_users_matter(monkeypatch, error, pretrained, expected, message):
+    def fail(*args, **options):
+        raise error
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(expected, match=message):
+        create(VIT, pretrained)
+
+
+def test_a_network_that_does_not_describe_itself_has_imagenets_normalisation(monkeypatch):
+    make = timm.create_model
+
+    def bare(*args, **options):
+        net = make(*args, **options)
+        net.pretrained_cfg = None
+        return net
+
+    monkeypatch.setattr(timm, "create_model", bare)
+    backbone = TimmBackbone("mobilenetv3_small_050")
+    assert (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD)
 
 
 @pytest.mark.parametrize(("sides", "cell", "unit"), [((75, 49), 16, 16), ((64, 64), 32, 224), ((7, 300), 14, 14)])
