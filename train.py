@@ -23,6 +23,7 @@ from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
 from stages.choices import check_choices, resolve_choices
 from stages.files import REPORT_PAGE
+from stages.hints import check_hints
 from stages.recipe import load_fitting_config
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
@@ -55,6 +56,7 @@ def main() -> None:
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
     cfg, recipe = load_fitting_config(args.config, args.preset, overrides)
     check_choices(cfg)
+    check_hints(cfg)
     cfg, choice = resolve_choices(cfg)
     stages = pipeline()
     only, redo = ([name.strip() for name in given.split(",") if name.strip()] for given in (args.stages, args.redo))

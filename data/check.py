@@ -8,7 +8,8 @@ and writes into --output as report.txt and report.json (everything) and contact_
 
 * images by class;
 * problems, which training or evaluation would stop at: records that are not as they should be, images that cannot be
-  read or need a setting, masks of another size, with values of no class, or that contradict the labels of their images;
+  read or need a setting, masks of another size, with values of no class, or that contradict the labels of their images,
+  and hints that cannot be;
 * notes, which are yours to judge: images without label, classes with one image or none, class names that differ in
   nothing but capitals, images that nothing names, the same image twice, the same image in training and validation,
   images that are nearly black or white, what was found beside the images and not taken.
@@ -31,6 +32,7 @@ from typing import Any
 import numpy as np
 
 from data.dataset import NoTruth, Record
+from data.hints import check_hints
 from data.index import class_palette, open_index
 from data.inspection import (
     Findings,
@@ -107,6 +109,12 @@ def check(cfg: DataConfig) -> Findings:
         except NoTruth as error:
             if cfg.data.val_list:
                 findings.notes.append(str(error))
+        except UserError as error:
+            complain(str(error))
+    hinted = findings.lists.get(cfg.data.seed_list or cfg.data.train_list)
+    if cfg.data.hints and hinted is not None:
+        try:
+            check_hints(settings, hinted, complain)
         except UserError as error:
             complain(str(error))
     findings.facts = inspect(findings.lists.values(), cfg.workers)

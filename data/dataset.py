@@ -22,6 +22,7 @@ from data.transforms import RandomCrop
 from utils.errors import UserError
 from utils.file_digests import digest_files
 from utils.files import digest
+from utils.ignore import IGNORE
 from utils.names import fault_of, shown
 
 MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
@@ -155,11 +156,20 @@ class TrainingImages(Dataset):
 
     Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
     Items: `pixels` (S, S, 3) uint8 and `covered` (4,) int64, which the transform's `unpack` makes an image of, `labels`
-    (C,) float, `name`, and `mask` (S, S) uint8 where there is a mask folder.
+    (C,) float, `name`, and `mask` (S, S) uint8 where there is a mask folder, and beside it `hints`, the same of what a
+    person has said, where anything is said of any image.
     """
 
-    def __init__(self, index: Index, transform: RandomCrop, mask_folder: Path | None = None):
+    def __init__(
+        self,
+        index: Index,
+        transform: RandomCrop,
+        mask_folder: Path | None = None,
+        values_of: Callable[[str], np.ndarray | None] | None = None,
+    ):
+        """`values_of`: image's name -> (H, W) uint8 of what is said of it (data/hints.py); None: there are no hints."""
         self.index, self.transform, self.mask_folder = index, transform, mask_folder
+        self.values_of = values_of
 
     def __len__(self) -> int:
         return len(self.index)
@@ -171,7 +181,12 @@ class TrainingImages(Dataset):
         mask = None
         if self.mask_folder is not None:
             path = self.mask_folder / f"{record.name}.png"
-            mask = Image.fromarray(check_fit(record, path, read_mask(path, self.index.class_names), image))
+            values = check_fit(record, path, read_mask(path, self.index.class_names), image)
+            mask = Image.fromarray(values)
+            if self.values_of is not None:
+                said = self.values_of(record.name)
+                said = np.full_like(values, IGNORE) if said is None else said
+                mask = Image.merge("LA", [mask, Image.fromarray(said)])
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 

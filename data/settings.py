@@ -29,6 +29,9 @@ class DataSettings:
     classes: tuple[str, ...] = setting(
         (), help="class names in the order of the mask values, or a file of them; empty: the dataset's"
     )
+    hints: str = setting(
+        "", help="folder or file of points, lines, boxes, areas that a person has given (docs/hints.md)"
+    )
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
     crowd: Literal["auto", "ignore", "object"] = setting(
         "auto", help="COCO's iscrowd: ignore, object; auto: ignore, refuse a class of crowds alone"

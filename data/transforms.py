@@ -70,11 +70,12 @@ class RandomCrop:
     ) -> dict[str, torch.Tensor]:
         """Image (H, W, 3) RGB and mask (H, W) or None -> the crop, for `unpack`.
 
-        The mask must have the image's size.
+        The mask must have the image's size; one of mode LA has hints as its second channel.
 
         Returns:
             `pixels` (S, S, 3) uint8, black around the image; `covered` (4,) int64, the columns and rows that the image
-            covers: left, top, and right, bottom, which are the first outside; with mask, `mask` (S, S) uint8.
+            covers: left, top, and right, bottom, which are the first outside; with mask, `mask` (S, S) uint8, and with
+            hints `hints` (S, S) uint8.
         """
         width, height = self._draw_size(image, random)
         mirrored = random.random() < 0.5
@@ -102,9 +103,9 @@ class RandomCrop:
         covered = (target_columns.start, target_rows.start, target_columns.stop, target_rows.stop)
         item = {"pixels": crop, "covered": torch.tensor(covered)}
         if mask is not None:
-            target = torch.full((self.crop_size, self.crop_size), IGNORE, dtype=torch.uint8)
+            target = torch.full((self.crop_size, self.crop_size, *values.shape[2:]), IGNORE, dtype=torch.uint8)
             target[target_rows, target_columns] = torch.from_numpy(values)
-            item["mask"] = target
+            item |= {"mask": target} if target.ndim == 2 else {"mask": target[..., 0], "hints": target[..., 1]}
         return item
 
     def unpack(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -133,8 +134,8 @@ class RandomCrop:
         subtracted = (columns[:, :, None] * mean).flatten(1)
         image = pixels.flatten(2).to(torch.float32)
         image.addcmul_(rows[:, :, None].to(torch.float32), subtracted[:, None], value=-1).div_(std.repeat(side))
-        if "mask" in rest:
-            rest["mask"] = rest["mask"].long()
+        for name in rest.keys() & {"mask", "hints"}:
+            rest[name] = rest[name].long()
         return {"image": image.view(pixels.shape).permute(0, 3, 1, 2), **rest}
 
     def _draw_size(self, image: Image.Image, random: np.random.Generator) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """The images of a run's page: of the validation list with truth and errors, before the report of the training list."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import count, takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,17 +16,21 @@ from data.index import class_palette, open_index
 from evaluation.figures import finite
 from evaluation.report import mask_at
 from evaluation.rows import ImageRow, training_images, validation_images
-from pages.images import heat_layer, image_uri, mask_layer
-from pages.page import Item, Layer, Section
+from pages.images import SIDE, heat_layer, image_uri, mask_layer
+from pages.page import Item, Layer, Section, write_page
 from stages.config import Config
+from stages.files import HINTS_PAGE
 from stages.lists import seed_index
+from stages.threshold import with_found_threshold
 from utils.console import progress
+from utils.errors import UserError
 from utils.files import is_whole
 from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix
 from utils.run import Run
 
 TRAINING_IMAGES = 24  # of the training list, while nothing is evaluated
+HINT_IMAGES, HINT_SIDE = 200, 512  # of the training list, on the page where a person gives hints; their long side
 MOST_BYTES = 18_000_000  # of all images together, so that the page stays under 20 MB
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's colours, which the colour-blind can tell apart; the first is of what is right.
@@ -50,11 +56,57 @@ def training_gallery(cfg: Config, run: Run) -> Section:
     chosen = np.linspace(0, len(index) - 1, min(TRAINING_IMAGES, len(index))).round().astype(int)
     items = _items((index.records[position] for position in chosen), index, cfg, run, training_images(cfg))
     items = [item for item in items if item.layers]
-    note = "Some images of the training list; their truth is not read."
-    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "")
+    note = (
+        "Some images of the training list; their truth is not read. python report.py FOLDER --hints writes a page with "
+        "many of them, on which a person gives hints."
+    )
+    labels = (cfg.data.background, *index.class_names)
+    return Section("Images", note, items=items, show=items[0].layers[-1].name if items else "", hint_labels=labels)
 
 
-def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ImageRow]) -> list[Item]:
+def write_hints_page(cfg: Config, run: Run) -> Path:
+    """Write `hints.html`: the least certain images of the training list, to give hints on; never a truth.
+
+    Raises:
+        UserError: the run has no seeds yet.
+    """
+    index, rows = seed_index(cfg), training_images(cfg)
+    seeds = [row.folder for row in rows if row.as_map and run.path(row.folder).is_dir()]
+    threshold = with_found_threshold(cfg, run.folder).pseudo.threshold
+    found = {}
+    for record in progress(index.records, len(index), "certainty"):
+        files = [path for folder in seeds if is_whole(path := run.path(folder) / f"{record.name}.npz")]
+        if files and record.labels:
+            found[record.name] = certainty_of(read_seed(files[-1], index.class_names).maps, threshold)
+    if not found:
+        raise UserError(f"{run.folder} has no seeds yet; run train.py up to stage seeds first")
+    chosen = set(sorted(found, key=lambda name: found[name])[:HINT_IMAGES])
+    records = [record for record in index.records if record.name in chosen]
+    items = _items(progress(records, len(records), "page"), index, cfg, run, rows[-1:], HINT_SIDE)
+    items = [replace(item, certainty=found[item.title]) for item in items]
+    note = (
+        f"The {len(items)} least certain of {len(index)} images. The certainty of an image is the mean, over its "
+        "pixels, of the difference between the two highest scores of background and its classes."
+    )
+    labels = (cfg.data.background, *index.class_names)
+    section = Section("Images", note, items=items, show=rows[-1].title, hint_labels=labels)
+    intro = [
+        "Click where a mask is wrong, and save hints.json. The same train command with --set data.hints=hints.json "
+        "makes again what depends on it."
+    ]
+    write_page(run.path(HINTS_PAGE), f"Hints for {run.folder.resolve().name}", intro, [section])
+    return run.path(HINTS_PAGE)
+
+
+def certainty_of(maps: np.ndarray, threshold: float) -> float:
+    """The mean difference between the two highest scores of background (`threshold`) and of maps (K, h, w), K >= 1."""
+    scores = np.sort(np.concatenate([np.full_like(maps[:1], threshold), maps]), axis=0)
+    return float((scores[-1] - scores[-2]).mean())
+
+
+def _items(
+    records: Iterable[Record], index: Index, cfg: Config, run: Run, rows: Sequence[ImageRow], side: int = SIDE
+) -> list[Item]:
     palette = class_palette(cfg.data, index.class_names)
     items: list[Item] = []
     size = 0
@@ -62,7 +114,7 @@ def _items(records: Iterable[Record], index: Index, cfg: Config, run: Run, rows:
         image = np.array(record.read_image())
         classes = [index.class_names[label] for label in record.labels]
         layers = list(_layers(record, index.class_names, palette, run, rows))
-        item = Item(record.name, image_uri(image), image.shape[:2], classes, layers)
+        item = Item(record.name, image_uri(image, side), image.shape[:2], classes, layers)
         size += len(item.uri) + sum(len(layer.uri) for layer in layers)
         if size > MOST_BYTES:
             break

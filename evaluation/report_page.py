@@ -65,7 +65,8 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
         images = validation_gallery(cfg, run, figures, chosen) if fresh else training_gallery(cfg, run)
     missing = [stage.name for stage in stages if stage.skip(cfg) is None and stage.name not in run.stages]
     network = f"{cfg.model.backbone}, {cfg.model.weights} weights"
-    intro = [f"{network}; trained on list {cfg.data.train_list} with image-level labels only."]
+    learned = "image-level labels only" if not cfg.data.hints else f"image-level labels, and hints of {cfg.data.hints}"
+    intro = [f"{network}; trained on list {cfg.data.train_list} with {learned}."]
     if figures:
         intro.append(f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images.")
     if missing:

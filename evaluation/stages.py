@@ -15,6 +15,7 @@ from stages.cam import train_classifier
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, fit_step
 from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
+from stages.hints import with_hints
 from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
 from stages.seeds import make_seeds
@@ -55,17 +56,16 @@ def _stages_of_steps() -> list[Stage]:
     for position, step in enumerate(DATASET_STEPS):
         seeds = LastSeeds(DATASET_STEPS[:position])
         if step.fit is not None:
-            stages.append(_fit_stage(step, seeds, before))
+            stages.append(with_hints(_fit_stage(step, seeds, before), step.fit.reads_with_hints))
             before = step.fit.stage
-        stages.append(
-            replace(
-                Stage(step.apply.stage, step.apply.title, partial(change_list, step, seeds), reads=step.apply.reads),
-                upstream=(before,),
-                code=(step.apply.open,),
-                complete=partial(list_complete, step.folder, ".npz"),
-                skip=step.skip,
-            )
+        apply = replace(
+            Stage(step.apply.stage, step.apply.title, partial(change_list, step, seeds), reads=step.apply.reads),
+            upstream=(before,),
+            code=(step.apply.open,),
+            complete=partial(list_complete, step.folder, ".npz"),
+            skip=step.skip,
         )
+        stages.append(with_hints(apply, step.apply.reads_with_hints))
         before = step.apply.stage
     return stages
 
@@ -84,7 +84,7 @@ def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
 
 
 def _mask_stages() -> list[Stage]:
-    return [
+    pseudo, segment = (
         Stage(
             "pseudo",
             "turn seeds into pseudo masks",
@@ -106,7 +106,8 @@ def _mask_stages() -> list[Stage]:
             complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
             writes_checkpoint=SEGMENTER,
         ),
-    ]
+    )
+    return [with_hints(pseudo), with_hints(segment, ("hint_loss",))]
 
 
 def _report_stages() -> list[Stage]:

@@ -1,6 +1,7 @@
 """The page `index.html` and the contact sheet of infer.py's output."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ THUMBNAIL = 360  # long side on the sheet
 SHEET_IMAGES, SHEET_TILES = 24, 4  # two tiles an image
 NOTHING = "none of the classes"
 LAYER = "mask"
+BACKGROUND = "background"
+MOST_LABELS = 100  # classes that hints offer; of a network with more, those that the images show
+HINTS = (
+    "For images of a training list: click where a mask is wrong, save hints.json, and train with --set "
+    "data.hints=hints.json. An image's certainty is the lowest score of its classes."
+)
 
 
 def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
@@ -50,10 +57,11 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
         shares.setdefault(row["name"], []).append(row["share"])
     by_count = sorted(shares.items(), key=lambda item: -len(item[1]))
     rows = [(name, len(found), percent(sum(found) / len(found))) for name, found in by_count]
+    offered = list(values.names) if 0 < len(values.names) <= MOST_LABELS else sorted(shares)
     classes = Table("", ("class", "images", "mean share, %"), rows, sortable=True)
     unreadable = Table("", ("file", "reason"), [(row["image"], row["reason"]) for row in report["unreadable"]])
     sections = [
-        Section("Images", items=items, show=LAYER),
+        Section("Images", HINTS, items=items, show=LAYER, hint_labels=(BACKGROUND, *offered)),
         Section("Classes", tables=[classes] if rows else []),
         Section("Files that could not be read", tables=[unreadable] if unreadable.rows else []),
     ]
@@ -71,7 +79,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
     class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
     folders = {"overlay": out.OVERLAYS, "mask": out.MASKS, "maps": out.MAPS}
     links = [(text, out.file_of(source, folder)) for text, folder in folders.items()]
-    return Item(
+    item = Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
         size=mask.shape,
@@ -80,6 +88,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
         links=[(text, path) for text, path in links if (output / path).is_file()],
         note="" if entry["classes"] else NOTHING,
     )
+    return replace(item, certainty=min((row["score"] for row in entry["classes"]), default=None))
 
 
 def _write_sheet(

@@ -10,7 +10,7 @@ The published program squares a dense (hw) x (hw) transition matrix T `exp_times
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -45,7 +45,16 @@ def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10
     return walked.view(cams.shape)
 
 
-def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int = 4, keep: float = 0.8) -> Tensor:
+def feature_walk(
+    maps: Tensor,
+    unit: Tensor,
+    *,
+    power: float = 8.0,
+    steps: int = 4,
+    keep: float = 0.8,
+    hold: Callable[[Tensor], Tensor] | None = None,
+    heavy: Tensor | None = None,
+) -> Tensor:
     """A walk that needs no training: over the similarity of a classifier's own features.
 
     x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between
@@ -56,6 +65,8 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
         unit: f, (D, h, w), of unit length at each cell.
         power: the higher, the more alike two cells must be.
         keep: what of a map walks at each step.
+        hold: what is known of the maps is put into them after each step.
+        heavy: (h, w), so many times a cell counts in the mean; None: each once.
 
     Returns:
         (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
@@ -68,9 +79,13 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
         parts = []
         for first in range(0, cells, rows):
             similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
+            if heavy is not None:
+                similarity *= heavy.flatten()
             total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
             parts.append((walked @ similarity.T) / total)
         walked = keep * torch.cat(parts, dim=1) + (1 - keep) * start
+        if hold is not None:
+            walked = hold(walked.view(maps.shape)).flatten(1)
     return walked.view(maps.shape)
 
 

@@ -24,6 +24,7 @@ from utils.visualize import printable
 
 TEMPLATES = Path(__file__).parent / "templates"
 OPACITY = 55  # per cent, what the slider starts with
+BLANK = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # a clear pixel
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Item:
     layers: Sequence[Layer] = ()
     links: Sequence[tuple[str, str]] = ()  # (text, path relative to the page), offered as downloads
     note: str = ""
+    certainty: float | None = None  # 0..1; a person who gives hints sees the least certain images first
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Section:
     tables: Sequence[Table] = ()
     items: Sequence[Item] = ()
     show: str = ""
+    hint_labels: Sequence[str] = ()  # what a person may say of its images, the background first; empty: no hints
 
 
 def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[Section]) -> None:
@@ -98,7 +101,9 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
     shown = [part for part in sections if part.plots or part.tables or part.items]
     items = [item for part in shown for item in part.items]
     layers = [layer for item in items for layer in item.layers]
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    hint_labels = [name for part in shown if part.items for name in part.hint_labels]
+    scripts = ("page.js", "hints.js") if hint_labels else ("page.js",)
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     content = {
         "title": title,
         "intro": intro,
@@ -106,8 +111,10 @@ def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[
         "layers": list(dict.fromkeys(layer.name for layer in layers)),
         "scored": any(layer.score is not None for layer in layers),
         "classes": sorted({name for item in items for name in item.classes}),
+        "hint_labels": _json(hint_labels) if hint_labels else "",
         "data": _json([_data(item) for item in items]) if items else "",
         "opacity": OPACITY,
+        "blank": BLANK,
         "style": Markup((TEMPLATES / "page.css").read_text(encoding="utf-8")),
         "script": Markup(script),
         "digest": "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

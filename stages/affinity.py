@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from data.dataset import Index, Record, TrainingImages
+from data.hints import open_hints
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
+from models.hints import Told
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
@@ -94,19 +96,25 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png`; existing files are kept. Returns the parts that are not confident and background."""
-    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.part("affinity_training")))
+    hints = open_hints(cfg.data, index)
+    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.part("affinity_training")), hints)
     written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
     return {new: written[old] for old, new in names.items() if old in written}
 
 
-def _confident_labels(settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor) -> Tensor:
+def _confident_labels(
+    settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor, told: Told | None
+) -> Tensor:
     refinement = None
+    if told is not None:
+        maps = told.hold(maps)
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
-    return confident_labels(
+    labels = confident_labels(
         maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
     )
+    return labels if told is None else told.over(labels)
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:

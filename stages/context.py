@@ -7,15 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from data.artifacts import read_seed
 from data.dataset import Index
+from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
+from models.hints import Told
 from models.reading import Views, map_size, normalise_maps, read, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
+from stages.hints import told_of
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
@@ -55,13 +58,15 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
-    classifier.context = find_discriminant(cfg, classifier, index, seeds)
+    classifier.context = find_discriminant(cfg, classifier, index, seeds, open_hints(cfg.data, index))
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
     return {"images": len(index), "classes": classifier.context.known_classes}
 
 
-def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
+def find_discriminant(
+    cfg: Config, classifier: Classifier, index: Index, seeds: Path, hints: Hints = NO_HINTS
+) -> ContextDiscriminant:
     """The context discriminant of the seeds of a list; the same in all processes."""
     compute = choose_compute(cfg)
     compute.network(classifier)
@@ -76,6 +81,9 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
             unit = context_features(classifier, image, cfg.part("context").scales)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
+        told = told_of(hints, item["name"], seed.classes.tolist())
+        if told is not None:
+            maps = told.hold(maps)
         statistics.add(unit, maps, seed.classes.tolist(), cfg.part("context").hi, cfg.part("context").lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
@@ -95,17 +103,25 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
-    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
-        likely = discriminant(context_features(classifier, image, cfg.part("context").scales), classes)
+    def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        unit = context_features(classifier, image, cfg.part("context").scales)
+        likely = discriminant(unit, classes)
         cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
         if likely.shape[1] >= cells[0]:
-            return likely
-        return interpolate(likely[None], cells, mode="bilinear", align_corners=False)[0]
+            return unit, likely
+        unit, likely = (
+            interpolate(one[None], cells, mode="bilinear", align_corners=False)[0] for one in (unit, likely)
+        )
+        return normalize(unit, dim=0), likely
 
-    def change(maps: Tensor, likely: Tensor) -> Tensor:
-        return normalise_maps(interpolate(maps[None], likely.shape[1:], mode="area")[0] * likely)
+    def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
+        unit, likely = seen
+        on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
+        if told is not None:
+            on_grid = told.spread(on_grid, unit, cfg.part("feature_walk").feature_least)
+        return normalise_maps(on_grid * likely)
 
-    return Change(classifier, cfg.seeds.max_side, see, change)
+    return Change(classifier, cfg.seeds.max_side, see, change, change)
 
 
 CONTEXT_STEP = DatasetStep(
@@ -118,6 +134,7 @@ CONTEXT_STEP = DatasetStep(
         title="remove what occurs together with each class from the seeds",
         reads=lambda cfg: ("seeds",),
         open=open_context,
+        reads_with_hints=("feature_walk",),
         files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
     ),
     fit=Fit(

@@ -26,6 +26,7 @@ class Fit:
     reads: tuple[str, ...]  # the parts of the configuration
     writes: str  # the file of the network that it trains
     publishes: bool = True  # whether that network gives masks; it is then copied to where infer.py finds it
+    reads_with_hints: tuple[str, ...] = ()  # what it reads, too, where there are hints
     skip: Callable[[Config], str | None] = field(default=lambda cfg: None)  # why there is nothing to learn, or None
 
 
@@ -37,6 +38,7 @@ class Apply:
     title: str
     reads: Callable[[Config], tuple[str, ...]]
     open: Callable[[Config, Path, Classifier], Change]  # with the folder of the networks
+    reads_with_hints: tuple[str, ...] = ()  # as in `Fit`
     # The networks of the run folder that it needs, beside that classifier.
     files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.hints import open_hints
 from models.classifier import Classifier
 from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep, Fit
@@ -73,7 +74,8 @@ def open_steps(
 def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds_NAME/ID.npz`, the seeds after the step, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder))
+    hints = open_hints(cfg.data, index)
+    folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder), hints)
     change = step.apply.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
     return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.apply.stage)}
 

@@ -15,6 +15,7 @@ ABLATION, CHANGED_ABLATION, PSEUDO_ABLATION = "ablation", "ablation_steps", "abl
 PREDICTIONS = "predictions"
 # The report: figures, what the page needs beside them, table, examples, and the page.
 REPORT, REPORT_IMAGES = "report.json", "report_images.json"
+HINTS_PAGE = "hints.html"  # where a person gives hints
 REPORT_TABLE, REPORT_SHEET, REPORT_PAGE = "report.txt", "report.jpg", "report.html"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from data.hints import open_hints
 from data.transforms import BackgroundBlur
 from models.classifier import Classifier
 from models.segmenter import class_probabilities, restrict_to
@@ -65,7 +66,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
         run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
     # These masks are for training alone, so colours do not matter: without them a change of colours retrains nothing.
     own = replace(cfg.changed("data", colors=()), pseudo=cut)
-    write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS))
+    write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS), open_hints(cfg.data, index))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
     return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
 
@@ -103,6 +104,7 @@ BLUR_STEP = DatasetStep(
         title="train on the seeds with their background blurred",
         run=train_with_blur,
         reads=("seed", "precision", "model", "segmenter", "blur_training"),
+        reads_with_hints=("hint_loss",),
         writes=IBB,
     ),
 )

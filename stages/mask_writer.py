@@ -13,8 +13,11 @@ from torch.utils.data import Dataset
 
 from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, Record
+from data.hints import NO_HINTS, Hints
 from data.index import class_palette
+from models.hints import Told
 from models.pseudo import upsample
+from stages.hints import told_of
 from stages.lists import other_masks, without_file
 from stages.refinement import mask_of
 from stages.settings import Config, PseudoSettings
@@ -22,7 +25,8 @@ from stages.space import require_image_space
 from utils.distributed import total
 from utils.reading import read_once
 
-Make = Callable[[Record, Tensor, Tensor], Tensor]  # record, maps (K, H, W), classes (K,) -> mask (H, W) uint8
+# Record, maps (K, H, W), classes (K,), what is said of the image -> mask (H, W) uint8
+Make = Callable[[Record, Tensor, Tensor, Told | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,13 @@ class SeedMasks(Dataset):
     Attributes:
         seeds: their folder.
         make: makes a mask of the maps of a seed, at image size.
+        hints: what is said of the images.
     """
 
     index: Index
     seeds: Path
     make: Make
+    hints: Hints = NO_HINTS
 
     def __len__(self) -> int:
         return len(self.index)
@@ -45,7 +51,8 @@ class SeedMasks(Dataset):
         record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
-        return record.name, self.make(record, maps, torch.from_numpy(seed.classes))
+        told = told_of(self.hints, record.name, seed.classes.tolist())
+        return record.name, self.make(record, maps, torch.from_numpy(seed.classes), told)
 
 
 def write_masks(
@@ -68,11 +75,13 @@ def write_masks(
     return {"written": len(missing), **shares}
 
 
-def write_pseudo_masks(cfg: Config, index: Index, source: Path, target: Path) -> dict[str, Any]:
+def write_pseudo_masks(
+    cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS
+) -> dict[str, Any]:
     """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
-    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo))
+    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo), hints)
     return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
 
 
-def _pseudo_mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor) -> Tensor:
-    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()))
+def _pseudo_mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, told: Told | None) -> Tensor:
+    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), told)

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from data.hints import open_hints
 from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
+from stages.hints import sentence
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
 from stages.settings import Config
@@ -17,4 +19,8 @@ def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]
     source = run.path(seeds(cfg))
     target = run.fresh_folder(PSEUDO)
     cfg, chosen = choose_threshold(cfg, run, index, source)
-    return {"images": len(index), **write_pseudo_masks(cfg, index, source, target), **chosen}
+    hints = open_hints(cfg.data, index)
+    used = sentence(cfg, hints)
+    notes = {"chosen": [*chosen.pop("chosen", []), *used.pop("chosen", [])]} if chosen or used else {}
+    written = write_pseudo_masks(cfg, index, source, target, hints)
+    return {"images": len(index), **written, **chosen, **used, **notes}

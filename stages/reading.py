@@ -13,9 +13,12 @@ from torch.nn.functional import interpolate
 
 from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
+from data.hints import NO_HINTS, Hints
 from data.transforms import normalise
+from models.hints import Told
 from models.method import Method
 from models.steps import ClassActivationMap
+from stages.hints import told_of
 from stages.lists import without_file
 from stages.networks import Network
 from stages.settings import Config
@@ -79,36 +82,47 @@ class Change:
         max_side: images are made this small for it; 0: as they are.
         see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
         change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
+        change_told: the same, given what is said of the image; None where hints do not change how this is done.
     """
 
     network: Network
     max_side: int
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
     change: Callable[[Tensor, Any], Tensor]
+    change_told: Callable[[Tensor, Any, Told], Tensor] | None = None
 
-    def apply(self, seed: Seed, pixels: Tensor, compute: Compute) -> Seed:
-        """The seed after the step; `pixels` is its image, (3, H, W) uint8."""
+    def apply(self, seed: Seed, pixels: Tensor, compute: Compute, told: Told | None = None) -> Seed:
+        """The seed after the step; `pixels` is its image, (3, H, W) uint8, and `told` what is said of it."""
         if not len(seed.classes):
             return seed
-        maps = self.apply_to_maps(torch.from_numpy(seed.maps), seed.classes.tolist(), pixels, compute)
-        return to_seed(maps, seed.classes, seed.size)
+        maps = torch.from_numpy(seed.maps)
+        if told is None:
+            return to_seed(self.apply_to_maps(maps, seed.classes.tolist(), pixels, compute), seed.classes, seed.size)
+        changed = self.apply_to_maps(told.hold(maps), seed.classes.tolist(), pixels, compute, told)
+        held = told.hold(to_seed_grid(changed.float(), seed.size))
+        return to_seed(held, seed.classes, seed.size)
 
     @torch.no_grad()
-    def apply_to_maps(self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute) -> Tensor:
+    def apply_to_maps(
+        self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute, told: Told | None = None
+    ) -> Tensor:
         """Maps (K, h, w) on the seed's grid -> maps (K, *, *) after the step, on the device."""
         image = prepare(pixels, self.network, compute, self.max_side)
         with compute.autocast():
             seen = self.see(image, classes, (maps.shape[1], maps.shape[2]))
+            if told is not None and self.change_told is not None:
+                return self.change_told(maps.to(image.device), seen, told)
             return self.change(maps.to(image.device), seen)
 
 
 @dataclass(frozen=True)
 class SeedFolders:
-    """The images whose seeds are changed, and the folders of their seed files before and after."""
+    """Images whose seeds are changed, the folders of their seed files before and after, and what is said of them."""
 
     index: Index
     source: Path
     target: Path
+    hints: Hints = NO_HINTS
 
 
 def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Compute, title: str) -> int:
@@ -127,5 +141,6 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     for item in whole_images(index, missing, cfg.workers, title):
         name = f"{item['name']}.npz"
         seed = read_seed(folders.source / name, index.class_names)
-        write_seed(target / name, change.apply(seed, item["image"], compute), index.class_names)
+        told = told_of(folders.hints, item["name"], seed.classes.tolist())
+        write_seed(target / name, change.apply(seed, item["image"], compute, told), index.class_names)
     return len(missing)

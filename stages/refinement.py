@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.dense_crf import dense_crf
+from models.hints import Told
 from models.par import par
 from models.pseudo import pseudo_mask
 from stages.settings import PseudoSettings
@@ -29,15 +30,30 @@ def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[
     return lambda probabilities: REFINEMENTS[kind](pixels, probabilities, settings)
 
 
-def mask_of(maps: Tensor, classes: Tensor, settings: PseudoSettings, image: Callable[[], np.ndarray]) -> Tensor:
-    """The mask (H, W) of maps (K, H, W) under the settings; `image` reads the image where it is to be refined by it."""
+def mask_of(
+    maps: Tensor,
+    classes: Tensor,
+    settings: PseudoSettings,
+    image: Callable[[], np.ndarray],
+    told: Told | None = None,
+) -> Tensor:
+    """The mask (H, W) of maps (K, H, W) under the settings, which nothing that is told contradicts.
+
+    Args:
+        image: reads the image where it is to be refined by it.
+    """
     is_refined = settings.refine != "none" and len(classes) > 0
-    return pseudo_mask(
+    refinement = refiner(settings.refine, settings, image()) if is_refined else None
+    if told is not None:
+        maps = told.hold_to_cut(maps)
+        refinement = told.around(refinement)
+    mask = pseudo_mask(
         maps,
         classes,
         background=settings.background,
         threshold=settings.threshold,
         power=settings.power,
         ignore_band=settings.ignore_band,
-        refiner=refiner(settings.refine, settings, image()) if is_refined else None,
+        refiner=refinement,
     )
+    return mask if told is None else told.hold_mask(mask, maps)

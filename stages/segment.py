@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from data.artifacts import count_pixels, read_mask
 from data.dataset import Index, TrainingImages
+from data.hints import open_hints
 from data.transforms import BackgroundBlur, RandomCrop
 from models.backbone import open_weights
 from models.batch_norm import share_statistics
+from models.hints import hint_loss
 from models.mixing import paste_objects
 from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
 from models.weights import Weights
@@ -25,6 +27,7 @@ from stages.settings import Config, SegmentStage
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
+from utils.ignore import IGNORE
 from utils.run import Run
 from utils.watch import Watch
 
@@ -122,11 +125,14 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     own = what.own or SegmentStage()
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
     plan = replace(plan, average=own.average, watch=what.watch)
-    items = TrainingImages(index, crop, run.path(what.masks))
+    hints = open_hints(cfg.data, index)
+    items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=own)
+    losses = partial(
+        mask_losses, object_weight=weight, dice=settings.dice, own=own, hint_weight=cfg.hint_loss.hint_weight
+    )
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
@@ -152,8 +158,9 @@ def mask_losses(
     object_weight: float = 1.0,
     dice: float = 0.0,
     own: SegmentStage | None = None,
+    hint_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Cross-entropy against the masks, and those of Dice and of the whole crop's classes where they have a weight."""
+    """Cross-entropy against the masks, those of Dice and of the whole crop where they have a weight, and of hints."""
     own = own or SegmentStage()
     image, mask = batch["image"], batch["mask"]
     if own.paste:
@@ -164,4 +171,7 @@ def mask_losses(
         losses["dice"] = dice * dice_loss(logits, mask)
     if own.image_loss:
         losses["image"] = own.image_loss * image_loss(logits, mask, batch["labels"])
+    if "hints" in batch:
+        is_covered = (image != batch["image"]).any(dim=1)  # by an object of another crop
+        losses["hints"] = hint_weight * hint_loss(logits, batch["hints"].masked_fill(is_covered, IGNORE))
     return losses

@@ -25,6 +25,7 @@ SECTIONS = {
     "prediction": "seeds",
     "segmenter": "segment",
     "segment_watch": "segment",
+    "hint_loss": "segment",
     "segment_reading": "segment",
 }
 
@@ -164,6 +165,15 @@ class SegmentWatch:
 
 
 @dataclass(frozen=True)
+class HintLoss:
+    """How much hints count in the training of stages `ibb` and `segment`."""
+
+    hint_weight: float = setting(
+        1.0, low=0, high=100, help="with data.hints: weight of the loss at what is said, beside that of the masks"
+    )
+
+
+@dataclass(frozen=True)
 class SegmentReading:
     """How a segmentation network reads images: stage `report`, evaluate.py and infer.py. It retrains nothing."""
 
@@ -205,6 +215,7 @@ class Config(RunSettings):
     segmenter: SegmenterTraining = field(default_factory=SegmenterTraining)
     segment: SegmentStage = field(default_factory=SegmentStage)
     segment_watch: SegmentWatch = field(default_factory=SegmentWatch)
+    hint_loss: HintLoss = field(default_factory=HintLoss)
     segment_reading: SegmentReading = field(default_factory=SegmentReading)
     infer: InferSettings = field(default_factory=InferSettings)
     report: ReportSettings = field(default_factory=ReportSettings)

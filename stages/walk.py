@@ -1,7 +1,8 @@
 """Stage `walk`: the maps walk over learned affinities, or over similarities of features; docs/method.md 6."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from models.affinity import boundary
 from models.classifier import Classifier
+from models.hints import Told
 from models.random_walk import feature_walk, random_walk
 from models.reading import Views, normalise_maps, read, stages_of_strides, unit_features
 from stages.affinity import AffinityTraining, train_affinity
@@ -60,6 +62,9 @@ class FeatureWalk:
     )
 
 
+HOLDS = 3  # the walk over boundaries is made in 2^3 parts where something is said of an image, and held after each
+
+
 @dataclass(frozen=True)
 class WalkKind:
     """A value of the setting `affinity.kind`.
@@ -86,7 +91,15 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
     def change(maps: Tensor, edge: Tensor) -> Tensor:
         return walk_over_boundaries(_on_grid(maps, tuple(edge.shape[-2:])), edge, cfg.part("boundary_walk"))
 
-    return Change(network, cfg.part("affinity").max_side, see, change)
+    def change_told(maps: Tensor, edge: Tensor, told: Told) -> Tensor:
+        whole = cfg.part("boundary_walk")
+        maps, parts = told.hold(_on_grid(maps, tuple(edge.shape[-2:]))), min(whole.exp_times, HOLDS)
+        settings = replace(whole, exp_times=whole.exp_times - parts)
+        for _ in range(2**parts):
+            maps = told.hold(walk_over_boundaries(maps, edge, settings))
+        return maps
+
+    return Change(network, cfg.part("affinity").max_side, see, change, change_told)
 
 
 def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
@@ -120,23 +133,23 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
         cells = (-(-image.shape[-2] // 4), -(-image.shape[-1] // 4))
         return unit_features([reading.features[stage] for stage in stages]), cells
 
-    def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]]) -> Tensor:
+    def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], told: Told | None = None) -> Tensor:
         unit, cells = seen
-        return walk_over_features(_on_grid(maps, cells), unit, settings)
+        return walk_over_features(_on_grid(maps, cells), unit, settings, told)
 
-    return Change(classifier, cfg.part("affinity").max_side, see, change)
+    return Change(classifier, cfg.part("affinity").max_side, see, change, change)
 
 
-def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk) -> Tensor:
+def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: Told | None = None) -> Tensor:
     """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum.
 
     Maps of small objects (`feature_least`) stay as they are: on the coarse grid of the features they run into the rest.
     """
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-    walked = feature_walk(
-        start, unit, power=settings.feature_power, steps=settings.feature_steps, keep=settings.feature_keep
-    )
+    walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
+    hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
+    walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
     walked = normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
     is_small = (maps > 0.5).float().mean(dim=(1, 2), keepdim=True) < settings.feature_least
     return torch.where(is_small, maps, walked)

@@ -54,6 +54,8 @@ train CONFIG --set precision=fp8 => 'precision' must be one of off, bf16, fp16, 
 train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found 'red'
 train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
 train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off
+train CONFIG --set data.hints={none} => data.hints: there is no | expected hints of this project, LabelMe's or COCO's
+train CONFIG --set data.hints={text} => data.hints: | text.txt cannot be read as JSON | expected hints of this project
 train CONFIG --stages seed => there is no stage 'seed' | known: cam,
 train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
 train CONFIG --run {text} => folder | cannot be written | choose another with --run

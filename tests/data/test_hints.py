@@ -1,0 +1,207 @@
+"""Hints from each kind of file become the same pixels, and each kind of mistake has one message."""
+
+import base64
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.artifacts import write_mask
+from data.hint_drawing import draw
+from data.hint_files import Shape
+from data.hints import fingerprint_of, open_hints
+from data.index import open_index
+from data.settings import DataSettings
+from utils.errors import UserError
+from utils.ignore import IGNORE
+
+SIZE = (30, 40)  # of image p0, which shows a cat
+
+
+@pytest.fixture
+def data(make_voc, tmp_path):
+    settings = DataSettings(kind="voc", root=str(make_voc()), train_list="train", hints=str(tmp_path / "hints.json"))
+    return settings, open_index(settings, "train")
+
+
+def shape(kind, label, *points):
+    return {"shape_type": kind, "label": label, "points": points}
+
+
+def write(settings, *shapes, image="p0.jpg", **more):
+    with open(settings.hints, "w") as file:
+        json.dump({"hints": [{"image": image, "height": 30, "width": 40, "shapes": shapes, **more}]}, file)
+
+
+CAT, BACKGROUND = shape("polygon", "cat", [5, 6], [15, 6], [15, 12], [5, 12]), shape("point", "background", [30, 20])
+
+
+def test_all_formats_say_the_same(data, tmp_path):
+    settings, index = data
+    write(settings, CAT)
+    expected = np.full(SIZE, IGNORE, np.uint8)
+    expected[6:12, 5:15] = 1
+    np.testing.assert_array_equal(open_hints(settings, index).of("p0").values, expected)
+
+    folder = tmp_path / "labelme"
+    folder.mkdir()
+    pixels = base64.b64encode(b"not read").decode()
+    labelme = {"imagePath": "..\\JPEGImages\\p0.jpg", "imageHeight": 30, "imageWidth": 40, "imageData": pixels}
+    (folder / "p0.json").write_text(json.dumps(labelme | {"shapes": [CAT], "version": "5"}))
+    np.testing.assert_array_equal(open_hints(replace(settings, hints=str(folder)), index).of("p0").values, expected)
+
+    coco = {
+        "images": [{"id": 7, "file_name": "p0.jpg", "height": 30, "width": 40}],
+        "categories": [{"id": 3, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "segmentation": [[5, 6, 15, 6, 15, 12, 5, 12]]},
+            {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 40, 30], "iscrowd": 1},
+        ],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    hints = open_hints(replace(settings, hints=str(tmp_path / "coco.json")), index)
+    np.testing.assert_array_equal(hints.of("p0").values, expected)
+    coco["annotations"][0] = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [5, 6, 10, 6]}
+    (tmp_path / "coco.json").write_text(json.dumps(coco))
+    assert open_hints(replace(settings, hints=str(tmp_path / "coco.json")), index).of("p0").boxes == (
+        (0, 5, 6, 15, 12),
+    )
+
+    masks = tmp_path / "masks"
+    write_mask(masks / "p0.png", expected)
+    hints = open_hints(replace(settings, hints=str(masks)), index)
+    np.testing.assert_array_equal(hints.of("p0").values, expected)
+    (masks / "more.json").write_text(json.dumps({"hints": [{"image": "p0", "shapes": [BACKGROUND]}]}))
+    mixed = open_hints(replace(settings, hints=str(masks)), index)
+    assert str(mixed) == "1 images with 1 points, 1 areas"
+    assert set(np.unique(mixed.of("p0").values)) == {0, 1, IGNORE}
+    assert mixed.of("p1") is None
+
+
+def test_without_hints_there_are_none(data):
+    settings, index = data
+    settings = replace(settings, hints="")
+    assert not open_hints(settings, index)
+    assert fingerprint_of(settings) == ""
+
+
+def test_the_fingerprint_is_of_the_content(data):
+    settings, _ = data
+    write(settings, CAT)
+    first = fingerprint_of(settings)
+    write(settings, BACKGROUND)
+    assert fingerprint_of(settings) != first
+    write(settings, CAT)
+    assert fingerprint_of(settings) == first
+
+
+def test_the_finer_shape_counts_whatever_the_order():
+    area, line = Shape("polygon", "cat", ((0, 0), (60, 0), (60, 40), (0, 40))), Shape("line", "b", ((5, 20), (55, 20)))
+    point = Shape("point", "cat", ((30.0, 20.0),))
+    shapes = [(area, 0), (line, -1), (point, 0)]
+    empty = np.full((40, 60), IGNORE, np.uint8)
+    drawn, lost = draw(empty, shapes)
+    assert not lost
+    assert (drawn.values[20, 30], drawn.values[20, 10], drawn.values[5, 5]) == (1, 0, 1)
+    np.testing.assert_array_equal(draw(empty, shapes[::-1])[0].values, drawn.values)
+
+
+def test_a_class_is_not_drawn_outside_of_its_boxes():
+    shapes = [(Shape("rectangle", "cat", ((10, 10), (20, 20))), 0), (Shape("point", "cat", ((10.0, 15.0),)), 0)]
+    drawn, lost = draw(np.full((300, 300), IGNORE, np.uint8), shapes)
+    assert not lost
+    assert drawn.boxes == ((0, 10, 10, 20, 20),)
+    assert (drawn.values[15, 10], drawn.values[15, 9]) == (1, IGNORE)
+
+
+BOX = shape("rectangle", "cat", [2, 2], [12, 12])
+
+
+@pytest.mark.parametrize(
+    ("shapes", "more", "message"),
+    [
+        ([shape("point", "wolf", [3, 3])], {}, r"no class 'wolf'; known: background, cat, dog, train"),
+        ([shape("point", "dog", [3, 3])], {}, r"image 'p0' shows dog, and its labels say cat; correct"),
+        ([shape("point", "cat", [43, 3])], {}, r"lies outside of its 40 x 30 pixels"),
+        ([CAT], {"width": 80}, r"is for 80 x 30 pixels, image .*p0.jpg has 40 x 30"),
+        ([CAT], {"image": "q7.jpg"}, r"image 'q7.jpg' is not in the list that gets pseudo masks"),
+        ([CAT], {"image": "../../etc/p9"}, r"record 1: the image's name .* leads out"),
+        ([], {}, r"is empty: it says nothing of any pixel"),
+        ([shape("line", "cat", [3, 3])], {}, r"shape 1 of image 'p0.jpg' is malformed: a line has 1 points"),
+        ([shape("point", "cat", [3, "x"])], {}, r"shape 1 of image 'p0.jpg' is malformed"),
+        ([shape("star", "cat", [3, 3])], {}, r"malformed: .*'star'; expected .* 'shape_type' of: point"),
+        ([{"label": "cat"}], {}, r"malformed"),
+        ([BOX, shape("point", "cat", [30, 20])], {}, r"contradict: one is wholly covered .* outside of the boxes"),
+        ([BOX, shape("rectangle", "background", [0, 0], [20, 20])], {}, r"contradict: a box has nothing left"),
+        ([shape("point", "cat", [9, 9]), shape("point", "background", [9, 9])], {}, r"contradict: one is wholly"),
+    ],
+)
+def test_a_mistake_has_one_clear_message(data, shapes, more, message):
+    settings, index = data
+    write(settings, *shapes, **more)
+    with pytest.raises(UserError, match=message):
+        open_hints(settings, index)
+
+
+def test_mistakes_of_one_kind_are_counted(data):
+    settings, index = data
+    write(settings, *[shape("point", "wolf", [3, 3 + step]) for step in range(3)])
+    with pytest.raises(UserError, match=r"no class 'wolf'.*\(3 such\)"):
+        open_hints(settings, index)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"cannot be read as JSON"),
+        ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
+        ('{"hints": [3]}', r"record 1: expected 'image'"),
+        ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),
+    ],
+)
+def test_another_file_is_refused(data, content, message):
+    settings, index = data
+    with open(settings.hints, "w") as file:
+        file.write(content)
+    with pytest.raises(UserError, match=message):
+        open_hints(settings, index)
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        (np.full((8, 8), 1, np.uint8), r"is for 8 x 8 pixels"),
+        (np.full(SIZE, 99, np.uint8), r"has the value 99; known: 0..3, and 255"),
+        (np.full(SIZE, 2, np.uint8), r"shows dog, and its labels say cat"),
+        (np.full(SIZE, IGNORE, np.uint8), r"all of its pixels are 255"),
+    ],
+)
+def test_a_png_that_does_not_fit_is_refused(data, tmp_path, mask, message):
+    settings, index = data
+    write_mask(tmp_path / "masks/p0.png", mask)
+    with pytest.raises(UserError, match=message):
+        open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
+
+
+def test_a_folder_that_is_not_there_or_empty(data, tmp_path):
+    settings, index = data
+    with pytest.raises(UserError, match="there is no"):
+        open_hints(replace(settings, hints=str(tmp_path / "none")), index)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="has no PNG and no JSON"):
+        open_hints(replace(settings, hints=str(tmp_path / "empty")), index)
+
+
+def test_a_turned_image_is_meant_the_right_way_up(data):
+    settings, index = data
+    image = Image.open(index.records[0].image)
+    exif = image.getexif()
+    exif[274] = 6
+    image.save(index.records[0].image, exif=exif)
+    write(settings, CAT)
+    with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
+        open_hints(settings, index)
+    write(settings, CAT, width=30, height=40)
+    assert open_hints(settings, index).of("p0").values.shape == (40, 30)

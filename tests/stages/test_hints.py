@@ -1,0 +1,97 @@
+"""A run with hints: what depends on them is made again and nothing else, and no mask contradicts them."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from data.artifacts import read_mask, read_seed, write_mask
+from stages.config import load_config
+from stages.segment import mask_losses
+from tests.project import Project, names
+from utils.ignore import IGNORE
+
+BEFORE = ["cam", "seeds", "ablation"]
+
+
+@pytest.fixture
+def project(finished_tiny, tmp_path) -> Project:
+    return finished_tiny.copy(tmp_path / "copy")
+
+
+def give_truth(project: Project, count: int) -> list[str]:
+    """Hints: the left half of the truth of some training images."""
+    chosen = names(project, "train")[:count]
+    for name in chosen:
+        said = read_mask(project.folder / f"voc/SegmentationClass/{name}.png").copy()
+        said[:, said.shape[1] // 2 :] = IGNORE
+        write_mask(project.folder / "hints" / f"{name}.png", said)
+    return chosen
+
+
+def outputs(project: Project) -> dict[str, bytes]:
+    files = (path for path in project.run.rglob("*") if path.suffix in (".npz", ".png", ".pth"))
+    return {str(path.relative_to(project.run)): path.read_bytes() for path in files}
+
+
+def test_hints_change_what_depends_on_them_and_nothing_else(project):
+    before = outputs(project)
+    again = project.train()
+    assert again.stages("up to date")[: len(BEFORE)]
+    assert outputs(project) == before
+    chosen = give_truth(project, 2)
+    hinted = project.train("--set", f"data.hints={project.folder / 'hints'}")
+    assert hinted.code == 0, hinted.err
+    assert hinted.stages("up to date") == BEFORE
+    after = outputs(project)
+    assert all(after[name] == before[name] for name in before if name.startswith(("classifier", "seeds/")))
+    assert after["context.pth"] != before["context.pth"]
+    for name in chosen:
+        said = read_mask(project.folder / f"hints/{name}.png")
+        for folder in ("ibb_masks", "pseudo"):
+            mask = read_mask(project.run / folder / f"{name}.png")
+            np.testing.assert_array_equal(mask[said != IGNORE], said[said != IGNORE])
+        seed = read_seed(project.run / f"seeds_trained/{name}.npz")
+        background = (said == 0)[2::4, 2::4][: seed.maps.shape[1], : seed.maps.shape[2]]
+        inside = np.logical_and.reduce([np.roll(background, step, axis) for step in (-1, 0, 1) for axis in (0, 1)])
+        assert seed.maps[:, inside].max(initial=0) <= 1 / 255
+    record = json.loads((project.run / "stages.json").read_text())["pseudo"]["result"]
+    assert record["hinted_images"] == 2
+    assert "2 images with 2 areas" in record["chosen"][-1]
+    assert "hints of " in (project.run / "report.html").read_text(encoding="utf-8")
+    assert project.train("--set", f"data.hints={project.folder / 'hints'}").stages("done") == []
+    back = project.train()
+    assert back.code == 0
+    assert {name: after for name, after in outputs(project).items() if name.endswith((".npz", ".png"))} == {
+        name: content for name, content in before.items() if name.endswith((".npz", ".png"))
+    }
+
+
+def test_a_mistake_in_the_hints_stops_the_command_before_any_work(project):
+    (project.folder / "bad.json").write_text(json.dumps({"hints": [{"image": "none.jpg", "shapes": [1]}]}))
+    before = project.files()
+    ended = project.train("--set", f"data.hints={project.folder / 'bad.json'}")
+    assert (ended.code, "Traceback" in ended.err) == (2, False)
+    assert "data.hints" in ended.err or "bad.json" in ended.err
+    assert project.files().items() >= before.items()
+
+
+def test_the_loss_counts_hints_where_there_are_any():
+    logits = torch.zeros(1, 3, 4, 4)
+    logits[:, 1] = 4
+    mask = torch.ones(1, 16, 16, dtype=torch.int64)
+    hints = torch.full_like(mask, IGNORE)
+    hints[0, 3, 3] = 2
+    network, image = torch.nn.Module(), torch.zeros(1, 3, 16, 16)
+    network.forward = lambda image: logits
+    without, with_ = (
+        mask_losses(network, {"image": image, "mask": mask} | more, hint_weight=0.5) for more in ({}, {"hints": hints})
+    )
+    assert set(without) == {"segmentation"}
+    assert torch.equal(with_["segmentation"], without["segmentation"])
+    assert with_["hints"] > 1
+
+
+def test_the_weight_of_hints_is_a_setting_of_the_section_segment():
+    assert load_config(None, overrides=["segment.hint_weight=3"]).hint_loss.hint_weight == 3

@@ -1,0 +1,186 @@
+"""From a click in a real browser to a better mask: the page, its file, and the same command again."""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.artifacts import read_mask
+from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
+from tests.project import Project, call, names
+
+SPREAD = ".tools > label, .tools legend, .tools fieldset label, .tools button, .tools output, #editor .head > *, .paper"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    yield from open_browser()
+
+
+@pytest.fixture
+def project(browser, finished_tiny, tmp_path) -> Project:
+    copied = finished_tiny.copy(tmp_path / "copy")
+    ended = call("report", copied.run, "--hints", "--set", f"data.root={copied.folder / 'voc'}")
+    assert ended.code == 0, ended.err
+    return copied
+
+
+def open_editor(browser, project: Project, size=DESKTOP) -> None:
+    visit(browser, project.run / "hints.html", size)
+    browser.find_element("id", "give-hints").click()
+
+
+def shown(browser) -> str:
+    return browser.find_element("id", "editor-title").text.rpartition(" (")[0]
+
+
+def text(browser, name: str) -> str:
+    return browser.find_element("id", name).text
+
+
+def pointer(browser, kind: str, *points: tuple[float, float]) -> None:
+    """Press at the first point, move over the others, and release; in parts of the canvas."""
+    from selenium.webdriver.common.actions.action_builder import ActionBuilder
+    from selenium.webdriver.common.actions.pointer_input import PointerInput
+
+    canvas = browser.find_element("id", "canvas")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'nearest'})", canvas)
+    box = browser.execute_script("return arguments[0].getBoundingClientRect().toJSON()", canvas)
+    places = [(round(box["x"] + x * box["width"]), round(box["y"] + y * box["height"])) for x, y in points]
+    actions = ActionBuilder(browser, mouse=PointerInput(kind, kind), duration=10)
+    actions.pointer_action.move_to_location(*places[0]).pointer_down()
+    for place in places[1:]:
+        actions.pointer_action.move_to_location(*place)
+    actions.pointer_action.pointer_up()
+    actions.perform()
+
+
+def keys(browser, *given: str) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    ActionChains(browser).send_keys(*(getattr(Keys, key, key) for key in given)).perform()
+
+
+def choose(browser, label: str) -> None:
+    from selenium.webdriver.support.select import Select
+
+    Select(browser.find_element("id", "label")).select_by_visible_text(label)
+
+
+def saved(browser, folder: Path) -> dict:
+    folder.mkdir(exist_ok=True)
+    browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    browser.find_element("id", "save").click()
+    path = folder / "hints.json"
+    for _ in range(100):
+        if path.is_file():
+            return json.loads(path.read_text())
+        time.sleep(0.1)
+    raise AssertionError("no file was saved")
+
+
+def iou(mask: np.ndarray, truth: np.ndarray) -> float:
+    ours, theirs = (mask > 0) & (mask < 255), (truth > 0) & (truth < 255)
+    return float((ours & theirs).sum() / max(1, (ours | theirs).sum()))
+
+
+@pytest.mark.long
+def test_from_click_to_better_mask(browser, project, tmp_path):
+    open_editor(browser, project)
+    name = shown(browser)
+    truth = read_mask(project.folder / f"voc/SegmentationClass/{name}.png")
+    before = iou(read_mask(project.run / f"pseudo/{name}.png"), truth)
+    height, width = truth.shape
+    for value in np.unique(truth[(truth > 0) & (truth < 255)]):
+        rows, columns = np.nonzero(truth == value)
+        choose(browser, _class_names(project)[value - 1])
+        keys_of_kind(browser, "rectangle")
+        ends = [(columns.min() / width, rows.min() / height), ((columns.max() + 1) / width, (rows.max() + 1) / height)]
+        pointer(browser, "mouse", *ends)
+    row, column = np.argwhere(truth == 0)[0]
+    choose(browser, "background")
+    keys_of_kind(browser, "point")
+    pointer(browser, "mouse", ((column + 0.5) / width, (row + 0.5) / height))
+    assert "on 1 images" in text(browser, "hint-count")
+    assert problems(browser, project.run) == []
+    record = saved(browser, tmp_path / "saved")["hints"][0]
+    assert (record["image"], record["height"], record["width"]) == (name, height, width)
+    ended = project.train("--set", f"data.hints={tmp_path / 'saved/hints.json'}")
+    assert ended.code == 0, ended.err
+    mask = read_mask(project.run / f"pseudo/{name}.png")
+    assert mask[row, column] == 0
+    assert iou(mask, truth) > before + 0.05
+
+
+def keys_of_kind(browser, kind: str) -> None:
+    browser.find_element("id", f"kind-{kind}").click()
+
+
+def _class_names(project: Project) -> list[str]:
+    return (project.folder / "voc/image_labels.csv").read_text().splitlines()[0].split(",")[1:]
+
+
+def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_path):
+    open_editor(browser, project)
+    first = shown(browser)
+    pointer(browser, "mouse", (0.5, 0.5))
+    choose(browser, "background")
+    pointer(browser, "mouse", (0.5, 0.5))  # a correction, not a contradiction
+    assert text(browser, "hint-count") == "1 hints on 1 images"
+    pointer(browser, "mouse", (0.9, 0.9))
+    browser.find_element("id", "undo").click()
+    assert text(browser, "hint-count") == "1 hints on 1 images"
+    browser.find_element("id", "hint-next").click()
+    assert shown(browser) != first
+    assert not browser.find_element("id", "undo").is_enabled()
+    keys_of_kind(browser, "line")
+    pointer(browser, "mouse", (0.2, 0.2), (0.5, 0.3), (0.8, 0.2))
+    pointer(browser, "mouse", (0.2, 0.6))  # a click is no line
+    assert "drag" in text(browser, "hint-status")
+    records = saved(browser, tmp_path / "saved")["hints"]
+    assert {record["image"]: [shape["label"] for shape in record["shapes"]] for record in records}[first] == [
+        "background"
+    ]
+    assert sorted(len(shape["points"]) > 2 for record in records for shape in record["shapes"]) == [False, True]
+    browser.refresh()
+    browser.find_element("id", "give-hints").click()
+    browser.find_element("id", "load").send_keys(str(tmp_path / "saved/hints.json"))
+    time.sleep(0.3)
+    assert text(browser, "hint-count") == "2 hints on 2 images"
+
+
+def test_by_keyboard_alone(browser, project, tmp_path):
+    visit(browser, project.run / "hints.html")
+    browser.execute_script("document.getElementById('give-hints').focus()")
+    keys(browser, "ENTER")
+    browser.execute_script("document.getElementById('canvas').focus()")
+    keys(browser, "2", "ARROW_LEFT", "ARROW_UP", "ENTER", "b", "ENTER", *["ARROW_RIGHT", "ARROW_DOWN"] * 6, "ENTER")
+    assert text(browser, "hint-count") == "2 hints on 1 images"
+    keys(browser, "u", "p", "1", "ENTER", "n")
+    shapes = saved(browser, tmp_path / "saved")["hints"][0]["shapes"]
+    assert [shape["shape_type"] for shape in shapes] == ["point", "point"]
+
+
+def test_by_touch_on_a_phone(browser, project, tmp_path):
+    open_editor(browser, project, PHONE)
+    assert overlaps(browser, SPREAD) == []
+    pointer(browser, "touch", (0.3, 0.4))
+    keys_of_kind(browser, "rectangle")
+    pointer(browser, "touch", (0.2, 0.2), (0.5, 0.5), (0.8, 0.7))
+    shapes = saved(browser, tmp_path / "saved")["hints"][0]["shapes"]
+    assert [shape["shape_type"] for shape in shapes] == ["point", "rectangle"]
+    (left, top), (right, bottom) = shapes[1]["points"]
+    assert (left / 64, top / 64, right / 64, bottom / 64) == pytest.approx((0.2, 0.2, 0.8, 0.7), abs=0.03)
+    assert problems(browser, project.run) == []
+
+
+def test_the_least_certain_image_comes_first(browser, project):
+    open_editor(browser, project)
+    found = []
+    for _ in names(project, "train"):
+        found.append(float(text(browser, "editor-note").split()[1]))
+        browser.find_element("id", "hint-next").click()
+    assert found == sorted(found)
