@@ -22,9 +22,9 @@ from pathlib import Path
 from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
 from stages.choices import check_choices, resolve_choices
-from stages.config import load_config
 from stages.files import REPORT_PAGE
 from stages.hints import check_hints
+from stages.recipe import load_fitting_config
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
 from utils.files import remove_leftovers
@@ -54,7 +54,7 @@ def main() -> None:
     args = parse_args()
     setup_console(args)
     overrides = args.set + ([f"run={args.run}"] if args.run else [])
-    cfg = load_config(args.config, args.preset, overrides)
+    cfg, recipe = load_fitting_config(args.config, args.preset, overrides)
     check_choices(cfg)
     check_hints(cfg)
     cfg, choice = resolve_choices(cfg)
@@ -65,8 +65,9 @@ def main() -> None:
             remove_leftovers(cfg.run)
             remove_leftovers(Path(cfg.checkpoint).parent, deep=False)
         run = Run(cfg, sys.argv)
-        if choice:
-            run.log(choice)
+        for line in (recipe and f"data      {recipe}", choice):
+            if line:
+                run.log(line)
         run.after_epoch = keep_report_page(stages, cfg, run)
         run_stages(stages, cfg, run, only, redo, after=partial(update_report_page, stages))
         run.log(f"see {run.path(REPORT_PAGE)}")

@@ -17,8 +17,8 @@ from benchmarks.common import parser_of
 from data.folder import MASKS
 from data.index import open_index
 from evaluation.predictions import evaluate_predictions, write_predictions
-from stages.config import load_config
 from stages.networks import load_segmenter
+from stages.recipe import load_fitting_config
 from stages.segment import SegmenterPlan, train_on_masks
 from utils.errors import UserError, run_script
 from utils.run import Run
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
     parser.add_argument("--run", default="runs/bound", metavar="FOLDER", help="where the network goes")
     args = parser.parse_args()
-    cfg = load_config(args.config, args.preset, [*args.set, f"run={args.run}"])
+    cfg, _ = load_fitting_config(args.config, args.preset, [*args.set, f"run={args.run}"])
     if cfg.data.kind != "folder":
         raise UserError(f"data.kind is {cfg.data.kind}; the bound is of own images: set data.kind=folder")
     index = open_index(cfg.data, cfg.data.val_list, masks=True)

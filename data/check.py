@@ -45,6 +45,7 @@ from data.inspection import (
     spread,
     truth_findings,
 )  # fmt: skip
+from data.recipe import fitting_preset
 from data.settings import DataConfig, load_data_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
@@ -121,6 +122,8 @@ def check(cfg: DataConfig) -> Findings:
     truth_findings(findings)
     findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
     findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
+    if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
+        findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list]).reason)
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
         findings.notes.append(
             f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "

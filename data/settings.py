@@ -16,6 +16,9 @@ class DataSettings:
     """Which images, with which labels (data/index.py)."""
 
     kind: str = setting("voc", help="voc, coco, folder (own images), shapes (generated)")
+    recipe: Literal["named", "auto"] = setting(
+        "named", help="auto: preset inspection in place of the named one, where the data fit it"
+    )
     root: str = setting("data/VOCdevkit/VOC2012", help="the dataset's folder")
     train_list: str = setting("train_aug", help="a list's name, or a file of names")
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")

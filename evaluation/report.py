@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from data.artifacts import read_mask, read_seed
-from data.dataset import Index, NoTruth
+from data.dataset import Index
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.figures import Evaluation
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.rows import PSEUDO_ROW, change_rows, evaluate_row, method_rows
 from evaluation.scores import count_images, evaluate_masks
+from evaluation.truth import why_no_truth
 from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
@@ -39,24 +40,8 @@ PAGE_IMAGES, EXTREMES = 150, 12  # images of the page; of these the worst and th
 
 
 def no_truth(cfg: Config) -> str | None:
-    """Why the validation list cannot be evaluated, or None if it can."""
-    if not cfg.report.enabled:
-        return "report.enabled is false"
-    if not cfg.data.val_list:
-        return "data.val_list is empty"
-    try:
-        index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    except NoTruth as reason:
-        return str(reason)
-    without = index.without_truth()
-    if len(without) == len(index):
-        return f"list '{cfg.data.val_list}' has no masks to evaluate against"
-    if without:
-        return (
-            f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first "
-            f"{without[0].image}; add them, or make a list of the images that have one"
-        )
-    return None
+    """Why the validation list is not evaluated, or None if it is."""
+    return why_no_truth(cfg) if cfg.report.enabled else "report.enabled is false"
 
 
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:

@@ -28,7 +28,7 @@ CONFUSIONS = 15  # lines of their table
 EVERY = 60.0  # seconds between pages while a network is trained
 Row = Sequence[str | float | Cell]  # of a table
 PER_CLASS = {"precision": "precision", "recall": "recall", "found": "found", "right": "drawn_right"}  # column -> figure
-NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second")
+NOT_LOSSES = ("stage", "epoch", "step", "time", "images_per_second", "miou")
 
 
 def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
@@ -139,6 +139,10 @@ def curves(figures: dict[str, dict[str, Any]], metrics: dict[str, list[dict[str,
         epochs = [row["epoch"] for row in rows]
         lines = [Series(name, epochs, [row.get(name, math.nan) for row in rows]) for name in names]
         plots.append(Plot(f"Loss of stage {stage}", "epoch", "loss", lines, "Mean over the epoch."))
+        if watched := [(row["epoch"], 100 * row["miou"]) for row in rows if "miou" in row]:
+            line = Series("val, one scale", *map(list, zip(*watched, strict=True)))
+            note = "In per cent, predicted labels, while it was trained."
+            plots.append(Plot(f"mIoU of stage {stage}", "epoch", "mIoU", [line], note))
     return plots
 
 

@@ -9,6 +9,7 @@ from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.report import make_report, no_truth, report_is_complete
+from evaluation.validation import open_validation, validation_inputs, watched
 from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.dataset_step import DatasetStep
@@ -93,12 +94,15 @@ def _mask_stages() -> list[Stage]:
             upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
             complete=partial(list_complete, PSEUDO, ".png"),
         ),
-        Stage(
-            "segment",
-            "train the segmentation network on the pseudo masks",
-            train_segmenter,
-            reads=("seed", "precision", "model", "segmenter", "segment"),
+        replace(
+            Stage(
+                "segment",
+                "train the segmentation network on the pseudo masks",
+                partial(train_segmenter, open_validation),
+                reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *watched(cfg)),
+            ),
             upstream=("pseudo",),
+            inputs=validation_inputs,
             complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
             writes_checkpoint=SEGMENTER,
         ),

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
-from data.dataset import Index, Record
+from data.dataset import Index, NoTruth, Record
+from data.index import open_index
 from data.mask_values import MaskFacts, read_with_facts
 from data.truth_check import judge
+from stages.settings import Config
 from utils.distributed import gather
 from utils.errors import UserError
 from utils.files import digest
@@ -43,6 +45,25 @@ def read_records(
     """The position of each record and the result of `read`, in exactly one process; `size` records at a time."""
     groups = Groups(index.records, read, size)
     return read_once(groups, range(len(groups)), workers, title, threads=len(index) <= FEW)
+
+
+def why_no_truth(cfg: Config) -> str | None:
+    """Why the validation list cannot be evaluated, or None if it can."""
+    if not cfg.data.val_list:
+        return "data.val_list is empty"
+    try:
+        index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    except NoTruth as reason:
+        return str(reason)
+    without = index.without_truth()
+    if len(without) == len(index):
+        return f"list '{cfg.data.val_list}' has no masks to evaluate against"
+    if without:
+        return (
+            f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first "
+            f"{without[0].image}; add them, or make a list of the images that have one"
+        )
+    return None
 
 
 def check_truth(index: Index, workers: int) -> None:

@@ -14,7 +14,7 @@ from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
 from stages.files import CLASSIFIER
-from stages.learned import classifier_warnings, tell, what_classes_learned
+from stages.learned import classifier_warnings, tell, too_few_warning, what_classes_learned
 from stages.networks import save_network
 from stages.settings import Config
 from stages.training import plan_of, train_on_crops
@@ -121,7 +121,7 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
         UserError: no class is found better than by chance, and `cam.must_learn` is set.
     """
     if not len(held):
-        return {}
+        return tell(run, "cam", [too_few_warning(cfg)] if cfg.cam.held_back else [])
     rows = what_classes_learned(cfg, classifier, held, choose_compute(cfg))
     run.log(f"cam       average precision of {len(held)} images held back: {'; '.join(map(str, rows))}")
     warned = tell(run, "cam", classifier_warnings(rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, normalize
 
 from data.artifacts import read_seed
 from data.dataset import Index
@@ -15,7 +15,7 @@ from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import Told
-from models.reading import Views, normalise_maps, read, unit_features
+from models.reading import Views, map_size, normalise_maps, read, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.hints import told_of
@@ -43,6 +43,9 @@ class ContextSettings:
     )
     least_others: int = setting(
         10, low=0, help="objects of other classes count where there are so many of them; 0: never"
+    )
+    scales: tuple[float, ...] = setting(
+        (1.0,), low=0.1, high=8, help="features are read at these sizes; 2 for objects of few pixels"
     )
 
     def check(self) -> Problem | None:
@@ -75,7 +78,7 @@ def find_discriminant(
             continue
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
         with compute.autocast():
-            unit = context_features(classifier, image)
+            unit = context_features(classifier, image, cfg.part("context").scales)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
         told = told_of(hints, item["name"], seed.classes.tolist())
@@ -87,21 +90,29 @@ def find_discriminant(
     return statistics.solve(cfg.part("context").shrinkage, cfg.part("context").least_others)
 
 
-def context_features(classifier: Classifier, image: Tensor) -> Tensor:
-    """The unit features f, (D, h, w), of the discriminant: of the image at one scale."""
+def context_features(classifier: Classifier, image: Tensor, scales: Sequence[float]) -> Tensor:
+    """The unit features f, (D, h, w), of the discriminant."""
     stage = context_stage(classifier.backbone)
-    return unit_features([read(classifier, image, [], Views(flip=False), feature_stages=[stage]).features[stage]])
+    reading = read(classifier, image, [], Views(scales=tuple(scales), flip=False), feature_stages=[stage])
+    return unit_features([reading.features[stage]])
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
-    """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier."""
+    """A_k <- n(A_k min(L_k, O_k)), with the discriminant of the classifier, on the grid of `cam.map_stride`."""
     discriminant = classifier.context or load_classifier(folder / CONTEXT).context
     if discriminant is None:
         raise UserError(f"{folder / CONTEXT} holds a classifier without context; run stage context again")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        unit = context_features(classifier, image)
-        return unit, discriminant(unit, classes)
+        unit = context_features(classifier, image, cfg.part("context").scales)
+        likely = discriminant(unit, classes)
+        cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
+        if likely.shape[1] >= cells[0]:
+            return unit, likely
+        unit, likely = (
+            interpolate(one[None], cells, mode="bilinear", align_corners=False)[0] for one in (unit, likely)
+        )
+        return normalize(unit, dim=0), likely
 
     def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
         unit, likely = seen

@@ -32,6 +32,7 @@ class BlurTraining:
 
     epochs: int = setting(8, low=0, help="stage ibb: training on images with blurred backgrounds; 0: none")
     threshold: float = setting(0.2, low=0, high=1, help="it learns the seeds cut at this background score,")
+    find_threshold: bool = setting(False, help="or at one that is found without truth, as for stage pseudo,")
     ignore_band: float = setting(0.1, low=0, high=0.5, help="but not where an object's score is nearer to it than this")
     blurred_share: float = setting(0.5, low=0, high=1, help="of the crops get a blurred background,")
     blurred_sigma: tuple[float, float] = setting(
@@ -59,7 +60,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Cut the seeds at `ibb.threshold` (`ibb_masks/ID.png`), train on them with blur, write `ibb.pth`."""
     settings = cfg.part("blur_training")
     index = seed_index(cfg)
-    found = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
+    found = from_main(lambda: find_threshold(index, seeds)) if settings.find_threshold else None
     cut = PseudoSettings(threshold=found.threshold if found else settings.threshold, ignore_band=settings.ignore_band)
     if found:
         run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
@@ -102,7 +103,7 @@ BLUR_STEP = DatasetStep(
         stage="ibb",
         title="train on the seeds with their background blurred",
         run=train_with_blur,
-        reads=("seed", "precision", "model", "segmenter", "blur_training", "pseudo.find_threshold"),
+        reads=("seed", "precision", "model", "segmenter", "blur_training"),
         reads_with_hints=("hint_loss",),
         writes=IBB,
     ),

@@ -80,6 +80,14 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     return rows
 
 
+def too_few_warning(cfg: Config) -> str:
+    """What to say where no image could be held back."""
+    return (
+        f"no class has enough images to hold any back (cam.held_back={cfg.cam.held_back:g}), so nothing tells whether "
+        "the classes have been learned: look at the seeds in the report, and give at least ten images of each class"
+    )
+
+
 def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
     """What to say of classes that the classifier does not tell."""
     known = [row for row in rows if row.can_tell]

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from data.artifacts import write_seed
 from stages.files import CLASSIFIER, SEEDS
 from stages.learned import map_warnings, tell
@@ -27,9 +29,11 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     require_image_space(folder, index, missing, seeds=1)
     for item in whole_images(index, missing, cfg.workers, "seeds"):
         classes = item["labels"].nonzero().flatten().tolist()
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-        with compute.autocast():
-            maps = method(classifier, image, classes)
+        maps = torch.zeros(0, 1, 1)
+        if classes:  # an image of the background has no map, and need not be read
+            image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+            with compute.autocast():
+                maps = method(classifier, image, classes)
         seed = to_seed(maps, classes, item["image"].shape[-2:])
         write_seed(folder / f"{item['name']}.npz", seed, index.class_names)
     warnings = from_main(lambda: map_warnings(index, folder))

@@ -1,5 +1,6 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from models.backbone import open_weights
 from models.batch_norm import share_statistics
 from models.hints import hint_loss
 from models.mixing import paste_objects
-from models.segmenter import build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
+from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
 from models.weights import Weights
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
@@ -28,7 +29,9 @@ from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
 from utils.ignore import IGNORE
 from utils.run import Run
+from utils.watch import Watch
 
+Score = Callable[[Segmenter], float]
 MOST_OBJECT_WEIGHT = 10.0
 
 
@@ -44,6 +47,7 @@ class SegmenterPlan:
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
         own: the settings of stage `segment` alone; without them their defaults.
+        watch: evaluates the network as it goes, where that is wanted.
     """
 
     stage: str
@@ -53,19 +57,37 @@ class SegmenterPlan:
     blur: BackgroundBlur | None = None
     start: Path | None = None
     own: SegmentStage | None = None
+    watch: Watch | None = None
 
 
-def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
-    """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
+def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run) -> dict[str, Any]:
+    """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses.
+
+    Args:
+        validation: opens the validation list and its masks, which this room never does; called only where
+            `segment.validate_every` asks for it.
+    """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    own = cfg.segment
+    own, watching, watch = cfg.segment, cfg.segment_watch, None
+    if watching.validate_every:
+        watch = Watch("miou", validation(cfg), watching.validate_every, watching.keep == "best")
     plan = SegmenterPlan("segment", own.epochs, PSEUDO, SEGMENTER, None, start, own)
-    figures = train_on_masks(cfg, run, plan)
+    figures = train_on_masks(cfg, run, replace(plan, watch=watch))
+    if watch is not None and watch.keep_best:
+        figures |= {"kept_epoch": watch.best_epoch, "chosen": [_chosen(cfg, watch)]}
+        run.log(f"segment   {_chosen(cfg, watch)}")
     barrier()  # the main process has written it
     segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
     compute.network(segmenter)
     warnings = mask_warnings(cfg, seed_index(cfg), segmenter, compute)
     return figures | tell(run, "segment", warnings)
+
+
+def _chosen(cfg: Config, watch: Watch) -> str:
+    return (
+        f"the network of epoch {watch.best_epoch} is kept, with mIoU {100 * watch.best:.1f} on list "
+        f"'{cfg.data.val_list}': this list has been used to choose, so figures on it are too high (segment.keep)"
+    )
 
 
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
@@ -101,7 +123,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         blur=what.blur,
     )
     own = what.own or SegmentStage()
-    plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), average=own.average)
+    plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
+    plan = replace(plan, average=own.average, watch=what.watch)
     hints = open_hints(cfg.data, index)
     items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))

@@ -16,7 +16,7 @@ from models import steps
 from models.classifier import HeadSettings
 from models.steps import Step
 from utils.optimisation import Optimisation
-from utils.settings import Part, RunSettings, setting, settings_dict
+from utils.settings import Part, Problem, RunSettings, setting, settings_dict
 
 # Attribute of the configuration -> section of the file; the others are sections of their own name.
 SECTIONS = {
@@ -24,6 +24,7 @@ SECTIONS = {
     "head": "cam",
     "prediction": "seeds",
     "segmenter": "segment",
+    "segment_watch": "segment",
     "hint_loss": "segment",
     "segment_reading": "segment",
 }
@@ -147,6 +148,23 @@ class SegmentStage:
 
 
 @dataclass(frozen=True)
+class SegmentWatch:
+    """Validation while stage `segment` trains, where there is truth; without `keep: best` it retrains nothing."""
+
+    validate_every: int = setting(0, low=0, help="mIoU of data.val_list after so many epochs, at one scale; 0: never")
+    keep: Literal["last", "best"] = setting(
+        "last", help="last, or best: the epoch of the highest mIoU, so data.val_list has been used"
+    )
+
+    def check(self) -> Problem | None:
+        """The best epoch can be kept only if epochs are evaluated."""
+        if self.keep == "last" or self.validate_every:
+            return None
+        keys = ("segment.keep", "segment.validate_every")
+        return keys, "'segment.keep' is best, for which 'segment.validate_every' must be 1 or more, found 0"
+
+
+@dataclass(frozen=True)
 class HintLoss:
     """How much hints count in the training of stages `ibb` and `segment`."""
 
@@ -196,6 +214,7 @@ class Config(RunSettings):
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)
     segmenter: SegmenterTraining = field(default_factory=SegmenterTraining)
     segment: SegmentStage = field(default_factory=SegmentStage)
+    segment_watch: SegmentWatch = field(default_factory=SegmentWatch)
     hint_loss: HintLoss = field(default_factory=HintLoss)
     segment_reading: SegmentReading = field(default_factory=SegmentReading)
     infer: InferSettings = field(default_factory=InferSettings)

@@ -22,6 +22,7 @@ from utils.optimisation import Optimisation, build_optimizer, build_schedule
 from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
+from utils.watch import Watch
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
@@ -48,6 +49,7 @@ class Plan:
     workers: int
     seed: int  # of dropout and the like; the sampler has its own
     average: float = 0.0  # decay a step of the mean of the weights that the network ends with; 0: the last weights
+    watch: Watch | None = None  # evaluates the network as it goes
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
@@ -94,6 +96,8 @@ class _Training:
         if plan.average:
             self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
             parts["mean"] = self.mean
+        if plan.watch is not None:
+            parts["watch"] = plan.watch
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
@@ -111,7 +115,10 @@ class _Training:
                 totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
+                means = _means(totals, per_epoch)
+                result = self.network if self.mean is None else self.mean.module
+                watched = plan.watch.after_epoch(result, epoch + 1, plan.epochs) if plan.watch else {}
+                _record_epoch(self.run, plan, (epoch + 1, step, rate), means, watched)
                 self.state.save(step, totals)
                 if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
@@ -119,6 +126,8 @@ class _Training:
         if self.mean is not None:
             self.network.load_state_dict(self.mean.module.state_dict())
         self.network.eval()
+        if plan.watch is not None:
+            plan.watch.finish(self.network)
         return _means(totals, per_epoch)
 
     def _run_epoch(
@@ -169,16 +178,24 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     return DataLoader(data.items, data.sampler.share, sampler=data.sampler, **how)
 
 
-def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:
-    """Note an epoch's losses, or refuse them where they are not finite."""
+def _record_epoch(
+    run: Run, plan: Plan, at: tuple[int, int, float], means: dict[str, float], watched: dict[str, float]
+) -> None:
+    """Note an epoch's losses and what was evaluated after it, or refuse losses that are not finite.
+
+    Args:
+        at: epoch, step, and images per second.
+    """
+    epoch, step, rate = at
     if not means["loss"] < float("inf"):
         raise UserError(
             f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "
             f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
         )
-    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means)
-    shown = ", ".join(f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2)
-    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {shown} ({rate:.1f} images/s)")
+    run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
+    parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
+    parts += [f"{name} {value:.3f}" for name, value in watched.items()]
+    run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {', '.join(parts)} ({rate:.1f} images/s)")
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:

@@ -25,9 +25,18 @@ def test_maps_are_multiplied_by_the_similarity_to_their_class(tmp_path):
     classifier.context.weight.normal_(std=4.0, generator=torch.Generator().manual_seed(0))
     change, maps = open_context(load_config(None), tmp_path, classifier), random_maps(2, 8, 12)
     found = change.change(maps, change.see(image, [1, 3], (8, 12)))
-    similarity = classifier.context(context_features(classifier, image), [1, 3])
+    similarity = classifier.context(context_features(classifier, image, (1.0,)), [1, 3])
     torch.testing.assert_close(found, normalise_maps(maps * similarity))
     assert not torch.allclose(found, maps, atol=0.05)
+
+
+def test_maps_of_small_objects_keep_their_grid(tmp_path):
+    classifier, image = tiny_classifier(), make_image()
+    channels = classifier.backbone.channels[context_stage(classifier.backbone)]
+    classifier.context = ContextDiscriminant(4, channels).requires_grad_(False)  # 1 / 2 everywhere
+    cfg, maps = load_config(None, overrides=["cam.map_stride=4", "context.scales=[2.0]"]), random_maps(1, 16, 24)
+    change = open_context(cfg, tmp_path, classifier)
+    torch.testing.assert_close(change.change(maps, change.see(image, [1], (16, 24))), normalise_maps(maps))
 
 
 def test_a_classifier_without_context_is_named(finished: Project, tmp_path):

@@ -94,3 +94,10 @@ def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monk
     assert kept["ap cat"] == 0.27
     assert "not above chance" in kept["warnings"][0]
     assert "WARNING" in (tmp_path / "log.txt").read_text()
+
+
+def test_too_few_images_to_hold_any_back_is_said(tmp_path):
+    run, nothing = Run(override(Config(), [f"run={tmp_path}"])), Index(NAMES, ())
+    assert check_learned(Config(), run, None, nothing) == {}  # cam.held_back is 0
+    kept = check_learned(override(Config(), ["cam.held_back=0.1"]), run, None, nothing)
+    assert "nothing tells whether the classes have been learned" in kept["warnings"][0]

@@ -1,0 +1,57 @@
+"""Own images choose their preset: by colours, and by how many show none of the classes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.index import open_index
+from data.recipe import INSPECTION, Fit, fitting_preset
+from data.settings import DataSettings
+from stages.recipe import load_fitting_config
+from tests.project import ROOT
+
+
+def make(root: Path, colour: bool, background: int = 0, count: int = 6) -> Path:
+    """A folder with `count` noisy images of each of two classes, and some of none."""
+    random = np.random.default_rng(0)
+    for name, many in (("cat", count), ("dog", count), ("background", background)):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for number in range(many):
+            pixels = random.integers(0, 256, (24, 32, 3 if colour else 1), np.uint8)
+            Image.fromarray(np.broadcast_to(pixels, (24, 32, 3)).copy()).save(root / name / f"{name}{number}.jpg")
+    return root
+
+
+def fit_of(root: Path) -> Fit:
+    return fitting_preset(open_index(DataSettings(kind="folder", root=str(root)), "all"))
+
+
+@pytest.mark.parametrize(
+    ("colour", "background", "preset"), [(True, 0, ""), (True, 4, ""), (False, 0, INSPECTION), (True, 12, INSPECTION)]
+)
+def test_the_preset_follows_from_colours_and_from_images_of_nothing(tmp_path, colour, background, preset):
+    fit = fit_of(make(tmp_path, colour, background))
+    assert fit.preset == preset
+    assert f"{0 if colour else 100} % of" in fit.reason
+
+
+def test_a_damaged_image_does_not_decide(tmp_path):
+    root = make(tmp_path, colour=True)
+    (root / "cat" / "cat0.jpg").write_bytes(b"no image")
+    assert fit_of(root).preset == ""
+
+
+def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_set(tmp_path):
+    def load(root: Path, preset: str, *more: str):
+        return load_fitting_config(ROOT / "config.yaml", preset, [f"data.root={root}", "cam.epochs=7", *more])
+
+    grey, coloured = make(tmp_path / "grey", colour=False), make(tmp_path / "coloured", colour=True)
+    cfg, reason = load(grey, "folder")
+    inspection, nothing = load(grey, INSPECTION)
+    assert (cfg.head, cfg.segmenter, cfg.cam) == (inspection.head, inspection.segmenter, inspection.cam)
+    assert (cfg.cam.epochs, cfg.run, nothing) == (7, "runs/folder", "")
+    assert INSPECTION in reason
+    assert load(grey, "folder", "data.recipe=named")[0].head != inspection.head
+    assert load(coloured, "folder")[0].head != inspection.head

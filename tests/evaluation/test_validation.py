@@ -1,0 +1,41 @@
+"""Validation while stage `segment` trains: a curve, the epoch that is kept, and the same network without."""
+
+import json
+
+import torch
+
+from stages.networks import load_network
+from tests.project import Project
+
+TWO = ("--set", "segment.epochs=2", "--stages", "segment,report")
+
+
+def weights(project: Project) -> list[torch.Tensor]:
+    return list(load_network(project.run / "segmenter.pth")[0].state_dict().values())
+
+
+def test_validation_changes_no_network_and_is_in_the_curve(project: Project):
+    assert project.train(*TWO).code == 0
+    before = weights(project)
+    ended = project.train(*TWO, "--set", "segment.validate_every=1")
+    assert "segment" in ended.stages("up to date")
+    ended = project.train(*TWO, "--set", "segment.validate_every=1", "--redo", "segment")
+    assert ended.code == 0, ended.err
+    assert all(torch.equal(one, other) for one, other in zip(before, weights(project), strict=True))
+    rows = [json.loads(line) for line in (project.run / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= row["miou"] < 1 for row in [row for row in rows if row["stage"] == "segment"][-2:])
+    assert "mIoU of stage segment" in (project.run / "report.html").read_text()
+
+
+def test_the_best_epoch_says_that_the_list_was_used(project: Project):
+    ended = project.train(*TWO, "--set", "segment.validate_every=1", "--set", "segment.keep=best")
+    assert ended.code == 0, ended.err
+    assert "this list has been used to choose" in ended.out
+    assert "this list has been used to choose" in (project.run / "report.html").read_text()
+
+
+def test_validation_without_truth_is_refused(project: Project):
+    (project.folder / "voc/SegmentationClass").rename(project.folder / "hidden")
+    ended = project.train("--set", "segment.epochs=3", "--stages", "segment", "--set", "segment.validate_every=1")
+    assert ended.code == 2
+    assert "segment.validate_every is 1, but" in ended.err
