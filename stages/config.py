@@ -38,6 +38,7 @@ SECTIONS = {
     "segment_reading": "segment",
 }
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
+RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,10 @@ def _sections() -> set[str]:
 
 
 def _build(values: Given) -> Config:
+    for key, names in RENAMED_VALUES.items():
+        if key in values:
+            value, where = values[key]
+            values[key] = names.get(str(value), value), where
     built = build_parts(parts(), values, RENAMED)
     run = built.pop("")
     chosen = tuple(built.pop(f"steps.{step.name}") for step in steps.STEPS)

@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+import models.runtime
 import utils.files
 import utils.run
 from data.artifacts import write_mask
@@ -60,6 +61,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils.files, "_to_disk", lambda path: None)
         patch.setattr(utils.run.os, "sync", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def pytorch_alone() -> Iterator[None]:
+    """Networks are computed by PyTorch: a runtime takes a second to open, and tests/models/test_runtime.py has them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models.runtime, "NAMES", {})
         yield
 
 
