@@ -60,8 +60,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             mask = values.argmax(dim=0).cpu().numpy()
             write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
 
-    for _ in compute.each(predict, whole_images(index, missing, cfg.workers, "predict")):
-        pass
+    compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
     return len(missing)
 
 

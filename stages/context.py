@@ -12,7 +12,7 @@ from data.artifacts import read_seed
 from data.dataset import Index
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.reading import Views, normalise_maps, read, unit_features
+from models.reading import Views, normalise_maps, read_features, unit_features
 from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
@@ -61,7 +61,7 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
 def context_features(classifier: Classifier, image: Tensor) -> Tensor:
     """The unit features f, (D, h, w), of the discriminant: of the image at one scale."""
     stage = context_stage(classifier.backbone)
-    return unit_features([read(classifier, image, [], Views(flip=False), feature_stages=[stage]).features[stage]])
+    return unit_features(read_features(classifier, image, [stage], Views(flip=False)))
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:

@@ -16,7 +16,7 @@ from stages.lists import seed_index
 from stages.networks import load_classifier
 from stages.reading import Change, SeedFolders, change_seeds
 from stages.walk import WALK_STEP
-from utils.compute import Compute, choose_compute
+from utils.compute import Compute, reading_compute
 from utils.files import is_whole
 from utils.run import Run
 
@@ -75,7 +75,7 @@ def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> d
     index = seed_index(cfg)
     folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder))
     change = step.apply.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
-    return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.apply.stage)}
+    return {"images": len(index), "written": change_seeds(cfg, folders, change, reading_compute(cfg), step.apply.stage)}
 
 
 def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -72,6 +72,11 @@ class Compute:
                 torch.set_num_threads(threads)
         barrier()
 
+    def do_each(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """As `each`, for a function that writes what it finds."""
+        for _ in self.each(function, items):
+            pass
+
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
         shared = network
@@ -121,6 +126,11 @@ def fastest_precision(device: torch.device) -> str:
     lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
     flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return "bf16" if BF16_FLAGS & set(flags.split()) else "off"
+
+
+def reading_compute(cfg: RunSettings) -> Compute:
+    """As `choose_compute`, for a stage that reads images and trains nothing."""
+    return choose_compute(replace(cfg, precision=cfg.read_precision))
 
 
 def choose_compute(cfg: RunSettings) -> Compute:

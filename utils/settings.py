@@ -77,6 +77,9 @@ class RunSettings:
     precision: typing.Literal["off", "auto", "bf16", "fp16"] = setting(
         "off", help="mixed precision: off, bf16, fp16 (CUDA only), auto (bf16 or fp16 where the chip computes in it)"
     )
+    read_precision: typing.Literal["off", "auto", "bf16", "fp16"] = setting(
+        "off", help="the same for stages that read images with a network and train none (seeds and those after it)"
+    )
     channels_last: bool = setting(True, help="memory format of images and weights; faster on GPUs and CPUs alike")
     compile: bool = setting(False, help="torch.compile the trained network")
     workers: int = setting(2, low=0, help="loader processes")
