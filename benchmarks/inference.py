@@ -8,6 +8,9 @@ costs where no core is idle.
 The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is
 charged what the page costs it in a call on 1,000.
 
+With --against CHECKOUT the programs of that checkout and of this one are compared by turns (benchmarks/against.py), with
+--busy 1 beside a core that other work keeps busy.
+
 Without --input the images are generated; those of a folder are repeated until there are enough.
 """
 
@@ -22,6 +25,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.against import compare_checkouts, programs
 from benchmarks.common import CONFIG, generated_index, scratch_folder
 from data.images import find_images, read_image
 from inference.bulk import Options, predict_images
@@ -50,6 +54,10 @@ def parse_args() -> argparse.Namespace:
         "--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)"
     )
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="as infer.py's")
+    other = "another checkout of this project, whose infer.py is compared with this one's"
+    parser.add_argument("--against", type=Path, metavar="CHECKOUT", help=other)
+    parser.add_argument("--turns", type=int, default=3, metavar="N", help="for --against (default: 3)")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="for --against: cores kept busy (default: 0)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
     return parser.parse_args()
 
@@ -60,6 +68,15 @@ def main() -> None:
     with scratch_folder() as name:
         folder = Path(name)
         path = args.model_path or random_network(folder / "random.pth")
+        if args.against:
+            images = (
+                find_images(args.input)
+                if args.input
+                else [r.image for r in generated_index(folder, args.timed).records]
+            )
+            found = programs(args.against, args.set)
+            compare_checkouts(found, path, images[: args.timed], args.turns, args.busy)
+            return
         predictor = load_predictor(path, args.set)
         if not isinstance(predictor, SegmenterPredictor):
             raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
@@ -94,11 +111,11 @@ def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Pat
             (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
         )
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
-    settings, refine = predictor.cfg.segment_reading, predictor.cfg.pseudo.refine
+    settings, refine = predictor.reading, predictor.cfg.pseudo.refine
     print(
         f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, "
         f"batch {batch}, "
-        f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
+        f"{predictor.runtime.name}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
     )
     for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
         print(

@@ -61,7 +61,7 @@ class Compute:
         """`function` of each item, in order: on a CPU of as many at a time as there are cores, one core for each.
 
         So a result does not depend on the number of cores, and a core that other work holds up keeps no other one
-        waiting, as threads of one operation would. Several processes leave together.
+        waiting, as threads of one operation would.
         """
         threads = cores() if self.device.type == "cpu" else 1
         one_core = (lambda: torch.set_num_threads(1)) if self.device.type == "cpu" else None
@@ -70,12 +70,12 @@ class Compute:
         finally:
             if one_core is not None:
                 torch.set_num_threads(threads)
-        barrier()
 
     def do_each(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
-        """As `each`, for a function that writes what it finds."""
+        """As `each`, for a function that writes what it finds; several processes leave together, when all is written."""
         for _ in self.each(function, items):
             pass
+        barrier()
 
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
