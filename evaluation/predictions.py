@@ -43,7 +43,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     compute.network(segmenter)
     missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
     require_image_space(folder, index, missing, masks=1 + given)
-    palette, reading = class_palette(cfg.data, index.class_names), cfg.segment_reading.at(cfg.infer.quality)
+    palette, reading = class_palette(cfg.data, index.class_names), cfg.segment_reading
     runtime = open_runtime(segmenter, compute, cfg.infer.runtime)
     logger.info("computed by %s", runtime.name)
 
@@ -66,8 +66,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
 
 def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) -> dict[str, Evaluation]:
     """The files of `write_predictions`, by title: with the network's own classes, and limited to the given labels."""
-    reading = cfg.segment_reading.at(cfg.infer.quality)
-    about |= {"scales": list(reading.scales), "flip": reading.flip, "crf": "none"}
+    about |= {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     return {
         f"segmentation, {labels} labels": evaluate_masks(index, folder / labels, cfg.workers, labels=labels, **about)
         for labels in (PREDICTED, GIVEN)

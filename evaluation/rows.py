@@ -1,7 +1,7 @@
 """The rows of tables and pages: CAM and what each step adds, in the order of the lists of steps, with their files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def evaluate_network(
         about: what to state of the evaluation.
     """
     if isinstance(network, Segmenter):
+        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(cfg.infer.quality))
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)
     rows = classifier_rows(network, source, index, folder, cfg)
