@@ -8,8 +8,8 @@ costs where no core is idle.
 The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is
 charged what the page costs it in a call on 1,000.
 
-With --against CHECKOUT the programs of that checkout and of this one are compared by turns (benchmarks/against.py), with
---busy 1 beside a core that other work keeps busy.
+With --against CHECKOUT the programs of that checkout and of this one are compared by turns (benchmarks/against.py),
+with --busy 1 beside a core that other work keeps busy.
 
 Without --input the images are generated; those of a folder are repeated until there are enough.
 """
@@ -56,6 +56,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="as infer.py's")
     other = "another checkout of this project, whose infer.py is compared with this one's"
     parser.add_argument("--against", type=Path, metavar="CHECKOUT", help=other)
+    qualities = "of this checkout, for --against (default: normal,fast,best)"
+    parser.add_argument("--qualities", default="normal,fast,best", metavar="A,B", help=qualities)
     parser.add_argument("--turns", type=int, default=3, metavar="N", help="for --against (default: 3)")
     parser.add_argument("--busy", type=int, default=0, metavar="N", help="for --against: cores kept busy (default: 0)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
@@ -74,7 +76,7 @@ def main() -> None:
                 if args.input
                 else [r.image for r in generated_index(folder, args.timed).records]
             )
-            found = programs(args.against, args.set)
+            found = programs(args.against, args.set, args.qualities.split(","))
             compare_checkouts(found, path, images[: args.timed], args.turns, args.busy)
             return
         predictor = load_predictor(path, args.set)

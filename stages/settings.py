@@ -253,7 +253,7 @@ class InferSettings:
         "normal", help="fast (one size, no other network), normal, best (infer.py: float32 by PyTorch)"
     )
     runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
-        "auto", help="what computes a segmentation network on a CPU; auto: with precision auto the fastest one there is"
+        "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"
     )
 
 

@@ -72,7 +72,7 @@ class Compute:
                 torch.set_num_threads(threads)
 
     def do_each(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
-        """As `each`, for a function that writes what it finds; several processes leave together, when all is written."""
+        """As `each`, for a function that writes what it finds; several processes leave when all is written."""
         for _ in self.each(function, items):
             pass
         barrier()
