@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
 from models.segmenter import Segmenter
-from utils.compute import Compute, cores
+from utils.compute import Compute, lanes
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,10 @@ def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> 
         UserError: the wanted one is not installed.
     """
     own = Runtime(f"PyTorch, {_precision(compute.precision)}", network.num_classes, network)
+    if wanted in NAMES and compute.device.type != "cpu":
+        raise UserError(
+            f"infer.runtime {wanted} is for CPUs, and the device is {compute.device}; set infer.runtime=auto"
+        )
     if wanted in NAMES and importlib.util.find_spec(wanted) is None:
         raise UserError(
             f"infer.runtime is {wanted}, which is not installed: pip install -r requirements-extras.txt, or set "
@@ -73,7 +77,7 @@ def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> 
         )
     asked = [wanted] if wanted in NAMES else list(NAMES) if wanted == "auto" and compute.is_fastest else []
     installed = [name for name in asked if importlib.util.find_spec(name) is not None]
-    if compute.device.type != "cpu" or not installed:
+    if compute.device.type != "cpu" or not installed or (wanted == "auto" and not _is_faster(installed[0], compute)):
         return own
     module = installed[0]
     precision = compute.precision if module == "openvino" else "off"
@@ -86,6 +90,11 @@ def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> 
         logger.warning("%s cannot compute this network (%s); %s computes it", NAMES[module], reason, own.name)
         return own
     return Runtime(f"{NAMES[module]}, {_precision(precision)}", network.num_classes, forward)
+
+
+def _is_faster(module: str, compute: Compute) -> bool:
+    """Than PyTorch: ONNX Runtime computes in float32 only, and PyTorch in bf16 is faster than that."""
+    return module == "openvino" or compute.precision == "off"
 
 
 def _precision(name: str) -> str:
@@ -158,11 +167,11 @@ def _open_openvino(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
     import openvino
 
     core = openvino.Core()
-    streams = cores()  # an image in each, with a core of its own: threads that share an image wait for the slowest
+    streams, threads = lanes()
     options: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
         "NUM_STREAMS": streams,
-        "INFERENCE_NUM_THREADS": streams,
+        "INFERENCE_NUM_THREADS": streams * threads,
         "ENABLE_CPU_PINNING": False,
     }
     compiled, own = core.compile_model(core.read_model(graph, b""), "CPU", options), threading.local()
@@ -179,7 +188,7 @@ def _open_onnxruntime(graph: bytes, precision: str) -> Callable[[Tensor], Tensor
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # the thread that calls
+    options.intra_op_num_threads = lanes()[1]
     session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     (name,) = (value.name for value in session.get_inputs())
     return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])

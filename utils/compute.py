@@ -23,6 +23,7 @@ Network = TypeVar("Network", bound=nn.Module)
 Item, T = TypeVar("Item"), TypeVar("T")
 
 CPU_INFO = Path("/proc/cpuinfo")
+MOST_LANES = 4  # each holds what a network has computed of an image, up to a few gigabytes
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Linux: x86, x86, ARM
 
 
@@ -58,18 +59,19 @@ class Compute:
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def each(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-        """`function` of each item, in order: on a CPU of as many at a time as there are cores, one core for each.
+        """`function` of each item, in order: on a CPU of several at a time, each with its own cores (`lanes`).
 
-        So a result does not depend on the number of cores, and a core that other work holds up keeps no other one
-        waiting, as threads of one operation would.
+        So a result does not depend on the number of cores, up to `MOST_LANES`, and a core that other work holds up
+        keeps no other one waiting, as threads of one operation would.
         """
-        threads = cores() if self.device.type == "cpu" else 1
-        one_core = (lambda: torch.set_num_threads(1)) if self.device.type == "cpu" else None
+        if self.device.type != "cpu":
+            yield from read_ahead(function, items, 1)
+            return
+        before, (count, threads) = cores(), lanes()
         try:
-            yield from read_ahead(function, items, threads, one_core)
+            yield from read_ahead(function, items, count, lambda: torch.set_num_threads(threads))
         finally:
-            if one_core is not None:
-                torch.set_num_threads(threads)
+            torch.set_num_threads(before)
 
     def do_each(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
         """As `each`, for a function that writes what it finds; several processes leave when all is written."""
@@ -115,6 +117,12 @@ class _Compiled:
 def cores() -> int:
     """How many cores this process may use at once: torch's threads, which OMP_NUM_THREADS and torchrun set."""
     return torch.get_num_threads()
+
+
+def lanes() -> tuple[int, int]:
+    """How many images a CPU computes at a time, and the threads of each."""
+    count = min(cores(), MOST_LANES)
+    return count, cores() // count
 
 
 def fastest_precision(device: torch.device) -> str:

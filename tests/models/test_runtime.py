@@ -86,6 +86,20 @@ def test_without_the_extras_pytorch_computes(segmenter, monkeypatch):
         open_runtime(segmenter, Compute(CPU), "openvino")
 
 
+def test_onnx_runtime_is_for_chips_without_bf16(segmenter, monkeypatch):
+    """It computes in float32 only, and PyTorch in bf16 is faster."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(models.runtime.importlib.util, "find_spec", lambda name: name == "onnxruntime" or find("no"))
+    monkeypatch.setitem(models.runtime._OPENERS, "onnxruntime", lambda graph, precision: segmenter)
+    names = [open_runtime(segmenter, Compute(CPU, precision, is_fastest=True)).name for precision in ("off", "bf16")]
+    assert names == ["ONNX Runtime, float32", "PyTorch, bf16"]
+
+
+def test_a_runtime_for_cpus_is_refused_on_a_gpu(segmenter):
+    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and the device is cuda"):
+        open_runtime(segmenter, Compute(torch.device("cuda")), "openvino")
+
+
 def test_a_precision_that_was_asked_for_is_computed_by_pytorch(segmenter):
     assert open_runtime(segmenter, Compute(CPU)).name == "PyTorch, float32"
     assert open_runtime(segmenter, Compute(CPU, "bf16")).name == "PyTorch, bf16"

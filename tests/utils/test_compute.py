@@ -46,17 +46,17 @@ def test_auto_is_the_fastest_precision(monkeypatch):
         assert reading_compute(RunSettings(device="cpu", precision="auto")).precision == "off"
 
 
-@pytest.mark.parametrize("threads", [1, 3])
-def test_each_item_has_a_core_of_its_own(threads, monkeypatch):
+@pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (3, 3, 1), (9, 4, 2)])
+def test_each_item_has_cores_of_its_own(threads, lanes, own, monkeypatch):
     monkeypatch.setattr(utils.compute, "cores", lambda: threads)
-    compute, together = Compute(torch.device("cpu")), threading.Barrier(threads)
+    compute, together = Compute(torch.device("cpu")), threading.Barrier(lanes)
     before = torch.get_num_threads()
 
     def square(value: int) -> tuple[int, int]:
         together.wait(timeout=20)  # as many as there are cores are here at a time
         return value * value, torch.get_num_threads()
 
-    assert list(compute.each(square, range(6))) == [(value * value, 1) for value in range(6)]
+    assert list(compute.each(square, range(12))) == [(value * value, own) for value in range(12)]
     monkeypatch.undo()
     torch.set_num_threads(before)
 
