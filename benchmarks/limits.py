@@ -22,7 +22,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CONFIG
 from models.classifier import build_classifier
-from models.random_walk import random_walk
 from models.runtime import open_runtime
 from models.segmenter import build_segmenter, segmentation_loss
 from stages.config import load_config
@@ -100,7 +99,6 @@ def parts() -> list[Part]:
     both = torch.stack([image, image.flip(-1)]).contiguous(memory_format=torch.channels_last)
     trained = build_segmenter(cfg.model.backbone, 21, "none", cfg.segmenter.stage)
     crops, mask = torch.randn(4, 3, 256, 256), torch.randint(0, 21, (4, 256, 256))
-    cams, edge = torch.rand(2, 72, 96), torch.rand(72, 96)
 
     def step() -> None:
         segmentation_loss(trained.train()(crops.contiguous(memory_format=torch.channels_last)), mask).backward()
@@ -123,7 +121,6 @@ def parts() -> list[Part]:
         Part(f"segmenter, fastest ({best})", forward(best, "auto"), plain, segmenter, best),
         Part("seeds: the method", lambda: method(classifier, image, [3, 7]), lambda: method(classifier, image, [3, 7])),
         Part("segment: a step, 4 crops", step, step),
-        Part("walk, 72 x 96 cells", lambda: random_walk(cams, edge), lambda: random_walk(cams, edge)),
     ]
 
 

@@ -115,7 +115,8 @@ def _onnx(network: Segmenter) -> bytes:
             file,
             input_names=["image"],
             dynamic_axes=free,
-            **{"dynamo": False, "opset_version": OPSET},
+            opset_version=OPSET,
+            dynamo=False,
         )
     return file.getvalue()
 
@@ -137,7 +138,8 @@ class _SamePadding(nn.Module):
         self.convolution = convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        conv, pads = self.convolution, []
+        conv = self.convolution
+        pads: list[Any] = []  # sides are numbers, or tensors while a graph is traced
         for side, kernel, stride, dilation in zip(
             x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True
         ):
@@ -163,7 +165,8 @@ def _compare(network: Segmenter, forward: Callable[[Tensor], Tensor], most: floa
 
 def _open_openvino(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
     # Imported as it is, OpenVINO reports its use to a server; without this package it has a silent stand-in.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
 
     core = openvino.Core()

@@ -21,7 +21,9 @@ LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pse
 class Forward(Protocol):
     """What gives logits: a `Segmenter`, or a runtime that computes one (models/runtime.py)."""
 
-    num_classes: int
+    @property
+    def num_classes(self) -> int:
+        """Values, background included."""
 
     def __call__(self, images: Tensor) -> Any:
         """(B, 3, H, W) normalised -> logits (B, num_classes, h, w)."""
