@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 import models.runtime
+import utils.compute
 import utils.files
 import utils.run
 from data.artifacts import write_mask
@@ -65,10 +66,11 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def pytorch_alone() -> Iterator[None]:
-    """Networks are computed by PyTorch: a runtime takes a second to open, and tests/models/test_runtime.py has them."""
+def same_arithmetic_everywhere() -> Iterator[None]:
+    """PyTorch computes in float32, whatever the machine has; tests/models/test_runtime.py has the rest."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models.runtime, "NAMES", {})
+        patch.setattr(utils.compute, "fastest_precision", lambda device: "off")
         yield
 
 
