@@ -20,9 +20,9 @@ from stages.config import Config, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 
-# What differs from a checkpoint's own settings without `--set` and `--preset`: any device and its fastest arithmetic
-# will do, a person wants a decision for every pixel, and one image at a time leaves time for refinement.
-INFERENCE = ("device=auto", "precision=auto", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
+# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person
+# wants a decision for every pixel, and one image at a time leaves time for refinement.
+INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
 IMAGENET = (
@@ -69,7 +69,9 @@ def load_predictor(
         with Path(model_path).open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
-    cfg = override(settings or override(own, INFERENCE), overrides)
+    # In bf16 the masks of a segmentation network stay as they are; the maps of the method have smaller differences.
+    precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
+    cfg = override(settings or override(own, (*INFERENCE, precision)), overrides)
     if cfg.infer.quality == "best" and cfg.precision == "auto":
         cfg = override(cfg, ["precision=off"])
     check_choices(cfg)
