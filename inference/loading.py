@@ -69,7 +69,7 @@ def load_predictor(
         with Path(model_path).open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
-    # In bf16 the masks of a segmentation network stay as they are; the maps of the method have smaller differences.
+    # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
     cfg = override(settings or override(own, (*INFERENCE, precision)), overrides)
     if cfg.infer.quality == "best" and cfg.precision == "auto":
