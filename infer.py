@@ -17,7 +17,7 @@ Writes into --output: index.html (a gallery, opens without a network), contact_s
 background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
 (the class of each mask value). The same command again does only what is missing: new or changed images, all of them
 after a change of settings. A classifier's masks are made with every step whose networks lie beside its checkpoint, as
-in a run folder; a step without its network is left out with a warning. --quality fast reads an image once, and by one network.
+in a run folder; a step without its network is left out with a warning. --quality fast reads an image once.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
