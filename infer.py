@@ -17,7 +17,7 @@ Writes into --output: index.html (a gallery, opens without a network), contact_s
 background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
 (the class of each mask value). The same command again does only what is missing: new or changed images, all of them
 after a change of settings. A classifier's masks are made with every step whose networks lie beside its checkpoint, as
-in a run folder; a step without its network is left out with a warning. --quality fast leaves out all that takes long.
+in a run folder; a step without its network is left out with a warning. --quality fast reads an image once.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -98,8 +98,11 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
         f"Segmentation networks only, at most {MOST_TILES} tiles an image (default: every image whole, made small)"
     )
     add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
-    quality = "of a classifier's masks: full (every step that its run has) or fast (the setting infer.quality)"
-    add("--quality", choices=("full", "fast"), help=quality)
+    quality = (
+        "fast (an image is read once, and by one network), normal (the default) or best (in float32 by PyTorch): the "
+        "setting infer.quality; docs/masks.md has the time and the accuracy of each"
+    )
+    add("--quality", choices=("fast", "normal", "best"), help=quality)
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     add("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
     add("--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)")
@@ -200,7 +203,10 @@ def network_line(predictor: Predictor) -> str:
     """Which network it is, because that of the demo, taken by default, gives useless masks of photographs."""
     names, about = predictor.class_names, predictor.about
     some = ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
-    return f"{about['kind']} of {len(names)} classes ({some}) from {about['path'] or 'the packaged ImageNet weights'}"
+    by = f", computed by {about['computed_by']}" if "computed_by" in about else ""
+    return (
+        f"{about['kind']} of {len(names)} classes ({some}) from {about['path'] or 'the packaged ImageNet weights'}{by}"
+    )
 
 
 def report(summary: Summary, predictor: Predictor, output: Path) -> None:

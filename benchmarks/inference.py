@@ -5,6 +5,9 @@ refinement. By turns in one process, a tenth at a time. Target: at least 0.85 of
 threads of its own; the ratio of processor time shows what that costs where no core is idle. The page holds a few
 hundred images at most: it is timed by itself, and each image is charged what it costs in a call on 1,000.
 
+With --against CHECKOUT the programs of that checkout and of this one are compared by turns (benchmarks/against.py),
+with --busy 1 beside a core that other work keeps busy.
+
 Without --input the images are generated; those of a folder are repeated until there are enough.
 """
 
@@ -18,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.against import compare_checkouts, programs
 from benchmarks.common import CONFIG, generated_index, parser_of, scratch_folder
 from data.images import find_images, read_image
 from inference.bulk import Options, predict_images
@@ -43,12 +47,26 @@ def main() -> None:
     add("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
     add("--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)")
     add("--batch", type=int, default=1, metavar="N", help="as infer.py's")
+    add("--against", type=Path, metavar="CHECKOUT", help="another checkout, whose infer.py is compared with this one's")
+    qualities = "of this checkout, for --against (default: normal,fast,best)"
+    add("--qualities", default="normal,fast,best", metavar="A,B", help=qualities)
+    add("--turns", type=int, default=3, metavar="N", help="for --against (default: 3)")
+    add("--busy", type=int, default=0, metavar="N", help="for --against: cores kept busy (default: 0)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
     args = parser.parse_args()
     keep_freed_memory()  # as infer.py does
     with scratch_folder() as name:
         folder = Path(name)
         path = args.model_path or random_network(folder / "random.pth")
+        if args.against:
+            images = (
+                find_images(args.input)
+                if args.input
+                else [r.image for r in generated_index(folder, args.timed).records]
+            )
+            found = programs(args.against, args.set, args.qualities.split(","))
+            compare_checkouts(found, path, images[: args.timed], args.turns, args.busy)
+            return
         predictor = load_predictor(path, args.set)
         if not isinstance(predictor, SegmenterPredictor):
             raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
@@ -83,11 +101,11 @@ def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Pat
             (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
         )
     rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
-    settings, refine = predictor.cfg.segment_reading, predictor.cfg.pseudo.refine
+    settings, refine = predictor.reading, predictor.cfg.pseudo.refine
     print(
         f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, "
         f"batch {batch}, "
-        f"{predictor.compute.device}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
+        f"{predictor.runtime.name}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
     )
     for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
         print(

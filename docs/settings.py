@@ -30,7 +30,7 @@ TITLES = {
     "affinity": "stages affinity (IRN's boundary network) and walk",
     "pseudo": "stage pseudo: seeds -> masks",
     "segment": "stage segment: DeepLabV3; stage ibb reads all but epochs and from_ibb, too",
-    "infer": "infer.py with a classifier",
+    "infer": "infer.py, and evaluate.py with a network",
     "report": "stages ablation and report",
 }
 COMMENT = 32  # column of comments

@@ -17,7 +17,7 @@ from stages.files import ABLATION, CLASSIFIER
 from stages.networks import load_classifier
 from stages.reading import build_method, predicted_classes, prepare, to_seed, whole_images
 from stages.space import require_image_space
-from utils.compute import choose_compute
+from utils.compute import reading_compute
 from utils.distributed import from_main
 from utils.files import atomic_path, is_whole
 from utils.run import Run
@@ -47,12 +47,13 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
 
     One pass gives all steps. Returns how many images were read; those whose files are there already are not.
     """
-    compute = choose_compute(cfg)
+    compute = reading_compute(cfg)
     compute.network(classifier)
     last = method.steps[-1].name
     missing = from_main(lambda: [n for n, record in enumerate(index.records) if not _is_read(record, folder, method)])
     require_image_space(folder, index, missing, seeds=len(method.steps) + 1, masks=1)
-    for item in whole_images(index, missing, cfg.workers, "ablation"):
+
+    def read(item: dict[str, Any]) -> None:
         name, size = f"{item['name']}.npz", item["image"].shape[-2:]
         classes = item["labels"].nonzero().flatten().tolist()
         image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
@@ -66,6 +67,8 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
         write_seed(folder / PREDICTED / last / name, to_seed(maps, predicted, size), index.class_names)
         for step, found in trace.maps.items():  # in order, so that the last file stands for all
             write_seed(folder / GIVEN / step / name, to_seed(found, classes, size), index.class_names)
+
+    compute.do_each(read, whole_images(index, missing, cfg.workers, "ablation"))
     return len(missing)
 
 

@@ -1,5 +1,6 @@
 """Masks of a segmentation network for a list of images, and their figures."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from data.index import class_palette
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.figures import Evaluation
 from evaluation.scores import evaluate_masks
+from models.runtime import open_runtime
 from models.segmenter import Segmenter, class_probabilities, restrict_to
 from stages.config import Config
 from stages.reading import prepare, whole_images
@@ -18,6 +20,8 @@ from stages.space import require_image_space
 from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.files import is_whole
+
+logger = logging.getLogger(__name__)
 
 
 def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:
@@ -40,11 +44,14 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
     require_image_space(folder, index, missing, masks=1 + given)
     palette, reading = class_palette(cfg.data, index.class_names), cfg.segment_reading
-    for item in whole_images(index, missing, cfg.workers, "predict"):
+    runtime = open_runtime(segmenter, compute, cfg.infer.runtime)
+    logger.info("computed by %s", runtime.name)
+
+    def predict(item: dict[str, Any]) -> None:
         image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
-            probabilities = class_probabilities(segmenter, image, reading.scales, reading.flip, size)
+            probabilities = class_probabilities(runtime, image, reading.scales, reading.flip, size)
         found = {PREDICTED: probabilities}
         if given:
             limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
@@ -52,6 +59,8 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
         for labels, values in found.items():
             mask = values.argmax(dim=0).cpu().numpy()
             write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
+
+    compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
     return len(missing)
 
 

@@ -1,7 +1,7 @@
 """The rows of tables and pages: CAM and what each step adds, in the order of the lists of steps, with their files."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from stages.dataset_step import DatasetStep
 from stages.dataset_steps import open_steps, used_steps
 from stages.files import ABLATION, CHANGED_ABLATION, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
 from stages.reading import Change, SeedFolders, build_method, change_seeds
-from utils.compute import choose_compute
+from utils.compute import reading_compute
 
 PSEUDO_ROW = "pseudo masks"
 
@@ -61,7 +61,7 @@ def change_rows(
     rows: Sequence[SeedRow], steps: Sequence[tuple[DatasetStep, Change]], cfg: Config, index: Index, folder: Path
 ) -> list[SeedRow]:
     """Take the last maps of each kind of labels through opened steps over the data set; all rows, the new ones last."""
-    found, last, compute = list(rows), {row.labels: row for row in rows}, choose_compute(cfg)
+    found, last, compute = list(rows), {row.labels: row for row in rows}, reading_compute(cfg)
     for step, change in steps:
         for labels, row in step_rows(step, folder).items():
             change_seeds(cfg, SeedFolders(index, last[labels].folder, row.folder), change, compute, step.apply.stage)
@@ -81,7 +81,7 @@ def classifier_rows(network: Classifier, source: Path, index: Index, folder: Pat
     fast = cfg.infer.quality == "fast"
     method = build_method(cfg, fast)
     write_ablation(network, index, folder, cfg, method)
-    steps = open_steps(cfg, source.parent, network, choose_compute(cfg), fast)
+    steps = open_steps(cfg, source.parent, network, reading_compute(cfg), fast)
     return change_rows(method_rows(method, folder), steps, cfg, index, folder / "steps")
 
 
@@ -97,6 +97,7 @@ def evaluate_network(
         about: what to state of the evaluation.
     """
     if isinstance(network, Segmenter):
+        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(cfg.infer.quality))
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)
     rows = classifier_rows(network, source, index, folder, cfg)

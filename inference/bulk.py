@@ -76,6 +76,9 @@ class _Job:
     brightness: str = ""
 
 
+_Read = tuple[_Job, np.ndarray]  # a job and its image (H, W, 3) uint8
+
+
 def predict_images(
     source: str | Path | Sequence[str | Path], output: Path, predictor: Predictor, options: Options | None = None
 ) -> Summary:
@@ -129,9 +132,9 @@ class _Work:
     def predict(self, jobs: Sequence[_Job]) -> None:
         """Do the jobs, and note the result in each, in all processes.
 
-        Some threads read, one writes, this one runs the network: decoding, scaling and compression leave the
-        interpreter free. On an interrupt, what the network has done is still written. Of several processes each takes
-        the next image when it is ready; where classes get mask values as they occur, the main process takes them all.
+        Some threads read, some run the network, one writes: decoding, networks and compression leave the interpreter
+        free. On an interrupt, what is done so far is still written. Of several processes each takes the next image when
+        it is ready; where classes get mask values as they occur, the main process takes them all.
         """
         queue, batch = WorkQueue(range(len(jobs))), self.options.batch
         mine = queue if is_main() or not self.values.by_occurrence else ()
@@ -139,8 +142,8 @@ class _Work:
         with ThreadPoolExecutor(1) as writer, progress(None, len(jobs), "images") as bar:
             own = (jobs[index] for index in mine)
             readable = ((job, image) for job, image in read_ahead(_read, own, batch + AHEAD) if image is not None)
-            while pairs := list(islice(readable, batch)):
-                predictions = self._predict([job for job, _ in pairs], [image for _, image in pairs])
+            batches = iter(lambda: list(islice(readable, batch)), [])
+            for pairs, predictions in self.predictor.compute.each(self._predict, batches):
                 for (job, image), prediction in zip(pairs, predictions, strict=True):
                     values = [self.values.value(index) for index in prediction.classes]
                     writing.append(writer.submit(self._finish, job, image, prediction, values))
@@ -154,10 +157,12 @@ class _Work:
             for index, (entry, unreadable) in part.items():
                 jobs[index].entry, jobs[index].unreadable = entry, unreadable
 
-    def _predict(self, jobs: Sequence[_Job], images: Sequence[np.ndarray]) -> list[Prediction]:
-        if len(jobs) == 1:
-            return [self.predictor.predict(images[0], jobs[0].classes)]
-        return self.predictor.predict_many(images, [job.classes for job in jobs])
+    def _predict(self, pairs: list[_Read]) -> tuple[list[_Read], list[Prediction]]:
+        """The images of a batch with their predictions."""
+        if len(pairs) == 1:
+            (job, image), *_ = pairs
+            return pairs, [self.predictor.predict(image, job.classes)]
+        return pairs, self.predictor.predict_many([image for _, image in pairs], [job.classes for job, _ in pairs])
 
     def _finish(self, job: _Job, image: np.ndarray, prediction: Prediction, values: list[int]) -> None:
         """Write everything about an image, and last that it is done; `values` are those of the prediction's classes."""

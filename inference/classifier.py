@@ -64,16 +64,18 @@ class ClassifierPredictor(Predictor[Classifier]):
         return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        logits = read(self.network, tensor, [], self.method.views).logits
-        found = self.choose(tensor, logits) if classes is None else classes
+        found = self._find(tensor) if classes is None else classes
         if not found:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
         trace = self.full.trace(torch.from_numpy(image).permute(2, 0, 1), found)
         coarse = list(trace.maps.values())[-1].float().cpu()
         maps = upsample(coarse, image.shape[:2])
         mask = mask_of(maps, torch.arange(len(found)), self.cfg.pseudo, lambda: image)
-        scores = self.probabilities(logits)[found].tolist()
+        scores = self.probabilities(trace.logits)[found].tolist()
         return Prediction(np.asarray(mask, np.uint8), tuple(found), tuple(scores), coarse.numpy())
+
+    def _find(self, tensor: Tensor) -> list[int]:
+        return self.choose(tensor, read(self.network, tensor, [], self.method.views).logits)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(C,) logits -> (C,) probabilities, each class by itself."""

@@ -20,9 +20,9 @@ from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 
-# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person wants a
-# decision for every pixel, and one image at a time leaves time for refinement.
-INFERENCE = ("device=auto", "precision=off", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
+# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person
+# wants a decision for every pixel, and one image at a time leaves time for refinement.
+INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
 IMAGENET = (
@@ -70,7 +70,11 @@ def load_predictor(
         with Path(model_path).open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
-    cfg = override(settings or override(own, INFERENCE), overrides)
+    # The maps of the method are made of small differences, which bf16 may round away.
+    precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
+    cfg = override(settings or override(own, (*INFERENCE, precision)), overrides)
+    if cfg.infer.quality == "best" and cfg.precision == "auto":
+        cfg = override(cfg, ["precision=off"])
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
     return kind(network, class_names, cfg, about | {"backbone": backbone}, names, tile)

@@ -79,7 +79,7 @@ class Predictor(ABC, Generic[Network]):
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
         self.max_side, self.tile = MAX_SIDE, tile
-        self.settings: dict[str, Any] = {"precision": cfg.precision, "only": sorted(allowed)}
+        self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
         if not self.pixels.is_default:
             self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
         if tile:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from inference.tiles import decide, read_tiles
+from models.runtime import open_runtime
 from models.segmenter import Segmenter, batch_probabilities, restrict_to
 from stages.refinement import refiner
 from utils.settings import settings_dict
@@ -23,7 +24,10 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        reading, pseudo = self.cfg.segment_reading, settings_dict(self.cfg.pseudo)
+        self.reading = self.cfg.segment_reading.at(self.cfg.infer.quality)
+        self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
+        self.about["computed_by"] = self.runtime.name
+        reading, pseudo = self.reading, settings_dict(self.cfg.pseudo)
         self.max_side = self.cfg.segmenter.max_side or MAX_SIDE
         self.settings |= {
             "segment": {"scales": list(reading.scales), "flip": reading.flip, "max_side": self.max_side},
@@ -63,13 +67,13 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
     def _probabilities(self, tensors: list[Tensor]) -> list[Tensor]:
         """(C + 1, h, w) of each (3, h, w); those of one size pass through the network together."""
-        reading = self.cfg.segment_reading
+        reading = self.reading
         found: dict[int, Tensor] = {}
         sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
         for shape in dict.fromkeys(sizes):
             same = [index for index, size in enumerate(sizes) if size == shape]
             batch = torch.stack([tensors[index] for index in same])
-            probabilities = batch_probabilities(self.network, batch, reading.scales, reading.flip, shape)
+            probabilities = batch_probabilities(self.runtime, batch, reading.scales, reading.flip, shape)
             found |= dict(zip(same, probabilities, strict=True))
         return [found[index] for index in range(len(tensors))]
 

@@ -124,8 +124,10 @@ def _draw(
     with atomic_path(target) as temporary:
         writer = imageio.get_writer(temporary, format="FFMPEG", fps=fps, **ENCODING)
         try:
-            for images in batches:
-                for image, prediction in zip(images, predictor.predict_many(images), strict=True):
+            for images, predictions in predictor.compute.each(
+                lambda some: (some, predictor.predict_many(some)), batches
+            ):
+                for image, prediction in zip(images, predictions, strict=True):
                     mask = out.to_values(prediction.mask, [values.value(index) for index in prediction.classes])
                     writer.append_data(overlay(image, mask, values.palette, out.OPACITY))
                     found = np.unique(prediction.mask)

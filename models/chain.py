@@ -41,7 +41,7 @@ class Backbone(nn.Module):
             x = stage(x)
         return x
 
-    def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:
+    def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
         """All stages' maps.
 
         Args:
@@ -49,12 +49,13 @@ class Backbone(nn.Module):
             grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
                 grad. So gradients with respect to it and later ones can be had at the price of the part behind it
                 alone.
+            last: the stage after which nothing is computed; None: all are.
 
         Returns:
             F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
         """
         features = []
-        for number, stage in enumerate(self.chain()):
+        for number, stage in enumerate(self.chain()[: None if last is None else last + 1]):
             if grad_from is not None and number <= grad_from:
                 with torch.no_grad():
                     x = stage(x)

@@ -41,7 +41,8 @@ def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10
         float32, of the shape of `cams`, on its device; not normalised.
     """
     with torch.autocast(cams.device.type, enabled=False):
-        walked = _walk(cams[None].float(), edge[None].to(cams.device, torch.float32), radius, beta, 2**exp_times)
+        edges = edge[None].to(cams.device, torch.float32)
+        walked = _walk(cams[None].float(), edges, radius, beta, 2**exp_times, gathered=cams.is_cuda)
     return walked.view(cams.shape)
 
 
@@ -71,22 +72,27 @@ def feature_walk(
     Returns:
         (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
     """
-    features, start = unit.flatten(1), maps.flatten(1)
-    cells = features.shape[1]
+    with torch.autocast(maps.device.type, enabled=False):
+        start = maps.flatten(1)
+        walked, flat = start, None if heavy is None else heavy.flatten()
+        for _ in range(steps):
+            walked = keep * _feature_step(walked, unit.flatten(1), power, flat) + (1 - keep) * start
+            if hold is not None:
+                walked = hold(walked.view(maps.shape)).flatten(1)
+        return walked.view(maps.shape)
+
+
+def _feature_step(maps: Tensor, features: Tensor, power: float, heavy: Tensor | None) -> Tensor:
+    """T x for flat maps (K, cells) and features (D, cells); a cell counts `heavy` (cells,) times."""
+    cells, parts = features.shape[1], []
     rows = max(1, CHUNK // cells)
-    walked = start
-    for _ in range(steps):
-        parts = []
-        for first in range(0, cells, rows):
-            similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
-            if heavy is not None:
-                similarity *= heavy.flatten()
-            total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
-            parts.append((walked @ similarity.T) / total)
-        walked = keep * torch.cat(parts, dim=1) + (1 - keep) * start
-        if hold is not None:
-            walked = hold(walked.view(maps.shape)).flatten(1)
-    return walked.view(maps.shape)
+    for first in range(0, cells, rows):
+        similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
+        if heavy is not None:
+            similarity *= heavy
+        total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
+        parts.append((maps @ similarity.T) / total)
+    return torch.cat(parts, dim=1)
 
 
 def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:
@@ -107,8 +113,11 @@ def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[f
     return [coefficient / kept for coefficient in coefficients]
 
 
-def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> Tensor:
-    """Flat maps (B, K, h * w) of (B, K, h, w) after `steps` steps over boundaries (B, h, w)."""
+def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int, gathered: bool = False) -> Tensor:
+    """Flat maps (B, K, h * w) of (B, K, h, w) after `steps` steps over boundaries (B, h, w).
+
+    `gathered`: by few large kernels (`_walk_gathered`), for GPUs.
+    """
     batch, count, height, width = cams.shape
     cells, reach = height * width, radius - 1
     # Maps lie flat, so that a shift in y and x is one offset; where that wraps around the image, the weight is 0.
@@ -129,6 +138,8 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
+    if gathered:
+        return _walk_gathered(start, twice, offsets, chebyshev_coefficients(steps), margin) * root.unsqueeze(1)
     buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
     products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
@@ -143,6 +154,33 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
         if coefficients[k]:
             result.add_(buffers[current][..., margin : margin + cells], alpha=coefficients[k])
     return result * root.unsqueeze(1)
+
+
+def _walk_gathered(
+    start: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], coefficients: Sequence[float], margin: int
+) -> Tensor:
+    """The sum of a_k T_k(S) start, where a kernel costs more than memory: three a product in place of two a pair."""
+    batch, count, cells = start.shape
+    back = [
+        _pad(weight, margin)[..., margin - o : margin - o + cells] for weight, o in zip(twice[1:], offsets, strict=True)
+    ]
+    weights = torch.cat(
+        [*twice, *back], dim=1
+    )  # (B, M, cells): of the cell itself, and of each pair seen from both ends
+    shifts = torch.tensor([0, *offsets, *(-offset for offset in offsets)], device=start.device)
+    index = (margin + shifts[:, None] + torch.arange(cells, device=start.device)).flatten()
+
+    def twice_s(maps: Tensor) -> Tensor:
+        around = _pad(maps, margin).index_select(2, index).view(batch, count, -1, cells)
+        return torch.einsum("bmn,bkmn->bkn", weights, around)
+
+    before, now = start, twice_s(start) / 2
+    result = coefficients[0] * before
+    for coefficient in coefficients[1:]:
+        if coefficient:
+            result = result.add(now, alpha=coefficient)
+        before, now = now, twice_s(now) - before
+    return result
 
 
 def _products(

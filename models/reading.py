@@ -101,13 +101,32 @@ def read(
             if classes:
                 cam += to_grid(classifier.activation(stages)[:, list(classes)], size)
             logits += batch_logits.mean(dim=0) / len(views.scales)
-            maps = [to_grid(stages[index], size) / (len(views.scales) * len(batch)) for index in feature_stages]
-            features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
+            features = _add_features(features, [stages[index] for index in feature_stages], size, views)
         if grad_from is not None:
             _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
     strides, by_stage = tuple(classifier.backbone.strides), dict(zip(gradient_stages, gradients, strict=True))
     features_by_stage = dict(zip(feature_stages, features, strict=True))
     return Reading(image, tuple(classes), strides, cam, by_stage, features_by_stage, logits.detach())
+
+
+@torch.no_grad()
+def read_features(classifier: Classifier, image: Tensor, stages: Sequence[int], views: Views = Views()) -> list[Tensor]:
+    """The features of these stages as `read` gives them; the network is computed no further than the last of them."""
+    size = map_size(image.shape[-2], image.shape[-1], views.stride)
+    features: list[Tensor] = []
+    for scale in views.scales:
+        found = classifier.backbone.stages(views_of(image, scale, views.flip), last=max(stages))
+        features = _add_features(features, [found[index] for index in stages], size, views)
+    return features
+
+
+def _add_features(
+    features: list[Tensor], stages: Sequence[Tensor], size: tuple[int, int], views: Views
+) -> list[Tensor]:
+    """The sums so far (none at the first scale), with the maps of one scale."""
+    count = len(views.scales) * (2 if views.flip else 1)
+    maps = [to_grid(stage, size) / count for stage in stages]
+    return [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:

@@ -1,6 +1,7 @@
 """The segmentation network: DeepLabV3's head on a stage of any backbone (Chen et al., 2017), and a decoder."""
 
 from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,17 @@ from utils.ignore import IGNORE
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
+
+
+class Forward(Protocol):
+    """What gives logits: a `Segmenter`, or a runtime that computes one (models/runtime.py)."""
+
+    @property
+    def num_classes(self) -> int:
+        """Values, background included."""
+
+    def __call__(self, images: Tensor) -> Any:
+        """(B, 3, H, W) normalised -> logits (B, num_classes, h, w)."""
 
 
 class DecoderHead(nn.Module):
@@ -208,7 +220,7 @@ def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def class_probabilities(
-    segmenter: Segmenter, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
+    segmenter: Forward, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
     """Softmax averaged over scales and mirror image.
 
@@ -225,7 +237,7 @@ def class_probabilities(
 
 @torch.no_grad()
 def batch_probabilities(
-    segmenter: Segmenter, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
+    segmenter: Forward, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
     """`class_probabilities` of images of one size: (B, 3, H, W) normalised -> (B, num_classes, *size) float32."""
     cells = [-(-side // LOGIT_STRIDE) for side in size]

@@ -93,17 +93,17 @@ class TimmBackbone(Backbone):
         frame = self._frame(x)
         return self._last(features_of(self.net, frame.wrap(x)), frame)
 
-    def stages(self, x: Tensor, grad_from: int | None = None) -> list[Tensor]:
-        """All stages' maps; as of `Backbone.stages`."""
+    def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
+        """All stages' maps, whatever `last` is; as of `Backbone.stages`."""
         current, frame = self.current, self._frame(x)
         current.begin(frame, grad_from, torch.is_grad_enabled())
         try:
             with torch.set_grad_enabled(grad_from is None and torch.is_grad_enabled()):
                 output = features_of(self.net, frame.wrap(x))
-                last = self._last(output, frame)
+                deepest = self._last(output, frame)
             if grad_from == len(self.strides) - 1:
-                last = last.detach().requires_grad_()
-            return [*(current.maps[index] for index in range(len(self.strides) - 1)), last]
+                deepest = deepest.detach().requires_grad_()
+            return [*(current.maps[index] for index in range(len(self.strides) - 1)), deepest]
         finally:
             current.end()
 

@@ -8,6 +8,7 @@ A tap makes a map
 (B, C, h, w) of it, and gives the map back to the network in the module's own layout, so that gradients go through it.
 """
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,8 +145,8 @@ class Frame:
 
 
 @dataclass
-class Pass:
-    """A forward pass whose stages are kept.
+class Pass(threading.local):
+    """A forward pass whose stages are kept; each thread has its own.
 
     Attributes:
         frame: of its images; None while none is kept.
@@ -158,6 +159,9 @@ class Pass:
     grad_from: int | None = None
     records: bool = False
     maps: dict[int, Tensor] = field(default_factory=dict)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
+        return memo.setdefault(id(self), Pass())
 
     def begin(self, frame: Frame, grad_from: int | None, records: bool) -> None:
         """Keep the stages of the next pass."""

@@ -19,6 +19,7 @@ from utils.config_values import Given, build_parts
 from utils.settings import Part, known_keys
 
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
+RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
 
 
 def parts() -> list[Part]:
@@ -77,6 +78,10 @@ def _sections() -> set[str]:
 
 
 def _build(values: Given) -> Config:
+    for key, names in RENAMED_VALUES.items():
+        if key in values:
+            value, where = values[key]
+            values[key] = names.get(str(value), value), where
     built = build_parts(parts(), values, RENAMED)
     run = built.pop("")
     chosen = tuple(built.pop(f"steps.{step.name}") for step in STEPS)

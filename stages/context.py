@@ -15,7 +15,7 @@ from data.hints import NO_HINTS, Hints, open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import Told
-from models.reading import Views, map_size, normalise_maps, read, unit_features
+from models.reading import Views, map_size, normalise_maps, read_features, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.hints import told_of
@@ -93,8 +93,7 @@ def find_discriminant(
 def context_features(classifier: Classifier, image: Tensor, scales: Sequence[float]) -> Tensor:
     """The unit features f, (D, h, w), of the discriminant."""
     stage = context_stage(classifier.backbone)
-    reading = read(classifier, image, [], Views(scales=tuple(scales), flip=False), feature_stages=[stage])
-    return unit_features([reading.features[stage]])
+    return unit_features(read_features(classifier, image, [stage], Views(scales=tuple(scales), flip=False)))
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:

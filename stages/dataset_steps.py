@@ -17,7 +17,7 @@ from stages.networks import load_classifier
 from stages.reading import Change, SeedFolders, change_seeds
 from stages.settings import Config
 from stages.walk import WALK_STEP
-from utils.compute import Compute, choose_compute
+from utils.compute import Compute, reading_compute
 from utils.files import is_whole
 from utils.run import Run
 
@@ -77,7 +77,7 @@ def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> d
     hints = open_hints(cfg.data, index)
     folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder), hints)
     change = step.apply.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
-    return {"images": len(index), "written": change_seeds(cfg, folders, change, choose_compute(cfg), step.apply.stage)}
+    return {"images": len(index), "written": change_seeds(cfg, folders, change, reading_compute(cfg), step.apply.stage)}
 
 
 def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:

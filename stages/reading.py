@@ -138,9 +138,11 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     compute.network(change.network)
     missing = without_file(index, target, ".npz")
     require_image_space(target, index, missing, seeds=1)
-    for item in whole_images(index, missing, cfg.workers, title):
+
+    def apply(item: dict[str, Any]) -> None:
         name = f"{item['name']}.npz"
         seed = read_seed(folders.source / name, index.class_names)
         told = told_of(folders.hints, item["name"], seed.classes.tolist())
         write_seed(target / name, change.apply(seed, item["image"], compute, told), index.class_names)
+
     return len(missing)

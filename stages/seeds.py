@@ -12,7 +12,7 @@ from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.settings import Config
 from stages.space import require_image_space
-from utils.compute import choose_compute
+from utils.compute import reading_compute
 from utils.distributed import from_main
 from utils.run import Run
 
@@ -20,14 +20,15 @@ from utils.run import Run
 def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds/ID.npz` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    compute = choose_compute(cfg)
+    compute = reading_compute(cfg)
     classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     compute.network(classifier)
     method = build_method(cfg)
     folder = run.fresh_folder(SEEDS)
     missing = without_file(index, folder, ".npz")
     require_image_space(folder, index, missing, seeds=1)
-    for item in whole_images(index, missing, cfg.workers, "seeds"):
+
+    def read(item: dict[str, Any]) -> None:
         classes = item["labels"].nonzero().flatten().tolist()
         maps = torch.zeros(0, 1, 1)
         if classes:  # an image of the background has no map, and need not be read
@@ -36,5 +37,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
                 maps = method(classifier, image, classes)
         seed = to_seed(maps, classes, item["image"].shape[-2:])
         write_seed(folder / f"{item['name']}.npz", seed, index.class_names)
+
+    compute.do_each(read, whole_images(index, missing, cfg.workers, "seeds"))
     warnings = from_main(lambda: map_warnings(index, folder))
     return {"images": len(index), "written": len(missing), **tell(run, "seeds", warnings)}

@@ -180,13 +180,20 @@ class SegmentReading:
     scales: tuple[float, ...] = setting((0.5, 0.75, 1.0, 1.25, 1.5), low=0.1, high=8, help="at test")
     flip: bool = setting(True, help="at test")
 
+    def at(self, quality: str) -> "SegmentReading":
+        """The same for a quality of `InferSettings`: `fast` reads an image once."""
+        return replace(self, scales=(1.0,), flip=False) if quality == "fast" else self
+
 
 @dataclass(frozen=True)
 class InferSettings:
-    """infer.py and evaluate.py with a classifier."""
+    """infer.py and evaluate.py."""
 
-    quality: Literal["full", "fast"] = setting(
-        "full", help="full (every step of its run) or fast (one size, no blurred image, no other network)"
+    quality: Literal["fast", "normal", "best"] = setting(
+        "normal", help="fast (one size, no other network), normal, best (infer.py: float32 by PyTorch)"
+    )
+    runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
+        "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"
     )
 
 

@@ -13,7 +13,7 @@ from models.affinity import boundary
 from models.classifier import Classifier
 from models.hints import Told
 from models.random_walk import feature_walk, random_walk
-from models.reading import Views, normalise_maps, read, stages_of_strides, unit_features
+from models.reading import Views, normalise_maps, read_features, stages_of_strides, unit_features
 from stages.affinity import AffinityTraining, train_affinity
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY
@@ -129,9 +129,9 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
     stages = stages_of_strides(classifier.backbone.strides, settings.feature_strides, "affinity.feature_strides")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-        reading = read(classifier, image, [], Views(cam.scales, cam.flip), feature_stages=stages)
+        features = read_features(classifier, image, stages, Views(cam.scales, cam.flip))
         cells = (-(-image.shape[-2] // 4), -(-image.shape[-1] // 4))
-        return unit_features([reading.features[stage] for stage in stages]), cells
+        return unit_features(features), cells
 
     def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], told: Told | None = None) -> Tensor:
         unit, cells = seen

@@ -16,6 +16,8 @@ import pytest
 import torch
 from PIL import Image
 
+import models.runtime
+import utils.compute
 import utils.files
 import utils.run
 from data.artifacts import write_mask
@@ -60,6 +62,15 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils.files, "_to_disk", lambda path: None)
         patch.setattr(utils.run.os, "sync", lambda: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_arithmetic_everywhere() -> Iterator[None]:
+    """PyTorch computes in float32, whatever the machine has; tests/models/test_runtime.py has the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models.runtime, "NAMES", {})
+        patch.setattr(utils.compute, "fastest_precision", lambda device: "off")
         yield
 
 

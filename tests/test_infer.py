@@ -203,7 +203,7 @@ class TestTool:
     def test_quality_is_the_setting(self, infer_on, images, tmp_path):
         code, printed = infer_on("classifier", images / "a.jpg", "--quality", "fast")
         assert code == 0, printed
-        assert predictions(tmp_path / "out")["settings"]["infer"] == {"quality": "fast"}
+        assert predictions(tmp_path / "out")["settings"]["infer"]["quality"] == "fast"
 
     @KINDS
     def test_predict_gives_what_the_files_hold(self, infer_on, checkpoints, images, tmp_path, kind):

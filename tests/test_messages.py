@@ -50,7 +50,7 @@ train CONFIG --set cam.epochs=many => 'cam.epochs' must be of type int, found 'm
 train CONFIG --set cam.epochs=-1 => 'cam.epochs' must be | found -1
 train CONFIG --set cam.scales=[] => 'cam.scales' must be a list of at least one scale, for example [1.0], found []
 train CONFIG --set prm.lo=0.9 => 'prm.lo' (0.9) must not be above 'prm.hi'
-train CONFIG --set precision=fp8 => 'precision' must be one of off, bf16, fp16, found 'fp8'
+train CONFIG --set precision=fp8 => 'precision' must be one of off, auto, bf16, fp16, found 'fp8'
 train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found 'red'
 train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
 train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off

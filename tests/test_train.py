@@ -21,8 +21,11 @@ STAGES = {stage.name: stage for stage in pipeline()}
 Setting = tuple[str, str]  # attribute of the configuration, field
 
 # What no stage's output depends on, or what is part of its input in another way.
-HOW_NOT_WHAT = {("", name) for name in ("run", "checkpoint", "device", "channels_last", "compile", "workers")}
-NOT_TRAINING = {("infer", "quality"), ("cam_check", "must_learn")}  # infer.py and evaluate.py; whether a run goes on
+HOW_NOT_WHAT = {
+    ("", name) for name in ("run", "checkpoint", "device", "read_precision", "channels_last", "compile", "workers")
+}
+NOT_TRAINING = {("infer", "quality"), ("infer", "runtime")}  # infer.py and evaluate.py
+NOT_TRAINING |= {("cam_check", "must_learn")}  # whether a run goes on
 NOT_TRAINING |= {("segment_watch", "validate_every"), ("segment_watch", "keep")}  # read where the best epoch is kept
 IN_THE_INDEX = {  # `Index.fingerprint`; max_pixels, background and download change no image and no label without it
     ("data", one.name) for one in fields(Config().data) if one.name != "colors"

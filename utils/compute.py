@@ -1,30 +1,43 @@
 """Where and how tensors are computed: device, mixed precision, memory format, several processes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from utils.distributed import local_rank, world_size
+from utils.distributed import barrier, local_rank, world_size
 from utils.errors import UserError
+from utils.reading import read_ahead
 from utils.settings import RunSettings
 
 Network = TypeVar("Network", bound=nn.Module)
+Item, T = TypeVar("Item"), TypeVar("T")
+
+CPU_INFO = Path("/proc/cpuinfo")
+MOST_LANES = 4  # each holds what a network has computed of an image, up to a few gigabytes
+BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Linux: x86, x86, ARM
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Device, mixed precision, memory format."""
+    """Where and how tensors are computed: device, mixed precision, memory format.
+
+    Attributes:
+        precision: off, bf16 or fp16.
+        is_fastest: whether the precision was left to the machine (`precision: auto`).
+    """
 
     device: torch.device
     precision: str = "off"
     channels_last: bool = True
     compile: bool = False
+    is_fastest: bool = False
 
     def autocast(self) -> Any:
         """The context of a forward pass."""
@@ -42,6 +55,27 @@ class Compute:
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
+    def each(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
+        """`function` of each item, in order: on a CPU of several at a time, each with its own cores (`lanes`).
+
+        So a result does not depend on the number of cores, up to `MOST_LANES`, and a core that other work holds up
+        keeps no other one waiting, as threads of one operation would.
+        """
+        if self.device.type != "cpu":
+            yield from read_ahead(function, items, 1)
+            return
+        before, (count, threads) = cores(), lanes()
+        try:
+            yield from read_ahead(function, items, count, lambda: torch.set_num_threads(threads))
+        finally:
+            torch.set_num_threads(before)
+
+    def do_each(self, function: Callable[[Item], None], items: Iterable[Item]) -> None:
+        """As `each`, for a function that writes what it finds; several processes leave when all is written."""
+        for _ in self.each(function, items):
+            pass
+        barrier()
+
     def forward(self, network: nn.Module) -> Callable[..., Any]:
         """The network as training calls it: gradients averaged over processes, compiled where that was asked for."""
         shared = network
@@ -56,6 +90,33 @@ class Compute:
             return shared
         torch._dynamo.config.suppress_errors = True  # where it cannot be compiled, torch warns and runs it as it is
         return torch.compile(shared)
+
+
+def cores() -> int:
+    """How many cores this process may use at once: torch's threads, which OMP_NUM_THREADS and torchrun set."""
+    return torch.get_num_threads()
+
+
+def lanes() -> tuple[int, int]:
+    """How many images a CPU computes at a time, and the threads of each."""
+    count = min(cores(), MOST_LANES)
+    return count, cores() // count
+
+
+def fastest_precision(device: torch.device) -> str:
+    """bf16 where the processor computes in it, fp16 on GPUs that only have that, off elsewhere."""
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type != "cpu" or not CPU_INFO.is_file():
+        return "off"
+    lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return "bf16" if BF16_FLAGS & set(flags.split()) else "off"
+
+
+def reading_compute(cfg: RunSettings) -> Compute:
+    """As `choose_compute`, for a stage that reads images and trains nothing."""
+    return choose_compute(replace(cfg, precision=cfg.read_precision))
 
 
 def choose_compute(cfg: RunSettings) -> Compute:
@@ -78,7 +139,9 @@ def choose_compute(cfg: RunSettings) -> Compute:
         ) from error
     if device.type == "cpu" and cfg.precision == "fp16":
         raise UserError("precision fp16 needs a CUDA device; use --set precision=bf16 or off")
-    return Compute(device, cfg.precision, cfg.channels_last, cfg.compile)
+    is_fastest = cfg.precision == "auto"
+    precision = fastest_precision(device) if is_fastest else cfg.precision
+    return Compute(device, precision, cfg.channels_last, cfg.compile, is_fastest)
 
 
 def _own_gpu(name: str) -> str:

@@ -17,7 +17,15 @@ from pathlib import Path
 # with it (0).
 M_TRIM_THRESHOLD, NEVER = -1, -1
 M_MMAP_MAX, NO_BLOCK = -4, 0
-OWN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
+M_ARENA_MAX, ONE = -8, 1  # what a thread frees is there for the others; pools of single threads shrink all the same
+OWN = (
+    "MALLOC_TRIM_THRESHOLD_",
+    "MALLOC_MMAP_THRESHOLD_",
+    "MALLOC_TOP_PAD_",
+    "MALLOC_MMAP_MAX_",
+    "MALLOC_ARENA_MAX",
+    "GLIBC_TUNABLES",
+)
 
 
 def keep_freed_memory() -> None:
@@ -26,6 +34,7 @@ def keep_freed_memory() -> None:
     if library is not None and not any(name in os.environ for name in OWN):
         library.mallopt(M_TRIM_THRESHOLD, NEVER)
         library.mallopt(M_MMAP_MAX, NO_BLOCK)
+        library.mallopt(M_ARENA_MAX, ONE)
 
 
 def give_back_memory() -> None:

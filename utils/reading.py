@@ -47,16 +47,24 @@ def read_once(
     barrier()
 
 
-def read_ahead(read: Callable[[Item], T], items: Iterable[Item], count: int) -> Iterator[T]:
-    """`read` of each item, in order, by `count` threads, which read at most `count` ahead of what is asked for."""
+def read_ahead(
+    read: Callable[[Item], T], items: Iterable[Item], count: int, begin: Callable[[], None] | None = None
+) -> Iterator[T]:
+    """`read` of each item, in order, by `count` threads, which read at most `count` ahead of what is asked for.
+
+    Each thread calls `begin` first. What has not begun when the loop is left is not done.
+    """
     ahead: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(count) as pool:
+    pool = ThreadPoolExecutor(count, initializer=begin)
+    try:
         for item in items:
             ahead.append(pool.submit(read, item))
             if len(ahead) > count:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def leave_to_main(worker: int) -> None:

@@ -64,8 +64,11 @@ class RunSettings:
     checkpoint: str = setting("checkpoints/best_model.pth", help="where the network trained last is put")
     seed: int = setting(0, low=0, high=2**63 - 1, help="of everything random")
     device: str = setting("auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1")
-    precision: typing.Literal["off", "bf16", "fp16"] = setting(
-        "off", help="mixed precision: off, bf16, fp16 (CUDA only)"
+    precision: typing.Literal["off", "auto", "bf16", "fp16"] = setting(
+        "off", help="mixed precision: off, bf16, fp16 (CUDA only), auto (what the chip computes in)"
+    )
+    read_precision: typing.Literal["off", "auto", "bf16", "fp16"] = setting(
+        "off", help="the same for stages that read images and train nothing (seeds and later)"
     )
     channels_last: bool = setting(True, help="memory format of images and weights; faster on GPUs and CPUs alike")
     compile: bool = setting(False, help="torch.compile the trained network")

@@ -16,6 +16,9 @@ from typing import Any, NoReturn
 from utils.memory import keep_freed_memory
 
 OLDEST = (3, 11)
+# How a thread waits for the others of its operation: by default for a while in a loop, which keeps a core from whatever
+# holds them up; asleep it costs microseconds, and an operation takes milliseconds.
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PROJECT = Path(__file__).parents[1]
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
@@ -33,6 +36,8 @@ def prepare() -> None:
         signal.signal(signal.SIGINT, _interrupted)
     sys.excepthook = _missing_package
     keep_freed_memory()
+    if not any(name in os.environ for name in WAITING):
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported
 
 
 def work_begins() -> None:

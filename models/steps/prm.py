@@ -65,8 +65,9 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     lowest = torch.quantile(best.flatten(), BACKGROUND_SHARE)
     is_background = (best < lo) | (best <= lowest)
     cells = unit.flatten(1)
-    objects = normalize(weights.flatten(1) @ cells.T, dim=1)
-    background = normalize(is_background.flatten().float() @ cells.T, dim=0)
-    similarity = (objects - background) @ cells
+    with torch.autocast(unit.device.type, enabled=False):  # the difference of two cosines is small
+        objects = normalize(weights.flatten(1) @ cells.T, dim=1)
+        background = normalize(is_background.flatten().float() @ cells.T, dim=0)
+        similarity = (objects - background) @ cells
     found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
     return normalise_maps((similarity.relu() * (found & (similarity > LEAST_SIMILARITY))).unflatten(1, maps.shape[1:]))

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from data.pixels import AUTO, PixelRule
 from inference.predictor import Prediction
+from utils.compute import Compute
 
 NAMES = ("cat", "dog", "train")
 ABOUT = {"kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"}
@@ -35,6 +37,7 @@ class Stub:
     about: dict[str, Any] = field(default_factory=lambda: dict(ABOUT))
     asked: list[Any] = field(default_factory=list)
     fails_at: int | None = None
+    compute: Compute = field(default_factory=lambda: Compute(torch.device("cpu")))
 
     def predict(self, image: np.ndarray, classes: list[int] | None = None) -> Prediction:
         if len(self.asked) == self.fails_at:

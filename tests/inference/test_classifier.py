@@ -43,7 +43,7 @@ def test_fast_opens_no_other_network_and_reads_an_image_once(finished: Project, 
     assert [step.name for step in predictor.method.steps] == ["cam", "gfm", "prm"]
     assert predictor.method.views.scales == (1.0,)
     assert predictor.settings["dataset steps"] == steps
-    assert predictor.settings["infer"] == {"quality": "fast"}
+    assert predictor.settings["infer"]["quality"] == "fast"
 
 
 def test_a_step_whose_network_is_missing_is_named(finished: Project, tmp_path, caplog):

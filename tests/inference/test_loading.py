@@ -1,12 +1,16 @@
 """From a checkpoint, or none, to masks."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
+import utils.compute
 from data.transforms import normalise
 from inference.loading import load_predictor
 from models.segmenter import class_probabilities
+from stages.config import Config, override
 from tests.inference.stub import predictions, save
 
 
@@ -27,6 +31,19 @@ class TestPredictors:
         given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
         assert given.settings["pseudo"]["refine"] == "none"
         assert given.max_side == 100
+
+    def test_fast_reads_an_image_once_and_best_takes_float32(self, checkpoints, monkeypatch):
+        monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")
+        path = checkpoints["segmenter"]
+        found = {name: load_predictor(path, [f"infer.quality={name}"]) for name in ("fast", "normal", "best")}
+        assert [predictor.compute.precision for predictor in found.values()] == ["bf16", "bf16", "off"]
+        assert [tuple(predictor.reading.scales) for predictor in found.values()] == [(1.0,), (1.0, 0.5), (1.0, 0.5)]
+        assert [predictor.reading.flip for predictor in found.values()] == [False, True, True]
+        assert found["best"].about["computed_by"] == "PyTorch, float32"
+        assert len({json.dumps(predictor.settings) for predictor in found.values()}) == 3
+
+    def test_the_quality_of_earlier_files_has_its_new_name(self):
+        assert override(Config(), ["infer.quality=full"]).infer.quality == "normal"
 
     def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
         predictor = load_predictor(checkpoints["classifier"])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.paths import pair_paths
-from models.random_walk import TRUNCATION, chebyshev_coefficients, feature_walk, random_walk
+from models.random_walk import TRUNCATION, _walk, chebyshev_coefficients, feature_walk, random_walk
 from tests.models.reference import reference
 
 
@@ -55,6 +55,14 @@ def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: fl
     walked = random_walk(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
     expected = dense_walk(cams, edge, radius, beta, 2**exp_times)
     torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("exp_times", [0, 1, 5, 8])
+def test_few_large_kernels_give_the_same_walk(exp_times: int):
+    """What a GPU computes, on images of one size together."""
+    cams, edges = random_maps(2, 3, 9, 13), 0.8 * random_maps(2, 9, 13, seed=1)
+    found, expected = (_walk(cams, edges, 5, 10.0, 2**exp_times, gathered=which) for which in (True, False))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_constant_map_without_boundaries_stays():

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models import reading
-from models.reading import Views, map_size, normalise_maps, read, unit_features
+from models.reading import Views, map_size, normalise_maps, read, read_features, unit_features
 from tests.models.tiny import CLASSES, make_image, random_features, tiny_classifier
 
 STAGES = {"gradient_stages": (1, 2, 3), "feature_stages": (2, 4)}
@@ -50,6 +50,17 @@ def test_features_are_those_of_the_stages():
     stages = classifier.backbone.stages(image[None])
     torch.testing.assert_close(found.features[4], resize(stages[4][0], (8, 12)))
     torch.testing.assert_close(found.features[2], resize(stages[2][0], (8, 12)))
+
+
+def test_features_alone_are_the_same_and_nothing_behind_them_is_computed():
+    classifier, image, views = tiny_classifier(), make_image(), Views((1.0, 0.5))
+    expected = read(classifier, image, [], views, feature_stages=(1, 2)).features
+    called = []
+    classifier.backbone.blocks[3].register_forward_hook(lambda *call: called.append(call))
+    found = read_features(classifier, image, (2, 1), views)
+    assert torch.equal(found[0], expected[2])
+    assert torch.equal(found[1], expected[1])
+    assert not called
 
 
 @pytest.mark.parametrize("stage", [1, 2, 3])

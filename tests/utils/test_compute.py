@@ -1,9 +1,12 @@
 """The device that settings ask for, and what it makes of tensors."""
 
+import threading
+
 import pytest
 import torch
 
-from utils.compute import Compute, choose_compute
+import utils.compute
+from utils.compute import Compute, choose_compute, reading_compute
 from utils.errors import UserError
 from utils.settings import RunSettings
 
@@ -31,3 +34,40 @@ def test_images_take_the_memory_format():
         assert (image[0, 0] @ image[0, 0].T).dtype == torch.float32
     with Compute(torch.device("cpu"), "bf16").autocast():
         assert (image[0, 0] @ image[0, 0].T).dtype == torch.bfloat16
+
+
+def test_auto_is_the_fastest_precision(monkeypatch):
+    for fastest in ("off", "bf16"):
+        monkeypatch.setattr(utils.compute, "fastest_precision", lambda device, found=fastest: found)
+        assert choose_compute(RunSettings(device="cpu", precision="auto")) == Compute(
+            torch.device("cpu"), fastest, is_fastest=True
+        )
+        assert reading_compute(RunSettings(device="cpu", read_precision="auto")).precision == fastest
+        assert reading_compute(RunSettings(device="cpu", precision="auto")).precision == "off"
+
+
+@pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (3, 3, 1), (9, 4, 2)])
+def test_each_item_has_cores_of_its_own(threads, lanes, own, monkeypatch):
+    monkeypatch.setattr(utils.compute, "cores", lambda: threads)
+    compute, together = Compute(torch.device("cpu")), threading.Barrier(lanes)
+    before = torch.get_num_threads()
+
+    def square(value: int) -> tuple[int, int]:
+        together.wait(timeout=20)  # as many as there are cores are here at a time
+        return value * value, torch.get_num_threads()
+
+    assert list(compute.each(square, range(12))) == [(value * value, own) for value in range(12)]
+    monkeypatch.undo()
+    torch.set_num_threads(before)
+
+
+def test_what_has_not_begun_is_not_done_after_an_error():
+    begun = []
+
+    def fail(value: int) -> None:
+        begun.append(value)
+        raise ValueError(value)
+
+    with pytest.raises(ValueError, match="0"):
+        Compute(torch.device("cpu")).do_each(fail, range(100))
+    assert len(begun) <= 3

@@ -26,6 +26,12 @@ def test_a_python_without_the_packages_is_named_with_what_to_do(script):
     assert ended.stderr.count("\n") == 1
 
 
+def test_threads_that_wait_sleep_unless_the_environment_says_otherwise():
+    program = "import os; from utils.startup import prepare; prepare(); print(os.environ.get('OMP_WAIT_POLICY'))"
+    for name, found in (("OTHER", "PASSIVE"), ("OMP_WAIT_POLICY", "1"), ("GOMP_SPINCOUNT", "None")):
+        assert run("-c", program, **{name: "1"}).stdout.strip() == found
+
+
 def test_of_several_processes_one_speaks():
     ended = run("-S", "train.py", RANK="1")
     assert (ended.returncode, ended.stderr) == (2, "")

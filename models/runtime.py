@@ -1,0 +1,203 @@
+"""What computes a segmentation network's logits: PyTorch, or on CPUs a program that is made for them.
+
+    forward = open_runtime(segmenter, compute)      # forward.name: "OpenVINO, bf16"
+    logits = forward(images)                        # as segmenter(images)
+
+OpenVINO and ONNX Runtime are extras and are found by import. A runtime is compared with the network before it is used;
+where it differs, or cannot be had, PyTorch computes, and the log says so.
+"""
+
+import copy
+import importlib.util
+import io
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.layers import Conv2dSame
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, pad
+
+from models.segmenter import Segmenter
+from utils.compute import Compute, lanes
+from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+TRACED, CHECKED = (96, 128), (65, 291)  # height and width that the graph is made from, and others that it is tried with
+MOST_DIFFERENCE = {"off": 1e-3, "bf16": 0.1}  # of a logit, as a part of the largest one
+OPSET = 17  # of ONNX: the newest one of torch's exporter by tracing
+NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # module -> what people call it; the faster one first
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Computes logits.
+
+    Attributes:
+        name: what computes, and in which precision.
+        num_classes: values, background included.
+        forward: (B, 3, H, W) normalised images -> logits; may be called by several threads.
+    """
+
+    name: str
+    num_classes: int
+    forward: Callable[[Tensor], Tensor]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, num_classes, h, w)."""
+        return self.forward(images)
+
+
+def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> Runtime:
+    """The runtime of a network.
+
+    Args:
+        network: in evaluation mode, on the device of `compute`.
+        wanted: auto, pytorch, openvino or onnxruntime. `auto` with precision `off` keeps PyTorch, whose masks are the
+            reference.
+
+    Raises:
+        UserError: the wanted one is not installed.
+    """
+    own = Runtime(f"PyTorch, {_precision(compute.precision)}", network.num_classes, network)
+    if wanted in NAMES and compute.device.type != "cpu":
+        raise UserError(
+            f"infer.runtime {wanted} is for CPUs, and the device is {compute.device}; set infer.runtime=auto"
+        )
+    if wanted in NAMES and importlib.util.find_spec(wanted) is None:
+        raise UserError(
+            f"infer.runtime is {wanted}, which is not installed: pip install -r requirements-extras.txt, or set "
+            "infer.runtime=auto"
+        )
+    asked = [wanted] if wanted in NAMES else list(NAMES) if wanted == "auto" and compute.is_fastest else []
+    installed = [name for name in asked if importlib.util.find_spec(name) is not None]
+    if compute.device.type != "cpu" or not installed or (wanted == "auto" and not _is_faster(installed[0], compute)):
+        return own
+    module = installed[0]
+    precision = compute.precision if module == "openvino" else "off"
+    try:
+        forward = _OPENERS[module](_onnx(network), precision)
+        _compare(network, forward, MOST_DIFFERENCE[precision])
+    except Exception as error:
+        # Of a dozen kinds, by the exporter and by two programs; PyTorch computes whatever they cannot.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        logger.warning("%s cannot compute this network (%s); %s computes it", NAMES[module], reason, own.name)
+        return own
+    return Runtime(f"{NAMES[module]}, {_precision(precision)}", network.num_classes, forward)
+
+
+def _is_faster(module: str, compute: Compute) -> bool:
+    """Than PyTorch: ONNX Runtime computes in float32 only, and PyTorch in bf16 is faster than that."""
+    return module == "openvino" or compute.precision == "off"
+
+
+def _precision(name: str) -> str:
+    return "float32" if name == "off" else name
+
+
+def _onnx(network: Segmenter) -> bytes:
+    """The network as ONNX, for batches of any size."""
+    network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
+    _make_padding_whole(network)
+    free = {"image": {0: "batch", 2: "height", 3: "width"}}
+    file = io.BytesIO()
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of sizes that become constants; `_compare` tries others
+        torch.onnx.export(
+            network,
+            (torch.zeros(2, 3, *TRACED),),
+            file,
+            input_names=["image"],
+            dynamic_axes=free,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return file.getvalue()
+
+
+def _make_padding_whole(module: nn.Module) -> None:
+    """Let timm's convolutions compute their padding in whole numbers: a width of 257 in bf16 is 256."""
+    for name, child in module.named_children():
+        if isinstance(child, Conv2dSame):
+            setattr(module, name, _SamePadding(child))
+        else:
+            _make_padding_whole(child)
+
+
+class _SamePadding(nn.Module):
+    """`Conv2dSame`, whose output has ceil(side / stride) cells, for a traced graph."""
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.convolution = convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv = self.convolution
+        pads: list[Any] = []  # sides are numbers, or tensors while a graph is traced
+        for side, kernel, stride, dilation in zip(
+            x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True
+        ):
+            missing = dilation * (kernel - 1)
+            if stride > 1:
+                missing = ((side + stride - 1) // stride - 1) * stride + missing + 1 - side
+            pads = [missing // 2, missing - missing // 2, *pads]
+        return conv2d(pad(x, pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
+
+
+def _compare(network: Segmenter, forward: Callable[[Tensor], Tensor], most: float) -> None:
+    """Refuse a runtime whose logits of an image of another size are not the network's."""
+    image = torch.rand(1, 3, *CHECKED, generator=torch.Generator().manual_seed(0)) * 4 - 2
+    with torch.inference_mode():
+        expected = network(image.contiguous(memory_format=torch.channels_last)).float()
+        found = forward(image)
+    if found.shape != expected.shape:
+        raise ValueError(f"logits of {tuple(found.shape)} where the network gives {tuple(expected.shape)}")
+    difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1))
+    if not difference <= most:
+        raise ValueError(f"logits differ from the network's by a part of {difference:.3g}, more than {most:g}")
+
+
+def _open_openvino(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
+    # Imported as it is, OpenVINO reports its use to a server; without this package it has a silent stand-in.
+    if "openvino_telemetry" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    core = openvino.Core()
+    streams, threads = lanes()
+    options: dict[str, Any] = {
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+        "NUM_STREAMS": streams,
+        "INFERENCE_NUM_THREADS": streams * threads,
+        "ENABLE_CPU_PINNING": False,
+    }
+    compiled, own = core.compile_model(core.read_model(graph, b""), "CPU", options), threading.local()
+
+    def forward(images: Tensor) -> Tensor:
+        if not hasattr(own, "request"):
+            own.request = compiled.create_infer_request()
+        return torch.from_numpy(own.request.infer([images.contiguous().numpy()], share_inputs=True)[0])
+
+    return forward
+
+
+def _open_onnxruntime(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = lanes()[1]
+    session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    (name,) = (value.name for value in session.get_inputs())
+    return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
+
+
+_OPENERS: dict[str, Callable[[bytes, str], Callable[[Tensor], Tensor]]] = {
+    "openvino": _open_openvino,
+    "onnxruntime": _open_onnxruntime,
+}

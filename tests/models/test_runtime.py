@@ -1,0 +1,143 @@
+"""Whatever computes a segmentation network gives its logits; where nothing else can, PyTorch does, and says so."""
+
+import importlib.util
+import logging
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import models.runtime
+import utils.compute
+from models.efficientnet_lite import build_lite
+from models.runtime import open_runtime
+from models.segmenter import Segmenter
+from tests.models.tiny import TinyBackbone, make_image
+from utils.compute import Compute, fastest_precision
+from utils.errors import UserError
+
+CPU = torch.device("cpu")
+RUNTIMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}
+installed = [name for name in RUNTIMES if importlib.util.find_spec(name)]
+SIZES = [(64, 96), (65, 291)]
+
+
+@pytest.fixture(autouse=True)
+def runtimes(monkeypatch):
+    monkeypatch.setattr(models.runtime, "NAMES", RUNTIMES)
+
+
+@pytest.fixture(scope="module")
+def segmenter() -> Segmenter:
+    """A tiny network with fixed weights."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Segmenter(TinyBackbone(), 3).eval().requires_grad_(False)
+
+
+def images(size: tuple[int, int]) -> Tensor:
+    return torch.stack([make_image(*size), make_image(*size, seed=1)])
+
+
+@pytest.mark.parametrize("name", installed)
+def test_a_runtime_gives_the_logits_of_the_network_at_any_size(segmenter, name):
+    runtime = open_runtime(segmenter, Compute(CPU), name)
+    assert runtime.name == f"{RUNTIMES[name]}, float32"
+    for size in SIZES:
+        torch.testing.assert_close(runtime(images(size)), segmenter(images(size)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif("openvino" not in installed, reason="needs openvino")
+def test_padding_of_an_odd_side_is_right_in_bf16():
+    """A side of 257 is 256 in bf16, so that padding must be computed in whole numbers."""
+    network = Segmenter(build_lite(0, False), 2, stage=3).eval().requires_grad_(False)
+    runtime = open_runtime(network, Compute(CPU, "bf16"), "openvino")
+    assert runtime.name == "OpenVINO, bf16"
+    assert runtime(torch.zeros(1, 3, 257, 33)).shape == network(torch.zeros(1, 3, 257, 33)).shape
+
+
+@pytest.mark.parametrize("name", installed)
+def test_several_threads_may_call_it(segmenter, name):
+    runtime = open_runtime(segmenter, Compute(CPU), name)
+    inputs = [images(SIZES[0]) + number for number in range(4)]
+    found: dict[int, Tensor] = {}
+
+    def call(number: int) -> None:
+        for _ in range(5):
+            found[number] = runtime(inputs[number])
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number in range(4):
+        assert torch.equal(found[number], runtime(inputs[number]))
+
+
+def test_without_the_extras_pytorch_computes(segmenter, monkeypatch):
+    monkeypatch.setattr(models.runtime.importlib.util, "find_spec", lambda name: None)
+    runtime = open_runtime(segmenter, Compute(CPU, is_fastest=True))
+    assert runtime.name == "PyTorch, float32"
+    assert torch.equal(runtime(images(SIZES[0])), segmenter(images(SIZES[0])))
+    with pytest.raises(UserError, match=r"infer.runtime is openvino, which is not installed: pip install"):
+        open_runtime(segmenter, Compute(CPU), "openvino")
+
+
+def test_onnx_runtime_is_for_chips_without_bf16(segmenter, monkeypatch):
+    """It computes in float32 only, and PyTorch in bf16 is faster."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(models.runtime.importlib.util, "find_spec", lambda name: name == "onnxruntime" or find("no"))
+    monkeypatch.setitem(models.runtime._OPENERS, "onnxruntime", lambda graph, precision: segmenter)
+    names = [open_runtime(segmenter, Compute(CPU, precision, is_fastest=True)).name for precision in ("off", "bf16")]
+    assert names == ["ONNX Runtime, float32", "PyTorch, bf16"]
+
+
+def test_a_runtime_for_cpus_is_refused_on_a_gpu(segmenter):
+    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and the device is cuda"):
+        open_runtime(segmenter, Compute(torch.device("cuda")), "openvino")
+
+
+def test_a_precision_that_was_asked_for_is_computed_by_pytorch(segmenter):
+    assert open_runtime(segmenter, Compute(CPU)).name == "PyTorch, float32"
+    assert open_runtime(segmenter, Compute(CPU, "bf16")).name == "PyTorch, bf16"
+
+
+class _Dependent(nn.Module):
+    """Adds a number that a traced graph takes for a constant."""
+
+    def __init__(self, network: Segmenter):
+        super().__init__()
+        self.network, self.num_classes = network, network.num_classes
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x) + float(x.shape[-1])
+
+
+@pytest.mark.parametrize("name", installed)
+def test_a_runtime_that_gives_other_logits_is_not_used(segmenter, name, caplog):
+    network = _Dependent(segmenter)
+    with caplog.at_level(logging.WARNING):
+        runtime = open_runtime(network, Compute(CPU), name)
+    assert runtime.name == "PyTorch, float32"
+    assert f"{RUNTIMES[name]} cannot compute this network (logits differ" in caplog.text
+    assert torch.equal(runtime(images(SIZES[0])), network(images(SIZES[0])))
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"),
+    [
+        ("fpu avx2 avx512f avx512_bf16", "bf16"),
+        ("amx_bf16 amx_tile", "bf16"),
+        ("fpu avx2 avx512f", "off"),
+        (None, "off"),
+    ],
+)
+def test_the_fastest_precision_is_what_the_chip_computes_in(flags, precision, tmp_path: Path, monkeypatch):
+    info = tmp_path / "cpuinfo"
+    if flags is not None:
+        info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
+    monkeypatch.setattr(utils.compute, "CPU_INFO", info)
+    assert fastest_precision(CPU) == precision
