@@ -75,11 +75,11 @@ def main() -> None:
         )
         if not sources:
             raise UserError(f"--input {args.input}: no images in this folder; give another")
-        images = folder / "images"
-        images.mkdir()
+        links = folder / "images"
+        links.mkdir()
         for index, source in zip(range(args.timed), itertools.cycle(sources), strict=False):
-            os.symlink(source.resolve(), images / f"{index:05}{source.suffix}")
-        paths = sorted(images.iterdir())
+            os.symlink(source.resolve(), links / f"{index:05}{source.suffix}")
+        paths = sorted(links.iterdir())
         compare_rates(predictor, paths, folder / "timed", args.batch, MOST_ITEMS / MANY)
 
 

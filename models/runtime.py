@@ -112,7 +112,7 @@ def _onnx(network: Segmenter) -> bytes:
         torch.onnx.export(
             network,
             (torch.zeros(2, 3, *TRACED),),
-            file,
+            file,  # type: ignore[arg-type]  # a file is as good as a path
             input_names=["image"],
             dynamic_axes=free,
             opset_version=OPSET,

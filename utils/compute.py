@@ -17,10 +17,11 @@ from utils.reading import read_ahead
 from utils.settings import RunSettings
 
 Network = TypeVar("Network", bound=nn.Module)
-Item, T = TypeVar("Item"), TypeVar("T")
+Item = TypeVar("Item")
+T = TypeVar("T")
 
 CPU_INFO = Path("/proc/cpuinfo")
-MOST_LANES = 4  # each holds what a network has computed of an image, up to a few gigabytes
+MOST_LANES = 2  # each holds what a network has computed of an image, up to a few gigabytes
 BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Linux: x86, x86, ARM
 
 

@@ -60,8 +60,8 @@ def test_logits_are_the_networks_at_any_size(exported, size):
 class OfOneSize(TinyBackbone):
     """A backbone that computes with the image's size, as some transformers do."""
 
-    def stages(self, x, grad_from=None):
-        return super().stages(x * float(int(x.shape[-1]) // 32), grad_from)
+    def stages(self, x, grad_from=None, last=None):
+        return super().stages(x * float(int(x.shape[-1]) // 32), grad_from, last)
 
 
 def test_a_network_that_cannot_be_exported_for_all_sizes_is_for_one(exported, tmp_path):

@@ -46,7 +46,7 @@ def test_auto_is_the_fastest_precision(monkeypatch):
         assert reading_compute(RunSettings(device="cpu", precision="auto")).precision == "off"
 
 
-@pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (3, 3, 1), (9, 4, 2)])
+@pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (2, 2, 1), (9, 2, 4)])
 def test_each_item_has_cores_of_its_own(threads, lanes, own, monkeypatch):
     monkeypatch.setattr(utils.compute, "cores", lambda: threads)
     compute, together = Compute(torch.device("cpu")), threading.Barrier(lanes)
