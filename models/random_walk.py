@@ -61,17 +61,31 @@ def feature_walk(maps: Tensor, unit: Tensor, *, power: float = 8.0, steps: int =
         (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
     """
     features, start = unit.flatten(1), maps.flatten(1)
-    cells = features.shape[1]
-    rows = max(1, CHUNK // cells)
     walked = start
     for _ in range(steps):
-        parts = []
-        for first in range(0, cells, rows):
-            similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
-            total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
-            parts.append((walked @ similarity.T) / total)
-        walked = keep * torch.cat(parts, dim=1) + (1 - keep) * start
+        sums, total = similar_sums(walked, features, power)
+        # A cell without features has no way.
+        walked = keep * (sums / total.clamp_min(torch.finfo(maps.dtype).tiny)) + (1 - keep) * start
     return walked.view(maps.shape)
+
+
+def similar_sums(values: Tensor, features: Tensor, power: float) -> tuple[Tensor, Tensor]:
+    """Sums over all cells j of S_ij x_j, and of S_ij, with S_ij = max(0, f_i . f_j)^power.
+
+    Args:
+        values: x, (K, N) of N cells.
+        features: f, (D, N), of unit length at each cell.
+
+    Returns:
+        (K, N) and (N,). S is never held whole.
+    """
+    cells = features.shape[1]
+    sums, totals = [], []
+    for part in features.split(max(1, CHUNK // cells), dim=1):
+        similarity = (part.T @ features).clamp_min_(0).pow_(power)
+        sums.append(values @ similarity.T)
+        totals.append(similarity.sum(dim=1))
+    return torch.cat(sums, dim=1), torch.cat(totals)
 
 
 def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:

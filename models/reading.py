@@ -33,6 +33,7 @@ class Reading:
         strides: of the backbone's stages.
         cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
         gradients: gradient stage -> (K, h, w), the same sum of `sum_channels ReLU(d y_k / d F_l)`, not normalised.
+        weighted: gradient stage -> (K, h, w), the same sum of `ReLU(sum_channels ReLU(d y_k / d F_l) F_l)` (LayerCAM).
         features: feature stage -> (D_l, h, w), the mean over scales and flips.
         logits: (C,) the mean logits over scales and flips.
         shown: step -> images (3, H, W) that it has made on the way, for people to see.
@@ -43,6 +44,7 @@ class Reading:
     strides: tuple[int, ...]
     cam: Tensor
     gradients: dict[int, Tensor]
+    weighted: dict[int, Tensor]
     features: dict[int, Tensor]
     logits: Tensor
     shown: dict[str, list[Tensor]] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def read(
     size = map_size(image.shape[-2], image.shape[-1], stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
-    gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
+    gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in scales:
@@ -103,26 +105,39 @@ def read(
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
             _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
-    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(gradient_stages, gradients, strict=True))
+    strides = tuple(classifier.backbone.strides)
+    plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
     features_by_stage = dict(zip(feature_stages, features, strict=True))
-    return Reading(image, tuple(classes), strides, cam, by_stage, features_by_stage, logits.detach())
+    return Reading(image, tuple(classes), strides, cam, plain, weighted, features_by_stage, logits.detach())
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add sum_channels ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
+    """Add to `total` (2, S, K, h, w): sum_channels ReLU(d y_k / d F_l), and ReLU of the same weighted by F_l.
+
+    One backward pass a class gives all stages.
+    """
+    size = (total.shape[-2], total.shape[-1])
     for k, class_index in enumerate(classes):
         with torch.enable_grad():
             logit = logits[:, class_index].sum()
         found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
         for s, gradient in enumerate(found):
-            size = (total.shape[-2], total.shape[-1])
-            total[s, k] += to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+            positive = gradient.relu()
+            weighted = (positive * stages[s].detach()).sum(dim=1, keepdim=True).relu()
+            total[0, s, k] += to_grid(positive.sum(dim=1, keepdim=True), size)[0]
+            total[1, s, k] += to_grid(weighted, size)[0]
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
     """The index of the first stage of each level: there features are least specific to the classes."""
     levels = stage_levels(strides)
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
+
+
+def earlier_stages(strides: Sequence[int], min_stride: int) -> list[int]:
+    """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
+    levels = stage_levels(strides)
+    return [index for index in first_stages(strides) if levels[index] >= min_stride and index < len(strides) - 1]
 
 
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
