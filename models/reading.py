@@ -33,9 +33,9 @@ class Reading:
         strides: of the backbone's stages.
         cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
         gradients: gradient stage -> (K, h, w), the same sum of `sum_channels ReLU(d y_k / d F_l)`, not normalised.
-        weighted: gradient stage -> (K, h, w), the same sum of `ReLU(sum_channels ReLU(d y_k / d F_l) F_l)` (LayerCAM).
         features: feature stage -> (D_l, h, w), the mean over scales and flips.
         logits: (C,) the mean logits over scales and flips.
+        weighted: gradient stage -> (K, h, w), the same sum of `ReLU(sum_channels ReLU(d y_k / d F_l) F_l)` (LayerCAM).
         shown: step -> images (3, H, W) that it has made on the way, for people to see.
     """
 
@@ -44,9 +44,9 @@ class Reading:
     strides: tuple[int, ...]
     cam: Tensor
     gradients: dict[int, Tensor]
-    weighted: dict[int, Tensor]
     features: dict[int, Tensor]
     logits: Tensor
+    weighted: dict[int, Tensor] = field(default_factory=dict)
     shown: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
@@ -105,10 +105,11 @@ def read(
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
             _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
-    strides = tuple(classifier.backbone.strides)
+    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(feature_stages, features, strict=True))
     plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
-    features_by_stage = dict(zip(feature_stages, features, strict=True))
-    return Reading(image, tuple(classes), strides, cam, plain, weighted, features_by_stage, logits.detach())
+    reading = Reading(image, tuple(classes), strides, cam, plain, by_stage, logits.detach())
+    reading.weighted.update(weighted)
+    return reading
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
