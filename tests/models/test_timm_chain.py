@@ -270,7 +270,7 @@ def test_a_backbone_can_be_copied(vit):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", ["hrnet_w18_small", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", [pytest.param("hrnet_w18_small", marks=pytest.mark.slow), "mobilenetv3_small_050"])
 def test_random_weights_give_features_that_can_be_learned_from(name):
     torch.manual_seed(0)
     backbone = build_backbone(f"timm/{name}", "none")
@@ -290,6 +290,6 @@ def test_a_name_that_timm_does_not_know_is_told_with_the_nearest(name, near):
         build_backbone(f"timm/{name}", "none")
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", pytest.param(VIT, id="no windows")])
-def test_windows_are_known(name):
-    assert build_backbone(f"timm/{name}", "none").has_windows == ("window" in name)
+@pytest.mark.parametrize(("name", "windows"), [("tiny_vit_5m_224", True), (VIT, False)])
+def test_windows_are_known(name, windows):
+    assert build_backbone(f"timm/{name}", "none").has_windows == windows
