@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,7 +19,12 @@ class LayerFusion(Step):
     name, title = "layercam", "LayerCAM"
     enabled: bool = setting(False, help="add LayerCAM of earlier stages, by the larger value; instead of GFM")
     min_stride: int = setting(8, low=1, high=64, help="of the first stage of each stride from this on")
-    gamma: float = setting(2.0, low=0.1, high=100, help="maps of earlier stages are lifted: tanh(gamma L) (paper: 2)")
+    fusion: Literal["max", "mean"] = setting(
+        "max", help="max: the larger value (paper); mean: the mean of the stages is added, as in GFM"
+    )
+    gamma: float = setting(
+        2.0, low=0.1, high=100, help="for max: maps of earlier stages are lifted by tanh(gamma L) (paper: 2)"
+    )
 
     def gradient_stages(self, strides: Sequence[int]) -> list[int]:
         """As of GFM; the last stage is in the maps before."""
@@ -29,14 +35,7 @@ class LayerFusion(Step):
         stages = self.gradient_stages(reading.strides)
         if not stages:
             return maps
-        return fuse_layers(maps, torch.stack([reading.weighted[stage] for stage in stages]), self.gamma)
-
-
-def fuse_layers(maps: Tensor, layers: Tensor, gamma: float) -> Tensor:
-    """n(max(A_k, max over l of tanh(gamma n(L_l,k)))).
-
-    Args:
-        maps: A, (K, h, w) in 0..1.
-        layers: L, (S, K, h, w), not normalised; S at least 1.
-    """
-    return normalise_maps(torch.maximum(maps, (gamma * normalise_maps(layers)).tanh().amax(dim=0)))
+        layers = normalise_maps(torch.stack([reading.weighted[stage] for stage in stages]))
+        if self.fusion == "mean":
+            return normalise_maps(maps + layers.mean(dim=0))
+        return normalise_maps(torch.maximum(maps, (self.gamma * layers).tanh().amax(dim=0)))

@@ -1,11 +1,11 @@
-"""LayerCAM: its formula from slow plain loops, and what it adds to maps."""
+"""LayerCAM: its formula from slow plain loops, and both ways of adding it to maps."""
 
 import pytest
 import torch
 
-from models.reading import map_size, normalise_maps, read, to_grid, views_of
+from models.reading import map_size, read, to_grid, views_of
 from models.steps import GradFusion, LayerFusion
-from models.steps.layercam import fuse_layers
+from models.steps.base import Before
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
 
 
@@ -25,24 +25,30 @@ def test_a_layer_is_its_features_weighted_by_positive_gradients(flip):
     torch.testing.assert_close(found, expected)
 
 
-def test_the_larger_value_wins_and_earlier_stages_are_lifted():
-    maps, layers = random_maps(2, 4, 5), 100 * random_maps(3, 2, 4, 5, seed=1)
-    found = fuse_layers(maps, layers, gamma=2.0)
-    for k in range(2):
-        plain = maps[k]
-        for layer in layers[:, k]:
-            plain = torch.maximum(plain, (2 * layer / layer.max()).tanh())
-        torch.testing.assert_close(found[k], plain / plain.max())
-    assert torch.equal(fuse_layers(maps, torch.zeros_like(layers), 2.0), normalise_maps(maps))
-
-
-def test_it_reads_the_stages_of_gfm_and_follows_the_step_before():
-    assert LayerFusion(min_stride=4).gradient_stages((2, 4, 8, 16, 16)) == [1, 2, 3]
+@pytest.mark.parametrize(("fusion", "gamma"), [("max", 2.0), ("max", 0.7), ("mean", 2.0)])
+def test_it_follows_the_step_before_with_the_stages_of_gfm(fusion, gamma):
     classifier, image = tiny_classifier(), make_image()
-    maps = make_method(GradFusion(), LayerFusion(enabled=True, gamma=1.5)).trace(classifier, image, CLASSES).maps
+    step = LayerFusion(enabled=True, fusion=fusion, gamma=gamma)
+    maps = make_method(GradFusion(), step).trace(classifier, image, CLASSES).maps
     reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=[2, 3])
-    layers = torch.stack([reading.weighted[stage] for stage in (2, 3)])
-    torch.testing.assert_close(maps["layercam"], fuse_layers(maps["gfm"], layers, 1.5))
+    for k in range(len(CLASSES)):
+        layers = [reading.weighted[stage][k] / reading.weighted[stage][k].max() for stage in (2, 3)]
+        plain = maps["gfm"][k]
+        if fusion == "mean":
+            plain = plain + sum(layers) / 2
+        else:
+            for layer in layers:
+                plain = torch.maximum(plain, (gamma * layer).tanh())
+        torch.testing.assert_close(maps["layercam"][k], plain / plain.max())
+
+
+def test_a_map_that_is_empty_changes_nothing():
+    reading = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=[2, 3])
+    maps = random_maps(*reading.cam.shape)
+    for weighted in reading.weighted.values():
+        weighted.zero_()
+    for fusion in ("max", "mean"):
+        assert torch.equal(LayerFusion(fusion=fusion)(maps, reading, Before(tiny_classifier(), (), flip=True)), maps)
 
 
 def test_without_an_earlier_stage_the_maps_stay():
