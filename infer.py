@@ -9,8 +9,9 @@
 
 In a notebook: `from infer import predict`, then `predict("photo.jpg")`.
 
-Takes a segmentation network or a classifier. If no checkpoint is named and there is none in checkpoints/, it uses a
-packaged ImageNet classifier, so it works without any training, for ImageNet's 1,000 classes.
+Takes a segmentation network or a classifier. If no checkpoint is named and you have trained none, it uses
+checkpoints/voc12_compact.pth, which knows VOC's 20 classes of everyday photographs. `--model_path imagenet` takes a
+classifier of ImageNet's 1,000 classes.
 
 Writes into --output: index.html (a gallery, opens without a network), contact_sheet.jpg, masks/ (palette PNG, 0
 background), overlays/, predictions.json (classes with scores and shares, unreadable files, settings) and classes.json
@@ -53,6 +54,7 @@ from utils.files import remove_leftovers
 from utils.lock import lock_folder
 
 IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
+PHOTOGRAPHS = Path(__file__).parent / "checkpoints/voc12_compact.pth"  # a network of VOC's classes (its README.md)
 SOME = 5  # unreadable files, or classes, on the screen; predictions.json has all
 
 
@@ -66,7 +68,8 @@ def parse_args() -> argparse.Namespace:
     add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=depth)
     add("--output", default="out", type=Path, metavar="FOLDER", help="the folder to write into (default: out)")
     checkpoint = (
-        f"a checkpoint, or '{IMAGENET_NAME}' for the packaged classifier (default: {Config().checkpoint} if it exists)"
+        f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes (default: {Config().checkpoint}, "
+        f"or else checkpoints/{PHOTOGRAPHS.name})"
     )
     add("--model_path", metavar="FILE", help=checkpoint)
     labels = (
@@ -154,7 +157,7 @@ def predict(
             RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
             (data.range, data.bands).
         model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made
-            last, and where there is none the packaged one.
+            last, and where there is none that of VOC's classes.
         labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
         settings: as `--set`, such as `["pseudo.refine=none"]`.
@@ -183,15 +186,14 @@ def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -
 
 
 def default_checkpoint(cfg: Config) -> str:
-    """The network that train.py made last, or else, with a message, the packaged one."""
+    """The network that train.py made last, or else, with a message, the one that comes with the project."""
     if Path(cfg.checkpoint).is_file():
         return cfg.checkpoint
     say(
-        f"no checkpoint at {cfg.checkpoint} and none named: using the packaged ImageNet classifier "
-        "(EfficientNet-Lite0, 1,000 classes).\nFor your own classes train a network (python train.py --help) or name "
-        "one (--model_path FILE)."
+        f"no checkpoint at {cfg.checkpoint} and none named: using {PHOTOGRAPHS} (20 classes of photographs).\nFor your "
+        "own classes train a network (python train.py --help) or name one (--model_path FILE)."
     )
-    return IMAGENET_NAME
+    return str(PHOTOGRAPHS)
 
 
 def network_line(predictor: Predictor) -> str:

@@ -1,10 +1,13 @@
-"""Figures of the documents, from a finished run of the demo: python docs/figure.py runs/demo [result method threshold]
+"""Figures of the documents, from a finished run of the demo, and from a network of photographs.
 
+python docs/figure.py runs/demo result method threshold
     result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
     method.jpg      for method.md: the maps after each step, and the image that the round of blur has read
     threshold.jpg   for method.md: one seed cut at several background thresholds
+python docs/figure.py checkpoints/voc12_compact.pth photographs
+    photographs.jpg for the README: masks of sample images of scikit-image, which are free (CC0 or public domain)
 
-The images are generated, and they are not in the lists of the run.
+The images of the demo are generated, and they are not in the lists of the run.
 """
 
 import argparse
@@ -22,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data.artifacts import voc_palette
 from data.shapes import SHAPES_CLASSES, Scene, scenes
+from infer import predict
 from models.classifier import Classifier
 from models.method import Trace
 from models.pseudo import upsample
@@ -38,21 +42,24 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of images than training's and validation's (0 and 1)
 SHOWN = ("train", "owl", "boat")  # an image of each
+PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "coffee.png")  # of skimage/data
+PHOTOGRAPH = 240  # pixels of a tile
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a finished run of preset demo")
-    parser.add_argument("figures", nargs="*", metavar="FIGURE", help="of result, method, threshold (default: all)")
+    source = "a finished run of preset demo; for photographs, a network"
+    parser.add_argument("source", type=Path, metavar="RUN", help=source)
+    parser.add_argument("figures", nargs="+", metavar="FIGURE", help="result, method, threshold, photographs")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="default: docs/")
     args = parser.parse_args()
-    for name in args.figures or FIGURES:
+    for name in args.figures:
         if name not in FIGURES:
             raise UserError(f"there is no figure '{name}'; known: {', '.join(FIGURES)}")
         with atomic_path(args.output / f"{name}.jpg") as temporary:
-            FIGURES[name](args.run).save(temporary, quality=85, optimize=True)
+            FIGURES[name](args.source).save(temporary, quality=85, optimize=True)
         print(args.output / f"{name}.jpg")
 
 
@@ -94,7 +101,27 @@ def threshold(run: Path) -> Image.Image:
     return contact_sheet(rows, ("the seed", *(f"threshold {value}" for value in THRESHOLDS)), tile=TILE)
 
 
-FIGURES: dict[str, Callable[[Path], Image.Image]] = {"result": result, "method": method, "threshold": threshold}
+def photographs(checkpoint: Path) -> Image.Image:
+    """Each photograph beside its mask, with the classes that the network has found."""
+    import skimage  # only here: no other figure needs it
+
+    folder = Path(skimage.__file__).parent / "data"
+    found = [predict(str(folder / name), str(checkpoint)) for name in PHOTOGRAPHS]
+    names = [", ".join(one.name for one in result.classes) or "no class" for result in found]
+    tiles = [
+        tile
+        for result, text in zip(found, names, strict=True)
+        for tile in (Tile(result.image), Tile(np.asarray(result.overlay()), text))
+    ]
+    return contact_sheet([tiles[:4], tiles[4:]], ("image", "mask") * 2, tile=PHOTOGRAPH)
+
+
+FIGURES: dict[str, Callable[[Path], Image.Image]] = {
+    "result": result,
+    "method": method,
+    "threshold": threshold,
+    "photographs": photographs,
+}
 
 
 def trained(run: Path) -> tuple[FullMethod, Config]:

@@ -9,6 +9,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
 from models.chain import Backbone, last_stages, stage_number
+from models.weights import Weights
 from utils.distributed import total, world_size
 from utils.ignore import IGNORE
 
@@ -106,6 +107,20 @@ def build_segmenter(
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()
 
 
+def fill_head(segmenter: Segmenter, weights: Weights, class_names: Sequence[str]) -> int:
+    """Begin with what fits of another network's head, in place: all but the last layer, if its classes differ.
+
+    Returns:
+        How many entries fit; 0 where the file has no head of a segmentation network.
+    """
+    own, found = segmenter.head.state_dict(), weights.part("head.")
+    fits = {name: tensor for name, tensor in found.items() if name in own and tensor.shape == own[name].shape}
+    if weights.class_names != tuple(class_names):
+        fits = {name: tensor for name, tensor in fits.items() if tensor.shape[:1] != (segmenter.num_classes,)}
+    segmenter.head.load_state_dict(own | fits)
+    return len(fits)
+
+
 def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, object_weight: float = 1.0) -> Tensor:
     """Cross-entropy at `LOGIT_STRIDE`.
 
@@ -155,6 +170,34 @@ def dice_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
     dice = (2 * both / (found + there).clamp_min(1))[present]
     loss = (1 - dice).sum() / present.sum().clamp_min(1)
     return loss - loss.detach() * (1 - 1 / world_size())
+
+
+def image_loss(logits: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
+    """Binary cross-entropy of the classes of a crop as a whole, so that one wrong region counts as a whole image does.
+
+    The score of a class is its log-odds, averaged over the hundredth of the cells where they are highest.
+
+    Args:
+        logits: (B, C, h, w); channel 0 is background.
+        mask: (B, H, W) int64; a class of the labels that it lacks may lie outside of the crop, and does not count.
+        labels: (B, C - 1), 1 for each class of the whole image.
+
+    Returns:
+        The mean over the classes, of this process's part of the batch.
+    """
+    values = logits.float().flatten(2)
+    odds = values - _others(values)
+    strongest = odds[:, 1:].topk(max(1, odds.shape[2] // 100), dim=2).values.mean(dim=2)
+    there = nn.functional.one_hot(mask.flatten(1).clamp(max=logits.shape[1]), logits.shape[1] + 1)[..., 1:-1].any(dim=1)
+    counted = (there | (labels == 0)).float()
+    each = nn.functional.binary_cross_entropy_with_logits(strongest, there.float(), reduction="none")
+    return (each * counted).sum() / total(counted.sum()).clamp_min(1)
+
+
+def _others(values: Tensor) -> Tensor:
+    """log sum exp of all channels but each: (B, C, N) -> (B, C, N)."""
+    log_share = values.log_softmax(dim=1).clamp(max=-1e-6)
+    return values.logsumexp(dim=1, keepdim=True) + torch.log(-torch.expm1(log_share))
 
 
 def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,6 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,17 @@ from torch import Tensor, nn
 from data.artifacts import count_pixels, read_mask
 from data.dataset import Index, TrainingImages
 from data.transforms import BackgroundBlur, RandomCrop
+from models.backbone import open_weights
 from models.batch_norm import share_statistics
-from models.segmenter import build_segmenter, dice_loss, segmentation_loss
+from models.mixing import paste_objects
+from models.segmenter import build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
+from models.weights import Weights
 from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
+from stages.settings import SegmentStage
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
@@ -37,6 +41,7 @@ class SegmenterPlan:
         checkpoint: the file of the run to write.
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
+        own: the settings of stage `segment` alone; without them their defaults.
     """
 
     stage: str
@@ -45,12 +50,15 @@ class SegmenterPlan:
     checkpoint: str
     blur: BackgroundBlur | None = None
     start: Path | None = None
+    own: SegmentStage | None = None
 
 
 def train_segmenter(cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses."""
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    figures = train_on_masks(cfg, run, SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start))
+    own = cfg.segment
+    plan = SegmenterPlan("segment", own.epochs, PSEUDO, SEGMENTER, None, start, own)
+    figures = train_on_masks(cfg, run, plan)
     barrier()  # the main process has written it
     segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
     compute.network(segmenter)
@@ -75,6 +83,10 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     elif settings.from_classifier:
         classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
         segmenter.backbone.load_state_dict(classifier.backbone.state_dict())
+    if what.start is None and isinstance(weights := open_weights(cfg.model.weights), Weights):
+        count = fill_head(segmenter, weights, index.class_names)
+        entries = len(segmenter.head.state_dict())
+        run.log(f"{what.stage:9} the head begins with {count} of its {entries} entries in {weights.path}")
     segmenter.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(segmenter.head)  # the backbone's are frozen
     crop = RandomCrop(
@@ -86,12 +98,13 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         max_side=settings.max_side,
         blur=what.blur,
     )
-    plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
+    own = what.own or SegmentStage()
+    plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), average=own.average)
     items = TrainingImages(index, crop, run.path(what.masks))
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice)
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=own)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
@@ -112,9 +125,21 @@ def object_weight(cfg: Config, index: Index, folder: Path) -> float:
 
 
 def mask_losses(
-    network: nn.Module, batch: dict[str, Any], object_weight: float = 1.0, dice: float = 0.0
+    network: nn.Module,
+    batch: dict[str, Any],
+    object_weight: float = 1.0,
+    dice: float = 0.0,
+    own: SegmentStage | None = None,
 ) -> dict[str, Tensor]:
-    """Cross-entropy against the masks, and, where it has a weight, the Dice loss."""
-    logits = network(batch["image"])
-    losses = {"segmentation": segmentation_loss(logits, batch["mask"], object_weight=object_weight)}
-    return losses | {"dice": dice * dice_loss(logits, batch["mask"])} if dice else losses
+    """Cross-entropy against the masks, and those of Dice and of the whole crop's classes where they have a weight."""
+    own = own or SegmentStage()
+    image, mask = batch["image"], batch["mask"]
+    if own.paste:
+        image, mask = paste_objects(image, mask, own.paste)
+    logits = network(image)
+    losses = {"segmentation": segmentation_loss(logits, mask, object_weight=object_weight)}
+    if dice:
+        losses["dice"] = dice * dice_loss(logits, mask)
+    if own.image_loss:
+        losses["image"] = own.image_loss * image_loss(logits, mask, batch["labels"])
+    return losses

@@ -141,6 +141,7 @@ evaluation.gather {empty} => at least two runs | give their folders or the files
 evaluation.gather {empty} {own} => holds no figures | expected a run folder with
 exports.voc_server {segmenter} --output {out} => is no segmentation network of VOC's 20 classes | give segmenter.pth
     of a run on VOC
+exports.release {none}.pth {out}.pth => there is no file | give the path of a .pth file
 exports.voc_server {none}.pth --output {out} => there is no file | give the path of a .pth file
 exports.convert {none}.pth {out}.pth => none.pth
 exports.convert {tensors} {out}.pth => is neither IRN's res50_cam.pth | set model.weights to the file

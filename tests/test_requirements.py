@@ -49,6 +49,7 @@ IMPORTED_AS = {
     "opencv-python-headless": "cv2",
     "pyyaml": "yaml",
     "pydensecrf2": "pydensecrf",
+    "scikit-image": "skimage",
 }
 # What no import statement names: weights found by their backbone's name, programs of .ci/run, what another package
 # needs.

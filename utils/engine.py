@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from utils.compute import Compute
@@ -70,6 +71,7 @@ class Plan:
         compute: device and precision.
         workers: loader processes.
         seed: of dropout and the like; the sampler has its own.
+        average: decay a step of the mean of the weights that the network ends with; 0 leaves the last weights.
     """
 
     stage: str
@@ -79,6 +81,7 @@ class Plan:
     compute: Compute
     workers: int
     seed: int
+    average: float = 0.0
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
@@ -116,7 +119,16 @@ class _Training:
         self.optimizer = build_optimizer(network, plan.optimisation)
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
-        parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
+        parts: dict[str, Any] = {
+            "network": network,
+            "optimizer": self.optimizer,
+            "poly": self.schedule,
+            "scaler": self.scaler,
+        }
+        self.mean: AveragedModel | None = None
+        if plan.average:
+            self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
+            parts["mean"] = self.mean
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
@@ -139,6 +151,8 @@ class _Training:
                 if any_of(stop.is_set()):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
                     raise KeyboardInterrupt(f"{where}, which is kept")
+        if self.mean is not None:
+            self.network.load_state_dict(self.mean.module.state_dict())
         self.network.eval()
         return _means(totals, per_epoch)
 
@@ -177,6 +191,8 @@ class _Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
+        if self.mean is not None:
+            self.mean.update_parameters(self.network)
         return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
 
 

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -309,3 +310,33 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, pr
     resumed, resumed_figures = train(new_run())
     assert same(resumed, network)
     assert resumed_figures == figures
+
+
+class TestAverage:
+    """The mean of the weights."""
+
+    def trained(self, run: Run, average: float, interrupt_at: int = 0) -> dict[str, torch.Tensor]:
+        torch.manual_seed(7)
+        network, count = Network(), 0
+
+        def terms(net: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
+            nonlocal count
+            count += 1
+            if count == interrupt_at:
+                os.kill(os.getpid(), signal.SIGINT)
+            return losses(net, batch)
+
+        data = TrainingData(Numbers(), TrainingSampler(IMAGES, BATCH, seed=3))
+        train_network(run, replace(plan(), average=average), network, data, terms)
+        return network.state_dict()
+
+    def test_it_is_between_the_weights_on_the_way(self, new_run):
+        last, mean = self.trained(new_run("a"), 0.0), self.trained(new_run("b"), 0.9)
+        assert not torch.equal(last["head.weight"], mean["head.weight"])
+        torch.testing.assert_close(self.trained(new_run("c"), 1e-9), last)
+
+    def test_it_goes_on_where_it_was_stopped(self, new_run):
+        whole, run = self.trained(new_run("a"), 0.9), new_run("b")
+        with pytest.raises(KeyboardInterrupt):
+            self.trained(run, 0.9, interrupt_at=8)
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in self.trained(run, 0.9).items())

@@ -1,0 +1,61 @@
+"""A trained network as a small file to give away: weights of 16 bits, and no path of the machine that made it.
+
+    python -m exports.release runs/voc12_compact/segmenter.pth checkpoints/voc12_compact.pth
+
+evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FILE` begins a training with it. Vectors
+(scales, shifts and statistics of batch norm) keep 32 bits: they take no room, and 16 bits would round them away.
+"""
+
+if __name__ == "__main__":  # before imports that take seconds
+    from utils.startup import prepare
+
+    prepare()
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from stages.config import Config
+from utils.checkpoint import load_checkpoint, save_checkpoint
+from utils.errors import run_script
+
+# Settings of the machine; the file has their defaults.
+LOCAL = ("run", "checkpoint", "device", "workers")
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m exports.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a network that train.py wrote")
+    parser.add_argument("output", type=Path, metavar="FILE", help="the small file")
+    args = parser.parse_args()
+    checkpoint = load_checkpoint(args.checkpoint)
+    state = {name: smaller(tensor) for name, tensor in checkpoint.state.items()}
+    save_checkpoint(args.output, replace(checkpoint, state=state, config=portable(checkpoint.config)))
+    print(
+        f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, was {args.checkpoint.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+def smaller(tensor: Tensor) -> Tensor:
+    """Matrices and kernels of floats in 16 bits; all else as it is."""
+    return tensor.to(torch.float16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+
+
+def portable(config: dict[str, Any]) -> dict[str, Any]:
+    """Settings without folders and devices; of `model.weights`, only the name of the file."""
+    defaults = Config().to_dict()
+    data = config["data"] | {"root": defaults["data"]["root"]}
+    model = config["model"] | {"weights": Path(config["model"]["weights"]).name}
+    return config | {name: defaults[name] for name in LOCAL} | {"data": data, "model": model}
+
+
+if __name__ == "__main__":
+    sys.exit(run_script(main))

@@ -1,0 +1,60 @@
+"""The small file of a network: half as large, without paths, and with the same masks."""
+
+import sys
+
+import torch
+
+from exports import release
+from models.segmenter import Segmenter, fill_head
+from models.weights import read_weights
+from stages.config import load_config
+from stages.networks import load_network, save_network
+from tests.models.tiny import TinyBackbone
+from utils.checkpoint import load_checkpoint
+
+NAMES = ("cat", "dog", "train")
+
+
+def saved(tmp_path, monkeypatch, name: str = "large.pth"):
+    monkeypatch.setitem(__import__("models.backbone").backbone.BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+    torch.manual_seed(0)
+    network = Segmenter(TinyBackbone(), len(NAMES) + 1).eval()
+    settings = ["model.backbone=tiny", "data.root=/home/somebody/data", "run=/home/somebody/run", "workers=7"]
+    save_network(tmp_path / name, "segmenter", network, NAMES, load_config(None, overrides=settings), {"loss": 0.5})
+    return network
+
+
+def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logits(tmp_path, monkeypatch, capsys):
+    network = saved(tmp_path, monkeypatch)
+    monkeypatch.setattr(sys, "argv", ["release", str(tmp_path / "large.pth"), str(tmp_path / "small.pth")])
+    release.main()
+    large, small = (tmp_path / f"{name}.pth" for name in ("large", "small"))
+    assert small.stat().st_size < 0.55 * large.stat().st_size
+    assert "small.pth" in capsys.readouterr().out
+    found, checkpoint, cfg = load_network(small)
+    assert b"somebody" not in small.read_bytes()
+    assert (cfg.workers, cfg.model.backbone, checkpoint.figures) == (2, "tiny", {"loss": 0.5})
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        torch.testing.assert_close(found(image), network(image), rtol=0.01, atol=0.01)
+    assert next(found.parameters()).dtype == torch.float32
+
+
+def test_vectors_keep_their_bits(tmp_path, monkeypatch):
+    network = saved(tmp_path, monkeypatch)
+    state = {name: release.smaller(tensor) for name, tensor in network.state_dict().items()}
+    assert all(torch.equal(state[name], tensor) for name, tensor in network.state_dict().items() if tensor.ndim < 2)
+    assert {tensor.dtype for tensor in state.values() if tensor.ndim > 1} == {torch.float16}
+
+
+def test_a_head_begins_with_the_layers_that_fit(tmp_path, monkeypatch):
+    network = saved(tmp_path, monkeypatch)
+    weights = read_weights(tmp_path / "large.pth")
+    assert load_checkpoint(tmp_path / "large.pth").class_names == NAMES
+    total = len(network.head.state_dict())
+    for names, count in ((NAMES, total), (("a", "b", "c"), total - 2), (("a", "b"), total - 2)):
+        fresh = Segmenter(TinyBackbone(1), len(names) + 1)
+        own = {name: tensor.clone() for name, tensor in fresh.head.state_dict().items()}
+        assert fill_head(fresh, weights, names) == count
+        same = [torch.equal(tensor, own[name]) for name, tensor in fresh.head.state_dict().items() if "4." in name[:2]]
+        assert all(same) == (names != NAMES)
