@@ -1,4 +1,4 @@
-"""Optional step, LayerCAM: what earlier stages see, by the larger value (Jiang et al., TIP 2021); docs/method.md."""
+"""Optional step, LayerCAM: features of earlier stages, weighted by gradients (Jiang et al., TIP 2021); docs/method.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ from utils.settings import setting
 
 @dataclass(frozen=True)
 class LayerFusion(Step):
-    """A_k <- n(max(A_k, max over l of tanh(gamma L_l,k))), L_l,k = n(ReLU(sum over channels of ReLU(g) F_l))."""
+    """A_k <- n(A_k + mean over l of L_l,k), or the larger value; L_l,k = n(ReLU(sum over channels of ReLU(g) F_l))."""
 
     name, title = "layercam", "LayerCAM"
-    enabled: bool = setting(False, help="add LayerCAM of earlier stages, by the larger value; instead of GFM")
+    enabled: bool = setting(False, help="add LayerCAM of earlier stages; instead of GFM")
     min_stride: int = setting(8, low=1, high=64, help="of the first stage of each stride from this on")
     fusion: Literal["max", "mean"] = setting(
-        "max", help="max: the larger value (paper); mean: the mean of the stages is added, as in GFM"
+        "mean", help="mean: the mean of the stages is added, as in GFM; max: the larger value (paper)"
     )
     gamma: float = setting(
         2.0, low=0.1, high=100, help="for max: maps of earlier stages are lifted by tanh(gamma L) (paper: 2)"
@@ -31,7 +31,7 @@ class LayerFusion(Step):
         return earlier_stages(strides, self.min_stride)
 
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
-        """The maps, and where an earlier stage sees more, what it sees."""
+        """The maps and what earlier stages see; the maps alone where the backbone has no such stage."""
         stages = self.gradient_stages(reading.strides)
         if not stages:
             return maps

@@ -17,7 +17,7 @@ class RegionPropagation(Step):
 
     name, title = "regioncam", "Region-CAM"
     enabled: bool = setting(False, help="spread gradients and maps over similar features, stage by stage")
-    min_stride: int = setting(8, low=1, high=64, help="the first stage of each stride from this on")
+    min_stride: int = setting(16, low=1, high=64, help="the first stage of each stride from this on")
     power: float = setting(8.0, low=0.1, high=100, help="cosines of features to this power")
 
     def gradient_stages(self, strides: Sequence[int]) -> list[int]:

@@ -20,7 +20,7 @@ class ImagePrototypes(Step):
     name, title, again = "sipe", "SIPE", True
     enabled: bool = setting(False, help="prototypes of cells whose similarity to all others fits a map (SIPE)")
     strides: tuple[int, ...] = setting((16,), help="features of the first stage of each of these strides are compared")
-    background: float = setting(0.5, low=0, high=1, help="the fit of the background counts this much (SIPE: 0.5)")
+    background: float = setting(1.0, low=0, high=1, help="the fit of the background counts this much (SIPE: 0.5)")
     power: float = setting(1.0, low=0.1, high=100, help="cosines to this power, in the similarity to all others")
 
     def feature_stages(self, strides: Sequence[int]) -> list[int]:

@@ -22,7 +22,9 @@ def plain_propagation(maps: torch.Tensor, unit: torch.Tensor, power: float) -> t
 @pytest.mark.parametrize("power", [1.0, 4.0])
 def test_stage_by_stage_from_the_deepest(power):
     classifier, image = tiny_classifier(), make_image()
-    maps = make_method(RegionPropagation(enabled=True, power=power)).trace(classifier, image, CLASSES).maps
+    maps = (
+        make_method(RegionPropagation(enabled=True, min_stride=8, power=power)).trace(classifier, image, CLASSES).maps
+    )
     reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=[2, 3], feature_stages=[2, 3])
     expected = maps["cam"]
     for stage in (3, 2):
@@ -41,7 +43,7 @@ def test_a_part_becomes_the_whole_object_and_nothing_else():
     part[0, :2, :2] = 1
     for stage in (2, 3):
         reading.features[stage], reading.gradients[stage] = features, part
-    found = RegionPropagation(enabled=True)(part, reading, Before(classifier, (), flip=True))
+    found = RegionPropagation(min_stride=8)(part, reading, Before(classifier, (), flip=True))
     torch.testing.assert_close(found[0, :, :5], torch.ones_like(found[0, :, :5]))
     assert found[0, :, 5:].max() == 0
 
@@ -56,6 +58,6 @@ def test_without_a_stage_or_a_class_the_maps_stay(least, classes):
 def test_maps_stay_between_0_and_1():
     reading = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=[2, 3], feature_stages=[2, 3])
     start = random_maps(*reading.cam.shape)
-    found = RegionPropagation(enabled=True)(start, reading, Before(tiny_classifier(), (), flip=True))
+    found = RegionPropagation(min_stride=8)(start, reading, Before(tiny_classifier(), (), flip=True))
     assert found.min() >= 0
     assert found.amax(dim=(1, 2)).tolist() == [1] * len(CLASSES)

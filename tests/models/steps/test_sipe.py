@@ -63,7 +63,7 @@ def test_it_is_added_to_the_maps_of_the_step_before():
     classifier, image = tiny_classifier(), make_image()
     maps = make_method(ImagePrototypes(enabled=True)).trace(classifier, image, CLASSES).maps
     unit = unit_features([read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,)).features[3]])
-    torch.testing.assert_close(maps["sipe"], normalise_maps(maps["cam"] + compare(maps["cam"], unit, 0.5, 1.0)))
+    torch.testing.assert_close(maps["sipe"], normalise_maps(maps["cam"] + compare(maps["cam"], unit, 1.0, 1.0)))
 
 
 @pytest.mark.parametrize(("strides", "classes"), [((), CLASSES), ((16,), [])])
