@@ -1,4 +1,4 @@
-"""Optional step, LayerCAM: features of earlier stages, weighted by gradients (Jiang et al., TIP 2021); docs/method.md."""
+"""Optional step, LayerCAM: earlier features weighted by gradients (Jiang et al., TIP 2021); docs/method.md."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
