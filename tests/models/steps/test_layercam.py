@@ -32,7 +32,7 @@ def test_it_follows_the_step_before_with_the_stages_of_gfm(fusion, gamma):
     maps = make_method(GradFusion(), step).trace(classifier, image, CLASSES).maps
     reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=[2, 3])
     for k in range(len(CLASSES)):
-        layers = [reading.weighted[stage][k] / reading.weighted[stage][k].max() for stage in (2, 3)]
+        layers = [reading.weighted[stage][k] / reading.weighted[stage][k].max().clamp_min(1e-30) for stage in (2, 3)]
         plain = maps["gfm"][k]
         if fusion == "mean":
             plain = plain + sum(layers) / 2
