@@ -123,7 +123,8 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         if run_of(folder) is None:  # in masks of a run 255 means 'ignore'
             refuse_only_ignored(of_masks, folder)
         return {"": of_masks}
-    network, checkpoint, own = load_network(args.model_path)
+    network, checkpoint = load_network(args.model_path)
+    own = config_from_dict(checkpoint.config, str(args.model_path))
     check_classes(args.model_path, checkpoint.class_names, index)
     about |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:

@@ -23,10 +23,9 @@ from utils.run import RUN_SETTINGS, Run
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER"
-    )
+    add = parser.add_argument
+    add("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER")
     return parser.parse_args()
 
 

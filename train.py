@@ -35,29 +35,15 @@ from utils.run import Run
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)"
-    )
-    parser.add_argument(
-        "--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names"
-    )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting, such as cam.epochs=3; may be repeated",
-    )
-    parser.add_argument(
-        "--stages", default="", metavar="A,B", help=f"only these stages of: {', '.join(s.name for s in pipeline())}"
-    )
-    parser.add_argument(
-        "--redo",
-        default="",
-        metavar="A,B",
-        help="make these stages again though they are up to date; 'changed' stands for those whose code has changed",
-    )
-    parser.add_argument("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
+    add, stages = parser.add_argument, ", ".join(stage.name for stage in pipeline())
+    add("--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)")
+    add("--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names")
+    setting = "one setting, such as cam.epochs=3; may be repeated"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
+    add("--stages", default="", metavar="A,B", help=f"only these stages of: {stages}")
+    redo = "make these stages again though they are up to date; 'changed' stands for those whose code has changed"
+    add("--redo", default="", metavar="A,B", help=redo)
+    add("--run", metavar="FOLDER", help="the run folder (default: the setting `run`)")
     add_console_options(parser)
     return parser.parse_args()
 

@@ -10,7 +10,6 @@ row at its own best threshold. What the steps over the data set have learned, th
 Settings are chosen on training images; the validation list is for reporting.
 """
 
-import argparse
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.common import parser_of
 from data.artifacts import Seed
 from data.index import open_index
 from models.classifier import Classifier
@@ -41,18 +41,11 @@ Names = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Steps:
-    """The steps of a run that can be switched, by name.
+    """The steps of a run that can be switched, by name, in order; the first step of the method is always on."""
 
-    Attributes:
-        titles: name -> what the table calls it, in order; the first step of the method is always on and is not among
-            them.
-        method: the method with all its steps.
-        changes: name -> an opened step over the data set.
-    """
-
-    titles: dict[str, str]
-    method: Method
-    changes: dict[str, Change]
+    titles: dict[str, str]  # what the table calls them
+    method: Method  # with all its steps
+    changes: dict[str, Change]  # the opened steps over the data set
 
 
 def open_all(cfg: Config, folder: Path, classifier: Classifier, compute: Compute) -> Steps:
@@ -119,22 +112,12 @@ class ReadOnce:
         return change.change(maps, self.seen[name]).float()
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
-    parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
-    parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's"
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """The command."""
-    args = parse_args()
+    parser = parser_of(__doc__, on_list=True)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
+    parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
+    args = parser.parse_args()
     cfg = load_config(args.run / "config.yaml", overrides=args.set)
     compute = choose_compute(cfg)
     classifier = compute.network(load_classifier(args.run / CLASSIFIER))
@@ -149,7 +132,7 @@ def main() -> None:
             image = ReadOnce(steps, classifier, item, cfg, compute)
             for title, on in rows.items():
                 update(sweeps[title], to_seed(image.maps(on), image.classes, item["image"].shape[-2:]), item["mask"])
-    scales, flip = list(steps.method.scales), steps.method.flip
+    scales, flip = list(steps.method.views.scales), steps.method.views.flip
     print(f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {scales}, flip {flip}")
     print_table(sweeps)
 

@@ -10,10 +10,10 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.common import parser_of
 from data.folder import MASKS
 from data.index import open_index
 from evaluation.predictions import evaluate_predictions, write_predictions
@@ -28,7 +28,7 @@ NETWORK, PREDICTED = "bound.pth", "bound"
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets")
     parser.add_argument("--preset", default="folder", metavar="NAME", help="a named block of the file's presets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")

@@ -34,14 +34,21 @@ def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
     return Index(tuple(f"class {index}" for index in range(num_classes)), tuple(records))
 
 
-def no_options(about: str | None) -> None:
-    """For a script without options: `--help` describes it; anything else on its command line is refused.
-
-    From here on memory is kept as it is by train.py (utils/memory.py).
-    """
+def parser_of(about: str | None, on_list: bool = False) -> argparse.ArgumentParser:
+    """A parser that prints `about` as it is; with `on_list` it has the options of a script that evaluates a list."""
     name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
     parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    if on_list:
+        add = parser.add_argument
+        add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
+        add("--every", type=int, default=1, metavar="N", help="only every N-th image")
+        add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
+    return parser
+
+
+def no_options(about: str | None) -> None:
+    """For a script without options, which keeps memory as train.py does (utils/memory.py)."""
+    parser_of(about).parse_args()
     keep_freed_memory()
 
 

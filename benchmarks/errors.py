@@ -17,7 +17,6 @@ class, or of background (rim). 255 in the truth is neither and is passed over: a
 wide, nothing lies within 4. 255 in a prediction counts as background.
 """
 
-import argparse
 import dataclasses
 import math
 import sys
@@ -31,12 +30,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from benchmarks.common import parser_of
 from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import open_index
 from evaluation.figures import Evaluation
-from evaluation.records import FEW
 from evaluation.scores import evaluate_masks, evaluate_seeds, read_seed_pixels
+from evaluation.truth import FEW
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script
 from utils.files import write_json
@@ -75,12 +75,7 @@ def _distance_to(pixels: np.ndarray) -> np.ndarray:
 
 
 def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) -> Tensor:
-    """Confusion counts of one image by distance, (bands, C, C) int64, truth in rows; their sum is its matrix.
-
-    Args:
-        target, prediction: (H, W) mask values, 0..num_classes-1 or 255.
-        num_classes: C, background included.
-    """
+    """Confusion counts of one image (H, W) by distance, (bands, C, C) int64, truth in rows; their sum is its matrix."""
     band = np.searchsorted(DISTANCES, distances(target), side="left")  # a distance of exactly 4 is within 4
     counts = []
     for index in range(len(DISTANCES) + 1):
@@ -114,11 +109,7 @@ def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
 
 
 def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the kinds of error are worth.
-
-    Args:
-        bands: (bands, C, C) counts of all images.
-        class_names: background first.
+    """What the kinds of error are worth, from (bands, C, C) counts of all images; background is the first name.
 
     Returns:
         By kind of error its share of the `pixels` and `miou_without` it; by class `iou_without` each of `PARTS`, and
@@ -142,12 +133,7 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
 
 
 class ImageCounts(Dataset):
-    """Position -> (bands, C, C) counts of the image.
-
-    Args:
-        folder: seeds or masks that have been evaluated, so that all files are there and fit.
-        threshold: of the seeds; None for masks.
-    """
+    """Position -> (bands, C, C) counts of the image; `threshold` of the seeds, None for masks."""
 
     def __init__(self, index: Index, folder: Path, threshold: float | None):
         self.records, self.folder, self.threshold = index.records, folder, threshold
@@ -167,11 +153,7 @@ class ImageCounts(Dataset):
 
 
 def evaluate(index: Index, folder: Path, cfg: Config) -> Evaluation:
-    """Seeds as at their best threshold, or masks, as evaluate.py does.
-
-    Raises:
-        UserError: the folder has neither, or a file is missing, damaged or does not fit.
-    """
+    """Seeds as at their best threshold, or masks, as evaluate.py does."""
     name = index.records[0].name
     if (folder / f"{name}.png").is_file():
         return evaluate_masks(index, folder, cfg.workers)
@@ -229,21 +211,12 @@ def table(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.errors", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def main() -> None:
+    parser = parser_of(__doc__, on_list=True)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="seeds ID.npz or masks ID.png")
     parser.add_argument("--config", metavar="FILE", help="settings (default: those of the folder's run)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
-    parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the validation list)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
-    return parser.parse_args()
-
-
-def main() -> None:
-    args = parse_args()
+    args = parser.parse_args()
     if args.every < 1:
         raise UserError(f"--every {args.every}: expected 1 (all images) or more")
     run = run_of(args.folder)

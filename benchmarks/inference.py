@@ -1,17 +1,13 @@
 """infer.py on many images against the bare network: python -m benchmarks.inference [--timed 100] [--input FOLDER]
 
-Ours: read and decode, network, refinement, masks, overlays, page: everything that infer.py
-does. Bare: the same passes on tensors of the same sizes in memory, and nothing else, without and with the refinement.
-By turns in one process, a tenth at a time, so that other work on the machine slows both. Target: at least 0.85 of the
-bare rate. Ours reads and writes beside the network in threads of its own; the ratio of processor time shows what that
-costs where no core is idle.
-The page holds no more than a few hundred images, however many there are: it is timed by itself, and each image is
-charged what the page costs it in a call on 1,000.
+Ours: everything that infer.py does. Bare: the same passes on tensors of the same sizes in memory, without and with the
+refinement. By turns in one process, a tenth at a time. Target: at least 0.85 of the bare rate. Ours reads and writes in
+threads of its own; the ratio of processor time shows what that costs where no core is idle. The page holds a few
+hundred images at most: it is timed by itself, and each image is charged what it costs in a call on 1,000.
 
 Without --input the images are generated; those of a folder are repeated until there are enough.
 """
 
-import argparse
 import itertools
 import os
 import statistics
@@ -22,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.common import CONFIG, generated_index, scratch_folder
+from benchmarks.common import CONFIG, generated_index, parser_of, scratch_folder
 from data.images import find_images, read_image
 from inference.bulk import Options, predict_images
 from inference.gallery import MOST_ITEMS
@@ -40,22 +36,15 @@ SHARES = 10
 MANY = 1000  # images of a call whose page is shared
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.inference", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--timed", type=int, default=100, metavar="N", help="images (default: 100)")
-    parser.add_argument("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
-    parser.add_argument(
-        "--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)"
-    )
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="as infer.py's")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
-    return parser.parse_args()
-
-
 def main() -> None:
-    args = parse_args()
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("--timed", type=int, default=100, metavar="N", help="images (default: 100)")
+    add("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
+    add("--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)")
+    add("--batch", type=int, default=1, metavar="N", help="as infer.py's")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
+    args = parser.parse_args()
     keep_freed_memory()  # as infer.py does
     with scratch_folder() as name:
         folder = Path(name)

@@ -4,9 +4,8 @@
     pseudo     ours: read image and seed, PAR, write                        limit: PAR, in as many loader processes
     evaluate   ours: decode masks and truth, count, figures                   limit: decode masks and truth
 
-On generated images of 448 pixels with preset voc12_compact, by turns in one process, so that other work on the
-machine slows both.
-Targets: walk and pseudo at least 0.85 of their limit's rate, evaluate 0.8.
+On generated images of 448 pixels with preset voc12_compact, by turns in one process. Targets: walk and pseudo at least
+0.85 of their limit's rate, evaluate 0.8.
 """
 
 import dataclasses
@@ -39,6 +38,7 @@ from utils.compute import Compute, choose_compute
 from utils.run import Run
 
 IMAGES, PAIRS = 24, 3
+SETTINGS = ("affinity.kind=learned", "data.kind=shapes", "data.shapes_size=448", f"data.shapes_train={IMAGES}")
 EVALUATIONS = 10  # of each mask, so that the timing is of seconds
 
 
@@ -47,15 +47,8 @@ def main() -> None:
     no_options(__doc__)
     with scratch_folder() as name:
         folder = Path(name)
-        settings = [
-            f"run={folder / 'run'}",
-            f"data.root={folder / 'shapes'}",
-            "affinity.kind=learned",
-            "data.kind=shapes",
-            "data.shapes_size=448",
-            f"data.shapes_train={IMAGES}",
-        ]
-        cfg = load_config(CONFIG, "voc12_compact", settings)
+        places = [f"run={folder / 'run'}", f"data.root={folder / 'shapes'}"]
+        cfg = load_config(CONFIG, "voc12_compact", [*SETTINGS, *places])
         run, index = Run(cfg), open_index(cfg.data, "train", masks=True)
         network = build_affinity_net(cfg.model.backbone, cfg.model.weights, displacement=False)
         save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, {})

@@ -37,20 +37,14 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         compute = choose_compute(cfg)
         classifier = compute.network(build_classifier("efficientnet_lite0", 20, "imagenet")).requires_grad_(False)
         method = build_method(cfg)
-        last = len(classifier.backbone.strides) - 1
-        stages = [
-            n
-            for n, stride in enumerate(classifier.backbone.strides)
-            if stride >= cfg.step("gfm").min_stride and n < last
-        ]
+        strides, least = classifier.backbone.strides[:-1], cfg.step("gfm").min_stride
+        stages = [n for n, stride in enumerate(strides) if stride >= least]
         images = [
             prepare(item["image"], classifier, compute, cfg.seeds.max_side)
             for item in whole_images(index, range(IMAGES), 0, "")
         ]
-        shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.step("cam").scales]
-        shapes += [
-            [max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in cfg.step("ibb").scales
-        ] * cfg.step("ibb").iterations
+        scales = [*cfg.step("cam").scales, *cfg.step("ibb").scales * cfg.step("ibb").iterations]
+        shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in scales]
         views = 2 if cfg.step("cam").flip else 1
         batches = [compute.image(torch.randn(views, 3, *shape)) for shape in shapes]
 

@@ -9,10 +9,10 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.common import parser_of
 from data.index import open_index
 from evaluation.scores import evaluate_seeds
 from stages.config import load_config
@@ -24,15 +24,12 @@ from utils.run import RUN_SETTINGS
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", metavar="RUN", help="a run folder with seeds")
-    parser.add_argument("--list", default="", metavar="LIST", help="of images that have masks (default: the seed list)")
-    parser.add_argument(
-        "--seeds", default="", metavar="NAME", help="folder of seeds in the run (default: the last ones)"
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root"
-    )
+    parser = parser_of(__doc__)
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run folder with seeds")
+    add("--list", default="", metavar="LIST", help="of images that have masks (default: the seed list)")
+    add("--seeds", default="", metavar="NAME", help="folder of seeds in the run (default: the last ones)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root")
     args = parser.parse_args()
     cfg = load_config(Path(args.run) / RUN_SETTINGS, overrides=args.set)
     folder = Path(args.run) / (args.seeds or LastSeeds(DATASET_STEPS)(cfg))

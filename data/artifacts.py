@@ -14,14 +14,13 @@ import math
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
 from data.images import check_pixels
-from data.mask_files import opened_mask
+from data.mask_values import opened_mask, voc_palette
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.ignore import IGNORE
@@ -227,10 +226,3 @@ def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
     for mask in masks:
         counts += np.array([np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size])
     return counts
-
-
-@lru_cache
-def voc_palette() -> np.ndarray:
-    """(256, 3) uint8: the colours of the VOC devkit, class c's bits spread over the high bits of R, G and B."""
-    bits = np.arange(256)[:, None, None] >> np.arange(24).reshape(8, 3) & 1  # (256, 8, 3): the first is the highest
-    return (bits << (7 - np.arange(8))[:, None]).sum(axis=1).astype(np.uint8)

@@ -32,8 +32,17 @@ import numpy as np
 
 from data.dataset import NoTruth, Record
 from data.index import class_palette, open_index
-from data.inspection import inspect, records_of, same_content
-from data.notes import Findings, image_notes, label_notes, reading_problems, truth_findings
+from data.inspection import (
+    Findings,
+    image_notes,
+    inspect,
+    label_notes,
+    reading_problems,
+    records_of,
+    same_content,
+    spread,
+    truth_findings,
+)  # fmt: skip
 from data.settings import DataConfig, load_data_config
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
@@ -134,12 +143,10 @@ def report(findings: Findings, limit: int | None = None) -> str:
 
 def figures(findings: Findings) -> dict[str, Any]:
     """The findings as plain values."""
+    lists = {name: {"images": len(index), "by_class": index.label_counts()} for name, index in findings.lists.items()}
     return {
         "classes": list(findings.class_names),
-        "lists": {
-            list_name: {"images": len(index), "by_class": index.label_counts()}
-            for list_name, index in findings.lists.items()
-        },
+        "lists": lists,
         "unreadable": [printable(str(facts.image)) for facts in findings.facts.values() if not facts.content],
         "duplicates": [[printable(str(path)) for path in group] for group in same_content(findings.facts.values())],
         "problems": [printable(problem) for problem in findings.problems],
@@ -154,16 +161,13 @@ def draw(findings: Findings, palette: np.ndarray, path: Path) -> None:
     shown = [name if _can_be_drawn(name) else f"class {number}" for number, name in enumerate(findings.class_names, 1)]
     rows = []
     for label, name in enumerate(shown):
-        having = _spread([record for record in readable if label in record.labels])
+        having = spread([record for record in readable if label in record.labels], COLUMNS)
         rows.append([_tile(record, shown, palette, "" if column else name) for column, record in enumerate(having)])
     without = [record for record in readable if not record.labels][:COLUMNS]
     rows.append([_tile(record, shown, palette, "no label") for record in without])
-    masked = []
-    for record in records_of(findings.lists.values()):
-        facts = findings.facts[record.image]
-        if facts.content and facts.mask is not None and not facts.mask.problem:
-            masked.append(record)
-    rows.append([_tile(record, shown, palette, "truth", masked=True) for record in _spread(masked)])
+    facts = {record: findings.facts[record.image] for record in records_of(findings.lists.values())}
+    masked = [r for r, one in facts.items() if one.content and one.mask is not None and not one.mask.problem]
+    rows.append([_tile(record, shown, palette, "truth", masked=True) for record in spread(masked, COLUMNS)])
     with atomic_path(path) as temporary:
         contact_sheet([row for row in rows if row], tile=TILE, size=12).save(temporary, quality=88)
 
@@ -174,12 +178,6 @@ def _tile(record: Record, names: Sequence[str], palette: np.ndarray, title: str,
         image = overlay(image, record.read_truth(), palette)
     swatches = [(names[label], tuple(palette[label + 1].tolist())) for label in record.labels]
     return Tile(fit(image, TILE), f"{title}: {record.name}" if title else record.name, swatches)
-
-
-def _spread(records: Sequence[Record]) -> list[Record]:
-    """At most a row of the records, spread evenly."""
-    positions = np.linspace(0, len(records) - 1, min(COLUMNS, len(records))).round().astype(int)
-    return [records[position] for position in positions]
 
 
 def _can_be_drawn(name: str) -> bool:

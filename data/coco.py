@@ -3,21 +3,19 @@
 root/annotations/instances_LIST.json, root/LIST/*.jpg or root/images/LIST/*.jpg      COCO; the list is LIST
 root/annotations/instances_default.json, root/images/*.jpg                           CVAT; the list is `default`
 root/train/_annotations.coco.json, root/train/*.jpg                                  Roboflow; the list is `train`
-root/result.json, root/images/*.jpg                                                 Label Studio; list `result.json`
+root/result.json, root/images/*.jpg                                                  Label Studio; list `result.json`
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from data.coco_file import CocoLabels, read_coco_labels
-from data.coco_records import PLAIN_RULES, CocoRules
+from data.coco_file import PLAIN_RULES, CocoFile, CocoImage, CocoRules, read_coco_file
 from data.dataset import Complain, Index, Record, check_index, refuse
-from data.faults import Faults
+from data.faults import Faults, counted
 from data.image_names import Finder
-from data.images import IMAGE_SUFFIXES
 from data.tree import scan
 from utils.errors import UserError
-from utils.names import fault_of, shown
+from utils.names import shown
 
 PREFIX = "instances_"
 
@@ -31,10 +29,8 @@ def open_coco(
     rules: CocoRules = PLAIN_RULES,
     complain: Complain = refuse,
 ) -> Index:
-    """Index of one list of a COCO-layout dataset.
+    """Index of one list of a COCO-layout dataset; images without annotations are kept, with no labels.
 
-    The categories of the file, sorted by id, are the classes: COCO's ids 1..90 become 80 classes, 0..79. An image has a
-    label if at least one annotation of that category is not a crowd; an image without any is kept, with no labels.
     Masks are drawn when they are asked for first (`data/coco_masks.py` states the rule of overlaps).
 
     Args:
@@ -47,23 +43,32 @@ def open_coco(
     """
     root = Path(root)
     path = _annotation_file(root, list_name)
-    labels = read_coco_labels(path, rules, complain)
-    class_names, position_of = _order(labels, classes, path)
-    folder = _image_folder(root, path, list_name)
-    notes = list(labels.notes)
-    records, files = [], {}
-    for file_name, image, of in _existing(labels, root, folder, path, notes, complain):
-        name = PurePosixPath(image).with_suffix("").as_posix()
-        files[name] = file_name
-        records.append(Record(name, folder / image, tuple(sorted(position_of[label] for label in of))))
-    index = check_index(Index(class_names, tuple(records), tuple(notes)), str(path))
+    coco = read_coco_file(path, rules, complain)
+    class_names = classes or coco.class_names
+    if differing := set(class_names) ^ set(coco.class_names):
+        names = ", ".join(sorted(differing))
+        raise UserError(f"{path}: its categories and data.classes must be the same; only one of them has {names}")
+    position_of = [class_names.index(name) for name in coco.class_names]
+    folders = [root / list_name, root / "images" / list_name]
+    folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"there is no folder of images {' or '.join(map(str, folders))}; put the images of {path} there"
+        )
+    found, notes = _find_images(coco, root, folder, path, complain)
+    records = []
+    for file, image in found.items():
+        labels = tuple(sorted(position_of[label] for label in image.labels))
+        records.append(Record(PurePosixPath(file).with_suffix("").as_posix(), folder / file, labels))
+    index = check_index(Index(class_names, tuple(records), (*coco.notes, *notes)), str(path))
     if not masks:
         return index
-    from data.coco_masks import coco_masks
+    from data.coco_masks import coco_masks  # pycocotools is needed for masks only
 
+    files = {record.name: image.file_name for record, image in zip(records, found.values(), strict=True)}
     drawn = coco_masks(root, path, index, files, rules)
-    with_masks = (Record(r.name, r.image, r.labels, drawn / f"{r.name}.png") for r in index.records)
-    return Index(class_names, tuple(with_masks), index.notes)
+    return replace(index, records=tuple(replace(r, mask=drawn / f"{r.name}.png") for r in records))
 
 
 def _annotation_file(root: Path, list_name: str) -> Path:
@@ -86,67 +91,22 @@ def _annotation_file(root: Path, list_name: str) -> Path:
     return path
 
 
-def _order(table: CocoLabels, classes: tuple[str, ...], path: Path) -> tuple[tuple[str, ...], list[int]]:
-    """The classes in the order asked for, and the position in it of each of the file's."""
-    class_names = classes or table.class_names
-    if set(class_names) != set(table.class_names):
-        differing = ", ".join(sorted(set(class_names) ^ set(table.class_names)))
-        raise UserError(f"{path}: its categories and data.classes must be the same; only one of them has {differing}")
-    return class_names, [class_names.index(name) for name in table.class_names]
+def _find_images(
+    coco: CocoFile, root: Path, folder: Path, path: Path, complain: Complain
+) -> tuple[dict[str, CocoImage], list[str]]:
+    """The images by their path under the folder, and notes.
 
-
-def _image_folder(root: Path, path: Path, list_name: str) -> Path:
-    folders = [root / list_name, root / "images" / list_name]
-    folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
-
-
-def _images_below(folder: Path, complain: Complain) -> list[str]:
-    images = scan(folder, (), complain).images if folder.is_dir() else []
-    return [path for path in images if not path.startswith("masks_cache/")]
-
-
-def _existing(
-    table: CocoLabels, root: Path, folder: Path, path: Path, notes: list[str], complain: Complain
-) -> Iterator[tuple[str, str, tuple[int, ...]]]:
-    """File name, path under the folder, and labels of the images that are there.
-
-    One look at the folder, because 118,000 at single files take long; only images that are not there are searched for
-    below it.
+    One look through the folder, because 118,000 at single files take long.
     """
-    there = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
-    finder: Finder | None = None
-    faults = Faults(complain)
-    taken: set[str] = set()
+    tree = scan(folder, (), complain)
+    images = [image for image in tree.images if not image.startswith("masks_cache/")]
+    finder, faults = Finder(folder, images, tree.files), Faults(complain)
     above = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    for file_name, labels in table.images:
-        slashed = file_name if file_name in there else file_name.replace("\\", "/")
-        inner = slashed.removeprefix(above)  # some tools write the path from the root
-        image: str | None = inner
-        if inner not in there and not (fault_of(inner) is None and (folder / inner).is_file()):
-            finder = finder or Finder(folder, _images_below(folder, complain))
-            try:
-                image = finder.find(file_name, f"{path}, image {shown(file_name)}")
-            except UserError as error:
-                faults.add("name", str(error))
-                continue
-        fault = None if image is None else fault_of(image)
-        if fault is not None or image is None:
-            reason = "does not exist" if image is None else fault
-            faults.add(
-                "missing", f"{path}: image {folder / file_name} {reason}; put COCO's folder of images at {folder}"
-            )
-        elif image in taken:
-            faults.add(
-                "twice", f"{path}: image {folder / image} is named twice, as {shown(file_name)} too; make them one"
-            )
-        else:
-            taken.add(image)
-            yield file_name, image, labels
-    faults.report(is_empty=not taken)
-    if finder is not None:
-        notes += finder.note(path)
-    tops = {name.partition("/")[0] for name in taken}
-    others = sorted(name for name in there - tops if Path(name).suffix.lower() in IMAGE_SUFFIXES and name[0] != ".")
-    if others:
-        notes.append(f"{path}: {len(others)} images in {folder} are not in the file and not used, first {others[0]}")
+    rows = []
+    for name in (image.file_name for image in coco.images):  # some tools write the path from the root
+        rows.append((f"{path}, image {shown(name)}", name if name in finder.exact else name.removeprefix(above)))
+    found = {image: coco.images[index] for index, image in finder.find_rows(rows, faults, f"in {folder}")}
+    faults.report(is_empty=not found)
+    others = [image for image in images if image not in found]
+    remedy = "they are not used; add them to the file if they show none of the classes"
+    return found, [*finder.note(path), *counted(path, f"images in {folder} that are not in the file", others, remedy)]

@@ -1,17 +1,17 @@
-"""An annotation file in COCO's format: images, categories, and which image has which; read whole and checked.
+"""An annotation file in COCO's format: classes, and the images with their labels; read whole and checked.
 
-    table = read_coco_labels("annotations/instances_val2017.json")
-    table.class_names, table.images[0]
+    coco = read_coco_file("annotations/instances_val2017.json")
+    coco.class_names, coco.images[0].file_name, coco.images[0].labels
 
-The outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images
-then takes two fifths of the memory of the class `pycocotools.coco.COCO`, and no more time (`benchmarks/coco_index.py`).
-Drawing outlines is pycocotools' work all the same (`data/coco_masks.py`).
+Outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then
+takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them all the same
+(`data/coco_masks.py`).
 """
 
-import contextlib
 import gc
 import json
-from collections.abc import Iterator
+import re
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,55 +19,72 @@ from typing import Any
 
 import numpy as np
 
-from data.coco_records import (
-    PLAIN_RULES,
-    CocoRules,
-    Id,
-    category_names,
-    checked_annotations,
-    is_crowd,
-    judge_crowds,
-    order,
-    unique_records,
-)
 from data.dataset import Complain, refuse
-from data.faults import Faults
+from data.faults import Faults, counted
+from data.image_names import composed
 from utils.errors import UserError
 
 PARTS = ("images", "annotations", "categories")
 DROPPED = ("bbox", "area", "keypoints", "license", "coco_url", "flickr_url", "date_captured")  # what nothing here reads
 
+Id = int | str
+
+
+@dataclass(frozen=True)
+class CocoRules:
+    """How a file is read: the category that stands for no class, and what an annotation marked `iscrowd` is.
+
+    `ignore`: a region without a label, which does not count in the truth, as in COCO. `object`: an object like others,
+    as the brush masks of labelling tools, which have the same mark. `auto`: `ignore`, but a file where all annotations
+    of a category are crowds is refused.
+    """
+
+    background: str = ""
+    crowd: str = "auto"
+
+    def is_background(self, name: str) -> bool:
+        """Whether a label means none of the classes."""
+        return name.casefold() == composed(self.background).casefold()
+
+
+PLAIN_RULES = CocoRules()
+
+
+@dataclass(frozen=True, slots=True)
+class CocoImage:
+    """One image.
+
+    Attributes:
+        labels: indices of the classes of which at least one annotation is not a crowd, sorted.
+        height, width: whatever the file has for them.
+        annotations: (index of the class, annotation) in the file's order, where outlines were asked for.
+    """
+
+    file_name: str
+    labels: tuple[int, ...]
+    height: Any
+    width: Any
+    annotations: tuple[tuple[int, dict[str, Any]], ...]
+
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The content of an annotation file.
+    """The categories sorted by id, without the background's: COCO's ids 1..90 are 80 classes; the images by id."""
 
-    Attributes:
-        path: the file.
-        class_names: the categories, sorted by id, without the background's: COCO's ids 1..90 become 80 classes, 0..79.
-        class_of: category id -> index into `class_names`; the background's category has none.
-        images: image id -> its record (`file_name`; `height` and `width` where the file has them), sorted by id.
-        annotations: image id -> its annotations in the file's order, those without area left out.
-        notes: what a person should know of crowds and categories.
-    """
-
-    path: Path
     class_names: tuple[str, ...]
-    class_of: dict[Id, int]
-    images: dict[Id, dict[str, Any]]
-    annotations: dict[Id, list[dict[str, Any]]]
-    notes: tuple[str, ...] = ()
+    images: tuple[CocoImage, ...]
+    notes: tuple[str, ...]
 
-    def labels(self, image: Id) -> tuple[int, ...]:
-        """The classes of an image: those of which at least one annotation is not a crowd."""
-        rows = (row for row in self.annotations.get(image, ()) if not is_crowd(row))
-        return tuple(sorted({self.class_of[row["category_id"]] for row in rows if row["category_id"] in self.class_of}))
+
+def is_crowd(annotation: dict[str, Any]) -> bool:
+    """Whether an annotation outlines a group; such a region is ignored (255) and gives no label."""
+    return bool(annotation.get("iscrowd"))
 
 
 def read_coco_file(
-    path: str | Path, *, outlines: bool = False, rules: CocoRules = PLAIN_RULES, complain: Complain = refuse
+    path: Path, rules: CocoRules = PLAIN_RULES, complain: Complain = refuse, *, outlines: bool = False
 ) -> CocoFile:
-    """Read an annotation file.
+    """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
     An annotation whose box or area is empty shows nothing: it gives neither label nor pixels, and is counted in a note.
 
@@ -75,144 +92,195 @@ def read_coco_file(
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
             `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
-        rules: the background's category, and what crowds are.
 
     Raises:
         UserError: not such a file, or a malformed record; the message says which.
     """
-    with _collector_paused():
-        return _read(Path(path), outlines, rules, complain)
-
-
-@dataclass(frozen=True)
-class CocoLabels:
-    """What training needs of an annotation file: the classes, and per image its file name and labels, sorted by id."""
-
-    class_names: tuple[str, ...]
-    images: tuple[tuple[str, tuple[int, ...]], ...]
-    notes: tuple[str, ...] = ()
-
-
-def read_coco_labels(path: str | Path, rules: CocoRules = PLAIN_RULES, complain: Complain = refuse) -> CocoLabels:
-    """The labels of an annotation file, read once in a process, because every stage opens its lists anew.
-
-    Raises:
-        UserError: as `read_coco_file`.
-    """
-    path = Path(path)
-    if complain is not refuse:
-        return _labels(read_coco_file(path, rules=rules, complain=complain))
     try:
         state = path.stat()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); check data.root and who may read it") from error
-    return _remember(path, (state.st_size, state.st_mtime_ns), rules)
+    if outlines or complain is not refuse:
+        return _Reader(path, rules, complain).read(outlines)
+    return _remembered(path, (state.st_size, state.st_mtime_ns), rules)
 
 
 @lru_cache(maxsize=8)
-def _remember(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoLabels:
+def _remembered(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoFile:
     """`state` tells versions of the file apart."""
-    return _labels(read_coco_file(path, rules=rules))
+    return _Reader(path, rules, refuse).read(outlines=False)
 
 
-def _labels(coco: CocoFile) -> CocoLabels:
-    images = tuple((image["file_name"], coco.labels(record_id)) for record_id, image in coco.images.items())
-    return CocoLabels(coco.class_names, images, coco.notes)
+class _Reader:
+    """Reads one file; mistakes and notes gather here."""
+
+    def __init__(self, path: Path, rules: CocoRules, complain: Complain):
+        self.path, self.rules, self.faults, self.notes = path, rules, Faults(complain), list[str]()
+
+    def read(self, outlines: bool) -> CocoFile:
+        was_enabled = gc.isenabled()
+        gc.disable()  # it would look at a million new records again and again
+        try:
+            document = _load(self.path, outlines)
+            images = self._records(document["images"], "image", "file_name")
+            categories = self._records(document["categories"], "category", "name")
+            annotations = self._annotations(document["annotations"], images, categories)
+        finally:
+            if was_enabled:
+                gc.enable()
+        names = self._class_names(categories, {row["category_id"] for rows in annotations.values() for row in rows})
+        self._judge_crowds([row for rows in annotations.values() for row in rows], names)
+        self.faults.report(is_empty=not (names and images))
+        if not names:
+            raise UserError(f"{self.path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
+        class_of = {category: index for index, category in enumerate(names)}
+        found = []
+        for image_id, image in sorted(images.items(), key=_by_id):
+            rows = [(class_of[r["category_id"]], r) for r in annotations.get(image_id, ()) if r["category_id"] in names]
+            labels = tuple(sorted({label for label, row in rows if not is_crowd(row)}))
+            size = image.get("height"), image.get("width")
+            found.append(CocoImage(image["file_name"], labels, *size, tuple(rows) if outlines else ()))
+        return CocoFile(tuple(names.values()), tuple(found), tuple(self.notes))
+
+    def _wrong(self, kind: str, where: str, expected: str, found: Any) -> None:
+        """A fault of one record, in the words of all of them."""
+        text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
+        text = text if len(text) <= 80 else text[:77] + "..."
+        message = f"{self.path}: {where}: expected {expected}, found {text}; correct it, or export the file again"
+        self.faults.add(kind, message)
+
+    def _records(self, records: list, what: str, text: str) -> dict[Id, dict[str, Any]]:
+        """Images or categories by id."""
+        found: dict[Id, dict[str, Any]] = {}
+        file_names = set()
+        for position, record in enumerate(records, start=1):
+            where = f"{what} number {position} of the list"
+            record_id = _id_of(record.get("id")) if isinstance(record, dict) else None
+            if record_id is None:
+                self._wrong(f"{what} id", where, "an 'id' that is a whole number or a text", record)
+            elif not isinstance(record.get(text), str) or not record[text].strip():
+                self._wrong(f"{what} {text}", f"{where} (id {record_id})", f"a '{text}'", record)
+            elif record_id in found:
+                self._wrong(f"{what} twice", where, "an id of its own", f"id {record_id} again")
+            elif what == "image" and record[text] in file_names:
+                self._wrong("same file", where, "a file of its own", f"{record[text]} again")
+            else:
+                found[record_id] = record
+                file_names.add(record[text])
+        return found
+
+    def _annotations(
+        self, records: list, images: dict[Id, Any], categories: dict[Id, Any]
+    ) -> dict[Id, list[dict[str, Any]]]:
+        """The annotations by image.
+
+        Where images or categories have faults, annotations of unknown ones follow from these and are no faults.
+        """
+        are_whole = not self.faults.found
+        found = defaultdict(list)
+        empty = []
+        for position, record in enumerate(records, start=1):
+            if not isinstance(record, dict):
+                self._wrong("object", f"annotation number {position} of the list", "an object", record)
+                continue
+            name = f"number {position} of the list" if record.get("id") is None else str(record["id"])
+            ids = {}
+            for key, known in (("image_id", images), ("category_id", categories)):
+                ids[key] = _id_of(record.get(key))
+                if ids[key] is None:
+                    self._wrong(key, f"annotation {name}", f"an '{key}' that is a whole number or a text", record)
+                elif known and ids[key] not in known and are_whole:
+                    expected = f"one of the {len(known)} ids in the file as '{key}'"
+                    self._wrong(f"unknown {key}", f"annotation {name}", expected, str(ids[key]))
+            if ids["image_id"] not in images or ids["category_id"] not in categories:
+                continue
+            if record.get("empty"):
+                empty.append(name)
+            else:
+                record["category_id"] = ids["category_id"]
+                if self.rules.crowd == "object":
+                    record.pop("iscrowd", None)
+                found[ids["image_id"]].append(record)
+        self.notes += counted(self.path, "annotations whose box has no area", empty, "they are left out")
+        return found
+
+    def _class_names(self, categories: dict[Id, dict[str, Any]], used: set[Id]) -> dict[Id, str]:
+        """The classes, by id; a category that only groups others, as Roboflow's first one, is none."""
+        groups = {str(category.get("supercategory")) for category in categories.values()}
+        names: dict[Id, str] = {}
+        for record_id, category in sorted(categories.items(), key=_by_id):
+            name = category["name"].strip()
+            if record_id not in used and name in groups and category.get("supercategory") != name:
+                what = f"category '{name}' has no annotation and only groups others"
+                self.notes.append(f"{self.path}: {what}; it takes no class value")
+            elif name in names.values():
+                self._wrong("same name", f"category {record_id}", "a name of its own", f"'{name}' again")
+            elif not self.rules.is_background(name):
+                names[record_id] = name
+        return names
+
+    def _judge_crowds(self, rows: list[dict[str, Any]], names: dict[Id, str]) -> None:
+        """Refuse a category that would vanish because all its annotations are crowds, unless the setting allows it."""
+        counts = Counter(row["category_id"] for row in rows if row["category_id"] in names)
+        crowds = Counter(row["category_id"] for row in rows if row["category_id"] in names and is_crowd(row))
+        whole = [names[record_id] for record_id in crowds if crowds[record_id] == counts[record_id]]
+        if whole and self.rules.crowd == "auto":
+            self.faults.add(
+                "crowd",
+                f"{self.path}: all annotations of {', '.join(whole[:5])} are marked iscrowd, as labelling tools mark "
+                "brush masks, and would give no label; add --set data.crowd=object if they are objects, or --set "
+                "data.crowd=ignore if they are crowds",
+            )
+        elif crowds:
+            self.notes.append(
+                f"{self.path}: {crowds.total()} of {counts.total()} annotations are marked iscrowd; they give no label "
+                "and do not count in the truth; data.crowd=object makes objects of them"
+            )
 
 
-@contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Without the garbage collector, which looks at a million new records again and again."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def _id_of(value: Any) -> Id | None:
+    """An id; a text of digits is the number, because some tools write both for one."""
+    if isinstance(value, str) and value.strip():
+        return int(value) if re.fullmatch(r"0|[1-9]\d{0,16}", value, re.ASCII) else value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _read(path: Path, outlines: bool, rules: CocoRules, complain: Complain) -> CocoFile:
-    document = _load(path, outlines)
-    if rules.crowd == "object":
-        for row in document["annotations"]:
-            if isinstance(row, dict):
-                row.pop("iscrowd", None)
-    faults = Faults(complain)
-    categories = unique_records(path, document["categories"], "category", "name", faults)
-    if not (categories or faults):
-        raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
-    images = unique_records(path, document["images"], "image", "file_name", faults)
-    notes: list[str] = []
-    annotations = checked_annotations(path, document["annotations"], images, categories, faults, notes)
-    used = {row["category_id"] for rows in annotations.values() for row in rows}
-    names = category_names(path, categories, used, faults, notes)
-    names = {record_id: name for record_id, name in names.items() if not rules.is_background(name)}
-    judge_crowds(path, annotations, names, rules, faults, notes)
-    faults.report(is_empty=not (names and images))
-    if not names:
-        raise UserError(f"{path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
-    sorted_ids = sorted(names, key=order)
-    return CocoFile(
-        path,
-        tuple(names[record_id] for record_id in sorted_ids),
-        {record_id: position for position, record_id in enumerate(sorted_ids)},
-        dict(sorted(images.items(), key=lambda item: order(item[0]))),
-        annotations,
-        tuple(notes),
-    )
-
-
-def read_list(path: Path) -> list[Any]:
-    """The list that a JSON file holds; empty where it holds something else, or cannot be read."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            start = file.read(200)
-            if not start.lstrip().startswith("["):
-                return []
-            file.seek(0)
-            document = json.load(file)
-    except (OSError, ValueError, RecursionError):
-        return []
-    return document if isinstance(document, list) and document and isinstance(document[0], dict) else []
+def _by_id(item: tuple[Id, Any]) -> tuple[bool, int, str]:
+    """Numbers before texts."""
+    return (False, item[0], "") if isinstance(item[0], int) else (True, 0, item[0])
 
 
 def _load(path: Path, outlines: bool) -> dict[str, list]:
     def shorten(record: dict[str, Any]) -> dict[str, Any]:
         """Called for each record as soon as it is read, so that the whole file never lies in memory as objects."""
         if "bbox" in record or "area" in record:
-            record["empty"] = _is_empty(record.get("bbox"), record.get("area"))
-        for name in DROPPED:
+            box = record.get("bbox")
+            sides = box[2:] if isinstance(box, list) and len(box) == 4 else []
+            record["empty"] = any(isinstance(n, int | float) and n <= 0 for n in (*sides, record.get("area")))
+        for name in DROPPED if outlines else (*DROPPED, "segmentation"):
             record.pop(name, None)
-        if "segmentation" in record:
-            if not outlines:
-                del record["segmentation"]
-            elif isinstance(record["segmentation"], list):
-                record["segmentation"] = [_compact(polygon) for polygon in record["segmentation"]]
+        if isinstance(record.get("segmentation"), list):
+            record["segmentation"] = [_compact(polygon) for polygon in record["segmentation"]]
         return record
 
     try:
         with path.open(encoding="utf-8-sig") as file:
             document = json.load(file, object_hook=shorten)
     except json.JSONDecodeError as error:
-        raise UserError(
-            f"{path}, line {error.lineno}: this is not JSON ({error.msg}); download or export it again"
-        ) from error
+        where = f"{path}, line {error.lineno}"
+        raise UserError(f"{where}: this is not JSON ({error.msg}); download or export it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
-    if not isinstance(document, dict):
-        raise UserError(_other_file(path, f"it holds a {type(document).__name__} and not an object"))
-    for part in PARTS:
-        if not isinstance(document.get(part), list):
-            raise UserError(_other_file(path, f"it has no list '{part}'"))
+    missing = [part for part in PARTS if not isinstance(document, dict) or not isinstance(document.get(part), list)]
+    if missing:
+        reason = f"it has no list '{missing[0]}'" if isinstance(document, dict) else "it holds no object"
+        raise UserError(
+            f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}; "
+            "export from your tool as COCO, or, for labels alone, as CSV"
+        )
     return document
-
-
-def _other_file(path: Path, reason: str) -> str:
-    return (
-        f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}; "
-        "export from your tool as COCO, or, for labels alone, as CSV"
-    )
 
 
 def _compact(polygon: Any) -> Any:
@@ -221,8 +289,3 @@ def _compact(polygon: Any) -> Any:
         return np.array(polygon, np.float64)
     except (TypeError, ValueError, OverflowError):
         return polygon
-
-
-def _is_empty(box: Any, area: Any) -> bool:
-    sides = box[2:] if isinstance(box, list) and len(box) == 4 else ()
-    return any(isinstance(size, int | float) and size <= 0 for size in (*sides, area))

@@ -17,8 +17,7 @@ from filelock import FileLock
 from torch.utils.data import Dataset
 
 from data.artifacts import write_mask
-from data.coco_file import CocoFile, read_coco_file
-from data.coco_records import CocoRules, Id, is_crowd
+from data.coco_file import CocoFile, CocoRules, is_crowd, read_coco_file
 from data.dataset import Index, Record
 from data.images import check_pixels
 from utils.console import progress
@@ -56,10 +55,14 @@ def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rule
     source = digest([RULE, index.class_names, rules.background, rules.crowd, content])
     name = path.stem.removeprefix("instances_")
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
-    _check_links(root, folder, index.records)
+    for inside in {folder, *((folder / record.name).parent for record in index.records)}:
+        if not inside.resolve().is_relative_to(root.resolve()):  # a data set may come with links
+            where = f"{inside} leads out of {root} by a link"
+            raise UserError(f"{where}, and truth masks would be written there; remove the link")
     if not _to_render(folder, index.records, source):
         return folder
-    if not _is_writable(folder):
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = cache / "ibbnet" / FOLDER / source / folder.name
         logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
@@ -67,28 +70,82 @@ def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rule
     with FileLock(folder / ".lock"):
         missing = _to_render(folder, index.records, source)
         if missing:
-            coco = read_coco_file(path, outlines=True, rules=rules)
-            _render(_Rendering(coco, index.class_names, folder, missing, files), folder, source)
+            coco = read_coco_file(path, rules, outlines=True)
+            _render(
+                _Rendering(path, coco, index.class_names, folder, [(r.name, files[r.name]) for r in missing]), source
+            )
     return folder
 
 
-def render_mask(
-    annotations: list[dict[str, Any]], height: int, width: int, value_of: dict[Id, int], source: str
-) -> np.ndarray:
+def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[Record]:
+    """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
+    marker = folder / SOURCE
+    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
+        return [record for record in records if not (folder / f"{record.name}.png").is_file()]
+    return list(records)
+
+
+@lru_cache(maxsize=8)
+def _file_digest(path: Path, state: tuple[int, int]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Rendering(Dataset):
+    """Draws and writes a mask; an item is what went wrong, or empty."""
+
+    def __init__(
+        self, path: Path, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[tuple[str, str]]
+    ):
+        self.path, self.folder, self.missing = path, folder, missing
+        self.values = [class_names.index(name) + 1 for name in coco.class_names]
+        self.images = {image.file_name: image for image in coco.images}
+
+    def __len__(self) -> int:
+        return len(self.missing)
+
+    def __getitem__(self, position: int) -> str:
+        name, file_name = self.missing[position]
+        image = self.images[file_name]
+        height, width = _whole(image.height), _whole(image.width)
+        what = f"{self.path}: image {file_name}"
+        if height is None or width is None or min(height, width) < 1:
+            return f"{what} has no 'height' and 'width' in pixels; export the file again"
+        try:
+            check_pixels(height, width, what)
+            rows = [(IGNORE if is_crowd(row) else self.values[label], row) for label, row in image.annotations]
+            write_mask(self.folder / f"{name}.png", render_mask(rows, height, width, str(self.path)))
+        except UserError as error:  # as text, because a loader process would wrap it in its traceback
+            return str(error)
+        return ""
+
+
+def _render(rendering: _Rendering, source: str) -> None:
+    """Write the masks, and then a file that names what they were drawn from."""
+    folder = rendering.folder
+    remove_leftovers(folder)
+    if not any(folder.rglob("*.png")):
+        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
+    workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    for problem in progress(load_items(rendering, workers), len(rendering), "truth masks"):
+        if problem:
+            raise UserError(problem)
+    write_text(folder / SOURCE, source)
+
+
+def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, width: int, source: str) -> np.ndarray:
     """(H, W) uint8 truth of one image by the rule above.
 
     Args:
-        annotations: COCO's, of this image, in the file's order.
-        value_of: category id -> mask value.
+        annotations: (mask value, COCO's annotation), in the file's order.
         source: where the annotations come from, for errors.
 
     Raises:
         UserError: an annotation has no segmentation, or a malformed one.
     """
-    layers: list[tuple[np.ndarray, int]] = []  # pixels of an annotation, its value
-    for annotation in annotations:
+    layers: list[tuple[np.ndarray, int]] = []
+    for value, annotation in annotations:
         try:
-            value = IGNORE if is_crowd(annotation) else value_of[annotation["category_id"]]
             layers.append((_pixels(annotation["segmentation"], height, width), value))
         except Exception as error:  # pycocotools raises the bare class, too
             raise UserError(
@@ -106,22 +163,21 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
     pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
-        takes as much of it as an outline is long. So both are checked first.
+    takes as much of it as an outline is long. So both are checked first.
     """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]
         if not polygons or any(polygon.ndim != 1 or polygon.size < 6 or polygon.size % 2 for polygon in polygons):
             raise ValueError("a polygon is x, y of at least three points")
         length = sum(np.abs(np.diff(polygon.reshape(-1, 2), axis=0)).max(axis=1).sum() for polygon in polygons)
-        if not length <= LONGEST_OUTLINE * (height * width + height + width) or not all(
-            np.isfinite(p).all() for p in polygons
-        ):
+        is_finite = all(np.isfinite(polygon).all() for polygon in polygons)
+        if not is_finite or length > LONGEST_OUTLINE * (height * width + height + width):
             raise ValueError(f"its outline is {length:.3g} pixels long")
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
     else:
-        counts = segmentation["counts"]
         if [_whole(side) for side in segmentation["size"]] != [height, width]:
             raise ValueError(f"the size is {segmentation['size']}")
+        counts = segmentation["counts"]
         counts = counts if isinstance(counts, list) else unpacked_counts(counts)
         if not all(isinstance(count, int) and count >= 0 for count in counts) or sum(counts) != height * width:
             raise ValueError("the counts do not add up to the image's pixels")
@@ -152,83 +208,6 @@ def unpacked_counts(text: str | bytes) -> list[int]:
     return counts
 
 
-class _Rendering(Dataset):
-    """Draws and writes a mask; an item is what went wrong, or empty."""
-
-    def __init__(
-        self, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[Record], files: dict[str, str]
-    ):
-        self.coco, self.folder, self.missing, self.files = coco, folder, missing, files
-        values = [class_names.index(name) + 1 for name in coco.class_names]
-        self.value_of = {category: values[label] for category, label in coco.class_of.items()}
-        self.images = {image["file_name"]: record_id for record_id, image in coco.images.items()}
-
-    def __len__(self) -> int:
-        return len(self.missing)
-
-    def __getitem__(self, position: int) -> str:
-        name = self.missing[position].name
-        record_id = self.images[self.files[name]]
-        image = self.coco.images[record_id]
-        height, width = (_whole(image.get(side)) for side in ("height", "width"))
-        what = f"{self.coco.path}: image {record_id} ({image['file_name']})"
-        if height is None or width is None or min(height, width) < 1:
-            return f"{what} has no 'height' and 'width' in pixels"
-        try:
-            check_pixels(height, width, what)
-            annotations = [
-                row for row in self.coco.annotations.get(record_id, ()) if row["category_id"] in self.value_of
-            ]
-            mask = render_mask(annotations, height, width, self.value_of, str(self.coco.path))
-            write_mask(self.folder / f"{name}.png", mask)
-        except UserError as error:  # as text, because a loader process would wrap it in its traceback
-            return str(error)
-        return ""
-
-
 def _whole(value: Any) -> int | None:
     """A size in pixels, which some tools write as 160.0."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0 else None
-
-
-def _render(rendering: _Rendering, folder: Path, source: str) -> None:
-    """Write the masks, and then a file that names what they were drawn from."""
-    remove_leftovers(folder)
-    if not any(folder.rglob("*.png")):
-        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
-    workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    for problem in progress(load_items(rendering, workers), len(rendering), "truth masks"):
-        if problem:
-            raise UserError(problem)
-    write_text(folder / SOURCE, source)
-
-
-def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[Record]:
-    """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
-    marker = folder / SOURCE
-    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
-        return [record for record in records if not (folder / f"{record.name}.png").is_file()]
-    return list(records)
-
-
-def _check_links(root: Path, folder: Path, records: tuple[Record, ...]) -> None:
-    """A data set may come with links; masks are never written through one to elsewhere."""
-    inside = root.resolve()
-    for folder_there in {folder, *((folder / record.name).parent for record in records)}:
-        if not folder_there.resolve().is_relative_to(inside):
-            raise UserError(
-                f"{folder_there} leads out of {root} by a link, and truth masks would be written there; remove the link"
-            )
-
-
-@lru_cache(maxsize=8)
-def _file_digest(path: Path, state: tuple[int, int]) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether files can be made in the folder, or in the nearest one above it that there is."""
-    while not folder.exists():
-        folder = folder.parent
-    return os.access(folder, os.W_OK | os.X_OK)

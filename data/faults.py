@@ -1,4 +1,6 @@
-"""Mistakes of one file or folder: one message for each kind, not one for each record."""
+"""Mistakes and notes about one file or folder: one message for each kind, with the first example and a count."""
+
+from collections.abc import Collection
 
 from data.dataset import Complain
 from utils.errors import UserError
@@ -27,5 +29,7 @@ class Faults:
         if messages and is_empty:
             raise UserError(messages[0])
 
-    def __bool__(self) -> bool:
-        return bool(self.found)
+
+def counted(where: object, what: str, found: Collection[str], remedy: str) -> list[str]:
+    """A note about what was found and not taken, or taken in another way; none where nothing was found."""
+    return [f"{where}: {what}: {len(found)}, first {min(found)}; {remedy}"] if found else []

@@ -6,25 +6,21 @@ root/labels.json                                 COCO's format; labels alone wil
 root/masks/cat/IMG_1.png                         truth (0 background, class c is c + 1, 255 ignore), if there is any
 root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line
 
-Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py` and
-`data/foreign.py`.
+Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py`.
 """
 
 from pathlib import Path
 
-from data.coco_records import PLAIN_RULES, CocoRules
+from data.coco_file import PLAIN_RULES, CocoRules
 from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
 from data.faults import Faults
-from data.folder_labels import IN_NAMES, Opened, read_labels
-from data.foreign import refuse_foreign
+from data.folder_labels import IN_NAMES, Opened, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
 from data.layouts import MASKS, RESERVED, SPLITS, find_layout
 from data.tables import read_lines
 from data.tree import scan
 from utils.errors import UserError
-from utils.names import fault_of, shown
 
-LISTS = RESERVED
 TABLES = ("labels.csv", "labels.json")
 SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 
@@ -68,10 +64,6 @@ def open_folder(
     layout = find_layout(tree, classes, complain if by_folders else None)
     opened = Opened(root, tree, layout, f"{table or root}", complain, layout.notes)
     class_names, images = read_labels(opened, table, labels, tuple(classes), rules)
-    for path in list(images):
-        if (fault := fault_of(path)) is not None:
-            complain(f"image {root}/{shown(path)}: its name {fault}; rename it")
-            del images[path]
     names = record_names(images)
     chosen, what = _choose(opened, list_name, names)
     opened.notes += tree.notes(images, by_folders)
@@ -113,19 +105,19 @@ def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list
         if not chosen:
             example = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
             raise NoTruth(
-                f"there is no truth to validate on: {root} has neither {LISTS}/val.txt nor a mask of any image; put "
+                f"there is no truth to validate on: {root} has neither {RESERVED}/val.txt nor a mask of any image; put "
                 f"palette PNG of class values under {root / MASKS}, such as {example}"
             )
         return chosen, f"list val of {root}"
-    known = ", ".join(sorted({path.stem for path in (root / LISTS).glob("*.txt")} | layout.lists.keys())) or "none"
+    known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
     raise UserError(
-        f"there is no list '{list_name}': expected all, train, val, a name under {root / LISTS} (there: {known}), or "
-        f"the path of a text file, from here or from {root}"
+        f"there is no list '{list_name}': expected all, train, val, a name under {root / RESERVED} (there: {known}), "
+        f"or the path of a text file, from here or from {root}"
     )
 
 
 def _find_list(root: Path, list_name: str) -> Path | None:
-    candidates = [root / LISTS / f"{list_name}.txt"]
+    candidates = [root / RESERVED / f"{list_name}.txt"]
     if list_name not in ("train", "val"):  # these are names, whatever else lies around that is called so
         candidates += [Path(list_name), root / list_name]
     return next((path for path in candidates if path.is_file()), None)

@@ -3,11 +3,12 @@
 import difflib
 import os
 import unicodedata
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from functools import cached_property
 from pathlib import Path, PurePath
 
-from data.faults import Faults
+from data.faults import Faults, counted
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -37,12 +38,18 @@ class Finder:
     def __init__(self, root: Path, paths: Iterable[str], others: Collection[str] = ()):
         self.root, self.paths, self.others = root, list(paths), others
         self.moved: list[str] = []
-        self.tables: list[dict[str, list[str]]] = []  # from the most exact spelling to the loosest
+        self.exact = set(self.paths)
+
+    @cached_property
+    def tables(self) -> list[dict[str, list[str]]]:
+        """Spelling -> the paths that have it; from the most exact spelling to the loosest."""
+        tables = []
         for spelling in (str, _without_suffix, os.path.basename, lambda path: _without_suffix(os.path.basename(path))):
-            table: dict[str, list[str]] = {}
+            table = defaultdict(list)
             for path in self.paths:
-                table.setdefault(composed(spelling(path)), []).append(path)
-            self.tables.append(table)
+                table[composed(spelling(path))].append(path)
+            tables.append(dict(table))
+        return tables
 
     def find(self, name: str, where: str) -> str | None:
         """The path under the root, or None.
@@ -50,6 +57,8 @@ class Finder:
         Raises:
             UserError: the name leaves the root, or several images have it; the message begins with `where`.
         """
+        if name in self.exact:
+            return name
         path = relative(self.root, name)
         fault = fault_of(path)
         slashed = path.replace("\\", "/")
@@ -81,12 +90,16 @@ class Finder:
                 faults.add("name", str(error))
                 continue
             if image is None:
-                near = "" if "image" in faults.found else nearest_name(name, self.paths)
+                near = "" if "image" in faults.found else difflib.get_close_matches(name, self.paths, n=1)
                 faults.add(
-                    "image", f"{where}: there is no image '{name}' {what}; mend the name or remove the line{near}"
+                    "image",
+                    f"{where}: there is no image '{name}' {what}; mend the name or remove the line"
+                    + (f"; did you mean '{near[0]}'?" if near else ""),
                 )
             elif image in found:
                 faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); remove one of them")
+            elif (fault := fault_of(image)) is not None:
+                faults.add("file", f"image {self.root}/{shown(image)}: its name {fault}; rename it")
             else:
                 found[image] = where
                 yield index, image
@@ -95,9 +108,8 @@ class Finder:
         self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]
     ) -> str | None:
         for spelling in spellings:
-            path = composed(spelling)
             for table in tables:
-                matches = table.get(path, [])
+                matches = table.get(composed(spelling), [])
                 if len(matches) > 1:
                     raise UserError(
                         f"{where}: '{name}' may be {matches[0]} or {matches[1]}; give the whole path from {self.root}"
@@ -108,24 +120,13 @@ class Finder:
 
     def note(self, source: Path) -> list[str]:
         """A note about names that lead elsewhere; empty where there are none."""
-        if not self.moved:
-            return []
-        return [
-            f"{source} names {len(self.moved)} images by paths that are not under {self.root}, first "
-            f"{shown(self.moved[0])}; they were found by the end of the path: if these are other images, write paths "
-            "from that folder"
-        ]
+        remedy = "they were found by the end of the path: if these are other images, write paths from that folder"
+        return counted(source, f"paths of images that are not under {self.root}", [*map(shown, self.moved)], remedy)
 
 
 def composed(text: str) -> str:
     """One spelling for accented letters, which some systems take apart in file names."""
     return unicodedata.normalize("NFC", text)
-
-
-def nearest_name(word: str, known: Iterable[str]) -> str:
-    """The end of a message: which known name may have been meant; empty where none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def relative(root: Path, name: str) -> str:

@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,9 @@ import cv2
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from data.limits import LIMIT as LIMIT
-from data.limits import UnreadableImage as UnreadableImage
-from data.limits import check_pixels as check_pixels
-from data.limits import limit_pixels as limit_pixels
-from data.limits import most_pixels, too_large
-from data.pixels import AUTO, PixelRule, Values, bits_of, to_rgb
+from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
+from data.pixels import LIMIT as LIMIT
+from data.pixels import limit_pixels as limit_pixels
 from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
 # Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Not among them:
@@ -24,46 +21,32 @@ from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 # without a signature, which would take any bytes for an image, and icons, cursors, brushes, animations and textures of
 # games.
 FORMATS = {
-    "AVIF": (".avif", ".avifs"),
-    "BMP": (".bmp",),
-    "DIB": (".dib",),
-    "FITS": (".fit", ".fits"),
-    "GIF": (".gif",),
+    "AVIF": (".avif", ".avifs"), "BMP": (".bmp",), "DIB": (".dib",), "FITS": (".fit", ".fits"), "GIF": (".gif",),
     "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),  # by pillow-heif
-    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
-    "PCX": (".pcx",),
-    "PNG": (".png", ".apng"),
-    "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"),
-    "PSD": (".psd",),
-    "QOI": (".qoi",),
-    "SGI": (".bw", ".rgb", ".rgba", ".sgi"),
-    "SUN": (".ras",),
-    "TIFF": (".tif", ".tiff"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG2000": (".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c"),
+    "PCX": (".pcx",), "PNG": (".png", ".apng"), "PPM": (".pbm", ".pgm", ".ppm", ".pnm", ".pfm"), "PSD": (".psd",),
+    "QOI": (".qoi",), "SGI": (".bw", ".rgb", ".rgba", ".sgi"), "SUN": (".ras",), "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
-}
+}  # fmt: skip
 BY_SUFFIX = {"TGA": (".tga", ".icb", ".vda", ".vst")}  # without a signature: only a file of that name is tried
-IMAGE_SUFFIXES = frozenset(
-    suffix for table in (FORMATS, BY_SUFFIX) for suffixes in table.values() for suffix in suffixes
-)
+IMAGE_SUFFIXES = frozenset(suffix for suffixes in (*FORMATS.values(), *BY_SUFFIX.values()) for suffix in suffixes)
 
 DEEP = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")  # modes of Pillow with one band of more than 8 bits
-HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+# Formats of a family that need a package: the brands of their files, and what to install.
+BRANDS = {
+    "HEIC": ((b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"), "pip install pillow-heif"),
+    "AVIF": ((b"avif", b"avis"), "Pillow 11.3 or later: pip install -U pillow"),
+}
 
 # What Pillow's decoders raise for files whose bytes are wrong.
 DAMAGED_IMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
-
+TURN = Image.Transpose
 # EXIF orientation -> what puts the image upright; 1 is upright.
 UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: TURN.FLIP_LEFT_RIGHT, 3: TURN.ROTATE_180, 4: TURN.FLIP_TOP_BOTTOM, 5: TURN.TRANSPOSE, 6: TURN.ROTATE_270,
+    7: TURN.TRANSVERSE, 8: TURN.ROTATE_90,
+}  # fmt: skip
 
 
 @contextmanager
@@ -74,11 +57,9 @@ def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
         UnreadableImage: it is too large; the message begins with `what`.
     """
     Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
-    suffix = Path(path).suffix.lower()
+    named = tuple(name for name, suffixes in BY_SUFFIX.items() if Path(path).suffix.lower() in suffixes)
     try:
-        image = Image.open(
-            path, formats=known_formats() + tuple(f for f, names in BY_SUFFIX.items() if suffix in names)
-        )
+        image = Image.open(path, formats=known_formats() + named)
     except Image.DecompressionBombError as error:
         raise too_large(f"{what} {path}", "far too many") from error
     with image:
@@ -99,6 +80,40 @@ def known_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image | None]:
+    """An opened image; None for a TIFF that Pillow does not know. What is raised inside names the file.
+
+    Raises:
+        UnreadableImage: it cannot be opened or decoded.
+    """
+    try:
+        with ExitStack() as stack:
+            try:
+                image = stack.enter_context(open_image(path, "image"))
+            except UnidentifiedImageError as error:
+                if problem := _unknown(Path(path)):
+                    raise UnreadableImage(problem) from error
+                image = None
+            yield image
+    except FileNotFoundError as error:
+        raise UnreadableImage(f"image {path} does not exist; check the path") from error
+    except DAMAGED_IMAGE as error:
+        raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
+
+
+def _unknown(path: Path) -> str:
+    """Why an image that Pillow does not know cannot be read; empty for a TIFF."""
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[:4] in MAGIC:
+        return ""
+    for name, (brands, package) in BRANDS.items():
+        if start[4:8] == b"ftyp" and start[8:12] in brands:
+            return f"image {path} is {name}, which needs {package}"
+    return f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...); convert it or remove it"
+
+
 def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) -> Image.Image:
     """Read an image as RGB, EXIF rotation applied, grey, palette and CMYK converted, alpha laid over white.
 
@@ -110,23 +125,29 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
     Raises:
         UnreadableImage: the file cannot be opened or decoded, or a setting is missing; the message names it.
     """
-    try:
-        with open_image(path, "image") as image:
-            values = _deep_values(image, path, rule.bands)
-            if least_side and rule.is_default:
-                image.draft(None, (least_side, least_side))
-            image.load()
-            if values is None:
-                return image_to_rgb(image, rule, f"image {path}")
-            return _upright(Image.fromarray(to_rgb(values, rule, f"image {path}")), _orientation(image))
-    except UnreadableImage:
-        raise
-    except FileNotFoundError as error:
-        raise UnreadableImage(f"image {path} does not exist; check the path") from error
-    except UnidentifiedImageError as error:
-        return _read_unidentified(Path(path), rule, error)
-    except DAMAGED_IMAGE as error:
-        raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
+    what = f"image {path}"
+    with _opened(path) as image:
+        if image is None:
+            return Image.fromarray(to_rgb(read_tiff(path, rule.bands), rule, what))
+        values = _deep_values(image, path, rule.bands)
+        if least_side and rule.is_default:
+            image.draft(None, (least_side, least_side))
+        image.load()
+        if values is None:
+            return image_to_rgb(image, rule, what)
+        return _upright(Image.fromarray(to_rgb(values, rule, what)), _orientation(image))
+
+
+def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
+    """The values of an image that is not of 8 bits; None where it is.
+
+    Raises:
+        UnreadableImage: the file cannot be opened or decoded.
+    """
+    with _opened(path) as image:
+        if image is None:
+            return read_tiff(path, bands)
+        return _one_band(image) if image.mode in DEEP else _deep_values(image, path, bands)
 
 
 def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the image") -> Image.Image:
@@ -151,32 +172,13 @@ def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the arr
         UnreadableImage: an array of another shape or type, or one that needs a setting.
     """
     if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "buif":
-        raise UnreadableImage(
-            f"{what} is {array.shape} {array.dtype}; expected (H, W) or (H, W, bands) of numbers, for "
-            "example (H, W, 3) uint8"
-        )
+        expected = "(H, W) or (H, W, bands) of numbers, for example (H, W, 3) uint8"
+        raise UnreadableImage(f"{what} is {array.shape} {array.dtype}; expected {expected}")
     array = array[..., None] if array.ndim == 2 else array
     if array.dtype.kind == "b":
         array = array.astype(np.uint8) * 255
     bits = bits_of(array.dtype)
     return to_rgb(Values(array, bits, bits > 0 and array.shape[2] in (2, 4)), rule, what)
-
-
-def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
-    """The values of an image that is not of 8 bits; None where it is.
-
-    Raises:
-        UnreadableImage: the file cannot be opened or decoded.
-    """
-    try:
-        with open_image(path, "image") as image:
-            return _one_band(image) if image.mode in DEEP else _deep_values(image, path, bands)
-    except UnidentifiedImageError as error:
-        if _start(path)[:4] in MAGIC:
-            return read_tiff(path, bands)
-        raise UnreadableImage(f"image {path} is not an image in a known format") from error
-    except DAMAGED_IMAGE as error:
-        raise UnreadableImage(f"image {path} cannot be decoded: {error}") from error
 
 
 def frames_of(path: Path) -> int:
@@ -231,25 +233,6 @@ def _one_band(image: Image.Image) -> Values:
     if bits and tags.get(PHOTOMETRIC) == 0:  # white is zero
         array = 2**bits - 1 - array
     return Values(array[..., None], bits)
-
-
-def _read_unidentified(path: Path, rule: PixelRule, error: Exception) -> Image.Image:
-    """An image that Pillow does not know, or the reason why it cannot be read."""
-    start = _start(path)
-    if start[:4] in MAGIC:
-        return Image.fromarray(to_rgb(read_tiff(path, rule.bands), rule, f"image {path}"))
-    if start[4:8] == b"ftyp" and start[8:12] in HEIF_BRANDS:
-        raise UnreadableImage(f"image {path} is HEIC, which needs pillow-heif: pip install pillow-heif") from error
-    if start[4:8] == b"ftyp" and start[8:12] in (b"avif", b"avis"):
-        raise UnreadableImage(
-            f"image {path} is AVIF, which needs Pillow 11.3 or later: pip install -U pillow"
-        ) from error
-    raise UnreadableImage(f"{path} is not an image in a known format (JPEG, PNG, TIFF, ...)") from error
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(12)
 
 
 def _orientation(image: Image.Image) -> int:

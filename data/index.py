@@ -13,13 +13,13 @@ import numpy as np
 
 from data.artifacts import voc_palette
 from data.coco import open_coco
-from data.coco_records import CocoRules
+from data.coco_file import CocoRules
 from data.dataset import Complain, Index, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
+from data.inspection import sample_depths, series_problem
 from data.mask_values import truth_rule
 from data.pixels import PixelRule
-from data.series import sample_depths, series_problem
 from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.tables import read_class_names

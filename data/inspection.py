@@ -1,21 +1,42 @@
-"""What reading every image of some lists finds out: which cannot be read, which are the same, what masks hold."""
+"""What reading images finds out: which cannot be read, which are the same, what their values and their masks are.
+
+A series of 12 bits in files of 16 looks nearly black if nothing says so. The answer must be the same for all files of
+a data set, so it is a setting, and a list of images that needs one is refused with the line to add.
+"""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch.utils.data import Dataset
 
 from data.dataset import Index, Record, check_fit
-from data.images import frames_of
+from data.faults import counted
+from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
-from data.pixels import NeedsSetting, look_of
-from data.series import Depth, depth_of
+from data.pixels import NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
+from data.settings import DataConfig
+from data.truth_check import judge
 from utils.console import progress
 from utils.errors import UserError
 from utils.reading import load_items
+
+SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the check looks at all
+
+
+@dataclass(frozen=True)
+class Depth:
+    """The values of an image of more than 8 bits; `bits` is what the file says, 0 where that gives no range."""
+
+    bits: int
+    dtype: str
+    low: float
+    high: float
+    has_nan: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,6 +92,52 @@ def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
     return [sorted(group) for group in groups.values() if len(group) > 1]
 
 
+def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
+    """What an image holds; None where it has 8 bits or cannot be read, which its reader will say."""
+    try:
+        values = read_values(path, bands)
+    except UnreadableImage:
+        return None
+    if values is None or values.bits in (1, 8):
+        return None
+    return Depth(values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
+
+
+def sample_depths(records: Sequence[Record]) -> list[tuple[Path, Depth]]:
+    """Those of a sample of the images."""
+    found = [(record.image, depth_of(record.image, record.pixels.bands)) for record in spread(records, SAMPLE)]
+    return [(path, depth) for path, depth in found if depth is not None]
+
+
+def spread(records: Sequence[Record], most: int) -> list[Record]:
+    """At most so many of the records, spread evenly."""
+    positions = np.linspace(0, len(records) - 1, min(most, len(records))).round().astype(int)
+    return [records[position] for position in positions]
+
+
+def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
+    """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
+
+    Args:
+        what: the list, for the message.
+    """
+    by_bits: dict[int, list[tuple[Path, Depth]]] = {}
+    for path, depth in depths:
+        by_bits.setdefault(depth.bits, []).append((path, depth))
+    for bits, found in sorted(by_bits.items()):
+        path, first = found[0]
+        low, high = min(depth.low for _, depth in found), max(depth.high for _, depth in found)
+        if not bits:
+            return f"{what}: images such as {path} hold {unknown_range(first.dtype, low, high)}"
+        if high < 2 ** (bits - 1):
+            return (
+                f"{what}: images such as {path} have {bits} bits, and their values end at {high:g}, so they would look "
+                f"nearly black; state the range of the whole data set, for example {range_line(0, high)} (or "
+                f"[0, {2**bits - 1}] if it is right as it is), or take --set data.range=percentile"
+            )
+    return ""
+
+
 class _Reader(Dataset):
     def __init__(self, records: list[Record]):
         self.records = records
@@ -101,3 +168,97 @@ class _Reader(Dataset):
                 mask, problems = None, (str(error),)
         facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
         return replace(facts, mask=mask, problems=problems)
+
+
+@dataclass
+class Findings:
+    """What was found.
+
+    Attributes:
+        lists: the lists that could be opened, by name.
+        facts: of every image, by its file.
+        problems, notes: messages for a person.
+    """
+
+    lists: dict[str, Index] = field(default_factory=dict)
+    facts: dict[Path, Facts] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those of the first list that could be opened; none where no list could."""
+        return next((index.class_names for index in self.lists.values()), ())
+
+
+def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
+    """Images that cannot be read: a missing setting once for all of them, the others each."""
+    depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
+    if value_range == "auto" and (problem := series_problem(depths, "the data")):
+        yield problem
+    if needs := [one.needs for one in facts.values() if one.needs]:
+        yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
+    for one in facts.values():
+        yield from one.problems
+
+
+def truth_findings(findings: Findings) -> None:
+    """Judge the masks of each list together."""
+    for list_name, index in findings.lists.items():
+        pairs = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
+        rows = [(record, mask) for record, mask in pairs if mask is not None]
+        if rows:
+            verdict = judge(rows, rows[0][0].truth, index.class_names)
+            findings.problems += verdict.problems
+            findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]
+
+
+def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
+    """What is odd about labels and classes."""
+    by_spelling = defaultdict(list)
+    for name in findings.class_names:
+        by_spelling["".join(name.casefold().split())].append(name)
+    for alike in by_spelling.values():
+        if len(alike) > 1:
+            yield f"classes {' and '.join(alike)} differ in nothing but capitals or spaces; are they one?"
+    for list_name, index in findings.lists.items():
+        where, counts = f"list '{list_name}'", index.label_counts()
+        without = [str(record.image) for record in index.records if not record.labels]
+        yield from counted(where, "images without a label", without, "they train as none of the classes")
+        if list_name == cfg.data.train_list:
+            for count, title in ((0, "no image"), (1, "one image")):
+                if few := [name for name in counts if counts[name] == count]:
+                    yield f"{where}: {title} of {', '.join(few)}"
+            if everywhere := [name for name in counts if counts[name] == len(index) > 1]:
+                remedy = "add images without it, in a folder 'background' or as rows without a label"
+                what = f"every image has {', '.join(everywhere)}, so there is nothing to tell it from"
+                yield f"{where}: {what}; {remedy}"
+        if list_name == cfg.data.val_list:
+            unmasked = [str(record.image) for record in index.without_truth()]
+            yield from counted(where, f"images without a mask, of {len(index)}", unmasked, "add their masks")
+
+
+def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
+    """What is odd about the images themselves."""
+    every = findings.facts.values()
+    for look in dict.fromkeys(facts.brightness for facts in every if facts.brightness):
+        alike = (facts for facts in every if facts.brightness == look)
+        yield from _images(f"images that are {look} as the network sees them", alike, "see data.range in docs/data.md")
+    holes = (facts for facts in every if facts.depth is not None and facts.depth.has_nan)
+    yield from _images("images that hold NaN", holes, "it is shown as the low end of the range")
+    several = (facts for facts in every if facts.frames > 1)
+    yield from _images("files that hold several images", several, "the first of each is read")
+    labels = {record.image: record.labels for index in findings.lists.values() for record in index.records}
+    for group in same_content(every):
+        differ = " and have different labels" if len({labels[path] for path in group}) > 1 else ""
+        yield f"{len(group)} files are the same image{differ}: {', '.join(map(str, group))}"
+    train, val = (findings.lists.get(name) for name in (cfg.data.train_list, cfg.data.val_list))
+    if train is not None and val is not None and train is not val:
+        trained = {findings.facts[record.image].content for record in train.records} - {""}
+        both = (findings.facts[r.image] for r in val.records if findings.facts[r.image].content in trained)
+        what = f"images of list '{cfg.data.val_list}' that are in list '{cfg.data.train_list}' too"
+        yield from _images(f"{what}, of {len(val)}", both, "figures on them say little about new images")
+
+
+def _images(what: str, found: Iterable[Facts], remedy: str) -> list[str]:
+    return counted("images", what, [str(facts.image) for facts in found], remedy)

@@ -30,9 +30,11 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         _, _, dtype = read_header(content)
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
-        table = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table = table.only() if isinstance(table, _Array) else table
-        vectors = {_key_to_name(key): _vector(vector) for key, vector in table.items()}
+        loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
+        table: Any = next(iter(loaded.data)) if isinstance(loaded, _Array) and len(loaded.data) == 1 else loaded
+        # IRN's tables have 2007000032 for 2007_000032.
+        names = [f"{key}"[:4] + "_" + f"{key}"[4:] if isinstance(key, int | np.integer) else str(key) for key in table]
+        vectors = dict(zip(names, map(_vector, table.values()), strict=True))
     except Exception as error:  # for damaged files and other things the unpickler raises whatever Python has
         raise UserError(f"{path}: expected a dictionary of image name -> 0/1 vector: {f'{error}'[:200]}") from error
     for name, vector in vectors.items():
@@ -70,20 +72,13 @@ class _Type:
 
 
 class _Array:
-    """numpy's array: its type and what it holds, as they stand in the file."""
+    """numpy's array: its type and what it holds, bytes or a list of objects, as they stand in the file."""
 
     def __init__(self, *_: Any):
-        self.type = _Type()
-        self.data: Any = b""  # bytes, or a list of objects
+        self.type, self.data = _Type(), b""
 
     def __setstate__(self, state: tuple) -> None:
-        _, self.shape, self.type, _, self.data = state
-
-    def only(self) -> Any:
-        """The one object of an array without dimensions."""
-        if not isinstance(self.data, list) or len(self.data) != 1:
-            raise ValueError("it holds an array of other things")
-        return self.data[0]
+        _, _, self.type, _, self.data = state
 
 
 def _from_buffer(data: Any, type_: Any, *_: Any) -> _Array:
@@ -111,11 +106,3 @@ def _vector(value: Any) -> np.ndarray:
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):
         raise ValueError(f"a vector is a {type(value).__name__}")
     return np.array(value, np.float64)
-
-
-def _key_to_name(key: Any) -> str:
-    """IRN's tables have 2007000032 for 2007_000032."""
-    if isinstance(key, int | np.integer):
-        digits = str(int(key))
-        return f"{digits[:4]}_{digits[4:]}"
-    return str(key)

@@ -13,13 +13,14 @@ import ast
 import contextlib
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data.dataset import Complain
-from data.faults import Faults
+from data.faults import Faults, counted
 from data.image_names import composed
 from data.tables import read_rows
 from utils.errors import UserError
@@ -35,7 +36,7 @@ LABEL_COLUMNS = (
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
-SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+")
+SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
 Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is named there; its labels
 
@@ -58,19 +59,29 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     Raises:
         UserError: the file is empty, or has another header.
     """
-    rows = read_rows(path)
-    if not rows:
+    lines = read_rows(path)
+    if not lines:
         raise UserError(f"{path} is empty; expected {EXPECTED}")
-    line, header = rows[0]
-    while len(header) > 1 and not header[-1]:  # spreadsheets pad rows with empty cells
-        header.pop()
+    header = _unpadded(lines[0][1], 1)
     columns = [cell.casefold() for cell in header]
     image = next((columns.index(name) for name in IMAGE_COLUMNS if name in columns), None)
     label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
     if image is None or len(header) < 2:
-        raise UserError(f"{path}, line {line}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
+        raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
-    body = list(_whole_rows(path, rows[1:], header, image, faults))
+    body: list[tuple[str, list[str]]] = []
+    for line, cells in lines[1:]:
+        where, row = f"{path}, line {line}", _unpadded(cells, len(header))
+        if len(row) != len(header):
+            faults.add(
+                "cells",
+                f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; separate labels "
+                "with ';', and leave the cell empty, but keep its comma, where an image has none",
+            )
+        elif not row[image]:
+            faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
+        else:
+            body.append((where, row))
     if label is None and len(header) == 2 and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
     if label is not None:
@@ -83,23 +94,11 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     return table
 
 
-def _whole_rows(
-    path: Path, rows: list[tuple[int, list[str]]], header: list[str], image: int, faults: Faults
-) -> Iterator[tuple[str, list[str]]]:
-    for line, row in rows:
-        where = f"{path}, line {line}"
-        while len(row) > len(header) and not row[-1]:
-            row.pop()
-        if len(row) != len(header):
-            faults.add(
-                "cells",
-                f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; separate labels "
-                "with ';', and leave the cell empty, but keep its comma, where an image has none",
-            )
-        elif not row[image]:
-            faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
-        else:
-            yield where, row
+def _unpadded(cells: list[str], length: int) -> list[str]:
+    """Without the empty cells that spreadsheets add at the end of a row."""
+    while len(cells) > length and not cells[-1]:
+        cells = cells[:-1]
+    return cells
 
 
 def _one_hot(
@@ -111,15 +110,15 @@ def _one_hot(
         raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
     rows: list[Row] = []
     for where, row in body:
-        cells = [cell.casefold() for position, cell in enumerate(row) if position != image]
-        strange = next((position for position, cell in enumerate(cells) if cell not in YES | NO), None)
+        cells = dict(zip(names, (cell.casefold() for n, cell in enumerate(row) if n != image), strict=True))
+        strange = next((name for name, cell in cells.items() if cell not in YES | NO), None)
         if strange is None:
-            rows.append((where, row[image], {name for name, cell in zip(names, cells, strict=True) if cell in YES}))
+            rows.append((where, row[image], {name for name, cell in cells.items() if cell in YES}))
         else:
             faults.add(
-                f"column {names[strange]}",
-                f"{where}: expected 0 or 1 in the column '{names[strange]}', found '{cells[strange][:40]}'; remove "
-                "the column if it is no class, or call the column of the labels 'labels'",
+                f"column {strange}",
+                f"{where}: expected 0 or 1 in the column '{strange}', found '{cells[strange][:40]}'; remove the column "
+                "if it is no class, or call the column of the labels 'labels'",
             )
     return LabelTable(tuple(names), rows)
 
@@ -128,56 +127,39 @@ def _column(path: Path, cells: list[tuple[str, str, str]], known: Collection[str
     """One column of labels."""
     folded = {composed(name).casefold() for name in known}
     items = [_items(text, folded) for _, _, text in cells]
-    alone = folded or {item.casefold() for row in items for item in row if not re.search(r"[,|/+&\s]", item)}
+    alone = folded or {item.casefold() for row in items for item in row if not re.search(SEPARATORS[-1], item)}
     table = LabelTable((), [])
-    odd: dict[str, str] = {}  # labels that may be several -> the part that is a class of its own
     for (where, image, text), row in zip(cells, items, strict=True):
-        labels: set[str] = set()
-        for item in row:
-            parts = _parts(item, alone)
-            labels.update(parts)
-            if len(parts) == 1 and item.casefold() not in alone:
-                if re.search(r"[,|]|^[\[{('\"]", item):
-                    faults.add(
-                        "separator",
-                        f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it "
-                        "cut, name the classes in data.classes",
-                    )
-                elif any(part.casefold() in alone for part in re.split(r"[/+&\s]+", item)):
-                    odd.setdefault(item, where)
+        labels = {part for item in row for part in _parts(item, alone)}
+        if any(label.casefold() not in alone and re.search(r"[,|]|^[\[{('\"]", label) for label in labels):
+            faults.add(
+                "separator",
+                f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it cut, name "
+                "the classes in data.classes",
+            )
         table.rows.append((where, image, labels))
     empty = [where for (where, _, text), row in zip(cells, items, strict=True) if text and not row]
-    if empty:
-        table.notes.append(f"{empty[0]}: cells such as 'nan' or 'none' are read as no label ({len(empty)} such)")
+    table.notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
     if not known:
-        _judge_spaces(path, items, alone, odd, faults, table.notes)
+        table.notes += _judge_words(path, {label for _, _, labels in table.rows for label in labels}, faults)
     return table
 
 
-def _judge_spaces(
-    path: Path, items: list[list[str]], alone: set[str], odd: dict[str, str], faults: Faults, notes: list[str]
-) -> None:
-    """Labels of several words: many made of few words are lists; one that holds the word of another class may be."""
-    several = {item for row in items for item in row if " " in item and len(_parts(item, alone)) == 1}
-    words = {word for item in several for word in item.split()}
-    if len(several) > max(2, len(words)):
-        example = sorted(words)[:3]
+def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
+    """Labels of several words that share words with others: many made of few words are lists, the others may be."""
+    words_of = {label: {word for word in re.split(SEPARATORS[-1], label.casefold()) if word} for label in labels}
+    counts = Counter(word for words in words_of.values() for word in words)
+    shared = {label for label, words in words_of.items() if len(words) > 1 and max(counts[w] for w in words) > 1}
+    words = sorted(set().union(*(words_of[label] for label in shared)))
+    if len(shared) > max(2, len(words)):
         faults.add(
             "spaces",
-            f"{path}: labels such as '{min(several)}' look like several, separated by spaces; separate them with ';', "
-            f"or name the classes: data.classes=[{', '.join(example)}, ...]",
+            f"{path}: labels such as '{min(shared)}' look like several, separated by spaces; separate them with ';', "
+            f"or name the classes: data.classes=[{', '.join(words[:3])}, ...]",
         )
-    elif len(several) > 1 and len(words) < sum(len(item.split()) for item in several):
-        notes.append(
-            f"{path}: {len(several)} labels of several words are each read as one class, such as '{min(several)}'; if "
-            "these are several labels, separate them with ';'"
-        )
-    elif odd:
-        first, where = next(iter(odd.items()))
-        notes.append(
-            f"{where}: '{first}' is read as one class, though a part of it is a class of its own ({len(odd)} such); if "
-            "these are several labels, separate them with ';'"
-        )
+        return []
+    what = "labels that are each read as one class, though other labels have some of their words"
+    return counted(path, what, shared, "if these are several labels, separate them with ';'")
 
 
 def _items(text: str, known: Collection[str]) -> list[str]:
@@ -189,7 +171,7 @@ def _items(text: str, known: Collection[str]) -> list[str]:
             with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
                 return [composed(item) for item in flat(read(text))]
         text = ";".join(text.strip("[]{}").split(","))
-    found = [_unquoted(item.strip()) for item in text.split(";")]
+    found = [re.sub(r"^(['\"])(.+)\1$", r"\2", item.strip()).strip() for item in text.split(";")]
     return [composed(item) for item in found if item]
 
 
@@ -202,15 +184,10 @@ def flat(value: Any) -> list[str]:
     return [str(value).strip()] if value is not None and str(value).strip() else []
 
 
-def _unquoted(text: str) -> str:
-    return text[1:-1].strip() if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
-
-
 def _parts(item: str, known: Collection[str]) -> list[str]:
     """The labels that are joined in one: the first separator that gives known classes alone, else the whole."""
-    if item.casefold() not in known:
-        for separator in (*SEPARATORS, r"[,|/+&\s]+"):
-            parts = [part.strip() for part in re.split(separator, item) if part.strip()]
-            if len(parts) > 1 and all(part.casefold() in known for part in parts):
-                return parts
+    for separator in SEPARATORS if item.casefold() not in known else ():
+        parts = [part.strip() for part in re.split(separator, item) if part.strip()]
+        if len(parts) > 1 and all(part.casefold() in known for part in parts):
+            return parts
     return [item]

@@ -11,9 +11,10 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from data.dataset import Complain
+from data.faults import counted
 from data.image_names import record_names
 from data.tree import Tree
 from utils.errors import UserError
@@ -25,8 +26,8 @@ WRAPPERS = frozenset({"images", "image", "imgs", "img", "data", "dataset", "phot
 MASKS, GROUND_TRUTH = "masks", "groundtruth"
 MASK_FOLDERS = frozenset({MASKS, "mask", GROUND_TRUTH, "segmentationclass", "segmentationobject", "trimaps"})
 MAYBE_MASKS = frozenset({"annotations", "annotation", "labels", "label", "gt", "seg", "segmentation", "segmentations"})
-NO_TRUTH = frozenset({"trimaps", "segmentationobject"})  # masks whose values are not classes
 RESERVED = "lists"  # the folder of lists; a class of that name has to be in data.classes
+NO_TRUTH = frozenset({"trimaps", "segmentationobject", RESERVED})  # folders whose images hold no values of classes
 MASK_NAME = re.compile(
     r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
 )
@@ -64,11 +65,11 @@ def find_layout(tree: Tree, named: Collection[str], complain: Complain | None) -
     """
     layout = Layout(list(tree.images))
     _split_masks(tree, layout, named, complain)
-    depth = _find_lists(tree.root, layout, named, complain is None)
     parts = {path: path.split("/") for path in layout.images}
+    depth = _find_lists(tree, layout, parts, named, complain is None)
     layout.class_of = {path: part[depth] for path, part in parts.items() if len(part) > depth + 1}
-    if complain is not None:
-        _check_inner_sets(tree, layout, parts, depth, named)
+    if complain is not None and not set(layout.class_of.values()) & set(named):
+        _check_inner_sets(tree, layout, parts, depth)
     has_truth = any(_plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
     if has_truth and "good" in layout.class_of.values() and "good" not in named:
         layout.background = frozenset({"good"})
@@ -93,7 +94,7 @@ def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: C
     for path in layout.images:
         parts = path.split("/")[:-1]
         at = _mask_folder(parts, named)
-        match = MASK_NAME.fullmatch(path.rpartition("/")[2].rpartition(".")[0])
+        match = MASK_NAME.fullmatch(PurePosixPath(path).stem)
         if at is not None:
             groups["/".join(parts[: at + 1]), "/".join(parts[:at])].append(path)
         elif match is not None and "/".join([*parts, match[1]]) in stems:
@@ -105,12 +106,16 @@ def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: C
     finder = _ImageFinder(images)
     for (folder, parent), paths in sorted(groups.items(), key=lambda group: (_plain(group[0][0]) != MASKS, group[0])):
         matches = {path: finder.find(path, folder, parent) for path in paths}
-        name = folder.rpartition("/")[2]
+        name = PurePosixPath(folder).name
         is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
         if is_unclear and (_is_maybe_masks(_plain(name)) or (complain is None and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and complain is not None:
-            complain(_unclear(tree, folder, paths))
+            complain(
+                f"folder {tree.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks of "
+                f"other images by their names: if '{name}' is a class, rename the folder or name all classes in "
+                "data.classes; if they are masks, save them as PNG with the names of their images"
+            )
         else:
             _take_masks(tree, layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
@@ -141,41 +146,31 @@ def _is_lossy(path: str) -> bool:
     return path.lower().endswith(LOSSY)
 
 
-def _unclear(tree: Tree, folder: str, paths: list[str]) -> str:
-    return (
-        f"folder {tree.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks of other "
-        f"images by their names: if '{PurePosixPath(folder).name}' is a class, rename the folder or name all classes "
-        "in data.classes; if they are masks, save them as PNG with the names of their images"
-    )
-
-
 def _take_masks(tree: Tree, layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
     """Record the masks of one folder, and note those that serve nothing."""
-    if _plain(folder.rpartition("/")[2]) in {*NO_TRUTH, RESERVED}:
-        layout.notes.append(
-            f"{tree.root}: folder {folder} is left out ({len(matches)} files); it holds no masks of classes"
-        )
+    if _plain(PurePosixPath(folder).name) in NO_TRUTH:
+        what = f"files in the folder {folder}, which holds no masks of classes"
+        layout.notes += counted(tree.root, what, matches, "they are left out")
         return
     lossy = [path for path, image in matches.items() if image is not None and _is_lossy(path)]
     strangers = [path for path, image in matches.items() if image is None]
-    more = []
-    for path, image in matches.items():
-        if image is not None and not _is_lossy(path) and layout.masks.setdefault(image, path) != path:
-            more.append(path)
+    more = [
+        path
+        for path, image in matches.items()
+        if image is not None and not _is_lossy(path) and layout.masks.setdefault(image, path) != path
+    ]
     for paths, what, remedy in (
         (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
         (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),
         (more, "of an image that has one already", "an image has one mask; join them"),
     ):
-        if paths:
-            layout.notes.append(f"{tree.root}: masks {what} are not used: {len(paths)}, first {min(paths)}; {remedy}")
+        layout.notes += counted(tree.root, f"masks {what} are not used", paths, remedy)
 
 
 class _ImageFinder:
     """Finds the image of a mask: its path ends like the mask's path inside its folder."""
 
     def __init__(self, images: list[str]):
-        self.by_name = {name: path for path, name in record_names(images).items()}
         self.by_tail: dict[str, list[str]] = defaultdict(list)
         for path, name in record_names(images).items():
             parts = name.split("/")
@@ -186,73 +181,69 @@ class _ImageFinder:
         """The image; None where there is none, or more than one below `parent`, the folder that the images are in."""
         inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
         match = MASK_NAME.fullmatch(inner)
+        below = f"{parent}/" if parent else ""
         for name in (inner, *((match[1],) if match is not None else ())):
-            whole = f"{parent}/{name}" if parent else name
-            if whole in self.by_name:
-                return self.by_name[whole]
             found = self.by_tail.get(name, [])
-            for candidates in ([path for path in found if path.startswith(f"{parent}/")] if parent else [], found):
+            whole = [path for path in found if path.rpartition(".")[0] == below + name]
+            for candidates in (whole, [path for path in found if path.startswith(below)], found):
                 if len(candidates) == 1:
                     return candidates[0]
         return None
 
 
-def _find_lists(root: Path, layout: Layout, named: Collection[str], has_table: bool) -> int:
+def _find_lists(
+    tree: Tree, layout: Layout, parts: dict[str, list[str]], named: Collection[str], has_table: bool
+) -> int:
     """How many folders lie above those of the classes; the layout gets the lists that they are."""
-    parts = {path: path.split("/") for path in layout.images}
     depth = 0
     while True:
-        active = [path for path, part in parts.items() if len(part) > depth + 1]
-        heads = {parts[path][depth] for path in active}
-        folded = {head.casefold() for head in heads}
+        heads = {part[depth] for part in parts.values() if len(part) > depth + 1}
         if not heads or heads & set(named):
             return depth
-        others = sorted(head for head in heads if head.casefold() not in SPLITS)
-        if len(heads) - len(others) > 1 and others and not has_table:
+        lists = sorted(head for head in heads if head.casefold() in SPLITS)
+        others = sorted(heads - set(lists))
+        if len(lists) > 1 and others and not has_table:
             raise UserError(
-                f"{root}: the folders {', '.join(sorted(heads - set(others)))} look like lists, and "
-                f"{', '.join(others[:5])} beside them like classes: move one or the other elsewhere, or, if all are "
-                "classes, name them in data.classes"
+                f"{tree.root}: the folders {', '.join(lists)} look like lists, and {', '.join(others[:5])} beside them "
+                "like classes: move one or the other elsewhere, or, if all are classes, name them in data.classes"
             )
-        if not layout.lists and folded <= SPLITS.keys():
-            for path in active:
-                layout.lists.setdefault(SPLITS[parts[path][depth].casefold()], []).append(path)
-        elif len(heads) > 1 or not (folded <= WRAPPERS or _leads_to_lists(list(parts.values()), depth)):
+        if not layout.lists and not others:
+            for path, part in parts.items():
+                if len(part) > depth + 1:
+                    layout.lists.setdefault(SPLITS[part[depth].casefold()], []).append(path)
+        elif len(heads) > 1 or not ({head.casefold() for head in heads} & WRAPPERS or _leads_to_lists(parts, depth)):
             return depth
         depth += 1
 
 
-def _leads_to_lists(parts: list[list[str]], depth: int) -> bool:
+def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
     """Whether single folders in each other end at folders that are lists of classes, as in ILSVRC/Data/train/cat."""
-    heads = {part[depth].casefold() for part in parts if len(part) > depth + 1}
-    while len(heads) == 1 and not heads <= SPLITS.keys():
-        depth += 1
-        heads = {part[depth].casefold() for part in parts if len(part) > depth + 1}
-    return bool(heads) and heads <= SPLITS.keys() and any(len(part) > depth + 2 for part in parts)
+    deeper = [part for part in parts.values() if len(part) > depth + 1]
+    heads = {part[depth].casefold() for part in deeper}
+    if heads and heads <= SPLITS.keys():
+        return any(len(part) > depth + 2 for part in deeper)
+    return len(heads) == 1 and _leads_to_lists(parts, depth + 1)
 
 
-def _check_inner_sets(
-    tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int, named: Collection[str]
-) -> None:
+def _check_inner_sets(tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int) -> None:
     """Refuse folders that are data sets and not classes; class folders may have lists inside (cat/train/1.jpg)."""
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
-    heads = sorted(set(layout.class_of.values()))
-    if set(heads) & set(named):
+    if not inner or len(inner) < len(layout.class_of):
         return
-    if len(inner) == len(layout.class_of) and inner:
-        base = "/".join(parts[next(iter(inner))][:depth])
-        example = tree.root / base / heads[0]
-        if {name.casefold() for name in inner.values()} <= SPLITS.keys():
-            if any(len(parts[path]) > depth + 3 for path in inner):
-                raise UserError(
-                    f"{tree.root / base}: {', '.join(heads[:5])} hold lists ({', '.join(sorted(set(inner.values())))}) "
-                    f"with classes and look like data sets: set data.root to one of them, such as data.root={example}"
-                )
-            for path, name in inner.items():
-                layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)
-        elif len(heads) == 1 and len(set(inner.values())) > 1:
+    heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
+    base = tree.root.joinpath(*parts[next(iter(inner))][:depth])
+    if not {name.casefold() for name in names} <= SPLITS.keys():
+        if len(heads) == 1 and len(names) > 1:
             raise UserError(
-                f"{tree.root / base} has one folder, {heads[0]}, with the folders "
-                f"{', '.join(sorted(set(inner.values()))[:5])} in it: if these are the classes, set "
-                f"data.root={example}; if {heads[0]} is the only class, set data.classes=[{heads[0]}]"
+                f"{base} has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it: if these are the "
+                f"classes, set data.root={base / heads[0]}; if {heads[0]} is the only class, set "
+                f"data.classes=[{heads[0]}]"
             )
+        return
+    if any(len(parts[path]) > depth + 3 for path in inner):
+        raise UserError(
+            f"{base}: {', '.join(heads[:5])} hold lists ({', '.join(names)}) with classes and look like data sets: set "
+            f"data.root to one of them, such as data.root={base / heads[0]}"
+        )
+    for path, name in inner.items():
+        layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)

@@ -1,4 +1,4 @@
-"""Truth masks of other programs: from the values in their files to class values.
+"""Truth masks of any program: from the values or colours in their files to class values.
 
 A class value is 0 for background, c + 1 for class c, and 255 for what does not count.
 
@@ -11,23 +11,116 @@ list together.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from data.artifacts import voc_palette
-from data.mask_files import Decoded, MaskFault, decode_mask, packed, used_codes
+from data.images import DAMAGED_IMAGE, open_image
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label
+LOSSY = frozenset({"JPEG", "MPO", "AVIF", "HEIF", "JPEG2000"})  # a value of 3 may come back as 2
 MOST_KEYS = 24  # different values or colours of a mask in a message
-UNNAMED = -2
-KEY = r"\d{1,18}|#[0-9a-fA-F]{6}"  # a value, or a colour
+
+
+class MaskFault(UserError):
+    """A mask that cannot be read as class values; `kind` is the same for faults that have one cause in many masks."""
+
+    def __init__(self, message: str, kind: str = ""):
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Codes (H, W): values, or colours as 0xrrggbb; `palette` has the colour of each value, where there is one."""
+
+    codes: np.ndarray
+    is_colour: bool = False
+    palette: np.ndarray | None = None  # (256,) codes
+    has_own_palette: bool = False
+
+    def keys(self, code: int) -> list[str]:
+        """What a setting may call a code: `255` or `#rrggbb`; both where the file has both, its own first."""
+        if self.is_colour:
+            return [colour_key(code), *([str(code & 255)] if code == (code & 255) * 0x010101 else [])]
+        return [str(code), *([colour_key(int(self.palette[code]))] if self.palette is not None else [])]
+
+
+@contextmanager
+def opened_mask(path: str | Path) -> Iterator[Image.Image]:
+    """An opened mask file.
+
+    Raises:
+        UserError: missing, too large or damaged.
+    """
+    try:
+        with open_image(path, "mask") as image:
+            yield image
+    except FileNotFoundError as error:
+        raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
+    except DAMAGED_IMAGE as error:
+        raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
+
+
+def decode_mask(path: str | Path) -> Decoded:
+    """The codes of a mask file.
+
+    Raises:
+        UserError: missing, damaged, or saved with loss.
+    """
+    with opened_mask(path) as image:
+        if image.format in LOSSY:
+            change = f"is a {image.format} file, which changes values a little when it is saved"
+            raise MaskFault(f"mask {path} {change}; save masks as PNG", "lossy")
+        if image.mode in ("1", "L", "LA", "La"):
+            values = np.atleast_3d(np.array(image).astype(np.uint8))[..., 0]
+            greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
+            return Decoded(values.copy(), palette=greys)
+        if image.mode == "P":
+            palette = np.zeros((256, 3), np.int64)
+            colours = np.array((image.getpalette("RGB") or [])[:768]).reshape(-1, 3)
+            palette[: len(colours)] = colours
+            return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
+        if image.mode == "F" or image.mode.startswith("I"):
+            values = np.asarray(image)
+            codes = values.astype(np.int64)
+            if not np.array_equal(codes, values):
+                raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
+            return Decoded(codes)
+        return Decoded(packed(np.asarray(image.convert("RGB"))), is_colour=True)
+
+
+def packed(colours: np.ndarray) -> np.ndarray:
+    """(...) int64 0xrrggbb of (..., 3)."""
+    return colours.astype(np.int64) @ np.array([0x10000, 0x100, 1])
+
+
+def colour_key(code: int) -> str:
+    """A colour as `#rrggbb`."""
+    return f"#{code:06x}"
+
+
+def used_codes(codes: np.ndarray) -> list[int]:
+    """The codes that occur, sorted."""
+    if codes.dtype == np.uint8:
+        return np.flatnonzero(np.bincount(codes.ravel(), minlength=256)).tolist()
+    return np.unique(codes).tolist()
+
+
+@lru_cache
+def voc_palette() -> np.ndarray:
+    """(256, 3) uint8: the colours of the VOC devkit, class c's bits spread over the high bits of R, G and B."""
+    bits = np.arange(256)[:, None, None] >> np.arange(24).reshape(8, 3) & 1  # (256, 8, 3): the first is the highest
+    return (bits << (7 - np.arange(8))[:, None]).sum(axis=1).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -76,20 +169,18 @@ def truth_rule(
     """
     classes = {name: value for value, name in enumerate(class_names, 1)}
     words = {BACKGROUND_WORD: 0, background: 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
+    table = []
     for key, name in mapping.items():
-        if not re.fullmatch(KEY, key, re.ASCII):
-            raise UserError(
-                f"data.mask_values: '{key}' is no value of a mask and no colour; expected a number from 0 on, such as "
-                "255, or a colour in quotes, such as '#ff0000'"
-            )
+        if not re.fullmatch(r"\d{1,18}|#[0-9a-fA-F]{6}", key, re.ASCII):
+            expected = "a number from 0 on, such as 255, or a colour in quotes, such as '#ff0000'"
+            raise UserError(f"data.mask_values: '{key}' is no value of a mask and no colour; expected {expected}")
         if name not in words:
-            raise UserError(
-                f"data.mask_values: '{key}' stands for unknown class '{name}'{nearest(name, words)}; known: "
-                f"{', '.join(dict.fromkeys([*classes, BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD]))}"
-            )
-    table = tuple((key.lower(), words[name]) for key, name in mapping.items())
-    colours = tuple(spelled(code, True) for code in packed(palette[: len(class_names) + 1]).tolist())
-    return TruthRule(tuple(class_names), table, colours)
+            known = ", ".join(dict.fromkeys([*classes, BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD]))
+            near = nearest(name, words)
+            raise UserError(f"data.mask_values: '{key}' stands for unknown class '{name}'{near}; known: {known}")
+        table.append((key.lower() if key.startswith("#") else str(int(key)), words[name]))
+    colours = tuple(map(colour_key, packed(palette[: len(class_names) + 1]).tolist()))
+    return TruthRule(tuple(class_names), tuple(table), colours)
 
 
 def read_truth(path: str | Path, rule: TruthRule = AS_IS, labels: Sequence[int] = ()) -> np.ndarray:
@@ -109,13 +200,12 @@ def read_with_facts(
     try:
         decoded = decode_mask(path)
         codes = used_codes(decoded.codes)
-        keys = tuple(spelled(code, decoded.is_colour) for code in codes[:MOST_KEYS])
+        keys = tuple(decoded.keys(code)[0] for code in codes[: MOST_KEYS + 1])
         mask = _class_values(decoded, path, rule, labels)
     except UserError as error:
         return None, MaskFacts(keys, problem=str(error), kind=getattr(error, "kind", ""))
-    colours: tuple[tuple[int, str], ...] = ()
-    if decoded.has_own_palette and decoded.palette is not None and not rule.table:
-        colours = tuple((code, spelled(int(decoded.palette[code]), True)) for code in codes)
+    show_colours = decoded.has_own_palette and not rule.table
+    colours = tuple((code, decoded.keys(code)[1]) for code in codes) if show_colours else ()
     return mask, MaskFacts(keys, tuple(used_codes(mask)), colours)
 
 
@@ -123,11 +213,6 @@ def mapping_line(table: Mapping[str, str]) -> str:
     """The option that names values or colours, as it is typed."""
     pairs = [f'"{key}": {name}' if key.startswith("#") else f"{key}: {name}" for key, name in table.items()]
     return "--set 'data.mask_values={" + ", ".join(pairs) + "}'"
-
-
-def spelled(code: int, is_colour: bool) -> str:
-    """A value or a colour, as a key of the setting."""
-    return f"#{code:06x}" if is_colour else str(code)
 
 
 def names_of_colours(rule: TruthRule) -> dict[str, str]:
@@ -138,63 +223,35 @@ def names_of_colours(rule: TruthRule) -> dict[str, str]:
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
     """(H, W) uint8."""
     codes = decoded.codes
-    if rule.table:
-        return _translated(decoded, path, rule, labels)
-    if decoded.is_colour:
-        found = used_codes(codes)
-        ignored = spelled(int(packed(voc_palette())[IGNORE]), True)
-        known = {ignored: IGNORE_WORD} | names_of_colours(rule)
-        example = {key: known.get(key, "CLASS") for key in (spelled(code, True) for code in found[:MOST_KEYS])}
-        raise MaskFault(
-            f"mask {path} holds colours ({len(found)} different), expected one channel of class values; name the class "
-            f"of each colour: {mapping_line(example)}",
-            "colour",
-        )
-    low, high = int(codes.min()), int(codes.max())
-    if low < 0 or high > IGNORE:
-        raise MaskFault(
-            f"mask {path} has values {low} to {high}, expected class values 0..{IGNORE}; name the class of each value: "
-            f"{mapping_line({'0': BACKGROUND_WORD, str(high): 'CLASS'})}",
-            "values",
-        )
-    return codes.astype(np.uint8)
+    used = used_codes(codes)
+    if not rule.table and decoded.is_colour:
+        known = {colour_key(int(packed(voc_palette())[IGNORE])): IGNORE_WORD} | names_of_colours(rule)
+        line = mapping_line({key: known.get(key, "CLASS") for key in map(colour_key, used[:MOST_KEYS])})
+        what = f"holds colours ({len(used)} different), expected one channel of class values"
+        raise MaskFault(f"mask {path} {what}; name the class of each colour: {line}", "colour")
+    if not rule.table and not 0 <= used[0] <= used[-1] <= IGNORE:
+        line = mapping_line({"0": BACKGROUND_WORD, str(used[-1]): "CLASS"})
+        what = f"has values {used[0]} to {used[-1]}, expected class values 0..{IGNORE}"
+        raise MaskFault(f"mask {path} {what}; name the class of each value: {line}", "values")
+    return _translated(decoded, path, rule, labels) if rule.table else codes.astype(np.uint8)
 
 
 def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
-    by_value = {int(key): value for key, value in rule.table if not key.startswith("#")}
-    by_colour = {int(key[1:], 16): value for key, value in rule.table if key.startswith("#")}
-    codes, is_colour = decoded.codes, decoded.is_colour
-    if is_colour and not by_colour and np.array_equal(codes, (codes & 255) * 0x010101):  # grey, saved as RGB
-        codes, is_colour = codes & 255, False
-    palette = None if is_colour else decoded.palette
-    table = dict(by_colour if is_colour else by_value)
-    if palette is not None:
-        colours = {code: int(palette[code]) for code in used_codes(codes)}
-        table = {code: by_colour[colour] for code, colour in colours.items() if colour in by_colour} | table
-    result = np.full(codes.shape, UNNAMED, np.int16)
-    for code, value in table.items():
-        here = codes == code
-        if value == LABEL and here.any():
-            if len(labels) != 1:
-                raise MaskFault(
-                    f"mask {path} holds {spelled(code, is_colour)}, which data.mask_values gives to the label of the "
-                    f"image, and the image has {len(labels)} labels; name a class for it, or use masks with a value "
-                    "for each class",
-                    "label",
-                )
-            value = labels[0] + 1
-        result[here] = value
-    left = result == UNNAMED
-    if left.any():
-        code = int(codes[left].flat[0])
-        key = spelled(code, is_colour)
-        if palette is not None and not by_value:
-            key = spelled(int(palette[code]), True)
-        words = {0: BACKGROUND_WORD, IGNORE: IGNORE_WORD, LABEL: LABEL_WORD}
-        known = {name: words.get(value) or rule.class_names[value - 1] for name, value in rule.table}
-        raise MaskFault(
-            f"mask {path} holds {key} ({np.count_nonzero(codes == code)} pixels), which data.mask_values does not "
-            f"name; add it, for example {mapping_line(known | {key: IGNORE_WORD})}",
-            "unnamed",
-        )
-    return result.astype(np.uint8)
+    table = dict(rule.table)
+    result = np.zeros(decoded.codes.shape, np.uint8)
+    for code in used_codes(decoded.codes):
+        here, keys = decoded.codes == code, decoded.keys(code)
+        value = next((table[key] for key in keys if key in table), None)
+        if value is None:
+            alike = next((key for key in keys if key[0] == rule.table[0][0][0] == "#"), keys[0])
+            words = {0: BACKGROUND_WORD, IGNORE: IGNORE_WORD, LABEL: LABEL_WORD}
+            named = {key: words.get(value) or rule.class_names[value - 1] for key, value in rule.table}
+            what = f"holds {alike} ({np.count_nonzero(here)} pixels), which data.mask_values does not name"
+            line = mapping_line(named | {alike: IGNORE_WORD})
+            raise MaskFault(f"mask {path} {what}; add it, for example {line}", "unnamed")
+        if value == LABEL and len(labels) != 1:
+            what = f"holds {keys[0]}, which data.mask_values gives to the label of the image"
+            remedy = "name a class for it, or use masks with a value for each class"
+            raise MaskFault(f"mask {path} {what}, and the image has {len(labels)} labels; {remedy}", "label")
+        result[here] = labels[0] + 1 if value == LABEL else value
+    return result

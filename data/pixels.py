@@ -1,21 +1,39 @@
-"""From the values in an image file to 8-bit RGB: one rule for a whole data set.
+"""From the values in an image file to 8-bit RGB: one rule for a whole data set; and how large an image may be.
 
 An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else settings
 say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
 blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
+
+A file of a few kilobytes can unpack to more than any memory. So its size is read first, and a file over the limit of
+this process (`data.max_pixels`) is refused before a pixel is decoded.
 """
 
+import os
 from dataclasses import dataclass
 
 import numpy as np
 
-from data.limits import UnreadableImage
+from utils.errors import UserError
 
+MAX_PIXELS = 180_000_000  # about 13,400 a side, where Pillow draws the line, too
+LIMIT = "IBBNET_MAX_PIXELS"  # in the environment, because loader processes inherit that however they are started
 PERCENTILES = (1, 99)  # of `data.range=percentile`
 STEP = 4  # every so many pixels are looked at, a side
 DARK, LIGHT = 16, 250  # what looks black, and what looks white
 MOST = 0.9  # of the pixels
 FLAT = 4  # levels between the 1st and the 99th percentile
+
+
+class UnreadableImage(UserError):
+    """An image that is missing, truncated, too large, of a type that needs a setting, or no image at all."""
+
+
+class NeedsSetting(UnreadableImage):
+    """An image whose values mean nothing until `setting`, `data.range` or `data.bands`, says what."""
+
+    def __init__(self, message: str, setting: str = ""):
+        super().__init__(message)
+        self.setting = setting
 
 
 @dataclass(frozen=True)
@@ -26,7 +44,7 @@ class PixelRule:
         range: (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
             1st and the 99th percentile of each image.
         bands: counted from 1; three become red, green and blue, one becomes grey; empty takes the file's own grey or
-        RGB.
+            RGB.
     """
 
     range: tuple[float, float] | str = "auto"
@@ -39,14 +57,6 @@ class PixelRule:
 
 
 AUTO = PixelRule()
-
-
-class NeedsSetting(UnreadableImage):
-    """An image whose values mean nothing until the setting, `data.range` or `data.bands`, says what."""
-
-    def __init__(self, message: str, setting: str = ""):
-        super().__init__(message)
-        self.setting = setting
 
 
 @dataclass(frozen=True)
@@ -70,10 +80,36 @@ class Values:
 
     def extent(self) -> tuple[float, float]:
         """The smallest and the largest finite value, alpha apart; (0, 0) where there is none."""
-        colours = self.colours
-        if colours.dtype.kind == "f":
-            colours = colours[np.isfinite(colours)]
-        return (float(colours.min()), float(colours.max())) if colours.size else (0.0, 0.0)
+        finite = self.colours[np.isfinite(self.colours)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+
+
+def limit_pixels(most: int) -> None:
+    """Set the limit of this process and of those that it starts, `data.max_pixels`; one for all, as Pillow's own is."""
+    os.environ[LIMIT] = str(most)
+
+
+def most_pixels() -> int:
+    """The limit that holds."""
+    return int(os.environ.get(LIMIT, MAX_PIXELS))
+
+
+def check_pixels(height: int, width: int, what: str) -> None:
+    """Refuse what would unpack to more than the limit.
+
+    Raises:
+        UnreadableImage: the message begins with `what`.
+    """
+    if height * width > most_pixels():
+        raise too_large(what, f"{width} x {height}")
+
+
+def too_large(what: str, size: str) -> UnreadableImage:
+    """The error for a file that is over the limit."""
+    return UnreadableImage(
+        f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling "
+        "the memory; make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
+    )
 
 
 def bits_of(dtype: np.dtype) -> int:
@@ -99,14 +135,13 @@ def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     if values.alpha and not rule.bands:
         share = values.array[..., -1:].astype(np.float32) / (2**values.bits - 1)
         pixels = np.rint(pixels * share + 255 * (1 - share))
-    pixels = pixels.astype(np.uint8)
-    return np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
+    return np.repeat(pixels.astype(np.uint8), 3 // pixels.shape[2], axis=2)
 
 
 def look_of(pixels: np.ndarray) -> str:
     """What is wrong with the brightness of an image (H, W, 3) uint8; empty where nothing is."""
     some = pixels[::STEP, ::STEP]
-    low, high = np.percentile(some, (1, 99))
+    low, high = np.percentile(some, PERCENTILES)
     if (some.max(axis=2) < DARK).mean() > MOST:
         return "nearly black"
     if (some.min(axis=2) >= LIGHT).mean() > MOST:
@@ -114,7 +149,7 @@ def look_of(pixels: np.ndarray) -> str:
     return "flat" if high - low < FLAT else ""
 
 
-def unknown_range(dtype: np.dtype, low: float, high: float) -> str:
+def unknown_range(dtype: np.dtype | str, low: float, high: float) -> str:
     """The end of a sentence on values whose range no file says, with the option to add."""
     return (
         f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
@@ -135,27 +170,25 @@ def range_line(low: float, high: float) -> str:
 def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     """(H, W, 1 or 3): the bands to look at."""
     count = values.array.shape[2]
+    if rule.bands and max(rule.bands) > count:
+        asked = f"and data.bands asks for band {max(rule.bands)}; name bands in 1..{count}"
+        raise UnreadableImage(f"{what} has {count} bands, {asked} with --set 'data.bands=[...]'")
     if rule.bands:
-        if max(rule.bands) > count:
-            raise UnreadableImage(
-                f"{what} has {count} {'band' if count == 1 else 'bands'}, and data.bands asks for band "
-                f"{max(rule.bands)}; name bands in 1..{count} with --set 'data.bands=[...]'"
-            )
         return values.array[..., [band - 1 for band in rule.bands]]
-    if values.colours.shape[2] not in (1, 3):
-        example = "[3, 2, 1]" if count > 2 else "[1]"
-        raise NeedsSetting(
-            f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, or "
-            f"one for grey, for example --set 'data.bands={example}'",
-            "data.bands",
-        )
-    return values.colours
+    if values.colours.shape[2] in (1, 3):
+        return values.colours
+    example = "[3, 2, 1]" if count > 2 else "[1]"
+    raise NeedsSetting(
+        f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, or "
+        f"one for grey, for example --set 'data.bands={example}'",
+        "data.bands",
+    )
 
 
 def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> tuple[float, float]:
     """What becomes 0 and 255."""
     if rule.range == "percentile":
-        finite = colours[np.isfinite(colours)] if colours.dtype.kind == "f" else colours
+        finite = colours[np.isfinite(colours)]
         low, high = (float(value) for value in np.percentile(finite, PERCENTILES)) if finite.size else (0.0, 1.0)
         return (low, high) if high > low else (low, low + 1.0)
     if not isinstance(rule.range, str):

@@ -21,8 +21,7 @@ class DataSettings:
     val_list: str = setting("val", help="for the report; needs truth masks; empty: no report")
     seed_list: str = setting("", help="images that get seeds and pseudo masks; empty: the training list")
     labels: str = setting(
-        "",
-        help="label file (.csv, .npy, .json); names: file names begin with the class; empty: its own",
+        "", help="label file (.csv, .npy, .json); names: file names begin with the class; empty: its own"
     )
     classes: tuple[str, ...] = setting(
         (), help="class names in the order of the mask values, or a file of them; empty: the dataset's"
@@ -33,8 +32,7 @@ class DataSettings:
     )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     mask_values: dict[str, str] = setting(
-        dict,
-        help="of truth masks, by value or colour: {0: background, 255: crack}; empty: class values",
+        dict, help="of truth masks, by value or colour: {0: background, 255: crack}; empty: class values"
     )
     range: tuple[float, float] | Literal["auto", "percentile"] = setting(
         "auto", help="values shown as black and white, such as [0, 4095]; percentile: of each image"

@@ -22,8 +22,7 @@ from PIL import Image
 from data.artifacts import write_mask
 from data.dataset import Index
 from data.shapes_art import DRAWINGS
-from data.shapes_background import background, paint
-from data.shapes_fields import Frame, make_frame
+from data.shapes_fields import Frame, background, make_frame, paint
 from data.voc import open_voc
 from utils.errors import UserError
 from utils.files import atomic_path, remove_leftovers, write_json, write_text

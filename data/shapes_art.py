@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data.shapes_background import Layer
 from data.shapes_fields import (
     Frame,
+    Layer,
     box,
     capsule,
     disc,

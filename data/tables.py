@@ -1,4 +1,4 @@
-"""Text files that people make: lists of one name a line, and CSV tables.
+"""Text files that people make: lists of one name a line, CSV tables, and files of class names.
 
 Byte order marks, any line ends and blank lines are taken as they come, and commas, semicolons or tabs between the
 cells; what is not text in UTF-8 is refused with the line.
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from utils.errors import UserError
 
-UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+NAME_COLUMNS = ("name", "class", "class_name", "label")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -36,17 +36,12 @@ def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     text = _read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
-    rows = []
     try:
-        for row in reader:
-            cells = [cell.strip() for cell in row]
-            if any(cells):
-                rows.append((reader.line_num, cells))
+        rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: this is not CSV ({error}); save the table as CSV in UTF-8"
-        ) from error
-    return rows
+        line = reader.line_num
+        raise UserError(f"{path}, line {line}: this is not CSV ({error}); save the table as CSV in UTF-8") from error
+    return [(number, cells) for number, cells in rows if any(cells)]
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
@@ -60,16 +55,16 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """
     rows = read_rows(path)
     header = [cell.casefold() for cell in rows[0][1]] if rows else []
-    column = next((header.index(name) for name in ("name", "class", "class_name", "label") if name in header), None)
+    column = next((header.index(name) for name in NAME_COLUMNS if name in header), None)
     if column is not None:
         names = [row[column] for _, row in rows[1:] if len(row) > column]
     else:
-        lines = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
-        numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", line) for line in lines]
-        names = [match[1] for match in numbered if match] if all(numbered) else lines
-    names = [
-        name for position, name in enumerate(names) if name and not (position == 0 and name.casefold() == "background")
-    ]
+        names = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
+        numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", name) for name in names]
+        names = [match[1] for match in numbered if match] if all(numbered) else names
+    if names and names[0].casefold() == "background":
+        del names[0]
+    names = [name for name in names if name]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"
@@ -88,7 +83,7 @@ def _read_text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error}); check the path") from error
-    if content.startswith(UTF16_MARKS):
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise UserError(f"{path} is text in UTF-16, expected UTF-8; save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from data.limits import UnreadableImage, check_pixels
-from data.pixels import Values, bits_of
+from data.pixels import UnreadableImage, Values, bits_of, check_pixels
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, of both byte orders
 BITS, PHOTOMETRIC, SAMPLES, EXTRA, FORMAT = 258, 262, 277, 338, 339  # tags
@@ -71,10 +70,8 @@ def _opened(path: str | Path) -> Iterator[Any]:
     try:
         import tifffile
     except ImportError as error:
-        raise UnreadableImage(
-            f"image {path} is a TIFF of several bands or of more than 8 bits, which Pillow cannot read; install what "
-            "can: pip install tifffile imagecodecs"
-        ) from error
+        what = "is a TIFF of several bands or of more than 8 bits, which Pillow cannot read"
+        raise UnreadableImage(f"image {path} {what}; pip install tifffile imagecodecs") from error
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it finds wrong is raised as well
     try:
         with tifffile.TiffFile(path) as file:

@@ -4,11 +4,12 @@ Links to folders are followed. Hidden files and the thumbnails of file servers a
 """
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data.dataset import Complain
+from data.faults import counted
 from data.images import IMAGE_SUFFIXES
 
 # Folders that systems and file servers make, besides hidden ones: never data.
@@ -28,8 +29,7 @@ class Tree:
     Attributes:
         images: files whose suffix is that of an image format, sorted.
         files: all other files.
-        folders: all folders.
-        unread: suffix -> files that may be data and are not read.
+        folders: all folders, sorted.
         system: images in hidden folders, in folders of thumbnails, and the like.
         broken: links that lead nowhere.
     """
@@ -38,41 +38,31 @@ class Tree:
     images: list[str] = field(default_factory=list)
     files: set[str] = field(default_factory=set)
     folders: list[str] = field(default_factory=list)
-    unread: dict[str, list[str]] = field(default_factory=dict)
     system: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
 
-    def notes(self, taken: Collection[str], classes_are_folders: bool) -> Iterator[str]:
+    def notes(self, taken: Collection[str], classes_are_folders: bool) -> list[str]:
         """What was found and not taken, one line for each kind."""
-        for suffix, paths in sorted(self.unread.items()):
-            named = f" with the suffix {suffix}" if suffix else " without suffix"
-            left = [path for path in paths if path not in taken]
-            yield from self._note(
-                left, "file", "files", named, "not read", "if these are images, convert them to PNG or JPEG"
-            )
+        unread: dict[str, list[str]] = {}
+        for path in self.files:
+            suffix = PurePosixPath(path).suffix.lower()
+            if suffix not in DOCUMENTS and path not in taken:
+                unread.setdefault(suffix, []).append(path)
+        notes = []
+        for suffix, paths in sorted(unread.items()):
+            what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
+            notes += counted(self.root, what, paths, "if these are images, convert them to PNG or JPEG")
         remedy = "there is nothing to do unless these are your images: then rename the file or folder"
-        yield from self._note(self.system, "hidden file or thumbnail", "hidden files or thumbnails", remedy=remedy)
+        notes += counted(self.root, "hidden files or thumbnails are left out", self.system, remedy)
         remedy = "put the files where the links point, or remove the links"
-        yield from self._note(self.broken, "link", "links", " to nothing", remedy=remedy)
+        notes += counted(self.root, "links to nothing are left out", self.broken, remedy)
         if classes_are_folders:
-            parents = {""}
-            for path in (*self.images, *taken):
-                folder = path.rpartition("/")[0]
-                while folder not in parents:
-                    parents.add(folder)
-                    folder = folder.rpartition("/")[0]
-            tops = [path for path in self.folders if path not in parents and path.rpartition("/")[0] in parents]
-            tops = [path for path in tops if path.rpartition("/")[2].casefold() not in NOT_CLASSES]
+            used = {str(parent) for path in (*self.images, *taken) for parent in PurePosixPath(path).parents} | {"."}
+            empty = [path for path in map(PurePosixPath, self.folders) if str(path) not in used]
+            tops = [str(p) for p in empty if str(p.parent) in used and p.name.casefold() not in NOT_CLASSES]
             remedy = "put images of a known format there, or remove what is empty"
-            yield from self._note(tops, "folder", "folders", " without images", remedy=remedy)
-
-    def _note(
-        self, paths: Collection[str], one: str, many: str, kind: str = "", done: str = "left out", remedy: str = ""
-    ) -> Iterator[str]:
-        if len(paths) == 1:
-            yield f"{self.root}: 1 {one}{kind} is {done}, {min(paths)}; {remedy}"
-        elif paths:
-            yield f"{self.root}: {len(paths)} {many}{kind} are {done}, first {min(paths)}; {remedy}"
+            notes += counted(self.root, "folders without images are left out", tops, remedy)
+        return notes
 
 
 def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
@@ -94,7 +84,7 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
         for entry in entries:
             path = f"{folder}/{entry.name}" if folder else entry.name
             is_folder = entry.is_dir()
-            outside = is_system or _is_system(entry.name, is_folder, named)
+            outside = is_system or (entry.name not in named and _is_system(entry.name, is_folder))
             if not is_folder:
                 _add_file(tree, path, entry, outside)
                 continue
@@ -111,23 +101,19 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
 
 
 def _add_file(tree: Tree, path: str, entry: os.DirEntry[str], outside: bool) -> None:
-    suffix = os.path.splitext(entry.name)[1].lower()
+    is_image = os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES
     if outside:
-        if suffix in IMAGE_SUFFIXES or entry.name.casefold() == "thumbs.db":
+        if is_image or entry.name.casefold() == "thumbs.db":
             tree.system.append(path)
     elif not entry.is_file():
         tree.broken.append(path)
-    elif suffix in IMAGE_SUFFIXES:
+    elif is_image:
         tree.images.append(path)
     else:
         tree.files.add(path)
-        if suffix not in DOCUMENTS:
-            tree.unread.setdefault(suffix, []).append(path)
 
 
-def _is_system(name: str, is_folder: bool, named: Collection[str]) -> bool:
-    if name in named:
-        return False
+def _is_system(name: str, is_folder: bool) -> bool:
     if is_folder:
         return name.startswith((".", "@")) or name.casefold() in SYSTEM_FOLDERS
     return name.startswith(".") or name.casefold() == "thumbs.db"

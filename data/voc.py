@@ -5,6 +5,9 @@ CVAT writes this layout, too, with the names of the classes in `labelmap.txt`, a
 has no masks.
 """
 
+import re
+import xml.etree.ElementTree as ElementTree
+from functools import cache
 from pathlib import Path
 
 from data.dataset import Complain, Index, Record, check_index, refuse
@@ -12,7 +15,6 @@ from data.faults import Faults
 from data.label_array import read_label_array
 from data.label_table import read_label_table
 from data.tables import natural, read_class_names, read_lines
-from data.voc_xml import labels_from_xml
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -57,23 +59,23 @@ def open_voc(
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
     optional = list_name == TEST
-    label_path, table, class_names = _read_labels(root, labels, tuple(classes), optional, complain)
+    label_path = _find_labels(root, labels, optional)
+    table, class_names = _read_labels(root, label_path, tuple(classes), complain)
     records = []
     faults = Faults(complain)
     for name, where in names.items():
-        image = _find_image(root, name)
+        image, mask = _find_image(root, name), root / "SegmentationClass" / f"{name}.png"
         annotation = root / "Annotations" / f"{name}.xml"
         if image is None:
-            missing = f"{root / 'JPEGImages' / name}.jpg"
-            faults.add("image", f"{where}: there is no image {missing} (or .png); add it or remove the line")
+            missing = f"there is no image {root / 'JPEGImages' / name}.jpg (or .png)"
+            faults.add("image", f"{where}: {missing}; add it or remove the line")
             continue
         if label_path is None and (not optional or annotation.is_file()):
             table[name] = labels_from_xml(annotation, class_names, faults)
         if name not in table and not optional:
             faults.add("row", f"{where}: image '{name}' has no row in {label_path}; add one or remove the line")
             continue
-        mask = root / "SegmentationClass" / f"{name}.png"
-        has_mask = masks and not (optional and not mask.is_file())
+        has_mask = masks and (not optional or mask.is_file())
         records.append(Record(name, image, tuple(sorted(table.get(name, ()))), mask if has_mask else None))
     faults.report(is_empty=not records)
     return check_index(Index(class_names, tuple(records)), f"list '{list_name}' of {root}")
@@ -97,10 +99,8 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
     if list_name not in ("train_aug", "trainval"):
         there = root / "ImageSets" / "Segmentation"
         known = ", ".join(sorted(path.stem for path in there.glob("*.txt"))) or "none"
-        raise UserError(
-            f"there is no list '{list_name}': neither {there / (list_name + '.txt')} nor a file of that path; lists "
-            f"there: {known}"
-        )
+        expected = f"neither {there / (list_name + '.txt')} nor a file of that path"
+        raise UserError(f"there is no list '{list_name}': {expected}; lists there: {known}")
     train, val = (read_names(root, part, complain) for part in ("train", "val"))
     if list_name == "trainval":
         return dict(sorted((train | val).items()))
@@ -156,20 +156,6 @@ def _find_image(root: Path, name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _read_labels(
-    root: Path, labels: str, classes: tuple[str, ...], optional: bool, complain: Complain
-) -> tuple[Path | None, dict[str, list[int]], tuple[str, ...]]:
-    """The label file, its table by image name, and the classes; no file where XML files are to be read."""
-    path = _find_labels(root, labels, optional)
-    if not classes and (root / "labelmap.txt").is_file():
-        classes = read_class_names(root / "labelmap.txt")
-    if path is None:
-        return None, {}, classes or VOC_CLASSES
-    if path.suffix == ".csv":
-        return path, *_labels_from_csv(path, classes, complain)
-    return path, read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
-
-
 def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
     """The label file that was asked for or lies in the root; None where XML files are to be read instead."""
     if labels:
@@ -179,39 +165,96 @@ def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
         if path.suffix not in (".csv", ".npy"):
             raise UserError(f"data.labels {path}: expected a .csv or a .npy file")
         return path
-    for name in ("image_labels.csv", "cls_labels.npy"):
-        if (root / name).is_file():
-            return root / name
-    if not optional and not (root / "Annotations").is_dir():
-        raise UserError(
-            f"{root} has no image-level labels; expected Annotations/*.xml, image_labels.csv or cls_labels.npy there, "
-            "or set data.labels"
-        )
-    return None
+    found = next((root / name for name in ("image_labels.csv", "cls_labels.npy") if (root / name).is_file()), None)
+    if found is None and not optional and not (root / "Annotations").is_dir():
+        expected = "Annotations/*.xml, image_labels.csv or cls_labels.npy there, or set data.labels"
+        raise UserError(f"{root} has no image-level labels; expected {expected}")
+    return found
 
 
-def _labels_from_csv(
-    path: Path, classes: tuple[str, ...], complain: Complain
+def _read_labels(
+    root: Path, path: Path | None, classes: tuple[str, ...], complain: Complain
 ) -> tuple[dict[str, list[int]], tuple[str, ...]]:
-    """The table by image name, and the classes that its numbers stand for: those given, else the table's."""
+    """The labels by image name, none where XML files are to be read, and the classes: those given, else the data's."""
+    if not classes and (root / "labelmap.txt").is_file():
+        classes = read_class_names(root / "labelmap.txt")
+    if path is None:
+        return {}, classes or VOC_CLASSES
+    if path.suffix == ".npy":
+        return read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
     read = read_label_table(path, classes, complain)
     found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
     classes = classes or found
-    if read.class_names and set(classes) != set(found):
-        raise UserError(
-            f"{path}: the classes of the header and of data.classes must be the same; only one of them has "
-            f"{', '.join(sorted(set(classes) ^ set(found)))}"
-        )
+    if read.class_names and (differing := set(classes) ^ set(found)):
+        names = ", ".join(sorted(differing))
+        raise UserError(f"{path}: its header and data.classes must name the same classes; only one has {names}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
     for where, name, labels in read.rows:
         if name in table:
             faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
-        elif not labels <= set(classes):
-            faults.add(
-                "class", f"{where}: unknown class '{min(labels - set(classes))}'; add it to data.classes or mend it"
-            )
+        elif unknown := labels - set(classes):
+            faults.add("class", f"{where}: unknown class '{min(unknown)}'; add it to data.classes or mend it")
         else:
             table[name] = sorted(classes.index(label) for label in labels)
     faults.report()
     return table, classes
+
+
+def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) -> list[int]:
+    """Indices of the classes that an annotation names, sorted; objects marked difficult count."""
+    try:
+        state = path.stat()
+        names = _objects_of(path, (state.st_size, state.st_mtime_ns))
+    except FileNotFoundError:
+        remedy = "add it or remove the name from the list"
+        faults.add("missing", f"there is no annotation {path}, though its image is listed; {remedy}")
+        return []
+    except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
+        is_text = not isinstance(error, UnicodeError)
+        what = "is not XML" if is_text else "is not text in the encoding that it declares, or in UTF-8"
+        faults.add("xml", f"annotation {path} {what} ({error}); save it as UTF-8, or copy it again from where it came")
+        return []
+    for number, name in enumerate(names, start=1):
+        if name not in class_names:
+            known = f"known: {', '.join(class_names)} (data.classes changes them)"
+            faults.add(f"class {name}", f"annotation {path}, object {number}: unknown class '{name}'; {known}")
+    return sorted({class_names.index(name) for name in names if name in class_names})
+
+
+@cache
+def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
+    """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
+    text, is_guessed = _decoded(path.read_bytes())
+    tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
+    names = tuple((element.text or "").strip() for element in tree.iterfind("object/name"))
+    if is_guessed and not all(name.isascii() for name in names):
+        raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
+    return names
+
+
+def _decoded(content: bytes) -> tuple[str, bool]:
+    """The text without its declaration, whose encoding the parser may not know, and whether it is a guess.
+
+    Without a declared encoding, what is not UTF-8 is read byte by byte: tags are the same in all usual encodings.
+    """
+    is_guessed = False
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        text = content.decode("utf-16")
+    else:
+        declared = re.match(rb"[^>]*encoding\s*=\s*[\"']([\w.:-]+)", content)
+        encoding = declared[1].decode("ascii", "replace").lower() if declared is not None else "utf-8"
+        try:  # a file that declares UTF-16 would not begin with plain letters
+            text = content.decode("utf-8" if encoding.startswith(("utf-16", "utf-32")) else encoding)
+        except UnicodeDecodeError:
+            if declared is not None:
+                raise
+            text, is_guessed = content.decode("latin-1"), True
+    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL), is_guessed
+
+
+class _NoDoctype(ElementTree.TreeBuilder):
+    """VOC's annotations have no document type, and only there can entities be declared that grow into gigabytes."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError("it declares a document type, which annotations do not need")

@@ -29,7 +29,7 @@ from infer import predict
 from models.classifier import Classifier
 from models.method import Trace
 from models.pseudo import upsample
-from stages.config import Config
+from stages.config import Config, config_from_dict
 from stages.files import CONTEXT
 from stages.full_method import FullMethod
 from stages.networks import load_network
@@ -126,7 +126,8 @@ FIGURES: dict[str, Callable[[Path], Image.Image]] = {
 
 def trained(run: Path) -> tuple[FullMethod, Config]:
     """Every step of the run, and its settings."""
-    network, checkpoint, cfg = load_network(run / CONTEXT)
+    network, checkpoint = load_network(run / CONTEXT)
+    cfg = config_from_dict(checkpoint.config, str(run / CONTEXT))
     assert isinstance(network, Classifier)
     if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
         raise UserError(

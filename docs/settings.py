@@ -2,7 +2,7 @@
 
     python docs/settings.py
 
-A setting is a field of its class (stages/settings.py, data/settings.py, models/steps). The presets of config.yaml
+A setting is a field of its class (stages, data/settings.py, models/steps). The presets of config.yaml
 stay as they are.
 """
 

@@ -45,10 +45,7 @@ def ablation_complete(cfg: Config, run: Run) -> bool:
 def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config, method: Method) -> int:
     """Write `given/STEP/ID.npz` for each step, and `predicted/STEP/ID.npz` for the last, of the predicted classes.
 
-    One pass gives all steps: each equals the result of a method without the later ones.
-
-    Returns:
-        How many images were read; those whose files are there already are not.
+    One pass gives all steps. Returns how many images were read; those whose files are there already are not.
     """
     compute = choose_compute(cfg)
     compute.network(classifier)

@@ -34,6 +34,11 @@ class Side:
         at = "" if self.threshold is None else f", seeds at their best threshold {self.threshold:g}"
         return f"{self.path}{at}"
 
+    def figures(self) -> dict[str, Any]:
+        """What `--json` says of it."""
+        kind = "masks" if self.threshold is None else "seeds"
+        return {"path": self.path, "kind": kind, "threshold": self.threshold}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -70,15 +75,9 @@ class Comparison:
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios in 0..1."""
         numbers = ("a", "b", "difference", "low", "high", "not_better")
-        sides = {
-            name: {
-                "path": side.path,
-                "kind": "masks" if side.threshold is None else "seeds",
-                "threshold": side.threshold,
-            }
-            for name, side in (("a", self.a), ("b", self.b))
-        }
-        return sides | {
+        return {
+            "a": self.a.figures(),
+            "b": self.b.figures(),
             "n_images": len(self.a.counts),
             "draws": DRAWS,
             "level": LEVEL,
@@ -92,15 +91,10 @@ class Comparison:
 
 
 def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
-    """Evaluate two sources on the same images.
+    """Evaluate two sources on the same images; `index` was opened with masks, `about` is what to state.
 
-    Seeds are taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
-
-    Args:
-        index: opened with masks.
-        a, b: each a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels.
-        cfg: thresholds, workers, and how networks read images.
-        about: what to state of the comparison.
+    A source is a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels. Seeds are
+    taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
 
     Raises:
         UserError: a source is none of these, or a file is missing or does not fit the truth.
@@ -142,7 +136,7 @@ def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
-    network, checkpoint, _ = load_network(source)
+    network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)

@@ -23,9 +23,7 @@ COLUMNS = {  # of the table: title -> figure of a class
 class Evaluation:
     """Figures of one set of masks or seeds."""
 
-    about: dict[
-        str, Any
-    ]  # what was evaluated: kind, path, list, labels given or predicted, backbone, scales and the like
+    about: dict[str, Any]  # what was evaluated: kind, path, list, labels, backbone, scales and the like
     matrix: ConfusionMatrix  # at the configured threshold (seeds) or of the masks
     class_names: tuple[str, ...]  # foreground classes
     best: ConfusionMatrix  # at the best threshold; the same as `matrix` for masks

@@ -1,7 +1,7 @@
 """Several runs of one experiment to mean and deviation.
 
     python -m evaluation.gather runs/seed0 runs/seed1 runs/seed2                       their reports
-    python -m evaluation.gather a.json b.json c.json --csv table.csv --json table.json     files of evaluate.py --json
+    python -m evaluation.gather a.json b.json c.json --csv table.csv               files of evaluate.py --json
 
 The deviation is that of a sample (n - 1). Runs must be repeats: of the same list, backbone, weights, scales, labels.
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 from stages.files import REPORT
 from utils.errors import UserError, run_script
-from utils.files import atomic_path, write_json
+from utils.files import atomic_path
 
 HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "under_activation": "under"}
 MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
@@ -38,14 +38,10 @@ class Spread:
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Mean and deviation of each evaluation that all files have.
-
-    Args:
-        paths: run folders (their `report.json`) or files of `evaluate.py --json`; at least two.
+    """Mean and deviation of each evaluation that all these run folders, or files of `evaluate.py --json`, have.
 
     Returns:
-        By title: `evaluated` (what was evaluated), `n_images`, `figures` (name -> `Spread`) and `per_class` (name ->
-        `Spread` of IoU).
+        By title: `evaluated`, `n_images`, `figures` (name -> `Spread`) and `per_class` (name -> `Spread` of IoU).
 
     Raises:
         UserError: fewer than two, a file that is no such file, or evaluations that are no repeats of each other.
@@ -104,9 +100,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or "
-            "a file of "
-            "evaluate.py --json"
+            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a "
+            "file of evaluate.py --json"
         ) from error
     return rows
 
@@ -121,14 +116,11 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
             )
 
 
-def _runs(gathered: dict[str, dict[str, Any]]) -> int:
-    return len(next(iter(gathered.values()))["figures"]["miou"].values)
-
-
 def table(gathered: dict[str, dict[str, Any]]) -> str:
     """A line for each evaluation, mean ± deviation in per cent."""
     headers = "".join(f"{name:>14}" for name in HEADERS.values())
-    lines = [f"{f'{_runs(gathered)} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
+    count = len(next(iter(gathered.values()))["figures"]["miou"].values)
+    lines = [f"{f'{count} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
     for title, row in gathered.items():
         cells = [f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in row["figures"].values()]
         name = row["evaluated"].get("list", "")
@@ -140,7 +132,8 @@ def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
     """A line for each figure, IoU of classes among them: mean, deviation, and each run's value (0..1)."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        runs = [f"run {number + 1}" for number in range(_runs(gathered))]
+        count = len(next(iter(gathered.values()))["figures"]["miou"].values)
+        runs = [f"run {number + 1}" for number in range(count)]
         writer.writerow(["measured", "list", "n_images", "figure", "mean", "deviation", *runs])
         for title, row in gathered.items():
             about = [title, row["evaluated"].get("list", ""), row["n_images"]]
@@ -156,8 +149,7 @@ def parse_args() -> argparse.Namespace:
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json")
-    add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
-    add("--csv", type=Path, metavar="FILE", help="also write them as a table, one line a figure")
+    add("--csv", type=Path, metavar="FILE", help="also write the figures as a table, one line a figure")
     return parser.parse_args()
 
 
@@ -168,12 +160,6 @@ def main() -> None:
     print(table(gathered))
     if args.csv:
         write_table(args.csv, gathered)
-    if args.json:
-        plain = {
-            title: row | {key: {name: vars(one) for name, one in row[key].items()} for key in ("figures", "per_class")}
-            for title, row in gathered.items()
-        }
-        write_json(args.json, {"runs": [str(path) for path in args.runs]} | plain)
 
 
 if __name__ == "__main__":

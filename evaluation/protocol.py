@@ -1,7 +1,6 @@
 """What is stated with every figure, and the published protocol of the field.
 
-Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). Every figure
-states its list and number of images, backbone and weights, scales and mirror image, CRF or other refinement. A seed's
+Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). A seed's
 figure at its best threshold is printed beside the one at the configured threshold, because the truth itself has chosen
 that threshold.
 """
@@ -62,17 +61,13 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
     if folder == PREDICTIONS:
         return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
     cam, crf = cfg.step("cam"), cfg.pseudo.refine if folder == PSEUDO else "none"
-    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.affinity.kind, "crf": crf}
+    return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.part("affinity").kind, "crf": crf}
 
 
 def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
     Without a published list, or without all of its files, seeds are evaluated on the run's own list.
-
-    Args:
-        folder: the run folder.
-        cfg: its settings.
 
     Raises:
         UserError: not a run folder, or a stage that has not run.

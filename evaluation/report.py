@@ -64,10 +64,9 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
-    counts = {
-        title: count_images(index, Path(row.about["path"]), row.threshold_best, cfg.workers)
-        for title, row in rows.items()
-    }
+    counts = {}
+    for title, row in rows.items():
+        counts[title] = count_images(index, Path(row.about["path"]), row.threshold_best, cfg.workers)
     run.replace_output()
     if is_main():
         write_report(cfg, run, index, rows, counts)
@@ -77,11 +76,7 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
 def write_report(
     cfg: Config, run: Run, index: Index, rows: dict[str, Evaluation], counts: dict[str, np.ndarray]
 ) -> None:
-    """Write all files of the report, and print the table.
-
-    Args:
-        rows, counts: of each line, the latter (N, 3, C) by image.
-    """
+    """Write all files of the report, and print the table; `counts` of each line are (N, 3, C) by image."""
     table = report_table(rows, cfg.data.val_list)
     write_text(run.path(files.REPORT_TABLE), table + "\n")
     draw_sheet(run, index, rows, cfg)
@@ -136,27 +131,18 @@ def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.nda
         found[title] = row.figures() | {"interval": intervals, "gain": None}
         if labels in before:
             difference = compare_counts(counts[before[labels]], counts[title])["miou"]
-            found[title]["gain"] = {
-                "over": before[labels],
-                "miou": difference.difference,
-                "low": difference.low,
-                "high": difference.high,
-                "clear": bool(difference.is_clear),
-            }
+            ends = {"low": difference.low, "high": difference.high, "clear": bool(difference.is_clear)}
+            found[title]["gain"] = {"over": before[labels], "miou": difference.difference, **ends}
         before[labels] = title
     return found
 
 
 def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Which images a page draws: all if they are few, else the worst and the best ones and an even sample of the list.
+    """Positions, ascending, of the images that a page draws: all, or the worst and the best and an even sample.
 
     Args:
         miou: (N,) of each image.
-        most: the number of images to choose.
-        extremes: how many of the worst and of the best are among them.
-
-    Returns:
-        Positions in ascending order.
+        most: how many to choose; `extremes` of the worst and of the best are among them.
     """
     if len(miou) <= most:
         return list(range(len(miou)))

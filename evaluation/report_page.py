@@ -16,7 +16,7 @@ from evaluation.ablation import GIVEN
 from evaluation.report_gallery import training_gallery, validation_gallery
 from pages.page import Cell, Section, Table, percent, write_page
 from pages.plots import Plot, Series
-from stages.config import Config
+from stages.config import Config, changed_settings
 from stages.files import REPORT, REPORT_IMAGES, REPORT_PAGE
 from utils.bootstrap import DRAWS, LEVEL
 from utils.files import digest, read_json
@@ -56,12 +56,7 @@ def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable
 
 
 def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Section | None = None) -> None:
-    """Write `report.html` of what the run folder holds.
-
-    Args:
-        stages: the pipeline (evaluation/stages.py).
-        images: the section of images while a network is trained; None makes it anew.
-    """
+    """Write `report.html` of what the run folder holds; `images`: their section, None makes it anew."""
     figures, chosen = read_json(run.path(REPORT)), read_json(run.path(REPORT_IMAGES))
     damaged = "report" in run.stages and not (figures and chosen)
     figures = figures if "report" in run.stages and not damaged else {}
@@ -216,14 +211,6 @@ def settings(cfg: Config, about: dict[str, Any]) -> Section:
     facts = [
         (key, " ".join(map(str, value)) if isinstance(value, list) else str(value)) for key, value in about.items()
     ]
-    defaults = _flat(Config().to_dict())
-    changed = [(key, str(value)) for key, value in _flat(cfg.to_dict()).items() if value != defaults[key]]
+    changed = [(key, str(value)) for key, value in changed_settings(cfg.to_dict()).items()]
     tables = [Table("Run", ("", ""), facts), Table("Other than the defaults", ("setting", "value"), changed)]
     return Section("Settings", f"All of them are in {RUN_SETTINGS}.", tables=tables)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    rows: dict[str, Any] = {}
-    for name, value in values.items():
-        rows |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and not prefix else {prefix + name: value}
-    return rows

@@ -15,8 +15,7 @@ from torch import Tensor
 from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from evaluation.figures import Evaluation
-from evaluation.records import read_records
-from evaluation.truth import check_truth
+from evaluation.truth import check_truth, read_records
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
 from utils.distributed import total
@@ -29,13 +28,9 @@ BATCH = 24  # masks counted together
 
 
 def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, workers: int, **about: Any) -> Evaluation:
-    """Sweep the background threshold over the seed files of `folder`.
+    """Sweep `count` background thresholds, from 0 to `HIGHEST_THRESHOLD`, over the seed files of `folder`.
 
-    Args:
-        index: opened with masks.
-        threshold: the configured one, which gets its own figures.
-        count: thresholds from 0 to `HIGHEST_THRESHOLD`, evenly.
-        about: what to state of the evaluation.
+    The configured `threshold` gets its own figures; `about` is what to state of the evaluation.
 
     Raises:
         UserError: a seed file or the truth is missing, or their sizes differ.
@@ -78,11 +73,7 @@ def evaluate_masks(index: Index, folder: Path, workers: int, **about: Any) -> Ev
 def count_images(index: Index, folder: Path, threshold: float | None, workers: int) -> np.ndarray:
     """(N, 3, C) int64 counts of each image (`utils.bootstrap.class_counts`), background being class 0.
 
-    Args:
-        threshold: of seeds, whose pixels have their winning class where its map is above; None counts masks.
-
-    Raises:
-        UserError: as `evaluate_seeds` and `evaluate_masks`.
+    With a threshold seeds are counted, whose pixels have their winning class where its map is above it; else masks.
     """
     check_truth(index, workers)
     counts = np.zeros((len(index), 3, len(index.class_names) + 1), np.int64)

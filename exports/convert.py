@@ -13,14 +13,13 @@ if __name__ == "__main__":  # before imports that take seconds
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, read_weights
-from stages.config import Config
+from stages.config import load_config
 from stages.networks import KINDS, Kind, Network, save_network
 from utils.errors import UserError, run_script
 
@@ -52,8 +51,7 @@ def import_published(weights: Weights, target: Path) -> str:
         raise UserError(
             f"{weights.path} is a checkpoint of this project; expected IRN's res50_cam.pth or res50_irn.pth"
         )
-    settings = Config()
-    settings = replace(settings, model=replace(settings.model, backbone=PUBLISHED_BACKBONE, weights=weights.path))
+    settings = load_config(None).changed("model", backbone=PUBLISHED_BACKBONE, weights=weights.path)
     head = weights.state.get("classifier.weight") if weights.backbone == PUBLISHED_BACKBONE else None
     kind: Kind
     network: Network

@@ -6,9 +6,8 @@ Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
@@ -23,8 +22,7 @@ from utils.run import RUN_SETTINGS, run_of
 IMAGE_SUFFIX = ".jpg"  # of an image that is not given
 
 
-@dataclass(frozen=True)
-class MaskFile:
+class MaskFile(NamedTuple):
     """A mask, its name (relative path without suffix), and its image's relative path, with suffix."""
 
     name: str
@@ -32,8 +30,7 @@ class MaskFile:
     image: str
 
 
-@dataclass(frozen=True)
-class MaskSet:
+class MaskSet(NamedTuple):
     """Masks, and the class names by mask value."""
 
     class_names: dict[int, str]
@@ -41,13 +38,11 @@ class MaskSet:
 
 
 def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None = None) -> MaskSet:
-    """The masks of a folder.
+    """The masks of a folder of any of the three kinds.
 
     Args:
-        folder: of any of the three kinds.
         classes: names in the order of the values from 1; empty takes those of infer.py or the run.
-        images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg
-            where `classes` are given.
+        images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg.
 
     Raises:
         UserError: no folder, no masks in it, or their classes are not known.
@@ -91,8 +86,7 @@ def _of_inference(folder: Path) -> MaskSet:
         raise UserError(
             f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"
         ) from error
-    missing = [mask for mask in masks if not mask.path.is_file()]
-    if missing:
+    if missing := [mask for mask in masks if not mask.path.is_file()]:
         raise UserError(
             f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
             "in UTF-8, which these formats cannot hold, rename it first"

@@ -25,10 +25,9 @@ import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask
@@ -48,8 +47,7 @@ DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
 Read = Iterator[tuple[str, np.ndarray]]  # image file name and (H, W) uint8 mask of each
 
 
-@dataclass
-class Exported:
+class Exported(NamedTuple):
     """What was written."""
 
     path: Path  # a file, or a folder of files
@@ -64,12 +62,10 @@ def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[s
     Raises:
         UserError: a mask that is missing, damaged or has a value of no class.
     """
-    exported = {}
+    exported, counter = {}, Counter[str]()
     for name in formats:
-        counter = Counter[str]()
         path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
-        ignored = counter["ignored"] / max(1, counter["pixels"])
-        exported[name] = Exported(path, len(masks.masks), annotations, ignored)
+        exported[name] = Exported(path, len(masks.masks), annotations, counter["ignored"] / max(1, counter["pixels"]))
     return exported
 
 
@@ -88,11 +84,11 @@ def export_coco(masks: MaskSet, read: Read, output: Path, *, polygons: bool = Fa
     written = 0
     info = {"description": "segmentation masks by IBBNet; one annotation an image and class", "version": "1.0"}
     classes = [{"id": value, "name": name, "supercategory": ""} for value, name in sorted(masks.class_names.items())]
-    head = {"info": info, "licenses": [], "categories": classes}
+    head = json.dumps({"info": info, "licenses": [], "categories": classes}, ensure_ascii=False)
     path = output / ("coco_polygons.json" if polygons else "coco.json")
     # Annotation by annotation, on one line: those of COCO's 82,081 images would take gigabytes in memory.
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "annotations": [')
+        file.write(head[:-1] + ', "annotations": [')
         for number, (image, mask) in enumerate(read, start=1):
             images.append({"id": number, "file_name": image, "width": mask.shape[1], "height": mask.shape[0]})
             for value, region in _regions(mask):
@@ -104,7 +100,7 @@ def export_coco(masks: MaskSet, read: Read, output: Path, *, polygons: bool = Fa
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
-    """COCO's entry of a class's pixels (H, W) bool, without its ids."""
+    """COCO's entry of a class's pixels (H, W) bool."""
     packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
     outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
     return {
@@ -181,8 +177,7 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
     """Each mask, its values checked and its pixels counted."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
-        strange = sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names})
-        if strange:
+        if strange := sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names}):
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
             raise UserError(
                 f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
@@ -201,11 +196,11 @@ def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
 
 def summary_lines(exported: dict[str, Exported]) -> str:
     """What was written, for the screen."""
-    lines = []
-    for name, written in exported.items():
-        ignored = f"; {100 * written.ignored:.1f} % of the pixels are 255 and have no class" if written.ignored else ""
-        lines.append(f"{name}: {written.images} images, {written.annotations} annotations, {written.path}{ignored}")
-    return "\n".join(lines)
+    return "\n".join(
+        f"{name}: {written.images} images, {written.annotations} annotations, {written.path}"
+        + (f"; {100 * written.ignored:.1f} % of the pixels are 255 and have no class" if written.ignored else "")
+        for name, written in exported.items()
+    )
 
 
 def parse_args() -> argparse.Namespace:

@@ -2,13 +2,10 @@
 
     python -m exports.onnx checkpoints/best_model.pth segmenter.onnx
 
-Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; mean and deviation are
-taken off
-inside the graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, channel c the
-c-th class,
-so that the largest one is the mask value. One scale, no mirror image, no refinement: evaluate.py's
-`segment.scales=[1.0]`.
-The file's metadata say so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
+Input `image` (batch, 3, height, width) float32: RGB of 0..255, any size from 32 by 32 on; it is normalised inside the
+graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is background, and the largest channel is
+the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`. The file's metadata say
+so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 
 Networks with windows, such as Swin and MaxViT, and some others, such as DINOv3, compute with the image's size in ways
 that cannot be exported. Their files take images of one size only, that of training's crops, or `--size HEIGHT WIDTH`.
@@ -26,9 +23,8 @@ import json
 import logging
 import sys
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.segmenter import Segmenter
+from stages.config import config_from_dict
 from stages.networks import load_network
 from utils.errors import UserError, run_script
 from utils.files import atomic_path
@@ -47,6 +44,7 @@ TRACED, CHECKED = (192, 224), ((96, 160), (225, 171))  # heights and widths; che
 MOST_DIFFERENCE = 1e-3  # of logits
 # What torch raises where it cannot keep a size free.
 UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError, AttributeError)
+Size = tuple[int, int]  # height, width
 
 
 class FromPixels(nn.Module):
@@ -68,17 +66,11 @@ class FromPixels(nn.Module):
         return interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
 
 
-@dataclass(frozen=True)
-class Written:
-    """What was exported.
+class Written(NamedTuple):
+    """What was exported."""
 
-    Attributes:
-        difference: the largest one of a logit, or None if it was not compared.
-        size: the only (height, width) that the file takes; None: any.
-    """
-
-    difference: float | None
-    size: tuple[int, int] | None
+    difference: float | None  # the largest one of a logit; None if it was not compared
+    size: Size | None  # the only (height, width) that the file takes; None: any
 
 
 def export_onnx(
@@ -86,17 +78,16 @@ def export_onnx(
     class_names: tuple[str, ...],
     backbone: str,
     path: Path,
-    size: tuple[int, int] | None = None,
-    else_size: tuple[int, int] = TRACED,
+    size: Size | None = None,
+    else_size: Size = TRACED,
 ) -> Written:
     """Write the file, and compare it with the network on images of other sizes where onnxruntime is installed.
 
     Args:
         network: on the CPU, in evaluation mode.
-        class_names: foreground classes.
-        backbone: its name, for the metadata.
-        size: (height, width), for a file that takes images of this size only; None: of any size, if that is possible,
-        else_size: and else of this one.
+        class_names: foreground classes; with the name of the backbone they go into the metadata.
+        size: for a file that takes images of this size only; None: of any size, or where that is impossible of
+            `else_size`.
 
     Raises:
         UserError: the packages that it needs are not installed.
@@ -108,18 +99,14 @@ def export_onnx(
     module = FromPixels(network).eval()
     program, size = _trace(module, size, else_size)
     sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
-    mean, std = (json.dumps(list(getattr(network.backbone, name))) for name in ("mean", "std"))
     program.model.metadata_props.update(
-        {
-            "format": "ibbnet segmentation network",
-            "classes": json.dumps(["background", *class_names], ensure_ascii=False),
-            "backbone": backbone,
-            "input": f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; "
-            "normalised inside the graph",
-            "output": f"logits (batch, classes, {sides}) float32; the largest is the mask value",
-            "mean": mean,
-            "std": std,
-        }
+        format="ibbnet segmentation network",
+        classes=json.dumps(["background", *class_names], ensure_ascii=False),
+        backbone=backbone,
+        input=f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
+        output=f"logits (batch, classes, {sides}) float32; the largest is the mask value",
+        mean=json.dumps(list(network.backbone.mean)),
+        std=json.dumps(list(network.backbone.std)),
     )
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
@@ -131,9 +118,7 @@ def export_onnx(
     return Written(difference, size)
 
 
-def _trace(
-    module: FromPixels, size: tuple[int, int] | None, else_size: tuple[int, int]
-) -> tuple[Any, tuple[int, int] | None]:
+def _trace(module: FromPixels, size: Size | None, else_size: Size) -> tuple[Any, Size | None]:
     """The module as an ONNX program whose batch is free, height and width too where possible; else their values."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -147,13 +132,11 @@ def _trace(
         if exported is None:
             size = size or else_size
             exported = _graph(module, size, {})
-        program = torch.onnx.export(
-            exported, (), input_names=["image"], output_names=["logits"], dynamo=True, verbose=False
-        )
-    return program, size
+        names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
+        return torch.onnx.export(exported, (), **names, dynamo=True, verbose=False), size
 
 
-def _graph(module: nn.Module, size: tuple[int, int], free: dict[int, Any]) -> Any:
+def _graph(module: nn.Module, size: Size, free: dict[int, Any]) -> Any:
     shapes = {"image": {0: torch.export.Dim("batch"), **free}}
     example = torch.zeros(2, 3, *size)  # a batch of one would be taken for a constant
     return torch.export.export(
@@ -161,7 +144,7 @@ def _graph(module: nn.Module, size: tuple[int, int], free: dict[int, Any]) -> An
     )
 
 
-def _compare(module: nn.Module, path: Path, sizes: tuple[tuple[int, int], ...]) -> float | None:
+def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | None:
     """The largest difference of a logit between the module and the file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
@@ -184,20 +167,18 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote"
-    )
-    parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only"
-    )
-    parser.add_argument("output", type=Path, metavar="OUT.onnx", help="the file to write")
+    add = parser.add_argument
+    add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote")
+    add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only")
+    add("output", type=Path, metavar="OUT.onnx", help="the file to write")
     return parser.parse_args()
 
 
 def main() -> None:
     """The command."""
     args = parse_args()
-    network, checkpoint, cfg = load_network(args.checkpoint)
+    network, checkpoint = load_network(args.checkpoint)
+    cfg = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter):
         raise UserError(
             f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "
@@ -208,18 +189,14 @@ def main() -> None:
     size = (args.size[0], args.size[1]) if args.size else None
     crop = (cfg.segmenter.crop_size, cfg.segmenter.crop_size)
     written = export_onnx(network, checkpoint.class_names, checkpoint.backbone, args.output, size, crop)
-    checked = (
-        "not compared: onnxruntime is not installed"
-        if written.difference is None
-        else f"logits within {written.difference:.1e} of the network's"
-    )
+    about = "not compared: onnxruntime is not installed"
+    if written.difference is not None:
+        about = f"logits within {written.difference:.1e} of the network's"
     if written.size is not None:
-        checked += f"; it takes images of {written.size[0]} x {written.size[1]} pixels only"
-    if written.size is not None and size is None:
-        checked += (
-            f", because {checkpoint.backbone} cannot be exported for all sizes (--size HEIGHT WIDTH: another one)"
-        )
-    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {checked}")
+        about += f"; it takes images of {written.size[0]} x {written.size[1]} pixels only"
+        if size is None:
+            about += f", because {checkpoint.backbone} cannot be exported for all sizes (--size: another one)"
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, {about}")
 
 
 if __name__ == "__main__":

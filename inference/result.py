@@ -15,7 +15,6 @@ from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
 from pages.images import image_uri
-from utils.errors import UserError
 from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
@@ -25,44 +24,26 @@ SCREEN_SIDE = 720  # pixels, in a notebook
 
 @dataclass(frozen=True)
 class Found:
-    """A class on an image: name, mask value, the network's score (0..1), and its share of the pixels (0..1)."""
+    """A class on an image."""
 
     name: str
-    value: int
-    score: float
-    share: float
+    value: int  # in the mask
+    score: float  # the network's, 0..1
+    share: float  # of the pixels, 0..1
 
 
 @dataclass(frozen=True)
 class Result:
     """An image with its mask.
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`. A network with up
-            to 254 classes has value k + 1 for its class k, one with more counts the classes of this image.
-        classes: those that were found or given, the largest first.
-        palette: (256, 3) uint8, the colour of each value.
-        class_names: of the values from 1 on, for the file; empty where the network has more than 254 classes.
+    A network with up to 254 classes has mask value k + 1 for its class k, one with more counts those of the image.
     """
 
-    image: np.ndarray
-    mask: np.ndarray
-    classes: tuple[Found, ...]
-    palette: np.ndarray
-    class_names: tuple[str, ...] = ()
-
-    def region(self, name: str) -> np.ndarray:
-        """(H, W) bool: the pixels of a class.
-
-        Raises:
-            UserError: it was not found on this image.
-        """
-        values = {found.name: found.value for found in self.classes}
-        if name not in values:
-            names = ", ".join(values) or "no class at all"
-            raise UserError(f"'{name}' is not among the classes of this image ({names}); give one of these names")
-        return self.mask == values[name]
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    mask: np.ndarray  # (H, W) uint8; 0 background, 255 too close to call, else the value of one of `classes`
+    classes: tuple[Found, ...]  # found or given, the largest first
+    palette: np.ndarray  # (256, 3) uint8, the colour of each value
+    class_names: tuple[str, ...] = ()  # of the values from 1 on, for the file; empty with more than 254 classes
 
     def overlay(self, opacity: float = OPACITY) -> Image.Image:
         """The mask drawn over the image."""

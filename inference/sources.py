@@ -21,8 +21,6 @@ def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = T
 
     Args:
         sources: each a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
-        output: where results go.
-        recursive: search folders at any depth.
 
     Raises:
         UserError: there is nothing of that name, or no image in it.

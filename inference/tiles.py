@@ -26,10 +26,9 @@ Probabilities = Callable[[np.ndarray], Tensor]
 
 
 def read_tiles(image: np.ndarray, tile: int, values: int, probabilities: Probabilities) -> np.ndarray:
-    """The network's probabilities of every cell of an image.
+    """The network's probabilities of every cell of an image (H, W, 3) uint8.
 
     Args:
-        image: (H, W, 3) uint8.
         tile: side of a tile in pixels, made larger where the image would need more than `MOST_TILES`.
         values: mask values, background included.
         probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the

@@ -47,12 +47,10 @@ class VideoSummary:
 def predict_videos(
     videos: Sequence[Path], output: Path, predictor: Predictor, limit: int = 0, batch: int = 1
 ) -> Iterator[VideoSummary]:
-    """`predict_video` of each. Several processes share the videos; one process reads the whole of a video.
+    """`predict_video` of each; in the main process all summaries, its own as soon as they are there.
 
-    Where classes get mask values as they occur, the main process reads all of them.
-
-    Returns:
-        In the main process all summaries, its own as soon as they are there.
+    Several processes share the videos; one process reads the whole of a video. Where classes get mask values as they
+    occur, the main process reads all of them.
     """
     names = video_names(videos)
     indices: Iterable[int] = WorkQueue(range(len(videos)))
@@ -77,17 +75,14 @@ def video_names(videos: Sequence[Path]) -> list[str]:
 def predict_video(
     source: Path, output: Path, predictor: Predictor, limit: int = 0, batch: int = 1, name: str = ""
 ) -> VideoSummary:
-    """Draw the masks of every frame over it; a video that is done already is kept.
+    """Draw the masks of every frame over it, `videos/NAME.mp4` in `output`; a video that is done already is kept.
 
     The network reads each frame by itself. The overlay has the frames' size and rate, and no sound. It is written whole
     or not at all: after a stop the video begins anew.
 
     Args:
-        source: a file that ffmpeg reads.
-        output: the folder of infer.py; the overlay is `videos/NAME.mp4` in it.
         limit: the most frames to take; 0 takes all.
         batch: frames that the network is given at once.
-        name: of the overlay; the video's own by default.
 
     Raises:
         UserError: no such file, no video, or an output folder of another program.

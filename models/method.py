@@ -35,8 +35,8 @@ class Method:
     """Maps of the classes that an image is known to contain.
 
     Args:
-        steps: of these the enabled ones are used. The first is the class activation map, which has the sizes at which
-            an image is read.
+        steps: of these the enabled ones are used. The first is the class activation map, which says how an image is
+            read (`views`).
     """
 
     def __init__(self, steps: Sequence[Step]):
@@ -44,7 +44,7 @@ class Method:
         first = self.steps[0]
         if not isinstance(first, ClassActivationMap):
             raise ValueError(f"the first step must be the class activation map, found {first.name}")
-        self.scales, self.flip = first.scales, first.flip
+        self.views = first.views
 
     def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
         """The maps after the last step.
@@ -61,12 +61,12 @@ class Method:
 
     def read(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Reading:
         """The classifier's reading of the image, as far as the steps need it."""
-        return read_for(self.steps, classifier, image, classes, self.scales, self.flip)
+        return read_for(self.steps, classifier, image, classes, self.views)
 
     def trace(
         self, classifier: Classifier, image: Tensor, classes: Sequence[int], reading: Reading | None = None
     ) -> Trace:
         """As calling it, with the maps of every step; `reading` is that of the image, where it is known already."""
         reading = reading or self.read(classifier, image, classes)
-        maps = run_steps(self.steps, classifier, reading, self.flip)
+        maps = run_steps(self.steps, classifier, reading, self.views)
         return Trace(maps, reading.shown, reading.logits)

@@ -1,11 +1,10 @@
 """One reading of an image by a classifier: activation maps, gradients and features (docs/method.md 0, 1).
 
-    reading = read(classifier, image, classes, scales=(1.0, 0.5), gradient_stages=(2, 3), feature_stages=(3,))
+    reading = read(classifier, image, classes, Views((1.0, 0.5)), gradient_stages=(2, 3), feature_stages=(3,))
     reading.cam, reading.gradients[2], reading.features[3]
 
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of
-an
-image are on one grid, that of stride `MAP_STRIDE` by default; scales and flips are summed on it before n.
+an image are on one grid; scales and flips are summed on it before n.
 """
 
 import math
@@ -21,6 +20,15 @@ from models.classifier import Classifier
 
 MAP_STRIDE = 8  # half the backbones' output stride, so that what scales above 1 add is not lost
 SMALLEST_SIDE = 32  # pixels; an image that is scaled to less than this has no useful stage maps
+
+
+@dataclass(frozen=True)
+class Views:
+    """How an image is read: at `scales` of its size, mirrored too (`flip`), with a map cell for `stride` pixels."""
+
+    scales: Sequence[float] = (1.0,)
+    flip: bool = True
+    stride: int = MAP_STRIDE
 
 
 @dataclass(frozen=True)
@@ -64,12 +72,9 @@ def read(
     classifier: Classifier,
     image: Tensor,
     classes: Sequence[int],
-    *,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = True,
+    views: Views = Views(),
     gradient_stages: Sequence[int] = (),
     feature_stages: Sequence[int] = (),
-    stride: int = MAP_STRIDE,
 ) -> Reading:
     """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
 
@@ -80,31 +85,28 @@ def read(
         classifier: in evaluation mode.
         image: (3, H, W) float, normalised, on the classifier's device.
         classes: the K classes to read.
-        scales: factors of the image's size.
-        flip: also read the mirror image.
         gradient_stages: indices of stages whose gradients are wanted (GFM).
         feature_stages: indices of stages whose maps are wanted (PRM).
-        stride: of the grid that all maps are on.
     """
-    size = map_size(image.shape[-2], image.shape[-1], stride)
+    size = map_size(image.shape[-2], image.shape[-1], views.stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
     gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
-    for scale in scales:
-        batch = views_of(image, scale, flip)
+    for scale in views.scales:
+        batch = views_of(image, scale, views.flip)
         with torch.set_grad_enabled(grad_from is not None):
             stages = classifier.backbone.stages(batch, grad_from)
-            views_logits = classifier.logits(stages)
+            batch_logits = classifier.logits(stages)
         with torch.no_grad():
             if classes:
                 cam += to_grid(classifier.activation(stages)[:, list(classes)], size)
-            logits += views_logits.mean(dim=0) / len(scales)
-            maps = [to_grid(stages[index], size) / (len(scales) * len(batch)) for index in feature_stages]
+            logits += batch_logits.mean(dim=0) / len(views.scales)
+            maps = [to_grid(stages[index], size) / (len(views.scales) * len(batch)) for index in feature_stages]
             features = [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
         if grad_from is not None:
-            _add_gradients(gradients, views_logits, [stages[index] for index in gradient_stages], classes)
+            _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
     strides, by_stage = tuple(classifier.backbone.strides), dict(zip(feature_stages, features, strict=True))
     plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
     reading = Reading(image, tuple(classes), strides, cam, plain, by_stage, logits.detach())

@@ -1,5 +1,6 @@
 """Stage `affinity`: confident labels from seeds, and the boundary network that learns from them."""
 
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,28 +15,52 @@ from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacemen
 from models.affinity_losses import affinity_losses, weighted_losses
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
-from stages.config import Config
 from stages.files import AFFINITY, CONFIDENT
 from stages.lists import evenly, seed_index
 from stages.mask_writer import SeedMasks, write_masks
 from stages.networks import save_network
 from stages.reading import prepare, whole_images
 from stages.refinement import refiner
-from stages.settings import AffinityTraining, PseudoSettings
+from stages.settings import Config, PseudoSettings
 from stages.training import plan_of, train_on_crops
 from utils.compute import Compute
 from utils.distributed import gather, is_main
 from utils.ignore import IGNORE
+from utils.optimisation import Optimisation
 from utils.run import Run
+from utils.settings import Problem, check_order, setting
 
 TEN_ITERATIONS = PseudoSettings(par_iterations=10, crf_iterations=10)  # as published, whatever the pseudo masks take
 MOST_SHIFT_IMAGES = 500  # whose mean displacement is subtracted
 
 
+@dataclass(frozen=True)
+class AffinityTraining(Optimisation):
+    """Stage `affinity`: IRN's confident labels and boundary network."""
+
+    epochs: int = setting(3, low=1, help="IRN: 3")
+    batch_size: int = setting(32, low=1, help="IRN: 32")
+    fg_threshold: float = setting(0.30, low=0, high=1, help="confident foreground of a seed (IRN: 0.30)")
+    bg_threshold: float = setting(0.05, low=0, high=1, help="confident background (IRN: 0.05)")
+    refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
+    displacement: bool = setting(
+        False, help="also train the displacement branch, for instances, at lr times lr_head_factor"
+    )
+    crop_size: int = setting(512, low=32, help="IRN: 512")
+    scale_range: tuple[float, float] = setting(
+        (0.5, 1.5), low=0.1, high=8, help="random size factor before the crop (IRN: 0.5 to 1.5)"
+    )
+    radius: int = setting(10, low=2, high=50, help="of the pairs that are learned from, in cells of 4 pixels (IRN: 10)")
+
+    def check(self) -> Problem | None:
+        """The confident background must not be above the confident foreground."""
+        return check_order(("affinity.bg_threshold", self.bg_threshold), ("affinity.fg_threshold", self.fg_threshold))
+
+
 def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
-    settings = cfg.affinity_training
+    settings = cfg.part("affinity_training")
     confident = make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
@@ -44,7 +69,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
         network.backbone.mean,
         network.backbone.std,
         scale_range=settings.scale_range,
-        max_side=cfg.affinity.max_side,
+        max_side=cfg.part("affinity").max_side,
     )
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
@@ -69,7 +94,7 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png`; existing files are kept. Returns the parts that are not confident and background."""
-    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.affinity_training))
+    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.part("affinity_training")))
     written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
     return {new: written[old] for old, new in names.items() if old in written}
@@ -80,11 +105,7 @@ def _confident_labels(settings: AffinityTraining, record: Record, maps: Tensor, 
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
     return confident_labels(
-        maps,
-        classes,
-        fg_threshold=settings.fg_threshold,
-        bg_threshold=settings.bg_threshold,
-        refiner=refinement,
+        maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
     )
 
 
@@ -93,8 +114,8 @@ def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) ->
     means = {}
     for item in whole_images(index, evenly(index, MOST_SHIFT_IMAGES), cfg.workers, "mean displacement"):
         with compute.autocast():
-            image = prepare(item["image"], network, compute, cfg.affinity.max_side)
-            field = displacement(network, image, cfg.affinity_training.crop_size)
+            image = prepare(item["image"], network, compute, cfg.part("affinity").max_side)
+            field = displacement(network, image, cfg.part("affinity_training").crop_size)
         means[item["name"]] = field.mean(dim=(1, 2)).cpu()
     of_all = {name: mean for part in gather(means) for name, mean in part.items()}
     # In the list's order, whichever process has read them: sums of floats depend on it.

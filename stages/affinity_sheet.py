@@ -9,10 +9,10 @@ from torch.nn.functional import interpolate
 from data.artifacts import read_mask, voc_palette
 from data.dataset import Index
 from models.affinity import AffinityNet, boundary, centroids, displacement
-from stages.config import Config
 from stages.files import AFFINITY_SHEET, CONFIDENT
 from stages.lists import evenly
 from stages.reading import prepare
+from stages.settings import Config
 from utils.compute import Compute
 from utils.files import atomic_path
 from utils.ignore import IGNORE
@@ -26,11 +26,11 @@ FULL_LENGTH = 20.0  # cells of displacement that are drawn in full colour
 def draw_affinity(cfg: Config, network: AffinityNet, compute: Compute, index: Index, run: Run) -> None:
     """Write the sheet of a network in evaluation mode for images of the seed list; it reads them as for the walk."""
     rows = []
-    least_side = cfg.affinity_training.crop_size
+    least_side = cfg.part("affinity_training").crop_size
     for position in evenly(index, EXAMPLES):
         record = index.records[position]
         image = np.array(record.read_image())
-        pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, cfg.affinity.max_side)
+        pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, cfg.part("affinity").max_side)
         confident = read_mask(run.path(CONFIDENT) / f"{record.name}.png")
         with compute.autocast():
             edge = boundary(network, pixels, least_side=least_side).float().cpu()

@@ -13,10 +13,10 @@ from data.index import open_index
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
-from stages.config import Config
 from stages.files import CLASSIFIER
 from stages.learned import classifier_warnings, tell, what_classes_learned
 from stages.networks import save_network
+from stages.settings import Config
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import total
@@ -129,9 +129,8 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     if known and not any(row.is_learned for row in known) and cfg.cam_check.must_learn:
         raise UserError(
             "stage 'cam' has learned nothing: average precision of images held back is not above chance for any class ("
-            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger "
-            "images, or a "
-            "higher cam.least_steps; --set cam.must_learn=false goes on all the same"
+            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger images, "
+            "or a higher cam.least_steps; --set cam.must_learn=false goes on all the same"
         )
     precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
     return {**precisions, **warned}

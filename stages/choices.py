@@ -1,12 +1,10 @@
 """Settings that name an entry of a table; a typing error is found before any work."""
 
-import dataclasses
-
 from data.index import KINDS
 from models.backbone import find_builder
 from models.dense_crf import has_dense_crf
-from stages.config import Config
 from stages.refinement import REFINEMENTS
+from stages.settings import Config
 from stages.walk import WALKS
 from utils.choices import pick
 
@@ -19,9 +17,9 @@ def check_choices(cfg: Config) -> None:
     """
     pick(KINDS, cfg.data.kind, "data.kind")
     find_builder(cfg.model.backbone)
-    pick(dict.fromkeys(("none", *WALKS)), cfg.affinity.kind, "affinity.kind")
+    pick(dict.fromkeys(("none", *WALKS)), cfg.part("affinity").kind, "affinity.kind")
     pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.pseudo.refine, "pseudo.refine")
-    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.affinity_training.refine, "affinity.refine")
+    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.part("affinity_training").refine, "affinity.refine")
 
 
 def resolve_choices(cfg: Config) -> tuple[Config, str]:
@@ -29,11 +27,11 @@ def resolve_choices(cfg: Config) -> tuple[Config, str]:
 
     This comes before any fingerprint: another machine may decide otherwise.
     """
-    if cfg.affinity_training.refine != "auto":
+    if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"
-    decided = dataclasses.replace(cfg, affinity_training=dataclasses.replace(cfg.affinity_training, refine=kind))
-    if kind == "crf" or cfg.affinity.kind != "learned":
+    decided = cfg.changed("affinity_training", refine=kind)
+    if kind == "crf" or cfg.part("affinity").kind != "learned":
         return decided, ""
     return decided, (
         "affinity  confident labels are refined by PAR; for the dense CRF, as published: "

@@ -1,107 +1,36 @@
-"""The configuration: every class of settings in one object, from config.yaml, a preset and `--set`.
+"""The configuration from config.yaml, a preset and `--set`, or from a checkpoint.
 
     cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
-    cfg.cam.epochs, cfg.pseudo.threshold, cfg.step("prm")
 
-A setting is a field of its class, with its default, bounds and help; nothing else has to be edited. `parts` and
-`SECTIONS` say where each class is in the file. The settings of the method's steps follow from their list
-(models/steps).
+A setting is a field of its class (stages/settings.py), with its default, bounds and help. The settings of steps follow
+from their lists (models/steps, stages/dataset_steps.py). Nothing else has to be edited.
 """
 
-import dataclasses
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.settings import DataSettings
-from models import steps
-from models.classifier import HeadSettings
-from models.steps import Step
-from stages import settings as of
+from models.steps import STEPS
+from stages.dataset_steps import DATASET_STEPS
+from stages.settings import Config as Config
 from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Given, build_parts
-from utils.settings import Part, RunSettings, known_keys, settings_dict
+from utils.settings import Part, known_keys
 
-# Attribute of the configuration -> section of the file; the others are sections of their own name.
-SECTIONS = {
-    "cam_check": "cam",
-    "head": "cam",
-    "prediction": "seeds",
-    "blur_training": "ibb",
-    "correction": "ibb",
-    "affinity_training": "affinity",
-    "boundary_walk": "affinity",
-    "feature_walk": "affinity",
-    "segmenter": "segment",
-    "segment_reading": "segment",
-}
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
-
-
-@dataclass(frozen=True)
-class Config(RunSettings):
-    """Everything; a field for each class of settings, and the steps of the method in their order."""
-
-    data: DataSettings = field(default_factory=DataSettings)
-    model: of.ModelSettings = field(default_factory=of.ModelSettings)
-    cam: of.CamTraining = field(default_factory=of.CamTraining)
-    cam_check: of.CamCheck = field(default_factory=of.CamCheck)
-    head: HeadSettings = field(default_factory=HeadSettings)
-    steps: tuple[Step, ...] = field(default_factory=lambda: tuple(step() for step in steps.STEPS))
-    blur_training: of.BlurTraining = field(default_factory=of.BlurTraining)
-    correction: of.BlurCorrection = field(default_factory=of.BlurCorrection)
-    seeds: of.SeedReading = field(default_factory=of.SeedReading)
-    prediction: of.Prediction = field(default_factory=of.Prediction)
-    context: of.ContextSettings = field(default_factory=of.ContextSettings)
-    affinity: of.AffinitySettings = field(default_factory=of.AffinitySettings)
-    affinity_training: of.AffinityTraining = field(default_factory=of.AffinityTraining)
-    boundary_walk: of.BoundaryWalk = field(default_factory=of.BoundaryWalk)
-    feature_walk: of.FeatureWalk = field(default_factory=of.FeatureWalk)
-    pseudo: of.PseudoSettings = field(default_factory=of.PseudoSettings)
-    segmenter: of.SegmenterTraining = field(default_factory=of.SegmenterTraining)
-    segment: of.SegmentStage = field(default_factory=of.SegmentStage)
-    segment_reading: of.SegmentReading = field(default_factory=of.SegmentReading)
-    infer: of.InferSettings = field(default_factory=of.InferSettings)
-    report: of.ReportSettings = field(default_factory=of.ReportSettings)
-
-    def step(self, name: str) -> Any:
-        """The step of that name."""
-        return next(step for step in self.steps if step.name == name)
-
-    def part(self, name: str) -> Any:
-        """The settings of a `Part`, or one setting of a run: an attribute, or `steps.NAME`."""
-        return self.step(name.removeprefix("steps.")) if name.startswith("steps.") else getattr(self, name)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain nested dictionaries and lists, by section of the file."""
-        nested: dict[str, Any] = {}
-        for part in parts():
-            if part.section:
-                nested.setdefault(part.section, {}).update(settings_dict(self.part(part.attribute)))
-            else:
-                nested |= settings_dict(self)
-        return nested
 
 
 def parts() -> list[Part]:
     """Every class of settings, in the order of the file."""
-    found = [Part("", "", RunSettings)]
-    for one in dataclasses.fields(Config):
-        if one.name == "steps":
-            found += [Part(f"steps.{step.name}", step.name, step) for step in steps.STEPS]
-        elif "help" not in one.metadata:
-            assert isinstance(one.type, type)
-            found.append(Part(one.name, SECTIONS.get(one.name, one.name), one.type))
-    return found
+    own = {part: part.kind() for step in DATASET_STEPS for part in step.settings}
+    return [part for part, _ in Config(dataset_steps=own).parts()]
 
 
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration file.
+    """Read a configuration from a YAML file; without one it has the defaults.
 
     Args:
-        path: a YAML file; None takes the defaults alone.
         preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
         overrides: `key.sub=value` strings; the value is read as YAML.
 
@@ -132,6 +61,17 @@ def override(cfg: Config, overrides: Sequence[str]) -> Config:
     return _build(flatten(cfg.to_dict(), lambda key: key, _sections()) | parse_overrides(overrides))
 
 
+def changed_settings(nested: dict[str, Any]) -> dict[str, Any]:
+    """Of settings as `to_dict` gives them, by dotted name, those that differ from the published protocol's."""
+    default, given = (_flat(values) for values in (load_config(None).to_dict(), nested))
+    return {key: value for key, value in given.items() if key not in default or default[key] != value}
+
+
+def _flat(nested: dict[str, Any]) -> dict[str, Any]:
+    opened = {name for name, value in nested.items() if isinstance(value, dict)}
+    return {key: value for key, (value, _) in flatten(nested, str, opened).items()}
+
+
 def _sections() -> set[str]:
     return {part.section for part in parts()} - {""}
 
@@ -139,5 +79,6 @@ def _sections() -> set[str]:
 def _build(values: Given) -> Config:
     built = build_parts(parts(), values, RENAMED)
     run = built.pop("")
-    chosen = tuple(built.pop(f"steps.{step.name}") for step in steps.STEPS)
-    return Config(**vars(run), steps=chosen, **built)
+    chosen = tuple(built.pop(f"steps.{step.name}") for step in STEPS)
+    own = {part: built.pop(part.attribute) for step in DATASET_STEPS for part in step.settings}
+    return Config(**vars(run), steps=chosen, dataset_steps=own, **built)

@@ -1,6 +1,7 @@
 """Stages `context` and `remove`: what occurs together with each class is learned and removed; docs/method.md 4."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,38 @@ from data.artifacts import read_seed
 from data.dataset import Index
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
-from models.reading import normalise_maps, read, unit_features
-from stages.config import Config
+from models.reading import Views, normalise_maps, read, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.lists import seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
+from stages.settings import Config
 from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.distributed import total
 from utils.errors import UserError
 from utils.run import Run
+from utils.settings import Part, Problem, check_order, setting
+
+
+@dataclass(frozen=True)
+class ContextSettings:
+    """Stages `context` and `remove`: what occurs together with each class (models/context.py)."""
+
+    enabled: bool = setting(True, help="remove what occurs together with a class")
+    hi: float = setting(0.65, low=0, high=1, help="confident object above, of the seeds that it is learned from")
+    lo: float = setting(0.25, low=0, high=1, help="confident background below")
+    shrinkage: float = setting(
+        0.05, low=1e-6, high=1, help="this part of the covariance is replaced by the same variance in all directions"
+    )
+    least_others: int = setting(
+        10, low=0, help="objects of other classes count where there are so many of them; 0: never"
+    )
+
+    def check(self) -> Problem | None:
+        """`lo` must not be above `hi`."""
+        return check_order(("context.lo", self.lo), ("context.hi", self.hi))
 
 
 def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
@@ -52,16 +73,16 @@ def find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: 
             unit = context_features(classifier, image)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-        statistics.add(unit, maps, seed.classes.tolist(), cfg.context.hi, cfg.context.lo)
+        statistics.add(unit, maps, seed.classes.tolist(), cfg.part("context").hi, cfg.part("context").lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
-    return statistics.solve(cfg.context.shrinkage, cfg.context.least_others)
+    return statistics.solve(cfg.part("context").shrinkage, cfg.part("context").least_others)
 
 
 def context_features(classifier: Classifier, image: Tensor) -> Tensor:
     """The unit features f, (D, h, w), of the discriminant: of the image at one scale."""
     stage = context_stage(classifier.backbone)
-    return unit_features([read(classifier, image, [], flip=False, feature_stages=[stage]).features[stage]])
+    return unit_features([read(classifier, image, [], Views(flip=False), feature_stages=[stage]).features[stage]])
 
 
 def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
@@ -82,7 +103,8 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
 CONTEXT_STEP = DatasetStep(
     name="context",
     title="context",
-    skip=lambda cfg: None if cfg.context.enabled else "context.enabled is false",
+    settings=(Part("context", "context", ContextSettings),),
+    skip=lambda cfg: None if cfg.part("context").enabled else "context.enabled is false",
     apply=Apply(
         stage="remove",
         title="remove what occurs together with each class from the seeds",

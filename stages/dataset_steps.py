@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from models.classifier import Classifier
-from stages.config import Config
 from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep, Fit
 from stages.files import SEEDS, last_classifier
@@ -15,6 +14,7 @@ from stages.ibb import BLUR_STEP
 from stages.lists import seed_index
 from stages.networks import load_classifier
 from stages.reading import Change, SeedFolders, change_seeds
+from stages.settings import Config
 from stages.walk import WALK_STEP
 from utils.compute import Compute, choose_compute
 from utils.files import is_whole

@@ -11,12 +11,11 @@ if __name__ == "__main__":  # before imports that take seconds
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from models.weights import largest_state
-from stages.config import Config
+from stages.config import changed_settings
 from utils.checkpoint import FORMAT, load_tensors, to_checkpoint
 from utils.errors import UserError, run_script
 
@@ -54,20 +53,6 @@ def describe(path: str | Path) -> Lines:
         more = f" and {len(state) - SHOWN} more" if len(state) > SHOWN else ""
         kind = f"not a checkpoint of train.py; its entries begin with {', '.join(list(state)[:SHOWN])}{more}"
     return [*lines, ("kind", kind), _count(state)]
-
-
-def changed_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """Settings by dotted name that differ from the defaults, which are the published protocol's."""
-    default = _flat(Config().to_dict())
-    return {key: value for key, value in _flat(config).items() if key not in default or default[key] != value}
-
-
-def _flat(section: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in section.items():
-        plain = list(value) if isinstance(value, tuple) else value
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {before + name: plain}
-    return found
 
 
 def _count(state: dict[str, Tensor]) -> tuple[str, str]:

@@ -1,6 +1,6 @@
 """The names of the files in a run folder (docs/run_folder.md)."""
 
-from stages.config import Config
+from stages.settings import Config
 
 # Networks.
 CLASSIFIER, CONTEXT, IBB = "classifier.pth", "context.pth", "ibb.pth"
@@ -20,9 +20,9 @@ REPORT_TABLE, REPORT_SHEET, REPORT_PAGE = "report.txt", "report.jpg", "report.ht
 
 def last_classifier(cfg: Config) -> str:
     """The classifier that knows most: that with its classes' context, where this is to be learned."""
-    return CONTEXT if cfg.context.enabled else CLASSIFIER
+    return CONTEXT if cfg.part("context").enabled else CLASSIFIER
 
 
 def trains_on_blurred(cfg: Config) -> bool:
     """Whether stage `ibb` trains a network, which stage `correct` corrects the seeds with."""
-    return cfg.step("ibb").enabled and cfg.blur_training.epochs > 0
+    return cfg.step("ibb").enabled and cfg.part("blur_training").epochs > 0

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from models.classifier import Classifier
 from models.method import Trace
-from stages.config import Config
 from stages.dataset_steps import open_steps
 from stages.reading import build_method, prepare, to_seed_grid
+from stages.settings import Config
 from utils.compute import Compute
 
 
@@ -39,12 +39,7 @@ class FullMethod:
         return titles | {step.name: step.title for step, _ in self.steps}
 
     def trace(self, pixels: Tensor, classes: Sequence[int]) -> Trace:
-        """The maps after every step.
-
-        Args:
-            pixels: (3, H, W) uint8.
-            classes: the K classes that the image contains.
-        """
+        """The maps after every step of an image (3, H, W) uint8, which contains these K classes."""
         image = prepare(pixels, self.classifier, self.compute, self.max_side)
         with self.compute.autocast():
             trace = self.method.trace(self.classifier, image, classes)

@@ -1,7 +1,7 @@
 """Stages `ibb` and `correct`: a network learns the seeds on blurred images and corrects them; docs/method.md 5."""
 
-import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from data.transforms import BackgroundBlur
 from models.classifier import Classifier
 from models.segmenter import class_probabilities, restrict_to
-from stages.config import Config
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS, trains_on_blurred
 from stages.lists import seed_index
@@ -19,10 +18,33 @@ from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_segmenter
 from stages.reading import Change
 from stages.segment import SegmenterPlan, train_on_masks
-from stages.settings import PseudoSettings
+from stages.settings import Config, PseudoSettings
 from stages.threshold import find_threshold
 from utils.distributed import from_main
 from utils.run import Run
+from utils.settings import Part, setting
+
+
+@dataclass(frozen=True)
+class BlurTraining:
+    """Stage `ibb`: a segmentation network is trained on the seeds, with blurred backgrounds."""
+
+    epochs: int = setting(8, low=0, help="stage ibb: training on images with blurred backgrounds; 0: none")
+    threshold: float = setting(0.2, low=0, high=1, help="it learns the seeds cut at this background score,")
+    ignore_band: float = setting(0.1, low=0, high=0.5, help="but not where an object's score is nearer to it than this")
+    blurred_share: float = setting(0.5, low=0, high=1, help="of the crops get a blurred background,")
+    blurred_sigma: tuple[float, float] = setting(
+        (0.03, 0.1), low=0.001, high=1, help="with a deviation between these parts of the crop's side"
+    )
+
+
+@dataclass(frozen=True)
+class BlurCorrection:
+    """Stage `correct`: the network of stage `ibb` corrects the seeds."""
+
+    weight: float = setting(0.5, low=0, high=1, help="stage correct: of that network in the seeds")
+    network_scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="it reads all images at these sizes")
+    network_flip: bool = setting(True, help="and mirrored")
 
 
 def no_blur_training(cfg: Config) -> str | None:
@@ -34,14 +56,14 @@ def no_blur_training(cfg: Config) -> str | None:
 
 def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Cut the seeds at `ibb.threshold` (`ibb_masks/ID.png`), train on them with blur, write `ibb.pth`."""
-    settings = cfg.blur_training
+    settings = cfg.part("blur_training")
     index = seed_index(cfg)
     found = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
     cut = PseudoSettings(threshold=found.threshold if found else settings.threshold, ignore_band=settings.ignore_band)
     if found:
         run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
     # These masks are for training alone, so colours do not matter: without them a change of colours retrains nothing.
-    own = dataclasses.replace(cfg, pseudo=cut, data=dataclasses.replace(cfg.data, colors=()))
+    own = replace(cfg.changed("data", colors=()), pseudo=cut)
     write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
     return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
@@ -50,7 +72,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
 def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """A_k <- (1 - w) A_k + w p_k, with p_k of the network that stage `ibb` has trained."""
     segmenter = load_segmenter(folder / IBB)
-    settings = cfg.correction
+    settings = cfg.part("correction")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
         found = class_probabilities(segmenter, image, settings.network_scales, settings.network_flip, size)
@@ -66,6 +88,7 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
 BLUR_STEP = DatasetStep(
     name="trained",
     title="IBB in training",
+    settings=(Part("blur_training", "ibb", BlurTraining), Part("correction", "ibb", BlurCorrection)),
     skip=no_blur_training,
     apply=Apply(
         stage="correct",

@@ -13,14 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.artifacts import read_seed
 from data.dataset import Index
 from models.classifier import Classifier
-from models.reading import read
+from models.reading import Views, read
 from models.segmenter import Segmenter, batch_probabilities
-from stages.config import Config
-from stages.lists import evenly
+from stages.lists import evenly, some_seeds
 from stages.reading import prepare, whole_images
+from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
 from utils.ranking import average_precision, chance_level
@@ -34,21 +33,13 @@ TOO_MANY = 0.5  # of the images: from this share on there is a warning
 
 @dataclass(frozen=True)
 class Learned:
-    """What a classifier has learned of one class, by images that it was not trained with.
-
-    Attributes:
-        name: of the class.
-        images: how many of the images show it.
-        precision: average precision; NaN where no image shows it.
-        chance: what random orders reach.
-        needed: what at most one in twenty random orders reaches, of all classes together.
-    """
+    """What a classifier has learned of one class, by images that it was not trained with."""
 
     name: str
-    images: int
-    precision: float
-    chance: float
-    needed: float
+    images: int  # how many of them show it
+    precision: float  # average precision; NaN where no image shows it
+    chance: float  # what random orders reach
+    needed: float  # what at most one in twenty random orders reaches, of all classes together
 
     @property
     def is_learned(self) -> bool:
@@ -77,7 +68,7 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     logits, labels = [], []
     for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
         image = prepare(item["image"], classifier, compute, longest)
-        logits.append(read(classifier, image, [], flip=False).logits.tolist())
+        logits.append(read(classifier, image, [], Views(flip=False)).logits.tolist())
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
     truth = truth > 0
@@ -101,9 +92,8 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
         )
     if missed := [str(row) for row in known if not row.is_learned]:
         warnings.append(
-            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels "
-            "right, and "
-            f"can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, "
+            "and can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
         )
     return warnings
 
@@ -111,10 +101,7 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 def map_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of seeds that show no place, or the same place for all classes."""
     flat, equal, maps, pairs = 0, 0, 0, 0
-    for position in evenly(index, MOST):
-        seed = read_seed(folder / f"{index.records[position].name}.npz")
-        if not len(seed.classes):
-            continue
+    for seed in some_seeds(index, folder, MOST):
         rows = seed.maps.reshape(len(seed.classes), -1)
         is_flat = (rows.max(axis=1) == 0) | (rows.mean(axis=1) > FLAT * rows.max(axis=1))
         flat, maps = flat + int(is_flat.sum()), maps + len(rows)
@@ -147,9 +134,8 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     empty = int(total(torch.tensor(empty)))
     if positions and empty / len(positions) > TOO_MANY:
         return [
-            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at "
-            "the pseudo "
-            "masks: where they are right, raise segment.object_weight, segment.epochs or the size of the images "
+            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at the "
+            "pseudo masks: where they are right, raise segment.object_weight, segment.epochs or the size of the images "
             "(segment.max_side, segment.crop_size), else mend the steps before"
         ]
     return []

@@ -1,13 +1,14 @@
 """Which list a stage works on, which of its files are missing, and the fingerprint of a list."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from data.index import open_index
-from stages.config import Config
+from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import is_whole
 from utils.run import CONTENTS, Run
@@ -43,6 +44,14 @@ def spread(positions: Sequence[int], most: int) -> list[int]:
     """At most `most` of some positions, evenly over them."""
     chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
     return [positions[index] for index in chosen.tolist()]
+
+
+def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
+    """At most `most` seeds of a list, evenly over it, without those of images without classes."""
+    for position in evenly(index, most):
+        seed = read_seed(folder / f"{index.records[position].name}.npz")
+        if len(seed.classes):
+            yield seed
 
 
 def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:

@@ -15,10 +15,9 @@ from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, Record
 from data.index import class_palette
 from models.pseudo import upsample
-from stages.config import Config
 from stages.lists import other_masks, without_file
 from stages.refinement import mask_of
-from stages.settings import PseudoSettings
+from stages.settings import Config, PseudoSettings
 from stages.space import require_image_space
 from utils.distributed import total
 from utils.reading import read_once

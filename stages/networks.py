@@ -7,17 +7,22 @@ from typing import Any, Literal
 from data.artifacts import check_class_names
 from models.affinity import AffinityNet
 from models.backbone import build_backbone
-from models.classifier import Classifier
+from models.classifier import Classifier, HeadSettings
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import Segmenter
-from stages.config import Config, config_from_dict
+from stages.settings import Config, SegmenterTraining
 from utils.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from utils.config_file import flatten
+from utils.config_values import build_parts
 from utils.distributed import is_main
 from utils.errors import UserError
+from utils.settings import Part, known_keys
 
 Network = Classifier | Segmenter | AffinityNet
 Kind = Literal["classifier", "segmenter", "affinity"]
 CONTEXT_WEIGHT = "context.weight"
+# The settings that decide what a network is made of.
+PARTS = (Part("head", "cam", HeadSettings), Part("segmenter", "segment", SegmenterTraining))
 KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "affinity": "an affinity network"}
 
 
@@ -45,8 +50,8 @@ def save_network(
     save_checkpoint(path, checkpoint)
 
 
-def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, Config]:
-    """A network that gives masks, in evaluation mode; its checkpoint, and the settings of its run.
+def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint]:
+    """A network that gives masks, in evaluation mode, and its checkpoint, which has the settings of its run.
 
     Raises:
         UserError: not a checkpoint of train.py, an affinity network, or weights that do not fit.
@@ -57,7 +62,7 @@ def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint, 
             f"{path} holds an affinity network, which knows boundaries and no classes; expected a segmentation network "
             "or a classifier, such as segmenter.pth or classifier.pth of the same run"
         )
-    return _load(path, checkpoint)
+    return _load(path, checkpoint), checkpoint
 
 
 def load_classifier(path: str | Path, class_names: Sequence[str] | None = None) -> Classifier:
@@ -82,24 +87,26 @@ def _load_kind(path: str | Path, kind: Kind, stage: str, class_names: Sequence[s
         raise UserError(f"{path} holds {found}, expected {KINDS[kind]}, such as the one that stage {stage} writes")
     if class_names is not None:
         check_class_names(checkpoint.class_names, class_names, str(path))
-    return _load(path, checkpoint)[0]
+    return _load(path, checkpoint)
 
 
-def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Config]:
-    cfg = config_from_dict(checkpoint.config, str(path))
+def _load(path: str | Path, checkpoint: Checkpoint) -> Any:
+    sections = {part.section for part in PARTS}
+    values = flatten(checkpoint.config, lambda key: str(path), sections)
+    settings = build_parts(PARTS, {key: values[key] for key in known_keys(PARTS) if key in values})
     backbone = build_backbone(checkpoint.backbone, "none")
     network: Network
     if checkpoint.kind == "classifier":
         has_bias = "classifier.bias" in checkpoint.state
-        network = Classifier(backbone, len(checkpoint.class_names), has_bias, cfg.head)
+        network = Classifier(backbone, len(checkpoint.class_names), has_bias, settings["head"])
         if CONTEXT_WEIGHT in checkpoint.state:
             channels = backbone.channels[context_stage(backbone)]
             network.context = ContextDiscriminant(network.num_classes, channels)
     elif checkpoint.kind == "affinity":
         network = AffinityNet(backbone, any(name.startswith("fc_dp") for name in checkpoint.state))
     elif checkpoint.kind == "segmenter":
-        values = len(checkpoint.class_names) + 1
-        network = Segmenter(backbone, values, cfg.segmenter.stage, cfg.segmenter.decoder_strides)
+        training = settings["segmenter"]
+        network = Segmenter(backbone, len(checkpoint.class_names) + 1, training.stage, training.decoder_strides)
     else:
         raise UserError(f"{path} holds a network of unknown kind '{checkpoint.kind}'; known: {', '.join(KINDS)}")
     try:
@@ -110,4 +117,4 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> tuple[Any, Checkpoint, Co
             f"{str(error).splitlines()[-1].strip()}; give another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
-    return network.eval(), checkpoint, cfg
+    return network.eval()

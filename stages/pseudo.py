@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from stages.config import Config
 from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
+from stages.settings import Config
 from stages.threshold import choose_threshold
 from utils.run import Run
 

@@ -16,9 +16,9 @@ from data.dataset import Index, WholeImages
 from data.transforms import normalise
 from models.method import Method
 from models.steps import ClassActivationMap
-from stages.config import Config
 from stages.lists import without_file
 from stages.networks import Network
+from stages.settings import Config
 from stages.space import require_image_space
 from utils.compute import Compute
 from utils.reading import read_once

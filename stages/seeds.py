@@ -3,12 +3,12 @@
 from typing import Any
 
 from data.artifacts import write_seed
-from stages.config import Config
 from stages.files import CLASSIFIER, SEEDS
 from stages.learned import map_warnings, tell
 from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
+from stages.settings import Config
 from stages.space import require_image_space
 from utils.compute import choose_compute
 from utils.distributed import from_main

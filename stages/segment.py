@@ -16,12 +16,11 @@ from models.batch_norm import share_statistics
 from models.mixing import paste_objects
 from models.segmenter import build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
 from models.weights import Weights
-from stages.config import Config
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
-from stages.settings import SegmentStage
+from stages.settings import Config, SegmentStage
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main

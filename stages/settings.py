@@ -1,14 +1,31 @@
-"""The settings of the stages, a class for each thing that reads them; those of the method's steps are in models/steps.
+"""The settings of the stages, a class for each thing that reads them, and `Config`, all settings in one object.
 
-Several classes may share a section of config.yaml (stages/config.py says which), so that what trains a network and what
-reads images with it are apart: a stage runs again only when a class that it reads has changed.
+    cfg.cam.epochs, cfg.pseudo.threshold, cfg.step("prm").hi, cfg.part("context").hi
+
+Those of the steps are beside their formulas: models/steps for the method, stages/ for steps over the data set. Several
+classes may share a section of config.yaml (`SECTIONS`), so that what trains a network and what reads images with it are
+apart: a stage runs again only when a class that it reads has changed. stages/config.py reads the file.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
+from data.settings import DataSettings
+from models import steps
+from models.classifier import HeadSettings
+from models.steps import Step
 from utils.optimisation import Optimisation
-from utils.settings import Problem, check_order, setting
+from utils.settings import Part, RunSettings, setting, settings_dict
+
+# Attribute of the configuration -> section of the file; the others are sections of their own name.
+SECTIONS = {
+    "cam_check": "cam",
+    "head": "cam",
+    "prediction": "seeds",
+    "segmenter": "segment",
+    "segment_reading": "segment",
+}
 
 
 @dataclass(frozen=True)
@@ -70,113 +87,6 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class ContextSettings:
-    """Stages `context` and `remove`: what occurs together with each class (models/context.py)."""
-
-    enabled: bool = setting(True, help="remove what occurs together with a class")
-    hi: float = setting(0.65, low=0, high=1, help="confident object above, of the seeds that it is learned from")
-    lo: float = setting(0.25, low=0, high=1, help="confident background below")
-    shrinkage: float = setting(
-        0.05, low=1e-6, high=1, help="this part of the covariance is replaced by the same variance in all directions"
-    )
-    least_others: int = setting(
-        10, low=0, help="objects of other classes count where there are so many of them; 0: never"
-    )
-
-    def check(self) -> Problem | None:
-        """`lo` must not be above `hi`."""
-        return check_order(("context.lo", self.lo), ("context.hi", self.hi))
-
-
-@dataclass(frozen=True)
-class BlurTraining:
-    """Stage `ibb`: a segmentation network is trained on the seeds, with blurred backgrounds."""
-
-    epochs: int = setting(8, low=0, help="stage ibb: training on images with blurred backgrounds; 0: none")
-    threshold: float = setting(0.2, low=0, high=1, help="it learns the seeds cut at this background score,")
-    ignore_band: float = setting(0.1, low=0, high=0.5, help="but not where an object's score is nearer to it than this")
-    blurred_share: float = setting(0.5, low=0, high=1, help="of the crops get a blurred background,")
-    blurred_sigma: tuple[float, float] = setting(
-        (0.03, 0.1), low=0.001, high=1, help="with a deviation between these parts of the crop's side"
-    )
-
-
-@dataclass(frozen=True)
-class BlurCorrection:
-    """Stage `correct`: the network of stage `ibb` corrects the seeds."""
-
-    weight: float = setting(0.5, low=0, high=1, help="stage correct: of that network in the seeds")
-    network_scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="it reads all images at these sizes")
-    network_flip: bool = setting(True, help="and mirrored")
-
-
-@dataclass(frozen=True)
-class AffinitySettings:
-    """Stages `affinity` and `walk`."""
-
-    kind: str = setting(
-        "none", help="none, learned (train the network), features (walk over the classifier's own features)"
-    )
-    max_side: int = setting(
-        0, low=0, help="images are first made this small, in training and for the walk; 0: as they are"
-    )
-
-
-@dataclass(frozen=True)
-class AffinityTraining(Optimisation):
-    """Stage `affinity`: IRN's confident labels and boundary network."""
-
-    epochs: int = setting(3, low=1, help="IRN: 3")
-    batch_size: int = setting(32, low=1, help="IRN: 32")
-    fg_threshold: float = setting(0.30, low=0, high=1, help="confident foreground of a seed (IRN: 0.30)")
-    bg_threshold: float = setting(0.05, low=0, high=1, help="confident background (IRN: 0.05)")
-    refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
-    displacement: bool = setting(
-        False,
-        help="also train the displacement branch, for instances, at lr times lr_head_factor",
-    )
-    crop_size: int = setting(512, low=32, help="IRN: 512")
-    scale_range: tuple[float, float] = setting(
-        (0.5, 1.5), low=0.1, high=8, help="random size factor before the crop (IRN: 0.5 to 1.5)"
-    )
-    radius: int = setting(10, low=2, high=50, help="of the pairs that are learned from, in cells of 4 pixels (IRN: 10)")
-
-    def check(self) -> Problem | None:
-        """The confident background must not be above the confident foreground."""
-        return check_order(("affinity.bg_threshold", self.bg_threshold), ("affinity.fg_threshold", self.fg_threshold))
-
-
-@dataclass(frozen=True)
-class BoundaryWalk:
-    """Stage `walk` with `affinity.kind: learned`."""
-
-    walk_radius: int = setting(5, low=2, high=50, help="for kind: learned; of the random walk (IRN: 5)")
-    beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
-    exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
-    walk_background: float = setting(
-        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: it does not (IRN)"
-    )
-
-
-@dataclass(frozen=True)
-class FeatureWalk:
-    """Stage `walk` with `affinity.kind: features`."""
-
-    feature_strides: tuple[int, ...] = setting(
-        (8, 16), help="for kind: features; the first stage of each of these strides"
-    )
-    feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
-    feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
-    feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
-    feature_least: float = setting(
-        0.0,
-        low=0,
-        high=1,
-        help="a map with a smaller part than this above one half does not walk",
-    )
-
-
-@dataclass(frozen=True)
 class PseudoSettings:
     """Stage `pseudo`: maps -> masks (models/pseudo.py, stages/refinement.py)."""
 
@@ -210,10 +120,7 @@ class SegmenterTraining(Optimisation):
     max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
     color_jitter: float = setting(0.3, low=0, high=1)
     object_weight: float = setting(
-        1.0,
-        low=0,
-        high=1000,
-        help="pixels of objects count this many times; 0: from the masks (segment.py)",
+        1.0, low=0, high=1000, help="pixels of objects count this many times; 0: from the masks (segment.py)"
     )
     dice: float = setting(
         0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"
@@ -251,8 +158,7 @@ class InferSettings:
     """infer.py and evaluate.py with a classifier."""
 
     quality: Literal["full", "fast"] = setting(
-        "full",
-        help="full (every step of its run) or fast (one size, no blurred image, no other network)",
+        "full", help="full (every step of its run) or fast (one size, no blurred image, no other network)"
     )
 
 
@@ -262,3 +168,60 @@ class ReportSettings:
 
     enabled: bool = setting(True)
     thresholds: int = setting(91, low=2, high=1001, help="background thresholds tried between 0 and 0.9")
+
+
+@dataclass(frozen=True)
+class Config(RunSettings):
+    """Everything; a field for each class of settings, and the steps of both kinds in their order."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    model: ModelSettings = field(default_factory=ModelSettings)
+    cam: CamTraining = field(default_factory=CamTraining)
+    cam_check: CamCheck = field(default_factory=CamCheck)
+    head: HeadSettings = field(default_factory=HeadSettings)
+    steps: tuple[Step, ...] = field(default_factory=lambda: tuple(step() for step in steps.STEPS))
+    seeds: SeedReading = field(default_factory=SeedReading)
+    prediction: Prediction = field(default_factory=Prediction)
+    dataset_steps: Mapping[Part, Any] = field(default_factory=dict)  # their settings; `load_config` fills it
+    pseudo: PseudoSettings = field(default_factory=PseudoSettings)
+    segmenter: SegmenterTraining = field(default_factory=SegmenterTraining)
+    segment: SegmentStage = field(default_factory=SegmentStage)
+    segment_reading: SegmentReading = field(default_factory=SegmentReading)
+    infer: InferSettings = field(default_factory=InferSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+    def step(self, name: str) -> Any:
+        """The step of the method of that name."""
+        return next(step for step in self.steps if step.name == name)
+
+    def parts(self) -> Iterator[tuple[Part, Any]]:
+        """Every class of settings with its object, in the order of the file."""
+        yield Part("", "", RunSettings), self
+        for one in (one for one in fields(self) if "help" not in one.metadata):
+            value = getattr(self, one.name)
+            if one.name == "steps":
+                yield from ((Part(f"steps.{step.name}", step.name, type(step)), step) for step in value)
+            elif one.name == "dataset_steps":
+                yield from value.items()
+            else:
+                yield Part(one.name, SECTIONS.get(one.name, one.name), type(value)), value
+
+    def part(self, name: str) -> Any:
+        """The settings of the `Part` of that name, or one setting of a run."""
+        return next((found for part, found in self.parts() if part.attribute == name), None) or getattr(self, name)
+
+    def changed(self, name: str, **values: Any) -> "Config":
+        """The same with other settings in the part of that name."""
+        settings = replace(self.part(name), **values)
+        if hasattr(self, name):
+            return replace(self, **{name: settings})
+        others = {part: settings if part.attribute == name else found for part, found in self.dataset_steps.items()}
+        return replace(self, dataset_steps=others)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain nested dictionaries and lists, by section of the file."""
+        nested: dict[str, Any] = {}
+        for part, settings in self.parts():
+            target = nested.setdefault(part.section, {}) if part.section else nested
+            target.update(settings_dict(settings))
+        return nested

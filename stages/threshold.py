@@ -17,9 +17,9 @@ from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
-from stages.config import Config
 from stages.files import THRESHOLD, THRESHOLD_SHEET
-from stages.lists import evenly
+from stages.lists import evenly, some_seeds
+from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json
 from utils.ignore import IGNORE
@@ -46,17 +46,11 @@ class Choice:
 
 @dataclass
 class SeedValues:
-    """What the choice looks at.
+    """What the choice looks at."""
 
-    Attributes:
-        histogram: (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps.
-        regions: (len(GRID),) connected regions above each threshold, summed over images and their classes.
-        maps: over how many images and classes.
-    """
-
-    histogram: np.ndarray
-    regions: np.ndarray
-    maps: int = 0
+    histogram: np.ndarray  # (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps
+    regions: np.ndarray  # (len(GRID),) connected regions above each threshold, over images and their classes
+    maps: int = 0  # over how many images and classes
 
     @classmethod
     def none(cls) -> "SeedValues":
@@ -91,14 +85,12 @@ class SeedValues:
                 return Choice(
                     float(threshold),
                     f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and "
-                    "image; "
-                    f"from here on there are {regions:.1f}",
+                    f"image; from here on there are {regions:.1f}",
                 )
         return Choice(
             round(split, 3),
-            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no "
-            "higher one leaves "
-            "few: there are many objects in each image, or the maps show none",
+            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher "
+            "one leaves few: there are many objects in each image, or the maps show none",
         )
 
 
@@ -118,16 +110,14 @@ def separating_value(histogram: np.ndarray) -> float:
 def find_threshold(index: Index, folder: Path) -> Choice | None:
     """The threshold of the seeds of a list; None where no image has a class."""
     values = SeedValues.none()
-    for position in evenly(index, MOST):
-        seed = read_seed(folder / f"{index.records[position].name}.npz")
-        if len(seed.classes):
-            values.add(seed)
+    for seed in some_seeds(index, folder, MOST):
+        values.add(seed)
     return values.choose()
 
 
 def cut_at(cfg: Config, threshold: float) -> Config:
     """The configuration with that background threshold."""
-    return dataclasses.replace(cfg, pseudo=dataclasses.replace(cfg.pseudo, threshold=threshold))
+    return cfg.changed("pseudo", threshold=threshold)
 
 
 def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any]]:

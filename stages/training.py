@@ -3,7 +3,7 @@
 from torch import nn
 
 from data.dataset import TrainingImages, TrainingSampler
-from stages.config import Config
+from stages.settings import Config
 from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.engine import Losses, Plan, TrainingData, train_network

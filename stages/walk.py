@@ -11,14 +11,53 @@ from torch.nn.functional import interpolate
 from models.affinity import boundary
 from models.classifier import Classifier
 from models.random_walk import feature_walk, random_walk
-from models.reading import normalise_maps, read, stages_of_strides, unit_features
-from stages.affinity import train_affinity
-from stages.config import Config
+from models.reading import Views, normalise_maps, read, stages_of_strides, unit_features
+from stages.affinity import AffinityTraining, train_affinity
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import AFFINITY
 from stages.networks import load_affinity
 from stages.reading import Change
-from stages.settings import BoundaryWalk, FeatureWalk
+from stages.settings import Config
+from utils.settings import Part, setting
+
+
+@dataclass(frozen=True)
+class AffinitySettings:
+    """Stages `affinity` and `walk`."""
+
+    kind: str = setting(
+        "none", help="none, learned (train the network), features (walk over the classifier's own features)"
+    )
+    max_side: int = setting(
+        0, low=0, help="images are first made this small, in training and for the walk; 0: as they are"
+    )
+
+
+@dataclass(frozen=True)
+class BoundaryWalk:
+    """Stage `walk` with `affinity.kind: learned`."""
+
+    walk_radius: int = setting(5, low=2, high=50, help="for kind: learned; of the random walk (IRN: 5)")
+    beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
+    exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
+    walk_background: float = setting(
+        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: it does not (IRN)"
+    )
+
+
+@dataclass(frozen=True)
+class FeatureWalk:
+    """Stage `walk` with `affinity.kind: features`."""
+
+    feature_strides: tuple[int, ...] = setting(
+        (8, 16), help="for kind: features; the first stage of each of these strides"
+    )
+    feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
+    feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
+    feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
+    feature_least: float = setting(
+        0.0, low=0, high=1, help="a map with a smaller part than this above one half does not walk"
+    )
 
 
 @dataclass(frozen=True)
@@ -42,12 +81,12 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> Tensor:
         # Padded to the crop size of training, as published: the statistics of group norm include the padding.
-        return boundary(network, image, least_side=cfg.affinity_training.crop_size)
+        return boundary(network, image, least_side=cfg.part("affinity_training").crop_size)
 
     def change(maps: Tensor, edge: Tensor) -> Tensor:
-        return walk_over_boundaries(_on_grid(maps, tuple(edge.shape[-2:])), edge, cfg.boundary_walk)
+        return walk_over_boundaries(_on_grid(maps, tuple(edge.shape[-2:])), edge, cfg.part("boundary_walk"))
 
-    return Change(network, cfg.affinity.max_side, see, change)
+    return Change(network, cfg.part("affinity").max_side, see, change)
 
 
 def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
@@ -73,11 +112,11 @@ def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> 
 
 def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """The walk over the similarity of the classifier's features."""
-    settings, cam = cfg.feature_walk, cfg.step("cam")
+    settings, cam = cfg.part("feature_walk"), cfg.step("cam")
     stages = stages_of_strides(classifier.backbone.strides, settings.feature_strides, "affinity.feature_strides")
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
-        reading = read(classifier, image, [], scales=cam.scales, flip=cam.flip, feature_stages=stages)
+        reading = read(classifier, image, [], Views(cam.scales, cam.flip), feature_stages=stages)
         cells = (-(-image.shape[-2] // 4), -(-image.shape[-1] // 4))
         return unit_features([reading.features[stage] for stage in stages]), cells
 
@@ -85,7 +124,7 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
         unit, cells = seen
         return walk_over_features(_on_grid(maps, cells), unit, settings)
 
-    return Change(classifier, cfg.affinity.max_side, see, change)
+    return Change(classifier, cfg.part("affinity").max_side, see, change)
 
 
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk) -> Tensor:
@@ -116,26 +155,36 @@ WALKS = {
 }
 
 
+def _kind(cfg: Config) -> str:
+    return cfg.part("affinity").kind
+
+
 def open_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     """The walk that `affinity.kind` names."""
-    return WALKS[cfg.affinity.kind].open(cfg, folder, classifier)
+    return WALKS[_kind(cfg)].open(cfg, folder, classifier)
 
 
 def no_walk(cfg: Config) -> str | None:
     """Why there is no walk, or None if there is one."""
-    return "affinity.kind is none" if cfg.affinity.kind == "none" else None
+    return "affinity.kind is none" if _kind(cfg) == "none" else None
 
 
 WALK_STEP = DatasetStep(
     name="walk",
     title="random walk",
+    settings=(
+        Part("affinity", "affinity", AffinitySettings),
+        Part("affinity_training", "affinity", AffinityTraining),
+        Part("boundary_walk", "affinity", BoundaryWalk),
+        Part("feature_walk", "affinity", FeatureWalk),
+    ),
     skip=no_walk,
     apply=Apply(
         stage="walk",
         title="walk the seeds over pixel affinities",
-        reads=lambda cfg: WALKS[cfg.affinity.kind].reads,
+        reads=lambda cfg: WALKS[_kind(cfg)].reads,
         open=open_walk,
-        files=lambda cfg, classifier: WALKS[cfg.affinity.kind].files,
+        files=lambda cfg, classifier: WALKS[_kind(cfg)].files,
     ),
     fit=Fit(
         stage="affinity",
@@ -144,6 +193,6 @@ WALK_STEP = DatasetStep(
         reads=("seed", "precision", "model", "affinity", "affinity_training"),
         writes=AFFINITY,
         publishes=False,
-        skip=lambda cfg: None if cfg.affinity.kind == "learned" else f"affinity.kind is {cfg.affinity.kind}",
+        skip=lambda cfg: None if _kind(cfg) == "learned" else f"affinity.kind is {_kind(cfg)}",
     ),
 )

@@ -19,19 +19,15 @@ def open_browser() -> Iterator:
         pytest.skip("needs Chromium and its driver (Debian: apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
+    without = ["gpu", "dev-shm-usage", "background-networking", "quic", "sync", "component-update"]
     for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--hide-scrollbars",
-        "--disable-background-networking",
-        "--disable-quic",
-        "--disable-sync",
-        "--no-first-run",
-        "--disable-component-update",
+        "headless=new",
+        "no-sandbox",
+        "hide-scrollbars",
+        "no-first-run",
+        *(f"disable-{n}" for n in without),
     ):
-        options.add_argument(argument)
+        options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
     try:

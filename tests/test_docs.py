@@ -15,7 +15,7 @@ from docs import figure
 from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
-from stages.config import Config, load_config
+from stages.config import load_config
 from stages.networks import save_network
 from tests.project import ROOT, call
 from utils.errors import UserError
@@ -84,7 +84,7 @@ def test_every_benchmark_says_what_it_does(name):
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
 def test_settings_exist(page):
-    sections = {name: set(values) for name, values in Config().to_dict().items() if isinstance(values, dict)}
+    sections = {name: set(values) for name, values in load_config(None).to_dict().items() if isinstance(values, dict)}
     for section, name in re.findall(
         r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
     ):

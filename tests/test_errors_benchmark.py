@@ -99,18 +99,6 @@ def test_ignored_pixels_of_the_prediction_are_background():
     assert counts_of(target, prediction) == {"under": 1, "inside": 1}
 
 
-def test_without_the_other_side_all_is_far_away():
-    empty, full = np.zeros((5, 5), np.uint8), np.full((5, 5), 2, np.uint8)
-    assert counts_of(empty, full) == {"over": 25, "context": 25}
-    assert counts_of(full, empty) == {"under": 25, "inside": 25}
-
-
-def test_classes_are_confused_at_any_distance():
-    target = halves()
-    prediction = np.where(target == 1, 2, target).astype(np.uint8)
-    assert counts_of(target, prediction) == {"confusion": 9 * 50}
-
-
 def test_bands_add_up_to_the_image_and_parts_to_its_errors(pair):
     bands = count_bands(*pair, VALUES)
     counts, kinds = matrix_of(*pair), error_kinds(bands)
@@ -160,13 +148,6 @@ def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
     _, classes = error_figures(count_bands(target, prediction, VALUES), NAMES)
     largest = {name: row["largest"] for name, row in classes.items()}
     assert largest == {"background": "halo_32", "cat": "halo_32", "dog": "confusion", "train": None}
-
-
-def test_an_image_without_valid_pixels_has_no_figures():
-    nothing = np.full((5, 5), IGNORE, np.uint8)
-    errors, classes = error_figures(count_bands(nothing, nothing, VALUES), NAMES)
-    assert {value for row in errors.values() for value in row.values()} == {None}
-    assert {row["largest"] for row in classes.values()} == {None}
 
 
 @pytest.fixture
@@ -232,15 +213,3 @@ def test_the_command_takes_masks(settings, tmp_path):
     assert found["errors"]["under"]["miou_without"] == 1
     assert found["per_class"]["cat"]["iou"] == 0
     assert f"{found['ignored_predictions']} pixels marked 255" in ended.out
-
-
-def test_mistakes_are_named(settings, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for arguments, said in (
-        ([tmp_path / "none"], "none: no such folder; expected a folder of seeds or masks"),
-        ([tmp_path / "empty"], "neither a seed file p2.npz nor a mask p2.png"),
-        ([tmp_path / "empty", "--every", "0"], "--every 0: expected 1"),
-        ([tmp_path / "empty", "--list", "no_list"], "no_list"),
-    ):
-        ended = call("benchmarks.errors", *arguments, *settings)
-        assert (ended.code, said in ended.err) == (2, True), ended.err

@@ -9,11 +9,7 @@ from PIL import Image
 
 from data.artifacts import read_mask
 from examples.tour import QUICK
-from tests.project import ROOT, call
-
-
-def test_there_is_a_test_for_each_example():
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == {"tour.py"}
+from tests.project import call
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ from exports.masks import export_masks
 from inference.images import InputImage, read_labels
 from inference.output_folder import CLASSES, DONE, PREDICTIONS, ClassValues, file_of, find_done, write_done
 from models.weights import read_weights
-from stages.config import Config, load_config
+from stages.config import load_config
 from stages.describe import describe
 from stages.networks import load_network
 from tests.conftest import VOC_OBJECT, VOC_XML
@@ -197,76 +197,45 @@ def test_tables_for_inference(tmp_path, content):
     tried(lambda: read_labels(put(tmp_path / "in/labels.csv", content), images, NAMES))
 
 
-def voc_root(tmp_path: Path) -> Path:
-    put_images(tmp_path / "in/JPEGImages", "p0.jpg", "p1.jpg")
-    return tmp_path / "in"
-
-
-def opened_voc(root: Path) -> Index | None:
-    return tried(lambda: open_index(DataSettings(kind="voc", root=str(root), classes=NAMES), "list"))
-
-
-@fuzz(changed_bytes([b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"]))
-def test_tables_of_voc(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\np1\n")
-    put(root / "image_labels.csv", content)
-    write_all(opened_voc(root), tmp_path / "out")
-
-
-@fuzz(changed_bytes([b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"]))
-def test_lists(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "image_labels.csv", b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n")
-    put(root / "ImageSets/Segmentation/list.txt", content)
-    write_all(opened_voc(root), tmp_path / "out")
-
-
-@fuzz(changed_bytes([VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()]))
-def test_annotations_of_voc(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\n")
-    put(root / "Annotations/p0.xml", content)
-    opened_voc(root)
-
-
 VECTORS = {"p0": np.array([1, 0, 0], np.float32), "p1": np.array([0, 1, 1], np.int64), "p2": [1, 0, 1]}
 
 
-def label_arrays() -> list[bytes]:
-    files = []
-    for protocol in (2, 4, 5):
-        file = io.BytesIO()
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-        pickle.dump(np.array(VECTORS, dtype=object), file, protocol=protocol)
-        files.append(file.getvalue())
-    return files
+def label_array(protocol: int) -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+    pickle.dump(np.array(VECTORS, dtype=object), file, protocol=protocol)
+    return file.getvalue()
 
 
-@fuzz(changed_bytes(label_arrays()))
-def test_arrays_of_labels(tmp_path, content):
-    root = voc_root(tmp_path)
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\np1\n")
-    put(root / "cls_labels.npy", content)
-    write_all(opened_voc(root), tmp_path / "out")
+VOC_FILES = {
+    "image_labels.csv": [b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"],
+    "ImageSets/Segmentation/list.txt": [b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"],
+    "Annotations/p0.xml": [VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()],
+    "cls_labels.npy": [label_array(protocol) for protocol in (2, 4, 5)],
+}
 
 
+@pytest.mark.parametrize("name", VOC_FILES)
+@fuzz(st.data())
+def test_files_of_voc(tmp_path, name, data):
+    root = tmp_path / "in"
+    put_images(root / "JPEGImages", "p0.jpg", "p1.jpg")
+    put(root / "ImageSets/Segmentation/list.txt", b"p0\n" if name.endswith("xml") else b"p0\np1\n")
+    if name.endswith("list.txt"):
+        put(root / "image_labels.csv", VOC_FILES["image_labels.csv"][0])
+    put(root / name, data.draw(changed_bytes(VOC_FILES[name])))
+    cfg = DataSettings(kind="voc", root=str(root), classes=NAMES)
+    write_all(tried(lambda: open_index(cfg, "list")), tmp_path / "out")
+
+
+POLYGON, COUNTS = [[0, 0, 2, 0, 2, 2]], {"size": [6, 8], "counts": [40, 8]}
+SIZE = {"height": 6, "width": 8}
 COCO = {
-    "images": [
-        {"id": 7, "file_name": "a b.jpg", "height": 6, "width": 8},
-        {"id": 9, "file_name": "b.jpg", "height": 6, "width": 8},
-    ],
+    "images": [{"id": 7, "file_name": "a b.jpg"} | SIZE, {"id": 9, "file_name": "b.jpg"} | SIZE],
     "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}],
     "annotations": [
-        {
-            "id": 1,
-            "image_id": 7,
-            "category_id": 90,
-            "area": 4,
-            "bbox": [0, 0, 2, 2],
-            "segmentation": [[0, 0, 2, 0, 2, 2]],
-        },
-        {"id": 2, "image_id": 9, "category_id": 3, "iscrowd": 1, "segmentation": {"size": [6, 8], "counts": [40, 8]}},
+        {"id": 1, "image_id": 7, "category_id": 90, "area": 4, "bbox": [0, 0, 2, 2], "segmentation": POLYGON},
+        {"id": 2, "image_id": 9, "category_id": 3, "iscrowd": 1, "segmentation": COUNTS},
         {"id": 3, "image_id": 9, "category_id": 3, "segmentation": {"size": [6, 8], "counts": "X18"}},
     ],
 }
@@ -310,28 +279,26 @@ def with_checksums(content: bytes) -> bytes:
     return bytes(fixed)
 
 
-@fuzz(changed_bytes(images("RGB", "L", "P", "RGBA", "1", formats=("PNG",))), st.booleans())
-def test_png(tmp_path, content, fixed):
-    tried(lambda: read_image(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
-
-
-@fuzz(changed_bytes(images("RGB", "L", "CMYK", formats=("JPEG",))), st.sampled_from([0, 4]))
-def test_jpeg(tmp_path, content, least_side):
-    tried(lambda: read_image(put(tmp_path / "in/a.jpg", content), least_side))
-
-
-@fuzz(
-    changed_bytes(
-        images("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP")) + images("RGB", formats=("PPM", "JPEG2000"))
-    )
+@pytest.mark.parametrize(
+    ("read", "contents"),
+    [
+        (read_image, images("RGB", "L", "P", "RGBA", "1", formats=("PNG",))),
+        (read_image, images("RGB", "L", "CMYK", formats=("JPEG",))),
+        (lambda path: read_image(path, 4), images("RGB", "L", "CMYK", formats=("JPEG",))),
+        (read_image, images("RGB", "P", formats=("GIF", "TIFF", "BMP", "WEBP"))),
+        (read_image, images("RGB", formats=("PPM", "JPEG2000"))),
+        (read_mask, images("P", "L", "1", formats=("PNG",))),
+    ],
+    ids=["png", "jpeg", "draft", "other", "more", "mask"],
 )
-def test_other_images(tmp_path, content):
-    tried(lambda: read_image(put(tmp_path / "in/input", content)))
-
-
-@fuzz(changed_bytes(images("P", "L", "1", formats=("PNG",))), st.booleans())
-def test_masks(tmp_path, content, fixed):
-    tried(lambda: read_mask(put(tmp_path / "in/a.png", with_checksums(content) if fixed else content)))
+@fuzz(st.data(), st.booleans())
+def test_images_and_masks(tmp_path, read, contents, data, fixed):
+    content = data.draw(changed_bytes(contents))
+    tried(
+        lambda: read(
+            put(tmp_path / "in/input", with_checksums(content) if fixed and content[1:4] == b"PNG" else content)
+        )
+    )
 
 
 ARRAYS = st.builds(
@@ -461,7 +428,7 @@ ABOUT = {"command": ["train.py"], "started": "2026-01-01T00:00:00", "seed": 0, "
 def test_records_of_a_run(tmp_path, stages_json, about, first):
     put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
     put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
-    cfg = Config(run=str(tmp_path / "run"))
+    cfg = load_config(None, overrides=[f"run={tmp_path / 'run'}"])
     tried(lambda: stage_table(pipeline(), cfg, Run.reopen(tmp_path / "run")))
     tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))
 

@@ -1,6 +1,8 @@
 """What runs on a GPU is what runs on the CPU, up to the precision of its arithmetic; skipped without a GPU."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,17 @@ PRECISIONS = {"off": 1e-3, "bf16": 0.05, "fp16": 0.05}  # of the loss, relative;
 def exact_products(monkeypatch):
     """TF32 would round products to 10 bits."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
+@contextmanager
+def no_waiting() -> Iterator[None]:
+    """No value is read from the GPU inside."""
+    torch.cuda.synchronize()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 class Blotches(Dataset):
@@ -89,12 +102,8 @@ def test_a_training_step_waits_for_nothing(tmp_path):
     network = segmenter().cuda().train()
     batch = {"image": make_image(64, 64)[None].cuda(), "mask": torch.zeros(1, 64, 64, dtype=torch.int64, device="cuda")}
     losses(network, batch)["segmentation"].backward()
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         losses(network, batch)["segmentation"].backward()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 def test_crops_are_unpacked_as_on_the_cpu_and_wait_for_nothing():
@@ -103,12 +112,8 @@ def test_crops_are_unpacked_as_on_the_cpu_and_wait_for_nothing():
     image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
     batch = default_collate([crop(image, mask, np.random.default_rng(seed)) for seed in range(4)])
     on_gpu = {name: values.cuda() for name, values in batch.items()}
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         found = crop.unpack(on_gpu)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     expected = crop.unpack(batch)
     torch.testing.assert_close(found["image"].cpu(), expected["image"])
     assert ((found["image"] == 0).cpu() == (expected["image"] == 0)).all()
@@ -123,12 +128,8 @@ def test_affinity_losses_are_those_of_the_cpu_and_wait_for_nothing():
     expected = affinity_losses(*network(images), labels, 5)
     network, images, labels = network.cuda(), images.cuda(), labels.cuda()
     affinity_losses(*network(images), labels, 5)
-    torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with no_waiting():
         found = affinity_losses(*network(images), labels, 5)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     for name, loss in expected.items():
         assert found[name].item() == pytest.approx(loss.item(), rel=1e-3, abs=1e-5), name
 

@@ -56,13 +56,6 @@ class TestOutput:
         with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
             read_seed(tmp_path / "out/maps/a.npz", ("dog", "cat", "train"))
 
-    def test_same_stems_do_not_overwrite_each_other(self, tmp_path):
-        for red, name in enumerate(("a.jpg", "a.png", "b.png")):
-            save(tmp_path / "in" / name, (20, 30), red)
-        predict_images(tmp_path / "in", tmp_path / "out", Stub())
-        values = {name: read_mask(tmp_path / "out/masks" / f"{name}.png").max() for name in ("a.jpg", "a.png", "b")}
-        assert (values["a.png"], values["b"]) == (2, 3)
-
     @pytest.mark.parametrize(
         "paths",
         [["a.jpg", "a.png"], ["a.jpg", "a.png", "a.jpg.jpg"], ["x/a.jpg", "y/a.jpg"], ["a.JPG", "A.png"], ["a.b.jpg"]],
@@ -206,10 +199,6 @@ class TestTool:
         assert "videos/clip.mp4: 2 frames" in printed
         code, printed = script(*arguments)
         assert (code, "videos/clip.mp4: 2 frames (done already)" in printed) == (0, True)
-
-    def test_only_the_folder_itself(self, infer_on, images, tmp_path):
-        infer_on("segmenter", images, "--no-recursive")
-        assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
 
     def test_quality_is_the_setting(self, infer_on, images, tmp_path):
         code, printed = infer_on("classifier", images / "a.jpg", "--quality", "fast")

@@ -17,21 +17,23 @@ from data.artifacts import read_mask
 from data.shapes import SHAPES_CLASSES, scenes
 from tests.project import ROOT, Ended, call
 
-TINY = (
+TINY = [
     "device=cpu",
     "workers=0",
     "model.backbone=efficientnet_lite0",
     "model.weights=none",
+    "seeds.max_side=48",
+    "seeds.class_threshold=0.95",
     "cam.epochs=1",
     "cam.batch_size=4",
     "cam.crop_size=32",
     "cam.resize_long=[32,48]",
     "cam.scales=[1.0]",
     "cam.lr=0.01",
-    "seeds.max_side=48",
     "ibb.iterations=1",
     "ibb.epochs=1",
     "pseudo.refine=none",
+    "report.thresholds=4",
     "segment.stage=-2",
     "segment.from_classifier=false",
     "segment.epochs=1",
@@ -39,15 +41,13 @@ TINY = (
     "segment.crop_size=32",
     "segment.scales=[1.0]",
     "segment.max_side=48",
-    "report.thresholds=4",
-    "seeds.class_threshold=0.95",
     "affinity.epochs=1",
     "affinity.batch_size=4",
     "affinity.crop_size=48",
     "affinity.max_side=48",
     "affinity.radius=4",
     "affinity.refine=none",
-)
+]
 
 
 def indented(section: str) -> list[str]:

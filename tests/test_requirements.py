@@ -31,11 +31,6 @@ def test_every_range_holds_its_pinned_version(name):
         assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
-def test_no_version_is_of_one_kind_of_machine():
-    assert len(pinned()) > 40
-    assert all(version.local is None for version in pinned().values())
-
-
 def test_ci_installs_these_versions():
     installs = [line for line in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines() if "pip install" in line]
     assert installs

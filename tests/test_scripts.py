@@ -40,12 +40,13 @@ def test_training_runs_from_images_and_labels_to_a_report(finished):
 
 def test_the_same_command_again_changes_nothing(project):
     project.train()  # the copy lies in another folder, which no stage depends on
+    cache = "run/contents.json"  # of digests; files that are seconds old enter it later
     before = project.files()
     again = project.train()
     assert again.code == 0
     assert again.stages("up to date") == STAGES
     assert again.stages("done") == []
-    assert project.files() == before
+    assert project.files() | {cache: None} == before | {cache: None}
 
 
 @pytest.mark.long

@@ -13,10 +13,12 @@ from data.dataset import Index
 from data.index import KINDS
 from data.voc import open_voc
 from docs import settings as docs_settings
+from evaluation.report_page import write_report_page
+from evaluation.stages import pipeline
 from models.backbone import BACKBONES
 from models.steps import STEPS, Step
 from stages.choices import check_choices
-from stages.config import Config, load_config
+from stages.config import load_config
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.dataset_steps import DATASET_STEPS
 from stages.reading import Change
@@ -26,7 +28,8 @@ from tests.models.tiny import TinyBackbone
 from tests.pages.test_page import Page
 from tests.project import Ended, Project, call, names
 from utils.errors import UserError
-from utils.settings import setting
+from utils.run import Run
+from utils.settings import Part, setting
 
 ADDED = ("data.kind=reversed", "model.backbone=another", "affinity.kind=shift", "pseudo.refine=swap")
 SETTINGS = [word for text in ADDED for word in ("--set", text)]
@@ -44,8 +47,15 @@ class Sharpen(Step):
         return maps**self.power
 
 
+@dataclass(frozen=True)
+class Mirroring:
+    """The settings of a step over the data set."""
+
+    weight: float = setting(1.0, low=0, high=1, help="of the mirrored maps")
+
+
 def mirror(seen: list) -> DatasetStep:
-    """A step over the data set: it writes down how many seeds there are, and mirrors each."""
+    """A step over the data set with settings: it writes down how many seeds there are, and mirrors each."""
 
     def learn(cfg, run, seeds):
         count = len(list(seeds.glob("*.npz")))
@@ -54,17 +64,21 @@ def mirror(seen: list) -> DatasetStep:
 
     def open_mirror(cfg, folder, classifier):
         assert json.loads((folder / "mirror.json").read_text()) > 0
-        return Change(classifier, 0, lambda *_: None, lambda maps, _: seen.append(1) or maps.flip(-1))
+        weight = cfg.part("mirror").weight
+        return Change(
+            classifier, 0, lambda *_: None, lambda maps, _: seen.append(weight) or maps.lerp(maps.flip(-1), weight)
+        )
 
     fit = Fit("count", "count the seeds", learn, ("seed",), "mirror.json", publishes=False)
     return DatasetStep(
         name="mirror",
         title="mirroring",
+        settings=(Part("mirror", "mirror", Mirroring),),
         skip=lambda cfg: None,
         apply=Apply(
             stage="mirror",
             title="mirror the seeds",
-            reads=lambda cfg: ("precision",),
+            reads=lambda cfg: ("mirror",),
             open=open_mirror,
             files=lambda cfg, classifier: ("mirror.json",),
         ),
@@ -145,9 +159,9 @@ def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, finis
 
 
 def test_the_defaults_are_in_the_tables():
-    check_choices(Config())
+    check_choices(load_config(None))
     with pytest.raises(UserError):
-        check_choices(replace(Config(), data=replace(Config().data, kind="")))
+        check_choices(load_config(None).changed("data", kind=""))
 
 
 def test_the_pipeline_takes_all_of_them(extended: Extended):
@@ -161,26 +175,32 @@ def test_the_pipeline_takes_all_of_them(extended: Extended):
     assert extended.project.train(*SETTINGS).stages("done") == []
 
 
-def test_a_step_has_a_section_in_the_configuration(extended: Extended, tmp_path):
-    assert load_config(None, overrides=["sharpen.power=3"]).step("sharpen").power == 3
-    (tmp_path / "settings.yaml").write_text("sharpen: {power: 4}\n")
-    assert load_config(tmp_path / "settings.yaml").step("sharpen").power == 4
+# Of a step of the method and of one over the data set: section, setting, defaults, what is said of it.
+OWN = [
+    ("sharpen", "power", {"enabled": True, "power": 2.0}, "the power", "between 0.1 and 10, found 11"),
+    ("mirror", "weight", {"weight": 1.0}, "of the mirrored maps", "between 0 and 1, found 11"),
+]
+
+
+@pytest.mark.parametrize(("section", "name", "defaults", "about", "bounds"), OWN)
+def test_a_step_has_a_section_in_the_configuration(
+    extended: Extended, tmp_path, section, name, defaults, about, bounds
+):
+    key, part = f"{section}.{name}", "steps.sharpen" if section == "sharpen" else section
+    assert getattr(load_config(None, overrides=[f"{key}=0.5"]).part(part), name) == 0.5
+    (tmp_path / "settings.yaml").write_text(f"{section}: {{{name}: 0.25}}\n")
+    assert getattr(load_config(tmp_path / "settings.yaml").part(part), name) == 0.25
     for text, message in (
-        ("sharpen.power=11", "'sharpen.power' must be between 0.1 and 10, found 11"),
-        ("sharpen.power=high", "'sharpen.power' must be of type float"),
-        ("sharpen.powr=3", "unknown setting 'sharpen.powr'; did you mean 'sharpen.power'?"),
+        (f"{key}=11", f"'{key}' must be {bounds}"),
+        (f"{key}=high", f"'{key}' must be of type float"),
+        (f"{key}x=3", f"unknown setting '{key}x'; did you mean '{key}'?"),
     ):
         with pytest.raises(UserError, match=re.escape(message)):
             load_config(None, overrides=[text])
     written = yaml.safe_load((extended.project.run / "config.yaml").read_text())
-    assert written["sharpen"] == {"enabled": True, "power": 2.0}
-
-
-def test_a_step_is_in_the_tables_of_settings(extended: Extended):
-    text = docs_settings.settings_text()
-    assert yaml.safe_load(text)["sharpen"] == {"enabled": True, "power": 2.0}
-    assert "# the power" in text
-    assert "| `sharpen.power` | `2.0` | the power |" in docs_settings.table_text("sharpen")
+    assert written[section] == yaml.safe_load(docs_settings.settings_text())[section] == defaults
+    assert f"# {about}" in docs_settings.settings_text()
+    assert f"| `{key}` | `{defaults[name]}` | {about} |" in docs_settings.table_text(section)
 
 
 def test_a_setting_of_a_step_makes_seeds_again(extended: Extended, tmp_path):
@@ -196,7 +216,7 @@ def test_a_setting_of_a_step_makes_seeds_again(extended: Extended, tmp_path):
     ("text", "stages", "again"),
     [
         ("seed=1", "count,mirror", ["count", "mirror"]),  # the fit reads it
-        ("precision=bf16", "count,mirror", ["mirror"]),
+        ("mirror.weight=0.5", "count,mirror", ["mirror"]),
         ("channels_last=false", "walk", ["walk"]),
     ],
 )
@@ -218,19 +238,23 @@ def test_the_ablation_and_the_report_have_its_rows(extended: Extended):
     page = Page(run / "report.html")
     assert {"+ sharpening", "+ mirroring", "+ mirroring, map"} <= {layer["name"] for layer in page.items[0]["layers"]}
     assert "sharpen.power" not in page.text  # as by default
+    write_report_page(pipeline(), load_config(run / "config.yaml", overrides=["mirror.weight=0.5"]), Run.reopen(run))
+    assert "mirror.weight 0.5" in " ".join(Page(run / "report.html").text.split())
 
 
 @pytest.mark.parametrize("checkpoint", ["classifier.pth", "segmenter.pth"])
 def test_infer_and_evaluate_take_all_of_them(extended: Extended, tmp_path, checkpoint):
     model = ("--model_path", extended.project.run / checkpoint)
     inputs = ("--input", extended.project.folder / "voc/JPEGImages", "--limit", "2")
-    extended.seen["mirror"].clear()
-    ended = call("infer", *inputs, *model, "--output", tmp_path / "out", "--set", "device=cpu")
+    ended = call(
+        "infer", *inputs, *model, "--output", tmp_path / "out", "--set", "device=cpu", "--set", "mirror.weight=0.25"
+    )
     assert ended.code == 0, ended.err
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 2
     settings = json.loads((tmp_path / "out/predictions.json").read_text())["settings"]
     if checkpoint == "classifier.pth":
         assert settings["steps"]["sharpen"] == {"enabled": True, "power": 2.0}
         assert settings["dataset steps"] == ["context", "trained", "walk", "mirror"]
+        assert settings["mirror"] == {"weight": 0.25}
     figures, _ = extended.project.evaluate(*SETTINGS, *model)
     assert figures.code == 0, figures.err

@@ -114,37 +114,38 @@ class Recorder:
         return replace(stage, run=run, skip=skip)
 
 
+TINY = ("epochs=1", "crop_size=32", "batch_size=4")
+SMALL = [
+    "cam.resize_long=[32,48]",
+    "cam.scales=[1.0,0.5]",
+    "segment.scales=[1.0]",
+    "ibb.epochs=1",
+    "segment.stage=-2",
+    "segment.decoder_strides=[4]",
+    "affinity.displacement=true",
+    "pseudo.refine=par",
+    "affinity.refine=par",
+    "report.thresholds=4",
+    "affinity.radius=4",
+    "model.backbone=tiny",
+    "model.weights=none",
+    "device=cpu",
+    "workers=0",
+    "data.kind=voc",
+    "data.train_list=train",
+    "data.val_list=val",
+    "cam.least_steps=0",
+    "segment.least_steps=0",
+    "cam.head_stages=[-2,-1]",
+]
+
+
 # coco14 and coco17 are voc12 with other data, voc12_vit with another backbone.
 @pytest.mark.parametrize("preset", ["demo", "voc12", "voc12_compact", "folder", "inspection"])
 def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, monkeypatch, preset):
-    sizes = [
-        *(f"{name}.{size}" for name in ("cam", "affinity", "segment") for size in ("epochs=1", "crop_size=32")),
-        *(
-            "cam.resize_long=[32, 48]",
-            "cam.scales=[1.0, 0.5]",
-            "segment.scales=[1.0]",
-            "ibb.epochs=1",
-            "segment.stage=-2",
-        ),
-        *("segment.decoder_strides=[4]", "affinity.displacement=true", "pseudo.refine=par", "affinity.refine=par"),
-        *(
-            "affinity.batch_size=4",
-            "segment.batch_size=4",
-            "cam.batch_size=4",
-            "report.thresholds=4",
-            "affinity.radius=4",
-        ),
-        *("model.backbone=tiny", "model.weights=none", "device=cpu", "workers=0", f"run={project.run}"),
-        *(
-            "data.kind=voc",
-            "data.val_list=val",
-            "cam.least_steps=0",
-            "segment.least_steps=0",
-            "cam.head_stages=[-2, -1]",
-        ),
-        *("data.train_list=train", f"data.root={project.folder / 'voc'}", f"checkpoint={project.folder / 'best.pth'}"),
-    ]
-    cfg, _ = resolve_choices(load_config(ROOT / "config.yaml", preset, [*sizes, "seed=1"]))
+    sizes = [f"{name}.{size}" for name in ("cam", "affinity", "segment") for size in TINY]
+    paths = [f"run={project.run}", f"data.root={project.folder / 'voc'}", f"checkpoint={project.folder / 'best.pth'}"]
+    cfg, _ = resolve_choices(load_config(ROOT / "config.yaml", preset, [*sizes, *SMALL, *paths, "seed=1"]))
     run = Run(cfg)
     recorder = Recorder(cfg)
     recorder.install(monkeypatch)
@@ -161,7 +162,7 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
 
 
 def test_the_recorder_sees_what_is_read(monkeypatch):
-    cfg = Config()
+    cfg = load_config(None)
     recorder = Recorder(cfg)
     recorder.install(monkeypatch)
     with recorder.during("a"):

@@ -17,19 +17,13 @@ HITS, TRUTH, PREDICTED = range(3)  # rows of an image's counts
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two methods, A and B.
-
-    Attributes:
-        a, b: on all images, 0..1.
-        low, high: percentile interval of b - a at `LEVEL`.
-        not_better: share of the draws in which B is not above A.
-    """
+    """A figure of two methods, A and B, on all images, 0..1."""
 
     a: float
     b: float
-    low: float
+    low: float  # percentile interval of b - a at `LEVEL`
     high: float
-    not_better: float
+    not_better: float  # share of the draws in which B is not above A
 
     @property
     def difference(self) -> float:
@@ -86,12 +80,9 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 
 
 def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """Percentile intervals at `LEVEL` of every figure of `figures_of`, of one method; NaN where no draw has the figure.
+    """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure.
 
     Two methods whose intervals overlap may still differ clearly on the same images: see `compare_counts`.
-
-    Args:
-        counts: (N, 3, C) of N images (`class_counts`).
     """
     drawn = _drawn_figures(counts[None], draws, seed)
     return {name: _quantiles(_there(values[0])) for name, values in drawn.items()}

@@ -9,7 +9,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors.torch import load_file
@@ -21,7 +21,6 @@ from utils.files import atomic_path
 REFUSED = re.compile(r"GLOBAL (?P<name>[\w.]+)|TorchScript", re.DOTALL)
 FORMAT = "ibbnet"
 VERSION = 1
-PLAIN = object()  # a kind of value: what a file of settings can hold
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,8 @@ class Checkpoint:
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint, whole or not at all; tensors go to the CPU."""
-    content = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
-    content["class_names"] = list(checkpoint.class_names)
-    content["state"] = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()}
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.state.items()}
+    content = vars(checkpoint) | {"class_names": list(checkpoint.class_names), "state": state}
     save_tensors(path, {"format": FORMAT, "version": VERSION, **content})
 
 
@@ -91,42 +89,30 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
             f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
             "project"
         )
-    missing = [name for name in Checkpoint.__dataclass_fields__ if name not in content]
-    if missing:
+    hints = get_type_hints(Checkpoint)
+    if missing := [name for name in hints if name not in content]:
         raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
-    fields = {name: content[name] for name in Checkpoint.__dataclass_fields__}
-    strange = [name for name, kind in FIELD_TYPES.items() if not _fits(fields[name], kind)]
-    if strange:
+    if strange := [name for name, hint in hints.items() if not _fits(content[name], hint)]:
         are = "are" if len(strange) > 1 else "is"
         raise UserError(
             f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; train again or take "
             "another file"
         )
-    return Checkpoint(**fields | {"class_names": tuple(content["class_names"])})
+    return Checkpoint(**{name: content[name] for name in hints} | {"class_names": tuple(content["class_names"])})
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value is of a kind of `FIELD_TYPES`."""
-    if kind is PLAIN:
-        return any(_fits(value, each) for each in (str | int | float | None, [PLAIN], {str: PLAIN}))
-    if isinstance(kind, list):
-        return isinstance(value, list | tuple) and all(_fits(entry, kind[0]) for entry in value)
-    if isinstance(kind, dict):
-        fits = isinstance(value, dict) and all(isinstance(name, str) for name in value)
-        return fits and all(_fits(entry, kind[str]) for entry in value.values())
-    return isinstance(value, kind)
-
-
-# What a file may hold in each field of `Checkpoint`, as it may come from anywhere: a type, or a list or table of it.
-FIELD_TYPES: dict[str, Any] = {
-    "kind": str,
-    "class_names": [str],
-    "backbone": str,
-    "config": {str: PLAIN},
-    "state": {str: torch.Tensor},
-    "figures": {str: int | float},
-    "normalisation": {str: [int | float]},
-}
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value of a file, which may come from anywhere, is as annotated."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is dict:
+        return isinstance(value, dict) and all(
+            _fits(name, arguments[0]) and _fits(entry, arguments[1]) for name, entry in value.items()
+        )
+    if origin in (list, tuple):
+        return isinstance(value, list | tuple) and all(_fits(entry, arguments[0]) for entry in value)
+    if origin is Literal:
+        return isinstance(value, str)
+    return hint is Any or isinstance(value, (int, float) if hint is float else hint)
 
 
 def load_tensors(path: str | Path) -> Any:

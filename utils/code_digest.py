@@ -13,6 +13,7 @@ fingerprint, and what settings hold is in that of the settings.
 
 import ast
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import cache, partial
@@ -30,17 +31,14 @@ _ASIDE = {
 ASIDE = frozenset(f"{room}.{name}" for room, names in _ASIDE.items() for name in names.split())
 LOGS = frozenset({"info", "log", "say", "warn", "warning"})  # calls that only inform
 LENGTH = 12  # of a digest, in characters
+BLOCKS = ("body", "handlers", "orelse", "finalbody")  # of statements
+DOTTED = re.compile(r"\w+(\.\w+)*")  # a name and its attributes
 
 Symbols = dict[str, str]  # "module.name" -> digest of its definition
 
 
 def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
-    """Every definition of the project that a function, method or partial reaches, itself included.
-
-    Args:
-        root: what runs. What a partial has as arguments is followed too.
-        project: the folder with the rooms.
-    """
+    """Every definition of the project that a function, method or partial (with its arguments) reaches, and itself."""
     found: Symbols = {}
     waiting = list(_definitions_of(root))
     rooms = {*ROOMS, *(path.partition(".")[0] for path in waiting)}
@@ -49,7 +47,7 @@ def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
         if path in found or path.partition(".")[0] not in rooms:
             continue
         module, name = _split(project, path)
-        source = None if module in ASIDE else _read_module(project, module)
+        source = None if module in ASIDE else _read_module(_file_of(project, module))
         if source is None:
             continue
         if not name:  # a module as a value
@@ -58,7 +56,7 @@ def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
             waiting.append(source.imported[name])
         elif name in source.definitions and f"{module}.{name}" not in found:
             found[f"{module}.{name}"], names = source.definitions[name]
-            waiting += source.follow(names, module)
+            waiting += filter(None, (source.target(name, module) for name in names))
     return dict(sorted(found.items()))
 
 
@@ -76,8 +74,7 @@ def _definitions_of(root: Any) -> Iterator[str]:
     if not hasattr(root, "__qualname__"):
         root = type(root)
     yield f"{root.__module__}.{root.__qualname__}"
-    owner = getattr(root, "__self__", None)  # of a method: its class may be a derived one
-    if owner is not None:
+    if (owner := getattr(root, "__self__", None)) is not None:  # of a method: its class may be a derived one
         yield from _definitions_of(owner if isinstance(owner, type) else type(owner))
 
 
@@ -111,29 +108,25 @@ class _Module:
         self._read(tree.body, statements)
         self.definitions = {name: (_digest_of(found), _names_in(found)) for name, found in statements.items()}
 
-    def _read(self, body: list[ast.stmt], statements: defaultdict[str, list[ast.stmt]]) -> None:
+    def _read(self, body: list[Any], statements: defaultdict[str, list[ast.stmt]]) -> None:
         for statement in body:
             if isinstance(statement, ast.Import | ast.ImportFrom):
                 self.imported |= _imports(statement)
-            elif isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
-                for block in ("body", "orelse", "finalbody"):
+            elif isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.ExceptHandler):
+                for block in BLOCKS:
                     self._read(getattr(statement, block, []), statements)
-                for handler in getattr(statement, "handlers", []):
-                    self._read(handler.body, statements)
             else:
                 for name in _given(statement):
                     statements[name].append(statement)
 
-    def follow(self, names: set[str], module: str) -> Iterator[str]:
-        """Where the names lead, as far as the module can say."""
-        for name in names:
-            first, _, rest = name.partition(".")
-            if not first:
-                yield rest
-            elif first in self.definitions:
-                yield f"{module}.{first}"
-            elif first in self.imported:
-                yield f"{self.imported[first]}.{rest}".rstrip(".")
+    def target(self, name: str, module: str) -> str:
+        """Where a name of this module leads, as far as the module can say."""
+        first, _, rest = name.partition(".")
+        if not first:
+            return rest
+        if first in self.definitions:
+            return f"{module}.{first}"
+        return f"{self.imported[first]}.{rest}".rstrip(".") if first in self.imported else ""
 
 
 def _digest_of(statements: list[ast.stmt]) -> str:
@@ -147,18 +140,17 @@ def _names_in(statements: list[ast.stmt]) -> set[str]:
     waiting: list[ast.AST] = [*statements]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Name | ast.Attribute) and (dotted := _dotted(node)):
-            found.add(dotted)
-        elif isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.Import | ast.ImportFrom):
             found |= {f".{path}" for path in _imports(node).values()}
+        elif isinstance(node, ast.Name | ast.Attribute) and DOTTED.fullmatch(name := ast.unparse(node)):
+            found.add(name)
         else:
             waiting += ast.iter_child_nodes(node)
     return found
 
 
-def _read_module(project: Path, module: str) -> _Module | None:
+def _read_module(path: Path | None) -> _Module | None:
     """A module of the project; None where there is no such file, or none that can be parsed."""
-    path = _file_of(project, module)
     if path is None:
         return None
     about = path.stat()
@@ -170,7 +162,30 @@ def _read_module(project: Path, module: str) -> _Module | None:
 
 @cache
 def _parse(path: Path, state: tuple[int, int]) -> _Module:
-    return _Module(_Content().visit(ast.parse(path.read_bytes())))
+    tree = ast.parse(path.read_bytes())
+    for node in ast.walk(tree):
+        _strip(node)
+    return _Module(tree)
+
+
+def _strip(node: Any) -> None:
+    """Take away what changes no output: docstrings, annotations, what is raised, and calls that only inform."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        node.returns = None
+    elif isinstance(node, ast.arg | ast.AnnAssign):
+        node.annotation = None
+    elif isinstance(node, ast.Raise):
+        node.exc = node.cause = None
+    for block in BLOCKS:
+        if isinstance(statements := getattr(node, block, None), list):
+            setattr(node, block, [each for each in statements if not _only_informs(each)])
+
+
+def _only_informs(statement: ast.AST) -> bool:
+    value = getattr(statement, "value", None) if isinstance(statement, ast.Expr) else None
+    if isinstance(value, ast.Call):
+        return getattr(value.func, "attr", getattr(value.func, "id", "")) in LOGS
+    return isinstance(value, ast.Constant)
 
 
 def _imports(statement: ast.Import | ast.ImportFrom) -> dict[str, str]:
@@ -193,56 +208,3 @@ def _given(statement: ast.stmt) -> set[str]:
     elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         targets = [statement.value.func]
     return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
-
-
-def _dotted(node: ast.AST) -> str:
-    """`a.b.c` of a name and its attributes; empty for those of anything else."""
-    parts: list[str] = []
-    while isinstance(node, ast.Attribute):
-        parts.append(node.attr)
-        node = node.value
-    return ".".join([node.id, *reversed(parts)]) if isinstance(node, ast.Name) else ""
-
-
-class _Content(ast.NodeTransformer):
-    """Takes away what changes no output."""
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """The docstring, and the annotation of what it returns."""
-        node.body, node.returns = _without_docstring(node.body), None
-        return self.generic_visit(node)
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        """The docstring."""
-        node.body = _without_docstring(node.body)
-        return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.AST:
-        """The annotation."""
-        node.annotation = None
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """The annotation; that a field is declared stays."""
-        node.annotation = ast.Constant(None)
-        return self.generic_visit(node)
-
-    def visit_Raise(self, node: ast.Raise) -> ast.AST:
-        """What is raised."""
-        node.exc = node.cause = None
-        return node
-
-    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
-        """A call that only informs."""
-        call = node.value
-        if isinstance(call, ast.Call):
-            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-            if name in LOGS:
-                return None
-        return self.generic_visit(node)
-
-
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    first = body[0]
-    is_docstring = isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str)
-    return body[1:] if is_docstring else body

@@ -73,8 +73,8 @@ class CodeRecord:
 
 
 def with_code(base: str, code: str) -> str:
-    """A stage's fingerprint: what its output depends on, and the code that made it (older folders do not know it)."""
-    return digest([base, code]) if code else base
+    """A stage's fingerprint: what its output depends on, and the code that made it."""
+    return digest([base, code])
 
 
 def _tables(content: Any) -> dict[str, Any]:

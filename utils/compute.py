@@ -1,6 +1,5 @@
 """Where and how tensors are computed: device, mixed precision, memory format, several processes."""
 
-import logging
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -15,14 +14,12 @@ from utils.distributed import local_rank, world_size
 from utils.errors import UserError
 from utils.settings import RunSettings
 
-logger = logging.getLogger(__name__)
-
 Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how tensors are computed: device, mixed precision, memory format."""
+    """Device, mixed precision, memory format."""
 
     device: torch.device
     precision: str = "off"
@@ -55,29 +52,10 @@ class Compute:
             with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
                 warnings.simplefilter("ignore")
                 shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
-        return _Compiled(shared) if self.compile else shared
-
-
-class _Compiled:
-    """A network compiled at its first call; where that fails it runs as it is, with a warning."""
-
-    def __init__(self, network: nn.Module):
-        from torch._dynamo.exc import TorchDynamoException  # takes a second to import
-
-        self.network, self.call, self.failure = network, torch.compile(network), TorchDynamoException
-
-    def __call__(self, *inputs: Any) -> Any:
-        try:
-            return self.call(*inputs)
-        except self.failure as error:
-            reason = str(error).strip().splitlines()[0][:200]
-            logger.warning(
-                "compile: torch.compile failed (%s), so the network runs as it is; --set compile=false is the same "
-                "without this line",
-                reason,
-            )
-            self.call = self.network
-            return self.network(*inputs)
+        if not self.compile:
+            return shared
+        torch._dynamo.config.suppress_errors = True  # where it cannot be compiled, torch warns and runs it as it is
+        return torch.compile(shared)
 
 
 def choose_compute(cfg: RunSettings) -> Compute:

@@ -40,7 +40,6 @@ def read_values(
         path: a YAML file; None takes the overrides alone.
         preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
         overrides: `key.sub=value` strings; the value is read as YAML.
-        sections: the names that are sections.
 
     Raises:
         UserError: no such file or preset, bad YAML.
@@ -70,9 +69,9 @@ def parse_overrides(overrides: Sequence[str]) -> Given:
 def _read_settings(path: Path, preset: str | None, sections: Collection[str]) -> Given:
     """The values of a file, with its preset's block on top."""
     document, lines = _read_yaml(path)
-    presets = document.pop("presets", None) or {}
-    named = document.pop("preset", None)
-    preset = preset if preset is not None else None if named is None else str(named)
+    presets, named = document.pop("presets", None) or {}, document.pop("preset", None)
+    if preset is None and named is not None:
+        preset = str(named)
 
     def where(key: str) -> str:
         return f"{path}, line {lines[key]}" if key in lines else str(path)  # merged keys (`<<`) have no line
@@ -134,9 +133,5 @@ def flatten(nested: Any, where: Callable[[str], str], sections: Collection[str],
 
 
 def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
-    """The nodes, which know their lines, and the value of a YAML text.
-
-    Raises:
-        YAMLError, and others of `NOT_YAML`: it is no YAML.
-    """
+    """The nodes, which know their lines, and the value of a YAML text; raises `NOT_YAML`."""
     return yaml.compose(text, Loader=_Loader), yaml.load(text, Loader=_Loader)

@@ -14,6 +14,7 @@ from utils.names import can_be_encoded
 from utils.settings import Part, known_keys
 from utils.startup import expand_home
 
+UNIONS = (types.UnionType, typing.Union)
 BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # besides YAML's true and false
 
 Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
@@ -22,14 +23,11 @@ Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
 def build_parts(
     parts: Sequence[Part], values: Given, renamed: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Objects of the settings classes of a configuration, from dotted keys and values, each with where it was given.
+    """Objects of the settings classes of a configuration, by the attribute of each part.
 
     Args:
-        parts: the classes; each may have a method `check` that gives the `Problem` of its settings, or None.
+        parts: each class may have a method `check` that gives the `Problem` of its settings, or None.
         renamed: keys of earlier versions, with their new names.
-
-    Returns:
-        By the attribute of each part.
 
     Raises:
         UserError: unknown or renamed key, wrong type, value out of range, or settings that do not agree.
@@ -44,7 +42,7 @@ def build_parts(
 
 
 class _Unfit(Exception):
-    """A value that a setting cannot have."""
+    """A value that a setting cannot have: what is expected, and what was found."""
 
     def __init__(self, expected: str, value: Any, hint: str = ""):
         super().__init__()
@@ -77,19 +75,14 @@ def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: s
             raise _Unfit(f"between {low} and {high}" if high is not None else f"at least {low}", each)
     if key.endswith("scales") and not value:
         raise _Unfit("a list of at least one scale, for example [1.0]", [])
-    is_union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
-    kinds = typing.get_args(annotation) if is_union else (annotation,)
-    fixed = any(typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind) for kind in kinds)
-    if fixed and isinstance(value, tuple) and value[0] > value[1]:
+    kinds = typing.get_args(annotation) if typing.get_origin(annotation) in UNIONS else (annotation,)
+    is_range = any(typing.get_origin(kind) is tuple and Ellipsis not in typing.get_args(kind) for kind in kinds)
+    if is_range and isinstance(value, tuple) and value[0] > value[1]:
         raise _Unfit("a range, the smallest first", list(value))
 
 
 def _convert(value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type.
-
-    Raises:
-        _Unfit: it is of another type.
-    """
+    """`value` as the annotated type, or `_Unfit`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
@@ -103,7 +96,7 @@ def _convert(value: Any, annotation: Any) -> Any:
         if value not in arguments:
             raise _Unfit(f"one of {', '.join(arguments)}", value, nearest(str(value), arguments))
         return value
-    if origin in (types.UnionType, typing.Union):
+    if origin in UNIONS:
         expected = []
         for kind in arguments:
             try:

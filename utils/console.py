@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakSet
 
 from tqdm import tqdm
 
@@ -27,7 +26,6 @@ QUIET, NORMAL, VERBOSE = range(3)
 MOST_WIDTH = 100  # of a value in a table, in characters
 
 _level = NORMAL  # one terminal, one level
-_bars: WeakSet[tqdm] = WeakSet()  # that have been drawn
 
 
 def add_console_options(parser: argparse.ArgumentParser) -> None:
@@ -61,11 +59,10 @@ def say(message: str, level: int = NORMAL) -> None:
 
 def progress(iterable: Iterable | None, total: int, title: str, initial: int = 0, unit: str = "image") -> tqdm:
     """A bar with rate (in `unit`) and time left, on a terminal only; without `iterable` it is moved by `update`."""
-    style: dict[str, Any] = {"desc": title, "unit": unit, "dynamic_ncols": True, "leave": says(VERBOSE)}
-    style["disable"] = not says(NORMAL) or not sys.stderr.isatty()
+    style: dict[str, Any] = {"unit": unit, "dynamic_ncols": True, "leave": says(VERBOSE)}
+    hidden = not says(NORMAL) or not sys.stderr.isatty()
     with deferred_interrupt() as stop:  # tqdm removes only bars that it has drawn once
-        bar = tqdm(iterable, total=total, initial=initial, **style)
-        _bars.add(bar)
+        bar = tqdm(iterable, title, total, initial=initial, disable=hidden, **style)
     if stop.is_set():
         signal.raise_signal(signal.SIGINT)
     return bar
@@ -98,7 +95,7 @@ def deferred_interrupt(message: str = "") -> Iterator[threading.Event]:
 
 def close_bars() -> None:
     """Remove the bars when something stops the work, so that a message has a line of its own."""
-    for bar in sorted(_bars, key=lambda bar: -abs(bar.pos)):  # inner ones first: they are below
+    for bar in sorted(getattr(tqdm, "_instances", ()), key=lambda bar: -abs(bar.pos)):  # inner ones are below
         bar.close()
 
 

@@ -112,43 +112,15 @@ def total(value: Tensor) -> Tensor:
     return value
 
 
-def any_of(wish: bool) -> bool:
-    """Whether any process wishes it."""
-    return bool(total(torch.tensor(int(wish))))
-
-
-class Poll:
-    """Wishes of single processes, such as to stop: all processes follow one step later, without waiting."""
-
-    def __init__(self) -> None:
-        self.sent: tuple[Tensor, Any] | None = None
-
-    def ask(self, *wishes: bool) -> list[bool]:
-        """Send this process's wishes; returns what any process wished one step before (with one process: now)."""
-        if world_size() == 1:
-            return list(wishes)
-        before = self.close()
-        votes = torch.tensor(wishes, dtype=torch.int64)
-        self.sent = votes, dist.all_reduce(votes, async_op=True)
-        return before or [False] * len(wishes)
-
-    def close(self) -> list[bool]:
-        """What was wished last, if that is not known yet."""
-        if self.sent is None:
-            return []
-        votes, answer = self.sent
-        answer.wait()
-        self.sent = None
-        return (votes > 0).tolist()
+def any_of(*wishes: bool) -> list[bool]:
+    """Whether any process has each of these wishes."""
+    return (total(torch.tensor(wishes, dtype=torch.int64)) > 0).tolist()
 
 
 class WorkQueue(Sampler[int]):
-    """Indices, each in exactly one process: the next index goes to the process that is ready first.
+    """The main process's indices, each in exactly one process: the next one to the process that is ready first.
 
-    Takes the main process's indices, which the others need not know; iterate once.
-
-    Attributes:
-        taken: how many have been taken by all processes, as far as this one knows.
+    Iterate once. `taken` is how many all processes have taken, as far as this one knows.
     """
 
     def __init__(self, indices: Sequence[int]):
@@ -156,15 +128,15 @@ class WorkQueue(Sampler[int]):
         self.counter = from_main(lambda: "" if world_size() == 1 else f"counter/{_store().add('counters', 1)}")
 
     def __iter__(self) -> Iterator[int]:
-        while (position := self._next()) < len(self.indices):
-            self.taken = position + 1
-            yield self.indices[position]
+        while True:
+            self.taken = self.taken + 1 if world_size() == 1 else _store().add(self.counter, 1)
+            if self.taken > len(self.indices):
+                self.taken = len(self.indices)
+                return
+            yield self.indices[self.taken - 1]
 
     def __len__(self) -> int:
         return len(self.indices)
-
-    def _next(self) -> int:
-        return self.taken if world_size() == 1 else _store().add(self.counter, 1) - 1
 
 
 @contextlib.contextmanager
@@ -193,11 +165,7 @@ def _store() -> Any:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    with (
-        Path(os.devnull).open("w") as nowhere,
-        contextlib.redirect_stdout(nowhere),
-        contextlib.redirect_stderr(nowhere),
-    ):
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
         yield
 
 

@@ -4,9 +4,9 @@ Optimiser and schedule (utils/optimisation.py), mixed precision, several process
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,30 +15,13 @@ from torch.utils.data import DataLoader, Dataset
 
 from utils.compute import Compute
 from utils.console import deferred_interrupt, progress
-from utils.distributed import Poll, any_of, rank, world_size
+from utils.distributed import any_of, rank, world_size
 from utils.errors import UserError
 from utils.memory import give_back_memory
-from utils.optimisation import Optimisation, build_optimizer, build_schedule, shorten_gradients
+from utils.optimisation import Optimisation, build_optimizer, build_schedule
 from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
-
-
-class ResumableSampler(Protocol):
-    """A sampler that can start an epoch anywhere (data.dataset.TrainingSampler)."""
-
-    batch_size: int
-    share: int
-    steps_per_epoch: int
-
-    def split(self, rank: int, processes: int) -> None:
-        """Give only what process `rank` takes of each batch."""
-
-    def start(self, epoch: int, step: int = 0) -> None:
-        """The next iteration is that epoch's, without its first `step` batches."""
-
-    def __iter__(self) -> Iterator[Any]: ...
-
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
@@ -46,42 +29,25 @@ Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, un
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a network is trained on.
-
-    Attributes:
-        items: a dataset of dictionaries.
-        sampler: gives the indices of the dataset.
-        unpack: makes the batch that the losses take from the batch of the dataset, which is on the device.
-    """
+    """What a network is trained on: a dataset of dictionaries, and what gives its indices."""
 
     items: Dataset
-    sampler: ResumableSampler
+    sampler: Any  # can start an epoch anywhere, as data.dataset.TrainingSampler
     unpack: Unpack = dict
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a stage trains.
+    """How a stage trains."""
 
-    Attributes:
-        stage: where progress is logged, and the resumable state `STAGE.last.pth` is kept.
-        section: of the settings, for messages.
-        epochs: passes over the data.
-        optimisation: rates and the like.
-        compute: device and precision.
-        workers: loader processes.
-        seed: of dropout and the like; the sampler has its own.
-        average: decay a step of the mean of the weights that the network ends with; 0 leaves the last weights.
-    """
-
-    stage: str
-    section: str
+    stage: str  # names the resumable state `STAGE.last.pth`
+    section: str  # of the settings, for messages
     epochs: int
     optimisation: Optimisation
     compute: Compute
     workers: int
-    seed: int
-    average: float = 0.0
+    seed: int  # of dropout and the like; the sampler has its own
+    average: float = 0.0  # decay a step of the mean of the weights that the network ends with; 0: the last weights
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
@@ -89,11 +55,10 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
     Args:
         run: its folder keeps the log and the resumable state.
-        network: on the device; its method `fast_part` returns the module whose learning rate is `lr_head_factor` times
-            as high. Parameters without `requires_grad` are left alone.
-        losses: (network, unpacked batch) -> named scalar losses, whose sum is minimised. Each of several processes sees
-            its part of the batch and divides by counts of the whole batch (`utils.distributed.total`). So the sum over
-            the processes is the loss that one process would have.
+        network: on the device; its `fast_part()` has a learning rate `lr_head_factor` times as high. Parameters without
+            `requires_grad` are left alone.
+        losses: their sum is minimised. Each of several processes sees its part of the batch and divides by counts of
+            the whole batch (`utils.distributed.total`), so the sum over the processes is the loss of one process.
 
     Returns:
         The mean of each loss, and of their sum `loss`, over the last epoch.
@@ -148,7 +113,7 @@ class _Training:
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
                 _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch))
                 self.state.save(step, totals)
-                if any_of(stop.is_set()):
+                if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
                     raise KeyboardInterrupt(f"{where}, which is kept")
         if self.mean is not None:
@@ -162,19 +127,17 @@ class _Training:
         """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
         plan, (epoch, first) = self.plan, start
         title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
-        poll = Poll()
         for done, batch in enumerate(progress(loader, self.per_epoch, title, first, unit="step"), first + 1):
             # Summed on the device: reading a value here would wait for it.
             for name, value in self._step(batch).items():
                 totals[name] = totals.get(name, 0) + value
-            stopping, saving = poll.ask(is_stopping(), self.state.is_due())
+            stopping, saving = any_of(is_stopping(), self.state.is_due())
             # The end of an epoch is saved by the caller, once its loss is known to be finite.
             if (stopping or saving) and done < self.per_epoch:
                 step = epoch * self.per_epoch + done
                 self.state.save(step, totals)
                 if stopping:
                     raise KeyboardInterrupt(f"in stage {plan.stage} at step {step} of {self.steps}, which is kept")
-        poll.close()
         return totals
 
     def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -187,7 +150,9 @@ class _Training:
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients of processes are averaged, and the loss is the sum of their parts.
         self.scaler.scale(loss * world_size()).backward()
-        shorten_gradients(self.network, self.optimizer, self.scaler, self.plan.optimisation.clip)
+        if clip := self.plan.optimisation.clip:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
@@ -198,16 +163,10 @@ class _Training:
 
 def _loader(data: TrainingData, plan: Plan) -> DataLoader:
     give_back_memory()  # else the system copies what is free, too, once a loader process shares it
-    processes: dict[str, Any] = {"num_workers": plan.workers, "worker_init_fn": leave_to_main}
-    processes["persistent_workers"] = plan.workers > 0
-    return DataLoader(
-        data.items,
-        batch_size=data.sampler.share,
-        sampler=data.sampler,
-        pin_memory=plan.compute.device.type == "cuda",
-        generator=torch.Generator(),  # its own, so that dropout does not depend on the loader
-        **processes,
-    )
+    how: dict[str, Any] = {"pin_memory": plan.compute.device.type == "cuda", "worker_init_fn": leave_to_main}
+    how |= {"num_workers": plan.workers, "persistent_workers": plan.workers > 0}
+    how["generator"] = torch.Generator()  # its own, so that dropout does not depend on the loader
+    return DataLoader(data.items, data.sampler.share, sampler=data.sampler, **how)
 
 
 def _record_epoch(run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,8 +43,13 @@ def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list
     found: Cache = {}
     now = time.time_ns()
     try:
-        for name, digest in _read_all(stale):
-            found[name] = f"{states[name]} {digest}"
+        with ThreadPoolExecutor(THREADS) as pool:
+            try:
+                digests = progress(pool.map(_digest, stale), len(stale), "digests of new files", unit="file")
+                for name, digest in zip(stale, digests, strict=True):
+                    found[name] = f"{states[name]} {digest}"
+            finally:
+                pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
     finally:
         lasting = {name: entry for name, entry in found.items() if _is_lasting(states[name], now)}
         if cache is not None and lasting:
@@ -65,17 +70,6 @@ def _state(name: str) -> str:
 def _is_lasting(state: str, now: int) -> bool:
     _, *times, _ = state.split()
     return all(int(changed) < now - TICK for changed in times)
-
-
-def _read_all(names: list[str]) -> Iterator[tuple[str, str]]:
-    """(name, digest) of each file."""
-    pool = ThreadPoolExecutor(THREADS)
-    try:
-        yield from zip(
-            names, progress(pool.map(_digest, names), len(names), "digests of new files", unit="file"), strict=True
-        )
-    finally:
-        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
 
 
 def _digest(name: str) -> str:

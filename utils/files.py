@@ -135,16 +135,7 @@ def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
 
 
 def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> None:
-    """Stop before hours of work rather than after them.
-
-    Args:
-        folder: need not exist yet.
-        needed: bytes, an estimate.
-        purpose: what is to be written, for the message.
-
-    Raises:
-        UserError: there is less room.
-    """
+    """Stop before hours of work rather than after them: a `UserError` where there are fewer bytes than `needed`."""
     free = free_space(folder)
     if needed > free:
         raise UserError(
@@ -156,9 +147,7 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
 def free_space(path: str | os.PathLike) -> int:
     """Bytes that can still be written on the disk of a path, which need not exist yet."""
     path = Path(path).absolute()
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free
+    return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free
 
 
 def digest(value: Any) -> str:
@@ -188,16 +177,13 @@ def _host() -> str:
 
 def _is_left(path: Path, host: str, process: int) -> bool:
     """Whether the process that was writing has ended. This one has not begun, so its own id is a former one's."""
-    if host != _host():
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(FileNotFoundError, PermissionError):  # gone; or somebody else's process, but alive
+        if host != _host():
             return time.time() - path.stat().st_mtime > FORGOTTEN
-        return False
-    if process == os.getpid():
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # somebody else's, but alive
-        return False
+        if process == os.getpid():
+            return True
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
     return False

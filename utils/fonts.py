@@ -18,41 +18,28 @@ FILES = (
 def font_for(text: str, size: int) -> Font:
     """The font that has most letters of the text; the one of Pillow where it has all."""
     default = ImageFont.load_default(size)
-    missing = len(_missing(default, text))
-    path = _system_font("".join(sorted(set(text))), size, missing) if missing else None
-    return default if path is None else ImageFont.truetype(path, size)
+    if not _missing(default, text):
+        return default
+    return min((default, *_system_fonts(size)), key=lambda font: len(_missing(font, text)))
 
 
 def drawable(text: str, size: int = 16) -> str:
     """The text with a question mark for each letter that no font here has."""
     missing = _missing(font_for(text, size), text)
-    return "".join("?" if letter in missing else letter for letter in text) if missing else text
-
-
-@cache
-def _system_font(letters: str, size: int, most: int) -> str | None:
-    """The font file that lacks the fewest letters, fewer than `most`."""
-    best = None
-    for path in _files():
-        missing = len(_missing(ImageFont.truetype(path, size), letters))
-        if missing < most:
-            best, most = path, missing
-    return best
+    return "".join("?" if letter in missing else letter for letter in text)
 
 
 def _missing(font: Font, text: str) -> set[str]:
     """The letters that the font draws as it draws what does not exist."""
-    if not isinstance(font, ImageFont.FreeTypeFont):
-        return {letter for letter in text if ord(letter) > 126}
     nothing = bytes(font.getmask("\U000fffff"))
     return {letter for letter in set(text) if not letter.isspace() and bytes(font.getmask(letter)) == nothing}
 
 
 @cache
-def _files() -> list[str]:
+def _system_fonts(size: int) -> list[Font]:
     """Those of `FILES` that this system has."""
-    found = []
+    found: list[Font] = []
     for name in FILES:
         with contextlib.suppress(OSError):
-            found.append(str(ImageFont.truetype(name).path))
+            found.append(ImageFont.truetype(name, size))
     return found

@@ -14,11 +14,7 @@ from utils.ignore import IGNORE
 
 
 class ConfusionMatrix:
-    """Counts of (truth, prediction) pairs in int64.
-
-    Args:
-        num_classes: values, background included (21 for VOC); at most 255.
-    """
+    """Counts of (truth, prediction) pairs in int64 of `num_classes` values, background included; at most 255."""
 
     def __init__(self, num_classes: int):
         self.num_classes = num_classes
@@ -44,9 +40,7 @@ class ConfusionMatrix:
             self.n_images += len(target) - 1
 
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
-        """Add the (truth, prediction) of each of several images.
-
-        Faster than one by one: their runs are counted together, and so many small calls cost as much as the pixels.
+        """Add the (truth, prediction) of each of several images, which is faster than one by one.
 
         Raises:
             ValueError: as `update`; then none of them is counted.
@@ -82,9 +76,8 @@ class ConfusionMatrix:
     def sum_processes(self) -> None:
         """Add up what all processes have counted, exactly; in all of them."""
         self.counts, self.images = total(self.counts), total(self.images)
-        self.ignored_predictions, self.n_images = total(
-            torch.tensor([self.ignored_predictions, self.n_images])
-        ).tolist()
+        others = total(torch.tensor([self.ignored_predictions, self.n_images]))
+        self.ignored_predictions, self.n_images = others.tolist()
 
     def iou(self) -> Tensor:
         """(num_classes,) float64 TP / (TP + FP + FN); NaN for a class that is in neither truth nor predictions."""
@@ -124,13 +117,9 @@ class ConfusionMatrix:
 
 
 class ThresholdSweep:
-    """Confusion matrices of the same maps at many background thresholds, in one pass.
+    """Confusion matrices of the same maps at many background thresholds (ascending), in one pass.
 
     A pixel is of its winning class where that class's value is *above* the threshold, else background.
-
-    Args:
-        num_classes: values, background included.
-        thresholds: ascending.
     """
 
     def __init__(self, num_classes: int, thresholds: Sequence[float] | np.ndarray):
@@ -184,13 +173,7 @@ class ThresholdSweep:
 
 
 def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Truth, prediction and length of each run of equal pairs in two flat arrays.
-
-    Masks are made of runs along a row; counting a run with its length is ten times faster than counting its pixels.
-
-    Raises:
-        ValueError: other shapes.
-    """
+    """Truth, prediction and length of each run of equal pairs, which are ten times faster to count than pixels."""
     if target.shape != prediction.shape:
         raise ValueError(f"truth of shape {target.shape} and prediction of shape {prediction.shape} differ")
     target, prediction = target.ravel(), prediction.ravel()

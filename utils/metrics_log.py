@@ -33,8 +33,7 @@ def append_metrics(path: Path, stage: str, values: dict[str, float]) -> None:
 def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
     """The lines of each stage's last training, by stage, epochs ascending; nothing where there is no file.
 
-    Raises:
-        UserError: a line before the last that is no JSON. A last line that was cut off is left out.
+    A last line that was cut off is left out; an earlier one that is no JSON is a `UserError`.
     """
     if not path.is_file():
         return {}

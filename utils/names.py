@@ -28,8 +28,8 @@ def fault_of(name: str) -> str | None:
         return "holds half a character, which no file name can"
     if is_too_long(name):
         return f"is too long; a part may have {MOST_BYTES} bytes and the whole {MOST_PATH}"
-    device = next((part for part in parts if part.partition(".")[0].rstrip().casefold() in DEVICES), None)
-    return f"has the part '{device}', which Windows keeps for a device" if device is not None else None
+    devices = [part for part in parts if part.partition(".")[0].rstrip().casefold() in DEVICES]
+    return f"has the part '{devices[0]}', which Windows keeps for a device" if devices else None
 
 
 def is_too_long(name: str) -> bool:

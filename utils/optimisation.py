@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from utils.settings import setting
 
@@ -61,12 +60,3 @@ def build_schedule(
         return decayed * (step + 1) / (rise + 1) if step < rise else decayed
 
     return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-
-
-def shorten_gradients(
-    network: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler, most: float
-) -> None:
-    """Shorten the gradient of all parameters together to length `most`; 0 leaves it."""
-    if most:
-        scaler.unscale_(optimizer)
-        nn.utils.clip_grad_norm_(network.parameters(), most)

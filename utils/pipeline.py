@@ -33,20 +33,17 @@ class Stage:
     """One step of the pipeline.
 
     Attributes:
-        name: as in `--stages`.
-        title: what it does, for people.
+        name: as in `--stages`; `title` says what it does.
         run: does the work; returns the figures to note and show.
-        reads: the parts of the configuration that it depends on, without those of its upstream stages, or a function
-            that returns them.
-        code: functions and classes that decide its output and that `run` finds in a list, for the digest of its code.
-        looks: settings that change how its files look and not what they mean, such as colours: a change makes its files
-            again, and nothing behind it.
+        reads: the parts of the configuration that it depends on besides those of its upstream stages.
         upstream: stages whose output it reads.
+        code: functions and classes that decide its output and that `run` finds in a list, for the digest of its code.
+        looks: settings such as colours: a change makes its files again, and nothing behind it.
         inputs: anything that JSON can hold which stands for the data that it reads.
         complete: whether its output is all there.
         skip: the reason why it has nothing to do under these settings; None if it has. Its input then passes on.
         writes_checkpoint: the name of the network that it trains, for `checkpoints/best_model.pth`.
-        shows_result: whether its figures are shown as a table when it is done; a stage that logs its own does without.
+        shows_result: whether its figures are shown as a table when it is done.
     """
 
     name: str
@@ -64,7 +61,7 @@ class Stage:
 
 
 class _Found(NamedTuple):
-    """A stage before it runs: what its output depends on, what is there of it, and changes of its code."""
+    """A stage before it runs."""
 
     fingerprint: str
     look: str
@@ -82,13 +79,12 @@ def run_stages(
     redo: Sequence[str] = (),
     after: Callable[[Any, Run], None] = lambda cfg, run: None,
 ) -> None:
-    """Run what is missing or stale, in order, and log each stage.
+    """Run what is missing or stale of the whole pipeline, in order, and log each stage.
 
     Args:
-        stages: the whole pipeline.
         only: names to restrict it to; the others keep what they have made so far.
         redo: names of stages to make again though up to date; `changed` stands for those whose code has changed.
-        after: called after each stage that was run, and at the end; of several processes by the main one.
+        after: called by the main process after each stage that was run, and at the end.
 
     Raises:
         UserError: an unknown name in `only` or `redo`, or a stage that needs one that has not run.
@@ -123,11 +119,9 @@ class _Pipeline:
         self.fingerprints: dict[str, str] = {}
         self.source: dict[str, str] = {}
         self.former: dict[str, str] = {}
-        self.redo = [*redo]
-        if CHANGED in redo:
-            made = {name: entry.get("code", "") for name, entry in run.stages.items() if name in self.code.current}
-            self.redo += [name for name, code in made.items() if self.code.changes(name, code)]
-        self.redo = from_main(lambda: self.redo)
+        made = {name: entry.get("code", "") for name, entry in run.stages.items() if name in self.code.current}
+        changed = [name for name, code in made.items() if CHANGED in redo and self.code.changes(name, code)]
+        self.redo = from_main(lambda: [*redo, *changed])
 
     def run_all(self, only: Sequence[str]) -> None:
         needed = self._upstream_of(only)
@@ -259,10 +253,9 @@ class _Pipeline:
             raise KeyboardInterrupt(str(stop) or f"in stage {stage.name}; what it has made so far is kept") from stop
         seconds = time.perf_counter() - started
         each = gather(peak_memory())
-        memory = {name: max(peak[name] for peak in each) for name in each[0]}
-        peaks = {name: round(size / 2**20) for name, size in memory.items()}
-        run.finish(stage.name, seconds=round(seconds, 1), peak_memory_mb=peaks, result=result)
-        sizes = ", ".join(f"{name} {size / 2**30:.1f} GB" for name, size in memory.items())
+        memory = {name: round(max(peak[name] for peak in each) / 2**20) for name in each[0]}
+        run.finish(stage.name, seconds=round(seconds, 1), peak_memory_mb=memory, result=result)
+        sizes = ", ".join(f"{name} {size / 2**10:.1f} GB" for name, size in memory.items())
         run.log(f"{stage.name:9} done in {duration(seconds)} (peak {sizes})")
         figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
         if figures and stage.shows_result:

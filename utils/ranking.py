@@ -7,11 +7,9 @@ LEVEL = 0.95  # a figure is above chance if at most one in twenty random orders 
 
 
 def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The mean, over those that are right, of the precision at their rank; NaN where none is.
+    """(..., N) bool and (..., N) or (N,) scores -> the mean precision at the ranks of the right ones; NaN without any.
 
-    Args:
-        truth: (..., N) bool.
-        scores: (..., N), or (N,) for all; of equal ones the first is ranked first.
+    Of equal scores the first is ranked first.
     """
     truth, scores = np.broadcast_arrays(truth, scores)
     ranked = np.take_along_axis(truth, np.argsort(-scores, axis=-1, kind="stable"), axis=-1)
@@ -22,13 +20,9 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def chance_level(right: int, count: int, tests: int = 1, seed: int = 0) -> tuple[float, float]:
-    """What random orders reach of `count` items, `right` of which are right.
+    """The mean average precision of random orders of `count` items, `right` of them right, and the limit of chance.
 
-    Args:
-        tests: how many classes are tested; the level is stricter for more, so that all together stay within `LEVEL`.
-
-    Returns:
-        The mean average precision, and the figure that is above chance if it is exceeded.
+    With more classes to test the limit is stricter, so that all together stay within `LEVEL`.
     """
     truth = np.arange(count) < right
     found = average_precision(truth, np.random.default_rng(seed).random((SHUFFLES, count)))

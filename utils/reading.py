@@ -30,11 +30,9 @@ def read_once(
     Ends in all processes together, once all that was made of the items is there.
 
     Args:
-        positions: the same in all processes.
-        workers: loader processes, as far as there is work for so many.
+        workers: loader processes at most, or with `threads` threads of this process, which are there at once; decoding
+            a file lets the others run.
         pin_memory: so that copies to a GPU need not be waited for.
-        threads: of this process in place of loader processes: they are there at once, and decoding a file lets the
-            others run.
     """
     queue = WorkQueue(positions)
     workers = min(workers, len(queue))
@@ -70,9 +68,6 @@ def load_items(dataset: Dataset, workers: int, **options: Any) -> Iterator[Any]:
     """The dataset's items, from running loader processes; `options` are those of `DataLoader`.
 
     Python loses an exception that is raised while it starts a process. So Ctrl-C waits until they are started.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C was pressed meanwhile.
     """
     give_back_memory()  # else the system copies free memory, too, once a loader process shares it
     with deferred_interrupt() as stop:

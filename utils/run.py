@@ -41,9 +41,7 @@ class Run:
     """One run folder: its files, its log, and what is known of its stages."""
 
     def __init__(self, cfg: RunSettings, command: Sequence[str] = ()):
-        """Make or reopen the folder `cfg.run`, and write `config.yaml` and `run.json`.
-
-        Of several processes the main one writes; the others see what it has written.
+        """Make or reopen the folder `cfg.run`; the main process writes `config.yaml` and `run.json`.
 
         Raises:
             UserError: the folder cannot be written, or is another one for some of the processes.
@@ -57,9 +55,8 @@ class Run:
 
     def _begin(self, cfg: RunSettings, command: Sequence[str]) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
-        except (OSError, UserError) as error:
+        except UserError as error:
             message = f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
             raise UserError(message) from error
         self.made_with = _describe()
@@ -84,19 +81,19 @@ class Run:
 
     def _open(self) -> None:
         self.stages: dict[str, dict[str, Any]] = self._read_stages()
-        self.begin("", "", "")
+        self.begin("", "")
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
 
-    def begin(self, stage: str, fingerprint: str, look: str, code: str = "", **provenance: Any) -> None:
+    def begin(self, stage: str, fingerprint: str, look: str = "", **record: Any) -> None:
         """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`).
 
         Args:
-            code: digest of the code that makes it.
-            provenance: what else to record of the stage.
+            record: what else to note of the stage when it is done.
         """
-        self.stage, self.fingerprint, self.look = stage, fingerprint, look
-        self.provenance = ({"code": code} if code else {}) | provenance
+        self.stage, self.fingerprint = stage, fingerprint + look
+        noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
+        self.begun = {"fingerprint": fingerprint, **noted}
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
@@ -122,39 +119,38 @@ class Run:
         """Note a stage as done, with its time and result, once the files of all processes are on the disk."""
         os.sync()
         barrier()
-        known = {"fingerprint": self.fingerprint, **({"look": self.look} if self.look else {})}
-        origin = self.provenance | {"made_with": self.made_with}
-        self.stages[stage] = from_main(lambda: {**known, "finished": time.time(), **entry, **origin})
+        entry = self.begun | entry
+        self.stages[stage] = from_main(lambda: entry | {"finished": time.time(), "made_with": self.made_with})
+        self._write_stages()
         if is_main():
-            write_json(self.path(RUN_RECORD), self.stages, durable=True)
             self.path(f"{stage}.last.pth").unlink(missing_ok=True)
             self.events.close()
 
     def fresh_folder(self, name: str) -> Path:
         """A folder for the running stage's files: those of the same fingerprint are kept, others are removed first."""
-        folder, marker, made_as = self.path(name), self.path(name, MARKER), self.fingerprint + self.look
-        if from_main(lambda: not marker.is_file() or marker.read_text(encoding="utf-8", errors="replace") != made_as):
+        folder, marker = self.path(name), self.path(name, MARKER)
+        if from_main(lambda: not marker.is_file() or _text_of(marker) != self.fingerprint):
             self.replace_output()
             if is_main():
                 with writing(folder):
                     if folder.is_dir():
                         shutil.rmtree(folder)
-                write_text(marker, made_as)
+                write_text(marker, self.fingerprint)
         barrier()
         return folder
 
     def replace_output(self) -> None:
         """Forget the record of other output; to be called just before the running stage replaces it."""
-        if self.stages.get(self.stage, {}).get("fingerprint", self.fingerprint) != self.fingerprint:
+        known = self.stages.get(self.stage, self.begun)
+        if any(known.get(name) != self.begun.get(name) for name in ("fingerprint", "look")):
             del self.stages[self.stage]
-            if is_main():
-                write_json(self.path(RUN_RECORD), self.stages, durable=True)
+            self._write_stages()
 
     def forget(self, stage: str, fingerprint: str) -> None:
         """Treat a stage as never done, so that it is made again from the beginning."""
         self.stages.pop(stage, None)
+        self._write_stages()
         if is_main():
-            write_json(self.path(RUN_RECORD), self.stages, durable=True)
             self.path(f"{stage}.last.pth").unlink(missing_ok=True)
             for marker in self._markers(fingerprint):
                 marker.unlink()
@@ -165,14 +161,17 @@ class Run:
         return self.path(f"{stage}.last.pth").is_file() or bool(self._markers(fingerprint))
 
     def _markers(self, fingerprint: str) -> list[Path]:
-        paths = self.folder.glob(f"*/{MARKER}")
-        return [path for path in paths if path.read_text(encoding="utf-8", errors="replace").startswith(fingerprint)]
+        return [path for path in self.folder.glob(f"*/{MARKER}") if _text_of(path).startswith(fingerprint)]
 
     def forget_state(self) -> None:
         """Remove a resumable state that a killed process has left; not a later one, of other settings."""
         state = self.path(f"{self.stage}.last.pth")
         if is_main() and state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
             state.unlink()
+
+    def _write_stages(self) -> None:
+        if is_main():
+            write_json(self.path(RUN_RECORD), self.stages, durable=True)
 
     def _read_stages(self) -> dict[str, dict[str, Any]]:
         path = self.path(RUN_RECORD)
@@ -192,6 +191,10 @@ def run_of(folder: Path) -> Path | None:
     """The run folder that a folder of seeds or masks lies in, if any."""
     parents = [folder.absolute(), *folder.absolute().parents][: PARENTS + 1]
     return next((path for path in parents if all((path / name).is_file() for name in (RUN_SETTINGS, RUN_RECORD))), None)
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _is_entry(entry: Any) -> bool:

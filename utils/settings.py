@@ -24,14 +24,10 @@ def setting(default: Any, *, low: float | None = None, high: float | None = None
     Args:
         default: a value of the field's type; lists are tuples, and `dict` is an empty mapping.
         low, high: the bounds, both allowed; None is open. In a list they hold for each value.
-        help: one line for config.yaml and the table in docs/settings.md.
+        help: one line for config.yaml and the tables of docs/method.md.
     """
-    metadata = {"low": low, "high": high, "help": help}
-    return (
-        field(default_factory=default, metadata=metadata)
-        if default is dict
-        else field(default=default, metadata=metadata)
-    )
+    given: dict[str, Any] = {"default_factory": dict} if default is dict else {"default": default}
+    return field(**given, metadata={"low": low, "high": high, "help": help})
 
 
 def check_order(low: tuple[str, float], high: tuple[str, float]) -> Problem | None:
@@ -43,16 +39,10 @@ def check_order(low: tuple[str, float], high: tuple[str, float]) -> Problem | No
 
 @dataclass(frozen=True)
 class Part:
-    """A class of settings in a configuration.
+    """A class of settings in a configuration."""
 
-    Attributes:
-        attribute: of the configuration; "" where the settings are its own.
-        section: of the file; "" for settings outside of sections. Several parts may share a section.
-        kind: the class.
-    """
-
-    attribute: str
-    section: str
+    attribute: str  # of the configuration; "" where the settings are its own
+    section: str  # of the file; "" for settings outside of sections. Several parts may share a section
     kind: type
 
     def keys(self) -> dict[str, dataclasses.Field]:
@@ -91,8 +81,7 @@ class RunSettings:
 
     def to_yaml(self) -> str:
         """The same as YAML that a configuration can be read from."""
-        nested = self.to_dict()
-        return yaml.safe_dump(nested, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def known_keys(parts: Sequence[Part]) -> dict[str, Any]:

@@ -26,11 +26,7 @@ class TrainingState:
         self.saved_at = time.monotonic()
 
     def load(self) -> tuple[int, dict[str, Tensor]]:
-        """Restore.
-
-        Returns:
-            The steps done, and this process's part of the epoch's sums of losses; 0 and none without a state of this
-            fingerprint.
+        """The steps done, and this process's part of the epoch's sums of losses; 0 and none without such a state.
 
         Raises:
             UserError: processes find different states.

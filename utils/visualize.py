@@ -37,12 +37,7 @@ class Tile:
 def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: float = 0.5) -> np.ndarray:
     """The image with every class tinted and outlined in its colour, with a thin light rim; 255 is hatched in grey.
 
-    Args:
-        image, mask, palette: as above; the palette has a row for each value below 255 that occurs.
-        opacity: of the tint, 0..1; outlines have twice as much, up to 1. At 0 the image is unchanged.
-
-    Raises:
-        ValueError: a mask of another size.
+    `opacity` of the tint is 0..1; outlines have twice as much, up to 1. A mask of another size is a `ValueError`.
     """
     if mask.shape != image.shape[:2]:
         raise ValueError(f"a mask {mask.shape} does not fit an image {image.shape[:2]}")
@@ -64,16 +59,9 @@ def overlay(image: np.ndarray, mask: np.ndarray, palette: np.ndarray, opacity: f
 
 
 def heatmap(image: np.ndarray, map_: np.ndarray, opacity: float = 0.65) -> np.ndarray:
-    """The image in grey under a map's colours, dark for 0 and bright for 1.
-
-    Args:
-        image: (H, W, 3) uint8.
-        map_: (h, w) float of any size; values outside 0..1 are clipped.
-        opacity: of the colours, 0..1.
-    """
-    height, width = image.shape[:2]
+    """The image in grey under the colours of a map (h, w) float of any size, dark for 0 and bright for 1; clipped."""
     small = Image.fromarray(np.clip(map_, 0, 1).astype(np.float32))
-    colours = heat_colours(np.asarray(small.resize((width, height), Image.Resampling.BILINEAR)))
+    colours = heat_colours(np.asarray(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float64)[..., None]
     return np.rint((1 - opacity) * grey + opacity * colours).astype(np.uint8)
 
@@ -126,12 +114,11 @@ def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Imag
 def contact_sheet(
     rows: Sequence[Sequence[Tile]], columns: Sequence[str] = (), title: str = "", tile: int = 260, size: int = 15
 ) -> Image.Image:
-    """Rows of images on one sheet, each with its caption and colours.
+    """Rows of images on one sheet, each with its caption and colours; below `columns` and `title`.
 
     Args:
-        rows: tiles from left to right; rows may differ in length. At most `MAX_ROWS` are drawn, and the rest counted.
-        columns, title: above the columns and above everything.
-        tile: the side of the square that an image is made to fit, in pixels; a small one is enlarged at most twofold.
+        rows: may differ in length. At most `MAX_ROWS` are drawn, and the rest counted.
+        tile: the side in pixels of the square that an image is made to fit; a small one is enlarged at most twofold.
         size: the height of letters in pixels.
     """
     gap, line = size, round(size * 1.5)

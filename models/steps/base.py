@@ -13,14 +13,14 @@ from there.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from models.classifier import Classifier
-from models.reading import MAP_STRIDE, Reading, read
+from models.reading import Reading, Views, read
 
 
 @dataclass(frozen=True)
@@ -69,51 +69,41 @@ class Step:
 
 @dataclass(frozen=True)
 class Before:
-    """The steps before a step."""
+    """The steps before a step, and how the image is read."""
 
     classifier: Classifier
     steps: tuple[Step, ...]
-    flip: bool
+    views: Views
 
     def __call__(self, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Tensor:
         """The maps (K, h, w) after these steps of another image (3, H, W)."""
-        reading = read_for(self.steps, self.classifier, image, classes, scales, self.flip)
-        return list(run_steps(self.steps, self.classifier, reading, self.flip).values())[-1]
+        views = replace(self.views, scales=scales)
+        reading = read_for(self.steps, self.classifier, image, classes, views)
+        return list(run_steps(self.steps, self.classifier, reading, views).values())[-1]
 
     def again(self, maps: Tensor, reading: Reading) -> Tensor:
         """Maps after those of these steps that are to be applied again, with the features of `reading`."""
         for index, step in enumerate(self.steps):
             if step.again:
-                maps = step(maps, reading, Before(self.classifier, self.steps[:index], self.flip))
+                maps = step(maps, reading, Before(self.classifier, self.steps[:index], self.views))
         return maps
 
 
 def read_for(
-    steps: Sequence[Step],
-    classifier: Classifier,
-    image: Tensor,
-    classes: Sequence[int],
-    scales: Sequence[float],
-    flip: bool,
+    steps: Sequence[Step], classifier: Classifier, image: Tensor, classes: Sequence[int], views: Views
 ) -> Reading:
-    """One reading of an image with everything that these steps need; the first one says on which grid."""
+    """One reading of an image with everything that these steps need."""
     strides = classifier.backbone.strides
-    views: dict[str, Any] = {"scales": scales, "flip": flip, "stride": getattr(steps[0], "map_stride", MAP_STRIDE)}
-    return read(
-        classifier,
-        image,
-        classes,
-        gradient_stages=sorted({stage for step in steps for stage in step.gradient_stages(strides)}),
-        feature_stages=sorted({stage for step in steps for stage in step.feature_stages(strides)}),
-        **views,
-    )
+    gradient_stages = sorted({stage for step in steps for stage in step.gradient_stages(strides)})
+    feature_stages = sorted({stage for step in steps for stage in step.feature_stages(strides)})
+    return read(classifier, image, classes, views, gradient_stages, feature_stages)
 
 
-def run_steps(steps: Sequence[Step], classifier: Classifier, reading: Reading, flip: bool) -> dict[str, Tensor]:
+def run_steps(steps: Sequence[Step], classifier: Classifier, reading: Reading, views: Views) -> dict[str, Tensor]:
     """The maps (K, h, w) after each step, by its name."""
     found: dict[str, Tensor] = {}
     maps = torch.zeros_like(reading.cam)
     for index, step in enumerate(steps):
-        maps = step(maps, reading, Before(classifier, tuple(steps[:index]), flip))
+        maps = step(maps, reading, Before(classifier, tuple(steps[:index]), views))
         found[step.name] = maps
     return found

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from models.reading import MAP_STRIDE, Reading, normalise_maps
+from models.reading import MAP_STRIDE, Reading, Views, normalise_maps
 from models.steps.base import Before, Step
 from utils.settings import setting
 
@@ -24,6 +24,11 @@ class ClassActivationMap(Step):
         high=32,
         help="a cell of the maps for so many pixels; 4 for objects of few pixels, with a scale of 2",
     )
+
+    @property
+    def views(self) -> Views:
+        """How an image is read."""
+        return Views(self.scales, self.flip, self.map_stride)
 
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
         """C, whatever the maps before it."""

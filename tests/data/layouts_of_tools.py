@@ -13,11 +13,10 @@ CLASSES = ("cat", "dog")
 
 def put(root: Path, *names: str) -> Path:
     """Small images, each of its own colour."""
-    for name in names:
+    for number, name in enumerate(names):
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        colour = tuple(hash(name) >> shift & 255 for shift in (0, 8, 16))
-        Image.new("RGB", (SIZE, SIZE), colour).save(path)
+        Image.new("RGB", (SIZE, SIZE), (len(name) % 256, number % 256, hash(name) & 255)).save(path)
     return root
 
 
@@ -34,39 +33,32 @@ def put_masks(root: Path, *names: str) -> Path:
 def put_text(root: Path, name: str, text: str) -> Path:
     """A text file."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
-    (root / name).write_text(text, encoding="utf-8")
+    (root / name).write_bytes(text.encode())
     return root
-
-
-def coco(*file_names: str, crowd: int = 0) -> dict:
-    """A file in COCO's format: the first half of the images shows cats, the others dogs."""
-    box = [0, 0, 4, 0, 4, 4, 0, 4]
-    return {
-        "info": {},
-        "images": [
-            {"id": number, "file_name": name, "width": SIZE, "height": SIZE} for number, name in enumerate(file_names)
-        ],
-        "categories": [
-            {"id": number + 1, "name": name, "supercategory": "pets"} for number, name in enumerate(CLASSES)
-        ],
-        "annotations": [
-            {
-                "id": number,
-                "image_id": number,
-                "category_id": 1 + (2 * number >= len(file_names)),
-                "bbox": [0, 0, 4, 4],
-                "area": 16,
-                "iscrowd": crowd,
-                "segmentation": [box],
-            }
-            for number in range(len(file_names))
-        ],
-    }
 
 
 def put_json(root: Path, name: str, document: object) -> Path:
     """A JSON file."""
     return put_text(root, name, json.dumps(document))
+
+
+def labels_of(index) -> dict[str, set[str]]:
+    """Image -> the names of its classes."""
+    return {record.name: {index.class_names[label] for label in record.labels} for record in index.records}
+
+
+def coco(*file_names: str) -> dict:
+    """A file in COCO's format: the first half of the images shows cats, the others dogs."""
+    shown = {"bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
+    half = len(file_names) / 2
+    return {
+        "info": {},
+        "images": [{"id": n, "file_name": name, "width": SIZE, "height": SIZE} for n, name in enumerate(file_names)],
+        "categories": [{"id": n, "name": name, "supercategory": "pets"} for n, name in enumerate(CLASSES, 1)],
+        "annotations": [
+            {"id": n, "image_id": n, "category_id": 1 + (n >= half), **shown} for n in range(len(file_names))
+        ],
+    }
 
 
 def image_folder(root: Path) -> None:
@@ -80,16 +72,15 @@ def images_and_masks(root: Path) -> None:
 
 
 def mvtec(root: Path) -> None:
-    put(
-        root, "train/good/000.png", "train/good/001.png", "test/good/000.png", "test/crack/000.png", "test/hole/000.png"
-    )
+    put(root, "train/good/000.png", "train/good/001.png", *(f"test/{n}/000.png" for n in ("good", "crack", "hole")))
     put_masks(root, "ground_truth/crack/000_mask.png", "ground_truth/hole/000_mask.png")
     put_text(root, "readme.txt", "MVTec AD")
 
 
 def oxford_pets(root: Path) -> None:
-    put(root, *(f"images/{name}_{n}.jpg" for name in ("cat", "dog") for n in (1, 10, 100)))
-    put_masks(root, *(f"annotations/trimaps/{name}_{n}.png" for name in ("cat", "dog") for n in (1, 10, 100)))
+    names = [f"{name}_{n}" for name in CLASSES for n in (1, 10, 100)]
+    put(root, *(f"images/{name}.jpg" for name in names))
+    put_masks(root, *(f"annotations/trimaps/{name}.png" for name in names))
     put_text(root, "annotations/list.txt", "#Image CLASS-ID SPECIES BREED ID\ncat_1 1 1 1\n")
 
 
@@ -133,17 +124,12 @@ def label_studio_csv(root: Path) -> None:
 
 
 def label_studio_json(root: Path) -> None:
-    put(root, "0a1b-1.jpg", "0a1c-2.jpg", "0a1d-3.jpg")
-    tasks = [
-        {
-            "id": number,
-            "annotations": [{"was_cancelled": False, "result": [{"type": "choices", "value": {"choices": [label]}}]}],
-            "data": {"image": f"/data/upload/4/{name}.jpg"},
-        }
-        for number, (name, label) in enumerate((("0a1b-1", "cat"), ("0a1c-2", "dog")))
-    ]
-    tasks.append({"id": 9, "annotations": [], "data": {"image": "/data/upload/4/0a1d-3.jpg"}})
-    put_json(root, "project.json", tasks)
+    def task(number: int, *labels: str) -> dict:
+        results = [{"result": [{"type": "choices", "value": {"choices": [label]}}]} for label in labels]
+        return {"id": number, "annotations": results, "data": {"image": f"/data/upload/4/0a1b-{number}.jpg"}}
+
+    put(root, "0a1b-1.jpg", "0a1b-2.jpg", "0a1b-3.jpg")
+    put_json(root, "project.json", [task(1, "cat"), task(2, "dog"), task(3)])
 
 
 def label_studio_coco(root: Path) -> None:
@@ -158,13 +144,12 @@ def cvat_coco(root: Path) -> None:
 
 def cvat_voc(root: Path) -> None:
     put(root, "JPEGImages/1.jpg", "JPEGImages/2.jpg")
-    put_text(
-        root, "labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n"
-    )
+    names = "background:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n"
+    put_text(root, "labelmap.txt", f"# label:color_rgb:parts:actions\n{names}")
     put_text(root, "ImageSets/Main/default.txt", "1\n2\n")
-    for name, label in (("1", "cat"), ("2", "dog")):
-        text = f"<annotation><filename>{name}.jpg</filename><object><name>{label}</name></object></annotation>"
-        put_text(root, f"Annotations/{name}.xml", text)
+    for number, name in enumerate(CLASSES, 1):
+        text = f"<annotation><filename>{number}.jpg</filename><object><name>{name}</name></object></annotation>"
+        put_text(root, f"Annotations/{number}.xml", text)
 
 
 BUILDERS: dict[str, Callable[[Path], None]] = {

@@ -25,7 +25,7 @@ def test_files_of_other_suffixes_are_read_or_said(case):
     counts, problems, notes = checked(case("63_jfif_avif_heic"))
     assert problems == []
     assert sum(counts.values()) == 14 or "suffix .jfif are not read, first" in notes
-    assert counts.get("dog") == 6 or "folder without images is left out, dog" in notes
+    assert counts.get("dog") == 6 or "folders without images are left out: 1, first dog" in notes
 
 
 def test_images_and_masks_ask_for_a_table(case):
@@ -84,7 +84,7 @@ def test_an_empty_class_folder_is_said(case):
     counts, problems, notes = checked(root)
     assert counts == {"cat": 3, "dog": 3}
     assert problems == []
-    assert "1 folder without images is left out, fox" in notes
+    assert "folders without images are left out: 1, first fox" in notes
 
 
 def test_thumbnails_never_train(case):

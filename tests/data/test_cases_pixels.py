@@ -104,4 +104,4 @@ def test_bands_and_nan_are_told_by_the_check(case, tmp_path):
     assert "data.bands=[3, 2, 1]" in problems
     assert "(2 images need it)" in problems
     notes = "\n".join(check(settings(tmp_path, range="percentile")).notes)
-    assert "1 images hold NaN" in notes
+    assert "images that hold NaN: 1, first" in notes

@@ -20,11 +20,11 @@ BOTH = {"cat": 3, "dog": 3}
     ("name", "counts", "note"),
     [
         ("14_csv_onehot", BOTH, ""),
-        ("18_csv_windows_paths", BOTH, "names 6 images by paths that are not under"),
+        ("18_csv_windows_paths", BOTH, "18_csv_windows_paths: 6, first"),
         ("23_csv_space_separated_labels", {"cat": 3, "dog": 4}, ""),
         ("24_csv_pipe_labels", {"cat": 3, "dog": 4}, ""),
         ("30_csv_list_literal", BOTH, ""),
-        ("41_labelstudio_dotdot", BOTH, "names 6 images by paths that are not under"),
+        ("41_labelstudio_dotdot", BOTH, "41_labelstudio_dotdot: 6, first"),
     ],
 )
 def test_tables(case, name, counts, note):

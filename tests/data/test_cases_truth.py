@@ -1,5 +1,7 @@
 """Truth that real users had, in ../shared/cases: what the check and evaluation make of each."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -50,3 +52,16 @@ def test_predictions_of_background_alone_do_not_score(case):
     measured = evaluate_masks(index, predictions, 0)
     assert measured.matrix.iou()[1] == 0
     assert measured.matrix.miou() < 0.4
+
+
+def test_masks_that_exchange_two_classes_are_measured_anew_with_a_warning(case, caplog):
+    base, exchanged = case("00_base"), case("88_truth_corrected")
+    ious = {}
+    for root in (base, exchanged):
+        index = open_index(settings(root).data, "val", masks=True)
+        with caplog.at_level(logging.WARNING):
+            ious[root] = evaluate_masks(index, base / "masks", 0).matrix.iou()[1:]
+        assert ("contradict their labels" in caplog.text) == (root == exchanged)
+    assert "no mask holds cat (8 images), dog (8 images) for an image with that label" in caplog.text
+    assert ious[base].min() == 1
+    assert ious[exchanged].max() == 0

@@ -13,7 +13,6 @@ import data.dataset
 import data.inspection
 from data.artifacts import write_mask
 from data.check import check, figures, main, report
-from data.index import open_index
 from data.settings import DataSettings
 from stages.config import Config
 from utils.errors import run_script
@@ -51,41 +50,39 @@ def test_sound_data_has_counts_and_nothing_to_say(pets):
     assert "no problems to mend" in text
 
 
-def test_unreadable_images_are_problems(pets):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_images_are_problems(pets, workers):
     (pets / "cat/3.jpg").write_text("no image")
     path = pets / "dog/2.png"
     path.write_bytes(path.read_bytes()[:60])
-    findings = check(settings(pets))
-    assert len(findings.problems) == 2
-    assert any("cat/3.jpg is not an image" in problem for problem in findings.problems)
-    assert any("dog/2.png cannot be decoded" in problem for problem in findings.problems)
-    assert sorted(figures(findings)["unreadable"]) == [str(pets / "cat/3.jpg"), str(path)]
+    findings = check(replace(settings(pets), workers=workers))
+    first, second = findings.problems
+    assert "cat/3.jpg is not an image" in first
+    assert "dog/2.png cannot be decoded" in second
+    assert figures(findings)["unreadable"] == [str(pets / "cat/3.jpg"), str(path)]
 
 
 def test_the_same_image_twice_whatever_its_format(pets):
-    pixels = put(pets / "cat/3.png")
-    Image.fromarray(pixels).save(pets / "dog/same.bmp")
+    Image.fromarray(put(pets / "cat/3.png")).save(pets / "dog/same.bmp")
     shutil.copy(pets / "cat/1.png", pets / "cat/copy.png")
     findings = check(settings(pets))
-    assert findings.problems == []
+    assert (findings.problems, len(figures(findings)["duplicates"])) == ([], 2)
     assert findings.notes == [
         f"2 files are the same image: {pets}/cat/1.png, {pets}/cat/copy.png",
         f"2 files are the same image and have different labels: {pets}/cat/3.png, {pets}/dog/same.bmp",
     ]
-    assert len(figures(findings)["duplicates"]) == 2
 
 
 def test_every_mistake_of_a_label_file_is_found(pets):
     rows = ["cat/1.png,cat", "cat/2.png,Cat;dog", "gone.png,dog", "cat/1.png,dog", "dog/1.png,", "too,many,cells"]
     (pets / "labels.csv").write_text("image,labels\n" + "\n".join(rows) + "\n")
     findings = check(settings(pets))
-    assert [problem.split(":")[0] for problem in findings.problems] == [
-        f"{pets}/labels.csv, line {line}" for line in (7, 4, 5)
-    ]
+    where = [problem.split(":")[0].removeprefix(f"{pets}/labels.csv, line ") for problem in findings.problems]
+    assert where == ["7", "4", "5"]
     assert findings.notes == [
-        f"{pets}/labels.csv: 1 images under {pets} have no row and are not used, first dog/2.png",
+        f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
         "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
-        f"list 'all': 1 images have no label, first {pets}/dog/1.png",
+        f"list 'all': images without a label: 1, first {pets}/dog/1.png; they train as none of the classes",
         "list 'all': one image of Cat, cat, dog",
     ]
     assert figures(findings)["lists"]["all"]["images"] == 3
@@ -101,23 +98,22 @@ def test_masks_of_the_validation_list(make_voc):
     (masks / "p14.png").unlink()
     write_mask(masks / "p0.png", np.full((3, 3), 99))  # of a training image: nobody looks at it
     findings = check(settings(root, "voc"))
-    assert sorted(problem.split(str(masks))[1].split(" ")[0].strip(";") for problem in findings.problems) == [
-        "/p2.png",
-        "/p5.png",
-        "/p8.png",
-    ]
-    assert f"list 'val': 1 of 6 images have no mask, first {root}/JPEGImages/p14.jpg" in findings.notes
-    assert any("the masks of 1 images hold classes that are not among their labels" in note for note in findings.notes)
+    named = sorted(problem.split(str(masks))[1].split(" ")[0].strip(";") for problem in findings.problems)
+    assert named == ["/p2.png", "/p5.png", "/p8.png"]
+    assert (
+        f"list 'val': images without a mask, of 6: 1, first {root}/JPEGImages/p14.jpg; add their masks"
+        in findings.notes
+    )
+    assert any("the masks of 1 of 2 images contradict their labels" in note for note in findings.notes)
 
 
 def test_validation_images_that_were_trained_on(make_voc):
     root = make_voc(6)
-    lists = root / "ImageSets/Segmentation"
     shutil.copy(root / "JPEGImages/p0.jpg", root / "JPEGImages/p5.jpg")
-    (lists / "val.txt").write_text("p1\np2\np5\n")
+    (root / "ImageSets/Segmentation/val.txt").write_text("p1\np2\np5\n")
     write_mask(root / "SegmentationClass/p5.png", np.zeros((30, 40)))
-    findings = check(settings(root, "voc"))
-    assert any(note.startswith("2 of 3 images of list 'val' are in list 'train' too") for note in findings.notes)
+    notes = check(settings(root, "voc")).notes
+    assert any("images of list 'val' that are in list 'train' too, of 3: 2, first" in note for note in notes)
 
 
 def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch):
@@ -125,17 +121,10 @@ def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch)
     read: list[str] = []
     for module, name in ((data.dataset, "read_image"), (data.inspection, "read_with_facts")):
         real = getattr(module, name)
-        monkeypatch.setattr(
-            module, name, lambda path, *a, real=real, **k: (read.append(path.name), real(path, *a, **k))[1]
-        )
+        counted = lambda path, *a, real=real, **k: (read.append(path.name), real(path, *a, **k))[1]  # noqa: E731
+        monkeypatch.setattr(module, name, counted)
     check(settings(root, "voc", seed_list="train"))
     assert sorted(read) == sorted([*(f"p{i}.jpg" for i in range(6)), "p2.png", "p5.png"])
-
-
-def test_reading_in_parallel_finds_the_same(pets):
-    (pets / "cat/3.jpg").write_text("no image")
-    indexes = [open_index(settings(pets).data, "all")]
-    assert data.inspection.inspect(indexes, 2) == data.inspection.inspect(indexes, 0)
 
 
 def test_the_command(pets, tmp_path, monkeypatch, capsys):
@@ -160,17 +149,16 @@ def test_the_command(pets, tmp_path, monkeypatch, capsys):
 
 def test_real_data_is_sound(shared_data):
     findings = check(settings(shared_data / "coco_mini", "coco", train_list="train2017", val_list=""))
-    assert findings.problems == []
-    assert len(findings.facts) == 80
+    assert (findings.problems, len(findings.facts)) == ([], 80)
 
 
 def test_images_that_show_nothing_and_one_class_everywhere_are_notes(tmp_path):
     for number, level in enumerate((4, 5, 253, 120)):
         put(tmp_path / f"cat/{number}.png", np.full((40, 40, 3), level, np.uint8))
     notes = "\n".join(check(settings(tmp_path)).notes)
-    assert f"2 images are nearly black as the network sees them, first {tmp_path}/cat/0.png" in notes
-    assert "1 images are nearly white" in notes
-    assert "1 images are flat" in notes
+    assert f"images that are nearly black as the network sees them: 2, first {tmp_path}/cat/0.png" in notes
+    assert "nearly white as the network sees them: 1" in notes
+    assert "flat as the network sees them: 1" in notes
     assert "every image has cat, so there is nothing to tell it from" in notes
 
 

@@ -32,7 +32,7 @@ def test_lists_are_lists(tmp_path, both):
 def test_quotes_and_empty_cells(tmp_path):
     found, notes = labels_of(tmp_path, "'cat'", '"dog"', "", "nan", "None", "[]")
     assert found == [{"cat"}, {"dog"}, set(), set(), set(), set()]
-    assert "are read as no label (3 such)" in notes
+    assert "cells that are read as no label: 3" in notes
     assert labels_of(tmp_path, "none", known=("none",))[0] == [{"none"}]
 
 
@@ -40,9 +40,9 @@ def test_names_of_several_words_stay_whole(tmp_path):
     assert labels_of(tmp_path, "golden retriever", "poodle") == ([{"golden retriever"}, {"poodle"}], "")
     found, notes = labels_of(tmp_path, "hot dog", "dog")
     assert found == [{"hot dog"}, {"dog"}]
-    assert "'hot dog' is read as one class, though a part of it is a class of its own" in notes
+    assert "read as one class, though other labels have some of their words: 1, first hot dog" in notes
     found, notes = labels_of(tmp_path, "clear primary", "haze primary")
-    assert "2 labels of several words are each read as one class" in notes
+    assert "other labels have some of their words: 2" in notes
 
 
 @pytest.mark.parametrize("odd", ["fox|hen", "fox, hen"])

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,7 @@ from data.artifacts import read_mask
 from data.images import read_image
 from data.shapes import MARKER, SHAPES_CLASSES, Scene, generate, open_shapes, scenes
 from data.shapes_art import DRAWINGS
-from data.shapes_background import paint
-from data.shapes_fields import make_frame
+from data.shapes_fields import make_frame, paint
 from utils.errors import UserError
 
 TRAIN, VAL, SIZE = 7, 6, 64
@@ -33,11 +33,6 @@ def many() -> list[Scene]:
 
 def files(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def test_same_numbers_give_the_same_files(root: Path, tmp_path: Path) -> None:
-    open_shapes(tmp_path / "again", "val", TRAIN, VAL, SIZE)
-    assert files(tmp_path / "again") == files(root)
 
 
 def generate_slowly(root: Path, counter: Path) -> None:
@@ -71,10 +66,12 @@ def test_generated_once(root: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == stamps
 
 
-@pytest.mark.parametrize("damage", ["killed", "no marker content", "image lost", "list lost"])
-def test_unfinished_generation_is_done_again(
-    damage: str, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _fail(*_: object) -> None:
+    raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("damage", ["killed", "marker", "image", "list", "version"])
+def test_unfinished_generation_is_done_again(damage: str, root: Path, tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "shapes"
     if damage == "killed":
         with monkeypatch.context() as patch:
@@ -82,60 +79,47 @@ def test_unfinished_generation_is_done_again(
             with pytest.raises(RuntimeError, match="killed"):
                 open_shapes(folder, "train", TRAIN, VAL, SIZE)
     else:
-        open_shapes(folder, "train", TRAIN, VAL, SIZE)
-        if damage == "no marker content":
+        shutil.copytree(root, folder)
+        marker = json.loads((folder / MARKER).read_text())
+        if damage == "marker":
             (folder / MARKER).write_text("{")
-        elif damage == "image lost":
-            (folder / "JPEGImages" / "val_0002.jpg").unlink()
+        elif damage == "image":
+            (folder / "JPEGImages/val_0002.jpg").unlink()
+        elif damage == "list":
+            (folder / "ImageSets/Segmentation/train.txt").unlink()
         else:
-            (folder / "ImageSets" / "Segmentation" / "train.txt").unlink()
+            (folder / MARKER).write_text(json.dumps(marker | {"version": marker["version"] - 1}))
+            (folder / "JPEGImages/train_0001.jpg").write_bytes(b"of another generator")
     assert len(open_shapes(folder, "train", TRAIN, VAL, SIZE)) == TRAIN
     assert files(folder) == files(root)
 
 
-def _fail(*_: object) -> None:
-    raise RuntimeError("killed")
-
-
 @pytest.mark.parametrize("change", [{"train": TRAIN - 1}, {"val": VAL + 1}, {"size": SIZE + 8}])
-def test_other_numbers_generate_anew_and_leave_nothing_behind(change: dict[str, int], tmp_path: Path) -> None:
-    numbers = {"train": TRAIN, "val": VAL, "size": SIZE}
-    open_shapes(tmp_path, "train", **numbers)
-    index = open_shapes(tmp_path, "val", **(numbers | change), masks=True)
-    wanted = numbers | change
+def test_other_numbers_generate_anew_and_leave_nothing_behind(
+    change: dict[str, int], root: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(root, tmp_path / "shapes"))
+    wanted = {"train": TRAIN, "val": VAL, "size": SIZE} | change
+    index = open_shapes(folder, "val", **wanted, masks=True)
     assert len(index) == wanted["val"]
-    assert len(list((tmp_path / "JPEGImages").iterdir())) == wanted["train"] + wanted["val"]
-    assert len(list((tmp_path / "SegmentationClass").iterdir())) == wanted["train"] + wanted["val"]
+    for part in ("JPEGImages", "SegmentationClass"):
+        assert len(list((folder / part).iterdir())) == wanted["train"] + wanted["val"]
     assert max(read_image(index.records[0].image).size) == wanted["size"]
 
 
-def test_another_version_generates_anew(tmp_path: Path) -> None:
-    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
-    marker = json.loads((tmp_path / MARKER).read_text())
-    (tmp_path / MARKER).write_text(json.dumps(marker | {"version": marker["version"] - 1}))
-    image = tmp_path / "JPEGImages" / "train_0001.jpg"
-    right = image.read_bytes()
-    image.write_bytes(b"of another generator")
-    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
-    assert image.read_bytes() == right
-
-
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
-    note = tmp_path / "ImageSets" / "Segmentation" / "train.txt"
-    note.parent.mkdir(parents=True)
-    note.write_text("2007_000032\n")
+    (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"data\.root"):
         open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
-    assert files(tmp_path) == {"ImageSets/Segmentation/train.txt": b"2007_000032\n"}
+    assert files(tmp_path) == {"notes.txt": b"mine"}
 
 
-def test_masks_are_given_only_when_asked_for_and_not_needed_without(tmp_path: Path) -> None:
-    assert all(record.mask is None for record in open_shapes(tmp_path, "train", TRAIN, VAL, SIZE).records)
-    for path in (tmp_path / "SegmentationClass").iterdir():
-        path.unlink()
-    open_shapes(tmp_path, "train", TRAIN, VAL, SIZE)
-    assert not list((tmp_path / "SegmentationClass").iterdir())
-    masked = open_shapes(tmp_path, "train", TRAIN, VAL, SIZE, masks=True)
+def test_masks_are_given_only_when_asked_for_and_not_needed_without(root: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(root, tmp_path / "shapes"))
+    shutil.rmtree(folder / "SegmentationClass")
+    assert all(record.mask is None for record in open_shapes(folder, "train", TRAIN, VAL, SIZE).records)
+    assert not (folder / "SegmentationClass").exists()
+    masked = open_shapes(folder, "train", TRAIN, VAL, SIZE, masks=True)
     assert all(record.mask is not None and record.mask.is_file() for record in masked.records)
 
 

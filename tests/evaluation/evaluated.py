@@ -22,6 +22,19 @@ from utils.ignore import IGNORE
 from utils.run import Run
 
 LOSSES = [0.7, 0.4, 0.3]
+SETTINGS = [
+    "data.kind=voc",
+    "data.train_list=train",
+    "data.val_list=val",
+    "workers=0",
+    "affinity.kind=none",
+    "ibb.iterations=2",
+    "ibb.epochs=1",
+    "pseudo.refine=none",
+    "pseudo.background=threshold",
+    "pseudo.threshold=0.4",
+    "report.thresholds=7",
+]
 COMMAND = ["train.py", "--preset", "<made>"]
 
 
@@ -34,24 +47,7 @@ def evaluated_run(
 ) -> tuple[Config, Run]:
     """A run whose stage `report` has run on the images of `make_voc`, each step better than the one before."""
     root = make_voc(count=count, size=(60, 80))
-    cfg = load_config(
-        None,
-        overrides=[
-            f"run={tmp_path / 'run'}",
-            "data.kind=voc",
-            f"data.root={root}",
-            "data.train_list=train",
-            "data.val_list=val",
-            "workers=0",
-            "affinity.kind=none",
-            "pseudo.refine=none",
-            "pseudo.background=threshold",
-            "pseudo.threshold=0.4",
-            "report.thresholds=7",
-            "ibb.iterations=2",
-            "ibb.epochs=1",
-        ],
-    )
+    cfg = load_config(None, overrides=[*SETTINGS, f"run={tmp_path / 'run'}", f"data.root={root}"])
     run = Run(cfg, COMMAND)
     index = open_index(cfg.data, "val", masks=True)
     random = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import pytest
 
 from data.artifacts import read_mask
 from data.index import open_index
-from evaluation.report import choose_images, report_is_complete
+from evaluation.report import choose_images
 from stages.files import REPORT, REPORT_IMAGES
 
 
@@ -43,13 +43,6 @@ def test_confusions_are_those_of_the_figures(evaluated):
     truth = [read_mask(record.mask) for record in open_index(cfg.data, "val", masks=True).records]
     assert counts.sum() == sum((mask != 255).sum() for mask in truth)
     assert len(images["shown"]) == images["images"] == len(truth)
-
-
-def test_the_report_is_complete_only_with_all_its_files(evaluated):
-    cfg, run = evaluated
-    assert report_is_complete(cfg, run)
-    run.path(REPORT_IMAGES).unlink()
-    assert not report_is_complete(cfg, run)
 
 
 def test_the_worst_and_the_best_are_always_chosen():

@@ -9,9 +9,7 @@ import evaluation.report_gallery as report_gallery
 import evaluation.report_page as report_page
 from evaluation.report_page import keep_report_page, update_report_page, write_report_page
 from evaluation.stages import pipeline
-from stages.config import Config
 from stages.files import REPORT_PAGE
-from stages.settings import ReportSettings
 from tests.pages.test_page import Page
 from utils.run import Run
 
@@ -162,11 +160,3 @@ def test_damaged_figures_are_said_to_be_lost(evaluated):
     run.path("report.json").write_text("{")
     write_report_page(STAGES, cfg, run)
     assert "are lost or damaged" in run.path(REPORT_PAGE).read_text()
-
-
-def test_a_record_without_times_is_shown_without_them(tmp_path):
-    (tmp_path / "stages.json").write_text('{"cam": {"fingerprint": "a", "finished": 1767225600.0}}')
-    cfg = Config(run=str(tmp_path), report=ReportSettings(enabled=False))
-    table = report_page.stage_table(STAGES, cfg, Run.reopen(tmp_path))
-    row = next(row for row in table.rows if row[0] == "cam")
-    assert row[2].text == "0.0 s"

@@ -53,7 +53,7 @@ def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
 def test_loader_processes_count_the_same(masks, monkeypatch):
     index, folder, _ = masks
     alone = evaluate_masks(index, folder, workers=0).matrix
-    monkeypatch.setattr("evaluation.records.FEW", 2)
+    monkeypatch.setattr("evaluation.truth.FEW", 2)
     shared = evaluate_masks(index, folder, workers=2).matrix
     assert torch.equal(shared.counts, alone.counts)
     assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)

@@ -51,4 +51,4 @@ def test_a_few_contradictions_are_a_warning(tmp_path, caplog):
     right, wrong = np.tile([0, 1], (3, 2)), np.tile([0, 2], (3, 2))
     with caplog.at_level(logging.WARNING):
         check_truth(index(tmp_path, right, right, right, right, wrong), 0)
-    assert "the masks of 1 images lack a class that is among their labels" in caplog.text
+    assert "the masks of 1 of 5 images contradict their labels" in caplog.text

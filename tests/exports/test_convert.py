@@ -59,12 +59,3 @@ def test_what_cannot_be_imported_is_refused(tmp_path):
         assert said in ended.err
         assert "model.weights" in ended.err
     assert not (tmp_path / "out.pth").exists()
-
-
-def test_nothing_is_overwritten(tmp_path):
-    (tmp_path / "out.pth").write_bytes(b"dear to somebody")
-    ended = convert(tmp_path / "none.pth", tmp_path / "out.pth")
-    assert ended.code == 2
-    assert "out.pth exists already" in ended.err
-    assert convert(tmp_path / "none.pth", tmp_path / "new.pth").code == 2
-    assert (tmp_path / "out.pth").read_bytes() == b"dear to somebody"

@@ -13,13 +13,11 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from data.artifacts import read_mask, voc_palette, write_mask
-from data.index import open_index
 from data.polygons import fill_polygons
-from data.settings import DataSettings
 from data.voc import VOC_CLASSES
 from exports import masks as exports
 from exports.mask_sets import MaskFile, MaskSet, open_mask_set
-from exports.masks import VOC_FOLDER, export_masks, parse_formats
+from exports.masks import VOC_FOLDER, export_masks
 from tests.project import call
 from utils.errors import UserError
 
@@ -86,20 +84,6 @@ class TestCoco:
                 assert row["iscrowd"] == 0
                 compared += 1
         assert compared == 6
-
-    def test_our_own_reader_reads_the_same_masks(self, masks, tmp_path):
-        export_masks(masks, ["coco"], tmp_path / "out")
-        (tmp_path / "coco/annotations").mkdir(parents=True)
-        (tmp_path / "out/coco.json").rename(tmp_path / "coco/annotations/instances_mine.json")
-        for entry in masks.masks:
-            path = tmp_path / "coco/mine" / entry.image
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", read_mask(entry.path).shape[::-1]).save(path)
-        index = open_index(DataSettings(kind="coco", root=str(tmp_path / "coco")), "mine", masks=True)
-        assert index.class_names == NAMES
-        by_name = {record.name: record for record in index.records}
-        for entry in masks.masks:
-            assert np.array_equal(read_mask(by_name[entry.name].mask), without_ignored(read_mask(entry.path)))
 
     def test_ignored_pixels_are_counted(self, masks, tmp_path):
         written = export_masks(masks, ["coco"], tmp_path)["coco"]
@@ -191,9 +175,6 @@ class TestMistakes:
                 export_masks(masks, [kind], tmp_path / "out")
         assert not list(tmp_path.glob("out/*"))
 
-    def test_formats_are_taken_once_and_in_order(self):
-        assert parse_formats(" yolo,coco ,yolo", ("coco", "yolo")) == ["yolo", "coco"]
-
 
 def test_real_masks(shared_data, tmp_path):
     """VOC's own truth, 255 and all."""
@@ -207,12 +188,6 @@ def test_real_masks(shared_data, tmp_path):
             mask = read_mask(entry.path)
             for row in coco.imgToAnns[number]:
                 assert iou(coco.annToMask(row) > 0, mask == row["category_id"]) >= least
-
-
-def test_what_a_killed_program_left_half_written_is_no_mask(tmp_path):
-    write_mask(tmp_path / "masks/a.png", np.zeros((4, 5), np.uint8))
-    (tmp_path / "masks/.b.4711.tmp.png").write_bytes(b"half a")
-    assert len(open_mask_set(tmp_path / "masks", NAMES).masks) == 1
 
 
 @pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None])

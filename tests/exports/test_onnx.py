@@ -18,7 +18,6 @@ from stages.config import load_config
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
 from tests.project import call
-from utils.errors import UserError
 
 pytestmark = pytest.mark.long
 
@@ -56,15 +55,6 @@ def test_logits_are_the_networks_at_any_size(exported, size):
     assert logits.std() > 0.01
     expected = FromPixels(tiny_segmenter())(torch.from_numpy(pixels)).numpy()
     assert np.abs(logits - expected).max() < 1e-4
-
-
-@pytest.mark.slow
-def test_so_are_those_of_a_network_with_a_decoder(exported, tmp_path):
-    network = tiny_segmenter((4, 8))
-    pixels = np.random.default_rng(0).integers(0, 256, (1, 3, 50, 75)).astype(np.float32)
-    export_onnx(network, NAMES, "tiny", tmp_path / "fine.onnx")
-    (logits,) = session(tmp_path / "fine.onnx").run(None, {"image": pixels})
-    assert np.abs(logits - FromPixels(network)(torch.from_numpy(pixels)).numpy()).max() < 1e-4
 
 
 class OfOneSize(TinyBackbone):
@@ -128,12 +118,6 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, ke
     with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
         assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "out/a.onnx").difference == difference
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
-
-
-def test_packages_that_are_missing_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_export, "NEEDED", ("onnx_that_nobody_has",))
-    with pytest.raises(UserError, match=r"needs onnx_that_nobody_has: pip install -r requirements-extras\.txt"):
-        export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "a.onnx")
 
 
 @pytest.mark.slow

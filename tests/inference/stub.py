@@ -21,7 +21,7 @@ QUICK = [
     "ibb.iterations=1",
     "ibb.epochs=1",
     "segment.stage=2",
-    "segment.scales=[1.0, 0.5]",
+    "segment.scales=[1.0,0.5]",
 ]
 
 

@@ -41,7 +41,7 @@ def test_its_maps_are_those_that_the_report_evaluates(finished: Project, checkpo
 def test_fast_opens_no_other_network_and_reads_an_image_once(finished: Project, checkpoint, steps):
     predictor = load_predictor(finished.run / checkpoint, ["device=cpu", "infer.quality=fast"])
     assert [step.name for step in predictor.method.steps] == ["cam", "gfm", "prm"]
-    assert predictor.method.scales == (1.0,)
+    assert predictor.method.views.scales == (1.0,)
     assert predictor.settings["dataset steps"] == steps
     assert predictor.settings["infer"] == {"quality": "fast"}
 

@@ -40,12 +40,20 @@ class TestPredictors:
         for path in checkpoints.values():
             assert load_predictor(path).predict(image).mask.shape == size
 
-    def test_packaged_classifier_steps_in_with_a_message(self, script, tmp_path, monkeypatch):
+    def test_the_network_of_the_project_steps_in_with_a_message(self, script, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
-        code, printed = script("--input", "in", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
+        code, printed = script("--input", "in")
         assert code == 0, printed
-        assert "packaged ImageNet classifier" in printed
+        assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in printed
+        assert predictions(tmp_path / "out")["network"]["classes"] == 20
+
+    def test_the_packaged_classifier_finds_some_of_its_classes(self, script, tmp_path, monkeypatch):
+        save(tmp_path / "in/a.jpg", (64, 80))
+        monkeypatch.chdir(tmp_path)
+        settings = ("--model_path", "imagenet", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
+        code, printed = script("--input", "in", *settings)
+        assert code == 0, printed
         found = predictions(tmp_path / "out")["images"][0]["classes"]
         assert 1 <= len(found) <= 3
         assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))

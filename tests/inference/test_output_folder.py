@@ -42,16 +42,11 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
 @pytest.mark.parametrize(
     "rows",
     [
-        [{"name": "class 7"}],
-        [{"value": 1}],
         [{"name": "no such", "value": 1}],
         [{"name": "class 7", "value": "1"}],
         [{"name": "class 7", "value": 2}],
-        [{"name": "class 7", "value": 0}],
         [{"name": "class 7", "value": 1}, {"name": "class 8", "value": 1}],
         [3],
-        3,
-        None,
     ],
 )
 def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
@@ -85,10 +80,3 @@ class TestClassValues:
         summary = predict_images(tmp_path / "in", tmp_path, Stub(MANY))
         assert summary.without_value == ["class 255"]
         assert set(np.unique(read_mask(tmp_path / "masks/a.png"))) == {0, IGNORE}
-
-    def test_masks_whose_table_was_lost_are_redone(self, tmp_path):
-        for place, red in enumerate((9, 4)):
-            save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_images(tmp_path / "in", tmp_path / "out", Stub(MANY))
-        (tmp_path / "out/classes.json").unlink()
-        assert predict_images(tmp_path / "in", tmp_path / "out", Stub(MANY)).new == 2

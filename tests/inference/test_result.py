@@ -32,9 +32,6 @@ def test_classes_have_the_values_of_the_files(result):
     assert found == [("train", 3, 0.75), ("<cat>", 1, 0.25)]
     assert result.classes[0].share == 0.5
     assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
-    assert result.region("train").sum() == 20 * 60
-    with pytest.raises(UserError, match=r"'dog' is not among .* \(train, <cat>\)"):
-        result.region("dog")
 
 
 def test_a_network_of_many_classes_counts_those_of_the_image():

@@ -88,15 +88,6 @@ def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkey
         predict_video(clip, tmp_path / "out", Red())
 
 
-def test_a_note_that_was_changed_is_no_note(clip, tmp_path):
-    predict_video(clip, tmp_path / "out", Red(), limit=2)
-    (note,) = (tmp_path / "out/.done").rglob("*.json")
-    note.write_text(note.read_text().replace('"frames": 2', '"frames": "two"'))
-    stub = Red()
-    assert predict_video(clip, tmp_path / "out", stub, limit=2).frames == 2
-    assert len(stub.asked) == 2
-
-
 def test_videos_of_one_name_do_not_overwrite_each_other():
     assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
 

@@ -210,26 +210,12 @@ def test_the_imagenet_classifier_knows_photographs(shared_data):
     from data.transforms import normalise
 
     classifier, names = build_imagenet_classifier()
-    wanted = {
-        "aeroplane": {"airliner", "warplane", "wing"},
-        "train": {
-            "steam locomotive",
-            "electric locomotive",
-            "bullet train",
-            "passenger car",
-            "freight car",
-            "streetcar",
-        },
-    }
-    table = (shared_data / "voc12" / "image_labels.csv").read_text().splitlines()
-    header = table[0].split(",")
+    trains = {"steam locomotive", "electric locomotive", "bullet train", "passenger car", "freight car", "streetcar"}
+    wanted = {"aeroplane": {"airliner", "warplane", "wing"}, "train": trains}
+    header, *rows = [row.split(",") for row in (shared_data / "voc12/image_labels.csv").read_text().splitlines()]
     hits = []
     for label, expected in wanted.items():
-        only = [
-            row.split(",")[0]
-            for row in table[1:]
-            if row.split(",")[1:].count("1") == 1 and row.split(",")[header.index(label)] == "1"
-        ]
+        only = [row[0] for row in rows if row[1:].count("1") == 1 and row[header.index(label)] == "1"]
         for name in only[:5]:
             image = read_image(shared_data / "voc12" / "JPEGImages" / f"{name}.jpg").resize((256, 224))
             pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
@@ -288,24 +274,6 @@ def test_an_unknown_name_lists_the_known_ones():
     for name in ("nonsense", "hf-hub:somebody/network", "hf_hub:a/b", "local-dir:/tmp", "../x", ""):
         with pytest.raises(UserError, match=rf"timm/{name}.*timm\.list_models"):
             build_backbone(f"timm/{name}", "none")
-
-
-def test_weights_from_a_file(tmp_path):
-    torch.manual_seed(3)
-    source = build_backbone("efficientnet_lite0", "none").state_dict()
-    head = {"classifier.weight": torch.zeros(1000, 1280)}  # of a classifier, which a backbone leaves out
-    torch.save(source | head, tmp_path / "own.pth")
-    loaded = build_backbone("efficientnet_lite0", str(tmp_path / "own.pth")).state_dict()
-    assert all(torch.equal(loaded[name], values) for name, values in source.items())
-
-    torch.save({"layer9.weight": torch.zeros(1)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match=r"other\.pth does not fit the network: .*conv_stem"):
-        build_backbone("efficientnet_lite0", str(tmp_path / "other.pth"))
-    torch.save([1], tmp_path / "list.pth")
-    with pytest.raises(UserError, match=r"list\.pth does not hold a state dictionary"):
-        build_backbone("efficientnet_lite0", str(tmp_path / "list.pth"))
-    with pytest.raises(UserError, match="there is no file"):
-        build_backbone("efficientnet_lite0", str(tmp_path / "none.pth"))
 
 
 def test_a_state_of_other_shapes_is_told():

@@ -5,14 +5,14 @@ import torch
 from torch.nn.functional import interpolate
 
 from models.method import Method
-from models.reading import normalise_maps, read
+from models.reading import Views, normalise_maps, read
 from models.steps import BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
 from tests.models.tiny import CLASSES, SCALES, full_method, make_image, make_method, tiny_classifier
 
 
 def test_without_other_steps_it_is_the_class_activation_map():
     classifier, image = tiny_classifier(), make_image()
-    reading = read(classifier, image, CLASSES, scales=SCALES)
+    reading = read(classifier, image, CLASSES, Views(SCALES))
     assert torch.equal(make_method()(classifier, image, CLASSES), normalise_maps(reading.cam))
     flat = Method([ClassActivationMap(scales=(1.0,), flip=False)])(classifier, image, CLASSES)
     cams = interpolate(classifier.cams(image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
@@ -26,7 +26,7 @@ def test_the_maps_of_each_step_are_the_result_without_the_later_ones():
     assert list(trace.maps) == ["cam", "gfm", "prm", "ibb"]
     for count, maps in enumerate(trace.maps.values(), 1):
         torch.testing.assert_close(maps, Method(method.steps[:count])(classifier, image, CLASSES))
-    torch.testing.assert_close(trace.logits, read(classifier, image, CLASSES, scales=SCALES).logits)
+    torch.testing.assert_close(trace.logits, read(classifier, image, CLASSES, Views(SCALES)).logits)
     found = list(trace.maps.values())
     for position, maps in enumerate(found):
         assert all(not torch.allclose(maps, other, atol=0.01) for other in found[position + 1 :])

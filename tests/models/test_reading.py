@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from models import reading
-from models.reading import map_size, normalise_maps, read, unit_features
+from models.reading import Views, map_size, normalise_maps, read, unit_features
 from tests.models.tiny import CLASSES, make_image, random_features, tiny_classifier
 
 STAGES = {"gradient_stages": (1, 2, 3), "feature_stages": (2, 4)}
@@ -21,7 +21,7 @@ def both(found) -> list[torch.Tensor]:
 
 def test_at_one_scale_the_maps_are_the_classifiers():
     classifier, image = tiny_classifier(), make_image(50, 70)
-    found = read(classifier, image, CLASSES, flip=False)
+    found = read(classifier, image, CLASSES, Views(flip=False))
     expected = resize(classifier.cams(image[None])[0, CLASSES], (7, 9))
     torch.testing.assert_close(found.cam, expected)
     torch.testing.assert_close(found.logits, classifier(image[None])[0])
@@ -31,12 +31,12 @@ def test_at_one_scale_the_maps_are_the_classifiers():
 def test_logits_are_the_mean_of_the_image_and_its_mirror_image():
     classifier, image = tiny_classifier(), make_image(50, 70)
     expected = classifier(torch.stack([image, image.flip(-1)])).mean(dim=0)
-    torch.testing.assert_close(read(classifier, image, CLASSES, flip=True).logits, expected)
+    torch.testing.assert_close(read(classifier, image, CLASSES, Views(flip=True)).logits, expected)
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
 def test_the_grid_has_a_cell_for_each_eight_pixels(size):
-    found = read(tiny_classifier(), make_image(*size), CLASSES, **STAGES, scales=(1.0, 0.5))
+    found = read(tiny_classifier(), make_image(*size), CLASSES, Views((1.0, 0.5)), **STAGES)
     grid = (-(-size[0] // 8), -(-size[1] // 8))
     assert map_size(*size) == grid
     assert found.cam.shape == (3, *grid)
@@ -46,7 +46,7 @@ def test_the_grid_has_a_cell_for_each_eight_pixels(size):
 
 def test_features_are_those_of_the_stages():
     classifier, image = tiny_classifier(), make_image()
-    found = read(classifier, image, CLASSES, flip=False, feature_stages=(4, 2))
+    found = read(classifier, image, CLASSES, Views(flip=False), feature_stages=(4, 2))
     stages = classifier.backbone.stages(image[None])
     torch.testing.assert_close(found.features[4], resize(stages[4][0], (8, 12)))
     torch.testing.assert_close(found.features[2], resize(stages[2][0], (8, 12)))
@@ -70,7 +70,7 @@ def test_gradients_agree_with_finite_differences(stage):
         slopes = slopes.view(-1, *feature.shape[1:])[CLASSES]
     assert (slopes < 0).any()  # what the rectification is for
     expected = resize(slopes.clamp_min(0).sum(dim=1), (4, 4)).float()
-    found = read(classifier, image, CLASSES, flip=False, gradient_stages=(stage,))
+    found = read(classifier, image, CLASSES, Views(flip=False), gradient_stages=(stage,))
     torch.testing.assert_close(found.gradients[stage], expected, rtol=1e-4, atol=1e-7)
 
 
@@ -85,15 +85,15 @@ def test_one_pass_gives_every_stage():
 
 def test_scales_are_summed_and_features_and_logits_averaged():
     classifier, image, scales = tiny_classifier(), make_image(), (1.0, 0.5, 1.5)
-    alone = [read(classifier, image, CLASSES, scales=(scale,), **STAGES) for scale in scales]
-    together = read(classifier, image, CLASSES, scales=scales, **STAGES)
+    alone = [read(classifier, image, CLASSES, Views((scale,)), **STAGES) for scale in scales]
+    together = read(classifier, image, CLASSES, Views(scales), **STAGES)
     torch.testing.assert_close(together.cam, sum(found.cam for found in alone))
     for stage in STAGES["gradient_stages"]:
         torch.testing.assert_close(together.gradients[stage], sum(found.gradients[stage] for found in alone))
     torch.testing.assert_close(together.logits, sum(found.logits for found in alone) / 3)
     for stage in STAGES["feature_stages"]:
         torch.testing.assert_close(together.features[stage], sum(found.features[stage] for found in alone) / 3)
-    again = read(classifier, image, CLASSES, scales=scales[::-1], **STAGES)
+    again = read(classifier, image, CLASSES, Views(scales[::-1]), **STAGES)
     for one, other in zip(both(together), both(again), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -109,21 +109,21 @@ def test_a_scale_reads_the_image_at_that_size(monkeypatch):
             seen.append(tuple(x.shape)) or original(x, grad_from)
         ),
     )
-    read(classifier, make_image(64, 100), CLASSES, scales=(1.0, 0.5, 1.5, 0.1))
-    read(classifier, make_image(64, 100), CLASSES, flip=False)
+    read(classifier, make_image(64, 100), CLASSES, Views((1.0, 0.5, 1.5, 0.1)))
+    read(classifier, make_image(64, 100), CLASSES, Views(flip=False))
     smallest = reading.SMALLEST_SIDE
     assert seen == [(2, 3, 64, 100), (2, 3, 32, 50), (2, 3, 96, 150), (2, 3, smallest, smallest), (1, 3, 64, 100)]
 
 
 def test_flipped_the_mirror_image_has_the_mirrored_maps():
     classifier, image = tiny_classifier(), make_image(50, 71)
-    straight = read(classifier, image, CLASSES, scales=(1.0, 0.5), **STAGES)
-    mirrored = read(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), **STAGES)
+    straight = read(classifier, image, CLASSES, Views((1.0, 0.5)), **STAGES)
+    mirrored = read(classifier, image.flip(-1), CLASSES, Views((1.0, 0.5)), **STAGES)
     for one, other in zip(both(straight), both(mirrored), strict=True):
         torch.testing.assert_close(one.flip(-1), other, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(straight.logits, mirrored.logits)
-    alone = read(classifier, image, CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
-    other = read(classifier, image.flip(-1), CLASSES, scales=(1.0, 0.5), flip=False, **STAGES)
+    alone = read(classifier, image, CLASSES, Views((1.0, 0.5), False), **STAGES)
+    other = read(classifier, image.flip(-1), CLASSES, Views((1.0, 0.5), False), **STAGES)
     assert not torch.allclose(alone.cam.flip(-1), other.cam, rtol=0.01)
     torch.testing.assert_close(straight.cam, alone.cam + other.cam.flip(-1))
     torch.testing.assert_close(straight.gradients[2], alone.gradients[2] + other.gradients[2].flip(-1))
@@ -132,7 +132,7 @@ def test_flipped_the_mirror_image_has_the_mirrored_maps():
 
 @pytest.mark.parametrize("stages", [{}, STAGES])
 def test_no_classes_give_no_maps(stages):
-    found = read(tiny_classifier(), make_image(), [], scales=(1.0, 0.5), **stages)
+    found = read(tiny_classifier(), make_image(), [], Views((1.0, 0.5)), **stages)
     assert found.cam.shape == (0, 8, 12)
     assert set(found.gradients) == set(stages.get("gradient_stages", ()))
     assert all(maps.shape == (0, 8, 12) for maps in found.gradients.values())

@@ -21,17 +21,13 @@ def segmenter() -> Segmenter:
     return network
 
 
-@pytest.mark.parametrize(("stage", "stride"), [(-1, 16), (2, 8), (0, 2)])
-def test_logits_are_on_the_grid_of_the_stage(stage, stride):
-    network = Segmenter(TinyBackbone(), CLASSES, stage).eval()
-    with torch.no_grad():
-        assert network(torch.randn(2, 3, 50, 71)).shape == (2, CLASSES, math.ceil(50 / stride), math.ceil(71 / stride))
-    assert network.num_classes == CLASSES
+STAGES = [(-1, (), 16), (2, (), 8), (0, (), 2)]
+DECODERS = [(-1, (4, 8), 4), (-1, (8,), 8), (-1, (8, 4), 4), (-1, (16, 2), 2)]
 
 
-@pytest.mark.parametrize(("strides", "stride"), [((4, 8), 4), ((8,), 8), ((8, 4), 4), ((16, 2), 2)])
-def test_with_a_decoder_they_are_on_the_finest_grid_that_it_joins(strides, stride):
-    network = Segmenter(TinyBackbone(), CLASSES, -1, strides).eval()
+@pytest.mark.parametrize(("stage", "strides", "stride"), [*STAGES, *DECODERS])
+def test_logits_are_on_the_grid_of_the_stage_or_the_finest_that_a_decoder_joins(stage, strides, stride):
+    network = Segmenter(TinyBackbone(), CLASSES, stage, strides).eval()
     with torch.no_grad():
         assert network(torch.randn(2, 3, 50, 71)).shape == (2, CLASSES, math.ceil(50 / stride), math.ceil(71 / stride))
     assert network.num_classes == CLASSES
@@ -76,13 +72,13 @@ def test_a_stage_that_is_not_there_is_told():
         Segmenter(TinyBackbone(), CLASSES, -1, (4, 32))
 
 
-def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter):
-    found = class_probabilities(segmenter, make_image(48, 80), (0.5, 1.0, 1.5), True, (61, 33))
+@pytest.mark.parametrize("size", [(48, 80), (40, 1), (1, 40), (1, 1), (3, 200)])
+def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter, size):
+    found = class_probabilities(segmenter, make_image(*size), (0.5, 1.0, 1.5), True, (61, 33))
     assert found.shape == (CLASSES, 61, 33)
     assert found.dtype == torch.float32
     assert found.min() >= 0
     torch.testing.assert_close(found.sum(dim=0), torch.ones(61, 33))
-    assert found.std() > 0.05
 
 
 def test_at_one_scale_they_are_the_networks_softmax(segmenter):
@@ -112,12 +108,6 @@ def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, widt
     torch.testing.assert_close(class_probabilities(segmenter, image, (1.0,), True, size), (one + other.flip(-1)) / 2)
 
 
-@pytest.mark.parametrize("size", [(40, 1), (1, 40), (1, 1), (3, 200)])
-def test_thin_images(segmenter, size):
-    found = class_probabilities(segmenter, make_image(*size), (0.5, 1.0), True, size)
-    torch.testing.assert_close(found.sum(dim=0), torch.ones(size))
-
-
 def test_only_the_given_classes_and_the_background_are_left():
     probabilities = torch.rand(CLASSES, 5, 6).softmax(dim=0)
     left = restrict_to(probabilities, [2, 0])
@@ -144,6 +134,7 @@ def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> float:
 def masks() -> torch.Tensor:
     mask = torch.randint(CLASSES, (2, 16, 24), generator=torch.Generator().manual_seed(0))
     mask[:, 5:11] = 255
+    mask[1, 8:] = 255  # so that the images have different numbers of cells
     return mask
 
 
@@ -167,21 +158,6 @@ def test_a_mask_that_is_all_ignored_costs_nothing():
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
-def test_the_right_answer_costs_least(masks):
-    right = torch.nn.functional.one_hot(masks[:, 2::4, 2::4].clamp_max(CLASSES - 1), CLASSES).permute(0, 3, 1, 2) * 20.0
-    assert segmentation_loss(right, masks) < 1e-3
-    assert segmentation_loss(-right, masks) > 10
-
-
-def test_every_image_counts_by_its_sure_cells(masks):
-    logits = torch.randn(2, CLASSES, 4, 6)
-    masks[1, 8:] = 255
-    counts = [(mask[2::4, 2::4] != 255).sum().item() for mask in masks]
-    alone = [segmentation_loss(logits[i : i + 1], masks[i : i + 1]).item() for i in range(2)]
-    expected = sum(loss * count for loss, count in zip(alone, counts, strict=True)) / sum(counts)
-    assert segmentation_loss(logits, masks).item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("strides", [(), (4,)])

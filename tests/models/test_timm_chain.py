@@ -10,7 +10,7 @@ from models.backbone import build_backbone
 from models.chain import Backbone, stage_levels
 from models.classifier import Classifier
 from models.method import Method
-from models.reading import map_size, read
+from models.reading import Views, map_size, read
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
 from models.timm_chain import TimmBackbone
 from models.timm_taps import Frame
@@ -99,7 +99,7 @@ def test_the_patch_that_answers_is_the_one_that_lights(size, flip, scales):
     image = torch.zeros(3, *size)
     centre = (56, 40)
     image[0, centre[0] - 8 : centre[0] + 8, centre[1] - 8 : centre[1] + 8] = 1
-    maps = read(classifier, image, [0, 1], scales=scales, flip=flip).cam
+    maps = read(classifier, image, [0, 1], Views(scales, flip)).cam
     rows, columns = map_size(*size)
     assert maps.shape == (2, rows, columns)
     assert maps[1].abs().max() == 0

@@ -149,11 +149,6 @@ def test_published_names_of_single_layers(ours):
     assert len(irn) == 3 * 318 + 2 * (5 * 3 + 2) + 2 * (7 * 3 + 1) + 3
 
 
-def test_duplicates_take_no_memory(ours):
-    cam = published_state(ours["cam"])
-    assert cam["stage1.0.weight"] is cam["backbone.0.0.weight"] is cam["resnet50.conv1.weight"]
-
-
 def published_file(network: nn.Module, folder: Path) -> tuple[dict[str, Tensor], Path]:
     """IRN's file as an old torch on several GPUs wrote it: legacy format, with metadata, no counts of batches."""
     generator = torch.Generator().manual_seed(0)
@@ -269,12 +264,13 @@ def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
     [
         ([1], "does not hold a state dictionary"),
         ({}, "does not hold a state dictionary"),
+        (nn.Sequential(nn.Linear(1, 1)), r"holds .*Sequential; .*torch\.save\(model\.state_dict\(\), FILE\)"),
         ({"epoch": 3, "state_dict": {"a": 1}}, r"a dictionary of epoch, state_dict; save the network's state_dict\(\)"),
     ],
 )
 def test_what_is_no_state_is_told(tmp_path, content, message):
     torch.save(content, tmp_path / "weights.pth")
-    with pytest.raises(UserError, match=rf"weights\.pth .*{message}"):
+    with pytest.raises(UserError, match=rf"weights\.pth .*{message}|weights\.pth {message}"):
         read_weights(tmp_path / "weights.pth")
 
 
@@ -333,12 +329,6 @@ def test_of_weights_that_do_not_fit_is_said_how_many_do(resnet, tmp_path):
         build_backbone("timm/resnet10t", str(path))
     with pytest.raises(UserError, match=rf"0 of its {len(resnet)} entries fit .* found none"):
         build_backbone("timm/resnet10t", str(saved({"some.other": torch.zeros(1)}, tmp_path)))
-
-
-def test_a_whole_model_is_refused_with_what_to_do(tmp_path):
-    torch.save(nn.Sequential(nn.Linear(1, 1)), tmp_path / "whole.pth")
-    with pytest.raises(UserError, match=r"whole\.pth holds .*Sequential; .*torch\.save\(model\.state_dict\(\), FILE\)"):
-        read_weights(tmp_path / "whole.pth")
 
 
 def test_irn_has_no_names_for_other_networks(ours):

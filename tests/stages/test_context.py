@@ -10,7 +10,7 @@ import torch
 from data.artifacts import read_seed, write_seed
 from models.context import ContextDiscriminant, context_stage
 from models.reading import normalise_maps
-from stages.config import Config
+from stages.config import load_config
 from stages.context import context_features, open_context
 from stages.networks import load_classifier
 from tests.models.tiny import TinyBackbone, make_image, random_maps, tiny_classifier
@@ -23,7 +23,7 @@ def test_maps_are_multiplied_by_the_similarity_to_their_class(tmp_path):
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
     classifier.context = ContextDiscriminant(4, channels).requires_grad_(False)
     classifier.context.weight.normal_(std=4.0, generator=torch.Generator().manual_seed(0))
-    change, maps = open_context(Config(), tmp_path, classifier), random_maps(2, 8, 12)
+    change, maps = open_context(load_config(None), tmp_path, classifier), random_maps(2, 8, 12)
     found = change.change(maps, change.see(image, [1, 3], (8, 12)))
     similarity = classifier.context(context_features(classifier, image), [1, 3])
     torch.testing.assert_close(found, normalise_maps(maps * similarity))
@@ -33,7 +33,7 @@ def test_maps_are_multiplied_by_the_similarity_to_their_class(tmp_path):
 def test_a_classifier_without_context_is_named(finished: Project, tmp_path):
     shutil.copy(finished.run / "classifier.pth", tmp_path / "context.pth")
     with pytest.raises(UserError, match=r"context\.pth holds a classifier without context; run stage"):
-        open_context(Config(), tmp_path, load_classifier(tmp_path / "context.pth"))
+        open_context(load_config(None), tmp_path, load_classifier(tmp_path / "context.pth"))
 
 
 def make_up_seeds(project: Project) -> None:
@@ -93,16 +93,3 @@ def test_without_context_later_stages_take_the_seeds(project: Project):
     masks = project.evaluate(*off, "--masks", project.run / "pseudo", "--split", "train")[1]
     seeds = project.evaluate(*off, "--seeds", project.run / "seeds_trained", "--split", "train")[1]
     assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
-
-
-def test_remove_goes_on_where_it_was(project: Project):
-    first, *others = names(project, "train")
-    folder = project.run / "seeds_context"
-    before = {name: (folder / f"{name}.npz").read_bytes() for name in (first, *others)}
-    kept = {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others}
-    (folder / f"{first}.npz").unlink()
-    ended = project.train("--stages", "context,remove")
-    assert ended.stages("up to date") == ["context"]
-    assert ended.stages("done") == ["remove"]
-    assert {name: (folder / f"{name}.npz").read_bytes() for name in before} == before
-    assert {name: (folder / f"{name}.npz").stat().st_mtime_ns for name in others} == kept

@@ -19,10 +19,6 @@ def refine(kind: str, image: torch.Tensor, probabilities: torch.Tensor) -> torch
     return refinement(probabilities)
 
 
-def test_none_is_no_refinement():
-    assert refiner("none", SETTINGS, np.zeros((4, 5, 3), np.uint8)) is None
-
-
 def test_each_takes_its_own_iterations():
     image, probabilities = random_image(20, 25), random_probabilities(2, 20, 25)
     assert torch.equal(refine("par", image, probabilities), par(image, probabilities, 4))

@@ -46,11 +46,6 @@ def test_masks_take_no_more_than_was_asked_for(index, asked, tmp_path):
     assert sum(path.stat().st_size for path in (tmp_path / "masks").iterdir()) <= asked[0]
 
 
-def test_nothing_missing_needs_nothing(index, asked, tmp_path):
-    require_image_space(tmp_path, index, [], seeds=5, masks=2)
-    assert asked == [0]
-
-
 def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path):
     network = build_segmenter("efficientnet_lite0", 4, "none", -2)
     require_network_space(tmp_path, network)

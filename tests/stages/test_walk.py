@@ -4,13 +4,16 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from data.artifacts import read_mask, read_seed
+from models.reading import normalise_maps
 from stages.networks import load_affinity
+from stages.walk import FeatureWalk, walk_over_features
 from tests.project import Project, names
 
-LEARNED = (
+LEARNED = [
     "affinity.kind=learned",
     "affinity.refine=par",
     "affinity.epochs=2",
@@ -18,7 +21,7 @@ LEARNED = (
     "affinity.crop_size=64",
     "affinity.radius=5",
     "affinity.exp_times=4",
-)
+]
 
 
 def set_all(*settings: str) -> list[str]:
@@ -67,15 +70,6 @@ def test_displacement_changes_no_mask(project: Project):
     assert np.abs(with_it.maps - without.maps).max() < 0.02
 
 
-def test_walk_over_features_needs_no_training(project: Project):
-    ended = project.train(*set_all("affinity.kind=features"), "--stages", "affinity,walk,pseudo")
-    assert ended.code == 0, ended.err
-    assert ended.stages("done") == ["walk", "pseudo"]
-    for name in names(project, "train"):
-        walked = read_seed(project.run / "seeds_walk" / f"{name}.npz")
-        assert walked.maps.max(axis=(1, 2)) == pytest.approx(1)
-
-
 def test_background_that_walks_leaves_less_to_the_classes(project: Project):
     maps = []
     for background in (0.1, 1.0):
@@ -116,3 +110,16 @@ def test_any_size(project: Project, kind: str):
     )
     assert ended.code == 0, ended.err
     assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes
+
+
+def test_maps_of_small_objects_stay_and_large_ones_walk():
+    random = torch.Generator().manual_seed(0)
+    unit = torch.nn.functional.normalize(torch.rand(6, 10, 10, generator=random), dim=0)
+    maps = 0.3 * torch.rand(2, 20, 20, generator=random)
+    maps[0, 4:6, 4:6], maps[1, :12] = 1.0, 1.0  # a hundredth and more than half of the image
+    maps = normalise_maps(maps)
+    walked, some, none = (walk_over_features(maps, unit, FeatureWalk(feature_least=least)) for least in (0.0, 0.1, 1.0))
+    assert torch.equal(some[0], maps[0])
+    assert torch.equal(some[1], walked[1])
+    assert not torch.allclose(walked[0], maps[0])
+    assert torch.equal(none, maps)

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 import utils.code_digest
-from evaluation.stages import pipeline
-from utils.code_digest import ASIDE, PROJECT, ROOMS, Symbols, changed, symbols_of
+from utils.code_digest import ASIDE, PROJECT, changed, symbols_of
 
 FILES = {
     "models/method.py": '''
@@ -154,38 +153,6 @@ def test_methods_and_partials_lead_to_classes_and_arguments():
     assert {f"{here}.Base", f"{here}.Derived"} <= set(symbols_of(Derived().run))
     assert f"{here}.after" in symbols_of(partial(print, after))
     assert {f"{here}.after", f"{here}.Base"} <= set(symbols_of(partial(after, Base)))
-
-
-@pytest.fixture(scope="module")
-def copy(tmp_path_factory) -> Path:
-    """The project's code, to be changed."""
-    folder = tmp_path_factory.mktemp("code")
-    for path in (path for room in ROOMS for path in (PROJECT / room).rglob("*.py")):
-        target = folder / path.relative_to(PROJECT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
-    return folder
-
-
-def symbols_of_stages(project: Path) -> dict[str, Symbols]:
-    return {stage.name: symbols_of(partial(stage.run, *stage.code), project) for stage in pipeline()}
-
-
-def test_a_formula_of_the_method_is_code_of_what_reads_images_with_it(copy):
-    """And a comment is not; nor is what trains the classifier concerned."""
-    before = symbols_of_stages(copy)
-    path = next(path for path in (copy / "models").rglob("*.py") if "def reactivate(" in path.read_text())
-    text = path.read_text()
-    path.write_text("# a comment\n" + text)
-    assert symbols_of_stages(copy) == before
-    start = text.index("def reactivate(")
-    last = text.index("return ", start)
-    path.write_text(text[:last] + "return 0 * (" + text[last + 7 :].replace("\n", ")\n", 1))
-    now = symbols_of_stages(copy)
-    concerned = [name for name in before if before[name] != now[name]]
-    assert concerned == ["seeds", "ablation"]
-    module = ".".join(path.relative_to(copy).with_suffix("").parts)
-    assert all(changed(before[name], now[name]) == [f"{module}.reactivate"] for name in concerned)
 
 
 def test_what_is_left_aside_is_there():

@@ -3,15 +3,12 @@
 import pytest
 
 from tests.utils.settings import PARTS, load, write
-from utils.config_values import shortened
 from utils.errors import UserError
 from utils.settings import Part, known_keys
 
 # Each: the text of a file, the overrides, and what the message must hold.
 MISTAKES = {
     "unknown key": ("seed: 1\ncam:\n  epoch: 3\n", [], ["line 3", "'cam.epoch'", "did you mean 'cam.epochs'?"]),
-    "unknown key at the top": ("sede: 1\n", [], ["line 1", "'sede'", "did you mean 'seed'?"]),
-    "unknown section": ("\nprn: {enabled: true}\n", [], ["line 2", "'prn'"]),
     "key without its section": ("crop_size: 64\n", [], ["line 1", "'crop_size'", "crop_size'?"]),
     "nothing near": ("xyzzy: 1\n", [], ["line 1: unknown setting 'xyzzy'"]),
     "in a preset": (
@@ -20,21 +17,14 @@ MISTAKES = {
         ["line 5", "'prm.high'", "did you mean 'prm.hi'?"],
     ),
     "on the command line": ("", ["cam.epochs_=3"], ["--set cam.epochs_=3", "did you mean 'cam.epochs'?"]),
-    "a section as a setting": ("", ["cam=3"], ["--set cam=3", "'cam'"]),
     "without equals": ("", ["cam.epochs"], ["--set cam.epochs", "key.sub=value"]),
     "bad value on the command line": ("", ["cam.scales=[1"], ["--set cam.scales=[1", "YAML"]),
     "text for a number": ("cam:\n  epochs: many\n", [], ["line 2", "'cam.epochs'", "int", "'many'"]),
-    "fraction for a whole number": ("", ["cam.epochs=2.5"], ["'cam.epochs'", "int", "2.5"]),
     "yes for a number": ("", ["cam.epochs=true"], ["'cam.epochs'", "int", "True"]),
-    "yes for a fraction": ("", ["cam.lr=true"], ["'cam.lr'", "float", "True"]),
     "number for a switch": ("", ["prm.enabled=1"], ["'prm.enabled'", "bool"]),
-    "text for a switch": ("", ["prm.enabled='False'"], ["'prm.enabled'", "bool", "'False'"]),
-    "not a number": ("", ["cam.lr=.nan"], ["'cam.lr'", "float"]),
     "endless": ("", ["cam.lr=.inf"], ["'cam.lr'", "float"]),
     "one for a list": ("", ["cam.scales=1"], ["'cam.scales'", "a list", "float"]),
     "list of another length": ("", ["cam.resize_long=[320]"], ["'cam.resize_long'", "a list of 2 values", "int"]),
-    "text in a list": ("", ["cam.scales=[1, big]"], ["'cam.scales'", "float", "'big'"]),
-    "list for one": ("", ["cam.lr=[0.1]"], ["'cam.lr'", "float"]),
     "another choice": (
         "",
         ["cam.background=treshold"],
@@ -43,36 +33,16 @@ MISTAKES = {
     "below": ("cam: {lr: 0.1, epochs: 0}\n", [], ["line 1", "'cam.epochs' must be at least 1, found 0"]),
     "above": ("", ["prm.hi=1.5"], ["'prm.hi' must be between 0 and 1, found 1.5"]),
     "out of range in a list": ("", ["cam.scales=[1, 0]"], ["'cam.scales' must be between 0.1 and 8, found 0"]),
-    "negative momentum": ("", ["cam.momentum=-0.9"], ["'cam.momentum' must be between 0 and 1"]),
-    "negative seed": ("", ["seed=-1"], ["'seed' must be between 0"]),
     "range the wrong way": ("", ["cam.resize_long=[640, 320]"], ["'cam.resize_long'", "smallest first"]),
     "lo above hi": ("prm: {lo: 0.6}\n", [], ["line 1", "'prm.lo' (0.6)", "'prm.hi' (0.5)"]),
-    "hi below lo": (
-        "prm: {lo: 0.2, hi: 0.3}\n",
-        ["prm.hi=0.1"],
-        ["--set prm.hi=0.1", "'prm.lo' (0.2)", "'prm.hi' (0.1)"],
-    ),
     "renamed": ("cam: {old_lr: 1}\n", [], ["line 1", "'cam.old_lr' is now called 'cam.lr'"]),
     "no scale": ("", ["cam.scales=[]"], ["'cam.scales' must be a list of at least one scale"]),
     "twice": ("cam:\n  lr: 0.1\n  lr: 0.2\n", [], ["line 3", "'cam.lr' was already set in line 2"]),
-    "section twice": (
-        "cam: {lr: 1}\nprm: {lo: 0}\ncam: {epochs: 1}\n",
-        [],
-        ["line 3", "'cam' was already set in line 1"],
-    ),
-    "twice in a preset": (
-        "presets:\n  a:\n    seed: 1\n    seed: 2\n",
-        [],
-        ["line 4", "'presets.a.seed' was already set in line 3"],
-    ),
     "bad YAML": ("cam:\n  lr: [0.1\nseed: 1\n", [], ["line 3", "not valid YAML"]),
-    "a tab": ("cam:\n\tlr: 1\n", [], ["line 2", "not valid YAML"]),
     "a list as file": ("- 1\n", [], ["key: value", "list"]),
     "a section that is a number": ("seed: 1\ncam: 3\n", [], ["line 2", "key: value", "3"]),
-    "preset that is a number": ("preset: a\npresets:\n  a: 3\n", [], ["line 3", "key: value", "3"]),
     "presets that are a list": ("presets: [a]\n", [], ["line 1", "'presets'"]),
     "key that YAML reads as false": ("false: 3\n", [], ["unknown setting 'False'"]),
-    "merged key": ("x: &x {epoch: 3}\ncam:\n  <<: *x\n", [], ["unknown setting"]),
     "preset that is not there": ("preset: fats\npresets: {fast: {}}\n", [], ["'fats'", "did you mean 'fast'?"]),
 }
 
@@ -140,7 +110,3 @@ def test_a_name_belongs_to_one_class_of_a_section():
 def test_values_that_nothing_can_be_done_with(text, message):
     with pytest.raises(UserError, match=message):
         load(overrides=[text])
-
-
-def test_a_number_that_python_does_not_write():
-    assert shortened(16**5000) == "a number of thousands of digits"

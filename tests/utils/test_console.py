@@ -49,11 +49,6 @@ def test_each_level_says_what_it_should(level, capsys, arguments, printed):
     assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in printed]
 
 
-def test_quiet_and_verbose_exclude_each_other(level, capsys):
-    with pytest.raises(SystemExit):
-        level("--quiet", "--verbose")
-
-
 @pytest.mark.parametrize("arguments", [[], ["--quiet"]])
 def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
     level(*arguments)
@@ -62,13 +57,6 @@ def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
         warnings.showwarning(UserWarning("no weights"), UserWarning, "file.py", 7)
     logging.getLogger("anyone").info("not a warning")
     assert capsys.readouterr().err.splitlines() == ["warning: disk x is slow", "warning: no weights"]
-
-
-def test_each_call_of_a_script_says_it_anew(level, capsys):
-    for _ in range(2):
-        level()
-        logging.getLogger("anyone").warning("again")
-    assert capsys.readouterr().err.count("again") == 2
 
 
 @pytest.mark.parametrize(
@@ -115,10 +103,3 @@ def test_a_second_interrupt_stops_at_once(capsys):
         assert capsys.readouterr().out == "stopping soon; Ctrl-C again stops at once\n"
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
-
-
-def test_the_handler_before_is_there_again():
-    before = signal.getsignal(signal.SIGINT)
-    with deferred_interrupt():
-        assert signal.getsignal(signal.SIGINT) is not before
-    assert signal.getsignal(signal.SIGINT) is before

@@ -1,6 +1,7 @@
 """What several processes agree on: sums, shared numbers, wishes, batch statistics, and resumed training."""
 
 import json
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -16,7 +17,6 @@ from tests.processes import run_together
 from utils import training_state
 from utils.compute import Compute
 from utils.distributed import (
-    Poll,
     WorkQueue,
     any_of,
     from_main,
@@ -37,14 +37,13 @@ TOLERANCE = 1e-5  # float32 sums in another order
 
 def everything(folder: Path) -> None:
     """One process's part in all that processes do together; what it found goes to a file of its own."""
-    queue, poll = WorkQueue([7, 5, 3, 1, 0] if is_main() else []), Poll()
+    queue = WorkQueue([7, 5, 3, 1, 0] if is_main() else [])
     found = {
         "main": from_main(lambda: f"from {rank()}"),
         "total": total(torch.tensor([rank(), 2**40 + 1])).tolist(),
         "gather": gather(rank() * 10),
-        "any": [any_of(rank() == 1), any_of(False)],
+        "any": any_of(rank() == 1, False, True),
         "numbers": list(queue),
-        "poll": [poll.ask(rank() == 1, False), poll.ask(False, False), poll.ask(False, rank() == 0), poll.close()],
     }
     with scratch_folder() as scratch:
         (scratch / str(rank())).write_text("x")
@@ -65,8 +64,7 @@ def test_what_processes_agree_on(tmp_path, count):
         assert each["main"] == "from 0"
         assert each["total"] == [sum(range(count)), count * (2**40 + 1)]
         assert each["gather"] == [10 * number for number in range(count)]
-        assert each["any"] == [True, False]
-        assert each["poll"] == [[False, False], [True, False], [False, False], [False, True]]
+        assert each["any"] == [True, False, True]
         assert each["scratch"] == [str(number) for number in range(count)]
         assert not each["kept"]
     assert sorted(number for each in found for number in each["numbers"]) == [0, 1, 3, 5, 7]
@@ -75,9 +73,8 @@ def test_what_processes_agree_on(tmp_path, count):
 def test_one_process_agrees_with_itself(tmp_path):
     value = torch.tensor([1.0])
     assert total(value) is value
-    assert (gather(3), any_of(True), from_main(lambda: 4), rank(), world_size()) == ([3], True, 4, 0, 1)
+    assert (gather(3), any_of(True, False), from_main(lambda: 4), rank(), world_size()) == ([3], [True, False], 4, 0, 1)
     assert list(WorkQueue([4, 2])) == [4, 2]
-    assert Poll().ask(True, False) == [True, False]
 
 
 def fail(which: int) -> None:
@@ -216,15 +213,10 @@ def test_another_number_of_processes_goes_on(tmp_path, alone, first, then):
 
 
 def test_a_network_that_cannot_be_compiled_runs_as_it_is(tmp_path, alone, monkeypatch, caplog):
-    from torch._dynamo.exc import TorchDynamoException
+    def broken(module: torch.fx.GraphModule, inputs: list) -> None:
+        raise RuntimeError("no compiler was found")
 
-    def compile(network: nn.Module):
-        def call(*inputs):
-            raise TorchDynamoException("no compiler was found\nlong story")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", compile)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
     train(tmp_path / "compiled", compile=True)
     expect_same(tmp_path / "compiled", alone)
-    assert caplog.text.count("torch.compile failed (no compiler was found)") == 1
+    assert "no compiler was found" in caplog.text

@@ -129,14 +129,6 @@ def test_stopped_anywhere_it_ends_with_the_same_weights_and_figures(new_run, und
     assert metrics(run) == lines
 
 
-def test_between_saves_it_goes_on_from_the_last_one(new_run, undisturbed):
-    with pytest.raises(Stopped):
-        train(new_run(), stop_at(8))  # a state only at the end of an epoch
-    run = new_run()
-    assert same(train(run)[0], undisturbed[0])
-    assert "resumed at step 5 of 15" in run.path("log.txt").read_text()
-
-
 def test_finished_training_is_not_repeated(new_run, undisturbed):
     train(new_run())
 
@@ -201,6 +193,16 @@ def test_the_learning_rates_follow_the_poly_schedule(new_run, power):
         expected = (1 - step / steps) ** power
         assert seen[step][0] - seen[step + 1][0] == pytest.approx(0.3 * expected, rel=1e-6)
         assert seen[step][1] - seen[step + 1][1] == pytest.approx(3.0 * expected, rel=1e-6)
+
+
+def test_gradients_are_shortened_together_and_not_turned(new_run):
+    network = Two()
+    before = network.body.weight.item(), network.head.weight.item()
+    once = plan(epochs=1, lr=1.0, lr_head_factor=1.0, momentum=0.0, weight_decay=0.0, clip=0.5)
+    data = TrainingData(Numbers(), TrainingSampler(BATCH, BATCH, seed=3))
+    train_network(new_run(), once, network, data, lambda network, batch: {"sum": 1000 * network()})
+    moved = [start - part.weight.item() for start, part in zip(before, (network.body, network.head), strict=True)]
+    assert moved == pytest.approx([0.5 / math.sqrt(2)] * 2, rel=1e-4)
 
 
 def test_frozen_parameters_stay_and_the_others_move(new_run):
@@ -283,12 +285,6 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
         assert batch["was"] == {"values", "label", "name"}
         assert batch["image"].shape == (BATCH, 4, 2, 3)
         assert batch["image"].is_contiguous(memory_format=torch.channels_last)
-
-
-def test_fewer_images_than_a_batch(new_run):
-    data = TrainingData(Numbers(), TrainingSampler(3, 16, seed=0))
-    figures = train_network(new_run(), plan(epochs=2), Two(), data, lambda network, batch: {"sum": network()})
-    assert math.isfinite(figures["loss"])
 
 
 @pytest.mark.parametrize(("step", "printed"), [(3, "at step 3 of"), (5, "after epoch 1 of")])

@@ -142,12 +142,6 @@ def test_a_disk_that_takes_nothing_is_a_users_matter(tmp_path, monkeypatch, numb
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_a_folder_that_is_a_file_is_a_users_matter(tmp_path):
-    (tmp_path / "runs").write_text("")
-    with pytest.raises(UserError, match=r"runs/a\.txt cannot be written"):
-        write_text(tmp_path / "runs" / "a.txt", "")
-
-
 def test_too_little_room_is_reported_before_the_work(tmp_path, monkeypatch):
     require_space(tmp_path / "not" / "there" / "yet", 1000, "a thousand bytes")
     with pytest.raises(

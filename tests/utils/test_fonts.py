@@ -9,12 +9,10 @@ from utils.fonts import drawable, font_for
 
 @pytest.fixture
 def no_fonts(monkeypatch):
-    monkeypatch.setattr(utils.fonts, "_files", lambda: ())
-    for cached in (utils.fonts.font_for, utils.fonts._system_font):
-        cached.cache_clear()
+    monkeypatch.setattr(utils.fonts, "_system_fonts", lambda size: [])
+    utils.fonts.font_for.cache_clear()
     yield
-    for cached in (utils.fonts.font_for, utils.fonts._system_font):
-        cached.cache_clear()
+    utils.fonts.font_for.cache_clear()
 
 
 def test_latin_needs_no_font_of_the_system(no_fonts):

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from tests.project import ROOT
 from utils.errors import UserError
-from utils.lock import HOLDER, lock_folder
+from utils.lock import lock_folder
 
 HOLD_AND_FORK = """
 import os, sys, time
@@ -56,14 +56,6 @@ def test_it_is_free_after_an_error_and_not_within(tmp_path):
         raise ZeroDivisionError
     with lock_folder(tmp_path, "--run"):
         pass
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]"])
-def test_whoever_does_not_say_who_it_is_is_another_process(tmp_path, content):
-    with lock_folder(tmp_path, "--run"):
-        (tmp_path / HOLDER).write_text(content)
-        with pytest.raises(UserError, match="written by another process; wait"), lock_folder(tmp_path, "--run"):
-            pass
 
 
 def test_without_locks_it_goes_on_and_says_so(tmp_path, monkeypatch, capsys):

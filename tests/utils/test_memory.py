@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.project import ROOT
-from utils.memory import OWN, give_back_memory, keep_freed_memory
+from utils.memory import OWN
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
 
@@ -54,10 +54,3 @@ def test_scripts_find_freed_memory_again_and_can_give_it_back():
 def test_without_it_and_where_the_environment_says_otherwise_memory_goes_back_at_once(before, environment):
     faults, _, _ = run(before, **environment)
     assert faults > 2_000
-
-
-def test_elsewhere_nothing_is_done(monkeypatch):
-    monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr("ctypes.CDLL", lambda name: pytest.fail("asked for a library"))
-    keep_freed_memory()
-    give_back_memory()

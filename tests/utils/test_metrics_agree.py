@@ -95,16 +95,3 @@ def test_torchmetrics(pairs):
     assert matrix.iou().numpy() == pytest.approx(theirs.numpy(), **EXACT)
     assert matrix.miou() == pytest.approx(float(theirs.mean()), **EXACT)
     assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)
-
-
-def test_what_is_done_with_classes_that_are_not_in_the_truth():
-    """Value 2 is predicted only, 3 and above nowhere."""
-    truth, predicted = np.array([[0, 0, 1, 1]]), np.array([[0, 2, 1, 1]])
-    matrix = evaluated([(truth, predicted)])
-    theirs = chainercv_iou([predicted], [truth])
-    assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
-    assert np.nanmean(theirs) == pytest.approx((0.5 + 1 + 0) / 3, **EXACT)
-    assert matrix.miou() == pytest.approx((0.5 + 1) / 2, **EXACT)
-    classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
-    macro = classification.MulticlassJaccardIndex(VALUES, average="macro", ignore_index=255)
-    assert float(macro(torch.from_numpy(predicted), torch.from_numpy(truth))) == pytest.approx(0.5, abs=1e-6)

@@ -55,14 +55,6 @@ def test_events_hold_the_numbers(tmp_path):
     ]
 
 
-def test_without_tensorboard_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    events = Events(tmp_path)
-    events.add("cam", {"step": 1, "loss": 1.0})
-    events.close()
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize(
     "line", ['{"stage": "cam", "epoch": "2"}', '{"stage": ["cam"], "epoch": 2}', "[1]", "[" * 100_000, "\udcff"]
 )

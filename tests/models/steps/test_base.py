@@ -3,38 +3,39 @@
 import pytest
 import torch
 
-from models.reading import normalise_maps
+from models.reading import Views, normalise_maps
 from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
 from models.steps.base import Before, Step, read_for, run_steps
 from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, random_maps, tiny_classifier
 
+VIEWS = Views(SCALES)
 STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
 
 
 def test_one_reading_has_what_all_steps_need_and_no_more():
-    reading = read_for(STEPS_BEFORE, tiny_classifier(), make_image(), CLASSES, SCALES, flip=True)
+    reading = read_for(STEPS_BEFORE, tiny_classifier(), make_image(), CLASSES, VIEWS)
     assert set(reading.gradients) == {2, 3}
     assert set(reading.features) == {3}
-    plain = read_for(STEPS_BEFORE[:1], tiny_classifier(), make_image(), CLASSES, SCALES, flip=True)
+    plain = read_for(STEPS_BEFORE[:1], tiny_classifier(), make_image(), CLASSES, VIEWS)
     assert (plain.gradients, plain.features) == ({}, {})
 
 
 def test_another_image_is_read_at_the_scales_asked_for():
-    classifier, image = tiny_classifier(), make_image(seed=3)
-    found = Before(classifier, STEPS_BEFORE, flip=False)(image, CLASSES, (0.5,))
-    reading = read_for(STEPS_BEFORE, classifier, image, CLASSES, (0.5,), flip=False)
-    assert torch.equal(found, list(run_steps(STEPS_BEFORE, classifier, reading, flip=False).values())[-1])
+    classifier, image, views = tiny_classifier(), make_image(seed=3), Views((0.5,), False)
+    found = Before(classifier, STEPS_BEFORE, Views(SCALES, False))(image, CLASSES, (0.5,))
+    reading = read_for(STEPS_BEFORE, classifier, image, CLASSES, views)
+    assert torch.equal(found, list(run_steps(STEPS_BEFORE, classifier, reading, views).values())[-1])
 
 
 def test_only_steps_that_need_no_gradients_are_applied_again():
     assert [step.name for step in STEPS if step.again] == ["prm", "sipe"]
     assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.again)
     classifier = tiny_classifier()
-    reading = read_for(STEPS_BEFORE, classifier, make_image(), CLASSES, SCALES, flip=True)
+    reading = read_for(STEPS_BEFORE, classifier, make_image(), CLASSES, VIEWS)
     maps = random_maps(3, *reading.cam.shape[1:])
-    again = Before(classifier, STEPS_BEFORE, flip=True).again(maps, reading)
-    assert torch.equal(again, PartialReactivation()(maps, reading, Before(classifier, (), flip=True)))
-    assert torch.equal(Before(classifier, STEPS_BEFORE[:2], flip=True).again(maps, reading), maps)
+    again = Before(classifier, STEPS_BEFORE, VIEWS).again(maps, reading)
+    assert torch.equal(again, PartialReactivation()(maps, reading, Before(classifier, (), VIEWS)))
+    assert torch.equal(Before(classifier, STEPS_BEFORE[:2], VIEWS).again(maps, reading), maps)
 
 
 def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
@@ -48,8 +49,8 @@ def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
             return normalise_maps(maps**2)
 
     classifier, steps = tiny_classifier(), (*STEPS_BEFORE[:2], Watch(), BackgroundBlur(iterations=0))
-    reading = read_for(steps, classifier, make_image(), CLASSES, SCALES, flip=True)
-    found = run_steps(steps, classifier, reading, flip=True)
+    reading = read_for(steps, classifier, make_image(), CLASSES, VIEWS)
+    found = run_steps(steps, classifier, reading, VIEWS)
     assert list(found) == ["cam", "gfm", "watch", "ibb"]
     ((maps, before),) = seen
     assert torch.equal(maps, found["gfm"])

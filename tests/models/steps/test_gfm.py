@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.reading import normalise_maps, read
+from models.reading import Views, normalise_maps, read
 from models.steps.gfm import GradFusion, fuse_gradients
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
 
@@ -26,7 +26,7 @@ def test_without_gradient_fusion_changes_nothing():
 def test_the_stages_fused_are_the_first_of_each_stride_from_the_least_on(least, stages):
     classifier, image = tiny_classifier(), make_image()
     found = make_method(GradFusion(min_stride=least)).trace(classifier, image, CLASSES).maps["gfm"]
-    reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=stages)
+    reading = read(classifier, image, CLASSES, Views(SCALES), gradient_stages=stages)
     gradients = torch.stack([reading.gradients[stage] for stage in stages])
     torch.testing.assert_close(found, fuse_gradients(normalise_maps(reading.cam), gradients))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.reading import normalise_maps, read, unit_features
+from models.reading import Views, normalise_maps, read, unit_features
 from models.steps.gfm import GradFusion
 from models.steps.ibb import BackgroundBlur, blur_background, gaussian_blur
 from models.steps.prm import PartialReactivation, reactivate
@@ -76,14 +76,14 @@ def test_the_mean_of_the_rounds_is_reactivated_with_the_features_of_the_sharp_im
     once = read(classifier, blurred, CLASSES, gradient_stages=(2, 3), feature_stages=(3,))
     again = PartialReactivation()(GradFusion()(normalise_maps(once.cam), once, None), once, None)
     mean = normalise_maps((trace.maps["prm"] + again) / 2)
-    unit = unit_features([read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,)).features[3]])
+    unit = unit_features([read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,)).features[3]])
     torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean + reactivate(mean, unit, 0.5, 0.2)))
 
 
 def test_blurred_images_are_read_at_their_own_scales():
     classifier, image = tiny_classifier(), make_image()
     trace = make_method(ibb=BackgroundBlur(scales=(0.5, 1.5))).trace(classifier, image, CLASSES)
-    reading = read(classifier, trace.shown["ibb"][0], CLASSES, scales=(0.5, 1.5))
+    reading = read(classifier, trace.shown["ibb"][0], CLASSES, Views((0.5, 1.5)))
     mean = (trace.maps["cam"] + normalise_maps(reading.cam)) / 2
     torch.testing.assert_close(trace.maps["ibb"], normalise_maps(mean))
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.reading import map_size, read, to_grid, views_of
+from models.reading import Views, map_size, read, to_grid, views_of
 from models.steps import GradFusion, LayerFusion
 from models.steps.base import Before
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
@@ -12,7 +12,7 @@ from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_m
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_layer_is_its_features_weighted_by_positive_gradients(flip):
     classifier, image, stage = tiny_classifier(), make_image(), 2
-    found = read(classifier, image, CLASSES, scales=SCALES, flip=flip, gradient_stages=[stage]).weighted[stage]
+    found = read(classifier, image, CLASSES, Views(SCALES, flip), gradient_stages=[stage]).weighted[stage]
     expected = torch.zeros_like(found)
     for scale in SCALES:
         views = views_of(image, scale, flip)
@@ -30,7 +30,7 @@ def test_it_follows_the_step_before_with_the_stages_of_gfm(fusion, gamma):
     classifier, image = tiny_classifier(), make_image()
     step = LayerFusion(enabled=True, fusion=fusion, gamma=gamma)
     maps = make_method(GradFusion(), step).trace(classifier, image, CLASSES).maps
-    reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=[2, 3])
+    reading = read(classifier, image, CLASSES, Views(SCALES), gradient_stages=[2, 3])
     for k in range(len(CLASSES)):
         layers = [reading.weighted[stage][k] / reading.weighted[stage][k].max().clamp_min(1e-30) for stage in (2, 3)]
         plain = maps["gfm"][k]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.reading import normalise_maps, read, unit_features
+from models.reading import Views, normalise_maps, read, unit_features
 from models.steps.gfm import GradFusion
 from models.steps.prm import BACKGROUND_SHARE, PartialReactivation, reactivate
 from tests.models.tiny import (
@@ -91,7 +91,7 @@ def test_more_rounds_reactivate_what_the_last_one_gave():
         make_method(GradFusion(), PartialReactivation(rounds=rounds)).trace(classifier, image, CLASSES).maps
         for rounds in (1, 2)
     )
-    reading = read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,))
+    reading = read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,))
     unit = unit_features([reading.features[3]])
     expected = once["gfm"]
     for maps in (once, twice):
@@ -110,7 +110,7 @@ def test_a_stride_that_no_stage_has_is_told():
 def test_the_stages_compared_are_the_first_of_their_strides():
     classifier, image = tiny_classifier(), make_image()
     found = make_method(prm=PartialReactivation(strides=(4, 16)))(classifier, image, CLASSES)
-    reading = read(classifier, image, CLASSES, scales=SCALES, feature_stages=(1, 3))
+    reading = read(classifier, image, CLASSES, Views(SCALES), feature_stages=(1, 3))
     cam = normalise_maps(reading.cam)
     unit = unit_features([reading.features[1], reading.features[3]])
     torch.testing.assert_close(found, normalise_maps(cam + reactivate(cam, unit, 0.5, 0.2)))

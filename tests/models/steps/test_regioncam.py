@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.reading import normalise_maps, read, unit_features
+from models.reading import Views, normalise_maps, read, unit_features
 from models.steps import RegionPropagation
 from models.steps.base import Before
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
@@ -25,7 +25,7 @@ def test_stage_by_stage_from_the_deepest(power):
     maps = (
         make_method(RegionPropagation(enabled=True, min_stride=8, power=power)).trace(classifier, image, CLASSES).maps
     )
-    reading = read(classifier, image, CLASSES, scales=SCALES, gradient_stages=[2, 3], feature_stages=[2, 3])
+    reading = read(classifier, image, CLASSES, Views(SCALES), gradient_stages=[2, 3], feature_stages=[2, 3])
     expected = maps["cam"]
     for stage in (3, 2):
         start = normalise_maps(expected + normalise_maps(reading.gradients[stage]))

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import cosine_similarity
 
-from models.reading import normalise_maps, read, unit_features
+from models.reading import Views, normalise_maps, read, unit_features
 from models.steps import ImagePrototypes
 from models.steps.sipe import compare, structure_seeds
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_features, random_maps, tiny_classifier
@@ -62,7 +62,7 @@ def test_a_class_that_fits_no_cell_best_adds_nothing():
 def test_it_is_added_to_the_maps_of_the_step_before():
     classifier, image = tiny_classifier(), make_image()
     maps = make_method(ImagePrototypes(enabled=True)).trace(classifier, image, CLASSES).maps
-    unit = unit_features([read(classifier, image, CLASSES, scales=SCALES, feature_stages=(3,)).features[3]])
+    unit = unit_features([read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,)).features[3]])
     torch.testing.assert_close(maps["sipe"], normalise_maps(maps["cam"] + compare(maps["cam"], unit, 1.0, 1.0)))
 
 

@@ -1,0 +1,118 @@
+"""Labels in the files of tools: YOLO's boxes, and Label Studio's tasks in JSON.
+
+YOLO: images/a.jpg and labels/a.txt, whose lines begin with the index of a class; the names come from a YAML file
+(`names:`), or from classes.txt or obj.names. An image without boxes shows none of the classes.
+Label Studio: a list of tasks, each with its image and what was chosen, in the long form or in JSON-MIN.
+"""
+
+import json
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from data.faults import Faults, counted
+from data.image_names import composed
+from data.label_table import LABEL_COLUMNS, LabelTable, flat
+from data.tables import read_class_names, read_lines
+from data.tree import Tree
+from utils.config_file import NOT_YAML, parse_yaml
+from utils.errors import UserError
+
+NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+IMAGE_KEYS = ("image", "img", "file_upload")
+
+
+def yolo_file(image: str, files: set[str]) -> str | None:
+    """The file of boxes of an image, in the folder `labels` instead of `images` or beside the image."""
+    stem = str(PurePosixPath(image).with_suffix(".txt"))
+    moved = re.sub(r"(^|/)images/(?!.*(^|/)images/)", r"\1labels/", stem)
+    return next((path for path in (moved, stem) if path in files and PurePosixPath(path).name != "classes.txt"), None)
+
+
+def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
+    """The classes and the labels of every image.
+
+    Raises:
+        UserError: nothing names the classes.
+    """
+    names = _yolo_names(tree)
+    table = LabelTable(names, [])
+    without = []
+    for image in images:
+        file = yolo_file(image, tree.files)
+        labels: set[str] = set()
+        if file is None:
+            without.append(image)
+        source = tree.root / (file or image)
+        for number, line in read_lines(source) if file is not None else ():
+            first = line.split()[0]
+            if first.isdecimal() and len(first) < 6 and int(first) < len(names):
+                labels.add(names[int(first)])
+            else:
+                expected = f"expected the index of a class, 0..{len(names) - 1}, and a box; found '{line[:40]}'"
+                faults.add("class", f"{source}, line {number}: {expected}")
+        table.rows.append((f"{source}", image, labels))
+    table.notes += counted(tree.root, "images without a file of boxes", without, "they are read as none of the classes")
+    return table
+
+
+def _yolo_names(tree: Tree) -> tuple[str, ...]:
+    for path in sorted(path for path in tree.files if path.count("/") < 2 and path.endswith((".yaml", ".yml"))):
+        try:
+            _, document = parse_yaml((tree.root / path).read_text(encoding="utf-8-sig"))
+        except (OSError, *NOT_YAML) as error:
+            raise UserError(f"{tree.root / path} cannot be read as YAML ({error}); export it again") from error
+        names: Any = document.get("names") if isinstance(document, dict) else None
+        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
+            names = [names[key] for key in sorted(names)]
+        if isinstance(names, list) and names:
+            return tuple(map(str, names))
+    for name in NAME_FILES:
+        if name in tree.files:
+            return read_class_names(tree.root / name)
+    raise UserError(
+        f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
+        "classes.txt there, one name a line"
+    )
+
+
+def label_studio_tasks(path: Path) -> list[Any]:
+    """The list of tasks that a JSON file holds; empty where it holds something else, or cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            if not file.read(200).lstrip().startswith("["):
+                return []  # COCO's format, maybe of gigabytes
+            file.seek(0)
+            document = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return document if document and isinstance(document[0], dict) else []
+
+
+def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
+    """The labels of every task that has an annotation: choices, and the labels of boxes, polygons and brushes."""
+    table = LabelTable((), [])
+    without = []
+    for position, task in enumerate(task for task in tasks if isinstance(task, dict)):
+        data = task["data"] if isinstance(task.get("data"), dict) else task
+        name = next((data[key] for key in IMAGE_KEYS if isinstance(data.get(key), str)), "")
+        labels = _labels_of(task)
+        where = f"task {task.get('id', position + 1)}"
+        if labels is None or not name:
+            without.append(where)
+        else:
+            table.rows.append((f"{path}, {where}", name, {composed(label) for label in labels}))
+    table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
+    return table
+
+
+def _labels_of(task: dict[str, Any]) -> list[str] | None:
+    """What the annotations or the columns of a task chose; None where there are none."""
+    if "annotations" not in task:
+        column = next((name for name in LABEL_COLUMNS if name in task), None)
+        return None if column is None else flat(task[column])
+    done = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
+    results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
+    values = [result["value"] for result in results if isinstance(result.get("value"), dict)]
+    chosen = [inner for value in values for key, inner in value.items() if key == "choices" or key.endswith("labels")]
+    return [label for inner in chosen for label in flat(inner)] if done else None

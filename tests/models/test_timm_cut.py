@@ -1,0 +1,271 @@
+"""Networks are cut into stages: toy networks of every kind that timm has, and what is said of those that do not fit."""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models.timm_cut import ODD, Unfit, cut_features, cut_whole, features_of, reason_of
+from models.timm_taps import MOST_PREFIX, Frame, Stage, describe, order_of_parameters, watched
+
+
+def down(channels: int, stride: int) -> nn.Module:
+    return nn.Conv2d(channels, 2 * channels if channels > 3 else 4, stride, stride)
+
+
+class Steps(nn.Module):
+    """What timm's `features_only` gives: a list of maps of strides 4, 8 and 16, of 4, 8 and 16 channels."""
+
+    def __init__(self, multiple: int = 1, said: tuple[int, ...] = (4, 8, 16)):
+        super().__init__()
+        self.multiple = multiple
+        self.a, self.b, self.c = down(3, 4), down(4, 2), down(8, 2)
+        self.feature_info = SimpleNamespace(reduction=lambda: list(said))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise RuntimeError("sides do not fit.\nand more")
+        maps = [self.a(x)]
+        maps.append(self.b(maps[0]))
+        return [*maps, self.c(maps[1])]
+
+
+class Exact(Steps):
+    """The same, for sides that are no multiples as well."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        pooled = [nn.functional.avg_pool2d(x, stride, ceil_mode=True) for stride in (4, 8, 16)]
+        convolutions = (self.one, self.two, self.three)
+        return [convolution(map_) for convolution, map_ in zip(convolutions, pooled, strict=True)]
+
+    def __init__(self):
+        super().__init__()
+        del self.a, self.b, self.c
+        self.one, self.two, self.three = (nn.Conv2d(3, channels, 1) for channels in (4, 8, 16))
+
+
+class Columns(nn.Module):
+    """A vision transformer in shape: patches of 16 pixels, and blocks that keep the size."""
+
+    def __init__(self, blocks: int = 12, named: int = 12, multiple: int = 16):
+        super().__init__()
+        self.multiple = multiple
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, 6))
+        self.embed = nn.Conv2d(3, 6, 16, 16)
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6)) for _ in range(blocks)))
+        self.feature_info = [{"module": f"blocks.{index}", "reduction": 16} for index in range(named)]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        if any(side % self.multiple for side in x.shape[2:]):
+            raise RuntimeError(f"sides must be multiples of {self.multiple}")
+        return self.blocks(torch.cat([self.cls_token, self.embed(x).flatten(2).mT], dim=1))
+
+
+class Pyramid(nn.Module):
+    """Stages of strides 4, 8, 16 and 32 in the layout of Swin, without a list of features."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.one, self.two, self.three = down(3, 4), down(4, 2), down(8, 2), down(16, 2)
+        self.after = nn.Sequential(nn.Sequential(nn.Identity()))
+        self.feature_info = None
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        for stage in (self.stem, self.one, self.two, self.three):
+            x = stage(x)
+        return self.after(x + 0).permute(0, 2, 3, 1)
+
+
+def creates(net: nn.Module, **refused: str) -> Callable[..., nn.Module]:
+    """Makes the network, but not with these options."""
+
+    def create(**options: object) -> nn.Module:
+        for name in refused.keys() & options.keys():
+            raise TypeError(refused[name])
+        return net
+
+    return create
+
+
+def test_features_of_any_size_are_taken_as_they_are():
+    cut = cut_features(creates(Exact()))
+    assert (cut.unit, [stage.name for stage in cut.stages]) == (1, ["one", "two", "three"])
+    assert [(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages] == [
+        (4, 4, "nchw", 0),
+        (8, 8, "nchw", 0),
+        (16, 16, "nchw", 0),
+    ]
+    assert list(cut.ends) == sorted(set(cut.ends))
+    assert cut.block_ends == cut.ends
+    assert cut.begins["one.weight"] < cut.ends[0] < cut.begins["two.bias"] < cut.ends[1] < cut.begins["three.weight"]
+    x = torch.randn(1, 3, *ODD)
+    assert torch.equal(features_of(cut.net, x), cut.net(x)[-1])
+
+
+@pytest.mark.parametrize(("multiple", "unit"), [(1, 16), (16, 16), (32, 32)])
+def test_features_need_sides_that_are_multiples_of_as_little_as_works(multiple, unit):
+    assert cut_features(creates(Steps(multiple), output_stride="fixed")).unit == unit
+
+
+@pytest.mark.parametrize(
+    ("create", "reason"),
+    [
+        (creates(Steps(7)), "^an image of 64 x 96 pixels ends in: sides do not fit$"),
+        (creates(Steps(16, (4, 8, 32))), "^its stages are no maps of strides 4, 8, 32$"),
+        (creates(Columns()), "^$"),
+        (creates(Steps(), features_only="unknown"), "^$"),
+    ],
+)
+def test_what_has_no_features_says_why_or_leaves_it_to_another_way(create, reason):
+    with pytest.raises(Unfit, match=reason):
+        cut_features(create)
+
+
+def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
+    cut = cut_whole(creates(Columns()))
+    assert [stage.name for stage in cut.stages] == ["blocks.2", "blocks.5", "blocks.8", ""]
+    assert {(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages} == {
+        (16, 6, "tokens", 1)
+    }
+    assert (cut.unit, len(cut.block_ends)) == (16, 12)
+    assert list(cut.block_ends) == sorted(set(cut.block_ends))
+    assert cut.ends[:3] == (cut.block_ends[2], cut.block_ends[5], cut.block_ends[8])
+    assert cut.ends[3] > cut.block_ends[-1]
+    assert cut.begins["cls_token"] == 0
+    assert (
+        cut.begins["embed.weight"] < cut.begins["blocks.0.0.weight"] < cut.block_ends[0] < cut.begins["blocks.1.0.bias"]
+    )
+
+
+@pytest.mark.parametrize("blocks", [2, 4])
+def test_few_blocks_are_all_stages(blocks):
+    cut = cut_whole(creates(Columns(blocks, blocks)))
+    assert [stage.name for stage in cut.stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
+
+
+@pytest.mark.parametrize(("multiple", "unit"), [(16, 16), (112, 112), (128, 128), (64, 128)])
+def test_the_whole_needs_sides_that_fill_its_windows(multiple, unit):
+    assert cut_whole(creates(Columns(multiple=multiple))).unit == unit
+
+
+def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
+    cut = cut_whole(creates(Pyramid()))
+    assert [(stage.name, stage.stride, stage.channels) for stage in cut.stages] == [
+        ("stem", 4, 4),
+        ("one", 8, 8),
+        ("two", 16, 16),
+        ("", 32, 32),
+    ]
+    assert cut.stages[-1].layout == "nhwc"
+    assert cut.unit == 32
+
+
+class Flat(Columns):
+    """Gives a vector."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        return super().forward_features(x).mean(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("net", "options", "reason"),
+    [
+        (nn.Linear(1, 1), {}, "^it has no forward_features$"),
+        (Flat(), {}, "^what it gives is no map$"),
+        (Columns(multiple=10_000), {}, "^an image of 48 x 80 pixels ends in: sides must be multiples of 10000$"),
+        (Columns(), {"dynamic": True}, "^$"),
+    ],
+)
+def test_what_is_no_whole_says_why_or_leaves_it_to_another_way(net, options, reason):
+    with pytest.raises(Unfit, match=reason):
+        cut_whole(creates(net, dynamic="unknown option"), **options)
+    with pytest.raises(Unfit, match=r"^unknown option$"):
+        cut_whole(creates(net, num_classes="unknown option"))
+
+
+def test_a_reason_is_one_line_of_bounded_length():
+    assert reason_of(ValueError("  one.\ntwo")) == "one"
+    assert reason_of(ValueError()) == "ValueError"
+    assert reason_of(ValueError("x" * 500)) == "x" * 160
+
+
+GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((2, 6, *GRID), Stage("a", 16, 6, "nchw")),
+        ((2, *GRID, 6), Stage("a", 16, 6, "nhwc")),
+        ((2, 15, 6), Stage("a", 16, 6, "tokens", 0)),
+        ((2, 15 + MOST_PREFIX, 6), Stage("a", 16, 6, "tokens", MOST_PREFIX)),
+        ((2, 16 + MOST_PREFIX, 6), None),
+        ((2, 14, 6), None),
+        ((2, 6, 5, 3), None),
+        ((2, 6), None),
+    ],
+)
+def test_a_shape_says_which_layout_it_is(shape, expected):
+    assert describe("a", torch.zeros(shape), 16, (48, 80)) == expected
+    assert describe("a", torch.zeros(shape), 16, (48, 81)) is None
+    assert describe("a", [torch.zeros(shape)], 16, (48, 80)) is None
+
+
+@pytest.mark.parametrize(
+    "stage", [Stage("", 16, 6, "nchw"), Stage("", 16, 6, "nhwc"), Stage("", 16, 6, "tokens", 2)], ids=lambda s: s.layout
+)
+def test_a_map_of_any_layout_goes_there_and_back(stage):
+    map_ = torch.arange(2 * 6 * 15.0).view(2, 6, *GRID)
+    output = {"nchw": map_, "nhwc": map_.permute(0, 2, 3, 1), "tokens": map_.flatten(2).mT}[stage.layout]
+    if stage.prefix:
+        output = torch.cat([torch.full((2, stage.prefix, 6), -1.0), output], dim=1)
+    assert torch.equal(stage.to_map(output, GRID), map_)
+    assert torch.equal(stage.from_map(map_, output), output)
+    assert torch.equal(stage.to_map(stage.from_map(-map_, output), GRID), -map_)
+
+
+def test_a_frame_is_as_wide_as_the_cells_need():
+    frame = Frame.around((10, 33), 16, 32)
+    assert (frame.before, frame.after) == ((3, 7), (19, 24))
+    assert frame.grid(2) == (16, 32)
+    x = torch.rand(1, 1, 10, 33) + 1
+    wrapped = frame.wrap(x)
+    assert torch.equal(wrapped[..., 3:13, 7:40], x)
+    assert wrapped.count_nonzero() == x.numel()
+    map_ = torch.arange(16 * 32.0).view(1, 1, 16, 32)
+    assert torch.equal(frame.crop(map_, 2), map_[..., 1:6, 3:20])
+    coarse = map_[..., :2, :4]
+    assert torch.equal(frame.crop(coarse, 16), coarse[..., :1, :3])
+    part = frame.crop(map_, 2)
+    expected = map_.clone()
+    expected[..., 1:6, 3:20] = -part
+    assert torch.equal(frame.paste(map_, -part, 2), expected)
+
+
+def test_without_a_unit_there_is_no_frame():
+    frame, x = Frame.around((10, 33), 16, 1), torch.rand(1, 1, 10, 33)
+    assert (frame.before, frame.wrap(x) is x, frame.crop(x, 4) is x) == ((0, 0), True, True)
+    assert frame.paste(x, -x, 4).sum() == -x.sum()
+
+
+def test_modules_are_watched_in_the_order_of_their_work():
+    net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))).eval()
+    net.own = nn.Parameter(torch.zeros(1))
+    with watched(net) as seen:
+        output = net(torch.ones(1, 2))
+    assert [seen[name][:2] for name in ("0", "1", "2.0", "2.1", "2")] == [(0, 1), (2, 3), (5, 6), (7, 8), (4, 9)]
+    assert seen["1"][2] is None  # it passes on what another module has made
+    assert seen["2.1"][2] is output
+    assert order_of_parameters(net, seen) == {
+        "own": 0,
+        "0.weight": 0,
+        "0.bias": 0,
+        "2.0.weight": 5,
+        "2.0.bias": 5,
+    }
+    with watched(net) as again:
+        pass
+    net(torch.ones(1, 2))
+    assert not again
