@@ -48,7 +48,7 @@ def test_a_map_that_is_empty_changes_nothing():
     for weighted in reading.weighted.values():
         weighted.zero_()
     for fusion in ("max", "mean"):
-        assert torch.equal(LayerFusion(fusion=fusion)(maps, reading, Before(tiny_classifier(), (), flip=True)), maps)
+        assert torch.equal(LayerFusion(fusion=fusion)(maps, reading, Before(tiny_classifier(), (), Views())), maps)
 
 
 def test_without_an_earlier_stage_the_maps_stay():

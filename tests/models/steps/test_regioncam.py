@@ -43,7 +43,7 @@ def test_a_part_becomes_the_whole_object_and_nothing_else():
     part[0, :2, :2] = 1
     for stage in (2, 3):
         reading.features[stage], reading.gradients[stage] = features, part
-    found = RegionPropagation(min_stride=8)(part, reading, Before(classifier, (), flip=True))
+    found = RegionPropagation(min_stride=8)(part, reading, Before(classifier, (), Views()))
     torch.testing.assert_close(found[0, :, :5], torch.ones_like(found[0, :, :5]))
     assert found[0, :, 5:].max() == 0
 
@@ -58,6 +58,6 @@ def test_without_a_stage_or_a_class_the_maps_stay(least, classes):
 def test_maps_stay_between_0_and_1():
     reading = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=[2, 3], feature_stages=[2, 3])
     start = random_maps(*reading.cam.shape)
-    found = RegionPropagation(min_stride=8)(start, reading, Before(tiny_classifier(), (), flip=True))
+    found = RegionPropagation(min_stride=8)(start, reading, Before(tiny_classifier(), (), Views()))
     assert found.min() >= 0
     assert found.amax(dim=(1, 2)).tolist() == [1] * len(CLASSES)
