@@ -4,12 +4,11 @@
     python -m benchmarks.peers runs/voc12_compact --list train --every 5 --score-cam 0
 
 Same classifier, given labels, images at the size of stage `seeds`, mirror image, grid and sweep of thresholds; one
-size (`--scales`
-for more). No CRF or PAR. The others come from two public libraries as they are, `grad-cam` and `torchcam`. Each row
-is at its own best threshold, with the seconds that its maps take an image. Score-CAM runs the network once a channel,
-so it reads a few images only, and
-ours is printed for the same ones. Other methods change the activations of one stage by its gradient, so they see its
-features whatever they are; where the last stage is a token map of a transformer, the class token does not take part.
+size (`--scales` for more). No CRF or PAR. The others come from two public libraries as they are, `grad-cam` and
+`torchcam`. Each row is at its own best threshold, with the seconds of the processor, of all threads together, that its
+maps take an image. Score-CAM runs the network once a channel, so it reads a few images only, and ours is printed for
+the same ones. Other methods change the activations of one stage by its gradient, so they see its features whatever
+they are; where the last stage is a token map of a transformer, the class token does not take part.
 """
 
 import argparse
@@ -141,9 +140,9 @@ class Row:
 
     def add(self, make: Callable[[], Tensor], classes: list[int], item: dict[str, Any]) -> None:
         """An image's maps."""
-        began = time.perf_counter()
+        began = time.process_time()
         maps = make()
-        self.seconds += time.perf_counter() - began
+        self.seconds += time.process_time() - began
         self.images += 1
         update(self.sweep, to_seed(maps.cpu(), classes, item["image"].shape[-2:]), item["mask"])
 
@@ -206,7 +205,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="only every N-th image")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="sizes that all read at")
-    parser.add_argument("--score-cam", type=int, default=3, metavar="N", help="images for Score-CAM; 0: none")
+    parser.add_argument(
+        "--score-cam", type=int, default=3, metavar="N", help="images for Score-CAM (a minute each); 0: none"
+    )
     return parser.parse_args()
 
 

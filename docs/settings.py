@@ -23,7 +23,10 @@ ROOT = Path(__file__).parents[1]
 TITLES = {
     "cam": "stage cam: training of the classifier, and how its maps are read",
     "gfm": "Grad Fusion Module",
+    "layercam": "optional step: LayerCAM of earlier stages",
+    "regioncam": "optional step: Region-CAM",
     "prm": "Partial Reactivation Module",
+    "sipe": "optional step: image-specific prototypes, as SIPE chooses them",
     "ibb": "Iterative Background Blur, and training on blurred images (stages ibb and correct)",
     "seeds": "stage seeds, and prediction of classes",
     "context": "stages context and remove: what occurs together with each class",

@@ -7,8 +7,8 @@ graph. Output `logits` (batch, classes + 1, height, width) float32: channel 0 is
 the mask value. One scale, no mirror image, no refinement: evaluate.py's `segment.scales=[1.0]`. The file's metadata say
 so, too: `classes` (JSON, background first), `input`, `output`, `mean`, `std`, `backbone`.
 
-Some transformers, such as DINOv3, Swin and MaxViT, compute with the image's size in ways that cannot be exported.
-Their files take images of one size only, that of training's crops, or `--size HEIGHT WIDTH`.
+Networks with windows, such as Swin and MaxViT, and some others, such as DINOv3, compute with the image's size in ways
+that cannot be exported. Their files take images of one size only, that of training's crops, or `--size HEIGHT WIDTH`.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -118,13 +118,14 @@ def export_onnx(
     return Written(difference, size)
 
 
-def _trace(module: nn.Module, size: Size | None, else_size: Size) -> tuple[Any, Size | None]:
+def _trace(module: FromPixels, size: Size | None, else_size: Size) -> tuple[Any, Size | None]:
     """The module as an ONNX program whose batch is free, height and width too where possible; else their values."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
         exported = None
-        if size is None:
+        # With windows the equations of the sizes take the exporter hours.
+        if size is None and not module.network.backbone.has_windows:
             side = {name: torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("height", "width")}
             with contextlib.suppress(*UNEXPORTABLE):
                 exported = _graph(module, TRACED, {2: side["height"], 3: side["width"]})

@@ -30,6 +30,7 @@ class Backbone(nn.Module):
     strides: tuple[int, ...]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    has_windows = False  # cells are grouped into windows; how many there are has to be known when a graph is exported
 
     def chain(self) -> list[Callable[[Tensor], Tensor]]:
         """The L stages, to be called one after the other."""

@@ -73,26 +73,39 @@ def feature_walk(
         (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
     """
     with torch.autocast(maps.device.type, enabled=False):
-        start = maps.flatten(1)
-        walked, flat = start, None if heavy is None else heavy.flatten()
+        features, start = unit.flatten(1), maps.flatten(1)
+        walked, weights = start, None if heavy is None else heavy.flatten()
         for _ in range(steps):
-            walked = keep * _feature_step(walked, unit.flatten(1), power, flat) + (1 - keep) * start
+            sums, total = similar_sums(walked, features, power, weights)
+            # A cell without features has no way.
+            walked = keep * (sums / total.clamp_min(torch.finfo(maps.dtype).tiny)) + (1 - keep) * start
             if hold is not None:
                 walked = hold(walked.view(maps.shape)).flatten(1)
         return walked.view(maps.shape)
 
 
-def _feature_step(maps: Tensor, features: Tensor, power: float, heavy: Tensor | None) -> Tensor:
-    """T x for flat maps (K, cells) and features (D, cells); a cell counts `heavy` (cells,) times."""
-    cells, parts = features.shape[1], []
-    rows = max(1, CHUNK // cells)
-    for first in range(0, cells, rows):
-        similarity = (features[:, first : first + rows].T @ features).clamp_min_(0).pow_(power)
-        if heavy is not None:
-            similarity *= heavy
-        total = similarity.sum(dim=1).clamp_min(torch.finfo(maps.dtype).tiny)  # a cell without features has no way
-        parts.append((maps @ similarity.T) / total)
-    return torch.cat(parts, dim=1)
+def similar_sums(
+    values: Tensor, features: Tensor, power: float, weights: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Sums over all cells j of S_ij x_j, and of S_ij, with S_ij = w_j max(0, f_i . f_j)^power.
+
+    Args:
+        values: x, (K, N) of N cells.
+        features: f, (D, N), of unit length at each cell.
+        weights: w, (N,); None: 1.
+
+    Returns:
+        (K, N) and (N,). S is never held whole.
+    """
+    cells = features.shape[1]
+    sums, totals = [], []
+    for part in features.split(max(1, CHUNK // cells), dim=1):
+        similarity = (part.T @ features).clamp_min_(0).pow_(power)
+        if weights is not None:
+            similarity *= weights
+        sums.append(values @ similarity.T)
+        totals.append(similarity.sum(dim=1))
+    return torch.cat(sums, dim=1), torch.cat(totals)
 
 
 def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:

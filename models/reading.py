@@ -43,6 +43,7 @@ class Reading:
         gradients: gradient stage -> (K, h, w), the same sum of `sum_channels ReLU(d y_k / d F_l)`, not normalised.
         features: feature stage -> (D_l, h, w), the mean over scales and flips.
         logits: (C,) the mean logits over scales and flips.
+        weighted: gradient stage -> (K, h, w), the same sum of `ReLU(sum_channels ReLU(d y_k / d F_l) F_l)` (LayerCAM).
         shown: step -> images (3, H, W) that it has made on the way, for people to see.
     """
 
@@ -53,6 +54,7 @@ class Reading:
     gradients: dict[int, Tensor]
     features: dict[int, Tensor]
     logits: Tensor
+    weighted: dict[int, Tensor] = field(default_factory=dict)
     shown: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
@@ -89,7 +91,7 @@ def read(
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
-    gradients = image.new_zeros((len(gradient_stages), len(classes), *size), dtype=torch.float32)
+    gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in views.scales:
@@ -104,9 +106,11 @@ def read(
             features = _add_features(features, [stages[index] for index in feature_stages], size, views)
         if grad_from is not None:
             _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
-    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(gradient_stages, gradients, strict=True))
-    features_by_stage = dict(zip(feature_stages, features, strict=True))
-    return Reading(image, tuple(classes), strides, cam, by_stage, features_by_stage, logits.detach())
+    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(feature_stages, features, strict=True))
+    plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
+    reading = Reading(image, tuple(classes), strides, cam, plain, by_stage, logits.detach())
+    reading.weighted.update(weighted)
+    return reading
 
 
 @torch.no_grad()
@@ -130,20 +134,32 @@ def _add_features(
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add sum_channels ReLU(d y_k / d F_l) to `total` (S, K, h, w); one backward pass a class gives all stages."""
+    """Add to `total` (2, S, K, h, w): sum_channels ReLU(d y_k / d F_l), and ReLU of the same weighted by F_l.
+
+    One backward pass a class gives all stages.
+    """
+    size = (total.shape[-2], total.shape[-1])
     for k, class_index in enumerate(classes):
         with torch.enable_grad():
             logit = logits[:, class_index].sum()
         found = torch.autograd.grad(logit, stages, retain_graph=k < len(classes) - 1)
         for s, gradient in enumerate(found):
-            size = (total.shape[-2], total.shape[-1])
-            total[s, k] += to_grid(gradient.relu().sum(dim=1, keepdim=True), size)[0]
+            positive = gradient.relu()
+            weighted = (positive * stages[s].detach()).sum(dim=1, keepdim=True).relu()
+            total[0, s, k] += to_grid(positive.sum(dim=1, keepdim=True), size)[0]
+            total[1, s, k] += to_grid(weighted, size)[0]
 
 
 def first_stages(strides: Sequence[int]) -> list[int]:
     """The index of the first stage of each level: there features are least specific to the classes."""
     levels = stage_levels(strides)
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
+
+
+def earlier_stages(strides: Sequence[int], min_stride: int) -> list[int]:
+    """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
+    levels = stage_levels(strides)
+    return [index for index in first_stages(strides) if levels[index] >= min_stride and index < len(strides) - 1]
 
 
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:

@@ -5,6 +5,7 @@ run whole, and
 hooks read their blocks (models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
 """
 
+import difflib
 import re
 from collections.abc import Callable
 from functools import partial
@@ -12,7 +13,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.chain import IMAGENET_MEAN, IMAGENET_STD, OUTPUT_STRIDE, Backbone, stage_levels
 from models.timm_cut import ODD, UNFIT, Cut, Unfit, cut_features, cut_whole, features_of, reason_of
@@ -21,6 +22,8 @@ from models.timm_weights import create
 from utils.errors import UserError
 
 NAMES_OF_TIMM = re.compile(r"[a-zA-Z0-9_]+(\.[a-zA-Z0-9_]+)?")  # such as vit_tiny_patch16_224.augreg_in21k
+OF_WINDOWS = ("window_size", "partition_size", "ws")  # what the modules of timm call the sides of a window
+NOISE = (4, 3, 160, 160)  # with less of it, the statistics of some networks are those of the border
 THAT_WORK = "timm/vit_small_patch14_dinov2, timm/convnext_tiny or timm/resnet18"
 
 
@@ -50,6 +53,8 @@ class TimmBackbone(Backbone):
         for way in ways:
             try:
                 self._take(way(make))
+                if not pretrained:
+                    self._settle()
                 break
             except Unfit as unfit:
                 reason = str(unfit) or reason
@@ -72,6 +77,7 @@ class TimmBackbone(Backbone):
         self.net, self.cut = cut.net, cut
         self.strides = tuple(stage.stride for stage in cut.stages)
         self.channels = tuple(stage.channels for stage in cut.stages)
+        self.has_windows = any(getattr(module, name, None) for module in cut.net.modules() for name in OF_WINDOWS)
         if OUTPUT_STRIDE not in stage_levels(self.strides):
             raise Unfit(f"it has stages of strides {', '.join(map(str, self.strides))}, none of stride {OUTPUT_STRIDE}")
         for index, stage in enumerate(cut.stages[:-1]):
@@ -87,6 +93,25 @@ class TimmBackbone(Backbone):
                 raise Unfit(f"its stage of stride {stage.stride} gives no map of that stride")
             if gradient is None:
                 raise Unfit(f"its last stage does not depend on that of stride {stage.stride}")
+
+    def _settle(self) -> None:
+        """Give the batch norm of random weights the statistics of noise.
+
+        It keeps its running statistics in training, and before any training they are 0 and 1, which norms nothing:
+        the features of some networks would be too large to learn from.
+        """
+        norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        momenta = [norm.momentum for norm in norms]
+        if not norms:
+            return
+        for norm in norms:
+            norm.momentum = None  # the mean of all batches, of which there is one
+            norm.train()
+        with torch.no_grad():
+            self(torch.randn(*NOISE, generator=torch.Generator().manual_seed(0)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+            norm.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> the last stage F_L."""
@@ -134,8 +159,14 @@ def require_name(name: str) -> None:
         UserError: timm has no such network.
     """
     # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says.
-    if not NAMES_OF_TIMM.fullmatch(name) or not timm.is_model(name):
-        raise UserError(
-            f"model.backbone timm/{name[:80]}: timm has no such network; expected a name from timm.list_models(), "
-            f"such as {THAT_WORK}"
-        )
+    near: list[str] = []
+    if NAMES_OF_TIMM.fullmatch(name):
+        if timm.is_model(name):
+            return
+        stem = name.partition(".")[0]
+        near = timm.list_models(f"*{stem}*")[:3] or difflib.get_close_matches(stem, timm.list_models(), 3)
+    nearest = f" (near it: {', '.join(f'timm/{one}' for one in near)})" if near else ""
+    raise UserError(
+        f"model.backbone timm/{name[:80]}: timm has no such network{nearest}; expected a name from "
+        f"timm.list_models(), such as {THAT_WORK}"
+    )

@@ -114,7 +114,8 @@ def settings_of(cfg: RunSettings, name: str) -> Any:
     part, _, setting_name = name.partition(".")
     found = cfg.part(part)
     if isinstance(found, tuple):
-        return {step.name: settings_dict(step) for step in found}
+        # What a step that is off could do changes nothing, and a new optional step makes no run stale.
+        return {step.name: settings_dict(step) for step in found if getattr(step, "enabled", True)}
     if not dataclasses.is_dataclass(found):
         return found
     values = settings_dict(found)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.chain import stage_levels
-from models.reading import Reading, first_stages, normalise_maps
+from models.reading import Reading, earlier_stages, normalise_maps
 from models.steps.base import Before, Step
 from utils.settings import setting
 
@@ -21,9 +20,8 @@ class GradFusion(Step):
     min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
 
     def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
-        levels = stage_levels(strides)
-        return [l for l in first_stages(strides) if levels[l] >= self.min_stride and l < len(strides) - 1]  # noqa: E741
+        """The first of each stride from `min_stride` on, without the last stage."""
+        return earlier_stages(strides, self.min_stride)
 
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
         """G; C where the backbone has no such stage."""

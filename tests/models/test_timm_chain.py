@@ -305,3 +305,28 @@ def test_a_backbone_can_be_copied(vit):
     x = torch.randn(1, 3, 40, 40)
     for one, other in zip(twin.stages(x, grad_from=1), vit.stages(x, grad_from=1), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", [pytest.param("hrnet_w18_small", marks=pytest.mark.slow), "mobilenetv3_small_050"])
+def test_random_weights_give_features_that_can_be_learned_from(name):
+    torch.manual_seed(0)
+    backbone = build_backbone(f"timm/{name}", "none")
+    norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert not any(norm.training for norm in norms)
+    assert None not in {norm.momentum for norm in norms}
+    with torch.no_grad():
+        assert 0.01 < backbone(torch.randn(1, 3, 96, 96)).std() < 100
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("swin_tiny", r"swin_tiny_patch4_window7_224\)"), ("mobilenetv3_smal_050", "mobilenetv3_small_050, ")],
+)
+def test_a_name_that_timm_does_not_know_is_told_with_the_nearest(name, near):
+    with pytest.raises(UserError, match=rf"timm has no such network \(near it: timm/{near}"):
+        build_backbone(f"timm/{name}", "none")
+
+
+@pytest.mark.parametrize(("name", "windows"), [("tiny_vit_5m_224", True), (VIT, False)])
+def test_windows_are_known(name, windows):
+    assert build_backbone(f"timm/{name}", "none").has_windows == windows

@@ -9,7 +9,7 @@ import yaml
 from docs import settings as docs_settings
 from stages.config import RENAMED, config_from_dict, load_config, parts
 from utils.errors import UserError
-from utils.settings import known_keys
+from utils.settings import known_keys, settings_of
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config.yaml"
@@ -194,3 +194,13 @@ def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
 def test_mappings_ranges_and_bands_that_mean_nothing(text, says):
     with pytest.raises(UserError, match=says):
         load_config(None, overrides=[text])
+
+
+def test_what_a_step_that_is_off_could_do_makes_nothing_stale():
+    plain, other, on = (
+        settings_of(load_config(None, overrides=overrides), "steps")
+        for overrides in ([], ["sipe.power=3.0"], ["sipe.power=3.0", "sipe.enabled=true"])
+    )
+    assert plain == other
+    assert on == plain | {"sipe": on["sipe"]}
+    assert on["sipe"]["power"] == 3.0

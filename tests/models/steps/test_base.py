@@ -28,7 +28,7 @@ def test_another_image_is_read_at_the_scales_asked_for():
 
 
 def test_only_steps_that_need_no_gradients_are_applied_again():
-    assert [step.name for step in STEPS if step.again] == ["prm"]
+    assert [step.name for step in STEPS if step.again] == ["prm", "sipe"]
     assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.again)
     classifier = tiny_classifier()
     reading = read_for(STEPS_BEFORE, classifier, make_image(), CLASSES, VIEWS)

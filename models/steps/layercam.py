@@ -1,0 +1,41 @@
+"""Optional step, LayerCAM: earlier features weighted by gradients (Jiang et al., TIP 2021); docs/method.md."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from models.reading import Reading, earlier_stages, normalise_maps
+from models.steps.base import Before, Step
+from utils.settings import setting
+
+
+@dataclass(frozen=True)
+class LayerFusion(Step):
+    """A_k <- n(A_k + mean over l of L_l,k), or the larger value; L_l,k = n(ReLU(sum over channels of ReLU(g) F_l))."""
+
+    name, title = "layercam", "LayerCAM"
+    enabled: bool = setting(False, help="add LayerCAM of earlier stages; instead of GFM")
+    min_stride: int = setting(8, low=1, high=64, help="of the first stage of each stride from this on")
+    fusion: Literal["max", "mean"] = setting(
+        "mean", help="mean: the mean of the stages is added, as in GFM; max: the larger value (paper)"
+    )
+    gamma: float = setting(
+        2.0, low=0.1, high=100, help="for max: maps of earlier stages are lifted by tanh(gamma L) (paper: 2)"
+    )
+
+    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
+        """As of GFM; the last stage is in the maps before."""
+        return earlier_stages(strides, self.min_stride)
+
+    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+        """The maps and what earlier stages see; the maps alone where the backbone has no such stage."""
+        stages = self.gradient_stages(reading.strides)
+        if not stages:
+            return maps
+        layers = normalise_maps(torch.stack([reading.weighted[stage] for stage in stages]))
+        if self.fusion == "mean":
+            return normalise_maps(maps + layers.mean(dim=0))
+        return normalise_maps(torch.maximum(maps, (self.gamma * layers).tanh().amax(dim=0)))

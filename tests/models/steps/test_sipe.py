@@ -1,0 +1,79 @@
+"""Image-specific prototypes: their formula from slow plain loops, and which cells make them."""
+
+import pytest
+import torch
+from torch.nn.functional import cosine_similarity
+
+from models.reading import Views, normalise_maps, read, unit_features
+from models.steps import ImagePrototypes
+from models.steps.sipe import compare, structure_seeds
+from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_features, random_maps, tiny_classifier
+from utils.errors import UserError
+
+
+def plain_seeds(maps: torch.Tensor, unit: torch.Tensor, background: float, power: float) -> torch.Tensor:
+    """The map with the largest intersection over union with the similarity to the cell, for one cell after another."""
+    cells = unit.flatten(1)
+    found = torch.zeros(cells.shape[1], dtype=torch.int64)
+    for i in range(cells.shape[1]):
+        similar = (cells[:, i] @ cells).clamp_min(0) ** power
+        fits = []
+        for k, map_ in enumerate([1 - maps.amax(dim=0), *maps]):
+            both = (similar * map_.flatten()).sum()
+            fits.append((background if k == 0 else 1) * both / (similar.sum() + map_.sum() - both))
+        found[i] = torch.stack(fits).argmax()
+    return found.view(maps.shape[1:])
+
+
+@pytest.mark.parametrize(("background", "power"), [(0.5, 1.0), (1.0, 3.0)])
+def test_seeds_and_similarity_agree_with_the_formula(background, power):
+    maps = random_maps(3, 6, 7)
+    unit = unit_features([random_features(5, 6, 7) - 1])
+    seeds = structure_seeds(maps, unit, background, power)
+    assert torch.equal(seeds, plain_seeds(maps, unit, background, power))
+    assert len(seeds.unique()) > 2
+    means = [unit[:, seeds == k].mean(dim=1) if (seeds == k).any() else torch.zeros(5) for k in range(4)]
+    likeness = torch.stack([cosine_similarity(unit, mean[:, None, None], dim=0) for mean in means])
+    expected = (likeness[1:] - likeness[:1]).relu()
+    expected[[k for k in range(3) if not (seeds == k + 1).any()]] = 0
+    found = compare(maps, unit, background, power)
+    torch.testing.assert_close(found, normalise_maps(expected), rtol=1e-3, atol=1e-4)
+
+
+def test_the_whole_object_is_found_from_a_part_of_it():
+    maps = torch.zeros(1, 8, 10)
+    maps[0, 2:6, 1:3] = 1.0
+    features = torch.zeros(4, 8, 10)
+    features[0, :, :4] = 1
+    features[1, :, 4:] = 1
+    unit = unit_features([features + 0.01 * random_features(4, 8, 10)])
+    assert (structure_seeds(maps, unit, 0.5, 1.0) == 1)[:, :4].all()
+    found = compare(maps, unit, 0.5, 1.0)
+    assert found[0, :, :4].min() > 0.9
+    assert found[0, :, 4:].max() < 0.05
+
+
+def test_a_class_that_fits_no_cell_best_adds_nothing():
+    maps = random_maps(1, 6, 7)
+    found = compare(torch.cat([maps, torch.zeros_like(maps)]), unit_features([random_features(4, 6, 7)]), 0.5, 1.0)
+    assert found[1].abs().max() == 0
+
+
+def test_it_is_added_to_the_maps_of_the_step_before():
+    classifier, image = tiny_classifier(), make_image()
+    maps = make_method(ImagePrototypes(enabled=True)).trace(classifier, image, CLASSES).maps
+    unit = unit_features([read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,)).features[3]])
+    torch.testing.assert_close(maps["sipe"], normalise_maps(maps["cam"] + compare(maps["cam"], unit, 1.0, 1.0)))
+
+
+@pytest.mark.parametrize(("strides", "classes"), [((), CLASSES), ((16,), [])])
+def test_with_nothing_to_compare_the_maps_stay(strides, classes):
+    step = ImagePrototypes(enabled=True, strides=strides)
+    maps = make_method(step).trace(tiny_classifier(), make_image(), classes).maps
+    assert torch.equal(maps["sipe"], maps["cam"])
+
+
+def test_a_stride_that_no_stage_has_is_told():
+    method = make_method(ImagePrototypes(enabled=True, strides=(32,)))
+    with pytest.raises(UserError, match=r"sipe\.strides \[32\]: the backbone has no stage of stride 32"):
+        method(tiny_classifier(), make_image(), CLASSES)

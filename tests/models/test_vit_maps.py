@@ -1,0 +1,96 @@
+"""Maps and gradients of vision transformers where they can be known: blocks that say nothing, finite differences."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, pad
+
+from models.backbone import build_backbone
+from models.classifier import Classifier
+from models.reading import Views, map_size, read, to_grid, views_of
+from models.timm_chain import TimmBackbone
+
+NETWORKS = ("vit_tiny_patch16_224", "eva02_tiny_patch14_224")
+SIZES = [(64, 112), (65, 97), (33, 40)]
+RED = 5.0
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def mean_red(request) -> Classifier:
+    """A transformer that says of each patch its mean red, and a classifier whose class 0 is red."""
+    backbone = build_backbone(f"timm/{request.param}", "none")
+    assert isinstance(backbone, TimmBackbone)
+    for parameter in backbone.parameters():
+        parameter.data.zero_()
+    stride = backbone.strides[0]
+    backbone.net.patch_embed.proj.weight.data[0, 0] = 1 / stride**2
+    backbone.net.norm = torch.nn.Identity()
+    classifier = Classifier(backbone, 2)
+    classifier.classifier.weight.data.zero_()
+    classifier.classifier.weight.data[0, 0] = RED
+    return classifier.eval().requires_grad_(False)
+
+
+def red_of_patches(images: Tensor, stride: int) -> Tensor:
+    """Mean red of each patch, where the images lie in the middle of whole patches of zeros."""
+    rests = [-side % stride for side in images.shape[-2:]]
+    around = (rests[1] // 2, rests[1] - rests[1] // 2, rests[0] // 2, rests[0] - rests[0] // 2)
+    return avg_pool2d(pad(images[:, :1], around), stride)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_each_cell_is_its_own_patch(mean_red, size):
+    images = torch.rand(2, 3, *size)
+    expected = red_of_patches(images, mean_red.backbone.strides[0])
+    for stage in mean_red.backbone.stages(images):
+        torch.testing.assert_close(stage[:, :1], expected)
+        assert stage[:, 1:].abs().max() == 0
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("scales", "flip"), [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)])
+def test_maps_at_all_scales_and_mirrored_are_those_of_the_patches(mean_red, size, scales, flip):
+    image = torch.rand(3, *size)
+    found = read(mean_red, image, [0, 1], Views(scales, flip)).cam
+    expected = torch.zeros(map_size(*size))
+    for scale in scales:
+        patches = red_of_patches(views_of(image, scale, flip), mean_red.backbone.strides[0])
+        expected += to_grid(RED * patches, map_size(*size))[0]
+    torch.testing.assert_close(found[0], expected)
+    assert found[1].abs().max() == 0
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_gradients_of_patches_that_count_alike_are_alike(mean_red, flip):
+    size = (65, 97)
+    reading = read(mean_red, torch.rand(3, *size), [0], Views(flip=flip), gradient_stages=[1, 2])
+    stride = mean_red.backbone.strides[0]
+    cells = -(-size[0] // stride) * -(-size[1] // stride)
+    for gradient in reading.gradients.values():
+        torch.testing.assert_close(gradient, torch.full_like(gradient, (1 + flip) * RED / cells))
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_gradients_of_a_logit_are_finite_differences(stage):
+    torch.manual_seed(stage)
+    backbone = build_backbone(f"timm/{NETWORKS[1]}", "none")
+    classifier = Classifier(backbone, 3).double().eval().requires_grad_(False)
+    x, step = torch.randn(1, 3, 33, 40, dtype=torch.float64), 1e-5
+    stages = backbone.stages(x, grad_from=stage)
+    (gradient,) = torch.autograd.grad(classifier.logits(stages)[0, 1], stages[stage])
+    assert gradient.abs().amax(dim=1).min() > 0  # each cell counts
+    direction = torch.randn_like(gradient)
+    where = backbone.net.get_submodule(backbone.cut.stages[stage].name)
+
+    def moved(distance: float) -> float:
+        def move(module, inputs, tokens):  # the first one is the class token
+            return torch.cat([tokens[:, :1], tokens[:, 1:] + distance * direction.flatten(2).mT], dim=1)
+
+        handle = where.register_forward_hook(move)
+        try:
+            return float(classifier(x)[0, 1])
+        finally:
+            handle.remove()
+
+    difference = (moved(step) - moved(-step)) / (2 * step)
+    assert difference == pytest.approx(float((gradient * direction).sum()), rel=1e-5)
