@@ -145,4 +145,5 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
         told = told_of(folders.hints, item["name"], seed.classes.tolist())
         write_seed(target / name, change.apply(seed, item["image"], compute, told), index.class_names)
 
+    compute.do_each(apply, whole_images(index, missing, cfg.workers, title))
     return len(missing)

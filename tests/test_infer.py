@@ -71,7 +71,7 @@ class TestOutput:
         predict_images(tmp_path / "in", tmp_path / "out", Stub(("<i>", "dog", "train")))
         page = Page(tmp_path / "out/index.html")
         assert not {"b", "i"} & set(page.tags)
-        assert len(page.scripts) == 2
+        assert len(page.scripts) == 3  # items, the page, the editor of hints
         links = [link for item in page.items for _, link in item["links"]]
         assert len(links) == 4
         assert all((tmp_path / "out" / unquote(link)).is_file() for link in links)

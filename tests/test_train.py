@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 from typing import Any
 
 import pytest
@@ -183,8 +184,8 @@ def test_the_recorder_sees_what_is_read(monkeypatch):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_setting_is_declared_by_a_stage_or_changes_no_file(preset):
     read = set()
-    for kind in WALKS:
-        cfg = load_config(ROOT / "config.yaml", preset, [f"affinity.kind={kind}"])
+    for kind, hints in product(WALKS, ("", "hints.json")):
+        cfg = load_config(ROOT / "config.yaml", preset, [f"affinity.kind={kind}", f"data.hints={hints}"])
         for stage in STAGES.values():
             read |= declared(cfg, stage)
     assert read | IN_THE_INDEX | HOW_NOT_WHAT | NOT_TRAINING == ALL

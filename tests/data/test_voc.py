@@ -65,7 +65,7 @@ class TestLabels:
         index = opened(root, classes=("train", "cat", "dog"))
         named = {name: {index.class_names[label] for label in labels} for name, labels in labels_of(index).items()}
         assert named == {name: {CLASSES[label] for label in labels} for name, labels in LABELS.items()}
-        with pytest.raises(UserError, match="only one of them has dog, frog"):
+        with pytest.raises(UserError, match="only one has dog, frog"):
             opened(root, classes=("cat", "frog", "train"))
 
     def test_a_given_file_beats_what_lies_in_the_root(self, make_voc, tmp_path):
