@@ -130,9 +130,8 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
-    losses = partial(
-        mask_losses, object_weight=weight, dice=settings.dice, own=own, hint_weight=cfg.hint_loss.hint_weight
-    )
+    hint_weight = cfg.hint_loss.hint_weight if hints else 0.0
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=own, hint_weight=hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
