@@ -178,7 +178,7 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     (source / "broken.jpg").write_bytes(b"no image")
     path = network if network == "imagenet" else str(one.run / network)
     for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
-        words = ["--input", source, "--model_path", path, "--output", output, *OPTIONS.split()]
+        words = ["--input", source, "--model_path", path, "--output", output, "--quality", "best", *OPTIONS.split()]
         if count == 1:
             assert call("infer", *words).code == 0
         else:
