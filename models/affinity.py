@@ -190,8 +190,7 @@ def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side:
         network: in evaluation mode.
         image: (3, H, W) normalised, of any size.
         least_side: the image is padded with zeros to at least this height and width. The statistics of group norm
-            include
-            the padding, so this changes all values a little: published maps are padded to the crop size, 512.
+            include the padding, so this changes all values a little: published maps are padded to the crop size, 512.
 
     Returns:
         (ceil(H / 4), ceil(W / 4)) float32 in 0..1.

@@ -57,8 +57,7 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     Args:
         name: of `BACKBONES`, or `timm/NAME`.
         weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or
-        what it
-            gave; of a whole network the backbone is taken.
+            what it gave; of a whole network the backbone is taken.
 
     Raises:
         UserError: unknown name; weights that are not there, are of another backbone or do not fit.

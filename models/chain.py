@@ -103,8 +103,7 @@ def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
     """The level of each stage, by which the method chooses: its stride, or its depth where all strides are equal.
 
     The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the
-    quarters of
-    the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
+    quarters of the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
     """
     if len(set(strides)) > 1:
         return tuple(strides)

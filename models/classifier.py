@@ -143,10 +143,8 @@ def build_classifier(
     """A classifier with a fresh head, or with that of its weight file.
 
     A file's head is taken where it is a classifier's of as many classes; where both the file and `class_names` say
-    which
-    classes these are, they must be the same. So IRN's published file is good for VOC as it is, and a network for
-    another
-    number of classes takes its backbone alone.
+    which classes these are, they must be the same. So IRN's published file is good for VOC as it is, and a network for
+    another number of classes takes its backbone alone.
 
     Args:
         backbone: a name that `models.backbone.build_backbone` knows.

@@ -143,8 +143,7 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, 
 
     Returns:
         The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over
-        the cells of all
-        of them, and a process gives its own part of that mean.
+        the cells of all of them, and a process gives its own part of that mean.
     """
     logits, target = _at_logit_stride(logits, mask)
     if object_weight == 1:
