@@ -26,6 +26,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from benchmarks.common import parser_of
 from data.artifacts import write_mask
 from data.dataset import Record
 from data.index import open_index
@@ -71,9 +72,7 @@ def main() -> None:
 
 def parse_args() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.hints", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets")
     parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")

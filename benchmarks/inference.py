@@ -58,23 +58,17 @@ def main() -> None:
     with scratch_folder() as name:
         folder = Path(name)
         path = args.model_path or random_network(folder / "random.pth")
+        count = args.timed if args.against else GENERATED
+        sources = find_images(args.input) if args.input else [r.image for r in generated_index(folder, count).records]
+        if not sources:
+            raise UserError(f"--input {args.input}: no images in this folder; give another")
         if args.against:
-            images = (
-                find_images(args.input)
-                if args.input
-                else [r.image for r in generated_index(folder, args.timed).records]
-            )
             found = programs(args.against, args.set, args.qualities.split(","))
-            compare_checkouts(found, path, images[: args.timed], args.turns, args.busy)
+            compare_checkouts(found, path, sources[: args.timed], args.turns, args.busy)
             return
         predictor = load_predictor(path, args.set)
         if not isinstance(predictor, SegmenterPredictor):
             raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
-        sources = (
-            find_images(args.input) if args.input else [r.image for r in generated_index(folder, GENERATED).records]
-        )
-        if not sources:
-            raise UserError(f"--input {args.input}: no images in this folder; give another")
         links = folder / "images"
         links.mkdir()
         for index, source in zip(range(args.timed), itertools.cycle(sources), strict=False):

@@ -1,7 +1,7 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class SegmenterPlan:
         checkpoint: the file of the run to write.
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
-        own: the settings of stage `segment` alone; without them their defaults.
+        own: the settings of stage `segment` alone.
         watch: evaluates the network as it goes, where that is wanted.
     """
 
@@ -56,7 +56,7 @@ class SegmenterPlan:
     checkpoint: str
     blur: BackgroundBlur | None = None
     start: Path | None = None
-    own: SegmentStage | None = None
+    own: SegmentStage = field(default_factory=SegmentStage)
     watch: Watch | None = None
 
 
@@ -122,16 +122,15 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         max_side=settings.max_side,
         blur=what.blur,
     )
-    own = what.own or SegmentStage()
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
-    plan = replace(plan, average=own.average, watch=what.watch)
+    plan = replace(plan, average=what.own.average, watch=what.watch)
     hints = open_hints(cfg.data, index)
     items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
     hint_weight = cfg.hint_loss.hint_weight if hints else 0.0
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=own, hint_weight=hint_weight)
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=what.own, hint_weight=hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)

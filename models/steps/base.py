@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.classifier import Classifier
-from models.reading import Reading, Views, read
+from models.reading import Reading, Views, read, stages_of_strides, unit_features
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,27 @@ class Step:
         Returns:
             (K, h, w) in 0..1.
         """
+        raise NotImplementedError
+
+
+class SimilarityStep(Step):
+    """A step that compares features of the first stage of each of `strides`, a setting of the subclass."""
+
+    strides: tuple[int, ...]
+
+    def feature_stages(self, strides: Sequence[int]) -> list[int]:
+        """The first of each of `strides`."""
+        return stages_of_strides(strides, self.strides, f"{self.name}.strides")
+
+    def __call__(self, maps: Tensor, reading: Reading, before: "Before") -> Tensor:
+        """The changed maps; the maps themselves where there is nothing to compare."""
+        stages = self.feature_stages(reading.strides)
+        if not stages or not len(maps):
+            return maps
+        return self.change(maps, unit_features([reading.features[stage] for stage in stages]))
+
+    def change(self, maps: Tensor, unit: Tensor) -> Tensor:
+        """Maps (K, h, w), K at least 1, by features (D, h, w) as `models.reading.unit_features` gives them."""
         raise NotImplementedError
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.reading import Reading, earlier_stages, normalise_maps
 from models.steps.base import Before, Step
+from models.steps.gfm import fuse_gradients
 from utils.settings import setting
 
 
@@ -35,7 +36,8 @@ class LayerFusion(Step):
         stages = self.gradient_stages(reading.strides)
         if not stages:
             return maps
-        layers = normalise_maps(torch.stack([reading.weighted[stage] for stage in stages]))
+        layers = torch.stack([reading.weighted[stage] for stage in stages])
         if self.fusion == "mean":
-            return normalise_maps(maps + layers.mean(dim=0))
-        return normalise_maps(torch.maximum(maps, (self.gamma * layers).tanh().amax(dim=0)))
+            return fuse_gradients(maps, layers)
+        lifted = (self.gamma * normalise_maps(layers)).tanh()
+        return normalise_maps(torch.maximum(maps, lifted.amax(dim=0)))

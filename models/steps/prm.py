@@ -1,14 +1,13 @@
 """Step 2, Partial Reactivation Module (PRM): what is not certain is decided by similarity; docs/method.md 2."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from models.reading import Reading, normalise_maps, stages_of_strides, unit_features
-from models.steps.base import Before, Step
+from models.reading import normalise_maps
+from models.steps.base import SimilarityStep
 from utils.settings import Problem, check_order, setting
 
 BACKGROUND_SHARE = 0.05  # of the cells, at least, make the background prototype
@@ -16,7 +15,7 @@ LEAST_SIMILARITY = 1e-4  # a smaller difference of cosines is rounding, which n 
 
 
 @dataclass(frozen=True)
-class PartialReactivation(Step):
+class PartialReactivation(SimilarityStep):
     """R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))), A_k = n(G_k + R_k)."""
 
     name, title, again = "prm", "PRM", True
@@ -30,16 +29,8 @@ class PartialReactivation(Step):
         """`lo` must not be above `hi`."""
         return check_order(("prm.lo", self.lo), ("prm.hi", self.hi))
 
-    def feature_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each of `strides`."""
-        return stages_of_strides(strides, self.strides, "prm.strides")
-
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
-        """A; the maps themselves where there is nothing to compare."""
-        stages = self.feature_stages(reading.strides)
-        if not stages or not len(maps):
-            return maps
-        unit = unit_features([reading.features[stage] for stage in stages])
+    def change(self, maps: Tensor, unit: Tensor) -> Tensor:
+        """A, from the maps G."""
         for _ in range(self.rounds):
             maps = normalise_maps(maps + reactivate(maps, unit, self.hi, self.lo))
         return maps
@@ -49,8 +40,7 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     """PRM: R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))).
 
     Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f
-        over
-    cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
+    over cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
 
     Args:
         maps: G, (K, h, w) in 0..1.

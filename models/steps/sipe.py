@@ -1,6 +1,5 @@
 """Optional step, image-specific prototypes as SIPE chooses them (Chen et al., CVPR 2022); docs/method.md."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,13 +7,13 @@ from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
 from models.random_walk import similar_sums
-from models.reading import Reading, normalise_maps, stages_of_strides, unit_features
-from models.steps.base import Before, Step
+from models.reading import normalise_maps
+from models.steps.base import SimilarityStep
 from utils.settings import setting
 
 
 @dataclass(frozen=True)
-class ImagePrototypes(Step):
+class ImagePrototypes(SimilarityStep):
     """A_k <- n(A_k + n(ReLU(cos(f, q_k) - cos(f, q_0)))), q: means of f over the cells whose surroundings fit a map."""
 
     name, title, again = "sipe", "SIPE", True
@@ -23,16 +22,8 @@ class ImagePrototypes(Step):
     background: float = setting(1.0, low=0, high=1, help="the fit of the background counts this much (SIPE: 0.5)")
     power: float = setting(1.0, low=0.1, high=100, help="cosines to this power, in the similarity to all others")
 
-    def feature_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each of `strides`."""
-        return stages_of_strides(strides, self.strides, "sipe.strides")
-
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
-        """The maps and the similarity to their prototypes; the maps themselves where there is nothing to compare."""
-        stages = self.feature_stages(reading.strides)
-        if not stages or not len(maps):
-            return maps
-        unit = unit_features([reading.features[stage] for stage in stages])
+    def change(self, maps: Tensor, unit: Tensor) -> Tensor:
+        """The maps and the similarity to their prototypes."""
         return normalise_maps(maps + compare(maps, unit, self.background, self.power))
 
 
