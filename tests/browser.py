@@ -20,14 +20,9 @@ def open_browser() -> Iterator:
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     without = ["gpu", "dev-shm-usage", "background-networking", "quic", "sync", "component-update"]
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "hide-scrollbars",
-        "no-first-run",
-        *(f"disable-{n}" for n in without),
-    ):
-        options.add_argument(f"--{argument}")
+    words = ["headless=new", "no-sandbox", "hide-scrollbars", "no-first-run", *(f"disable-{name}" for name in without)]
+    for word in words:
+        options.add_argument(f"--{word}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
     try:
@@ -36,18 +31,29 @@ def open_browser() -> Iterator:
         driver.quit()
 
 
+def choose(driver, name: str, value: str) -> None:
+    """Choose an option as a person does."""
+    from selenium.webdriver.support.select import Select
+
+    Select(driver.find_element("id", name)).select_by_visible_text(value)
+
+
+def press(driver, *keys: str) -> None:
+    """Press keys, by their letter or their name in selenium."""
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.keys import Keys
+
+    ActionChains(driver).send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
+
+
 def visit(driver, path: Path, size: tuple[int, int] = DESKTOP, dark: bool = False) -> None:
     """Open a page from the disk, without a network, in a window of that size."""
-    driver.execute_cdp_cmd("Network.enable", {})
-    driver.execute_cdp_cmd(
-        "Network.emulateNetworkConditions",
-        {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0},
-    )
-    driver.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600},
-    )
+    network = {"offline": True, "latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
+    window = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 600}
     scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
+    driver.execute_cdp_cmd("Network.enable", {})
+    driver.execute_cdp_cmd("Network.emulateNetworkConditions", network)
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": scheme})
     driver.get_log("browser")
     driver.get(path.resolve().as_uri())

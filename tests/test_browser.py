@@ -11,7 +11,7 @@ from inference.bulk import predict_images
 from pages.images import image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.files import REPORT_PAGE
-from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
+from tests.browser import DESKTOP, PHONE, choose, open_browser, overlaps, press, problems, visit
 from tests.conftest import voc_maker
 from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
@@ -44,23 +44,8 @@ def gallery(browser, tmp_path_factory) -> Path:
 
 
 def texts(browser, selector: str) -> list[str]:
-    return browser.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())", selector
-    )
-
-
-def choose(browser, name: str, value: str) -> None:
-    """Choose an option as a person does."""
-    from selenium.webdriver.support.select import Select
-
-    Select(browser.find_element("id", name)).select_by_visible_text(value)
-
-
-def press(browser, *keys: str) -> None:
-    from selenium.webdriver import ActionChains
-    from selenium.webdriver.common.keys import Keys
-
-    ActionChains(browser).send_keys(*(getattr(Keys, key, key) for key in keys)).perform()
+    script = "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent.trim())"
+    return browser.execute_script(script, selector)
 
 
 @pytest.mark.long
@@ -84,23 +69,23 @@ def test_class_filter_order_and_layers(browser, report):
     visit(browser, report)
     assert len(texts(browser, "#grid .card")) == 10
     assert texts(browser, "#count") == ["10 images"]
-    scores = [float(text.split()[1]) for text in texts(browser, "#grid .score")]
-    assert scores == sorted(scores)
+
+    def scores() -> list[float]:
+        return [float(text.split()[1]) for text in texts(browser, "#grid .score")]
+
+    lowest_first = scores()
+    assert lowest_first == sorted(lowest_first)
     choose(browser, "order", "highest IoU first")
-    assert [float(text.split()[1]) for text in texts(browser, "#grid .score")] == sorted(scores, reverse=True)
+    assert scores() == lowest_first[::-1]
     choose(browser, "class", "cat")
     count = len(texts(browser, "#grid .card"))
     assert 0 < count < 10
     assert texts(browser, "#count") == [f"{count} of 10 images"]
     assert all(text.startswith("IoU of cat") for text in texts(browser, "#grid .score"))
-    choose(browser, "layer", "IBB: image 2")
-    assert texts(browser, "#grid .score")[0].endswith(
-        "(segmentation, predicted labels)"
-    )  # what has no figure shows the last that has one
-    alternatives = browser.execute_script(
-        "return [...document.querySelectorAll('#grid img')].map((image) => image.alt)"
-    )
-    assert all(text.startswith("IBB: image 2 of p") for text in alternatives)
+    choose(browser, "layer", "IBB: image 2")  # what has no figure shows the last that has one
+    assert texts(browser, "#grid .score")[0].endswith("(segmentation, predicted labels)")
+    images = browser.find_elements("css selector", "#grid img")
+    assert all(image.get_attribute("alt").startswith("IBB: image 2 of p") for image in images)
     assert problems(browser, report.parent) == []
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.shapes import generate
 from tests.processes import run_script
-from tests.project import ROOT, call
+from tests.project import ROOT, Project, call
 from utils.files import read_json
 
 # Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no
@@ -45,45 +45,52 @@ MADE = (
 )
 
 
-class Project:
-    """A folder with generated images, settings and a run."""
+class Shared(Project):
+    """A project whose run several processes make."""
 
-    def __init__(self, folder: Path):
-        self.folder, self.run = folder, folder / "run"
-        (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder))
+    def write_settings(self) -> None:
+        (self.folder / "settings.yaml").write_text(SETTINGS.format(folder=self.folder))
 
     def arguments(self, *more: str | Path) -> list[str]:
         return ["--config", str(self.folder / "settings.yaml"), *map(str, more)]
 
-    def copy(self, folder: Path, *parts: str) -> "Project":
-        """The images, and these parts of the run."""
+    def begin(self, folder: Path, *parts: str) -> "Shared":
+        """Another project with the images, and these parts of the run."""
         shutil.copytree(self.folder / "voc", folder / "voc")
         (folder / "run").mkdir()
         for part in parts:
             shutil.copy(self.run / part, folder / "run" / part)
-        return Project(folder)
+        project = Shared(folder)
+        project.write_settings()
+        return project
 
-    def made(self, suffixes: tuple[str, ...] = (".png", ".npz", ".webp")) -> dict[str, bytes]:
+    def made(self) -> dict[str, bytes]:
         """The bytes of all that the shared stages have written."""
-        paths = [path for name in MADE for path in (self.run / name).rglob("*") if path.suffix in suffixes]
-        return {str(path.relative_to(self.run)): path.read_bytes() for path in paths}
+        paths = [path for name in MADE for path in (self.run / name).rglob("*")]
+        kept = [path for path in paths if path.suffix in (".png", ".npz", ".webp")]
+        return {str(path.relative_to(self.run)): path.read_bytes() for path in kept}
 
-    def metrics(self) -> list[dict]:
-        return [json.loads(line) for line in (self.run / "metrics.jsonl").read_text().splitlines()]
+    def record(self) -> dict:
+        return json.loads((self.run / "stages.json").read_text())
+
+    def forget(self) -> None:
+        """What the shared stages have done."""
+        kept = {name: entry for name, entry in self.record().items() if name not in SHARED_STAGES}
+        (self.run / "stages.json").write_text(json.dumps(kept))
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Project:
+def one(tmp_path_factory) -> Shared:
     """What one process makes: all stages."""
-    folder = tmp_path_factory.mktemp("one")
-    generate(folder / "voc", train=7, val=3, size=64)
-    project = Project(folder)
-    ended = call("train", *project.arguments())
+    project = Shared(tmp_path_factory.mktemp("one"))
+    generate(project.folder / "voc", train=7, val=3, size=64)
+    project.write_settings()
+    ended = project.train()
     assert ended.code == 0, ended.err
     return project
 
 
-def together(count: int, project: Project, script: str, *arguments: str | Path) -> None:
+def together(count: int, project: Shared, script: str, *arguments: str | Path) -> None:
     """A script in several processes, which must end well and let the main one speak alone."""
     ended = run_script(count, project.folder / "said", script, *arguments)
     assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
@@ -92,35 +99,29 @@ def together(count: int, project: Project, script: str, *arguments: str | Path) 
 
 @pytest.mark.long
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
-    forget(project, *SHARED_STAGES)
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
+    project.forget()
     together(3, project, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
     made = project.made()
     assert made == one.made()
     assert len(made) > 50
     for name in ("report.txt", "report_images.json"):
         assert (project.run / name).read_text() == (one.run / name).read_text()
-    results = [json.loads((each.run / "stages.json").read_text()) for each in (project, one)]
     for stage in SHARED_STAGES:
-        assert results[0][stage]["result"] == results[1][stage]["result"]
-    said = (tmp_path / "said/0.out").read_text()
-    assert said.count("seeds     done in") == 1
-
-
-def forget(project: Project, *stages: str) -> None:
-    path = project.run / "stages.json"
-    kept = {name: entry for name, entry in json.loads(path.read_text()).items() if name not in stages}
-    path.write_text(json.dumps(kept))
+        assert project.record()[stage]["result"] == one.record()[stage]["result"]
+    assert (tmp_path / "said/0.out").read_text().count("seeds     done in") == 1
+    masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
+    assert any(len(np.unique(mask)) > 1 for mask in masks)  # the rest would hold for empty files, too
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("count", [2, 3])  # a batch of 5 is 3 and 2 images, or 2, 2 and 1
-def test_training_the_classifier_is_that_of_one_process(one, tmp_path, count):
-    project = one.copy(tmp_path)
-    together(count, project, "train", *project.arguments("--stages", "cam"))
-    expected, found = one.metrics()[0], project.metrics()[0]
-    assert found["stage"] == expected["stage"] == "cam"
-    assert found["step"] == expected["step"]
+def test_training_the_classifier_is_that_of_one_process(one, tmp_path):
+    """A batch of 5 is 2, 2 and 1 images; other numbers of processes are in tests/utils/test_distributed.py."""
+    project = one.begin(tmp_path)
+    together(3, project, "train", *project.arguments("--stages", "cam"))
+    lines = [(each.run / "metrics.jsonl").read_text().splitlines()[0] for each in (one, project)]
+    expected, found = map(json.loads, lines)
+    assert (found["stage"], found["step"]) == (expected["stage"], expected["step"]) == ("cam", found["step"])
     assert found["loss"] == pytest.approx(expected["loss"], rel=LOSS_TOLERANCE)
     networks = [torch.load(each.run / "classifier.pth", weights_only=True)["state"] for each in (one, project)]
     for name, weight in networks[0].items():
@@ -128,10 +129,8 @@ def test_training_the_classifier_is_that_of_one_process(one, tmp_path, count):
 
 
 def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
-    project = one.copy(tmp_path)
-    ended = run_script(
-        3, tmp_path / "said", "train", *project.arguments("--stages", "cam", "--set", "cam.batch_size=2")
-    )
+    words = one.begin(tmp_path).arguments("--stages", "cam", "--set", "cam.batch_size=2")
+    ended = run_script(3, tmp_path / "said", "train", *words)
     assert all(each.code for each in ended)
     said = "".join(each.err for each in ended)
     assert said.count("a batch of stage 'cam' has 2 images, too few for 3 processes") == 1
@@ -173,33 +172,28 @@ OPTIONS = "--device cpu --export maps --limit 7 --set cam.scales=[1.0] --set ibb
 @pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
 def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     """The packaged classifier, too, whose mask values are given to classes in the order of the images."""
-    source = tmp_path / "in"
-    shutil.copytree(one.folder / "voc/JPEGImages", source)
-    (source / "broken.jpg").write_bytes(b"no image")
+    shutil.copytree(one.folder / "voc/JPEGImages", tmp_path / "in")
+    (tmp_path / "in/broken.jpg").write_bytes(b"no image")
     path = network if network == "imagenet" else str(one.run / network)
-    for count, output in ((1, tmp_path / "one"), (3, tmp_path / "three")):
-        words = ["--input", source, "--model_path", path, "--output", output, "--quality", "best", *OPTIONS.split()]
-        if count == 1:
-            assert call("infer", *words).code == 0
-        else:
-            ended = run_script(count, tmp_path / "said", "infer", *words)
-            assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
-            assert "6 images predicted" in ended[0].out
-            assert "1 unreadable" in ended[0].out
-    files = [
+    words = ["--input", tmp_path / "in", "--model_path", path, "--quality", "best", *OPTIONS.split(), "--output"]
+    assert call("infer", *words, tmp_path / "one").code == 0
+    ended = run_script(3, tmp_path / "said", "infer", *words, tmp_path / "three")
+    assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
+    assert "6 images predicted" in ended[0].out
+    assert "1 unreadable" in ended[0].out
+    one_, three = (
         {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "one", tmp_path / "three")
-    ]
-    files = [{name: each[name] for name in each if ".lock" not in name} for each in files]
-    assert set(files[0]) == set(files[1])
-    assert [name for name in files[0] if files[0][name] != files[1][name]] == []
+    )
+    assert {name for name in one_.keys() ^ three.keys() if ".lock" not in name} == set()
+    assert [name for name in one_ if ".lock" not in name and one_[name] != three[name]] == []
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
 @pytest.mark.long
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
-    project = one.copy(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
-    forget(project, *SHARED_STAGES)
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
+    project.forget()
     damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
     content = damaged.read_bytes()
     damaged.write_bytes(content[:300].ljust(len(content), b"\0"))  # of the same size: only reading it finds that
@@ -210,48 +204,42 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     assert said.count("error:") == 1
     assert damaged.name in said
     assert "Traceback" not in said
-    assert "seeds" not in json.loads((project.run / "stages.json").read_text())
+    assert "seeds" not in project.record()
     damaged.write_bytes(content)
     together(2, project, "train", *project.arguments("--stages", "seeds"))
     expected = {name: content for name, content in one.made().items() if name.startswith("seeds/")}
     assert project.made() == expected
 
 
-def start_torchrun(project: Project, *arguments: str) -> subprocess.Popen:
+def start_torchrun(project: Shared, *arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "train.py"]
     environment, pipe = os.environ | {"OMP_NUM_THREADS": "1"}, subprocess.PIPE
-    command += project.arguments(*arguments)
-    return subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
-
-
-def wait_for(found, process: subprocess.Popen, seconds: float = PATIENCE) -> None:
-    until = time.monotonic() + seconds
-    while not found():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < until, "nothing happened"
-        time.sleep(0.02)
-
-
-def children(process: subprocess.Popen) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    return subprocess.Popen(
+        [*command, *arguments], cwd=ROOT, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment
+    )
 
 
 @pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
 @pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
-    project = one.copy(tmp_path)
+    project = one.begin(tmp_path)
     arguments = project.arguments("--stages", "cam,seeds", "--set", "cam.epochs=12")
-    process = start_torchrun(project, *arguments[2:])
+    process = start_torchrun(project, *arguments)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    until = time.monotonic() + PATIENCE
     try:
-        wait_for((project.run / "cam.last.pth").is_file, process)
+        while not (project.run / "cam.last.pth").is_file():
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < until, "nothing happened"
+            time.sleep(0.02)
         if ending == "killed":
-            os.kill(children(process)[-1], signal.SIGKILL)
+            os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
         else:
             process.send_signal(signal.SIGINT)
         said, _ = process.communicate(timeout=PATIENCE)
     finally:
-        for each in (*children(process), process.pid) if process.poll() is None else ():
+        for each in (*map(int, children.read_text().split()), process.pid) if process.poll() is None else ():
             os.kill(each, signal.SIGKILL)
     assert process.returncode != 0
     if ending == "killed":
@@ -265,10 +253,3 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     assert [each.code for each in ended] == [0, 0], ended[0].err
     assert f"resumed at step {done} of" in ended[0].out
     assert len(list((project.run / "seeds").glob("*.npz"))) == 7
-
-
-def test_masks_are_of_the_images(one):
-    """The comparisons above would hold for empty files, too."""
-    masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
-    assert len(masks) == 7
-    assert any(len(np.unique(mask)) > 1 for mask in masks)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.artifacts import read_mask
-from tests.browser import DESKTOP, PHONE, open_browser, overlaps, problems, visit
+from tests.browser import DESKTOP, PHONE, choose, open_browser, overlaps, press, problems, visit
 from tests.project import Project, call, names
 
 SPREAD = ".tools > label, .tools legend, .tools fieldset label, .tools button, .tools output, #editor .head > *, .paper"
@@ -57,29 +57,16 @@ def pointer(browser, kind: str, *points: tuple[float, float]) -> None:
     actions.perform()
 
 
-def keys(browser, *given: str) -> None:
-    from selenium.webdriver import ActionChains
-    from selenium.webdriver.common.keys import Keys
-
-    ActionChains(browser).send_keys(*(getattr(Keys, key, key) for key in given)).perform()
-
-
-def choose(browser, label: str) -> None:
-    from selenium.webdriver.support.select import Select
-
-    Select(browser.find_element("id", "label")).select_by_visible_text(label)
-
-
-def saved(browser, folder: Path) -> dict:
+def saved(browser, folder: Path) -> list[dict]:
+    """The hints of the file that the page saves."""
     folder.mkdir(exist_ok=True)
     browser.execute_cdp_cmd("Page.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
     browser.find_element("id", "save").click()
-    path = folder / "hints.json"
-    for _ in range(100):
-        if path.is_file():
-            return json.loads(path.read_text())
-        time.sleep(0.1)
-    raise AssertionError("no file was saved")
+    path, until = folder / "hints.json", time.monotonic() + 10
+    while not path.is_file():
+        assert time.monotonic() < until, "no file was saved"
+        time.sleep(0.02)
+    return json.loads(path.read_text())["hints"]
 
 
 def iou(mask: np.ndarray, truth: np.ndarray) -> float:
@@ -96,17 +83,17 @@ def test_from_click_to_better_mask(browser, project, tmp_path):
     height, width = truth.shape
     for value in np.unique(truth[(truth > 0) & (truth < 255)]):
         rows, columns = np.nonzero(truth == value)
-        choose(browser, _class_names(project)[value - 1])
+        choose(browser, "label", _class_names(project)[value - 1])
         keys_of_kind(browser, "rectangle")
         ends = [(columns.min() / width, rows.min() / height), ((columns.max() + 1) / width, (rows.max() + 1) / height)]
         pointer(browser, "mouse", *ends)
     row, column = np.argwhere(truth == 0)[0]
-    choose(browser, "background")
+    choose(browser, "label", "background")
     keys_of_kind(browser, "point")
     pointer(browser, "mouse", ((column + 0.5) / width, (row + 0.5) / height))
     assert "on 1 images" in text(browser, "hint-count")
     assert problems(browser, project.run) == []
-    record = saved(browser, tmp_path / "saved")["hints"][0]
+    record = saved(browser, tmp_path / "saved")[0]
     assert (record["image"], record["height"], record["width"]) == (name, height, width)
     ended = project.train("--set", f"data.hints={tmp_path / 'saved/hints.json'}")
     assert ended.code == 0, ended.err
@@ -127,7 +114,7 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     open_editor(browser, project)
     first = shown(browser)
     pointer(browser, "mouse", (0.5, 0.5))
-    choose(browser, "background")
+    choose(browser, "label", "background")
     pointer(browser, "mouse", (0.5, 0.5))  # a correction, not a contradiction
     assert text(browser, "hint-count") == "1 hints on 1 images"
     pointer(browser, "mouse", (0.9, 0.9))
@@ -140,7 +127,7 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     pointer(browser, "mouse", (0.2, 0.2), (0.5, 0.3), (0.8, 0.2))
     pointer(browser, "mouse", (0.2, 0.6))  # a click is no line
     assert "drag" in text(browser, "hint-status")
-    records = saved(browser, tmp_path / "saved")["hints"]
+    records = saved(browser, tmp_path / "saved")
     assert {record["image"]: [shape["label"] for shape in record["shapes"]] for record in records}[first] == [
         "background"
     ]
@@ -155,12 +142,12 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
 def test_by_keyboard_alone(browser, project, tmp_path):
     visit(browser, project.run / "hints.html")
     browser.execute_script("document.getElementById('give-hints').focus()")
-    keys(browser, "ENTER")
+    press(browser, "ENTER")
     browser.execute_script("document.getElementById('canvas').focus()")
-    keys(browser, "2", "ARROW_LEFT", "ARROW_UP", "ENTER", "b", "ENTER", *["ARROW_RIGHT", "ARROW_DOWN"] * 6, "ENTER")
+    press(browser, "2", "ARROW_LEFT", "ARROW_UP", "ENTER", "b", "ENTER", *["ARROW_RIGHT", "ARROW_DOWN"] * 6, "ENTER")
     assert text(browser, "hint-count") == "2 hints on 1 images"
-    keys(browser, "u", "p", "1", "ENTER", "n")
-    shapes = saved(browser, tmp_path / "saved")["hints"][0]["shapes"]
+    press(browser, "u", "p", "1", "ENTER", "n")
+    shapes = saved(browser, tmp_path / "saved")[0]["shapes"]
     assert [shape["shape_type"] for shape in shapes] == ["point", "point"]
 
 
@@ -170,7 +157,7 @@ def test_by_touch_on_a_phone(browser, project, tmp_path):
     pointer(browser, "touch", (0.3, 0.4))
     keys_of_kind(browser, "rectangle")
     pointer(browser, "touch", (0.2, 0.2), (0.5, 0.5), (0.8, 0.7))
-    shapes = saved(browser, tmp_path / "saved")["hints"][0]["shapes"]
+    shapes = saved(browser, tmp_path / "saved")[0]["shapes"]
     assert [shape["shape_type"] for shape in shapes] == ["point", "rectangle"]
     (left, top), (right, bottom) = shapes[1]["points"]
     assert (left / 64, top / 64, right / 64, bottom / 64) == pytest.approx((0.2, 0.2, 0.8, 0.7), abs=0.03)

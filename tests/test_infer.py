@@ -22,39 +22,53 @@ from inference.loading import load_predictor
 from inference.predictor import Prediction
 from tests.inference.stub import NAMES, Stub, predictions, save
 from tests.pages.test_page import Page
+from tests.project import call
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
-KINDS = pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+SIZES = {"a.jpg": (40, 60), "b/c.png": (48, 32), "rotated.jpg": (60, 40)}
+
+
+@pytest.fixture(scope="module", params=["classifier", "segmenter"])
+def kind(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def written(kind, checkpoints, tmp_path_factory) -> Path:
+    """What one call writes with one kind of network: images in `in`, results in `out`."""
+    folder = tmp_path_factory.mktemp(kind)
+    save(folder / "in/a.jpg", (40, 60))
+    save(folder / "in/b/c.png", (48, 32), mode="L")
+    save(folder / "in/rotated.jpg", (40, 60), orientation=6)
+    words = ["--input", folder / "in", "--output", folder / "out", "--device", "cpu", "--export", "coco,maps,yolo"]
+    ended = call("infer", *words, "--model_path", checkpoints[kind])
+    assert ended.code == 0, ended.err
+    return folder
 
 
 class TestOutput:
-    @KINDS
-    def test_everything_is_written_at_the_images_size(self, infer_on, images, tmp_path, kind):
-        code, printed = infer_on(kind, images)
-        assert code == 0, printed
-        report = predictions(tmp_path / "out")
-        sizes = {"a.jpg": (40, 60), "b/c.png": (48, 32), "rotated.jpg": (60, 40)}
-        assert {row["image"]: (row["height"], row["width"]) for row in report["images"]} == sizes
+    def test_everything_is_written_at_the_images_size(self, written, kind):
+        out = written / "out"
+        report = predictions(out)
+        assert {row["image"]: (row["height"], row["width"]) for row in report["images"]} == SIZES
         for row in report["images"]:
-            mask = read_mask(tmp_path / "out" / row["mask"], NAMES)
-            assert mask.shape == sizes[row["image"]]
+            mask = read_mask(out / row["mask"], NAMES)
+            assert mask.shape == SIZES[row["image"]]
             assert mask.max() <= len(NAMES)
-            assert Image.open(tmp_path / "out" / row["overlay"]).size == mask.shape[::-1]
+            assert Image.open(out / row["overlay"]).size == mask.shape[::-1]
             assert all(found["pixels"] == (mask == found["value"]).sum() for found in row["classes"])
             assert all(found["value"] == NAMES.index(found["name"]) + 1 for found in row["classes"])
             shares = sum(found["share"] for found in row["classes"]) + row["background_share"]
             assert shares == pytest.approx(1, abs=1e-4)
         assert report["network"]["kind"] == kind
-        assert (tmp_path / "out/index.html").is_file()
-        assert Image.open(tmp_path / "out/contact_sheet.jpg").width > 500
+        assert (out / "index.html").is_file()
+        assert Image.open(out / "contact_sheet.jpg").width > 500
 
-    def test_masks_hold_the_names_of_their_classes(self, infer_on, images, tmp_path):
-        infer_on("segmenter", images / "a.jpg", "--export", "maps")
-        with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
-            read_mask(tmp_path / "out/masks/a.png", ("dog", "cat", "train"))
-        with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
-            read_seed(tmp_path / "out/maps/a.npz", ("dog", "cat", "train"))
+    def test_masks_hold_the_names_of_their_classes(self, written):
+        for read, path in ((read_mask, "masks/a.png"), (read_seed, "maps/a.npz")):
+            with pytest.raises(UserError, match="was made for the classes cat, dog, train"):
+                read(written / "out" / path, ("dog", "cat", "train"))
 
     @pytest.mark.parametrize(
         "paths",
@@ -109,19 +123,17 @@ class TestOutput:
 
 
 class TestExport:
-    @KINDS
-    def test_masks_in_other_formats(self, infer_on, images, tmp_path, kind):
-        code, printed = infer_on(kind, images, "--export", "coco,maps,yolo")
-        assert code == 0, printed
-        coco = json.loads((tmp_path / "out/coco.json").read_text(encoding="utf-8"))
-        assert [row["file_name"] for row in coco["images"]] == ["a.jpg", "b/c.png", "rotated.jpg"]
+    def test_masks_in_other_formats(self, written):
+        out = written / "out"
+        coco = json.loads((out / "coco.json").read_text(encoding="utf-8"))
+        assert [row["file_name"] for row in coco["images"]] == list(SIZES)
         for row in coco["annotations"]:
             name = Path(coco["images"][row["image_id"] - 1]["file_name"]).with_suffix("")
-            mask = read_mask(tmp_path / "out/masks" / f"{name}.png")
+            mask = read_mask(out / "masks" / f"{name}.png")
             assert np.array_equal(decode(row["segmentation"]) > 0, mask == row["category_id"])
-        assert [path.stem for path in sorted((tmp_path / "out/yolo/labels").rglob("*.txt"))] == ["a", "c", "rotated"]
-        for entry in predictions(tmp_path / "out")["images"]:
-            seed = read_seed(tmp_path / "out/maps" / Path(entry["image"]).with_suffix(".npz"))
+        assert [path.stem for path in sorted((out / "yolo/labels").rglob("*.txt"))] == ["a", "c", "rotated"]
+        for entry in predictions(out)["images"]:
+            seed = read_seed(out / "maps" / Path(entry["image"]).with_suffix(".npz"))
             assert seed.size == (entry["height"], entry["width"])
             assert {value + 1 for value in seed.classes.tolist()} == {row["value"] for row in entry["classes"]}
 
@@ -205,12 +217,10 @@ class TestTool:
         assert code == 0, printed
         assert predictions(tmp_path / "out")["settings"]["infer"]["quality"] == "fast"
 
-    @KINDS
-    def test_predict_gives_what_the_files_hold(self, infer_on, checkpoints, images, tmp_path, kind):
-        infer_on(kind, images / "a.jpg", "--device", "cpu")
-        result = infer.predict(images / "a.jpg", checkpoints[kind], device="cpu")
-        assert np.array_equal(result.mask, read_mask(tmp_path / "out/masks/a.png"))
-        (row,) = predictions(tmp_path / "out")["images"]
+    def test_predict_gives_what_the_files_hold(self, written, checkpoints, kind):
+        result = infer.predict(written / "in/a.jpg", checkpoints[kind], device="cpu")
+        assert np.array_equal(result.mask, read_mask(written / "out/masks/a.png"))
+        row = predictions(written / "out")["images"][0]
         expected = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
         found = {one.name: (one.value, round(one.score, 4), round(one.share, 5)) for one in result.classes}
         assert found == expected
@@ -218,20 +228,16 @@ class TestTool:
         assert {found.name for found in given.classes} == {"cat", "train"}
 
     def test_predict_loads_a_network_once_and_a_changed_file_anew(self, checkpoints, tmp_path, monkeypatch):
-        path = tmp_path / "network.pth"
-        shutil.copy(checkpoints["segmenter"], path)
-        loaded = []
+        path, loaded = tmp_path / "network.pth", []
         monkeypatch.setattr(
             infer, "load_predictor", lambda *args, **more: loaded.append(1) or load_predictor(*args, **more)
         )
-        image = np.zeros((40, 40, 3), np.uint8)
-        for _ in range(2):
-            infer.predict(image, path)
-        assert loaded == [1]
-        shutil.copy(checkpoints["classifier"], path)
-        os.utime(path, ns=(1, 1))
-        infer.predict(image, path)
-        assert loaded == [1, 1]
+        for kind, count in (("segmenter", 1), ("segmenter", 1), ("classifier", 2)):
+            if len(loaded) < count:
+                shutil.copy(checkpoints[kind], path)
+                os.utime(path, ns=(count, count))
+            infer.predict(np.zeros((40, 40, 3), np.uint8), path)
+            assert len(loaded) == count
 
     def test_a_classifier_without_a_run_needs_no_affinity(self, checkpoints):
         image = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)

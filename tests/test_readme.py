@@ -1,6 +1,5 @@
 """The commands of the README as they are, on own images and on COCO's, with settings that make a run tiny."""
 
-import csv
 import json
 import re
 import shlex
@@ -18,35 +17,12 @@ from data.shapes import SHAPES_CLASSES, scenes
 from tests.project import ROOT, Ended, call
 
 TINY = [
-    "device=cpu",
-    "workers=0",
-    "model.backbone=efficientnet_lite0",
-    "model.weights=none",
-    "seeds.max_side=48",
-    "seeds.class_threshold=0.95",
-    "cam.epochs=1",
-    "cam.batch_size=4",
-    "cam.crop_size=32",
-    "cam.resize_long=[32,48]",
-    "cam.scales=[1.0]",
-    "cam.lr=0.01",
-    "ibb.iterations=1",
-    "ibb.epochs=1",
-    "pseudo.refine=none",
-    "report.thresholds=4",
-    "segment.stage=-2",
-    "segment.from_classifier=false",
-    "segment.epochs=1",
-    "segment.batch_size=4",
-    "segment.crop_size=32",
-    "segment.scales=[1.0]",
-    "segment.max_side=48",
-    "affinity.epochs=1",
-    "affinity.batch_size=4",
-    "affinity.crop_size=48",
-    "affinity.max_side=48",
-    "affinity.radius=4",
-    "affinity.refine=none",
+    *("device=cpu", "workers=0", "model.backbone=efficientnet_lite0", "model.weights=none", "report.thresholds=4"),
+    *("seeds.max_side=48", "seeds.class_threshold=0.95", "pseudo.refine=none", "ibb.iterations=1", "ibb.epochs=1"),
+    *("cam.epochs=1", "cam.batch_size=4", "cam.crop_size=32", "cam.resize_long=[32,48]", "cam.scales=[1.0]"),
+    *("cam.lr=0.01", "segment.stage=-2", "segment.from_classifier=false", "segment.epochs=1", "segment.batch_size=4"),
+    *("segment.crop_size=32", "segment.scales=[1.0]", "segment.max_side=48", "affinity.epochs=1", "affinity.radius=4"),
+    *("affinity.batch_size=4", "affinity.crop_size=48", "affinity.max_side=48", "affinity.refine=none"),
 ]
 
 
@@ -104,14 +80,6 @@ def from_the_root(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-@pytest.fixture
-def drawn() -> list[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Images, masks and labels; two images of each of three classes."""
-    kept = [scene for scene in scenes(0, 40, 48) if scene.labels in ((0,), (1,), (2,), (0, 1), (0, 2))]
-    chosen = [scene for label in range(3) for scene in [s for s in kept if label in s.labels][:2]]
-    return [(scene.image, scene.mask, [SHAPES_CLASSES[label] for label in scene.labels]) for scene in chosen]
-
-
 def others(folder: Path) -> Path:
     folder.mkdir()
     for index, scene in enumerate(scenes(1, 2, 48)):
@@ -119,56 +87,32 @@ def others(folder: Path) -> Path:
     return folder
 
 
-def expect_own_images(
-    reader: Reader, ended: dict[str, Ended], classes: list[str], trained: int, evaluated: int
-) -> None:
-    """Everything that the section promises is there."""
-    assert f"{trained} images" in ended["data.check"].out
+@pytest.mark.long
+def test_a_folder_of_images_sorted_by_class(tmp_path):
+    """Two images of each of three classes and one of none, masks for some; a table of labels gives the same index."""
+    own = tmp_path / "own images"
+    kept = [scene for scene in scenes(0, 40, 48) if scene.labels in ((0,), (1,), (2,), (0, 1), (0, 2))]
+    chosen = [scene for label in range(3) for scene in [one for one in kept if label in one.labels][:2]]
+    classes = sorted({SHAPES_CLASSES[scene.labels[0]] for scene in chosen})
+    values = [0, *(classes.index(name) + 1 if name in classes else 0 for name in SHAPES_CLASSES)]
+    for index, scene in enumerate(chosen):
+        mask = np.array(values, np.uint8)[scene.mask]
+        for folder, pixels in ((own, scene.image), (own / "masks", mask))[: 1 + index % 2]:
+            (folder / SHAPES_CLASSES[scene.labels[0]]).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / SHAPES_CLASSES[scene.labels[0]] / f"bild {index}.png")
+    (own / "background").mkdir()
+    Image.new("RGB", (48, 40), "green").save(own / "background/meadow.png")
+    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
+    ended = reader.run_all("Your own images")
+    assert "7 images" in ended["data.check"].out
     assert (reader.folder / "check/contact_sheet.jpg").is_file()
-    assert len(list((reader.folder / "run/pseudo").rglob("*.png"))) == trained
-    assert reader.figures()["n_images"] == evaluated
+    assert len(list((reader.folder / "run/pseudo").rglob("*.png"))) == 7
+    assert reader.figures()["n_images"] == 3
     assert set(reader.figures()["per_class"]) == {"background", *classes}
     masks = sorted((reader.folder / "out/masks").glob("*.png"))
     assert [path.stem for path in masks] == ["new 0", "new 1"]
     assert read_mask(masks[0]).shape == np.asarray(Image.open(reader.folder / "new/new 0.png")).shape[:2]
     assert (reader.folder / "out/index.html").is_file()
-
-
-@pytest.mark.long
-def test_a_folder_of_images_sorted_by_class(tmp_path, drawn):
-    own = tmp_path / "own images"
-    for index, (image, mask, labels) in enumerate(drawn):
-        for folder, pixels in ((own, image), (own / "masks", mask)):
-            if folder == own or index % 2:  # masks for some
-                (folder / labels[0]).mkdir(parents=True, exist_ok=True)
-                Image.fromarray(pixels).save(folder / labels[0] / f"bild {index}.png")
-    (own / "background").mkdir()
-    Image.new("RGB", (48, 40), "green").save(own / "background/meadow.png")
-    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
-    classes = sorted({labels[0] for _, _, labels in drawn})
-    values = [classes.index(name) + 1 for name in SHAPES_CLASSES if name in classes]
-    for path in (own / "masks").rglob("*.png"):  # the drawn values are those of all classes of the demo
-        mask = read_mask(path)
-        Image.fromarray(np.select([mask == i + 1 for i in range(3)], values[:3], 0).astype(np.uint8)).save(path)
-    expect_own_images(reader, reader.run_all("Your own images"), classes, trained=7, evaluated=3)
-
-
-@pytest.mark.long
-def test_a_csv_of_labels(tmp_path, drawn):
-    own = tmp_path / "own"
-    (own / "masks").mkdir(parents=True)
-    names = sorted({label for _, _, labels in drawn for label in labels})
-    rows = [["image", "labels"]]
-    for index, (image, mask, labels) in enumerate(drawn):
-        Image.fromarray(image).save(own / f"{index}.png")
-        rows.append([f"{index}.png", ";".join(labels)])
-        if index < 2:
-            values = [0] + [names.index(name) + 1 if name in names else 0 for name in SHAPES_CLASSES]
-            Image.fromarray(np.array(values, np.uint8)[mask]).save(own / "masks" / f"{index}.png")
-    with (own / "labels.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    reader = Reader(tmp_path, {"FOLDER": own, "OTHER_IMAGES": others(tmp_path / "new")})
-    expect_own_images(reader, reader.run_all("Your own images"), names, trained=6, evaluated=2)
 
 
 def few_of_coco(shared: Path, root: Path, count: int) -> None:

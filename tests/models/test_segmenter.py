@@ -43,32 +43,11 @@ def test_every_joined_stage_has_a_say(strides):
     assert heard == {4} | {network.backbone.strides.index(stride) for stride in strides}
 
 
-def test_a_decoder_learns_what_is_finer_than_the_cells_of_the_deep_stage():
-    """Bright and dark stripes of half a cell's width."""
-    mask = (torch.arange(96) // 8 % 2).expand(1, 64, 96)
-    x = torch.where(mask[:, None] > 0, 1.5, -1.5) + 0.1 * torch.randn(
-        1, 3, 64, 96, generator=torch.Generator().manual_seed(0)
-    )
-    wrong = {}
-    for strides in ((), (4,)):
-        torch.manual_seed(0)
-        network = Segmenter(TinyBackbone(), 2, -1, strides).train()
-        optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9)
-        for _ in range(20):
-            loss = segmentation_loss(network(x), mask)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        wrong[strides] = loss.item()
-    assert wrong[(4,)] < 0.3 < 0.6 < wrong[()]
-
-
 def test_a_stage_that_is_not_there_is_told():
     with pytest.raises(UserError, match=r"segment\.stage: there is no stage 5"):
         Segmenter(TinyBackbone(), CLASSES, 5)
-    with pytest.raises(
-        UserError, match=r"segment\.decoder_strides \[4, 32\]: .* no stage of stride 32; choose from 2, 4, 8, 16"
-    ):
+    message = r"segment\.decoder_strides \[4, 32\]: .* no stage of stride 32; choose from 2, 4, 8, 16"
+    with pytest.raises(UserError, match=message):
         Segmenter(TinyBackbone(), CLASSES, -1, (4, 32))
 
 
@@ -81,16 +60,12 @@ def test_probabilities_sum_to_one_at_the_size_that_was_asked_for(segmenter, size
     torch.testing.assert_close(found.sum(dim=0), torch.ones(61, 33))
 
 
-def test_at_one_scale_they_are_the_networks_softmax(segmenter):
+def test_scales_are_averaged_in_any_order_and_each_is_the_networks_softmax(segmenter):
     image = make_image(48, 80)
     with torch.no_grad():
         logits = interpolate(segmenter(image[None]), (12, 20), mode="bilinear", align_corners=False)
         expected = interpolate(logits.softmax(dim=1), (48, 80), mode="bilinear", align_corners=False)[0]
     torch.testing.assert_close(class_probabilities(segmenter, image, (1.0,), False, (48, 80)), expected)
-
-
-def test_scales_are_averaged_in_any_order(segmenter):
-    image = make_image(48, 80)
     alone = [class_probabilities(segmenter, image, (scale,), True, (48, 80)) for scale in (0.5, 1.0, 2.0)]
     together = class_probabilities(segmenter, image, (2.0, 0.5, 1.0), True, (48, 80))
     torch.testing.assert_close(together, sum(alone) / 3)
@@ -117,60 +92,16 @@ def test_only_the_given_classes_and_the_background_are_left():
     assert torch.equal(restrict_to(probabilities, range(CLASSES - 1)), probabilities)
 
 
-def plain_loss(logits: torch.Tensor, mask: torch.Tensor) -> float:
-    """The mean of -log p over the cells' middles; logits on the grid of stride 4."""
-    total, count = 0.0, 0
-    for b in range(len(mask)):
-        for y in range(logits.shape[2]):
-            for x in range(logits.shape[3]):
-                value = int(mask[b, 4 * y + 2, 4 * x + 2])
-                if value != 255:
-                    total -= float(logits[b, :, y, x].log_softmax(dim=0)[value])
-                    count += 1
-    return total / count
-
-
-@pytest.fixture
-def masks() -> torch.Tensor:
-    mask = torch.randint(CLASSES, (2, 16, 24), generator=torch.Generator().manual_seed(0))
-    mask[:, 5:11] = 255
-    mask[1, 8:] = 255  # so that the images have different numbers of cells
-    return mask
-
-
-def test_the_loss_is_cross_entropy_where_the_mask_is_sure(masks):
-    logits = torch.randn(2, CLASSES, 4, 6)
-    assert segmentation_loss(logits, masks).item() == pytest.approx(plain_loss(logits, masks), rel=1e-5)
-
-
-def test_what_is_ignored_has_no_part_in_the_loss(masks):
-    logits = torch.randn(2, CLASSES, 4, 6, requires_grad=True)
-    (gradient,) = torch.autograd.grad(segmentation_loss(logits, masks), logits)
-    ignored = masks[:, 2::4, 2::4] == 255
-    assert ignored.any()
-    assert (gradient.permute(0, 2, 3, 1)[ignored] == 0).all()
-    assert (gradient.permute(0, 2, 3, 1)[~ignored] != 0).any(dim=1).all()
-
-
-def test_a_mask_that_is_all_ignored_costs_nothing():
-    logits = torch.randn(2, CLASSES, 2, 3, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((2, 32, 48), 255))
-    loss.backward()
-    assert loss.item() == 0
-    assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
 @pytest.mark.parametrize("strides", [(), (4,)])
 @pytest.mark.parametrize("images", [1, 3])
 def test_it_trains_on_any_batch(images, strides):
     torch.manual_seed(0)
     network = Segmenter(TinyBackbone(), CLASSES, 2, strides).train()
     x = torch.stack([make_image(32, 48, seed) for seed in range(images)])
-    mask = (x[:, 0] > 0).long() * 2
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
     losses = []
     for _ in range(4):
-        loss = segmentation_loss(network(x), mask)
+        loss = segmentation_loss(network(x), (x[:, 0] > 0).long() * 2)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

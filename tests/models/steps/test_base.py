@@ -4,9 +4,19 @@ import pytest
 import torch
 
 from models.reading import Views, normalise_maps
-from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
+from models.steps import (
+    STEPS,
+    BackgroundBlur,
+    ClassActivationMap,
+    GradFusion,
+    ImagePrototypes,
+    LayerFusion,
+    PartialReactivation,
+    RegionPropagation,
+)
 from models.steps.base import Before, Step, read_for, run_steps
-from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, random_maps, tiny_classifier
+from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, make_method, random_maps, tiny_classifier
+from utils.errors import UserError
 
 VIEWS = Views(SCALES)
 STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
@@ -63,3 +73,27 @@ def test_a_step_without_the_setting_is_always_on():
     assert not GradFusion(enabled=False).is_enabled
     with pytest.raises(NotImplementedError):
         Step()(torch.zeros(1), None, None)
+
+
+@pytest.mark.parametrize(
+    ("step", "classes"),
+    [
+        *((step, CLASSES) for step in (GradFusion(min_stride=32), PartialReactivation(strides=()))),
+        *((step, CLASSES) for step in (ImagePrototypes(enabled=True, strides=()), BackgroundBlur(iterations=0))),
+        *((kind(enabled=True, min_stride=32), CLASSES) for kind in (LayerFusion, RegionPropagation)),
+        *((kind(enabled=True), []) for kind in STEPS if kind is not ClassActivationMap),
+    ],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_with_nothing_to_read_or_no_class_the_maps_stay(step, classes):
+    trace = make_method(step).trace(tiny_classifier(), make_image(), classes)
+    assert torch.equal(trace.maps[step.name], trace.maps["cam"])
+    assert trace.shown == {}
+
+
+@pytest.mark.parametrize("kind", [PartialReactivation, ImagePrototypes])
+def test_a_stride_that_no_stage_has_is_told(kind):
+    method = make_method(kind(enabled=True, strides=(32,)))
+    message = rf"{kind.name}\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+    with pytest.raises(UserError, match=message):
+        method(tiny_classifier(), make_image(), CLASSES)

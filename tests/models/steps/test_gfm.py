@@ -34,8 +34,3 @@ def test_the_stages_fused_are_the_first_of_each_stride_from_the_least_on(least, 
 def test_the_last_stage_is_never_fused():
     assert GradFusion(min_stride=1).gradient_stages((4, 8, 16)) == [0, 1]
     assert GradFusion(min_stride=1).gradient_stages((4, 8, 16, 16)) == [0, 1, 2]
-
-
-def test_with_no_stage_to_fuse_it_is_the_plain_map():
-    maps = make_method(GradFusion(min_stride=32)).trace(tiny_classifier(), make_image(), CLASSES).maps
-    assert torch.equal(maps["gfm"], maps["cam"])

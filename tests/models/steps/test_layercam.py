@@ -49,9 +49,3 @@ def test_a_map_that_is_empty_changes_nothing():
         weighted.zero_()
     for fusion in ("max", "mean"):
         assert torch.equal(LayerFusion(fusion=fusion)(maps, reading, Before(tiny_classifier(), (), Views())), maps)
-
-
-def test_without_an_earlier_stage_the_maps_stay():
-    step = LayerFusion(enabled=True, min_stride=32)
-    maps = make_method(step).trace(tiny_classifier(), make_image(), CLASSES).maps
-    assert torch.equal(maps["layercam"], maps["cam"])

@@ -6,7 +6,7 @@ import torch
 from models.reading import Views, normalise_maps, read, unit_features
 from models.steps import RegionPropagation
 from models.steps.base import Before
-from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
+from tests.models.tiny import CLASSES, SCALES, make_image, make_method, tiny_classifier
 
 
 def plain_propagation(maps: torch.Tensor, unit: torch.Tensor, power: float) -> torch.Tensor:
@@ -46,18 +46,3 @@ def test_a_part_becomes_the_whole_object_and_nothing_else():
     found = RegionPropagation(min_stride=8)(part, reading, Before(classifier, (), Views()))
     torch.testing.assert_close(found[0, :, :5], torch.ones_like(found[0, :, :5]))
     assert found[0, :, 5:].max() == 0
-
-
-@pytest.mark.parametrize(("least", "classes"), [(32, CLASSES), (8, [])])
-def test_without_a_stage_or_a_class_the_maps_stay(least, classes):
-    step = RegionPropagation(enabled=True, min_stride=least)
-    maps = make_method(step).trace(tiny_classifier(), make_image(), classes).maps
-    assert torch.equal(maps["regioncam"], maps["cam"])
-
-
-def test_maps_stay_between_0_and_1():
-    reading = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=[2, 3], feature_stages=[2, 3])
-    start = random_maps(*reading.cam.shape)
-    found = RegionPropagation(min_stride=8)(start, reading, Before(tiny_classifier(), (), Views()))
-    assert found.min() >= 0
-    assert found.amax(dim=(1, 2)).tolist() == [1] * len(CLASSES)

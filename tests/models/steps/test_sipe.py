@@ -8,7 +8,6 @@ from models.reading import Views, normalise_maps, read, unit_features
 from models.steps import ImagePrototypes
 from models.steps.sipe import compare, structure_seeds
 from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_features, random_maps, tiny_classifier
-from utils.errors import UserError
 
 
 def plain_seeds(maps: torch.Tensor, unit: torch.Tensor, background: float, power: float) -> torch.Tensor:
@@ -64,16 +63,3 @@ def test_it_is_added_to_the_maps_of_the_step_before():
     maps = make_method(ImagePrototypes(enabled=True)).trace(classifier, image, CLASSES).maps
     unit = unit_features([read(classifier, image, CLASSES, Views(SCALES), feature_stages=(3,)).features[3]])
     torch.testing.assert_close(maps["sipe"], normalise_maps(maps["cam"] + compare(maps["cam"], unit, 1.0, 1.0)))
-
-
-@pytest.mark.parametrize(("strides", "classes"), [((), CLASSES), ((16,), [])])
-def test_with_nothing_to_compare_the_maps_stay(strides, classes):
-    step = ImagePrototypes(enabled=True, strides=strides)
-    maps = make_method(step).trace(tiny_classifier(), make_image(), classes).maps
-    assert torch.equal(maps["sipe"], maps["cam"])
-
-
-def test_a_stride_that_no_stage_has_is_told():
-    method = make_method(ImagePrototypes(enabled=True, strides=(32,)))
-    with pytest.raises(UserError, match=r"sipe\.strides \[32\]: the backbone has no stage of stride 32"):
-        method(tiny_classifier(), make_image(), CLASSES)
