@@ -83,17 +83,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="session")
-def finished_tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
-    """As `finished`, with a backbone of a few hundred weights, that of tests/models/tiny.py: four times as fast."""
+def tiny_backbone() -> Iterator[str]:
+    """The name of a backbone of a few hundred weights, that of tests/models/tiny.py: four times as fast."""
     from models.backbone import BACKBONES
     from tests.models.tiny import TinyBackbone
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
-        project = new_project(tmp_path_factory.mktemp("tiny"), "tiny")
-        project.first = project.train()
-        assert project.first.code == 0, project.first.err
-        yield project
+        yield "tiny"
+
+
+@pytest.fixture(scope="session")
+def finished_tiny(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Project:
+    """As `finished`, with the tiny backbone."""
+    project = new_project(tmp_path_factory.mktemp("tiny"), tiny_backbone)
+    project.first = project.train()
+    assert project.first.code == 0, project.first.err
+    return project
 
 
 @pytest.fixture
@@ -175,7 +181,7 @@ def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, 
 
 
 @pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory) -> dict[str, Path]:
+def checkpoints(tmp_path_factory, tiny_backbone) -> dict[str, Path]:
     """A classifier and a segmenter with random weights, three classes each."""
     from models.classifier import build_classifier
     from models.segmenter import build_segmenter
@@ -183,11 +189,11 @@ def checkpoints(tmp_path_factory) -> dict[str, Path]:
     from tests.inference.stub import NAMES, QUICK
 
     folder = tmp_path_factory.mktemp("checkpoints")
-    cfg = load_config(None, overrides=QUICK)
+    cfg = load_config(None, overrides=[*QUICK, f"model.backbone={tiny_backbone}"])
     torch.manual_seed(0)
     networks = {
-        "classifier": build_classifier("efficientnet_lite0", len(NAMES), "none"),
-        "segmenter": build_segmenter("efficientnet_lite0", len(NAMES) + 1, "none", cfg.segmenter.stage),
+        "classifier": build_classifier(tiny_backbone, len(NAMES), "none"),
+        "segmenter": build_segmenter(tiny_backbone, len(NAMES) + 1, "none", cfg.segmenter.stage),
     }
     torch.nn.init.normal_(networks["segmenter"].head[-1].weight)  # else one class wins everywhere
     for kind, network in networks.items():

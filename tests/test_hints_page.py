@@ -19,9 +19,10 @@ def browser():
     yield from open_browser()
 
 
-@pytest.fixture
-def project(browser, finished_tiny, tmp_path) -> Project:
-    copied = finished_tiny.copy(tmp_path / "copy")
+@pytest.fixture(scope="module")
+def project(browser, finished_tiny, tmp_path_factory) -> Project:
+    """A run with the page; nobody changes it."""
+    copied = finished_tiny.copy(tmp_path_factory.mktemp("hints"))
     ended = call("report", copied.run, "--hints", "--set", f"data.root={copied.folder / 'voc'}")
     assert ended.code == 0, ended.err
     return copied
@@ -95,6 +96,7 @@ def test_from_click_to_better_mask(browser, project, tmp_path):
     assert problems(browser, project.run) == []
     record = saved(browser, tmp_path / "saved")[0]
     assert (record["image"], record["height"], record["width"]) == (name, height, width)
+    project = project.copy(tmp_path)
     ended = project.train("--set", f"data.hints={tmp_path / 'saved/hints.json'}")
     assert ended.code == 0, ended.err
     mask = read_mask(project.run / f"pseudo/{name}.png")

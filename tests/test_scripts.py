@@ -12,10 +12,15 @@ from PIL import Image
 from data.artifacts import read_mask, read_seed, write_mask
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
-from tests.project import call, names, new_project
+from tests.project import Project, call, names, new_project
 
 SCRIPTS = ("train", "evaluate", "infer", "report")
 STAGES = ["cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
+
+
+@pytest.fixture(scope="module")
+def finished(finished_tiny: Project) -> Project:
+    return finished_tiny
 
 
 # Training
@@ -49,7 +54,6 @@ def test_the_same_command_again_changes_nothing(project):
     assert project.files() | {cache: None} == before | {cache: None}
 
 
-@pytest.mark.long
 def test_another_threshold_redoes_masks_and_what_follows(project):
     assert project.train("--set", "pseudo.threshold=0.3", "--stages", "pseudo").stages("done") == ["pseudo"]
     before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ablation/"))}
@@ -71,9 +75,8 @@ def test_other_colours_redo_what_shows_them_and_train_nothing(project):
     assert project.train("--set", f"data.colors={json.dumps(colours)}").stages("done") == []
 
 
-@pytest.mark.long
-def test_without_masks_training_runs_to_the_end(tmp_path):
-    project = new_project(tmp_path)
+def test_without_masks_training_runs_to_the_end(tmp_path, tiny_backbone):
+    project = new_project(tmp_path, tiny_backbone)
     shutil.rmtree(tmp_path / "voc" / "SegmentationClass")
     ended = project.train("--set", "prm.enabled=false")
     assert ended.code == 0, ended.err
@@ -124,7 +127,7 @@ def test_a_network_is_evaluated_with_given_and_predicted_labels(finished):
     assert ended.code == 0, ended.err
     assert set(figures) >= KEYS
     assert figures["n_images"] == 3
-    assert (figures["evaluated"]["backbone"], figures["evaluated"]["list"]) == ("efficientnet_lite0", "val")
+    assert (figures["evaluated"]["backbone"], figures["evaluated"]["list"]) == ("tiny", "val")
     given = figures["segmentation, given labels"]
     assert set(given) >= KEYS
     report = json.loads((finished.run / "report.json").read_text())
@@ -147,9 +150,8 @@ def test_seeds_are_evaluated_at_every_threshold(finished):
     ended, figures = finished.evaluate("--seeds", finished.run / "ablation_steps/given/context")
     assert ended.code == 0, ended.err
     assert set(figures) == KEYS
-    assert [threshold for threshold, _ in figures["curve"]] == pytest.approx(
-        [0, 0.3, 0.4, 0.6, 0.9]
-    )  # and the configured one
+    thresholds = [threshold for threshold, _ in figures["curve"]]
+    assert thresholds == pytest.approx([0, 0.3, 0.4, 0.6, 0.9])  # and the configured one
     assert figures["threshold"] == 0.4
     assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
     assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]

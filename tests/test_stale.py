@@ -12,11 +12,17 @@ from PIL import Image
 import utils.code_record
 from data.artifacts import read_mask, write_mask
 from tests.project import ROOT, Project, names
+from utils.checkpoint import load_checkpoint
 from utils.code_digest import ROOMS, symbols_of
 
 pytestmark = pytest.mark.long
 
 BEHIND_SEEDS = ["seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
+
+
+@pytest.fixture(scope="module")
+def finished(finished_tiny: Project) -> Project:
+    return finished_tiny
 
 
 @pytest.fixture
@@ -73,30 +79,26 @@ def test_an_image_of_the_same_byte_count_is_another_and_a_touched_one_is_not(pro
     [("seeds", "classifier.pth"), ("remove", "context.pth"), ("pseudo", "seeds_trained"), ("segment", "ibb.pth")],
 )
 def test_a_stage_refuses_what_was_made_for_other_classes(project, stage, artifact):
-    """The classes in another order: all indices are still those of some class."""
-    classes = project_classes(project)
-    swapped = [*classes[1::-1], *classes[2:]]
+    swapped = swapped_classes(project)
     other = ("--set", f"data.classes=[{', '.join(swapped)}]")
     ended = project.train("--stages", stage, "--redo", stage, *other)
     assert ended.code == 2
     assert f"{project.run / artifact}" in ended.err
-    assert f"was made for the classes {', '.join(classes[:2])}" in ended.err
-    assert f"the data has {', '.join(swapped[:2])}" in ended.err
+    assert f"was made for the classes {swapped[1]}, {swapped[0]}" in ended.err
+    assert f"the data has {swapped[0]}, {swapped[1]}" in ended.err
     if stage == "remove":
         assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
 
 
-def project_classes(project: Project) -> list[str]:
-    from utils.checkpoint import load_checkpoint
-
-    return list(load_checkpoint(project.run / "classifier.pth").class_names)
+def swapped_classes(project: Project) -> list[str]:
+    """The classes in another order: all indices are still those of some class."""
+    classes = load_checkpoint(project.run / "classifier.pth").class_names
+    return [*classes[1::-1], *classes[2:]]
 
 
 @pytest.mark.parametrize(("option", "folder"), [("--seeds", "seeds"), ("--masks", "pseudo")])
-def test_evaluation_refuses_what_was_made_for_other_classes(project, option, folder):
-    classes = project_classes(project)
-    swapped = [*classes[1::-1], *classes[2:]]
-    given = ("--split", "train", option, project.run / folder)
-    ended = project.evaluate_only("--set", f"data.classes=[{', '.join(swapped)}]", *given)
+def test_evaluation_refuses_what_was_made_for_other_classes(finished, option, folder):
+    given = ("--split", "train", option, finished.run / folder)
+    ended = finished.evaluate_only("--set", f"data.classes=[{', '.join(swapped_classes(finished))}]", *given)
     assert (ended.code, "in this order" in ended.err) == (2, True), ended.err
-    assert project.evaluate_only(*given).code == 0
+    assert finished.evaluate_only(*given).code == 0

@@ -7,14 +7,15 @@ import signal
 import sys
 import termios
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tqdm import tqdm
 
-from data.shapes import generate
-from tests.project import ROOT, SETTINGS, Project, call, new_project
+from tests.models.tiny import TinyBackbone
+from tests.project import ROOT, Project, call, new_project
 from utils.errors import run_script
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
@@ -56,8 +57,13 @@ def script(name: str, *arguments: str) -> Callable[[], None]:
     """A script's `main`, run as from the shell; the process is forked, which saves the seconds of importing."""
     main = importlib.import_module(name).main
 
+    def slowly(*arguments, stages=TinyBackbone.stages, **more):  # leaves time to press a key
+        time.sleep(0.5)
+        return stages(*arguments, **more)
+
     def run() -> None:
         os.chdir(ROOT)
+        pytest.MonkeyPatch().setattr(TinyBackbone, "stages", slowly)
         tqdm.set_lock(threading.RLock())  # its own is shared with the parent, and may be held at an interrupt
         sys.argv = [f"{name}.py", *arguments]
         sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
@@ -66,8 +72,8 @@ def script(name: str, *arguments: str) -> Callable[[], None]:
     return run
 
 
-def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
-    new_project(tmp_path)
+def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backbone: str):
+    new_project(tmp_path, tiny_backbone)
     train = script("train", "--config", f"{tmp_path}/settings.yaml", "--set", "workers=1")
     code, lines = stopped_in_terminal(train, "cam epoch 1/")
     text = "\n".join(lines)
@@ -79,22 +85,17 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path):
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
 
 
-@pytest.fixture(scope="module")
-def many(tmp_path_factory) -> Project:
-    """A trained classifier, and images enough to be stopped among them."""
-    project = Project(tmp_path_factory.mktemp("many"))
-    generate(project.folder / "voc", train=5, val=5, size=64)
-    (project.folder / "settings.yaml").write_text(SETTINGS.format(folder=project.folder))
-    ended = project.train("--stages", "cam")
-    assert ended.code == 0, ended.err
-    return project
+@pytest.fixture
+def many(finished_tiny: Project, tmp_path: Path) -> Project:
+    """A finished run, of which something is made again; forked processes have its tiny backbone, too."""
+    return finished_tiny.copy(tmp_path)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "bar"),
     [
-        ("train --config {0}/settings.yaml --stages seeds", "seeds"),
+        ("train --config {0}/settings.yaml --stages seeds --redo seeds", "seeds"),
         ("evaluate --model_path {0}/run/classifier.pth", "ablation"),
         ("infer --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],

@@ -121,27 +121,11 @@ class Recorder:
 
 TINY = ("epochs=1", "crop_size=32", "batch_size=4")
 SMALL = [
-    "cam.resize_long=[32,48]",
-    "cam.scales=[1.0,0.5]",
-    "segment.scales=[1.0]",
-    "ibb.epochs=1",
-    "segment.stage=-2",
-    "segment.decoder_strides=[4]",
-    "affinity.displacement=true",
-    "pseudo.refine=par",
-    "affinity.refine=par",
-    "report.thresholds=4",
-    "affinity.radius=4",
-    "model.backbone=tiny",
-    "model.weights=none",
-    "device=cpu",
-    "workers=0",
-    "data.kind=voc",
-    "data.train_list=train",
-    "data.val_list=val",
-    "cam.least_steps=0",
-    "segment.least_steps=0",
-    "cam.head_stages=[-2,-1]",
+    *("model.backbone=tiny", "model.weights=none", "device=cpu", "workers=0", "report.thresholds=4", "ibb.epochs=1"),
+    *("data.kind=voc", "data.train_list=train", "data.val_list=val", "pseudo.refine=par", "affinity.refine=par"),
+    *("cam.resize_long=[32,48]", "cam.scales=[1.0,0.5]", "cam.least_steps=0", "cam.head_stages=[-2,-1]"),
+    *("segment.scales=[1.0]", "segment.stage=-2", "segment.decoder_strides=[4]", "segment.least_steps=0"),
+    *("affinity.displacement=true", "affinity.radius=4"),
 ]
 
 

@@ -23,17 +23,9 @@ from utils.run import Run
 
 LOSSES = [0.7, 0.4, 0.3]
 SETTINGS = [
-    "data.kind=voc",
-    "data.train_list=train",
-    "data.val_list=val",
-    "workers=0",
-    "affinity.kind=none",
-    "ibb.iterations=2",
-    "ibb.epochs=1",
-    "pseudo.refine=none",
-    "pseudo.background=threshold",
-    "pseudo.threshold=0.4",
-    "report.thresholds=7",
+    *("data.kind=voc", "data.train_list=train", "data.val_list=val", "workers=0", "affinity.kind=none"),
+    *("ibb.iterations=2", "ibb.epochs=1", "pseudo.refine=none", "pseudo.background=threshold"),
+    *("pseudo.threshold=0.4", "report.thresholds=7"),
 ]
 COMMAND = ["train.py", "--preset", "<made>"]
 

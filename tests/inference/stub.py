@@ -17,13 +17,8 @@ NAMES = ("cat", "dog", "train")
 ABOUT = {"kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"}
 
 QUICK = [
-    "model.backbone=efficientnet_lite0",
-    "cam.scales=[1.0]",
-    "cam.flip=false",
-    "ibb.iterations=1",
-    "ibb.epochs=1",
-    "segment.stage=2",
-    "segment.scales=[1.0,0.5]",
+    *("model.backbone=efficientnet_lite0", "cam.scales=[1.0]", "cam.flip=false", "ibb.iterations=1", "ibb.epochs=1"),
+    *("segment.stage=2", "segment.scales=[1.0,0.5]"),
 ]
 
 

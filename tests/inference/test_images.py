@@ -12,9 +12,12 @@ from utils.errors import UserError
 
 
 class TestLabels:
-    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
     @pytest.mark.parametrize(
-        "table", ["image,labels\na.jpg,Dog;train\nc,\n", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"]
+        ("kind", "table"),
+        [
+            ("classifier", "image,labels\na.jpg,Dog;train\nc,\n"),
+            ("segmenter", "image,train,cat,dog\na,1,0,1\nb/c.png,0,0,0\n"),
+        ],
     )
     def test_given_classes_are_the_only_ones(self, infer_on, images, tmp_path, kind, table):
         (tmp_path / "labels.csv").write_text(table)
@@ -35,11 +38,9 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("table", "expected"),
         [
-            ("", "is empty"),
-            ("a.jpg,cat\n", "expected the header"),
+            *(("", "is empty"), ("a.jpg,cat\n", "expected the header"), ("image,labels\nsame,cat\n", "may be")),
             ("image,labels\na.jpg,cat,dog\n", "separate labels with ';'"),
             ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
-            ("image,labels\nsame,cat\n", "may be"),
             ("image,labels\nzzz.jpg,cat\n", "none of its 1 rows"),
             ("image,cat,dog\na.jpg,1,yes\n", "expected 0 or 1"),
             ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),

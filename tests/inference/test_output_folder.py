@@ -40,20 +40,14 @@ def test_what_is_done_is_found_only_with_its_files_and_values(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "rows",
-    [
-        [{"name": "no such", "value": 1}],
-        [{"name": "class 7", "value": "1"}],
-        [{"name": "class 7", "value": 2}],
-        [{"name": "class 7", "value": 1}, {"name": "class 8", "value": 1}],
-        [3],
-    ],
+    "rows", [[("no such", 1)], [("class 7", "1")], [("class 7", 2)], [("class 7", 1), ("class 8", 1)], [3]]
 )
 def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
     ClassValues(tmp_path, MANY).value(9)
     assert ClassValues(tmp_path, MANY).values == {9: 1}
     content = json.loads((tmp_path / CLASSES).read_text())
-    (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": rows}))
+    damaged = [row if row == 3 else {"name": row[0], "value": row[1]} for row in rows]
+    (tmp_path / CLASSES).write_text(json.dumps(content | {"classes": damaged}))
     assert ClassValues(tmp_path, MANY).values == {}
 
 

@@ -10,7 +10,7 @@ def random_image(height: int, width: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
 
 
-def random_probabilities(labels: int, height: int, width: int, seed: int = 1) -> Tensor:
+def random_softmax(labels: int, height: int, width: int, seed: int = 1) -> Tensor:
     logits = 2 * torch.randn(labels, height, width, generator=torch.Generator().manual_seed(seed))
     return logits.softmax(dim=0)
 
@@ -28,7 +28,7 @@ def soft_edge(column: float, softness: float = 4.0) -> Tensor:
     return torch.stack([1 - right, right])
 
 
-def intersection_over_union(prediction: Tensor, truth: Tensor) -> float:
+def iou(prediction: Tensor, truth: Tensor) -> float:
     return ((prediction & truth).sum() / (prediction | truth).sum()).item()
 
 

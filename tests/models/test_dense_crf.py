@@ -9,15 +9,7 @@ import torch
 from torch import Tensor
 
 from models.dense_crf import BILATERAL, GAUSSIAN, dense_crf, has_dense_crf
-from tests.models.colours import (
-    EDGE,
-    assert_probabilities,
-    intersection_over_union,
-    random_image,
-    random_probabilities,
-    soft_edge,
-    two_colours,
-)
+from tests.models.colours import EDGE, assert_probabilities, iou, random_image, random_softmax, soft_edge, two_colours
 from utils.errors import UserError
 
 
@@ -31,15 +23,15 @@ def test_crf_moves_the_boundary_to_the_colour_edge(crf):
     image, truth = two_colours()
     for column in (EDGE - 6, EDGE + 6):
         probabilities = soft_edge(column)
-        before = intersection_over_union(probabilities[1] > 0.5, truth)
+        before = iou(probabilities[1] > 0.5, truth)
         refined = crf(image, probabilities)
         assert_probabilities(refined, probabilities)
         assert before < 0.85
-        assert intersection_over_union(refined[1] > 0.5, truth) > 0.99
+        assert iou(refined[1] > 0.5, truth) > 0.99
 
 
 def test_crf_without_iterations_changes_nothing(crf):
-    probabilities = random_probabilities(3, 20, 25)
+    probabilities = random_softmax(3, 20, 25)
     torch.testing.assert_close(crf(random_image(20, 25), probabilities, iterations=0), probabilities, atol=1e-4, rtol=0)
 
 
@@ -53,14 +45,14 @@ def test_crf_makes_neighbours_agree(crf):
 
 
 def test_crf_treats_labels_alike(crf):
-    image, probabilities = random_image(20, 25), random_probabilities(3, 20, 25)
+    image, probabilities = random_image(20, 25), random_softmax(3, 20, 25)
     order = [2, 0, 1]
     torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
 def test_crf_on_small_images(crf, size):
-    probabilities = random_probabilities(2, *size)
+    probabilities = random_softmax(2, *size)
     assert_probabilities(crf(random_image(*size), probabilities), probabilities)
     assert_probabilities(crf(torch.zeros(3, *size, dtype=torch.uint8), probabilities), probabilities)
 
@@ -77,7 +69,7 @@ def test_crf_takes_certainty_and_views(crf):
 def test_crf_without_its_package_says_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
-        dense_crf(random_image(4, 4), random_probabilities(2, 4, 4))
+        dense_crf(random_image(4, 4), random_softmax(2, 4, 4))
 
 
 def test_the_terms_are_those_that_irn_publishes():

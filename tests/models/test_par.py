@@ -9,16 +9,7 @@ import torch
 from torch import Tensor
 
 from models.par import par
-from tests.models.colours import (
-    EDGE,
-    WIDTH,
-    assert_probabilities,
-    intersection_over_union,
-    random_image,
-    random_probabilities,
-    soft_edge,
-    two_colours,
-)
+from tests.models.colours import EDGE, assert_probabilities, iou, random_image, random_softmax, soft_edge, two_colours
 
 
 def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: tuple[int, ...]) -> np.ndarray:
@@ -47,14 +38,14 @@ def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: 
 
 
 def test_par_agrees_with_plain_formula():
-    image, probabilities = random_image(6, 7), random_probabilities(3, 6, 7)
+    image, probabilities = random_image(6, 7), random_softmax(3, 6, 7)
     image[:, :3, :4] = 100 + image[:, :3, :4] // 64  # a nearly flat part
     refined = par(image, probabilities, iterations=2, dilations=(1, 3))
     np.testing.assert_allclose(refined.numpy(), plain_par(image, probabilities, 2, (1, 3)), atol=1e-5)
 
 
 def test_par_without_iterations_changes_nothing():
-    image, probabilities = random_image(30, 40), random_probabilities(3, 30, 40)
+    image, probabilities = random_image(30, 40), random_softmax(3, 30, 40)
     assert torch.equal(par(image, probabilities, iterations=0, max_side=20), probabilities)
 
 
@@ -62,8 +53,8 @@ def test_par_moves_the_boundary_to_the_colour_edge():
     image, truth = two_colours()
     for column in (EDGE - 6, EDGE + 6):
         probabilities = soft_edge(column)
-        before = intersection_over_union(probabilities[1] > 0.5, truth)
-        after = intersection_over_union(par(image, probabilities)[1] > 0.5, truth)
+        before = iou(probabilities[1] > 0.5, truth)
+        after = iou(par(image, probabilities)[1] > 0.5, truth)
         assert before < 0.85
         assert after > 0.99
 
@@ -71,7 +62,7 @@ def test_par_moves_the_boundary_to_the_colour_edge():
 @pytest.mark.parametrize("max_side", [0, 20])
 @pytest.mark.parametrize("turn", [lambda m: m.flip(1), lambda m: m.flip(2), lambda m: m.transpose(1, 2)])
 def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side: int):
-    image, probabilities = random_image(33, 41), random_probabilities(3, 33, 41)
+    image, probabilities = random_image(33, 41), random_softmax(3, 33, 41)
     refined = par(image, probabilities, iterations=4, max_side=max_side)
     torch.testing.assert_close(
         par(turn(image), turn(probabilities), iterations=4, max_side=max_side), turn(refined), atol=1e-5, rtol=0
@@ -80,7 +71,7 @@ def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (9, 13)])
 def test_par_on_images_smaller_than_its_reach(size):
-    probabilities = random_probabilities(2, *size)
+    probabilities = random_softmax(2, *size)
     for image, max_side in ((random_image(*size), 0), (torch.zeros(3, *size, dtype=torch.uint8), 0)):
         assert_probabilities(par(image, probabilities, max_side=max_side), probabilities)
     assert_probabilities(par(random_image(*size), probabilities, max_side=4), probabilities)
@@ -89,7 +80,7 @@ def test_par_on_images_smaller_than_its_reach(size):
 def test_par_at_reduced_size_finds_the_same_edge():
     image, truth = two_colours()
     probabilities = soft_edge(EDGE + 6)
-    assert torch.equal(par(image, probabilities, max_side=WIDTH), par(image, probabilities, max_side=0))
-    refined = par(image, probabilities, max_side=WIDTH // 2)
+    assert torch.equal(par(image, probabilities, max_side=image.shape[2]), par(image, probabilities, max_side=0))
+    refined = par(image, probabilities, max_side=image.shape[2] // 2)
     assert_probabilities(refined, probabilities)
-    assert intersection_over_union(refined[1] > 0.5, truth) > 0.95
+    assert iou(refined[1] > 0.5, truth) > 0.95

@@ -15,39 +15,23 @@ RADII = (3, 5, 10)
 def plain_maxima(edge: Tensor, radius: int) -> Tensor:
     """Pair by pair, source by source."""
     reach, (height, width) = radius - 1, edge.shape[-2:]
-    return torch.stack(
-        [
-            torch.stack(
-                [
-                    torch.stack(
-                        [
-                            torch.stack([edge[:, y + dy, x + dx] for dy, dx in path]).amax(dim=0)
-                            for x in range(reach, width - reach)
-                        ],
-                        dim=-1,
-                    )
-                    for y in range(height - reach)
-                ],
-                dim=-2,
-            )
-            for path in pair_paths(radius)
-        ],
-        dim=1,
-    )
+
+    def along(path: tuple[tuple[int, int], ...], y: int, x: int) -> Tensor:
+        return torch.stack([edge[:, y + dy, x + dx] for dy, dx in path]).amax(dim=0)
+
+    rows, columns = range(height - reach), range(reach, width - reach)
+    maxima = [torch.stack([along(path, y, x) for y in rows for x in columns], dim=-1) for path in pair_paths(radius)]
+    return torch.stack(maxima, dim=1).unflatten(2, (len(rows), len(columns)))
 
 
 @pytest.mark.parametrize("radius", RADII)
 def test_pairs_and_lengths_are_the_published_ones(radius):
     paths = reference("paths.npz")
-    expected = {
-        tuple(offset): length
-        for offset, length in zip(
-            paths[f"radius{radius}_offsets"].tolist(), paths[f"radius{radius}_lengths"].tolist(), strict=True
-        )
-    }
-    assert {path[-1]: len(path) for path in pair_paths(radius)} == expected
-    assert len(pair_offsets(radius)) == len(expected)  # none twice
-    assert [len(path) for path in pair_paths(radius)] == paths[f"radius{radius}_lengths"].tolist()
+    offsets, lengths = (paths[f"radius{radius}_{what}"].tolist() for what in ("offsets", "lengths"))
+    ours = pair_paths(radius)
+    assert {path[-1]: len(path) for path in ours} == dict(zip(map(tuple, offsets), lengths, strict=True))
+    assert len(pair_offsets(radius)) == len(offsets)  # none twice
+    assert [len(path) for path in ours] == lengths
 
 
 @pytest.mark.parametrize("radius", RADII)

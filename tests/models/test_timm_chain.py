@@ -14,7 +14,6 @@ from models.method import Method
 from models.reading import map_size
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
 from models.timm_chain import TimmBackbone
-from models.timm_taps import Frame
 from models.timm_weights import create
 from utils.errors import UserError
 
@@ -183,20 +182,6 @@ def test_a_network_that_does_not_describe_itself_has_imagenets_normalisation(mon
     monkeypatch.setattr(timm, "create_model", bare)
     backbone = TimmBackbone("mobilenetv3_small_050")
     assert (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD)
-
-
-@pytest.mark.parametrize(("sides", "cell", "unit"), [((75, 49), 16, 16), ((64, 64), 32, 224), ((7, 300), 14, 14)])
-def test_a_frame_keeps_the_image_in_the_middle_of_its_cells(sides, cell, unit):
-    frame = Frame.around(sides, cell, unit)
-    x = torch.randn(1, 1, *sides)
-    wrapped = frame.wrap(x)
-    assert all(side % unit == 0 for side in wrapped.shape[-2:])
-    assert torch.equal(frame.crop(wrapped, 1), x)
-    for before, side in zip(frame.before, sides, strict=True):
-        assert before in (-side % cell // 2, -(side % -cell) // 2)
-    part = torch.randn_like(x)
-    assert torch.equal(frame.crop(frame.paste(wrapped, part, 1), 1), part)
-    assert torch.equal(frame.paste(wrapped, x, 1), wrapped)
 
 
 def test_a_backbone_can_be_copied(vit):

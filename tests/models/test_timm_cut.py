@@ -35,15 +35,14 @@ class Steps(nn.Module):
 class Exact(Steps):
     """The same, for sides that are no multiples as well."""
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        pooled = [nn.functional.avg_pool2d(x, stride, ceil_mode=True) for stride in (4, 8, 16)]
-        convolutions = (self.one, self.two, self.three)
-        return [convolution(map_) for convolution, map_ in zip(convolutions, pooled, strict=True)]
-
     def __init__(self):
         super().__init__()
         del self.a, self.b, self.c
         self.one, self.two, self.three = (nn.Conv2d(3, channels, 1) for channels in (4, 8, 16))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        convolutions = ((4, self.one), (8, self.two), (16, self.three))
+        return [layer(nn.functional.avg_pool2d(x, stride, ceil_mode=True)) for stride, layer in convolutions]
 
 
 class Columns(nn.Module):
@@ -92,11 +91,8 @@ def creates(net: nn.Module, **refused: str) -> Callable[..., nn.Module]:
 def test_features_of_any_size_are_taken_as_they_are():
     cut = cut_features(creates(Exact()))
     assert (cut.unit, [stage.name for stage in cut.stages]) == (1, ["one", "two", "three"])
-    assert [(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages] == [
-        (4, 4, "nchw", 0),
-        (8, 8, "nchw", 0),
-        (16, 16, "nchw", 0),
-    ]
+    found = [(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages]
+    assert found == [(4, 4, "nchw", 0), (8, 8, "nchw", 0), (16, 16, "nchw", 0)]
     assert list(cut.ends) == sorted(set(cut.ends))
     assert cut.block_ends == cut.ends
     assert cut.begins["one.weight"] < cut.ends[0] < cut.begins["two.bias"] < cut.ends[1] < cut.begins["three.weight"]
@@ -126,17 +122,15 @@ def test_what_has_no_features_says_why_or_leaves_it_to_another_way(create, reaso
 def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
     cut = cut_whole(creates(Columns()))
     assert [stage.name for stage in cut.stages] == ["blocks.2", "blocks.5", "blocks.8", ""]
-    assert {(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages} == {
-        (16, 6, "tokens", 1)
-    }
-    assert (cut.unit, len(cut.block_ends)) == (16, 12)
-    assert list(cut.block_ends) == sorted(set(cut.block_ends))
-    assert cut.ends[:3] == (cut.block_ends[2], cut.block_ends[5], cut.block_ends[8])
-    assert cut.ends[3] > cut.block_ends[-1]
-    assert cut.begins["cls_token"] == 0
-    assert (
-        cut.begins["embed.weight"] < cut.begins["blocks.0.0.weight"] < cut.block_ends[0] < cut.begins["blocks.1.0.bias"]
-    )
+    found = {(stage.stride, stage.channels, stage.layout, stage.prefix) for stage in cut.stages}
+    assert found == {(16, 6, "tokens", 1)}
+    ends, begins = cut.block_ends, cut.begins
+    assert (cut.unit, len(ends)) == (16, 12)
+    assert list(ends) == sorted(set(ends))
+    assert cut.ends[:3] == (ends[2], ends[5], ends[8])
+    assert cut.ends[3] > ends[-1]
+    assert begins["cls_token"] == 0
+    assert begins["embed.weight"] < begins["blocks.0.0.weight"] < ends[0] < begins["blocks.1.0.bias"]
 
 
 @pytest.mark.parametrize("blocks", [2, 4])
@@ -152,14 +146,9 @@ def test_the_whole_needs_sides_that_fill_its_windows(multiple, unit):
 
 def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
     cut = cut_whole(creates(Pyramid()))
-    assert [(stage.name, stage.stride, stage.channels) for stage in cut.stages] == [
-        ("stem", 4, 4),
-        ("one", 8, 8),
-        ("two", 16, 16),
-        ("", 32, 32),
-    ]
-    assert cut.stages[-1].layout == "nhwc"
-    assert cut.unit == 32
+    found = [(stage.name, stage.stride, stage.channels) for stage in cut.stages]
+    assert found == [("stem", 4, 4), ("one", 8, 8), ("two", 16, 16), ("", 32, 32)]
+    assert (cut.stages[-1].layout, cut.unit) == ("nhwc", 32)
 
 
 class Flat(Columns):
@@ -195,19 +184,15 @@ GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16
 
 
 @pytest.mark.parametrize(
-    ("shape", "expected"),
+    ("shape", "layout"),
     [
-        ((2, 6, *GRID), Stage("a", 16, 6, "nchw")),
-        ((2, *GRID, 6), Stage("a", 16, 6, "nhwc")),
-        ((2, 15, 6), Stage("a", 16, 6, "tokens", 0)),
-        ((2, 15 + MOST_PREFIX, 6), Stage("a", 16, 6, "tokens", MOST_PREFIX)),
-        ((2, 16 + MOST_PREFIX, 6), None),
-        ((2, 14, 6), None),
-        ((2, 6, 5, 3), None),
-        ((2, 6), None),
+        *(((2, 6, *GRID), ("nchw",)), ((2, *GRID, 6), ("nhwc",)), ((2, 15, 6), ("tokens", 0))),
+        *(((2, 15 + MOST_PREFIX, 6), ("tokens", MOST_PREFIX)), ((2, 16 + MOST_PREFIX, 6), None)),
+        *(((2, 14, 6), None), ((2, 6, 5, 3), None), ((2, 6), None)),
     ],
 )
-def test_a_shape_says_which_layout_it_is(shape, expected):
+def test_a_shape_says_which_layout_it_is(shape, layout):
+    expected = layout and Stage("a", 16, 6, *layout)
     assert describe("a", torch.zeros(shape), 16, (48, 80)) == expected
     assert describe("a", torch.zeros(shape), 16, (48, 81)) is None
     assert describe("a", [torch.zeros(shape)], 16, (48, 80)) is None
@@ -258,13 +243,8 @@ def test_modules_are_watched_in_the_order_of_their_work():
     assert [seen[name][:2] for name in ("0", "1", "2.0", "2.1", "2")] == [(0, 1), (2, 3), (5, 6), (7, 8), (4, 9)]
     assert seen["1"][2] is None  # it passes on what another module has made
     assert seen["2.1"][2] is output
-    assert order_of_parameters(net, seen) == {
-        "own": 0,
-        "0.weight": 0,
-        "0.bias": 0,
-        "2.0.weight": 5,
-        "2.0.bias": 5,
-    }
+    first = dict.fromkeys(("own", "0.weight", "0.bias"), 0)
+    assert order_of_parameters(net, seen) == first | {"2.0.weight": 5, "2.0.bias": 5}
     with watched(net) as again:
         pass
     net(torch.ones(1, 2))

@@ -31,20 +31,11 @@ def test_our_own_says_what_it_is(tmp_path):
     state = {
         "head.weight": torch.ones(4, 5),
         "bn.running_mean": torch.ones(7),
-        "bn.num_batches_tracked": torch.tensor(1),
+        "bn.num_batches_tracked": torch.ones(()),
     }
-    save_checkpoint(
-        tmp_path / "a.pth",
-        Checkpoint(
-            "segmenter",
-            ("cat", "dög"),
-            "efficientnet_lite0",
-            cfg.to_dict(),
-            state,
-            {"loss": 0.25},
-            {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]},
-        ),
-    )
+    colours = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2]}
+    own = Checkpoint("segmenter", ("cat", "dög"), "efficientnet_lite0", cfg.to_dict(), state, {"loss": 0.25}, colours)
+    save_checkpoint(tmp_path / "a.pth", own)
     lines = said(tmp_path / "a.pth")
     assert lines["kind"] == "IBBNet segmenter"
     assert lines["classes"] == "2: cat, dög"
@@ -70,10 +61,9 @@ def test_of_others_the_entries_are_shown(tmp_path, wrapped):
 
 def test_a_layer_under_three_names_is_counted_once(tmp_path):
     weight = torch.ones(2048, 20)
-    state = {f"{name}.weight": weight for name in ("resnet50.conv1", "stage1.0", "backbone.0.0")} | entries(
-        "classifier.weight"
-    )
-    assert said(saved(tmp_path / "a.pth", state))["parameters"] == f"{2048 * 20 + 6:,} in 2 tensors (4 entries)"
+    state = {f"{name}.weight": weight for name in ("resnet50.conv1", "stage1.0", "backbone.0.0")}
+    path = saved(tmp_path / "a.pth", state | entries("classifier.weight"))
+    assert said(path)["parameters"] == f"{2048 * 20 + 6:,} in 2 tensors (4 entries)"
 
 
 def test_a_stopped_training(tmp_path):

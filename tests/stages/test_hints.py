@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pytest
 import torch
 
 from data.artifacts import read_mask, read_seed, write_mask
@@ -13,11 +12,6 @@ from tests.project import Project, names
 from utils.ignore import IGNORE
 
 BEFORE = ["cam", "seeds", "ablation"]
-
-
-@pytest.fixture
-def project(finished_tiny, tmp_path) -> Project:
-    return finished_tiny.copy(tmp_path / "copy")
 
 
 def give_truth(project: Project, count: int) -> list[str]:
@@ -37,11 +31,9 @@ def outputs(project: Project) -> dict[str, bytes]:
 
 def test_hints_change_what_depends_on_them_and_nothing_else(project):
     before = outputs(project)
-    again = project.train()
-    assert again.stages("up to date")[: len(BEFORE)]
-    assert outputs(project) == before
     chosen = give_truth(project, 2)
-    hinted = project.train("--set", f"data.hints={project.folder / 'hints'}")
+    words = ("--set", f"data.hints={project.folder / 'hints'}")
+    hinted = project.train(*words)
     assert hinted.code == 0, hinted.err
     assert hinted.stages("up to date") == BEFORE
     after = outputs(project)
@@ -60,12 +52,10 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     assert record["hinted_images"] == 2
     assert "2 images with 2 areas" in record["chosen"][-1]
     assert "hints of " in (project.run / "report.html").read_text(encoding="utf-8")
-    assert project.train("--set", f"data.hints={project.folder / 'hints'}").stages("done") == []
-    back = project.train()
-    assert back.code == 0
-    assert {name: after for name, after in outputs(project).items() if name.endswith((".npz", ".png"))} == {
-        name: content for name, content in before.items() if name.endswith((".npz", ".png"))
-    }
+    assert project.train(*words).stages("done") == []
+    assert project.train().code == 0
+    files = [{name: each[name] for name in each if not name.endswith(".pth")} for each in (before, outputs(project))]
+    assert files[0] == files[1]
 
 
 def test_a_mistake_in_the_hints_stops_the_command_before_any_work(project):

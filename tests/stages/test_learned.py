@@ -21,12 +21,9 @@ def learned(images: int, precision: float, count: int = 40) -> Learned:
     return Learned("cat", images, precision, *chance_level(images, count))
 
 
-def test_a_class_that_is_found_is_not_warned_of():
+def test_a_class_at_chance_is_named_with_its_figures_and_no_other():
     assert learned(10, 0.9).is_learned
     assert classifier_warnings([learned(10, 0.9)]) == []
-
-
-def test_a_class_at_chance_is_named_with_its_figures():
     (warning,) = classifier_warnings([learned(10, 0.27), learned(10, 0.95)])
     assert "cat 0.27 (chance 0.3" in warning
     assert "10 images" in warning
@@ -53,19 +50,19 @@ def spot(row: int) -> np.ndarray:
     return one
 
 
-def test_maps_that_show_a_place_are_not_warned_of(tmp_path):
-    assert map_warnings(seeds(tmp_path, np.stack([spot(0), spot(6)])), tmp_path) == []
-
-
-@pytest.mark.parametrize("value", [0.0, 1.0])
-def test_flat_maps_are(tmp_path, value):
-    (warning,) = map_warnings(seeds(tmp_path, np.full((1, 10, 10), value)), tmp_path)
-    assert "4 of 4 maps are flat" in warning
-
-
-def test_maps_that_are_the_same_for_two_classes_are(tmp_path):
-    (warning,) = map_warnings(seeds(tmp_path, np.stack([spot(2), spot(2)])), tmp_path)
-    assert "the same" in warning
+@pytest.mark.parametrize(
+    ("maps", "warning"),
+    [
+        ([spot(0), spot(6)], None),
+        ([np.zeros((10, 10))], "4 of 4 maps are flat"),
+        ([np.ones((10, 10))], "4 of 4 maps are flat"),
+        ([spot(2), spot(2)], "the same"),
+    ],
+)
+def test_maps_that_show_no_place_are_warned_of(tmp_path, maps, warning):
+    found = map_warnings(seeds(tmp_path, np.stack(maps)), tmp_path)
+    assert len(found) == (warning is not None)
+    assert all(warning in text for text in found)
 
 
 def test_class_weights_make_both_kinds_of_images_count_the_same():

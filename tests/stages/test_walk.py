@@ -14,13 +14,8 @@ from stages.walk import FeatureWalk, walk_over_features
 from tests.project import Project, names
 
 LEARNED = [
-    "affinity.kind=learned",
-    "affinity.refine=par",
-    "affinity.epochs=2",
-    "affinity.batch_size=3",
-    "affinity.crop_size=64",
-    "affinity.radius=5",
-    "affinity.exp_times=4",
+    *("affinity.kind=learned", "affinity.refine=par", "affinity.epochs=1", "affinity.batch_size=3"),
+    *("affinity.crop_size=64", "affinity.radius=5", "affinity.exp_times=4"),
 ]
 
 
@@ -28,54 +23,64 @@ def set_all(*settings: str) -> list[str]:
     return [word for setting in settings for word in ("--set", setting)]
 
 
-@pytest.mark.long
-def test_learned_walk_goes_on_from_the_seeds(project: Project):
-    ended = project.train(*set_all(*LEARNED))
-    assert ended.code == 0, ended.err
-    assert ended.stages("up to date") == ["cam", "seeds", "context", "remove", "ibb", "correct", "ablation"]
-    assert ended.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
-    for name in names(project, "train"):
-        seed, walked = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds_trained", "seeds_walk"))
-        assert walked.maps.shape == seed.maps.shape
-        assert (walked.classes == seed.classes).all()
-        assert walked.maps.max() == pytest.approx(1)
-        assert not np.array_equal(walked.maps, seed.maps)
-        assert set(np.unique(read_mask(project.run / "confident" / f"{name}.png"))) <= {0, 255, *(seed.classes + 1)}
-    losses = [json.loads(line) for line in (project.run / "metrics.jsonl").read_text().splitlines()]
-    affinity = [line for line in losses if line["stage"] == "affinity"]
-    assert {"bg_pos", "fg_pos", "neg", "loss"} <= set(affinity[-1])
-    assert not load_affinity(project.run / "affinity.pth").has_displacement
-    assert "+ random walk" in json.loads((project.run / "report.json").read_text())
-    again = project.train(*set_all(*LEARNED))
-    assert again.stages("done") == []
-    thresholds = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3"))
-    assert thresholds.stages("done") == ["pseudo", "segment", "report"]
-    of_the_other_walk = project.train(*set_all(*LEARNED, "pseudo.threshold=0.3", "affinity.feature_power=3"))
-    assert of_the_other_walk.stages("done") == []
-    shorter = project.train(*set_all(*LEARNED, "affinity.exp_times=2"))
-    assert shorter.stages("done") == ["walk", "pseudo", "segment", "report"]
+@pytest.fixture(scope="module")
+def learned(finished: Project, tmp_path_factory) -> Project:
+    """A run that goes on from the finished one with a learned walk."""
+    project = finished.copy(tmp_path_factory.mktemp("learned"))
+    project.first = project.train(*set_all(*LEARNED))
+    assert project.first.code == 0, project.first.err
+    return project
 
 
-def test_displacement_changes_no_mask(project: Project):
-    assert project.train(*set_all(*LEARNED), "--stages", "affinity,walk").code == 0
-    name = names(project, "train")[0]
-    without = read_seed(project.run / "seeds_walk" / f"{name}.npz")
-    ended = project.train(*set_all(*LEARNED, "affinity.displacement=true"), "--stages", "affinity,walk")
+@pytest.fixture
+def walked(learned: Project, tmp_path) -> Project:
+    """A copy of it."""
+    return learned.copy(tmp_path)
+
+
+def test_learned_walk_goes_on_from_the_seeds(learned: Project, walked: Project):
+    done = learned.first
+    assert done.stages("up to date") == ["cam", "seeds", "context", "remove", "ibb", "correct", "ablation"]
+    assert done.stages("done") == ["affinity", "walk", "pseudo", "segment", "report"]
+    for name in names(learned, "train"):
+        seed, walk = (read_seed(learned.run / folder / f"{name}.npz") for folder in ("seeds_trained", "seeds_walk"))
+        assert walk.maps.shape == seed.maps.shape
+        assert (walk.classes == seed.classes).all()
+        assert walk.maps.max() == pytest.approx(1)
+        assert not np.array_equal(walk.maps, seed.maps)
+        assert set(np.unique(read_mask(learned.run / "confident" / f"{name}.png"))) <= {0, 255, *(seed.classes + 1)}
+    losses = [json.loads(line) for line in (learned.run / "metrics.jsonl").read_text().splitlines()]
+    assert {"bg_pos", "fg_pos", "neg", "loss"} <= set([line for line in losses if line["stage"] == "affinity"][-1])
+    assert not load_affinity(learned.run / "affinity.pth").has_displacement
+    assert "+ random walk" in json.loads((learned.run / "report.json").read_text())
+    for setting, redone in (
+        ("affinity.feature_power=3", []),  # of the other walk
+        ("pseudo.threshold=0.3", ["pseudo"]),
+        ("affinity.exp_times=2", ["walk", "pseudo"]),
+    ):
+        stages = "cam,seeds,context,remove,ibb,correct,affinity,walk,pseudo"
+        assert walked.train(*set_all(*LEARNED, setting), "--stages", stages).stages("done") == redone
+
+
+def test_displacement_changes_no_mask(walked: Project):
+    name = names(walked, "train")[0]
+    without = read_seed(walked.run / "seeds_walk" / f"{name}.npz")
+    ended = walked.train(*set_all(*LEARNED, "affinity.displacement=true"), "--stages", "affinity,walk")
     assert ended.code == 0, ended.err
-    network = load_affinity(project.run / "affinity.pth")
+    network = load_affinity(walked.run / "affinity.pth")
     assert network.has_displacement
     assert network.mean_shift.running_mean.abs().sum() > 0
-    assert Image.open(project.run / "affinity.jpg").width > 1000  # five tiles a row
-    with_it = read_seed(project.run / "seeds_walk" / f"{name}.npz")
+    assert Image.open(walked.run / "affinity.jpg").width > 1000  # five tiles a row
+    with_it = read_seed(walked.run / "seeds_walk" / f"{name}.npz")
     assert np.abs(with_it.maps - without.maps).max() < 0.02
 
 
-def test_background_that_walks_leaves_less_to_the_classes(project: Project):
+def test_background_that_walks_leaves_less_to_the_classes(walked: Project):
     maps = []
     for background in (0.1, 1.0):
-        ended = project.train(*set_all(*LEARNED, f"affinity.walk_background={background}"), "--stages", "affinity,walk")
+        ended = walked.train(*set_all(*LEARNED, f"affinity.walk_background={background}"), "--stages", "walk")
         assert ended.code == 0, ended.err
-        maps.append([read_seed(project.run / "seeds_walk" / f"{name}.npz").maps for name in names(project, "train")])
+        maps.append([read_seed(walked.run / "seeds_walk" / f"{name}.npz").maps for name in names(walked, "train")])
     for weak, strong in zip(*maps, strict=True):
         assert weak.sum(axis=0).max() < 1.01
         assert strong.mean() < 0.6 * weak.mean()
@@ -84,32 +89,24 @@ def test_background_that_walks_leaves_less_to_the_classes(project: Project):
 def test_nothing_confident_and_one_image(project: Project):
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
-    settings = (
-        *LEARNED,
-        "data.train_list=one",
-        "affinity.fg_threshold=1.0",
-        "affinity.bg_threshold=0.0",
-        "affinity.refine=none",
-    )
-    ended = project.train(*set_all(*settings), "--stages", "cam,seeds,affinity,walk,pseudo")
+    settings = ("affinity.fg_threshold=1.0", "affinity.bg_threshold=0.0", "affinity.refine=none")
+    words = set_all(*LEARNED, "data.train_list=one", *settings)
+    ended = project.train(*words, "--stages", "cam,seeds,affinity,walk,pseudo")
     assert ended.code == 0, ended.err
     assert "loss" in ended.out
     assert read_seed(project.run / "seeds_walk" / f"{first}.npz").maps.max() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("kind", ["learned", "features"])
-def test_any_size(project: Project, kind: str):
+def test_any_size(project: Project):
     sizes = dict(zip(names(project, "train"), [(1, 70), (70, 1), (250, 90)], strict=False))
     for name, size in sizes.items():
         path = next((project.folder / "voc/JPEGImages").glob(f"{name}.*"))
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(path)
-    ended = project.train(
-        *set_all(*LEARNED, "affinity.epochs=1", f"affinity.kind={kind}"),
-        "--stages",
-        "seeds,context,remove,ibb,correct,affinity,walk,pseudo",
-    )
-    assert ended.code == 0, ended.err
-    assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes
+    for kind in ("learned", "features"):
+        stages = "seeds,context,remove,ibb,correct,affinity,walk,pseudo"
+        ended = project.train(*set_all(*LEARNED, f"affinity.kind={kind}"), "--stages", stages)
+        assert ended.code == 0, ended.err
+        assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes
 
 
 def test_maps_of_small_objects_stay_and_large_ones_walk():

@@ -4,20 +4,12 @@ import pytest
 import torch
 
 from models.reading import Views, normalise_maps
-from models.steps import (
-    STEPS,
-    BackgroundBlur,
-    ClassActivationMap,
-    GradFusion,
-    ImagePrototypes,
-    LayerFusion,
-    PartialReactivation,
-    RegionPropagation,
-)
+from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
 from models.steps.base import Before, Step, read_for, run_steps
 from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, make_method, random_maps, tiny_classifier
 from utils.errors import UserError
 
+BY_NAME = {kind.name: kind for kind in STEPS}
 VIEWS = Views(SCALES)
 STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactivation())
 
@@ -79,8 +71,8 @@ def test_a_step_without_the_setting_is_always_on():
     ("step", "classes"),
     [
         *((step, CLASSES) for step in (GradFusion(min_stride=32), PartialReactivation(strides=()))),
-        *((step, CLASSES) for step in (ImagePrototypes(enabled=True, strides=()), BackgroundBlur(iterations=0))),
-        *((kind(enabled=True, min_stride=32), CLASSES) for kind in (LayerFusion, RegionPropagation)),
+        *((step, CLASSES) for step in (BY_NAME["sipe"](enabled=True, strides=()), BackgroundBlur(iterations=0))),
+        *((BY_NAME[name](enabled=True, min_stride=32), CLASSES) for name in ("layercam", "regioncam")),
         *((kind(enabled=True), []) for kind in STEPS if kind is not ClassActivationMap),
     ],
     ids=lambda value: getattr(value, "name", None),
@@ -91,9 +83,9 @@ def test_with_nothing_to_read_or_no_class_the_maps_stay(step, classes):
     assert trace.shown == {}
 
 
-@pytest.mark.parametrize("kind", [PartialReactivation, ImagePrototypes])
-def test_a_stride_that_no_stage_has_is_told(kind):
-    method = make_method(kind(enabled=True, strides=(32,)))
-    message = rf"{kind.name}\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
+@pytest.mark.parametrize("name", ["prm", "sipe"])
+def test_a_stride_that_no_stage_has_is_told(name):
+    method = make_method(BY_NAME[name](enabled=True, strides=(32,)))
+    message = rf"{name}\.strides \[32\]: the backbone has no stage of stride 32; choose from 2, 4, 8, 16"
     with pytest.raises(UserError, match=message):
         method(tiny_classifier(), make_image(), CLASSES)
