@@ -54,17 +54,6 @@ def test_the_same_command_again_changes_nothing(project):
     assert project.files() | {cache: None} == before | {cache: None}
 
 
-def test_another_threshold_redoes_masks_and_what_follows(project):
-    assert project.train("--set", "pseudo.threshold=0.3", "--stages", "pseudo").stages("done") == ["pseudo"]
-    before = {path: when for path, when in project.files().items() if path.startswith(("run/seeds/", "run/ablation/"))}
-    again = project.train("--set", "pseudo.threshold=0.2")
-    assert again.code == 0, again.err
-    assert again.stages("up to date") == [*STAGES[:6], "ablation"]
-    assert again.stages("done") == ["pseudo", "segment", "report"]
-    after = project.files()
-    assert {path: after[path] for path in before} == before
-
-
 def test_other_colours_redo_what_shows_them_and_train_nothing(project):
     colours = [f"#0000{10 * number:02x}" for number in range(1, 7)]
     ended = project.train("--set", f"data.colors={json.dumps(colours)}")
@@ -214,9 +203,7 @@ def test_a_network_and_its_own_masks_do_not_differ(finished):
     assert "+0.00 .. +0.00" in ended.out
 
 
-def test_what_is_no_run_folder_or_not_finished(project):
-    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.folder)
-    assert (ended.code, "is no run folder" in ended.err) == (2, True)
+def test_a_run_that_is_not_finished_is_refused(project):
     next((project.run / "seeds_context").glob("*.npz")).unlink()
     ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.run)
     assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)

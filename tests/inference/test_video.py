@@ -90,11 +90,3 @@ def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkey
 
 def test_videos_of_one_name_do_not_overwrite_each_other():
     assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
-
-
-def test_what_is_no_video_is_named(tmp_path):
-    (tmp_path / "text.mp4").write_text("no video at all")
-    with pytest.raises(UserError, match=r"text\.mp4 cannot be read as a video.*give another file"):
-        predict_video(tmp_path / "text.mp4", tmp_path / "out", Red())
-    with pytest.raises(UserError, match="there is no such file"):
-        predict_video(tmp_path / "none.mp4", tmp_path / "out", Red())

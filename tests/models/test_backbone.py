@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.backbone import build_backbone
-from models.chain import IMAGENET_MEAN, IMAGENET_STD, load_state, stage_number
+from models.chain import IMAGENET_MEAN, IMAGENET_STD, stage_number
 from models.classifier import build_classifier, build_imagenet_classifier
 from models.efficientnet_lite import (  # by way of models/, which makes it load beside any torch
     lite_imagenet_state,
@@ -226,11 +226,6 @@ def test_an_unknown_name_lists_the_known_ones():
     for name in ("nonsense", "hf-hub:somebody/network", "hf_hub:a/b", "local-dir:/tmp", "../x", ""):
         with pytest.raises(UserError, match=rf"timm/{name}.*timm\.list_models"):
             build_backbone(f"timm/{name}", "none")
-
-
-def test_a_state_of_other_shapes_is_told():
-    with pytest.raises(UserError, match=r"somewhere does not fit the network: .*weight"):
-        load_state(nn.Linear(2, 3), {"weight": torch.zeros(3, 3), "bias": torch.zeros(3)}, "somewhere")
 
 
 def test_the_position_of_a_stage_is_a_python_index():

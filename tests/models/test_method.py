@@ -67,12 +67,6 @@ def test_maps_are_in_0_to_1_on_the_grid(size):
         assert not maps.requires_grad
 
 
-def test_no_classes_give_no_maps():
-    trace = full_method().trace(tiny_classifier(), make_image(50, 71), [])
-    assert {maps.shape for maps in trace.maps.values()} == {(0, 7, 9)}
-    assert trace.shown == {}
-
-
 def test_a_class_without_any_evidence_does_not_break_the_others():
     classifier = tiny_classifier()
     classifier.classifier.weight.data[1] = 0

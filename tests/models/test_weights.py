@@ -42,8 +42,8 @@ def ours() -> dict[str, dict[str, Tensor]]:
     return {kind: stand_in(network) for kind, network in networks.items()}
 
 
-def saved(state: dict[str, Tensor], folder: Path) -> Path:
-    torch.save(state, folder / "weights.pth")
+def saved(content: Any, folder: Path) -> Path:
+    torch.save(content, folder / "weights.pth")
     return folder / "weights.pth"
 
 
@@ -62,11 +62,10 @@ def only(state: dict[str, Tensor], *prefixes: str) -> dict[str, Tensor]:
 
 
 STAGES = tuple(f"stage{number}." for number in range(1, 6))
-BRANCHES = ("fc_", "mean_shift.")
 SELECTIONS = {
     "all": ("",),
-    "torchvision's names": ("resnet50.", "classifier.", *BRANCHES),
-    "stages": (*STAGES, "classifier.", *BRANCHES),
+    "torchvision's names": ("resnet50.", "classifier.", "fc_", "mean_shift."),
+    "stages": (*STAGES, "classifier.", "fc_", "mean_shift."),
     "lists": ("backbone.", "newly_added.", "edge_layers.", "dp_layers."),
     "torchvision's names and lists": ("resnet50.", "newly_added.", "edge_layers.", "dp_layers."),
 }
@@ -235,16 +234,14 @@ def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1], "does not hold a state dictionary"),
-        ({}, "does not hold a state dictionary"),
+        *(([1], "does not hold a state dictionary"), ({}, "does not hold a state dictionary")),
         (nn.Sequential(nn.Linear(1, 1)), r"holds .*Sequential; .*torch\.save\(model\.state_dict\(\), FILE\)"),
         ({"epoch": 3, "state_dict": {"a": 1}}, r"a dictionary of epoch, state_dict; save the network's state_dict\(\)"),
     ],
 )
 def test_what_is_no_state_is_told(tmp_path, content, message):
-    torch.save(content, tmp_path / "weights.pth")
     with pytest.raises(UserError, match=rf"weights\.pth .*{message}|weights\.pth {message}"):
-        read_weights(tmp_path / "weights.pth")
+        read_weights(saved(content, tmp_path))
 
 
 @pytest.fixture(scope="module")
@@ -280,11 +277,12 @@ def test_weights_of_other_projects_are_read_by_one_rule(resnet, tmp_path, kind):
 
 
 def test_safetensors_are_read(resnet, tmp_path):
-    save_file(behind("model.", resnet), tmp_path / "other.safetensors")
-    assert same(build_backbone("timm/resnet10t", str(tmp_path / "other.safetensors")).net.state_dict(), resnet)
-    (tmp_path / "other.safetensors").write_bytes((tmp_path / "other.safetensors").read_bytes()[:1000])
+    path = tmp_path / "other.safetensors"
+    save_file(behind("model.", resnet), path)
+    assert same(build_backbone("timm/resnet10t", str(path)).net.state_dict(), resnet)
+    path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"other\.safetensors cannot be read as weights"):
-        read_weights(tmp_path / "other.safetensors")
+        read_weights(path)
 
 
 def test_of_weights_that_do_not_fit_is_said_how_many_do(resnet, tmp_path):

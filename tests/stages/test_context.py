@@ -1,6 +1,5 @@
 """Stages context and remove, from the seeds of a finished tiny run on: what they write, redo, and leave out."""
 
-import json
 import shutil
 
 import numpy as np
@@ -90,15 +89,3 @@ def test_other_classes_are_asked_where_there_are_enough(project: Project):
         own, others = context.weight
         assert own.abs().sum() > 0
         assert torch.equal(own, others) != asked
-
-
-def test_without_context_later_stages_take_the_seeds(project: Project):
-    off = ("--set", "context.enabled=false")
-    ended = project.train(*off)
-    assert ended.code == 0, ended.err
-    assert ended.stages("skipped") == ["context", "remove", "affinity", "walk"]
-    assert ended.stages("up to date") == ["cam", "seeds", "ablation"]
-    assert not any("context" in title for title in json.loads((project.run / "report.json").read_text()))
-    masks = project.evaluate(*off, "--masks", project.run / "pseudo", "--split", "train")[1]
-    seeds = project.evaluate(*off, "--seeds", project.run / "seeds_trained", "--split", "train")[1]
-    assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)

@@ -77,20 +77,6 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     assert "IBB in training, predicted labels" in report
 
 
-def test_each_setting_redoes_what_depends_on_it(project: Project):
-    weight = ("--set", "ibb.weight=0.7")
-    ended = project.train(*weight)
-    assert ended.stages("up to date") == ["cam", "seeds", "context", "remove", "ibb", "ablation"]
-    assert ended.stages("done")[0] == "correct"
-    ended = project.train(*weight, "--set", "ibb.blurred_share=1", "--stages", "seeds,ibb")
-    assert ended.stages("up to date") == ["seeds"]
-    assert ended.stages("done") == ["ibb"]
-    ended = project.train(
-        "--set", "segment.epochs=2", "--stages", "ibb,correct", *weight, "--set", "ibb.blurred_share=1"
-    )
-    assert ended.stages("up to date") == ["ibb"]
-
-
 def test_the_blur_changes_what_the_network_learns(project: Project):
     weights = []
     for share in (0, 1):
@@ -100,15 +86,24 @@ def test_the_blur_changes_what_the_network_learns(project: Project):
     assert not torch.equal(*weights)
 
 
-@pytest.mark.parametrize("setting", ["ibb.epochs=0", "ibb.enabled=false"])
-def test_without_training_later_stages_take_seeds_without_context(project: Project, setting: str):
+@pytest.mark.parametrize(
+    ("setting", "skipped", "seeds"),
+    [
+        ("ibb.epochs=0", ["ibb", "correct"], "seeds_context"),
+        ("ibb.enabled=false", ["ibb", "correct"], "seeds_context"),
+        ("context.enabled=false", ["context", "remove"], "seeds_trained"),
+    ],
+)
+def test_without_a_step_later_stages_take_the_seeds_before_it(project: Project, setting, skipped, seeds):
     ended = project.train("--set", setting)
     assert ended.code == 0, ended.err
-    assert {"ibb", "correct"} <= set(ended.stages("skipped"))
+    assert set(skipped) <= set(ended.stages("skipped"))
+    assert not set(skipped) & set(ended.stages("done"))
     masks = project.evaluate("--set", setting, "--masks", project.run / "pseudo", "--split", "train")[1]
-    seeds = project.evaluate("--set", setting, "--seeds", project.run / "seeds_context", "--split", "train")[1]
-    assert masks["miou"] == pytest.approx(seeds["miou"], abs=1e-9)
-    assert "+ IBB in training" not in json.loads((project.run / "report.json").read_text())
+    figures = project.evaluate("--set", setting, "--seeds", project.run / seeds, "--split", "train")[1]
+    assert masks["miou"] == pytest.approx(figures["miou"], abs=1e-9)
+    gone = "context" if skipped[0] == "context" else "IBB in training"
+    assert not any(gone in title for title in json.loads((project.run / "report.json").read_text()))
 
 
 @pytest.mark.parametrize("wanted", [True, False])
