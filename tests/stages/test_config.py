@@ -63,24 +63,18 @@ def test_the_file_and_the_documents_are_as_the_code_has_them():
     assert {step.name for step in load_config(None).steps} <= set(tables)
 
 
-def test_the_file_states_irn_values_beside_the_settings():
-    found = comments()
-    for key, value in (("cam.scales", "1, 0.5, 1.5, 2"), *(pair.split() for pair in IRN.split(","))):
+def test_the_file_states_irn_values_and_the_published_protocol_has_them():
+    found, voc12 = comments(), flat(load_config(FILE, "voc12").to_dict())
+    for key, value in (pair.split() for pair in IRN.split(",")):
         assert "IRN" in found[key], key
         assert value in found[key], key
-
-
-def test_the_published_protocol():
-    cfg = load_config(FILE, "voc12")
-    assert (cfg.model.backbone, cfg.model.weights) == ("resnet50", "imagenet")
-    assert (cfg.data.kind, cfg.data.train_list, cfg.data.val_list) == ("voc", "train_aug", "val")
-    assert (cfg.cam.crop_size, cfg.cam.epochs, cfg.cam.batch_size, cfg.cam.lr) == (512, 5, 16, 0.1)
-    assert (cfg.cam.momentum, cfg.cam.weight_decay, cfg.cam.poly_power) == (0.0, 0.0, 0.9)
-    assert (cfg.cam.lr_head_factor, cfg.cam.frozen_stride, cfg.cam.resize_long) == (10.0, 8, (320, 640))
-    assert (cfg.step("cam").scales, cfg.step("cam").flip) == ((1.0, 0.5, 1.5, 2.0), True)
-    assert (cfg.part("affinity_training").fg_threshold, cfg.part("affinity_training").bg_threshold) == (0.30, 0.05)
-    assert (cfg.part("affinity_training").radius, cfg.part("boundary_walk").walk_radius) == (10, 5)
-    assert (cfg.part("boundary_walk").beta, cfg.part("boundary_walk").exp_times) == (10.0, 8)
+        ours = voc12[key] if isinstance(voc12[key], list) else [voc12[key]]
+        assert ours == [float(number) for number in value.split("..")], key
+    assert "IRN: 1, 0.5, 1.5, 2" in found["cam.scales"]
+    rest = {"model.backbone": "resnet50", "model.weights": "imagenet", "affinity.walk_radius": 5}
+    rest |= {"data.kind": "voc", "data.train_list": "train_aug", "data.val_list": "val", "cam.frozen_stride": 8}
+    rest |= {"cam.momentum": 0.0, "cam.weight_decay": 0.0, "cam.scales": [1.0, 0.5, 1.5, 2.0], "cam.flip": True}
+    assert {key: voc12[key] for key in rest} == rest
 
 
 @pytest.mark.parametrize("preset", PRESETS)
