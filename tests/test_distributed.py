@@ -19,6 +19,8 @@ from tests.processes import run_script
 from tests.project import ROOT, Project, call
 from utils.files import read_json
 
+pytestmark = pytest.mark.long  # tests/utils/test_distributed.py has quick ones
+
 # Means over the batch are sums of parts here, in another order of summation than in one process: float32 rounding, no
 # more.
 LOSS_TOLERANCE, WEIGHT_TOLERANCE = 1e-5, 1e-5
@@ -97,7 +99,6 @@ def together(count: int, project: Shared, script: str, *arguments: str | Path) -
     assert all(each.out == each.err == "" for each in ended[1:])
 
 
-@pytest.mark.long
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
     project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
     project.forget()
@@ -114,14 +115,14 @@ def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
     assert any(len(np.unique(mask)) > 1 for mask in masks)  # the rest would hold for empty files, too
 
 
-@pytest.mark.long
 def test_training_the_classifier_is_that_of_one_process(one, tmp_path):
     """A batch of 5 is 2, 2 and 1 images; other numbers of processes are in tests/utils/test_distributed.py."""
     project = one.begin(tmp_path)
     together(3, project, "train", *project.arguments("--stages", "cam"))
     lines = [(each.run / "metrics.jsonl").read_text().splitlines()[0] for each in (one, project)]
     expected, found = map(json.loads, lines)
-    assert (found["stage"], found["step"]) == (expected["stage"], expected["step"]) == ("cam", found["step"])
+    assert found["stage"] == expected["stage"] == "cam"
+    assert found["step"] == expected["step"]
     assert found["loss"] == pytest.approx(expected["loss"], rel=LOSS_TOLERANCE)
     networks = [torch.load(each.run / "classifier.pth", weights_only=True)["state"] for each in (one, project)]
     for name, weight in networks[0].items():
@@ -168,7 +169,6 @@ def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
 OPTIONS = "--device cpu --export maps --limit 7 --set cam.scales=[1.0] --set ibb.iterations=1 --set pseudo.refine=none"
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("network", ["segmenter.pth", "imagenet"])
 def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     """The packaged classifier, too, whose mask values are given to classes in the order of the images."""
@@ -181,16 +181,15 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
     assert "6 images predicted" in ended[0].out
     assert "1 unreadable" in ended[0].out
-    one_, three = (
+    alone, shared = (
         {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         for folder in (tmp_path / "one", tmp_path / "three")
     )
-    assert {name for name in one_.keys() ^ three.keys() if ".lock" not in name} == set()
-    assert [name for name in one_ if ".lock" not in name and one_[name] != three[name]] == []
+    assert {name for name in alone.keys() ^ shared.keys() if ".lock" not in name} == set()
+    assert [name for name in alone if ".lock" not in name and alone[name] != shared[name]] == []
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
-@pytest.mark.long
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
     project.forget()
@@ -219,7 +218,6 @@ def start_torchrun(project: Shared, *arguments: str) -> subprocess.Popen:
     )
 
 
-@pytest.mark.long
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc, to find torchrun's processes")
 @pytest.mark.parametrize("ending", ["interrupted", pytest.param("killed", marks=pytest.mark.slow)])
 def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):

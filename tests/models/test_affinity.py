@@ -48,17 +48,13 @@ def test_any_backbone_and_any_size_give_maps_at_stride_4(name):
         assert maps.displacement.isfinite().all()
 
 
-def test_a_fine_stage_is_averaged_over_each_cell():
+def test_a_fine_stage_is_averaged_over_each_cell_and_an_image_padded_with_zeros_to_whole_cells():
     network, x = tiny_net(), make_image(32, 48)[None]
     first = network.backbone.stages(x)[0]
     assert first.shape[-2:] == (16, 24)
     torch.testing.assert_close(network.features(x)[0], first.view(1, -1, 8, 2, 12, 2).mean(dim=(3, 5)))
-
-
-def test_an_image_is_padded_with_zeros_to_whole_cells_of_the_last_stage():
-    network, x = tiny_net(), make_image(37, 50)[None]
-    with torch.no_grad():
-        maps, padded = network(x), network(pad(x, (0, 14, 0, 11)))
+    x = make_image(37, 50)[None]
+    maps, padded = network(x), network(pad(x, (0, 14, 0, 11)))
     assert torch.equal(maps.edge, padded.edge[..., :10, :13])
     assert torch.equal(maps.displacement, padded.displacement[..., :10, :13])
 
@@ -115,20 +111,13 @@ def test_a_mean_is_taken_off_in_evaluation_only():
         torch.testing.assert_close(network(x).displacement, plain)
 
 
-def test_a_boundary_is_the_sigmoid_of_the_mean_logit():
-    network, image = tiny_net(), make_image(35, 50)
-    with torch.no_grad():
-        logits, mirrored = network(image[None]).edge[0, 0], network(image.flip(-1)[None]).edge[0, 0].flip(-1)
+def test_a_boundary_is_the_sigmoid_of_the_mean_logit_and_the_least_side_pads():
+    network, image = tiny_net(), make_image(35, 70)
+    logits, mirrored = network(image[None]).edge[0, 0], network(image.flip(-1)[None]).edge[0, 0].flip(-1)
     torch.testing.assert_close(boundary(network, image, flip=False), logits.sigmoid())
     torch.testing.assert_close(boundary(network, image), ((logits + mirrored) / 2).sigmoid())
-
-
-def test_the_least_side_pads_and_never_cuts():
-    network, image = tiny_net(), make_image(35, 70)
-    by_hand = pad(image, (0, 10, 0, 45))
-    torch.testing.assert_close(
-        boundary(network, image, flip=False, least_side=80), boundary(network, by_hand, flip=False)[:9, :18]
-    )
+    by_hand, wide = pad(image, (0, 10, 0, 45)), boundary(network, image, flip=False, least_side=80)
+    torch.testing.assert_close(wide, boundary(network, by_hand, flip=False)[:9, :18])
     torch.testing.assert_close(displacement(network, image, least_side=80), displacement(network, by_hand)[:, :9, :18])
     assert torch.equal(boundary(network, image, least_side=30), boundary(network, image))
 
@@ -153,11 +142,15 @@ def test_cells_that_point_to_one_centre_are_an_instance(pull):
         assert (instances[~half] == most).sum() == 0
 
 
-def test_instances_are_numbered_without_gaps():
+def test_instances_are_numbered_without_gaps_and_cells_followed_for_as_long_as_an_object_may_be():
     field = 6 * torch.randn(2, 30, 31, generator=torch.Generator().manual_seed(0))
     instances = centroids(field)
     assert instances.unique().tolist() == list(range(1, int(instances.max()) + 1))
     assert instances.max() > 1
+    ways = torch.stack([torch.zeros(2, 120), torch.tensor([[1.0], [-1.0]]).expand(2, 120)])
+    first, second = (row.unique().tolist() for row in centroids(ways))
+    assert len(first) == len(second) == 1
+    assert first != second
 
 
 @pytest.mark.parametrize(("gap", "count"), [(1, 1), (2, 1), (3, 2)])
@@ -167,13 +160,6 @@ def test_ends_at_most_two_cells_apart_are_one(gap, count, down):
     field = torch.stack([torch.zeros(12, 12), torch.where(columns < 6, 4.0, 4.0 + gap) - columns])
     field[0] = 5 - columns.T
     assert centroids(field.flip(0).transpose(1, 2) if down else field).max() == count
-
-
-def test_a_cell_is_followed_for_as_long_as_an_object_may_be():
-    ways = torch.stack([torch.zeros(2, 120), torch.tensor([[1.0], [-1.0]]).expand(2, 120)])
-    first, second = (row.unique().tolist() for row in centroids(ways))
-    assert (len(first), len(second)) == (1, 1)
-    assert first != second
 
 
 def test_still_cells_and_cells_that_leave_the_map():

@@ -93,7 +93,7 @@ def test_unknown_labels_and_small_maps_give_no_loss_and_no_gradient(size):
     assert (field.grad == 0).all()
 
 
-def test_losses_are_float32_under_autocast():
+def test_losses_are_float32_under_autocast_and_finite():
     edge, field, labels = random_case()
     expected = affinity_losses(edge.bfloat16().float(), field.bfloat16().float(), labels, 4)
     with torch.autocast("cpu", torch.bfloat16):
@@ -101,11 +101,8 @@ def test_losses_are_float32_under_autocast():
     for name, loss in losses.items():
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5)
-
-
-def test_extreme_boundaries_stay_finite():
     edge = torch.tensor([-100.0, 100.0])[torch.randint(2, (2, 1, 13, 19))].requires_grad_()
-    losses = affinity_losses(edge, None, random_case()[2], 4)
+    losses = affinity_losses(edge, None, labels, 4)
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert edge.grad.isfinite().all()

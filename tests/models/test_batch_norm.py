@@ -28,23 +28,19 @@ def both(x: Tensor) -> tuple[SharedBatchNorm2d, nn.BatchNorm2d]:
     return shared, plain
 
 
-def test_its_statistics_are_those_of_all_processes(twins):
-    x = 3 * torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(1)) + 1
+def test_its_statistics_and_gradients_are_those_of_all_processes(twins):
+    random = torch.Generator().manual_seed(1)
+    x, weights = (torch.randn(2, 4, 5, 3, generator=random) for _ in range(2))
     shared, plain = both(x)
+    own, whole = (3 * x + 1).requires_grad_(), torch.cat([3 * x + 1] * 2).requires_grad_()
     for _ in range(2):
-        torch.testing.assert_close(shared(x), plain(torch.cat([x, x]))[:2])
+        found, expected = shared(own), plain(whole)
+        torch.testing.assert_close(found, expected[:2])
     assert shared.num_batches_tracked == plain.num_batches_tracked == 2
     torch.testing.assert_close(shared.running_mean, plain.running_mean)
     torch.testing.assert_close(shared.running_var, plain.running_var)
-
-
-def test_its_gradients_are_those_of_the_whole_batch(twins):
-    x = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(1))
-    weights = torch.randn(2, 4, 5, 3, generator=torch.Generator().manual_seed(2))
-    shared, plain = both(x)
-    own, whole = x.clone().requires_grad_(), torch.cat([x, x]).requires_grad_()
-    (shared(own) * weights).sum().backward()
-    (plain(whole) * torch.cat([weights, weights])).sum().backward()
+    (found * weights).sum().backward()
+    (expected * torch.cat([weights, weights])).sum().backward()
     torch.testing.assert_close(own.grad, whole.grad[:2], atol=1e-5, rtol=1e-4)
 
 

@@ -71,18 +71,12 @@ def check_linear(
     assert found.bias[row, label].item() == pytest.approx(float(-weight @ (mu + nu) / 2), abs=1e-4)
 
 
-def test_it_is_the_linear_discriminant_of_confident_cells(images):
+def test_it_is_the_linear_discriminant_of_confident_cells_and_other_classes_judge_too(images):
     means, covariance = plain(images)
-    found = gathered(images).solve(SHRINKAGE)
+    alone, found = (gathered(images).solve(SHRINKAGE, least_others=least) for least in (0, 2))
     for label in range(3):
         for row in range(2):  # nobody else is asked
-            check_linear(found, row, label, *means[label], covariance)
-
-
-def test_other_classes_judge_each_class_too(images):
-    means, covariance = plain(images)
-    found = gathered(images).solve(SHRINKAGE, least_others=2)
-    for label in range(3):
+            check_linear(alone, row, label, *means[label], covariance)
         check_linear(found, 0, label, *means[label], covariance)
         mu, nu = (sum(means[other][side] for other in range(3) if other != label) / 2 for side in range(2))
         check_linear(found, 1, label, mu, nu, covariance, part=0.5)
@@ -119,12 +113,17 @@ def test_a_class_without_confident_cells_on_both_sides_keeps_its_maps(images):
     assert (nothing(unit, [0, 1]) == 0.5).all()
 
 
-def test_a_cell_at_a_bound_is_not_confident(images):
-    unit = images[0][0]
+def test_a_cell_at_a_bound_is_not_confident_and_features_may_not_vary(images):
     statistics = ContextStatistics(CLASSES, CHANNELS)
     for value in (HI, LO):
-        statistics.add(unit, torch.full((1, 6, 7), value, dtype=torch.float64), [0], HI, LO)
+        statistics.add(images[0][0], torch.full((1, 6, 7), value, dtype=torch.float64), [0], HI, LO)
     assert not any(tensor.any() for tensor in statistics.tensors())
+    statistics = ContextStatistics(1, 2)
+    unit = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    statistics.add(unit, torch.tensor([[[1.0, 0.0]]]), [0], HI, LO)
+    similarity = statistics.solve(SHRINKAGE)(unit, [0])
+    assert similarity[0, 0, 0] > 0.99
+    assert similarity[0, 0, 1] < 0.01
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -137,12 +136,3 @@ def test_similarity_is_the_lesser_of_both_sigmoids_in_full_precision(images, mix
     with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
         similarity = found(unit, [2, 0])
     torch.testing.assert_close(similarity.double(), expected, rtol=1e-5, atol=1e-6)
-
-
-def test_features_that_do_not_vary_are_no_division_by_zero():
-    statistics = ContextStatistics(1, 2)
-    unit = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
-    statistics.add(unit, torch.tensor([[[1.0, 0.0]]]), [0], HI, LO)
-    similarity = statistics.solve(SHRINKAGE)(unit, [0])
-    assert similarity[0, 0, 0] > 0.99
-    assert similarity[0, 0, 1] < 0.01

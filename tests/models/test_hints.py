@@ -28,9 +28,13 @@ def test_maps_have_what_is_said_on_any_grid():
     assert told.hold(torch.rand(2, 16, 16))[0, 1, 1] == 1
 
 
-def test_a_cell_of_two_classes_has_the_part_of_each():
+def test_a_cell_of_two_classes_has_the_part_of_each_and_a_refinement_cannot_leave_what_is_said():
     held = Told(values((0, 0, 1), (1, 1, 0), (2, 2, 0), (3, 3, 0)), [], [0]).hold(torch.zeros(1, 4, 4))
     assert held[0, 0, 0] == pytest.approx(0.25)
+    refine = Told(values((0, 0, 1)), [(0, 0, 0, 8, 8)], [0]).around(lambda scores: torch.full_like(scores, 0.5))
+    scores = refine(torch.full((2, 16, 16), 0.5))
+    assert scores[:, 0, 0].tolist() == [0, 1]
+    assert (scores[1, 8:] == 0).all()
 
 
 def test_a_class_is_nowhere_outside_of_its_boxes_and_somewhere_in_each():
@@ -54,14 +58,6 @@ def test_a_mask_is_never_contradicted_and_no_box_is_empty():
     assert [int(mask[place]) for place in ((2, 2), (12, 3), (4, 5))] == [0, 2, 1]
     assert (mask[:8, :8] == 1).any()
     assert mask[15, 15] == 9
-
-
-def test_a_refinement_cannot_leave_what_is_said():
-    told = Told(values((0, 0, 1)), [(0, 0, 0, 8, 8)], [0])
-    refine = told.around(lambda scores: torch.full_like(scores, 0.5))
-    scores = refine(torch.full((2, 16, 16), 0.5))
-    assert scores[:, 0, 0].tolist() == [0, 1]
-    assert (scores[1, 8:] == 0).all()
 
 
 def test_a_click_walks_to_what_is_similar():

@@ -33,13 +33,15 @@ def test_at_one_scale_the_maps_are_the_classifiers_and_features_those_of_the_sta
 
 
 @pytest.mark.parametrize("size", [(64, 96), (50, 71), (33, 40)])
-def test_the_grid_has_a_cell_for_each_eight_pixels(size):
-    found = read(tiny_classifier(), make_image(*size), CLASSES, Views((1.0, 0.5)), **STAGES)
-    grid = (-(-size[0] // 8), -(-size[1] // 8))
+@pytest.mark.parametrize("classes", [CLASSES, []])
+def test_the_grid_has_a_cell_for_each_eight_pixels_with_classes_or_without(size, classes):
+    found = read(tiny_classifier(), make_image(*size), classes, Views((1.0, 0.5)), **STAGES)
+    grid, count = (-(-size[0] // 8), -(-size[1] // 8)), len(classes)
     assert map_size(*size) == grid
-    assert found.cam.shape == (3, *grid)
-    assert {stage: maps.shape for stage, maps in found.gradients.items()} == dict.fromkeys((1, 2, 3), (3, *grid))
+    assert found.cam.shape == (count, *grid)
+    assert {stage: maps.shape for stage, maps in found.gradients.items()} == dict.fromkeys((1, 2, 3), (count, *grid))
     assert {stage: maps.shape for stage, maps in found.features.items()} == {2: (8, *grid), 4: (10, *grid)}
+    assert found.logits.shape == (4,)
 
 
 def test_features_alone_are_the_same_and_nothing_behind_them_is_computed():
@@ -126,15 +128,6 @@ def test_flipped_the_mirror_image_has_the_mirrored_maps():
     torch.testing.assert_close(straight.features[2], (alone.features[2] + other.features[2].flip(-1)) / 2)
 
 
-@pytest.mark.parametrize("stages", [{}, STAGES])
-def test_no_classes_give_no_maps(stages):
-    found = read(tiny_classifier(), make_image(), [], Views((1.0, 0.5)), **stages)
-    assert found.cam.shape == (0, 8, 12)
-    assert set(found.gradients) == set(stages.get("gradient_stages", ()))
-    assert all(maps.shape == (0, 8, 12) for maps in found.gradients.values())
-    assert found.logits.shape == (4,)
-
-
 @pytest.mark.parametrize("trainable", [False, True])
 def test_only_what_the_gradients_need_is_recorded(trainable):
     classifier = tiny_classifier().requires_grad_(trainable)
@@ -152,21 +145,15 @@ def test_only_what_the_gradients_need_is_recorded(trainable):
     assert all(parameter.grad is None for parameter in classifier.parameters())
 
 
-def test_normalised_maps():
+def test_normalised_maps_and_unit_features():
     maps = torch.rand(2, 3, 5, 6) * torch.tensor([1e-9, 1.0, 1e9]).view(3, 1, 1)
     maps[0, 1] = 0
     normal = normalise_maps(maps)
-    peaks = normal.amax(dim=(-2, -1))
-    assert peaks.flatten().tolist() == pytest.approx([1, 0, 1, 1, 1, 1])
+    assert normal.amax(dim=(-2, -1)).flatten().tolist() == pytest.approx([1, 0, 1, 1, 1, 1])
     torch.testing.assert_close(normalise_maps(7 * maps), normal)
     torch.testing.assert_close(normal[1, 2], maps[1, 2] / maps[1, 2].max())
     assert normalise_maps(torch.zeros(0, 4, 4)).shape == (0, 4, 4)
-
-
-def test_features_are_of_unit_length_whatever_the_stages_size():
     stages = [random_features(4, 5, 6), 1000 * random_features(7, 5, 6, seed=1)]
-    unit = unit_features(stages)
-    assert unit.shape == (11, 5, 6)
-    torch.testing.assert_close(unit.norm(dim=0), torch.ones(5, 6))
-    for rows, stage in ((unit[:4], stages[0]), (unit[4:], stages[1])):
-        torch.testing.assert_close(rows, stage / stage.norm(dim=0) / 2**0.5)
+    expected = torch.cat([stage / stage.norm(dim=0) / 2**0.5 for stage in stages])
+    torch.testing.assert_close(unit_features(stages), expected)
+    torch.testing.assert_close(expected.norm(dim=0), torch.ones(5, 6))
