@@ -39,9 +39,10 @@ def test_a_finished_run_shows_every_step_of_every_image(evaluated):
     assert "--preset <made>" in page.text
 
 
-def test_scores_are_those_of_the_masks(evaluated):
+def test_scores_are_those_of_the_masks_and_figures_those_of_the_report(evaluated):
     cfg, run = evaluated
-    for number, item in enumerate(written(cfg, run).items):
+    page = written(cfg, run)
+    for number, item in enumerate(page.items):
         by_name = {layer["name"]: layer for layer in item["layers"]}
         prediction = by_name["segmentation, predicted labels"]
         assert set(prediction["by_class"]) == {"background", *item["classes"]}
@@ -51,15 +52,12 @@ def test_scores_are_those_of_the_masks(evaluated):
         else:  # its last class is missing in the prediction
             assert min(prediction["by_class"].values()) == 0
             assert [name for name, _, _ in by_name["errors"]["legend"]] == ["object taken for background"]
-
-
-def test_figures_on_the_page_are_those_of_the_report(evaluated):
-    cfg, run = evaluated
-    page = written(cfg, run)
     for row in json.loads(run.path("report.json").read_text()).values():
         low, high = row["interval"]["miou"]
         assert f"{100 * row['miou_best']:.1f}" in page.text
         assert f"{100 * low:.1f} .. {100 * high:.1f}" in page.text
+    run.path("report.json").write_text("{")
+    assert "are lost or damaged" in written(cfg, run).source
 
 
 def test_a_run_that_goes_on_shows_what_is_there(evaluated):
@@ -141,22 +139,12 @@ def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
     assert f"{len(page.items)} of 10 images" in page.text
 
 
-def test_the_largest_confusions_are_those_of_the_last_line():
+def test_the_largest_confusions_are_those_of_the_last_line_and_each_kind_of_error_has_its_value():
     counts = [[100 if row == column else 0 for column in range(50)] for row in range(50)]
     counts[3][7] = 40
     (table,) = report_page.confusion({"x": [[0] * 50] * 50, "y": counts}, [f"c{n}" for n in range(1, 50)])
     ((truth, taken_for, _, share),) = table.rows
     assert (truth, taken_for, share.text) == ("c3", "c7", "28.6")
-
-
-def test_each_kind_of_error_has_its_value():
-    truth = np.array([[0, 0, 1, 1, 2, 255, 1]], np.uint8)
-    mask = np.array([[0, 1, 1, 0, 1, 1, 255]], np.uint8)  # ignored pixels of a mask count as background
-    assert report_gallery.error_map(truth, mask).tolist() == [[0, 1, 0, 2, 3, 0, 2]]
-
-
-def test_damaged_figures_are_said_to_be_lost(evaluated):
-    cfg, run = evaluated
-    run.path("report.json").write_text("{")
-    write_report_page(STAGES, cfg, run)
-    assert "are lost or damaged" in run.path(REPORT_PAGE).read_text()
+    truth, mask = (np.array([row], np.uint8) for row in ([0, 0, 1, 1, 2, 255, 1], [0, 1, 1, 0, 1, 1, 255]))
+    errors = report_gallery.error_map(truth, mask)  # ignored pixels of a mask count as background
+    assert errors.tolist() == [[0, 1, 0, 2, 3, 0, 2]]

@@ -59,8 +59,7 @@ def test_loader_processes_count_the_same(masks, monkeypatch):
     assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
 
 
-@pytest.mark.parametrize("kind", ["truth", "masks"])
-@pytest.mark.parametrize("value", [4, 254])
+@pytest.mark.parametrize(("kind", "value"), [("truth", 4), ("masks", 254)])
 def test_a_value_of_no_class_is_said_with_its_file(masks, tmp_path, kind, value):
     index, folder, pairs = masks
     spoilt = pairs[1][kind == "masks"].copy()

@@ -31,6 +31,8 @@ class TestPredictors:
         given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
         assert given.settings["pseudo"]["refine"] == "none"
         assert given.max_side == 100
+        old = override(Config(), ["infer.quality=full"])  # of earlier files
+        assert old.infer.quality == "normal"
 
     def test_fast_reads_an_image_once_and_best_takes_float32(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")
@@ -41,9 +43,6 @@ class TestPredictors:
         assert [predictor.reading.flip for predictor in found.values()] == [False, True, True]
         assert found["best"].about["computed_by"] == "PyTorch, float32"
         assert len({json.dumps(predictor.settings) for predictor in found.values()}) == 3
-
-    def test_the_quality_of_earlier_files_has_its_new_name(self):
-        assert override(Config(), ["infer.quality=full"]).infer.quality == "normal"
 
     def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
         predictor = load_predictor(checkpoints["classifier"])

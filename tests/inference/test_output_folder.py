@@ -52,24 +52,18 @@ def test_a_damaged_table_of_values_is_begun_anew(tmp_path, rows):
 
 
 class TestClassValues:
-    def test_a_few_classes_keep_the_networks_order(self, tmp_path):
-        assert [ClassValues(tmp_path, NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
-
-    def test_many_get_values_as_they_occur_and_keep_them(self, tmp_path):
+    def test_a_few_classes_keep_the_networks_order_and_many_get_values_as_they_occur(self, tmp_path):
+        assert [ClassValues(tmp_path / "few", NAMES).value(index) for index in (2, 0, 1)] == [3, 1, 2]
         assert [ClassValues(tmp_path, MANY).value(280), ClassValues(tmp_path, MANY).value(5)] == [1, 2]
         again = ClassValues(tmp_path, MANY)
         assert [again.value(index) for index in (5, 280, 0)] == [2, 1, 3]
-        rows = json.loads((tmp_path / "classes.json").read_text())["classes"]
+        rows = json.loads((tmp_path / CLASSES).read_text())["classes"]
         assert [(row["value"], row["name"]) for row in rows] == [(1, "class 280"), (2, "class 5"), (3, "class 0")]
-
-    def test_another_networks_values_are_not_taken_over(self, tmp_path):
-        ClassValues(tmp_path, MANY).value(280)
-        assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1
+        assert ClassValues(tmp_path, tuple(reversed(MANY))).value(5) == 1  # another network's are not taken over
 
     def test_what_no_mask_can_hold_is_255_and_counted(self, tmp_path):
         values = ClassValues(tmp_path, MANY)
-        assert [values.value(index) for index in range(254)] == list(range(1, 255))
-        assert values.value(254) == IGNORE
+        assert [values.value(index) for index in range(255)] == [*range(1, 255), IGNORE]
         save(tmp_path / "in/a.png", (20, 30), 255)
         summary = predict_images(tmp_path / "in", tmp_path, Stub(MANY))
         assert summary.without_value == ["class 255"]

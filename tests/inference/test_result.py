@@ -27,22 +27,18 @@ def result():
     return to_result(np.full((40, 60, 3), 90, np.uint8), prediction, Stub(("<cat>", "dog", "train")))
 
 
-def test_classes_have_the_values_of_the_files(result):
+def test_classes_have_the_values_of_the_files_or_are_counted_where_there_are_many(result):
     found = [(found.name, found.value, found.score) for found in result.classes]
     assert found == [("train", 3, 0.75), ("<cat>", 1, 0.25)]
     assert result.classes[0].share == 0.5
     assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
+    mask, many = np.array([[0, 1, 2]], np.uint8), Stub(tuple(f"class {n}" for n in range(300)))
+    of_many = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5)), many)
+    assert {one.name: one.value for one in of_many.classes} == {"class 7": 1, "class 299": 2}
+    assert np.array_equal(of_many.mask, mask)
 
 
-def test_a_network_of_many_classes_counts_those_of_the_image():
-    mask = np.array([[0, 1, 2]], np.uint8)
-    many = Stub(tuple(f"class {n}" for n in range(300)))
-    found = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5)), many)
-    assert {one.name: one.value for one in found.classes} == {"class 7": 1, "class 299": 2}
-    assert np.array_equal(found.mask, mask)
-
-
-def test_html_is_whole_and_safe(result):
+def test_html_is_whole_and_safe_and_nothing_found_is_drawn_too(result):
     page = result._repr_html_()
     assert "&lt;cat&gt;" in page
     assert "<cat>" not in page
@@ -50,9 +46,6 @@ def test_html_is_whole_and_safe(result):
     sizes = [Image.open(io.BytesIO(base64.b64decode(data))).size for data in re.findall(r"base64,([^\"]+)", page)]
     assert sizes == [(60, 40), (60, 40)]
     assert "rgb(128, 128, 0)" in page  # value 3 of VOC's palette
-
-
-def test_nothing_found_is_drawn_too():
     empty = to_result(np.zeros((5, 5, 3), np.uint8), Prediction(np.zeros((5, 5), np.uint8), (), ()), Stub())
     assert "none of the classes" in empty._repr_html_()
     assert empty.drawn().height > 5

@@ -51,8 +51,9 @@ def test_folders_are_searched_as_deep_as_asked_for(shots):
         find_inputs([shots / "shots/*"], Path("out"), False) and find_inputs([shots], Path("out"), False)
 
 
-def test_names_are_the_same_however_a_folder_is_named(shots):
+def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_counted(shots, caplog):
     wanted = {image.relative: image.name for image in find_inputs(["shots"], Path("out"))}
+    assert "--input shots: 2 files are no images by their suffix and are left out, first shots/film.MP4" in caplog.text
     for source in (shots / "shots", "./shots/", "more/../shots"):
         assert {image.relative: image.name for image in find_inputs([source], Path("out"))} == wanted
 
@@ -80,8 +81,3 @@ def test_videos_are_those_that_are_named_or_matched(shots):
     assert split_videos(["shots/film.MP4", "shots/a.jpg"]) == ([Path("shots/film.MP4")], ["shots/a.jpg"])
     assert split_videos(["shots/*"]) == ([Path("shots/film.MP4")], ["shots/*"])
     assert split_videos(["shots/*.MP4", "shots/film.MP4"]) == ([Path("shots/film.MP4")], [])
-
-
-def test_files_that_are_left_out_are_counted(shots, caplog):
-    find_inputs(["shots"], Path("out"))
-    assert "--input shots: 2 files are no images by their suffix and are left out, first shots/film.MP4" in caplog.text

@@ -71,7 +71,6 @@ def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, 
 
 def test_the_images_of_a_stage_are_counted(index, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
-    with pytest.raises(
-        UserError, match=r"too full for seeds of 6 images: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
-    ):
+    message = r"too full for seeds of 6 images: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
+    with pytest.raises(UserError, match=message):
         require_image_space(tmp_path / "seeds", index, range(len(index)), seeds=1)

@@ -46,10 +46,8 @@ def test_two_groups_of_values_are_separated_between_them():
     histogram = np.zeros(256)
     histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
     assert 30 / 255 <= separating_value(histogram) < 200 / 255
-
-
-def test_an_object_on_a_faint_background_is_cut_between_both():
     assert 0.3 < choose(*(blob(0.8, around=0.3) for _ in range(3))).threshold < 0.8
+    assert SeedValues.none().choose() is None
 
 
 def test_what_a_step_has_removed_is_no_evidence():
@@ -70,10 +68,6 @@ def test_a_noisy_map_is_cut_where_few_regions_are_left():
     assert "regions" in choice.reason
 
 
-def test_without_a_map_there_is_none():
-    assert SeedValues.none().choose() is None
-
-
 @pytest.fixture
 def index(tmp_path) -> Index:
     """Five images, one without a class."""
@@ -85,11 +79,8 @@ def index(tmp_path) -> Index:
     return Index(("cat",), tuple(records))
 
 
-def test_seed_files_give_what_their_maps_give(index, tmp_path):
+def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_for(index, tmp_path, caplog):
     assert find_threshold(index, tmp_path).threshold == choose(*(blob(0.8, around=0.3) for _ in range(4))).threshold
-
-
-def test_what_was_found_is_used_where_it_is_asked_for(tmp_path, caplog):
     asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
     assert "threshold.json" in caplog.text
