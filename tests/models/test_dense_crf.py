@@ -30,9 +30,10 @@ def test_crf_moves_the_boundary_to_the_colour_edge(crf):
         assert iou(refined[1] > 0.5, truth) > 0.99
 
 
-def test_crf_without_iterations_changes_nothing(crf):
-    probabilities = random_softmax(3, 20, 25)
-    torch.testing.assert_close(crf(random_image(20, 25), probabilities, iterations=0), probabilities, atol=1e-4, rtol=0)
+def test_crf_without_iterations_changes_nothing_and_labels_are_alike(crf):
+    image, probabilities, order = random_image(20, 25), random_softmax(3, 20, 25), [2, 0, 1]
+    torch.testing.assert_close(crf(image, probabilities, iterations=0), probabilities, atol=1e-4, rtol=0)
+    torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
 
 
 def test_crf_makes_neighbours_agree(crf):
@@ -42,12 +43,6 @@ def test_crf_makes_neighbours_agree(crf):
     probabilities[:, 7, 7] = torch.tensor([0.3, 0.7])
     refined = crf(torch.full((3, 15, 15), 90, dtype=torch.uint8), probabilities)
     assert (refined[0] > 0.8).all()
-
-
-def test_crf_treats_labels_alike(crf):
-    image, probabilities = random_image(20, 25), random_softmax(3, 20, 25)
-    order = [2, 0, 1]
-    torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
@@ -66,19 +61,16 @@ def test_crf_takes_certainty_and_views(crf):
     assert torch.equal(refined[1] > 0.5, truth.T)
 
 
-def test_crf_without_its_package_says_what_to_do(monkeypatch):
+def test_crf_without_its_package_says_what_to_do_and_knows_without_importing_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
     with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
         dense_crf(random_image(4, 4), random_softmax(2, 4, 4))
-
-
-def test_the_terms_are_those_that_irn_publishes():
-    assert (GAUSSIAN, BILATERAL) == ({"sxy": 3, "compat": 3}, {"sxy": 50, "srgb": 5, "compat": 10})
-
-
-def test_whether_it_is_installed_is_known_without_importing_it(monkeypatch):
     found = {"pydensecrf": object()}
     monkeypatch.setattr(importlib.util, "find_spec", found.get)
     assert has_dense_crf()
     found.clear()
     assert not has_dense_crf()
+
+
+def test_the_terms_are_those_that_irn_publishes():
+    assert (GAUSSIAN, BILATERAL) == ({"sxy": 3, "compat": 3}, {"sxy": 50, "srgb": 5, "compat": 10})

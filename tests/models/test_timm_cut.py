@@ -135,8 +135,8 @@ def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
 
 @pytest.mark.parametrize("blocks", [2, 4])
 def test_few_blocks_are_all_stages(blocks):
-    cut = cut_whole(creates(Columns(blocks, blocks)))
-    assert [stage.name for stage in cut.stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
+    stages = cut_whole(creates(Columns(blocks, blocks))).stages
+    assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
 
 
 @pytest.mark.parametrize(("multiple", "unit"), [(16, 16), (112, 112), (128, 128), (64, 128)])
@@ -175,9 +175,8 @@ def test_what_is_no_whole_says_why_or_leaves_it_to_another_way(net, options, rea
 
 
 def test_a_reason_is_one_line_of_bounded_length():
-    assert reason_of(ValueError("  one.\ntwo")) == "one"
-    assert reason_of(ValueError()) == "ValueError"
-    assert reason_of(ValueError("x" * 500)) == "x" * 160
+    errors = {"one": ValueError("  one.\ntwo"), "ValueError": ValueError(), "x" * 160: ValueError("x" * 500)}
+    assert all(reason_of(error) == reason for reason, error in errors.items())
 
 
 GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16
@@ -212,27 +211,22 @@ def test_a_map_of_any_layout_goes_there_and_back(stage):
 
 
 def test_a_frame_is_as_wide_as_the_cells_need():
-    frame = Frame.around((10, 33), 16, 32)
+    frame, x = Frame.around((10, 33), 16, 32), torch.rand(1, 1, 10, 33) + 1
     assert (frame.before, frame.after) == ((3, 7), (19, 24))
     assert frame.grid(2) == (16, 32)
-    x = torch.rand(1, 1, 10, 33) + 1
     wrapped = frame.wrap(x)
     assert torch.equal(wrapped[..., 3:13, 7:40], x)
     assert wrapped.count_nonzero() == x.numel()
     map_ = torch.arange(16 * 32.0).view(1, 1, 16, 32)
-    assert torch.equal(frame.crop(map_, 2), map_[..., 1:6, 3:20])
-    coarse = map_[..., :2, :4]
+    part, coarse = frame.crop(map_, 2), map_[..., :2, :4]
+    assert torch.equal(part, map_[..., 1:6, 3:20])
     assert torch.equal(frame.crop(coarse, 16), coarse[..., :1, :3])
-    part = frame.crop(map_, 2)
     expected = map_.clone()
     expected[..., 1:6, 3:20] = -part
     assert torch.equal(frame.paste(map_, -part, 2), expected)
-
-
-def test_without_a_unit_there_is_no_frame():
-    frame, x = Frame.around((10, 33), 16, 1), torch.rand(1, 1, 10, 33)
-    assert (frame.before, frame.wrap(x) is x, frame.crop(x, 4) is x) == ((0, 0), True, True)
-    assert frame.paste(x, -x, 4).sum() == -x.sum()
+    none = Frame.around((10, 33), 16, 1)  # without a unit
+    assert (none.before, none.wrap(x) is x, none.crop(x, 4) is x) == ((0, 0), True, True)
+    assert none.paste(x, -x, 4).sum() == -x.sum()
 
 
 def test_modules_are_watched_in_the_order_of_their_work():
