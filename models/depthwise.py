@@ -15,7 +15,7 @@ from torch.nn.functional import conv2d
 class DilatedDepthwise(nn.Conv2d):
     """`nn.Conv2d` of stride 1 with a channel a group and as many outputs; the same numbers up to rounding."""
 
-    padding: tuple[int, int]  # type: ignore[assignment]
+    padding: tuple[int, int]
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""

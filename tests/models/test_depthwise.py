@@ -48,7 +48,8 @@ def test_frozen_weights_get_no_gradient():
     layer.requires_grad_(False)
     x = torch.randn(1, 8, 9, 9, requires_grad=True)
     layer(x).sum().backward()
-    assert x.grad is not None and layer.weight.grad is None
+    assert x.grad is not None
+    assert layer.weight.grad is None
 
 
 def test_only_dilated_depthwise_layers_of_stride_1_change():
