@@ -40,7 +40,7 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         strides, least = classifier.backbone.strides[:-1], cfg.step("gfm").min_stride
         stages = [n for n, stride in enumerate(strides) if stride >= least]
         images = [
-            prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+            prepare(item["image"], classifier, compute, cfg.seeds)
             for item in whole_images(index, range(IMAGES), 0, "")
         ]
         scales = [*cfg.step("cam").scales, *cfg.step("ibb").scales * cfg.step("ibb").iterations]
@@ -51,7 +51,7 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         def ours() -> None:
             for item in whole_images(index, range(IMAGES), cfg.workers, ""):
                 classes = item["labels"].nonzero().flatten().tolist()
-                maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds.max_side), classes)
+                maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds), classes)
                 write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
 
         def bare() -> None:

@@ -22,7 +22,7 @@ from stages.reading import prepare, whole_images
 from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
-from utils.ranking import average_precision, chance_level
+from utils.ranking import average_precision, chance_level, chance_together
 from utils.run import Run
 
 MOST = 200  # images of a list that are looked at, evenly over it
@@ -64,10 +64,10 @@ def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
 
 def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compute: Compute) -> list[Learned]:
     """Average precision of each class on images held back, beside chance."""
-    longest = cfg.seeds.max_side or max(cfg.cam.resize_long)
+    sides = cfg.seeds.or_at_most(max(cfg.cam.resize_long))
     logits, labels = [], []
     for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
-        image = prepare(item["image"], classifier, compute, longest)
+        image = prepare(item["image"], classifier, compute, sides)
         logits.append(read(classifier, image, [], Views(flip=False)).logits.tolist())
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
@@ -78,6 +78,19 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
         rows.append(Learned(name, right, precision, *chance_level(right, len(held), classes)))
     return rows
+
+
+def together(rows: Sequence[Learned], count: int) -> Learned | None:
+    """The classes as one, by the mean of their average precisions; None where no image held back shows any.
+
+    Args:
+        count: how many images were held back.
+    """
+    shown = [row for row in rows if row.images]
+    if not shown:
+        return None
+    mean = float(np.mean([row.precision for row in shown]))
+    return Learned("all classes", count, mean, *chance_together([row.images for row in shown], count))
 
 
 def too_few_warning(cfg: Config) -> str:
@@ -100,8 +113,9 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
         )
     if missed := [str(row) for row in known if not row.is_learned]:
         warnings.append(
-            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, "
-            "and can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+            f"average precision of images held back cannot be told from chance: {'; '.join(missed)}; are the labels "
+            "right, and can the class be seen in images of cam.resize_long pixels? Give more images of it, or a higher "
+            "cam.least_steps"
         )
     return warnings
 
@@ -137,7 +151,7 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     positions = [position for position in evenly(index, MOST) if index.records[position].labels]
     empty = 0
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
-        image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
+        image = prepare(item["image"], segmenter, compute, cfg.segmenter)
         empty += not _draws_object(segmenter, image, item["labels"])
     empty = int(total(torch.tensor(empty)))
     if positions and empty / len(positions) > TOO_MANY:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import utils.compute
+from data.sides import Sides
 from data.transforms import normalise
 from inference.loading import load_predictor
 from models.segmenter import class_probabilities
@@ -30,7 +31,7 @@ class TestPredictors:
         assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
         given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
         assert given.settings["pseudo"]["refine"] == "none"
-        assert given.max_side == 100
+        assert given.sides == Sides(0, 100)
 
     def test_fast_reads_an_image_once_and_best_takes_float32(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")

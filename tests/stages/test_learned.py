@@ -9,7 +9,7 @@ from data.artifacts import Seed, write_seed
 from data.dataset import Index, Record
 from stages.cam import check_labels, check_learned, class_weights
 from stages.config import Config, override
-from stages.learned import Learned, classifier_warnings, map_warnings
+from stages.learned import Learned, classifier_warnings, map_warnings, together
 from utils.errors import UserError
 from utils.ranking import chance_level
 from utils.run import Run
@@ -86,14 +86,29 @@ def test_a_list_in_which_all_images_show_the_same_is_refused():
 
 def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monkeypatch, tmp_path):
     monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: [learned(10, 0.27)])
-    held = Index(NAMES, (Record("a", Path("x"), (0,)),))
+    held = Index(NAMES, tuple(Record(str(number), Path("x"), (0,)) for number in range(40)))
     run = Run(override(Config(), [f"run={tmp_path}"]))
     with pytest.raises(UserError, match="has learned nothing"):
         check_learned(Config(), run, None, held)
     kept = check_learned(override(Config(), ["cam.must_learn=false"]), run, None, held)
     assert kept["ap cat"] == 0.27
-    assert "not above chance" in kept["warnings"][0]
+    assert "cannot be told from chance" in kept["warnings"][0]
     assert "WARNING" in (tmp_path / "log.txt").read_text()
+
+
+def test_few_images_of_several_classes_tell_together(monkeypatch, tmp_path):
+    """Two of six images: no figure of one class is better than chance, three good ones together are."""
+    run = Run(override(Config(), [f"run={tmp_path}"]))
+    held = Index(NAMES, tuple(Record(str(number), Path("x"), (0,)) for number in range(6)))
+    good, bad = [learned(2, 0.9, 6)] * 3, [learned(2, 0.4, 6)] * 3
+    assert not any(row.can_tell for row in good)
+    assert together(good, 6).is_learned
+    assert not together(bad, 6).is_learned
+    monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: good)
+    assert "too few images were held back" in check_learned(Config(), run, None, held)["warnings"][0]
+    monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: bad)
+    with pytest.raises(UserError, match="of 6 images held back"):
+        check_learned(Config(), run, None, held)
 
 
 def test_too_few_images_to_hold_any_back_is_said(tmp_path):
