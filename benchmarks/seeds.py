@@ -40,8 +40,7 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         strides, least = classifier.backbone.strides[:-1], cfg.step("gfm").min_stride
         stages = [n for n, stride in enumerate(strides) if stride >= least]
         images = [
-            prepare(item["image"], classifier, compute, cfg.seeds)
-            for item in whole_images(index, range(IMAGES), 0, "")
+            prepare(item["image"], classifier, compute, cfg.seeds) for item in whole_images(index, range(IMAGES), 0, "")
         ]
         scales = [*cfg.step("cam").scales, *cfg.step("ibb").scales * cfg.step("ibb").iterations]
         shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in scales]

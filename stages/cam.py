@@ -96,20 +96,22 @@ def class_weights(index: Index) -> Tensor:
 
 
 def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
-    """Refuse a list in which no image has a label; a warning if all have the same, refused if it `must_learn`."""
+    """Refuse a list in which no image has a label; a warning if all show a class, refused if all show the same."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
         )
-    if len({record.labels for record in index.records}) > 1:
+    everywhere = set.intersection(*(set(record.labels) for record in index.records))
+    if not everywhere:
         return []
-    names = ", ".join(index.class_names[label] for label in index.records[0].labels)
+    is_same = len({record.labels for record in index.records}) == 1
+    names = ", ".join(index.class_names[label] for label in sorted(everywhere))
     warning = (
-        f"every image of list '{list_name}' shows the same: {names}. A class is learned from images with it and images "
-        "without it; add images of none (a sub-folder background, or an empty label) or of other classes"
+        f"every image of list '{list_name}' shows {'the same: ' * is_same}{names}. A class is learned from images with "
+        "it and images without it; add images of none (a sub-folder background, or an empty label) or of other classes"
     )
-    if must_learn:
+    if is_same and must_learn:
         raise UserError(f"{warning}; --set cam.must_learn=false goes on all the same")
     return [warning]
 

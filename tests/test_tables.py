@@ -67,7 +67,10 @@ def mirror(seen: list) -> DatasetStep:
         assert json.loads((folder / "mirror.json").read_text()) > 0
         weight = cfg.part("mirror").weight
         return Change(
-            classifier, Sides(), lambda *_: None, lambda maps, _: seen.append(weight) or maps.lerp(maps.flip(-1), weight)
+            classifier,
+            Sides(),
+            lambda *_: None,
+            lambda maps, _: seen.append(weight) or maps.lerp(maps.flip(-1), weight),
         )
 
     fit = Fit("count", "count the seeds", learn, ("seed",), "mirror.json", publishes=False)

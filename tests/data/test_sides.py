@@ -6,7 +6,7 @@ import torch
 from data.sides import Sides
 from stages.reading import prepare
 from tests.models.tiny import tiny_classifier
-from utils.compute import CPU
+from utils.compute import Compute
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,6 @@ def test_a_limit_is_added_only_where_there_is_none():
 def test_networks_see_an_image_at_that_size(sides, size):
     """An even image stays even: it is enlarged, and not padded."""
     pixels = torch.full((3, 12, 20), 200, dtype=torch.uint8)
-    image = prepare(pixels, tiny_classifier(), CPU, sides)
+    image = prepare(pixels, tiny_classifier(), Compute(torch.device("cpu")), sides)
     assert image.shape == (3, *size)
     torch.testing.assert_close(image, image[:, :1, :1].expand_as(image))
