@@ -30,3 +30,6 @@ class Sides:
     def or_at_most(self, most: int) -> "Sides":
         """The same, with an upper limit where there is none."""
         return Sides(self.min_side, self.max_side or max(self.min_side, most))
+
+
+AS_IS = Sides()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
-from data.sides import Sides
+from data.sides import AS_IS, Sides
 from utils.ignore import IGNORE
 
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601), as in Pillow
@@ -63,7 +63,7 @@ class RandomCrop:
     resize_long: tuple[int, int] | None = None
     scale_range: tuple[float, float] = (1.0, 1.0)
     color_jitter: float = 0.0
-    sides: Sides = Sides()
+    sides: Sides = AS_IS
     blur: BackgroundBlur | None = None
 
     def __call__(

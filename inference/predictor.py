@@ -19,7 +19,7 @@ from torch import Tensor
 
 from data.images import limit_pixels
 from data.index import pixel_rule
-from data.sides import Sides
+from data.sides import AS_IS, Sides
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
@@ -113,7 +113,7 @@ class Predictor(ABC, Generic[Network]):
 
     def _tensor(self, image: np.ndarray) -> Tensor:
         """(h, w, 3) uint8 -> (3, h, w), normalised, on the device."""
-        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, Sides())
+        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, AS_IS)
 
     @abstractmethod
     def _predict_many(
