@@ -43,7 +43,7 @@ SMALLEST, LARGEST = 32, 8192  # sides that the graph is made for
 TRACED, CHECKED = (192, 224), ((96, 160), (225, 171))  # heights and widths; checked on others than it was made from
 MOST_DIFFERENCE = 1e-3  # of logits, as a part of the largest one
 MOST_ROUNDING = 4  # times what rounding changes in the network itself; with random weights that can be much
-# What torch raises where it cannot keep a size free.
+# What torch raises where it cannot keep a size free; a RuntimeError also says that the file gives other logits.
 UNEXPORTABLE = (RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError, LookupError, AttributeError)
 Size = tuple[int, int]  # height, width
 
@@ -98,7 +98,16 @@ def export_onnx(
     if missing:
         raise UserError(f"ONNX export needs {' and '.join(missing)}: pip install -r requirements-extras.txt")
     module = FromPixels(network).eval()
-    program, size = _trace(module, size, else_size)
+    # With windows the equations of the sizes take the exporter hours.
+    if size is None and not network.backbone.has_windows:
+        with contextlib.suppress(*UNEXPORTABLE):
+            return _write(module, class_names, backbone, path, None)
+    return _write(module, class_names, backbone, path, size or else_size)
+
+
+def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path: Path, size: Size | None) -> Written:
+    """As `export_onnx`, for one size or, with None, all."""
+    program = _trace(module, size)
     sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
     program.model.metadata_props.update(
         format="ibbnet segmentation network",
@@ -106,8 +115,8 @@ def export_onnx(
         backbone=backbone,
         input=f"image (batch, 3, {sides}) float32, RGB 0..255, sides from {SMALLEST}; normalised inside the graph",
         output=f"logits (batch, classes, {sides}) float32; the largest is the mask value",
-        mean=json.dumps(list(network.backbone.mean)),
-        std=json.dumps(list(network.backbone.std)),
+        mean=json.dumps(list(module.network.backbone.mean)),
+        std=json.dumps(list(module.network.backbone.std)),
     )
     with atomic_path(path) as temporary:
         program.save(temporary, external_data=False)
@@ -115,30 +124,24 @@ def export_onnx(
     return Written(difference, size)
 
 
-def _trace(module: FromPixels, size: Size | None, else_size: Size) -> tuple[Any, Size | None]:
-    """The module as an ONNX program whose batch is free, height and width too where possible; else their values."""
+def _trace(module: FromPixels, size: Size | None) -> Any:
+    """The module as an ONNX program whose batch is free, and height and width, too, where no size is given."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    free: dict[int, Any] = {0: torch.export.Dim("batch")}
+    if size is None:
+        free |= {axis: torch.export.Dim(f"side{axis}", min=SMALLEST, max=LARGEST) for axis in (2, 3)}
+    example = torch.zeros(2, 3, *(size or TRACED))  # a batch of one would be taken for a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
-        exported = None
-        # With windows the equations of the sizes take the exporter hours.
-        if size is None and not module.network.backbone.has_windows:
-            side = {name: torch.export.Dim(name, min=SMALLEST, max=LARGEST) for name in ("height", "width")}
-            with contextlib.suppress(*UNEXPORTABLE):
-                exported = _graph(module, TRACED, {2: side["height"], 3: side["width"]})
-        if exported is None:
-            size = size or else_size
-            exported = _graph(module, size, {})
+        exported = torch.export.export(
+            module,
+            (example,),
+            dynamic_shapes={"image": free},
+            strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
-        return torch.onnx.export(exported, (), **names, dynamo=True, verbose=False), size
-
-
-def _graph(module: nn.Module, size: Size, free: dict[int, Any]) -> Any:
-    shapes = {"image": {0: torch.export.Dim("batch"), **free}}
-    example = torch.zeros(2, 3, *size)  # a batch of one would be taken for a constant
-    return torch.export.export(
-        module, (example,), dynamic_shapes=shapes, strict=False, prefer_deferred_runtime_asserts_over_guards=True
-    )
+        return torch.onnx.export(exported, (), **names, dynamo=True, verbose=False)
 
 
 def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | None:

@@ -119,7 +119,7 @@ def pretend(monkeypatch, module, difference: float) -> None:
     )
     monkeypatch.setattr(onnx_export, "NEEDED", ())
     monkeypatch.setattr(onnx_export, "CHECKER", "json")  # any module that is installed
-    monkeypatch.setattr(onnx_export, "_trace", lambda module, size, else_size: (Program(), None))
+    monkeypatch.setattr(onnx_export, "_trace", lambda module, size: Program())
     monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=lambda path, providers: running))
 
 
@@ -131,6 +131,21 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, ke
         written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx")
         assert written.difference == pytest.approx(difference, rel=0.1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
+
+
+def test_a_file_for_all_sizes_that_disagrees_becomes_one_for_one_size(tmp_path, monkeypatch):
+    network, compare = tiny_segmenter(), onnx_export._compare
+    pretend(monkeypatch, FromPixels(network), 0.0)
+
+    def disagree(module, path, sizes):
+        if len(sizes) > 1:
+            raise RuntimeError("differ")
+        return compare(module, path, sizes)
+
+    monkeypatch.setattr(onnx_export, "_compare", disagree)
+    written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx", else_size=(64, 96))
+    assert written.size == (64, 96)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"]
 
 
 class Unstable(nn.Module):
