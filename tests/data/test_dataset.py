@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -155,10 +156,18 @@ class TestHoldBack:
         assert sorted([*positions[0], *positions[1]]) == list(range(60))
         assert positions[0] == sorted(positions[0])
 
-    def test_every_group_of_labels_gives_its_part(self):
+    def test_every_class_gives_its_part(self):
         kept, held = hold_back(index_of(*[(0,)] * 40, *[(1,)] * 8, *[(0, 1)] * 3, *[()] * 100, classes=2), 0.25, seed=0)
         assert (*held.label_counts().values(), *kept.label_counts().values()) == (10, 2, 33, 9)
         assert sum(not record.labels for record in held.records) == 25
+
+    def test_classes_that_occur_in_many_combinations_give_theirs_too(self):
+        """Each combination alone is too rare: ten pairs of classes, four images of each."""
+        pairs = [pair for pair in itertools.combinations(range(5), 2) for _ in range(4)]
+        _, held = hold_back(index_of(*pairs, classes=5), 0.125, seed=0)
+        counts = held.label_counts().values()
+        assert max(counts) <= 2
+        assert sum(counts) >= 8
 
     @pytest.mark.parametrize(("labels", "share"), [([(0,)] * 9 + [(1,)] * 2, 0.1), ([(0,)] * 900, 0.0)])
     def test_none_is_held_back_of_a_class_of_few_images_or_where_nothing_is_asked(self, labels, share):

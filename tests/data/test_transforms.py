@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+from data.sides import Sides
 from data.transforms import GREY, BackgroundBlur, RandomCrop, jitter, normalise
 from utils.ignore import IGNORE
 
@@ -35,7 +36,7 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     if crop.resize_long is not None:
         factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
     else:
-        limit = min(1.0, crop.max_side / max(image.size)) if crop.max_side else 1.0
+        limit = crop.sides.longest(max(image.size)) / max(image.size)
         factor = limit * np.exp(random.uniform(*np.log(crop.scale_range)))
     size = round(image.width * factor), round(image.height * factor)
     image, mask = image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
@@ -53,7 +54,7 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     [
         {"scale_range": (0.5, 2.0)},
         {"resize_long": (30, 200)},
-        {"scale_range": (0.5, 2.0), "crop_size": 90, "max_side": 60},
+        {"scale_range": (0.5, 2.0), "crop_size": 90, "sides": Sides(max_side=60)},
     ],
 )
 def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):
@@ -148,8 +149,9 @@ def test_long_side_takes_every_value_of_its_range_or_is_limited():
     options = {"crop_size": 64, "resize_long": (30, 34), "scale_range": (9.0, 9.0)}
     assert set(sizes(20, 40, **options)[:, 1]) == set(sizes(40, 20, **options)[:, 0]) == {30, 31, 32, 33, 34}
     assert set(sizes(20, 40, **options)[:, 0]) <= {15, 16, 17}
-    assert sizes(60, 45, 3, crop_size=64, max_side=30).tolist() == [[30, 22]] * 3
-    assert sizes(12, 20, 3, crop_size=64, max_side=30).tolist() == [[12, 20]] * 3
+    assert sizes(60, 45, 3, crop_size=64, sides=Sides(max_side=30)).tolist() == [[30, 22]] * 3
+    assert sizes(12, 20, 3, crop_size=64, sides=Sides(max_side=30)).tolist() == [[12, 20]] * 3
+    assert sizes(12, 20, 3, crop_size=64, sides=Sides(min_side=40)).tolist() == [[24, 40]] * 3
 
 
 def test_jitter_changes_colours_and_not_places():
