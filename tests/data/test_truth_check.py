@@ -58,9 +58,14 @@ def test_masks_without_any_class_are_refused(given, says):
     assert says in problem
 
 
-def test_ignore_alone_needs_no_mapping_where_a_setting_has_one():
+def test_ignore_alone_needs_no_mapping_where_a_setting_has_one_and_faults_of_one_cause_are_one_problem():
     named = truth_rule({"0": "background", "255": "ignore"}, NAMES, "background", voc_palette())
     assert "mask_values={" not in judge(rows(((0,), (0, 255))), named, NAMES).problems[0]
+    assert judge(faulty(4, ("7",), "unnamed"), RULE, NAMES).problems == ["p0.png is odd (4 masks have this fault)"]
+    (problem,) = judge(faulty(4, (BLACK, CAT), "colour"), RULE, NAMES).problems
+    assert f'{{"{BLACK}": background, "{CAT}": cat}}' in problem
+    many = tuple(f"#{number:06x}" for number in range(30))
+    assert "more than 24 colours" in judge(faulty(1, many, "colour"), RULE, NAMES).problems[0]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +101,3 @@ def test_palettes_with_the_classes_colours_at_other_values():
     assert "value 0 has #800000, the colour of cat" in verdict.problems[0]
     for own in (((0, "#ffffff"), (1, "#123456")), ((0, BLACK), (1, CAT))):
         assert judge(rows(OF_CAT, colours=[own]), RULE, NAMES).notes == []
-
-
-def test_faults_of_one_cause_are_one_problem():
-    assert judge(faulty(4, ("7",), "unnamed"), RULE, NAMES).problems == ["p0.png is odd (4 masks have this fault)"]
-    assert (
-        f'{{"{BLACK}": background, "{CAT}": cat}}' in judge(faulty(4, (BLACK, CAT), "colour"), RULE, NAMES).problems[0]
-    )
-    many = tuple(f"#{number:06x}" for number in range(30))
-    assert "more than 24 colours" in judge(faulty(1, many, "colour"), RULE, NAMES).problems[0]

@@ -49,25 +49,20 @@ class TestOverlay:
         assert (drawn == drawn[:, :1]).all()
         assert len(np.unique(drawn)) == 2
 
-    def test_refuses_a_mask_of_another_size(self, image, mask):
+    def test_takes_the_smallest_images_and_no_mask_of_another_size(self, image, mask):
         with pytest.raises(ValueError, match="does not fit"):
             overlay(image, mask[:-1], PALETTE)
-
-    @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2)])
-    def test_takes_the_smallest_images(self, size):
-        assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
+        for size in ((1, 1), (1, 300), (2, 2)):
+            assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
 
 
-class TestHeatmap:
-    def test_is_brighter_where_the_map_is_higher(self):
-        ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)
-        drawn = heatmap(np.full((4, 64, 3), 100, np.uint8), ramp).astype(int).sum(axis=-1)
-        assert (np.diff(drawn[0]) >= -3).all()
-        assert drawn[0, -1] > drawn[0, 0] + 200
-
-    def test_without_opacity_is_the_image_in_grey(self, image):
-        drawn = heatmap(image, np.ones((3, 3)), opacity=0)
-        assert (drawn == drawn[..., :1]).all()
+def test_a_heatmap_is_brighter_where_the_map_is_higher_and_without_opacity_the_image_in_grey(image):
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)
+    drawn = heatmap(np.full((4, 64, 3), 100, np.uint8), ramp).astype(int).sum(axis=-1)
+    assert (np.diff(drawn[0]) >= -3).all()
+    assert drawn[0, -1] > drawn[0, 0] + 200
+    drawn = heatmap(image, np.ones((3, 3)), opacity=0)
+    assert (drawn == drawn[..., :1]).all()
 
 
 def test_fit_bounds_the_long_side_never_enlarges_and_keeps_values_of_masks(image, mask):
@@ -103,10 +98,7 @@ class TestSheets:
         assert (pixels == (0, 200, 0)).all(axis=1).any()
         assert sheet.width < 2 * 100 + 100
 
-    def test_sheet_is_bounded(self):
-        row = [Tile(np.zeros((90, 90, 3), np.uint8))]
+    def test_sheet_is_bounded_and_draws_names_that_are_not_text(self):
+        row = [Tile(np.zeros((90, 90, 3), np.uint8), "a\udcff.jpg\ntwo lines")]
         heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 50)]
         assert heights[0] == heights[1]
-
-    def test_names_that_are_not_text_are_drawn(self):
-        contact_sheet([[Tile(np.zeros((9, 9, 3), np.uint8), os_name)] for os_name in ("a\udcff.jpg", "two\nlines")])
