@@ -26,6 +26,8 @@ import pytest
 import train
 import utils.files
 import utils.training_state
+from models.backbone import BACKBONES
+from tests.models.tiny import TinyBackbone
 from tests.project import made_once
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
@@ -39,7 +41,7 @@ device: cpu
 workers: {workers}
 data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3,
     shapes_size: 64}}
-model: {{backbone: efficientnet_lite0, weights: none}}
+model: {{backbone: tiny, weights: none}}
 cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
 ibb: {{iterations: 1, epochs: 1}}
 affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1,
@@ -77,6 +79,7 @@ def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multi
 def _train(folder: Path, moment: Moment | None) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
+    BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
     utils.training_state.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", moment)
     code = run_script(train.main)

@@ -13,8 +13,6 @@ def test_colours_of_mask_values():
     palette = class_palette(DataSettings(colors=("#ff8000", "0000fF")), names)
     assert palette[:3].tolist() == [[0, 0, 0], [255, 128, 0], [0, 0, 255]]
     assert np.array_equal(palette[3:], voc_palette()[3:])
-    with pytest.raises(UserError, match=r"data.colors has 1 colours, expected one for each of the 2 .*: cat, dog"):
-        class_palette(DataSettings(colors=("#ff8000",)), names)
 
 
 def test_background_is_passed_on(make_voc, tmp_path):

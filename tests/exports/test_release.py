@@ -39,9 +39,9 @@ def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logi
     with torch.no_grad():
         torch.testing.assert_close(found(image), network(image), rtol=0.01, atol=0.01)
     assert next(found.parameters()).dtype == torch.float32
-    state = network.state_dict()  # vectors keep their bits
-    assert all(torch.equal(checkpoint.state[name], values) for name, values in state.items() if values.ndim < 2)
-    assert {values.dtype for values in read_weights(small).values() if values.ndim > 1} == {torch.float16}
+    state = load_checkpoint(small).state  # vectors keep their bits
+    assert all(torch.equal(state[name], values) for name, values in network.state_dict().items() if values.ndim < 2)
+    assert {values.dtype for values in state.values() if values.ndim > 1} == {torch.float16}
 
 
 def test_a_head_begins_with_the_layers_that_fit(tmp_path, monkeypatch):

@@ -135,8 +135,9 @@ class Derived(Base):
 def test_methods_and_partials_lead_to_classes_and_arguments():
     here = __name__
     assert {f"{here}.Base", f"{here}.Derived"} <= set(symbols_of(Derived().run))
-    assert f"{here}.Root" in symbols_of(partial(print, Root))
-    assert {f"{here}.Root", f"{here}.Base"} <= set(symbols_of(partial(Root, Base)))
+    edit = test_what_an_edit_changes
+    assert f"{here}.{edit.__name__}" in symbols_of(partial(print, edit))
+    assert {f"{here}.{edit.__name__}", f"{here}.Base"} <= set(symbols_of(partial(edit, Base)))
     for name in ASIDE:  # a module that is renamed would be followed from then on
         assert (PROJECT / name.replace(".", "/")).with_suffix(".py").is_file(), name
     assert utils.code_digest.__name__ in ASIDE

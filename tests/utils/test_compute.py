@@ -19,11 +19,8 @@ def test_the_device_that_the_settings_ask_for():
 
     assert choose(device="cpu", precision="bf16").precision == "bf16"
     assert choose(device="auto").device.type == ("cuda" if torch.cuda.is_available() else "cpu")
-    with pytest.raises(UserError, match="fp16 needs a CUDA device"):
-        choose(device="cpu", precision="fp16")
-    for name in ("cuda:99", "gpu"):
-        with pytest.raises(UserError, match=f"device '{name}' is not available here"):
-            choose(device=name)
+    with pytest.raises(UserError, match="device 'cuda:99' is not available here"):
+        choose(device="cuda:99")
 
 
 def test_images_take_the_memory_format():

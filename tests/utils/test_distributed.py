@@ -16,45 +16,13 @@ from models.segmenter import segmentation_loss
 from tests.processes import run_together
 from utils import training_state
 from utils.compute import Compute
-from utils.distributed import WorkQueue, any_of, from_main, gather, is_main, rank, scratch_folder, total, world_size
+from utils.distributed import WorkQueue, any_of, from_main, gather, is_main, rank, total, world_size
 from utils.engine import Optimisation, Plan, TrainingData, train_network
 from utils.errors import UserError
 from utils.run import Run
 from utils.settings import RunSettings
 
 TOLERANCE = 1e-5  # float32 sums in another order
-
-
-def everything(folder: Path) -> None:
-    """One process's part in all that processes do together; what it found goes to a file of its own."""
-    queue = WorkQueue([7, 5, 3, 1, 0] if is_main() else [])
-    found = {
-        "main": from_main(lambda: f"from {rank()}"),
-        "total": total(torch.tensor([rank(), 2**40 + 1])).tolist(),
-        "gather": gather(rank() * 10),
-        "any": any_of(rank() == 1, False, True),
-        "numbers": list(queue),
-    }
-    with scratch_folder() as scratch:
-        (scratch / str(rank())).write_text("x")
-        gather(None)
-        found["scratch"] = sorted(path.name for path in scratch.iterdir())
-    gather(None)
-    found["kept"] = scratch.exists()
-    (folder / f"{rank()}.json").write_text(json.dumps(found))
-
-
-@pytest.mark.long
-def test_what_processes_agree_on(tmp_path):
-    count = 3
-    ended = run_together(count, tmp_path / "printed", everything, tmp_path)
-    assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
-    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(count)]
-    for each in found:
-        assert (each["main"], each["total"]) == ("from 0", [3, count * (2**40 + 1)])
-        assert (each["gather"], each["any"]) == ([0, 10, 20], [True, False, True])
-        assert (each["scratch"], each["kept"]) == (["0", "1", "2"], False)
-    assert sorted(number for each in found for number in each["numbers"]) == [0, 1, 3, 5, 7]
 
 
 def test_one_process_agrees_with_itself(tmp_path):

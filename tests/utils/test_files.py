@@ -1,8 +1,8 @@
 """Files: durable where asked for, whole or made again; leftovers of killed processes are removed; a full disk."""
 
+import importlib.util
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -42,9 +42,10 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_after
 
 
 def test_waiting_for_the_disk_works_for_files_and_folders(tmp_path):
-    # The fixture of all tests replaces it, so it is tried where nothing is replaced.
-    program = f"from utils.files import write_text; write_text({str(tmp_path / 'deep/a.txt')!r}, 'text', durable=True)"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+    # The fixture of all tests replaces it, so it is tried in a copy of the module.
+    fresh = importlib.util.module_from_spec(utils.files.__spec__)
+    utils.files.__spec__.loader.exec_module(fresh)
+    fresh.write_text(tmp_path / "deep/a.txt", "text", durable=True)
     assert (tmp_path / "deep/a.txt").read_text() == "text"
 
 
@@ -83,8 +84,9 @@ def test_damaged_json_is_nothing(tmp_path):
 
 def test_leftovers_of_the_dead_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "seeds").mkdir()
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    ended = multiprocessing.get_context("fork").Process(target=os.getpid)
+    ended.start()
+    ended.join()
     host, dead = utils.files._host(), f"{utils.files._host()}.{ended.pid}"
     left = [f".a.{dead}.tmp.npz", f"seeds/.b.png.{dead}.tmp.png", f"..lock.{dead}.tmp"]
     left += [f".mine.{host}.{os.getpid()}.tmp.npz", ".old.othermachine.7.tmp.pth"]

@@ -63,12 +63,12 @@ def test_images_add_up_counted_one_by_one_as_a_batch_together_or_by_others():
 
 def test_the_mean_is_over_the_classes_in_the_truth_with_or_without_background():
     matrix = ConfusionMatrix(CLASSES)
-    matrix.update(torch.tensor([0, 0, 1, 1, 3]), torch.tensor([0, 2, 1, 1, 1]))
-    # background 1/2, class 1 two of three, class 2 only predicted (its IoU is 0), class 3 missed, class 4 nowhere
-    assert matrix.iou()[:4].tolist() == pytest.approx([0.5, 2 / 3, 0.0, 0.0])
+    matrix.update(torch.tensor([0, 0, 1, 1, 3, 3]), torch.tensor([0, 2, 1, 1, 1, 3]))
+    # background 1/2, class 1 two of three, class 2 only predicted (its IoU is 0), class 3 one of two, class 4 nowhere
+    assert matrix.iou()[:4].tolist() == pytest.approx([0.5, 2 / 3, 0.0, 0.5])
     assert matrix.iou()[4:].isnan().all()
-    assert matrix.miou() == pytest.approx((0.5 + 2 / 3) / 3)
-    assert matrix.miou_of_classes() == pytest.approx(1 / 3)
+    assert matrix.miou() == pytest.approx((0.5 + 2 / 3 + 0.5) / 3)
+    assert matrix.miou_of_classes() == pytest.approx((2 / 3 + 0.5) / 2)
     assert math.isnan(ConfusionMatrix(CLASSES).miou())
 
 

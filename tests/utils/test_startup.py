@@ -12,6 +12,8 @@ from tests.project import ROOT
 from tests.test_scripts import SCRIPTS
 from utils.startup import prepare, work_begins
 
+PREPARE = "from utils.startup import prepare; prepare()"
+
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     command = [sys.executable, *arguments]
@@ -31,20 +33,16 @@ def test_threads_that_wait_sleep_unless_the_environment_says_otherwise():
         assert run("-c", program, **{name: "1"}).stdout.strip() == found
 
 
-def test_of_several_processes_one_speaks():
-    ended = run("-S", "train.py", RANK="1")
-    assert (ended.returncode, ended.stderr) == (2, "")
-
-
 @pytest.mark.parametrize(
-    ("program", "code", "said"),
+    ("arguments", "rank", "code", "said"),
     [
-        ("import sys; sys.version_info = (3, 10, 2); {}", 2, "needs Python 3.11 or later.* is 3.10.2"),
-        ("{}; import utils.nothing", 1, "Traceback"),  # a missing module of ours
+        (("-S", "train.py"), "1", 2, r"\A\Z"),  # of several processes one speaks
+        (("-c", f"import sys; sys.version_info = (3, 10, 2); {PREPARE}"), "0", 2, "Python 3.11 or later.* is 3.10.2"),
+        (("-c", f"{PREPARE}; import utils.nothing"), "0", 1, "Traceback"),  # a missing module of ours
     ],
 )
-def test_an_old_python_is_refused_and_our_mistakes_keep_their_traceback(program, code, said):
-    ended = run("-c", program.format("from utils.startup import prepare; prepare()"))
+def test_an_old_python_is_refused_and_our_mistakes_keep_their_traceback(arguments, rank, code, said):
+    ended = run(*arguments, RANK=rank)
     assert ended.returncode == code
     assert re.search(said, ended.stderr)
 

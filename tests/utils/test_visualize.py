@@ -22,38 +22,30 @@ def mask() -> np.ndarray:
     return mask
 
 
-class TestOverlay:
-    def test_leaves_the_background_alone_but_for_the_rim(self, image, mask):
-        drawn = overlay(image, mask, PALETTE, 0.5)
-        differs = (drawn != image).any(axis=-1) & (mask == 0)
-        assert (drawn[differs] == RIM).all()
-        far = np.ones_like(mask, bool)
-        far[8:32, 8:62] = False
-        assert not (differs & far).any()
-
-    @pytest.mark.parametrize("opacity", [0, 0.25])
-    def test_tints_the_inside_by_the_opacity(self, image, mask, opacity):
-        drawn = overlay(image, mask, PALETTE, opacity)
-        inside = np.s_[15:25, 15:25]
+def test_an_overlay_tints_and_outlines_classes_and_leaves_the_background_alone_but_for_the_rim(image, mask):
+    drawn = overlay(image, mask, PALETTE, 0.5)
+    differs = (drawn != image).any(axis=-1) & (mask == 0)
+    assert (drawn[differs] == RIM).all()
+    far = np.ones_like(mask, bool)
+    far[8:32, 8:62] = False
+    assert not (differs & far).any()
+    assert (drawn[15:25, 29] == PALETTE[1]).all()  # where two classes touch, both have an outline
+    assert (drawn[15:25, 30] == PALETTE[2]).all()
+    assert (drawn[10, 12:58] == PALETTE[mask[10, 12:58]]).all()
+    inside = np.s_[15:25, 15:25]
+    for opacity in (0, 0.25):
         expected = (1 - opacity) * image[inside] + opacity * PALETTE[1]
-        assert np.abs(drawn[inside] - expected).max() <= 0.5 + 1e-3
+        assert np.abs(overlay(image, mask, PALETTE, opacity)[inside] - expected).max() <= 0.5 + 1e-3
 
-    def test_outlines_each_class_in_its_own_colour(self, image, mask):
-        drawn = overlay(image, mask, PALETTE, 0.5)
-        assert (drawn[15:25, 29] == PALETTE[1]).all()  # where two classes touch, both have an outline
-        assert (drawn[15:25, 30] == PALETTE[2]).all()
-        assert (drawn[10, 12:58] == PALETTE[mask[10, 12:58]]).all()
 
-    def test_draws_what_is_ignored_in_greys(self, mask):
-        drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
-        assert (drawn == drawn[:, :1]).all()
-        assert len(np.unique(drawn)) == 2
-
-    def test_takes_the_smallest_images_and_no_mask_of_another_size(self, image, mask):
-        with pytest.raises(ValueError, match="does not fit"):
-            overlay(image, mask[:-1], PALETTE)
-        for size in ((1, 1), (1, 300), (2, 2)):
-            assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
+def test_an_overlay_draws_what_is_ignored_in_greys_and_takes_any_size_but_that_of_another_image(image, mask):
+    drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
+    assert (drawn == drawn[:, :1]).all()
+    assert len(np.unique(drawn)) == 2
+    with pytest.raises(ValueError, match="does not fit"):
+        overlay(image, mask[:-1], PALETTE)
+    for size in ((1, 1), (1, 300), (2, 2)):
+        assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
 
 
 def test_a_heatmap_is_brighter_where_the_map_is_higher_and_without_opacity_the_image_in_grey(image):
