@@ -55,11 +55,7 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_and_damaged_files_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"no seed file .*a\.npz; run the stage"):
-        read_seed(tmp_path / "a.npz")
-    with pytest.raises(UserError, match=r"no mask .*a\.png"):
-        read_mask(tmp_path / "a.png")
+def test_damaged_files_are_named(tmp_path):
     write_seed(tmp_path / "a.npz", make_seed(80, 100))
     write_mask(tmp_path / "a.png", np.random.default_rng(0).integers(0, 21, (40, 40)))
     seed, mask = ((tmp_path / name).read_bytes() for name in ("a.npz", "a.png"))
@@ -141,13 +137,10 @@ def test_the_palette_is_the_devkits():
     assert len(np.unique(palette, axis=0)) == len(palette) == 256
 
 
-def test_grey_is_read_as_values_and_colour_is_no_mask(tmp_path):
+def test_grey_is_read_as_values(tmp_path):
     values = np.array([[0, 3], [20, 255]], np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png"), values)
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png is an image of mode RGB; expected one channel"):
-        read_mask(tmp_path / "a.png")
 
 
 def test_names_change_no_array_and_no_pixel(tmp_path):
@@ -178,14 +171,14 @@ def test_artifacts_of_other_classes_are_refused(tmp_path, names, message):
         read_mask(mask, names)
 
 
-@pytest.mark.parametrize("text", ["", "3", '["a", 1]', "[" * 5000, "\\xff"])
-def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names: text or " ")
-    seed, mask = write_both(tmp_path, NAMES)
-    with pytest.raises(UserError, match=r"a\.npz is damaged"):
-        read_seed(seed, NAMES)
-    with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
-        read_mask(mask, NAMES)
+def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch):
+    for text in (" ", "3", '["a", 1]', "[" * 5000, "\\xff"):
+        monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names, text=text: text)
+        seed, mask = write_both(tmp_path, NAMES)
+        with pytest.raises(UserError, match=r"a\.npz is damaged"):
+            read_seed(seed, NAMES)
+        with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
+            read_mask(mask, NAMES)
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

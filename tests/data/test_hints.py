@@ -143,11 +143,9 @@ def test_a_mistake_has_one_clear_message(data, shapes, more, message):
 def test_another_file_or_folder_is_refused(data, tmp_path):
     settings, index = data
     (tmp_path / "empty").mkdir()
-    for name, message in (("none", "there is no"), ("empty", "has no PNG and no JSON")):
-        with pytest.raises(UserError, match=message):
-            open_hints(replace(settings, hints=str(tmp_path / name)), index)
+    with pytest.raises(UserError, match="has no PNG and no JSON"):
+        open_hints(replace(settings, hints=str(tmp_path / "empty")), index)
     for content, message in (
-        ("{", r"cannot be read as JSON"),
         ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
         ('{"hints": [3]}', r"record 1: expected 'image'"),
         ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),

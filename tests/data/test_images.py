@@ -71,12 +71,10 @@ def test_every_mode_is_its_colours_with_what_is_transparent_over_white(tmp_path,
 
 
 @pytest.mark.parametrize("suffix", ["tif", "jpg"])
-@pytest.mark.parametrize(
-    ("ink", "colour"), [((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), (255, 255, 255))]
-)
-def test_cmyk_is_ink_and_not_light(tmp_path, suffix, ink, colour):
-    read = saved(Image.new("CMYK", (16, 16), ink), tmp_path / f"a.{suffix}")
-    assert np.abs(read.astype(int) - colour).max() <= 3
+def test_cmyk_is_ink_and_not_light(tmp_path, suffix):
+    for ink, colour in (((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), (255, 255, 255))):
+        read = saved(Image.new("CMYK", (16, 16), ink), tmp_path / f"a.{suffix}")
+        assert np.abs(read.astype(int) - colour).max() <= 3
 
 
 UPRIGHT = {
@@ -91,15 +89,12 @@ UPRIGHT = {
 }
 
 
-@pytest.mark.parametrize("orientation", UPRIGHT)
-def test_exif_rotation_is_applied(tmp_path, orientation):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    read = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
-    assert np.array_equal(read, UPRIGHT[orientation](COLOURS))
-
-
-def test_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
+def test_exif_rotation_is_applied_and_malformed_exif_does_not_cost_the_image_or_its_rotation(tmp_path):
+    for orientation, turned in UPRIGHT.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        read = saved(Image.fromarray(COLOURS), tmp_path / "a.png", exif=exif)
+        assert np.array_equal(read, turned(COLOURS)), orientation
     # Two entries: orientation 6, and ImageLength as text where a number is due.
     entries = struct.pack("<HHLL", 0x0112, 3, 1, 6) + struct.pack("<HHL4s", 0x0101, 2, 4, b"abc\0")
     exif = b"Exif\0\0II*\0" + struct.pack("<L", 8) + struct.pack("<H", 2) + entries + struct.pack("<L", 0)
@@ -206,20 +201,17 @@ def test_further_formats(tmp_path, suffix):
     assert np.abs(np.array(read_image(tmp_path / f"a.{suffix}")).astype(int) - pixels).max() < 12
 
 
-def test_a_format_without_a_signature_is_tried_only_where_the_name_says_so(tmp_path):
+def test_a_format_without_a_signature_needs_its_suffix_and_one_of_a_missing_package_is_named(tmp_path, monkeypatch):
     Image.new("RGB", (9, 9)).save(tmp_path / "a.tga")
     assert read_image(tmp_path / "a.tga").size == (9, 9)
     (tmp_path / "a.tga").rename(tmp_path / "a.png")
     with pytest.raises(UnreadableImage, match="not an image in a known format"):
         read_image(tmp_path / "a.png")
-
-
-@pytest.mark.parametrize(("brand", "package"), [(b"heic", "pip install pillow-heif"), (b"avif", "Pillow 11.3")])
-def test_a_format_of_a_missing_package_is_named(tmp_path, monkeypatch, brand, package):
     monkeypatch.setattr(data.images, "known_formats", lambda: ("PNG", "JPEG"))
-    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
-    with pytest.raises(UnreadableImage, match=package):
-        read_image(tmp_path / "a.jpg")
+    for brand, package in ((b"heic", "pip install pillow-heif"), (b"avif", "Pillow 11.3")):
+        (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(40))
+        with pytest.raises(UnreadableImage, match=package):
+            read_image(tmp_path / "a.jpg")
 
 
 def test_a_tiff_of_many_bands_is_named_where_it_is_truncated_or_its_package_missing(tmp_path, monkeypatch):

@@ -32,16 +32,11 @@ def level(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "printed"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
 )
-def test_each_level_says_what_it_should(level, capsys, arguments, printed):
+def test_each_level_says_what_it_should_and_a_warning_once_in_one_line(level, capsys, arguments, printed):
     level(*arguments)
     for number in (QUIET, NORMAL, VERBOSE):
         say(f"level {number}", number)
     assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in printed]
-
-
-@pytest.mark.parametrize("arguments", [[], ["--quiet"]])
-def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
-    level(*arguments)
     for _ in range(3):
         logging.getLogger("anyone").warning("disk %s is slow", "x")
         warnings.showwarning(UserWarning("no weights"), UserWarning, "file.py", 7)
