@@ -92,7 +92,7 @@ def of_torchcam(name: str, classifier: Classifier, stages: list[int], **options:
 def peers(classifier: Classifier, cfg: Config) -> dict[str, MaskOf]:
     """Title -> method."""
     last = len(classifier.backbone.strides) - 1
-    fused = cfg.step("gfm").gradient_stages(classifier.backbone.strides) or [last]
+    fused = [*cfg.step("gfm").gradient_stages(classifier.backbone.strides), last]  # all that GFM joins
     found = {
         f"{title} (grad-cam)": of_grad_cam(name, classifier, [last])
         for title, name in {

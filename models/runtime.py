@@ -7,14 +7,16 @@ OpenVINO and ONNX Runtime are extras and are found by import. A runtime is compa
 where it differs, or cannot be had, PyTorch computes, and the log says so.
 """
 
+import contextlib
 import copy
 import importlib.util
 import io
 import logging
+import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -107,7 +109,7 @@ def _onnx(network: Segmenter) -> bytes:
     _make_padding_whole(network)
     free = {"image": {0: "batch", 2: "height", 3: "width"}}
     file = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore")  # torch's, of sizes that become constants; `_compare` tries others
         torch.onnx.export(
             network,
@@ -119,6 +121,20 @@ def _onnx(network: Segmenter) -> bytes:
             dynamo=False,
         )
     return file.getvalue()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Without standard output: where torch's exporter fails, it prints the whole graph from C++."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _make_padding_whole(module: nn.Module) -> None:

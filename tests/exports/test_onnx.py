@@ -2,18 +2,24 @@
 
 import contextlib
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from data.images import read_image
 from data.transforms import normalise
 from exports import onnx as onnx_export
 from exports.onnx import FromPixels, export_onnx
-from models.segmenter import Segmenter
+from models.segmenter import Segmenter, build_segmenter
+from stages.config import load_config
+from stages.networks import save_network
 from tests.models.tiny import TinyBackbone
+from tests.project import call
 
 pytestmark = pytest.mark.long
 
@@ -104,11 +110,77 @@ class Program:
         path.write_bytes(b"onnx")
 
 
-@pytest.mark.parametrize(("difference", "kept"), [(0.5, False), (float("nan"), False), (1e-5, True), (None, True)])
-def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, kept):
+def pretend(monkeypatch, module, difference: float) -> None:
+    """An exporter that writes some file, and an onnxruntime whose logits are the module's and a difference."""
+    running = SimpleNamespace(
+        run=lambda names, given: [module(torch.from_numpy(given["image"])).detach().numpy() + np.float32(difference)]
+    )
     monkeypatch.setattr(onnx_export, "NEEDED", ())
-    monkeypatch.setattr(onnx_export, "_trace", lambda module, size, else_size: (Program(), None))
-    monkeypatch.setattr(onnx_export, "_compare", lambda module, path, sizes: difference)
+    monkeypatch.setattr(onnx_export, "CHECKER", "json")  # any module that is installed
+    monkeypatch.setattr(onnx_export, "_trace", lambda module, size: Program())
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(InferenceSession=lambda path, providers: running))
+
+
+@pytest.mark.parametrize(("difference", "kept"), [(0.5, False), (float("nan"), False), (1e-5, True)])
+def test_a_file_that_disagrees_is_not_kept(tmp_path, monkeypatch, difference, kept):
+    network = tiny_segmenter()
+    pretend(monkeypatch, FromPixels(network), difference)
     with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
-        assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "out/a.onnx").difference == difference
+        written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx")
+        assert written.difference == pytest.approx(difference, rel=0.1)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"] * kept
+
+
+def test_a_file_for_all_sizes_that_disagrees_becomes_one_for_one_size(tmp_path, monkeypatch):
+    network, compare = tiny_segmenter(), onnx_export._compare
+    pretend(monkeypatch, FromPixels(network), 0.0)
+
+    def disagree(module, path, sizes):
+        if len(sizes) > 1:
+            raise RuntimeError("differ")
+        return compare(module, path, sizes)
+
+    monkeypatch.setattr(onnx_export, "_compare", disagree)
+    written = export_onnx(network, NAMES, "tiny", tmp_path / "out/a.onnx", else_size=(64, 96))
+    assert written.size == (64, 96)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.onnx"]
+
+
+class Unstable(nn.Module):
+    """Logits that rounding moves by more than a hundredth."""
+
+    def forward(self, image):
+        return (image.mean(dim=1, keepdim=True) + 1e6) - 1e6
+
+
+def test_a_file_may_differ_by_what_rounding_changes_in_the_network_itself(tmp_path, monkeypatch):
+    for difference, kept in ((0.05, True), (1.0, False)):
+        pretend(monkeypatch, Unstable(), difference)
+        with contextlib.nullcontext() if kept else pytest.raises(RuntimeError, match="differ"):
+            onnx_export._compare(Unstable(), tmp_path / "a.onnx", ((40, 56),))
+
+
+def test_without_onnxruntime_the_file_is_kept_and_not_compared(tmp_path, monkeypatch):
+    pretend(monkeypatch, tiny_segmenter(), 0.5)
+    monkeypatch.setattr(onnx_export, "CHECKER", "no_such_module")
+    assert export_onnx(tiny_segmenter(), NAMES, "tiny", tmp_path / "a.onnx").difference is None
+
+
+@pytest.mark.slow
+def test_a_checkpoint_on_real_images(shared_data, tmp_path):
+    for name in ("onnx", "onnxscript", "onnxruntime"):
+        pytest.importorskip(name, reason=f"needs {name} (requirements-extras.txt)")
+    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0", "segment.stage=-2"])
+    torch.manual_seed(0)
+    network = build_segmenter("efficientnet_lite0", 4, "imagenet", -2)
+    torch.nn.init.normal_(network.head[-1].weight)
+    save_network(tmp_path / "net.pth", "segmenter", network, NAMES, cfg, {})
+    ended = call("exports.onnx", tmp_path / "net.pth", tmp_path / "net.onnx")
+    assert ended.code == 0, ended.err
+    running = session(tmp_path / "net.onnx")
+    for path in sorted((shared_data / "voc12/JPEGImages").glob("*.jpg"))[:5]:
+        pixels = np.array(read_image(path), np.float32).transpose(2, 0, 1)[None]
+        (logits,) = running.run(None, {"image": pixels})
+        with torch.no_grad():
+            expected = FromPixels(network)(torch.from_numpy(pixels)).numpy()
+        assert np.abs(logits - expected).max() < 1e-3

@@ -2,6 +2,7 @@
 
 import importlib.util
 import logging
+import os
 import threading
 from pathlib import Path
 
@@ -141,3 +142,15 @@ def test_the_fastest_precision_is_what_the_chip_computes_in(flags, precision, tm
         info.write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
     monkeypatch.setattr(utils.compute, "CPU_INFO", info)
     assert fastest_precision(CPU) == precision
+
+
+def test_what_the_exporter_prints_where_it_fails_is_not_shown(segmenter, capfd, monkeypatch):
+    def export(*args, **options):
+        os.write(1, b"a graph of a thousand lines")
+        raise ValueError("cannot be exported")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    with pytest.raises(ValueError, match="cannot be exported"):
+        models.runtime._onnx(segmenter)
+    print("shown again")
+    assert capfd.readouterr().out == "shown again\n"

@@ -1,0 +1,79 @@
+"""Depthwise convolutions give what torch's give, and so do their gradients."""
+
+import copy
+
+import pytest
+import torch
+from timm.layers import Conv2dSame
+from torch import nn
+
+from models.backbone import build_backbone
+from models.depthwise import Depthwise, DepthwiseSame, speed_up_depthwise
+
+KINDS = {nn.Conv2d: Depthwise, Conv2dSame: DepthwiseSame}
+
+
+def pair(kind: type[nn.Conv2d] = nn.Conv2d, **options) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """A layer of torch or timm, and what it becomes."""
+    torch.manual_seed(0)
+    plain = kind(8, 8, groups=8, bias=False, **options)
+    other = copy.deepcopy(plain)
+    speed_up_depthwise(other)
+    assert type(other) is KINDS[kind]
+    return plain, other
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 5, "dilation": 2, "padding": 4},
+        {"kernel_size": (3, 5), "dilation": (2, 3), "padding": (1, 6)},
+        {"kernel_size": 3, "padding": 1},
+        {"kernel_size": 1, "padding": 1},
+        {"kernel_size": 3, "padding": 1, "stride": 2},
+        {"kernel_size": 5, "stride": 2, "kind": Conv2dSame},
+        {"kernel_size": 3, "dilation": 2, "kind": Conv2dSame},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_outputs_and_all_gradients_are_those_of_torch(options, precision):
+    found = []
+    for layer in pair(**options):
+        x = torch.randn(2, 8, 17, 14, generator=torch.Generator().manual_seed(1), requires_grad=True)
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            y = layer(x)
+        weights = torch.linspace(-1, 1, y.numel()).view_as(y)
+        (y.float() * weights).sum().backward()
+        found.append([y, x.grad, layer.weight.grad])
+    tolerance = {"rtol": 2e-2, "atol": 5e-2} if precision == "bf16" else {"rtol": 1e-4, "atol": 1e-5}
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, **tolerance)
+
+
+def test_frozen_weights_get_no_gradient():
+    _, layer = pair(kernel_size=3, dilation=2, padding=2)
+    layer.requires_grad_(False)
+    x = torch.randn(1, 8, 9, 9, requires_grad=True)
+    layer(x).sum().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is None
+
+
+def test_other_layers_stay_what_they_are():
+    layers = [
+        nn.Conv2d(8, 8, 3, bias=False),
+        nn.Conv2d(8, 8, 3, groups=4, bias=False),
+        nn.Conv2d(8, 16, 3, groups=8, bias=False),
+        nn.Conv2d(8, 8, 3, groups=8),
+        nn.Conv2d(8, 8, 3, groups=8, bias=False, padding="same"),
+        nn.Conv2d(8, 8, 3, groups=8, bias=False, padding=1, padding_mode="reflect"),
+    ]
+    speed_up_depthwise(nn.Sequential(*layers))
+    assert all(type(layer) is nn.Conv2d for layer in layers)
+
+
+def test_the_compact_backbone_has_them():
+    modules = list(build_backbone("efficientnet_lite0", "none").modules())
+    assert sum(type(module) is Depthwise for module in modules) == 13
+    assert sum(type(module) is DepthwiseSame for module in modules) == 3
