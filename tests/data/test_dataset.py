@@ -30,10 +30,12 @@ class TestIndex:
         assert index_of((0,), (0, 2), ()).label_counts() == {"class 0": 2, "class 1": 0, "class 2": 1}
         assert check_index(good, "the list") is good
         assert len(check_index(index_of((), classes=MAX_CLASSES), "the list").class_names) == 254
+        outside = Index(("cat",), (Record("a/../b", Path("a.jpg"), (0,)),))
         for index, message in (
             (index_of(), "the list has no images"),
             (dataclasses.replace(good, records=(*good.records, good.records[0])), "the list names 'r0' twice"),
             (index_of((), classes=MAX_CLASSES + 1), "the list has 255 classes; .* at most 254"),
+            (outside, r"the list has an image '.*', whose name leads out .*; rename it"),
         ):
             with pytest.raises(UserError, match=message):
                 check_index(index, "the list")
@@ -46,12 +48,6 @@ class TestIndex:
         assert len(open_voc(root, "val").without_truth()) == 2
         (root / "SegmentationClass/p5.png").unlink()
         assert [record.name for record in open_voc(root, "val", masks=True).without_truth()] == ["p5"]
-
-    @pytest.mark.parametrize("name", ["..", "a/../b", "/a", "C:a", "a\0", "nul", "x" * 256])
-    def test_a_name_that_could_be_written_elsewhere_is_refused(self, name):
-        index = Index(("cat",), (Record(name, Path("a.jpg"), (0,)),))
-        with pytest.raises(UserError, match=r"the list has an image '.*', whose name .*; rename it"):
-            check_index(index, "the list")
 
 
 class TestTrainingImages:
