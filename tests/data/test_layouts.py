@@ -110,7 +110,6 @@ class TestLists:
 
     def test_a_folder_of_data_sets_is_refused(self, tmp_path):
         for name in ("bottle", "cable"):
-            (tmp_path / name).mkdir()
             build("MVTec AD", tmp_path / name)
         with pytest.raises(UserError, match=rf"such as data\.root={tmp_path}/bottle"):
             open_folder(tmp_path)

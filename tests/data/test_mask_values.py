@@ -61,13 +61,10 @@ def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, image, mappin
     assert np.array_equal(read, CLASSES)
 
 
-def test_one_bit_by_value_and_by_colour(tmp_path):
+def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_object(tmp_path):
     Image.fromarray(CLASSES == 1).save(tmp_path / "a.png")
     for mapping in ({"0": "background", "1": "dog"}, {"#000000": "background", "#ffffff": "dog"}):
         assert np.array_equal(read_truth(tmp_path / "a.png", rule(mapping)), (CLASSES == 1) * 2)
-
-
-def test_the_label_of_the_image_names_the_object(tmp_path):
     Image.fromarray(np.where(CLASSES, 255, 0).astype(np.uint8)).save(tmp_path / "a.png")
     given = rule({"0": "background", "255": "label"})
     assert set(read_truth(tmp_path / "a.png", given, labels=(1,)).ravel()) == {0, 2}

@@ -53,6 +53,8 @@ def test_draws_are_those_of_a_plain_loop():
         differences.append(totals[1] - totals[0])
     assert (found["miou"].low, found["miou"].high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])))
     assert found["miou"].not_better == np.mean(np.array(differences) <= 0)
+    same = compare_counts(a, a, draws=20)["miou"]
+    assert (same.not_better, same.is_clear) == (1, False)
 
 
 def test_a_small_gain_on_few_images_is_no_gain_but_on_many_it_is():

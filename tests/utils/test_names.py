@@ -21,14 +21,11 @@ def test_names_of_images_are_taken_and_names_that_lead_elsewhere_or_nowhere_are_
             assert fault in (fault_of(name) or "nothing"), name
 
 
-def test_a_name_that_is_not_too_long_can_be_written(tmp_path):
+def test_a_name_that_is_not_too_long_can_be_written_and_what_is_shown_cannot_act_on_a_terminal(tmp_path):
     name = "x" * MOST_BYTES
     assert not is_too_long(name)
     write_text(tmp_path / f"{name}.9.webp", "")  # the longest that a run adds to an image's name
     assert (tmp_path / f"{name}.9.webp").is_file()
-
-
-def test_what_is_shown_cannot_act_on_a_terminal():
     assert shown("a\x1b[2Jb\n") == r"'a\x1b[2Jb\n'"
     assert shown("ü\ud800") == r"'ü\ud800'"
     assert len(shown("x" * 1000)) == 62
