@@ -39,7 +39,8 @@ def test_seed_round_trip_within_half_a_step_and_clipped(tmp_path, classes):
     write_seed(tmp_path / "deep/er/a.npz", seed)
     read = read_seed(tmp_path / "deep/er/a.npz")
     assert (read.size, read.classes.tolist()) == (seed.size, list(classes))
-    assert (read.maps.dtype, read.maps.shape) == (np.float32, seed.maps.shape)
+    assert read.maps.dtype == np.float32
+    assert read.maps.shape == seed.maps.shape
     assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
     maps = np.array([[[0.0, 1.0], [-0.5, 1.5]]], np.float32)
     write_seed(tmp_path / "a.npz", Seed(np.array([0]), maps, (8, 8)))
