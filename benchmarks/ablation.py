@@ -86,7 +86,7 @@ class ReadOnce:
         self.steps, self.classifier, self.pixels = steps, classifier, item["image"]
         self.compute = compute
         self.classes = item["labels"].nonzero().flatten().tolist()
-        self.image = prepare(self.pixels, classifier, compute, cfg.seeds.max_side)
+        self.image = prepare(self.pixels, classifier, compute, cfg.seeds)
         self.reading = steps.method.read(classifier, self.image, self.classes)
         self.traces: dict[Names, Tensor] = {}
         self.seen: dict[str, Any] = {}
@@ -107,7 +107,7 @@ class ReadOnce:
     def _change(self, name: str, maps: Tensor) -> Tensor:
         change = self.steps.changes[name]
         if name not in self.seen:
-            image = prepare(self.pixels, change.network, self.compute, change.max_side)
+            image = prepare(self.pixels, change.network, self.compute, change.sides)
             self.seen[name] = change.see(image, self.classes, (maps.shape[1], maps.shape[2]))
         return change.change(maps, self.seen[name]).float()
 

@@ -39,8 +39,9 @@ from utils.ignore import IGNORE
 
 LEAST = 0.0003  # of an image; what is smaller is not seen by a person
 DEEP = 0.5  # of the greatest depth of a region: there a person clicks
-# A click: Bearman et al., ECCV 2016. A scribbled image: Lin et al. (ScribbleSup), CVPR 2016. A box: Bearman et al.,
-# after Papadopoulos et al. The outline of an object: Lin et al. (COCO), ECCV 2014.
+# A click: Bearman et al., ECCV 2016. A scribbled image: Lin et al. (ScribbleSup), CVPR 2016. A box: between the 7 s of
+# extreme clicks and the 35 s of corners, both in Papadopoulos et al., ICCV 2017. The outline of an object: Lin et al.
+# (COCO), ECCV 2014.
 SECONDS = {"clicks": 2.4, "scribbles": 25.0, "boxes": 10.0, "masks": 79.0}
 Shapes = list[dict[str, Any]]
 Region = tuple[str, np.ndarray]  # label, (H, W) bool

@@ -91,7 +91,7 @@ def prepared_walk(index: Index, source: Path, walk: Change, compute: Compute) ->
     compute.network(walk.network)
     pairs = []
     for item in WholeImages(index):
-        image = prepare(item["image"], walk.network, compute, walk.max_side)
+        image = prepare(item["image"], walk.network, compute, walk.sides)
         pairs.append((image, torch.from_numpy(read_seed(source / f"{item['name']}.npz").maps).to(compute.device)))
 
     @torch.no_grad()

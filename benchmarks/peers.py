@@ -175,7 +175,7 @@ def compare(args: argparse.Namespace, cfg: Config, compute: Compute) -> dict[str
     sample = set(positions[:: max(1, len(positions) // args.score_cam)][: args.score_cam]) if args.score_cam else set()
     for position, item in zip(positions, whole_images(index, positions, cfg.workers, "peers"), strict=True):
         classes = item["labels"].nonzero().flatten().tolist()
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        image = prepare(item["image"], classifier, compute, cfg.seeds)
         for title, method in others.items():
             add(title, partial(maps_of, method, image, classes, cfg), classes, item)
         with torch.no_grad():

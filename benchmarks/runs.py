@@ -1,4 +1,4 @@
-"""train.py of two checkouts as whole programs, by turns on the same images: python -m benchmarks.runs CHECKOUT --data ROOT
+"""train.py of two checkouts, by turns on the same images: python -m benchmarks.runs CHECKOUT --data ROOT
 
     python -m benchmarks.runs ../older --data VOC_SUBSET --images 48 --set read_precision=auto
 

@@ -40,8 +40,7 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         strides, least = classifier.backbone.strides[:-1], cfg.step("gfm").min_stride
         stages = [n for n, stride in enumerate(strides) if stride >= least]
         images = [
-            prepare(item["image"], classifier, compute, cfg.seeds.max_side)
-            for item in whole_images(index, range(IMAGES), 0, "")
+            prepare(item["image"], classifier, compute, cfg.seeds) for item in whole_images(index, range(IMAGES), 0, "")
         ]
         scales = [*cfg.step("cam").scales, *cfg.step("ibb").scales * cfg.step("ibb").iterations]
         shapes = [[max(32, round(side * scale)) for side in images[0].shape[-2:]] for scale in scales]
@@ -51,7 +50,7 @@ def time_seeds(cfg: Config) -> tuple[float, float, float]:
         def ours() -> None:
             for item in whole_images(index, range(IMAGES), cfg.workers, ""):
                 classes = item["labels"].nonzero().flatten().tolist()
-                maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds.max_side), classes)
+                maps = method(classifier, prepare(item["image"], classifier, compute, cfg.seeds), classes)
                 write_seed(folder / f"{item['name']}.npz", to_seed(maps, classes, item["image"].shape[-2:]))
 
         def bare() -> None:

@@ -68,7 +68,7 @@ def main() -> None:
             std,
             scale_range=own.scale_range,
             color_jitter=own.color_jitter,
-            max_side=own.max_side,
+            sides=own,
         )
         plan = short_plan(cfg, "segment", own)
         segmenter.backbone.freeze(own.frozen_stride)

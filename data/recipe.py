@@ -1,4 +1,4 @@
-"""Which preset fits own images, by labels and images alone (`data.recipe: auto`).
+"""Which settings fit own images, by labels and images alone (`data.recipe: auto`).
 
 Photographs have colours, and their classes occur in many surroundings. Images of inspection and medicine mostly have no
 colour, or most of them show nothing: there the whole is what differs least, and objects are small.
@@ -7,15 +7,22 @@ colour, or most of them show nothing: there the whole is what differs least, and
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from data.dataset import Index
+from data.sides import Sides
 from utils.errors import UserError
 
 LOOKED_AT = 60  # images, evenly over the list
-GREY = 6.0  # of 255: where channels differ by less on average, an image has no colour; JPEG makes some of its own
+ONE_COLOUR = (
+    3.0  # of 255: deviation of colours from shades of one; JPEG makes some, photographs nearly always have more
+)
 MOSTLY = 0.5  # of the images have no colour
 WITHOUT = 1 / 3  # of the images show none of the classes
 INSPECTION = "inspection"
+READ_AT = Sides(320, 512)  # the long side at which networks of both presets see images
+LARGE = 2  # images are large from this many times the upper limit on
+LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 
 
 @dataclass(frozen=True)
@@ -28,23 +35,49 @@ class Fit:
 
 def fitting_preset(index: Index) -> Fit:
     """The preset for the images of a list."""
-    grey, seen = 0, 0
+    colourless, long_sides = [], []
     for position in np.unique(np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).round().astype(int)).tolist():
         try:
             image = index.records[position].read_image()
         except UserError:  # the stage that needs it says so
             continue
-        image.thumbnail((128, 128))
-        pixels = np.asarray(image, np.int16)
-        grey, seen = grey + bool((pixels.max(axis=2) - pixels.min(axis=2)).mean() < GREY), seen + 1
-    colourless = grey / max(1, seen)
+        long_sides.append(max(image.size))
+        colourless.append(has_no_colour(image))
+    without_colour = float(np.mean(colourless or [False]))
     empty = sum(not record.labels for record in index.records) / len(index)
     found = (
-        f"{100 * colourless:.0f} % of {seen} images have no colour, and {100 * empty:.0f} % of all show none of the "
-        "classes"
+        f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour, and {100 * empty:.0f} % of all show "
+        "none of the classes"
     )
-    if colourless > MOSTLY or empty > WITHOUT:
-        return Fit(INSPECTION, f"{found}: the settings of preset '{INSPECTION}' are used")
+    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT.max_side])))
+    if without_colour > MOSTLY or empty > WITHOUT:
+        return Fit(INSPECTION, f"{found}: the settings of preset '{INSPECTION}' are used{sizes}")
     return Fit(
-        "", f"{found}: the settings for photographs are used; for textures and tiny objects: --preset inspection"
+        "",
+        f"{found}: the settings for photographs are used; for textures and tiny objects: --preset inspection{sizes}",
+    )
+
+
+def has_no_colour(image: Image.Image) -> bool:
+    """Whether all pixels of an RGB image are shades of one colour, such as grey, or the tint of a microscope."""
+    small = image.copy()
+    small.thumbnail((128, 128))
+    pixels = np.asarray(small, np.float64).reshape(-1, 3)
+    # Shades of one colour lie on a line: the deviation in the second of the main directions is small.
+    variance = np.linalg.eigvalsh(np.cov(pixels, rowvar=False, ddof=0))[1]
+    return bool(variance < ONE_COLOUR**2)
+
+
+def what_sizes_mean(long_side: int) -> str:
+    """What to say of images with this long side; empty where there is nothing."""
+    seen = READ_AT.longest(long_side)
+    if seen > long_side:
+        return f". The images are small (long side {long_side}) and are enlarged to {seen} before a network reads them"
+    if long_side < LARGE * seen:
+        return ""
+    return (
+        f". The images are large (long side {long_side}) and are made smaller, to {seen}, before a network reads them: "
+        f"objects of less than about {LEAST_OBJECT * long_side // seen} pixels get lost. If yours are smaller, cut the "
+        "images into tiles and label each tile, or set a larger cam.resize_long, cam.crop_size, seeds.max_side and "
+        "segment.max_side"
     )

@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn import functional as F
 
+from data.sides import AS_IS, Sides
 from utils.ignore import IGNORE
 
 GREY = (0.299, 0.587, 0.114)  # how bright red, green and blue are (ITU-R BT.601), as in Pillow
@@ -52,7 +53,7 @@ class RandomCrop:
         resize_long: the long side is drawn from this range of pixels; None leaves the size to `scale_range`.
         scale_range: or the size is multiplied by a factor drawn from this range, evenly in its logarithm.
         color_jitter: brightness, contrast and saturation are each multiplied by a factor in 1 +- this.
-        max_side: before `scale_range`, an image whose long side is above this is brought down to it; 0 leaves it.
+        sides: before `scale_range`, the long side is brought within these limits.
         blur: of the background, where there is a mask.
     """
 
@@ -62,7 +63,7 @@ class RandomCrop:
     resize_long: tuple[int, int] | None = None
     scale_range: tuple[float, float] = (1.0, 1.0)
     color_jitter: float = 0.0
-    max_side: int = 0
+    sides: Sides = AS_IS
     blur: BackgroundBlur | None = None
 
     def __call__(
@@ -144,8 +145,8 @@ class RandomCrop:
             factor = float(random.integers(self.resize_long[0], self.resize_long[1] + 1) / max(image.size))
         else:
             low, high = np.log(self.scale_range)
-            limit = min(1.0, self.max_side / max(image.size)) if self.max_side else 1.0
-            factor = limit * float(np.exp(random.uniform(low, high)))
+            longest = max(image.size)
+            factor = self.sides.longest(longest) / longest * float(np.exp(random.uniform(low, high)))
         return max(1, round(image.width * factor)), max(1, round(image.height * factor))
 
 

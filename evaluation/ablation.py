@@ -56,7 +56,7 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
     def read(item: dict[str, Any]) -> None:
         name, size = f"{item['name']}.npz", item["image"].shape[-2:]
         classes = item["labels"].nonzero().flatten().tolist()
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        image = prepare(item["image"], classifier, compute, cfg.seeds)
         with compute.autocast():
             trace = method.trace(classifier, image, classes)
             predicted = predicted_classes(trace.logits, cfg.prediction.class_threshold)

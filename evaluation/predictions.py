@@ -48,7 +48,7 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     logger.info("computed by %s", runtime.name)
 
     def predict(item: dict[str, Any]) -> None:
-        image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
+        image = prepare(item["image"], segmenter, compute, cfg.segmenter)
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
             probabilities = class_probabilities(runtime, image, reading.scales, reading.flip, size)

@@ -44,7 +44,7 @@ def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
     def score(segmenter: Segmenter) -> float:
         matrix = ConfusionMatrix(segmenter.num_classes)
         for item in whole_images(index, range(len(index)), cfg.workers, "validate"):
-            image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
+            image = prepare(item["image"], segmenter, compute, cfg.segmenter)
             size = (item["mask"].shape[0], item["mask"].shape[1])
             with compute.autocast():
                 found = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0]

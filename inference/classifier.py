@@ -16,7 +16,7 @@ from stages.reading import predicted_classes
 from stages.refinement import mask_of
 from stages.threshold import with_found_threshold
 from utils.errors import UserError
-from utils.settings import settings_of
+from utils.settings import settings_dict, settings_of
 
 LEAST_SCORE = 0.2  # probability below which a trained classifier's best class does not count: most likely it shows none
 
@@ -43,7 +43,7 @@ class ClassifierPredictor(Predictor[Classifier]):
                 "cell of an image, so maps of tiles cannot be put together; leave --tile out or train on to stage "
                 "segment"
             )
-        self.max_side = self.cfg.seeds.max_side or MAX_SIDE
+        self.sides = self.cfg.seeds.or_at_most(MAX_SIDE)
         folder = Path(self.about["path"]).parent if self.about["path"] else None
         self.cfg = with_found_threshold(self.cfg, folder)
         self.full = FullMethod(self.cfg, folder, self.network, self.compute, self.cfg.infer.quality == "fast")
@@ -56,7 +56,7 @@ class ClassifierPredictor(Predictor[Classifier]):
             "pseudo",
         )
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
-        self.settings |= {"seeds": {"max_side": self.max_side}, "dataset steps": [step.name for step in steps]}
+        self.settings |= {"seeds": settings_dict(self.sides), "dataset steps": [step.name for step in steps]}
 
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from data.images import limit_pixels
 from data.index import pixel_rule
+from data.sides import AS_IS, Sides
 from models.classifier import Classifier
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
-from utils.visualize import fit
 
 Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
@@ -78,7 +78,7 @@ class Predictor(ABC, Generic[Network]):
         self.class_names, self.cfg = class_names, cfg
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
-        self.max_side, self.tile = MAX_SIDE, tile
+        self.sides, self.tile = Sides(max_side=MAX_SIDE), tile
         self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
         if not self.pixels.is_default:
             self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
@@ -105,18 +105,21 @@ class Predictor(ABC, Generic[Network]):
         return [_full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
 
     def _small(self, image: np.ndarray) -> np.ndarray:
-        """A copy of at most `max_side`; a copy, because torch warns of arrays that it may not write to."""
-        return np.array(fit(image, self.max_side))
+        """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
+        height, width = self.sides.size(*image.shape[:2])
+        if (height, width) == image.shape[:2]:
+            return image.copy()
+        return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
     def _tensor(self, image: np.ndarray) -> Tensor:
         """(h, w, 3) uint8 -> (3, h, w), normalised, on the device."""
-        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, max_side=0)
+        return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, AS_IS)
 
     @abstractmethod
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
     ) -> list[Prediction]:
-        """As `predict_many`, for images of at most `max_side`, which `tensors` (3, h, w) hold normalised on the device.
+        """As `predict_many`, for images within `sides`, which `tensors` (3, h, w) hold normalised on the device.
 
         Their maps (K, *, *) may be of any size.
         """

@@ -28,9 +28,9 @@ class SegmenterPredictor(Predictor[Segmenter]):
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
         reading, pseudo = self.reading, settings_dict(self.cfg.pseudo)
-        self.max_side = self.cfg.segmenter.max_side or MAX_SIDE
+        self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.settings |= {
-            "segment": {"scales": list(reading.scales), "flip": reading.flip, "max_side": self.max_side},
+            "segment": {"scales": list(reading.scales), "flip": reading.flip} | settings_dict(self.sides),
             "pseudo": {name: pseudo[name] for name in pseudo if name in REFINEMENT},
         }
 

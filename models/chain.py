@@ -98,6 +98,17 @@ class Backbone(nn.Module):
         for module in self.frozen_parts(stride):
             module.requires_grad_(False)
 
+    def blocks_behind(self) -> dict[str, int]:
+        """The name of each parameter of the backbone -> how many blocks come after its own.
+
+        Raises:
+            UserError: the backbone does not know its blocks.
+        """
+        raise UserError(
+            "lr_decay is for timm/ backbones, found one that does not know its blocks; set lr_decay=1, which gives all "
+            "of it the same learning rate"
+        )
+
 
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
     """The level of each stage, by which the method chooses: its stride, or its depth where all strides are equal.

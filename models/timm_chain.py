@@ -151,6 +151,14 @@ class TimmBackbone(Backbone):
             if everything or self.cut.begins[name] < end:
                 parameter.requires_grad_(False)
 
+    def blocks_behind(self) -> dict[str, int]:
+        """As of `Backbone.blocks_behind`; what comes before the first block counts as a part of it."""
+        behind = {
+            name: sum(end > self.cut.begins[name] for end in self.cut.block_ends)
+            for name, _ in self.net.named_parameters()
+        }
+        return {f"net.{name}": max(0, count - 1) for name, count in behind.items()}
+
 
 def require_name(name: str) -> None:
     """Refuse what is no name of timm.

@@ -71,7 +71,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
         network.backbone.mean,
         network.backbone.std,
         scale_range=settings.scale_range,
-        max_side=cfg.part("affinity").max_side,
+        sides=cfg.part("affinity"),
     )
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
@@ -122,7 +122,7 @@ def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) ->
     means = {}
     for item in whole_images(index, evenly(index, MOST_SHIFT_IMAGES), cfg.workers, "mean displacement"):
         with compute.autocast():
-            image = prepare(item["image"], network, compute, cfg.part("affinity").max_side)
+            image = prepare(item["image"], network, compute, cfg.part("affinity"))
             field = displacement(network, image, cfg.part("affinity_training").crop_size)
         means[item["name"]] = field.mean(dim=(1, 2)).cpu()
     of_all = {name: mean for part in gather(means) for name, mean in part.items()}

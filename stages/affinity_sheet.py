@@ -30,7 +30,7 @@ def draw_affinity(cfg: Config, network: AffinityNet, compute: Compute, index: In
     for position in evenly(index, EXAMPLES):
         record = index.records[position]
         image = np.array(record.read_image())
-        pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, cfg.part("affinity").max_side)
+        pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, cfg.part("affinity"))
         confident = read_mask(run.path(CONFIDENT) / f"{record.name}.png")
         with compute.autocast():
             edge = boundary(network, pixels, least_side=least_side).float().cpu()

@@ -14,7 +14,7 @@ from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
 from stages.files import CLASSIFIER
-from stages.learned import classifier_warnings, tell, too_few_warning, what_classes_learned
+from stages.learned import classifier_warnings, tell, together, too_few_warning, what_classes_learned
 from stages.networks import save_network
 from stages.settings import Config
 from stages.training import plan_of, train_on_crops
@@ -96,20 +96,22 @@ def class_weights(index: Index) -> Tensor:
 
 
 def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
-    """Refuse a list in which no image has a label; a warning if all have the same, refused if it `must_learn`."""
+    """Refuse a list in which no image has a label; a warning if all show a class, refused if all show the same."""
     if not any(record.labels for record in index.records):
         raise UserError(
             f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
             "set data.labels to their file, or data.train_list to another list"
         )
-    if len({record.labels for record in index.records}) > 1:
+    everywhere = set.intersection(*(set(record.labels) for record in index.records))
+    if not everywhere:
         return []
-    names = ", ".join(index.class_names[label] for label in index.records[0].labels)
+    is_same = len({record.labels for record in index.records}) == 1
+    names = ", ".join(index.class_names[label] for label in sorted(everywhere))
     warning = (
-        f"every image of list '{list_name}' shows the same: {names}. A class is learned from images with it and images "
-        "without it; add images of none (a sub-folder background, or an empty label) or of other classes"
+        f"every image of list '{list_name}' shows {'the same: ' * is_same}{names}. A class is learned from images with "
+        "it and images without it; add images of none (a sub-folder background, or an empty label) or of other classes"
     )
-    if must_learn:
+    if is_same and must_learn:
         raise UserError(f"{warning}; --set cam.must_learn=false goes on all the same")
     return [warning]
 
@@ -125,12 +127,14 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     rows = what_classes_learned(cfg, classifier, held, choose_compute(cfg))
     run.log(f"cam       average precision of {len(held)} images held back: {'; '.join(map(str, rows))}")
     warned = tell(run, "cam", classifier_warnings(rows))
-    known = [row for row in rows if row.can_tell]
-    if known and not any(row.is_learned for row in known) and cfg.cam_check.must_learn:
+    every = together(rows, len(held))
+    learned = [row for row in [*rows, every] if row is not None and row.is_learned]
+    if every is not None and every.can_tell and not learned and cfg.cam_check.must_learn:
         raise UserError(
-            "stage 'cam' has learned nothing: average precision of images held back is not above chance for any class ("
-            f"{'; '.join(map(str, known))}); check the labels with python -m data.check, give more or larger images, "
-            "or a higher cam.least_steps; --set cam.must_learn=false goes on all the same"
+            f"stage 'cam' has learned nothing that can be told from chance, by average precision of {len(held)} images "
+            f"held back ({'; '.join(str(row) for row in rows if row.images)}); check the labels with python -m "
+            "data.check, give more images, or a higher cam.least_steps (or, where few were held back, "
+            "cam.held_back); --set cam.must_learn=false goes on all the same"
         )
     precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
     return {**precisions, **warned}

@@ -76,7 +76,7 @@ def find_discriminant(
         seed = read_seed(seeds / f"{item['name']}.npz", index.class_names)
         if not len(seed.classes):
             continue
-        image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+        image = prepare(item["image"], classifier, compute, cfg.seeds)
         with compute.autocast():
             unit = context_features(classifier, image, cfg.part("context").scales)
         maps = torch.from_numpy(seed.maps).to(unit.device)
@@ -120,7 +120,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
             on_grid = told.spread(on_grid, unit, cfg.part("feature_walk").feature_least)
         return normalise_maps(on_grid * likely)
 
-    return Change(classifier, cfg.seeds.max_side, see, change, change)
+    return Change(classifier, cfg.seeds, see, change, change)
 
 
 CONTEXT_STEP = DatasetStep(

@@ -28,7 +28,7 @@ class FullMethod:
     """
 
     def __init__(self, cfg: Config, folder: Path | None, classifier: Classifier, compute: Compute, fast: bool = False):
-        self.classifier, self.compute, self.max_side = classifier, compute, cfg.seeds.max_side
+        self.classifier, self.compute, self.sides = classifier, compute, cfg.seeds
         self.method = build_method(cfg, fast)
         self.steps = open_steps(cfg, folder, classifier, compute, fast) if folder is not None else []
 
@@ -40,7 +40,7 @@ class FullMethod:
 
     def trace(self, pixels: Tensor, classes: Sequence[int]) -> Trace:
         """The maps after every step of an image (3, H, W) uint8, which contains these K classes."""
-        image = prepare(pixels, self.classifier, self.compute, self.max_side)
+        image = prepare(pixels, self.classifier, self.compute, self.sides)
         with self.compute.autocast():
             trace = self.method.trace(self.classifier, image, classes)
         maps = list(trace.maps.values())[-1].float()

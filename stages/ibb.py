@@ -84,7 +84,7 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
     def change(maps: Tensor, probabilities: Tensor) -> Tensor:
         return torch.lerp(maps, probabilities.to(maps), settings.weight)
 
-    return Change(segmenter, cfg.segmenter.max_side, see, change)
+    return Change(segmenter, cfg.segmenter, see, change)
 
 
 BLUR_STEP = DatasetStep(

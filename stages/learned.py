@@ -1,4 +1,4 @@
-"""Has a run learned anything? What stages `cam`, `seeds` and `segment` look at without truth, and what they warn of.
+"""Has a run learned anything? What stages look at without truth, and what they warn of.
 
 A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage
 as `warnings`, and from there into the report.
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.artifacts import read_mask
 from data.dataset import Index
 from models.classifier import Classifier
 from models.reading import Views, read
@@ -22,12 +23,14 @@ from stages.reading import prepare, whole_images
 from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
-from utils.ranking import average_precision, chance_level
+from utils.ignore import IGNORE
+from utils.ranking import average_precision, chance_level, chance_together
 from utils.run import Run
 
 MOST = 200  # images of a list that are looked at, evenly over it
 FLAT = 0.9  # a map whose mean is above this part of its maximum shows no place
 EQUAL = 0.98  # correlation from which on the maps of two classes are the same
+EVERYWHERE = 0.9  # of an image: objects that cover more are rare
 TOO_MANY = 0.5  # of the images: from this share on there is a warning
 
 
@@ -64,10 +67,10 @@ def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
 
 def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compute: Compute) -> list[Learned]:
     """Average precision of each class on images held back, beside chance."""
-    longest = cfg.seeds.max_side or max(cfg.cam.resize_long)
+    sides = cfg.seeds.or_at_most(max(cfg.cam.resize_long))
     logits, labels = [], []
     for item in whole_images(held, range(len(held)), cfg.workers, "held back"):
-        image = prepare(item["image"], classifier, compute, longest)
+        image = prepare(item["image"], classifier, compute, sides)
         logits.append(read(classifier, image, [], Views(flip=False)).logits.tolist())
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
@@ -78,6 +81,19 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
         rows.append(Learned(name, right, precision, *chance_level(right, len(held), classes)))
     return rows
+
+
+def together(rows: Sequence[Learned], count: int) -> Learned | None:
+    """The classes as one, by the mean of their average precisions; None where no image held back shows any.
+
+    Args:
+        count: how many images were held back.
+    """
+    shown = [row for row in rows if row.images]
+    if not shown:
+        return None
+    mean = float(np.mean([row.precision for row in shown]))
+    return Learned("all classes", count, mean, *chance_together([row.images for row in shown], count))
 
 
 def too_few_warning(cfg: Config) -> str:
@@ -92,16 +108,16 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
     """What to say of classes that the classifier does not tell."""
     known = [row for row in rows if row.can_tell]
     warnings = []
-    if len(known) < len(rows):
-        names = ", ".join(row.name for row in rows if not row.can_tell)
+    if names := ", ".join(row.name for row in rows if not row.can_tell and row.chance != 1):  # 1: all images show it
         warnings.append(
             f"too few images were held back to tell whether these classes are learned: {names}; more images of each "
             "class (10 at least), or a higher cam.held_back"
         )
     if missed := [str(row) for row in known if not row.is_learned]:
         warnings.append(
-            f"average precision of images held back is not above chance: {'; '.join(missed)}; are the labels right, "
-            "and can the class be seen at cam.resize_long? More images of it, larger ones, or a higher cam.least_steps"
+            f"average precision of images held back cannot be told from chance: {'; '.join(missed)}; are the labels "
+            "right, and can the class be seen in images of cam.resize_long pixels? Give more images of it, or a higher "
+            "cam.least_steps"
         )
     return warnings
 
@@ -131,26 +147,60 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
     return warnings
 
 
+def pseudo_warnings(index: Index, folder: Path) -> list[str]:
+    """What to say of pseudo masks without objects, or with objects nearly everywhere."""
+    records = [index.records[position] for position in evenly(index, MOST)]
+    masks = (read_mask(folder / f"{record.name}.png") for record in records if record.labels)
+    parts = [np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size for mask in masks]
+    none, everywhere = _none_and_everywhere(parts)
+    warnings = []
+    if none > TOO_MANY * len(parts):
+        warnings.append(
+            f"in {none} of {len(parts)} pseudo masks of images whose labels say an object there is none; lower "
+            "pseudo.threshold (with pseudo.find_threshold=false), or set pseudo.refine=none, which small objects need"
+        )
+    if everywhere > TOO_MANY * len(parts):
+        warnings.append(
+            f"in {everywhere} of {len(parts)} pseudo masks objects cover more than {EVERYWHERE:.0%} of the image; if "
+            "they do not in the images, raise pseudo.threshold (with pseudo.find_threshold=false), and add images "
+            "without any class"
+        )
+    return warnings
+
+
 @torch.no_grad()
 def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Compute) -> list[str]:
-    """What to say of a network that draws no object in images whose labels say one."""
+    """What to say of a network that draws no object in images whose labels say one, or draws them everywhere."""
     positions = [position for position in evenly(index, MOST) if index.records[position].labels]
-    empty = 0
+    parts = []
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
-        image = prepare(item["image"], segmenter, compute, cfg.segmenter.max_side)
-        empty += not _draws_object(segmenter, image, item["labels"])
-    empty = int(total(torch.tensor(empty)))
-    if positions and empty / len(positions) > TOO_MANY:
-        return [
-            f"in {empty} of {len(positions)} images whose labels say an object the network draws none; look at the "
+        image = prepare(item["image"], segmenter, compute, cfg.segmenter)
+        parts.append(_part_of_objects(segmenter, image, item["labels"]))
+    none, everywhere = total(torch.tensor(_none_and_everywhere(parts))).tolist()
+    warnings = []
+    if none > TOO_MANY * len(positions):
+        warnings.append(
+            f"in {none} of {len(positions)} images whose labels say an object the network draws none; look at the "
             "pseudo masks: where they are right, raise segment.object_weight, segment.epochs or the size of the images "
             "(segment.max_side, segment.crop_size), else mend the steps before"
-        ]
-    return []
+        )
+    if everywhere > TOO_MANY * len(positions):
+        warnings.append(
+            f"in {everywhere} of {len(positions)} images the network draws objects on more than {EVERYWHERE:.0%} of "
+            "the pixels; if they are not so large, look at the pseudo masks: where these are right, raise "
+            "segment.epochs or lower segment.object_weight, else raise pseudo.threshold"
+        )
+    return warnings
 
 
-def _draws_object(segmenter: Segmenter, image: Tensor, labels: Tensor) -> bool:
+def _none_and_everywhere(parts: Sequence[float]) -> tuple[int, int]:
+    """Of the parts of images that objects cover: how many are 0, and how many nearly all."""
+    return sum(part == 0 for part in parts), sum(part > EVERYWHERE for part in parts)
+
+
+def _part_of_objects(segmenter: Segmenter, image: Tensor, labels: Tensor) -> float:
+    """The part of an image on which the network draws the classes that it shows."""
     size = (image.shape[-2], image.shape[-1])
     winner = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0].argmax(dim=0)
     given = labels.nonzero().flatten().to(winner.device) + 1
-    return bool(torch.isin(winner, given).any())
+    return float(torch.isin(winner, given).float().mean())

@@ -6,10 +6,12 @@ from data.hints import open_hints
 from stages.dataset_steps import LastSeeds
 from stages.files import PSEUDO
 from stages.hints import sentence
+from stages.learned import pseudo_warnings, tell
 from stages.lists import seed_index
 from stages.mask_writer import write_pseudo_masks
 from stages.settings import Config
 from stages.threshold import choose_threshold
+from utils.distributed import from_main
 from utils.run import Run
 
 
@@ -23,4 +25,5 @@ def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]
     used = sentence(cfg, hints)
     notes = {"chosen": [*chosen.pop("chosen", []), *used.pop("chosen", [])]} if chosen or used else {}
     written = write_pseudo_masks(cfg, index, source, target, hints)
-    return {"images": len(index), **written, **chosen, **used, **notes}
+    warned = tell(run, "pseudo", from_main(lambda: pseudo_warnings(index, target)))
+    return {"images": len(index), **written, **chosen, **used, **notes, **warned}

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from data.artifacts import Seed, read_seed, seed_size, write_seed
 from data.dataset import Index, WholeImages
 from data.hints import NO_HINTS, Hints
+from data.sides import Sides
 from data.transforms import normalise
 from models.hints import Told
 from models.method import Method
@@ -40,13 +41,12 @@ def whole_images(index: Index, positions: Sequence[int], workers: int, title: st
     return read_once(WholeImages(index), positions, workers, title, pin_memory=torch.cuda.is_available())
 
 
-def prepare(image: Tensor, network: Network, compute: Compute, max_side: int) -> Tensor:
-    """(3, H, W) uint8 -> normalised float on the device, its long side at most `max_side` (0: any)."""
+def prepare(image: Tensor, network: Network, compute: Compute, sides: Sides) -> Tensor:
+    """(3, H, W) uint8 -> normalised float on the device, its long side within the limits."""
     backbone = network.backbone
     image = normalise(image.to(compute.device, non_blocking=True), backbone.mean, backbone.std)
-    longest = max(image.shape[-2:])
-    if max_side and longest > max_side:
-        size = [max(1, round(side * max_side / longest)) for side in image.shape[-2:]]
+    size = sides.size(image.shape[-2], image.shape[-1])
+    if size != image.shape[-2:]:
         image = interpolate(image[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
     return image
 
@@ -79,14 +79,14 @@ class Change:
 
     Attributes:
         network: the network whose images it sees.
-        max_side: images are made this small for it; 0: as they are.
+        sides: the limits of their long side.
         see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
         change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
         change_told: the same, given what is said of the image; None where hints do not change how this is done.
     """
 
     network: Network
-    max_side: int
+    sides: Sides
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
     change: Callable[[Tensor, Any], Tensor]
     change_told: Callable[[Tensor, Any, Told], Tensor] | None = None
@@ -107,7 +107,7 @@ class Change:
         self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute, told: Told | None = None
     ) -> Tensor:
         """Maps (K, h, w) on the seed's grid -> maps (K, *, *) after the step, on the device."""
-        image = prepare(pixels, self.network, compute, self.max_side)
+        image = prepare(pixels, self.network, compute, self.sides)
         with compute.autocast():
             seen = self.see(image, classes, (maps.shape[1], maps.shape[2]))
             if told is not None and self.change_told is not None:

@@ -32,7 +32,7 @@ def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
         classes = item["labels"].nonzero().flatten().tolist()
         maps = torch.zeros(0, 1, 1)
         if classes:  # an image of the background has no map, and need not be read
-            image = prepare(item["image"], classifier, compute, cfg.seeds.max_side)
+            image = prepare(item["image"], classifier, compute, cfg.seeds)
             with compute.autocast():
                 maps = method(classifier, image, classes)
         seed = to_seed(maps, classes, item["image"].shape[-2:])

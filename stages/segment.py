@@ -119,7 +119,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         segmenter.backbone.std,
         scale_range=settings.scale_range,
         color_jitter=settings.color_jitter,
-        max_side=settings.max_side,
+        sides=settings,
         blur=what.blur,
     )
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)

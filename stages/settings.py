@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from data.settings import DataSettings
+from data.sides import Sides
 from models import steps
 from models.classifier import HeadSettings
 from models.steps import Step
@@ -73,10 +74,8 @@ class CamCheck:
 
 
 @dataclass(frozen=True)
-class SeedReading:
+class SeedReading(Sides):
     """Stage `seeds`, and whatever reads images with the classifier afterwards."""
-
-    max_side: int = setting(0, low=0, help="images are made this small before they are read; 0: as they are")
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class PseudoSettings:
 
 
 @dataclass(frozen=True)
-class SegmenterTraining(Optimisation):
+class SegmenterTraining(Sides, Optimisation):
     """How stages `ibb` and `segment` train a segmentation network."""
 
     stage: int = setting(-1, help="position of the backbone stage that the head reads")
@@ -119,7 +118,6 @@ class SegmenterTraining(Optimisation):
     from_classifier: bool = setting(False, help="begin with the backbone of the classifier; so does stage ibb")
     crop_size: int = setting(512, low=32)
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
-    max_side: int = setting(0, low=0, help="images are first made this small; 0: as they are")
     color_jitter: float = setting(0.3, low=0, high=1)
     object_weight: float = setting(
         1.0, low=0, high=1000, help="pixels of objects count this many times; 0: from the masks (segment.py)"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from data.sides import Sides
 from models.affinity import boundary
 from models.classifier import Classifier
 from models.hints import Told
@@ -24,14 +25,11 @@ from utils.settings import Part, setting
 
 
 @dataclass(frozen=True)
-class AffinitySettings:
-    """Stages `affinity` and `walk`."""
+class AffinitySettings(Sides):
+    """Stages `affinity` and `walk`; images have the same size in both."""
 
     kind: str = setting(
         "none", help="none, learned (train the network), features (walk over the classifier's own features)"
-    )
-    max_side: int = setting(
-        0, low=0, help="images are first made this small, in training and for the walk; 0: as they are"
     )
 
 
@@ -99,7 +97,7 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
             maps = told.hold(walk_over_boundaries(maps, edge, settings))
         return maps
 
-    return Change(network, cfg.part("affinity").max_side, see, change, change_told)
+    return Change(network, cfg.part("affinity"), see, change, change_told)
 
 
 def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
@@ -137,7 +135,7 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
         unit, cells = seen
         return walk_over_features(_on_grid(maps, cells), unit, settings, told)
 
-    return Change(classifier, cfg.part("affinity").max_side, see, change, change)
+    return Change(classifier, cfg.part("affinity"), see, change, change)
 
 
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: Told | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
 
 from data.dataset import TrainingSampler
+from data.sides import Sides
 from data.transforms import RandomCrop
 from models.affinity import AffinityNet
 from models.affinity_losses import affinity_losses
@@ -141,7 +142,7 @@ def test_seeds_are_those_of_the_cpu(precision, tolerance):
     maps = []
     for compute in (CPU, Compute(torch.device("cuda"), precision)):
         classifier = compute.network(copy.deepcopy(tiny_classifier()))
-        image = prepare(pixels, classifier, compute, 0)
+        image = prepare(pixels, classifier, compute, Sides())
         with compute.autocast():
             maps.append(to_seed(method(classifier, image, [0, 2]), [0, 2], pixels.shape[-2:]).maps)
     differences = np.abs(maps[0] - maps[1]) * 255

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from data.dataset import Index
 from data.index import KINDS
+from data.sides import Sides
 from data.voc import open_voc
 from docs import settings as docs_settings
 from evaluation.report_page import write_report_page
@@ -65,7 +66,7 @@ def mirror(seen: list) -> DatasetStep:
         assert json.loads((folder / "mirror.json").read_text()) > 0
         weight = cfg.part("mirror").weight
         change = lambda maps, _: seen.append(weight) or maps.lerp(maps.flip(-1), weight)  # noqa: E731
-        return Change(classifier, 0, lambda *_: None, change)
+        return Change(classifier, Sides(), lambda *_: None, change)
 
     fit = Fit("count", "count the seeds", learn, ("seed",), "mirror.json", publishes=False)
     reads, files = lambda cfg: ("mirror",), lambda cfg, classifier: ("mirror.json",)
@@ -103,7 +104,7 @@ def extended(finished_tiny: Project, tmp_path_factory: pytest.TempPathFactory) -
             seen["shift"].append(maps.shape)
             return maps.roll(1, dims=-1)
 
-        return Change(classifier, 0, lambda *_: None, change)
+        return Change(classifier, Sides(), lambda *_: None, change)
 
     step = mirror(seen["mirror"])
     with pytest.MonkeyPatch.context() as patch:

@@ -116,8 +116,12 @@ def fastest_precision(device: torch.device) -> str:
 
 
 def reading_compute(cfg: RunSettings) -> Compute:
-    """As `choose_compute`, for a stage that reads images and trains nothing."""
-    return choose_compute(replace(cfg, precision=cfg.read_precision))
+    """As `choose_compute`, for a stage that reads images and trains nothing.
+
+    `auto` is never fp16: gradients of a logit may be smaller than its smallest number.
+    """
+    compute = choose_compute(replace(cfg, precision=cfg.read_precision))
+    return replace(compute, precision="off") if compute.is_fastest and compute.precision == "fp16" else compute
 
 
 def choose_compute(cfg: RunSettings) -> Compute:

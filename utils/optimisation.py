@@ -18,6 +18,9 @@ class Optimisation:
     batch_size: int = setting(16, low=1, help="IRN: 16")
     lr: float = setting(0.1, low=0, help="of the backbone (IRN: 0.1)")
     lr_head_factor: float = setting(10.0, low=0, help="the head's rate is lr times this (IRN: 10)")
+    lr_decay: float = setting(
+        1.0, low=0.01, high=1, help="timm/ backbones: a block's rate is this times that of the next; transformers: 0.75"
+    )
     momentum: float = setting(
         0.0, low=0, high=1, help="IRN's optimizer passes its weight decay (1e-4) as momentum: in effect none"
     )
@@ -36,14 +39,23 @@ def passes_an_epoch(steps_a_pass: int, epochs: int, least_steps: int) -> int:
 
 
 def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
-    """An optimiser of what is trained, with the learning rate of the head for `network.fast_part()`."""
+    """An optimiser of what is trained, with the learning rate of the head for `network.fast_part()`.
+
+    With `lr_decay` the rates of the backbone fall towards its input (layer-wise decay, Clark et al., ICLR 2020).
+
+    Raises:
+        UserError: `lr_decay`, and a backbone that does not know its blocks.
+    """
     fast = {id(parameter) for parameter in network.fast_part().parameters()}
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if id(p) not in fast], "lr": settings.lr},
-        {"params": [p for p in trained if id(p) in fast], "lr": settings.lr * settings.lr_head_factor},
-    ]
-    groups = [group for group in groups if group["params"]]
+    behind: dict[str, int] = {}
+    if settings.lr_decay < 1:
+        behind = {f"backbone.{name}": count for name, count in network.backbone.blocks_behind().items()}
+    rates: dict[float, list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            factor = settings.lr_head_factor if id(parameter) in fast else settings.lr_decay ** behind.get(name, 0)
+            rates.setdefault(settings.lr * factor, []).append(parameter)
+    groups = [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)

@@ -1,5 +1,7 @@
 """How well scores put the right ones first: average precision, and what chance alone would reach."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 SHUFFLES = 2000
@@ -24,6 +26,13 @@ def chance_level(right: int, count: int, tests: int = 1, seed: int = 0) -> tuple
 
     With more classes to test the limit is stricter, so that all together stay within `LEVEL`.
     """
-    truth = np.arange(count) < right
-    found = average_precision(truth, np.random.default_rng(seed).random((SHUFFLES, count)))
+    return chance_together([right], count, tests, seed)
+
+
+def chance_together(right: Sequence[int], count: int, tests: int = 1, seed: int = 0) -> tuple[float, float]:
+    """The same of the mean over several classes: a few images of each tell together what those of one cannot."""
+    random, total = np.random.default_rng(seed), np.zeros(SHUFFLES)
+    for one in right:
+        total += average_precision(np.arange(count) < one, random.random((SHUFFLES, count)))
+    found = total / len(right)
     return float(found.mean()), float(np.quantile(found, 1 - (1 - LEVEL) / max(1, tests)))

@@ -68,7 +68,7 @@ class RunSettings:
         "off", help="mixed precision: off, bf16, fp16 (CUDA only), auto (what the chip computes in)"
     )
     read_precision: typing.Literal["off", "auto", "bf16", "fp16"] = setting(
-        "off", help="the same for stages that read images and train nothing (seeds and later)"
+        "auto", help="the same for stages that only read images (seeds and later); auto: bf16 or off"
     )
     channels_last: bool = setting(True, help="memory format of images and weights; faster on GPUs and CPUs alike")
     compile: bool = setting(False, help="torch.compile the trained network")

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -148,6 +149,15 @@ def test_holding_back_keeps_the_order_takes_of_each_group_and_follows_the_seed()
     assert sum(not record.labels for record in held.records) == 25
     again, other = (hold_back(whole, 0.25, seed)[1] for seed in (0, 2))
     assert held == again != other
+
+
+def test_classes_that_occur_in_many_combinations_give_theirs_too():
+    """Each combination alone is too rare: ten pairs of classes, four images of each."""
+    pairs = [pair for pair in itertools.combinations(range(5), 2) for _ in range(4)]
+    _, held = hold_back(index_of(*pairs, classes=5), 0.125, seed=0)
+    counts = held.label_counts().values()
+    assert max(counts) <= 2
+    assert sum(counts) >= 8
 
 
 @pytest.mark.parametrize(("labels", "share"), [([(0,)] * 9 + [(1,)] * 2, 0.1), ([(0,)] * 900, 0.0)])

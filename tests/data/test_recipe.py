@@ -1,14 +1,17 @@
 """Own images choose their preset: by colours, and by how many show none of the classes."""
 
+import io
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.index import open_index
-from data.recipe import INSPECTION, Fit, fitting_preset
+from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
+from stages.config import load_config
 from stages.recipe import load_fitting_config
 from tests.project import ROOT
 
@@ -55,3 +58,28 @@ def test_folder_takes_the_settings_of_the_preset_that_fits_and_keeps_what_was_se
     assert INSPECTION in reason
     assert load(grey, "folder", "data.recipe=named")[0].head != inspection.head
     assert load(coloured, "folder")[0].head != inspection.head
+
+
+@pytest.mark.parametrize(("tint", "expected"), [((1, 1, 1), True), ((1, 0.8, 0.55), True), ((0.5, 0.4, 0.9), True)])
+def test_shades_of_one_colour_are_no_colours(tint, expected):
+    """Grey and tinted images, also after JPEG; a photograph of two colours has some."""
+    shades = np.random.default_rng(0).integers(30, 255, (64, 64, 1))
+    pixels = (cv2.GaussianBlur(shades.astype(np.float32), (0, 0), 2)[..., None] * tint).astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG", quality=85)
+    assert has_no_colour(Image.open(content)) is expected
+    pixels[:32, :, 2] = 255 - pixels[:32, :, 2]
+    assert not has_no_colour(Image.fromarray(pixels))
+
+
+def test_sizes_are_told_where_they_are_unusual():
+    assert "enlarged to 320" in what_sizes_mean(200)
+    assert what_sizes_mean(320) == what_sizes_mean(500) == what_sizes_mean(1000) == ""
+    assert "less than about 62 pixels" in what_sizes_mean(4000)
+
+
+def test_what_is_said_of_sizes_is_what_the_presets_do():
+    for preset in ("folder", INSPECTION):
+        cfg = load_config(ROOT / "config.yaml", preset)
+        for sides in (cfg.seeds, cfg.segmenter):
+            assert (sides.min_side, sides.max_side) == (READ_AT.min_side, READ_AT.max_side)

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch.utils.data import default_collate
 
+from data.sides import Sides
 from data.transforms import GREY, BackgroundBlur, RandomCrop, jitter, normalise
 from utils.ignore import IGNORE
 
@@ -35,8 +36,9 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     if crop.resize_long is not None:
         factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
     else:
-        limit = min(1.0, crop.max_side / max(image.size)) if crop.max_side else 1.0
-        factor = limit * np.exp(random.uniform(*np.log(crop.scale_range)))
+        long = max(max(image.size), crop.sides.min_side)
+        long = min(long, crop.sides.max_side or long)
+        factor = long / max(image.size) * np.exp(random.uniform(*np.log(crop.scale_range)))
     size = round(image.width * factor), round(image.height * factor)
     image, mask = image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
     if random.random() < 0.5:
@@ -53,8 +55,9 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     [
         {"scale_range": (0.5, 2.0)},
         {"resize_long": (30, 200)},
-        {"scale_range": (0.5, 2.0), "crop_size": 90, "max_side": 60},
-        {"scale_range": (1.0, 1.0), "crop_size": 78, "max_side": 200},  # few places; not enlarged
+        {"scale_range": (0.5, 2.0), "crop_size": 90, "sides": Sides(max_side=60)},
+        {"scale_range": (1.0, 1.0), "crop_size": 78, "sides": Sides(max_side=200)},  # few places; not enlarged
+        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged
     ],
 )
 def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):

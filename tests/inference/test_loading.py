@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import utils.compute
+from data.sides import Sides
 from data.transforms import normalise
 from inference.loading import load_predictor
 from models.segmenter import class_probabilities
@@ -30,7 +31,17 @@ class TestPredictors:
         assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
         given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
         assert given.settings["pseudo"]["refine"] == "none"
-        assert given.max_side == 100
+        assert given.sides == Sides(0, 100)
+
+    @pytest.mark.parametrize("kind", ["segment", "seeds"])
+    def test_a_small_image_is_enlarged_for_the_network_and_its_mask_has_its_own_size(self, checkpoints, kind):
+        path = checkpoints["segmenter" if kind == "segment" else "classifier"]
+        predictor = load_predictor(path, [f"{kind}.min_side=96"])
+        image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+        assert predictor._small(image).shape == (64, 96, 3)
+        found = predictor.predict(image, [0])
+        assert found.mask.shape == (20, 30)
+        assert found.maps.shape == (1, 5, 8)
 
     def test_fast_reads_an_image_once_and_best_takes_float32(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")

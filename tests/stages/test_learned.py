@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image
 
-from data.artifacts import Seed, write_seed
+from data.artifacts import Seed, write_mask, write_seed
 from data.dataset import Index, Record
 from stages.cam import check_labels, check_learned, class_weights
 from stages.config import Config, override
-from stages.learned import Learned, classifier_warnings, map_warnings
+from stages.learned import Learned, classifier_warnings, map_warnings, mask_warnings, pseudo_warnings, together
+from tests.models.tiny import tiny_classifier
+from utils.compute import Compute
 from utils.errors import UserError
 from utils.ranking import chance_level
 from utils.run import Run
@@ -32,9 +36,8 @@ def test_a_class_at_chance_is_named_with_its_figures():
     assert "10 images" in warning
 
 
-@pytest.mark.parametrize("images", [0, 40])
-def test_a_class_of_all_images_or_of_none_cannot_be_told(images):
-    row = learned(images, 1.0)
+def test_a_class_of_no_image_held_back_cannot_be_told():
+    row = learned(0, float("nan"))
     assert not row.can_tell
     assert "too few" in classifier_warnings([row])[0]
 
@@ -84,16 +87,40 @@ def test_a_list_in_which_all_images_show_the_same_is_refused():
     assert not check_labels(Index(NAMES, (*records, Record("other", Path("x"), ()))), "train", True)
 
 
+def test_a_class_of_all_images_is_warned_of():
+    records = tuple(Record(str(n), Path("x"), (0, 1) if n % 2 else (0,)) for n in range(20))
+    (warning,) = check_labels(Index(NAMES, records), "train", True)
+    assert "every image of list 'train' shows cat. A class is learned" in warning
+    of_all = learned(40, 1.0)
+    assert not of_all.can_tell
+    assert not classifier_warnings([of_all]), "said once is enough"
+
+
 def test_a_run_in_which_no_class_is_above_chance_stops_unless_told_to_go_on(monkeypatch, tmp_path):
     monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: [learned(10, 0.27)])
-    held = Index(NAMES, (Record("a", Path("x"), (0,)),))
+    held = Index(NAMES, tuple(Record(str(number), Path("x"), (0,)) for number in range(40)))
     run = Run(override(Config(), [f"run={tmp_path}"]))
     with pytest.raises(UserError, match="has learned nothing"):
         check_learned(Config(), run, None, held)
     kept = check_learned(override(Config(), ["cam.must_learn=false"]), run, None, held)
     assert kept["ap cat"] == 0.27
-    assert "not above chance" in kept["warnings"][0]
+    assert "cannot be told from chance" in kept["warnings"][0]
     assert "WARNING" in (tmp_path / "log.txt").read_text()
+
+
+def test_few_images_of_several_classes_tell_together(monkeypatch, tmp_path):
+    """Two of six images: no figure of one class is better than chance, three good ones together are."""
+    run = Run(override(Config(), [f"run={tmp_path}"]))
+    held = Index(NAMES, tuple(Record(str(number), Path("x"), (0,)) for number in range(6)))
+    good, bad = [learned(2, 0.9, 6)] * 3, [learned(2, 0.4, 6)] * 3
+    assert not any(row.can_tell for row in good)
+    assert together(good, 6).is_learned
+    assert not together(bad, 6).is_learned
+    monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: good)
+    assert "too few images were held back" in check_learned(Config(), run, None, held)["warnings"][0]
+    monkeypatch.setattr("stages.cam.what_classes_learned", lambda *_: bad)
+    with pytest.raises(UserError, match="of 6 images held back"):
+        check_learned(Config(), run, None, held)
 
 
 def test_too_few_images_to_hold_any_back_is_said(tmp_path):
@@ -101,3 +128,43 @@ def test_too_few_images_to_hold_any_back_is_said(tmp_path):
     assert check_learned(Config(), run, None, nothing) == {}  # cam.held_back is 0
     kept = check_learned(override(Config(), ["cam.held_back=0.1"]), run, None, nothing)
     assert "nothing tells whether the classes have been learned" in kept["warnings"][0]
+
+
+def masks(folder: Path, values: np.ndarray, count: int = 4) -> Index:
+    """An index of images of a cat with these masks, and one of none."""
+    for number in range(count):
+        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / f"i{number}.jpg")
+        write_mask(folder / f"i{number}.png", values)
+    records = [Record(f"i{n}", folder / f"i{n}.jpg", (0,) if n else ()) for n in range(count)]
+    return Index(NAMES, tuple(records))
+
+
+def square(side: int) -> np.ndarray:
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:side, :side] = 1
+    return mask
+
+
+EXTENTS = [(0, "there is none|draws none"), (10, ""), (39, "cover more than 90%|more than 90%")]
+
+
+@pytest.mark.parametrize(("side", "expected"), EXTENTS)
+def test_pseudo_masks_without_objects_or_with_objects_everywhere_are_warned_of(tmp_path, side, expected):
+    found = pseudo_warnings(masks(tmp_path, square(side)), tmp_path)
+    assert bool(found) == bool(expected)
+    for warning in found:
+        assert "in 3 of 3 pseudo masks" in warning
+        assert expected.split("|")[0] in warning
+
+
+@pytest.mark.parametrize(("side", "expected"), EXTENTS)
+def test_a_network_that_draws_nothing_or_everything_is_warned_of(tmp_path, monkeypatch, side, expected):
+    index = masks(tmp_path, square(side))
+    drawn = torch.nn.functional.one_hot(torch.from_numpy(square(side)).long(), 3).permute(2, 0, 1)[None].float()
+    monkeypatch.setattr("stages.learned.batch_probabilities", lambda *_: drawn)
+    compute = Compute(torch.device("cpu"))
+    found = mask_warnings(override(Config(), ["workers=0"]), index, tiny_classifier(), compute)
+    assert bool(found) == bool(expected)
+    for warning in found:
+        assert "in 3 of 3 images" in warning
+        assert expected.split("|")[1] in warning

@@ -34,12 +34,12 @@ def test_images_take_the_memory_format():
 
 
 def test_auto_is_the_fastest_precision(monkeypatch):
-    for fastest in ("off", "bf16"):
+    for fastest, reading in (("off", "off"), ("bf16", "bf16"), ("fp16", "off")):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device, found=fastest: found)
         chosen = choose_compute(RunSettings(device="cpu", precision="auto"))
         assert chosen == Compute(CPU, fastest, is_fastest=True)
-        assert reading_compute(RunSettings(device="cpu", read_precision="auto")).precision == fastest
-        assert reading_compute(RunSettings(device="cpu", precision="auto")).precision == "off"
+        assert reading_compute(RunSettings(device="cpu", read_precision="auto")).precision == reading
+        assert reading_compute(RunSettings(device="cpu", precision="auto", read_precision="off")).precision == "off"
 
 
 @pytest.mark.parametrize(("threads", "lanes", "own"), [(1, 1, 1), (2, 2, 1), (9, 2, 4)])

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from models.backbone import build_backbone
+from models.classifier import Classifier
+from utils.errors import UserError
 from utils.optimisation import Optimisation, build_optimizer, build_schedule, passes_an_epoch
 
 
@@ -50,3 +53,20 @@ def test_epochs_have_the_least_steps_and_not_a_pass_more():
         passes = passes_an_epoch(steps, epochs=5, least_steps=300)
         assert steps * passes * 5 >= 300
         assert passes == 1 or steps * (passes - 1) * 5 < 300
+
+
+def test_rates_fall_towards_the_input_of_a_backbone_that_knows_its_blocks():
+    network = Classifier(build_backbone("timm/vit_tiny_patch16_224", "none"), 2)
+    optimizer = build_optimizer(network, Optimisation(lr=1.0, lr_head_factor=10.0, lr_decay=0.5))
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    blocks = network.backbone.net.blocks
+    assert [rates[id(block.attn.qkv.weight)] for block in blocks] == [0.5 ** (11 - n) for n in range(12)]
+    assert rates[id(network.backbone.net.patch_embed.proj.weight)] == 0.5**11
+    assert rates[id(network.classifier.weight)] == 10.0
+    assert len(rates) == len(list(network.parameters()))
+
+
+def test_a_backbone_that_does_not_know_its_blocks_is_refused():
+    network = Classifier(build_backbone("efficientnet_lite0", "none"), 2)
+    with pytest.raises(UserError, match="lr_decay is for timm/ backbones"):
+        build_optimizer(network, Optimisation(lr_decay=0.5))

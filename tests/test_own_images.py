@@ -1,0 +1,66 @@
+"""README's command for own images, where nothing can be learned from them, and where it can."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.project import ROOT, Ended, call
+
+COLOURS = {"fire": (200, 60, 40), "grass": (50, 170, 60)}
+QUICK = (
+    "cam.epochs=1 cam.least_steps=12 cam.batch_size=8 cam.crop_size=64 cam.resize_long=[64,64] cam.held_back=0.25 "
+    "cam.frozen_stride=16 seeds.min_side=0 workers=0 device=cpu"
+)
+
+
+def train(folder: Path, colours: Sequence[str], labels: Sequence[str], *more: str) -> Ended:
+    """Images of these colours, with these labels; "" is an image of none of the classes."""
+    random, rows = np.random.default_rng(0), [("image", "labels")]
+    for number, (colour, label) in enumerate(zip(colours, labels, strict=True)):
+        pixels = np.array(COLOURS[colour]) + random.normal(0, 30, (40, 48, 3))
+        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+        rows.append((f"{number}.png", label))
+    with (folder / "labels.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    settings = [*QUICK.split(), f"data.root={folder}", f"checkpoint={folder}/best.pth", *more]
+    options = [word for setting in settings for word in ("--set", setting)]
+    command = ("--config", ROOT / "config.yaml", "--preset", "folder", "--run", folder / "run", "--stages", "cam")
+    return call("train", *command, *options)
+
+
+BOTH = [*COLOURS] * 24
+
+
+def test_classes_that_can_be_told_are_learned(tmp_path):
+    ended = train(tmp_path, BOTH, BOTH)
+    assert ended.code == 0, ended.err
+    assert "average precision of 12 images held back: fire" in ended.out
+    assert "WARNING" not in ended.out
+
+
+def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path):
+    labels = np.random.default_rng(1).permutation(BOTH).tolist()
+    ended = train(tmp_path, BOTH, labels)
+    assert ended.code == 2
+    assert "has learned nothing" in ended.err
+    assert "cam.must_learn=false" in ended.err
+    assert train(tmp_path, BOTH, labels, "cam.must_learn=false").code == 0
+
+
+def test_one_class_in_all_images_ends_the_run_at_once(tmp_path):
+    ended = train(tmp_path, BOTH, ["fire"] * len(BOTH))
+    assert ended.code == 2
+    assert "every image of list 'train' shows the same: fire" in ended.err
+
+
+@pytest.mark.parametrize("without", ["grass", ""])
+def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, without):
+    labels = ["fire", without] * 6
+    ended = train(tmp_path, BOTH[:12], labels, "cam.held_back=0.1")
+    assert ended.code == 0, ended.err
+    assert "WARNING" in ended.out
+    assert "give at least ten images of each class" in ended.out
