@@ -4,9 +4,7 @@ Networks take seconds to import. The process of pytest-xdist that hands out test
 none: where a fixture needs them, it imports them itself.
 """
 
-import csv
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,7 @@ import utils.files
 import utils.run
 from data.artifacts import write_mask
 from stages.config import load_config
-from tests.project import Project, code_of, new_project, product_files
-from utils.errors import run_script
+from tests.project import Project, call, code_of, new_project, product_files
 from utils.ignore import IGNORE
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
@@ -151,12 +148,9 @@ def voc_maker(parent: Path) -> Callable[..., Path]:
                 pixels[top:bottom, left:right, label % 3] = 250
             Image.fromarray(pixels.astype(np.uint8)).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
             write_mask(root / "SegmentationClass" / f"{name}.png", mask)
-        lists = {
-            "val": [f"p{i}" for i in range(count) if i % 3 == 2],
-            "train": [f"p{i}" for i in range(count) if i % 3 != 2],
-        }
-        for list_name, names in lists.items():
-            (root / "ImageSets/Segmentation" / f"{list_name}.txt").write_text("".join(f"{name}\n" for name in names))
+        for list_name in ("train", "val"):
+            names = (f"p{number}\n" for number in range(count) if (number % 3 == 2) == (list_name == "val"))
+            (root / f"ImageSets/Segmentation/{list_name}.txt").write_text("".join(names))
         write_labels(root, present, classes, labels)
         return root
 
@@ -167,10 +161,8 @@ def write_labels(root: Path, present: dict[str, list[int]], classes: tuple[str, 
     """Image-level labels of a VOC-layout dataset as `csv`, `xml` or `npy`; `none` writes nothing."""
     vectors = {name: np.isin(np.arange(len(classes)), found).astype(np.float32) for name, found in present.items()}
     if kind == "csv":
-        with (root / "image_labels.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [["image", *classes], *([name, *vector.astype(int)] for name, vector in vectors.items())]
-            )
+        rows = [["image", *classes], *([name, *vector.astype(int)] for name, vector in vectors.items())]
+        (root / "image_labels.csv").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
     elif kind == "npy":
         np.save(root / "cls_labels.npy", vectors, allow_pickle=True)
     elif kind == "xml":
@@ -214,24 +206,19 @@ def images(tmp_path) -> Path:
 
 
 @pytest.fixture
-def script(monkeypatch, capsys):
+def script() -> Callable[..., tuple[int, str]]:
     """A function that runs infer.py with arguments -> (exit code, what it printed)."""
-    import infer
 
     def run(*arguments: Any) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["infer.py", *map(str, arguments)])
-        code = run_script(infer.main)
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
+        ended = call("infer", *arguments)
+        return ended.code, ended.out + ended.err
 
     return run
 
 
 @pytest.fixture
-def infer_on(script, checkpoints, tmp_path):
+def infer_on(script, checkpoints, tmp_path) -> Callable[..., tuple[int, str]]:
     """A function that runs infer.py with a kind of network on a source, into `out` -> (exit code, what it printed)."""
-
-    def run(kind: str, source: Path, *options: Any) -> tuple[int, str]:
-        return script("--input", source, "--output", tmp_path / "out", "--model_path", checkpoints[kind], *options)
-
-    return run
+    return lambda kind, source, *options: script(
+        "--input", source, "--output", tmp_path / "out", "--model_path", checkpoints[kind], *options
+    )

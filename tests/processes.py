@@ -6,25 +6,16 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.distributed import TCPStore
 
+from tests.project import Ended
 from utils.distributed import run_processes
 
 PATIENCE = 300  # seconds until processes that wait for each other count as hung
-
-
-@dataclass
-class Ended:
-    """How one process ended."""
-
-    code: int | None
-    out: str
-    err: str
 
 
 def run_together(count: int, folder: Path, task: Callable[..., None], *arguments: Any) -> list[Ended]:

@@ -3,19 +3,16 @@
 Never a traceback, and never a result that differs.
 """
 
-import json
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from inference.bulk import predict_images
 from inference.output_folder import PREDICTIONS
 from tests.inference.stub import Stub, save
-from tests.project import call, made_once
-from tests.test_fault_injection import SETTINGS, outcome, run_undisturbed, start
-from utils.checkpoint import save_tensors
+from tests.project import made_once
+from tests.test_fault_injection import run_undisturbed, same_as, start
 
 pytestmark = pytest.mark.long
 
@@ -24,20 +21,6 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda content: b"",
     "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
 }
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
-    """A project with a finished run of all stages."""
-    return made_once(tmp_path_factory, "undisturbed", run_undisturbed)
-
-
-@pytest.fixture
-def project(finished, tmp_path) -> Path:
-    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
-    (tmp_path / "output.txt").unlink()
-    (tmp_path / "settings.yaml").write_text(SETTINGS.format(folder=tmp_path, workers=0))
-    return tmp_path
 
 
 FILES = {
@@ -66,74 +49,18 @@ NETWORKS = {
 }
 
 
-def damage_all(project: Path, damages: dict[str, str]) -> None:
-    for path, damage in damages.items():
-        (project / path).write_bytes(DAMAGES[damage]((project / path).read_bytes()))
-
-
 @pytest.mark.parametrize("damages", [FILES, NETWORKS], ids=["files", "networks"])
-def test_a_damaged_run_is_made_again_as_it_was(finished, project, damages):
-    damage_all(project, damages)
-    again = start(project)
+def test_a_damaged_run_is_made_again_as_it_was(tmp_path_factory, tmp_path, damages):
+    finished = made_once(tmp_path_factory, "undisturbed", run_undisturbed)
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "output.txt").unlink()
+    for path, damage in damages.items():
+        (tmp_path / path).write_bytes(DAMAGES[damage]((tmp_path / path).read_bytes()))
+    again = start(tmp_path)
     again.join()
-    said = (project / "output.txt").read_text()
-    assert "Traceback" not in said
-    assert again.exitcode == 0, said
-    before, after = outcome(finished), outcome(project)
-    assert before.keys() == after.keys()
-    for name in before:
-        assert before[name] == after[name], name
-
-
-@pytest.mark.parametrize(
-    ("damage", "expected"),
-    [("cut", "stages.json cannot be read"), ("emptied", "delete it to run all stages of this folder again")],
-)
-def test_a_damaged_record_is_named(project, damage, expected):
-    damage_all(project, {"run/stages.json": damage})
-    ended = call("train", "--config", project / "settings.yaml")
-    assert (ended.code, expected in ended.err) == (2, True), ended.err
-
-
-def test_a_damaged_state_is_begun_anew(finished, project):
-    stages = json.loads((project / "run/stages.json").read_text())
-    del stages["cam"]
-    (project / "run/stages.json").write_text(json.dumps(stages))
-    save_tensors(project / "run/cam.last.pth", {"step": 3})
-    content = (project / "run/cam.last.pth").read_bytes()
-    (project / "run/cam.last.pth").write_bytes(DAMAGES["cut"](content))
-    (project / "run/metrics.jsonl").write_text("")
-    again = start(project)
-    again.join()
-    assert again.exitcode == 0, (project / "output.txt").read_text()
-    assert "resumed" not in (project / "output.txt").read_text()
-    assert not (project / "run/cam.last.pth").exists()
-    before, after = (outcome(folder)["run/classifier.pth"] for folder in (finished, project))
-    assert before == after
-
-
-@pytest.mark.parametrize(
-    ("path", "option"),
-    [("seeds/train_0001.npz", "--seeds"), ("pseudo/train_0001.png", "--masks")],
-)
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_what_is_measured_and_damaged_is_named(project, path, option, damage):
-    damaged = project / "run" / path
-    damaged.write_bytes(DAMAGES[damage](damaged.read_bytes()))
-    config = ("--config", project / "settings.yaml", "--split", "train")
-    ended = call("evaluate", *config, option, damaged.parent)
-    assert (ended.code, str(damaged) in ended.err) == (2, True), ended.err
-
-
-@pytest.mark.parametrize("name", ["classifier.pth", "segmenter.pth", "affinity.pth"])
-def test_a_damaged_network_is_named(project, name):
-    path = project / "run" / name
-    path.write_bytes(DAMAGES["cut"](path.read_bytes()))
-    for ended in (
-        call("evaluate", "--model_path", path),
-        call("infer", "--input", project / "data", "--model_path", path, "--output", project / "out"),
-    ):
-        assert (ended.code, str(path) in ended.err) == (2, True), ended.err
+    said = (tmp_path / "output.txt").read_text()
+    assert (again.exitcode, "Traceback" in said) == (0, False), said
+    same_as(finished, tmp_path)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -51,17 +51,20 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_to_files_and_headings(page):
-    for target in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+def test_links_commands_options_and_settings_exist(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
         if not re.match(r"[a-z]+:", target):
             name, _, heading = target.partition("#")
             path = page.parent / name if name else page
             assert path.exists(), target
             assert not heading or heading in anchors(path), target
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
-def test_commands_and_their_options_exist(page):
+    if page.name in HISTORY:
+        return
+    sections = {name: set(values) for name, values in load_config(None).to_dict().items() if isinstance(values, dict)}
+    for section, name in re.findall(r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", text):
+        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt", "predict"):
+            assert name in sections[section], f"{section}.{name}"
     for words in commands(page):
         script = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
         given = {word.partition("=")[0] for word in words if word.startswith("--")}
@@ -82,35 +85,23 @@ def test_every_benchmark_says_what_it_does(name):
     assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
-def test_settings_exist(page):
-    sections = {name: set(values) for name, values in load_config(None).to_dict().items() if isinstance(values, dict)}
-    for section, name in re.findall(
-        r"`(?:--set )?([a-z]+)\.([a-z_]+)\b(?!\.)(?:[:=][^`]*)?`", page.read_text(encoding="utf-8")
-    ):
-        if section in sections and name not in ("py", "md", "html", "jpg", "json", "pth", "txt", "predict"):
-            assert name in sections[section], f"{section}.{name}"
-
-
 @pytest.fixture
 def run(tmp_path) -> Path:
-    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"])
+    cfg, shapes = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"]), tuple(SHAPES_CLASSES)
     torch.manual_seed(0)
-    network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
+    network = build_classifier("efficientnet_lite0", len(shapes), "none")
     channels = network.backbone.channels[context_stage(network.backbone)]
-    network.context = ContextDiscriminant(len(SHAPES_CLASSES), channels).requires_grad_(False)
-    save_network(tmp_path / "context.pth", "classifier", network, tuple(SHAPES_CLASSES), cfg, {})
-    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
-    save_network(tmp_path / "ibb.pth", "segmenter", segmenter, tuple(SHAPES_CLASSES), cfg, {})
+    network.context = ContextDiscriminant(len(shapes), channels).requires_grad_(False)
+    save_network(tmp_path / "context.pth", "classifier", network, shapes, cfg, {})
+    segmenter = build_segmenter("efficientnet_lite0", len(shapes) + 1, "none", cfg.segmenter.stage)
+    save_network(tmp_path / "ibb.pth", "segmenter", segmenter, shapes, cfg, {})
     return tmp_path
 
 
 @pytest.mark.long
 def test_figures_are_made_by_code(run):
-    assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= {
-        *figure.FIGURES,
-        "hints",
-    }  # hints.jpg: docs/hints_figure.py
+    drawn = {*figure.FIGURES, "hints"}  # hints.jpg: docs/hints_figure.py
+    assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= drawn
     ended = call("docs.figure", run, "method", "--output", run)
     assert ended.code == 0, ended.err
     made, kept = Image.open(run / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
@@ -122,40 +113,27 @@ def test_a_figure_of_another_run_is_refused(run):
     ended = call("docs.figure", run, "walls")
     assert (ended.code, "known: result, method, threshold" in ended.err) == (2, True)
     cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
-    save_network(
-        run / "context.pth", "classifier", build_classifier("efficientnet_lite0", 2, "none"), ("cat", "dog"), cfg, {}
-    )
+    network = build_classifier("efficientnet_lite0", 2, "none")
+    save_network(run / "context.pth", "classifier", network, ("cat", "dog"), cfg, {})
     with pytest.raises(UserError, match=r"is no run of preset demo.*train one"):
         figure.trained(run)
 
 
-@pytest.mark.parametrize("name", ["method", "threshold"])
-def test_method_page_shows_its_figures(name):
-    assert f"({name}.jpg)" in (ROOT / "docs/method.md").read_text(encoding="utf-8")
-
-
-def entries() -> list[tuple[str, str, str, str]]:
-    """Of docs/log.md: anchor, date, title and text of each experiment."""
+def test_the_log_has_an_index_of_its_experiments_newest_first_and_each_fits_on_a_screen():
     text = (ROOT / "docs/log.md").read_text(encoding="utf-8")
-    return re.findall(r'^## <a id="(\w+)"></a>(\S+): ([^\n]+)\n(.*?)(?=^## |\Z)', text, re.MULTILINE | re.DOTALL)
-
-
-def test_the_log_has_an_index_of_its_experiments_newest_first():
-    text = (ROOT / "docs/log.md").read_text(encoding="utf-8")
-    found = entries()
+    pattern = r'^## <a id="(\w+)"></a>(\S+): ([^\n]+)\n(.*?)(?=^## |\Z)'  # anchor, date, title, text
+    found = re.findall(pattern, text, re.MULTILINE | re.DOTALL)
     assert len(found) == text.count("\n## ") > 40
     index = re.findall(r"^\| (\S+) \| \[(.+)\]\(#(\w+)\) \|$", text, re.MULTILINE)
     assert index == [(date, title, anchor) for anchor, date, title, _ in found]
     dates = [date for _, date, _, _ in found]
     assert dates == sorted(dates, reverse=True)
+    assert [anchor for anchor, *_, body in found if len(body.strip().splitlines()) >= SCREEN] == []
 
 
-@pytest.mark.parametrize("entry", entries(), ids=lambda entry: entry[0])
-def test_an_experiment_fits_on_a_screen(entry):
-    assert len(entry[3].strip().splitlines()) < SCREEN
-
-
-def test_the_first_screen_of_the_readme_shows_results_and_the_two_commands():
+def test_pages_show_their_figures_and_the_first_screen_of_the_readme_results_and_the_two_commands():
+    page = (ROOT / "docs/method.md").read_text(encoding="utf-8")
+    assert all(f"({name}.jpg)" in page for name in ("method", "threshold"))
     screen = (ROOT / "README.md").read_text(encoding="utf-8").partition("\n## ")[0]
     assert len(screen.splitlines()) < SCREEN
     assert len(re.findall(r"^\| .*\d %.*\|$", screen, re.MULTILINE)) == 6

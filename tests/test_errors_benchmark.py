@@ -6,16 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.errors import (
-    DISTANCES,
-    PARTS,
-    TITLES,
-    corrected,
-    count_bands,
-    distances,
-    error_figures,
-    error_kinds,
-)
+from benchmarks.errors import DISTANCES, PARTS, TITLES, corrected, count_bands, distances, error_figures, error_kinds
 from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
 from utils.ignore import IGNORE
@@ -29,19 +20,6 @@ def matrix_of(target: np.ndarray, prediction: np.ndarray) -> torch.Tensor:
     matrix = ConfusionMatrix(VALUES)
     matrix.update_all([(target, prediction)])
     return matrix.counts
-
-
-def counts_of(target: np.ndarray, prediction: np.ndarray) -> dict[str, int]:
-    """Wrong pixels of each kind that there are any of."""
-    kinds = error_kinds(count_bands(target, prediction, VALUES))
-    return {name: int(wrong.sum()) for name, wrong in kinds.items() if wrong.any()}
-
-
-def halves() -> np.ndarray:
-    """Class 1 in the columns from 50 on, which begin one pixel behind the last of background, 49."""
-    target = np.zeros((9, 100), np.uint8)
-    target[:, 50:] = 1
-    return target
 
 
 @pytest.fixture
@@ -71,53 +49,6 @@ def test_distances_are_those_of_all_pairs_of_pixels():
         assert np.allclose(found.ravel()[wanted], slow)
 
 
-@pytest.mark.parametrize("distance", [1, 4, 5, 8, 9, 16, 17, 32, 33, 50])
-@pytest.mark.parametrize("side", ["over", "under"])
-def test_a_wrong_pixel_is_within_its_distance_and_all_longer_ones(side, distance):
-    target, near, far = halves(), *{"over": ("halo", "context"), "under": ("rim", "inside")}[side]
-    prediction = target.copy()
-    column = 50 - distance if side == "over" else 49 + distance
-    prediction[4, column] = 3 if side == "over" else 0  # whichever class is taken
-    expected = {f"{near}_{limit}": 1 for limit in DISTANCES if distance <= limit} or {far: 1}
-    assert counts_of(target, prediction) == {side: 1, **expected}
-
-
-def test_ignored_pixels_of_the_truth_are_neither_object_nor_background():
-    target = halves()
-    target[:, 45:55] = IGNORE
-    prediction = target.copy()
-    prediction[:, 45:55] = 2  # does not count
-    prediction[0, 44], prediction[0, 55] = 1, 0  # both 11 away from the other side
-    expected = {"over": 1, "halo_16": 1, "halo_32": 1, "under": 1, "rim_16": 1, "rim_32": 1}
-    assert counts_of(target, prediction) == expected
-
-
-def test_ignored_pixels_of_the_prediction_are_background():
-    target = halves()
-    prediction = target.copy()
-    prediction[0, 10], prediction[0, 90] = IGNORE, IGNORE
-    assert counts_of(target, prediction) == {"under": 1, "inside": 1}
-
-
-def test_bands_add_up_to_the_image_and_parts_to_its_errors(pair):
-    bands = count_bands(*pair, VALUES)
-    counts, kinds = matrix_of(*pair), error_kinds(bands)
-    assert torch.equal(bands.sum(dim=0), counts)
-    assert torch.equal(sum(kinds[part] for part in PARTS), counts - counts.diag().diag())
-    assert torch.equal(kinds["halo_32"] + kinds["context"], kinds["over"])
-    assert torch.equal(kinds["rim_32"] + kinds["inside"], kinds["under"])
-    assert all(kinds[part].any() for part in PARTS)  # the pair has them all
-    assert list(kinds) == list(TITLES)
-
-
-def test_without_all_errors_nothing_is_wrong(pair):
-    bands = count_bands(*pair, VALUES)
-    counts, kinds = bands.sum(dim=0), error_kinds(bands)
-    right = corrected(counts, sum(kinds[part] for part in PARTS))
-    assert torch.equal(right.sum(dim=1), counts.sum(dim=1))
-    assert miou_of(right) == 1
-
-
 def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pair):
     target, prediction = pair
     taken = np.where(prediction == IGNORE, 0, prediction)
@@ -127,8 +58,11 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
     wrong |= {f"halo_{limit}": over & (away <= limit) for limit in DISTANCES}
     wrong |= {f"rim_{limit}": under & (away <= limit) for limit in DISTANCES}
     wrong["confusion"] = is_object & (taken > 0) & (taken != target)
-    errors, classes = error_figures(count_bands(target, prediction, VALUES), NAMES)
-    assert set(errors) == set(wrong)
+    bands = count_bands(target, prediction, VALUES)
+    errors, classes = error_figures(bands, NAMES)
+    assert set(errors) == set(wrong) == set(TITLES)
+    everything = corrected(bands.sum(dim=0), sum(error_kinds(bands)[part] for part in PARTS))
+    assert torch.equal(everything, bands.sum(dim=(0, 2)).diag())  # without all parts nothing is wrong
     for name, pixels in wrong.items():
         mended = matrix_of(target, np.where(pixels, target, prediction))
         assert errors[name]["miou_without"] == pytest.approx(miou_of(mended), abs=1e-12)
@@ -139,8 +73,8 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
 
 
 def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
-    target = halves()
-    target[:, 98:] = 2
+    target = np.zeros((9, 100), np.uint8)
+    target[:, 50:], target[:, 98:] = 1, 2
     prediction = target.copy()
     prediction[:, 40:50] = 1  # 90 pixels of halo
     prediction[:4, 90] = 0  # 4 inside
@@ -152,17 +86,8 @@ def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
 
 @pytest.fixture
 def settings(make_voc) -> list[str]:
-    root = make_voc(size=(60, 80))
-    return [
-        "--config",
-        str(ROOT / "config.yaml"),
-        "--set",
-        f"data.root={root}",
-        "--set",
-        "data.kind=voc",
-        "--set",
-        "workers=0",
-    ]
+    own = f"--set data.root={make_voc(size=(60, 80))} --set data.kind=voc --set workers=0"
+    return ["--config", str(ROOT / "config.yaml"), *own.split()]
 
 
 def truths(settings: list[str]) -> dict[str, np.ndarray]:

@@ -169,6 +169,16 @@ def rows() -> list[tuple[str, list[str], list[str]]]:
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own images
 
 
+TEXTS = {  # word of the table -> file and its text
+    "text": ("text.txt", "some words"),
+    "broken_yaml": ("broken.yaml", "seed: 1\nrun: [\n"),
+    "twice_yaml": ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
+    "text_image": ("text_image.jpg", "no image"),
+    "text_video": ("text.mp4", "no video"),
+    "other_labels": ("other.csv", "image,labels\nzzz.jpg,\n"),
+}
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory) -> dict[str, Path]:
     """Every file that the table names."""
@@ -179,22 +189,14 @@ def world(tmp_path_factory) -> dict[str, Path]:
     (folder / "settings.yaml").write_text(SETTINGS.format(run=folder / "run", voc=folder / "voc"))
     cfg = load_config(folder / "settings.yaml", overrides=["cam.scales=[1.0]", "segment.scales=[1.0]"])
     shapes = tuple(SHAPES_CLASSES)
-    segmenter = build_segmenter("efficientnet_lite0", len(shapes) + 1, "none", -2)
-    save_network(folder / "segmenter.pth", "segmenter", segmenter, shapes, cfg, {})
-    pets = build_segmenter("efficientnet_lite0", 3, "none", -2)
-    save_network(folder / "pets.pth", "segmenter", pets, ("cat", "dog"), cfg, {})
+    for name, classes in (("segmenter", shapes), ("pets", ("cat", "dog"))):
+        network = build_segmenter("efficientnet_lite0", len(classes) + 1, "none", -2)
+        save_network(folder / f"{name}.pth", "segmenter", network, classes, cfg, {})
     classifier = build_classifier("efficientnet_lite0", len(shapes), "none")
     save_network(folder / "classifier.pth", "classifier", classifier, shapes, cfg, {})
     torch.save({"some.weight": torch.zeros(2)}, folder / "tensors.pth")
     torch.save([1, 2, 3], folder / "numbers.pth")
-    for name, text in (
-        ("text.txt", "some words"),
-        ("broken.yaml", "seed: 1\nrun: [\n"),
-        ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
-        ("text_image.jpg", "no image"),
-        ("text.mp4", "no video"),
-        ("other.csv", "image,labels\nzzz.jpg,\n"),
-    ):
+    for name, text in TEXTS.values():
         (folder / name).write_text(text)
     for name in ("empty", "own/cat", "own/dog", "foreign/masks"):
         (folder / name).mkdir(parents=True)
@@ -203,33 +205,19 @@ def world(tmp_path_factory) -> dict[str, Path]:
     shutil.copytree(folder / "voc", folder / "strange_truth")
     for path in (folder / "strange_truth/SegmentationClass").iterdir():
         write_mask(path, np.full(Image.open(path).size[::-1], 99, np.uint8))
-    names = [
-        name
-        for part in ("train", "val")
-        for name in (folder / f"voc/ImageSets/Segmentation/{part}.txt").read_text().split()
-    ]
-    for name in names:
-        size = Image.open(folder / f"voc/JPEGImages/{name}.jpg").size[::-1]
+    for path in (folder / "voc/JPEGImages").iterdir():
+        name, size = path.stem, Image.open(path).size[::-1]
         write_mask(folder / f"small_masks/{name}.png", np.ones((8, 8), np.uint8))
         write_mask(folder / f"strange_masks/{name}.png", np.full(size, 99, np.uint8))
         (folder / "colour_masks").mkdir(exist_ok=True)
         Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"colour_masks/{name}.png")
         cells = tuple(-(-side // 4) for side in size)
         write_seed(folder / f"strange_seeds/{name}.npz", Seed(np.array([77]), np.zeros((1, *cells), np.float32), size))
-    files = {
-        "broken_yaml": "broken.yaml",
-        "twice_yaml": "twice.yaml",
-        "text": "text.txt",
-        "settings": "settings.yaml",
-        "text_image": "text_image.jpg",
-        "text_video": "text.mp4",
-        "other_labels": "other.csv",
-    }
+    files = {word: name for word, (name, _) in TEXTS.items()} | {"settings": "settings.yaml", "world": "dataset"}
     files |= {name: f"{name}.pth" for name in ("segmenter", "pets", "classifier", "tensors", "numbers")}
     for part in ("train", "val"):
         (folder / "dataset" / part).mkdir(parents=True)
         shutil.copy(folder / "own/cat/1.png", folder / "dataset" / part)
-    files["world"] = "dataset"
     same = "none empty own foreign voc maskless out small_masks strange_masks colour_masks strange_seeds strange_truth"
     return {word: folder / name for word, name in (files | {name: name for name in same.split()}).items()}
 
@@ -282,19 +270,13 @@ def messages() -> list[tuple[str, str]]:
     found = []
     for path in product_files():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if (
-                isinstance(node, ast.Raise)
-                and isinstance(node.exc, ast.Call)
-                and getattr(node.exc.func, "id", "") == "UserError"
-            ):
-                if isinstance(node.exc.args[0], ast.Call | ast.Name):
-                    continue  # built elsewhere
-                texts = [
-                    part.value
-                    for part in ast.walk(node.exc.args[0])
-                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
-                ]
-                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", " ".join(texts)))
+            call = node.exc if isinstance(node, ast.Raise) else None
+            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "UserError":
+                continue
+            if not isinstance(call.args[0], ast.Call | ast.Name):  # those are built elsewhere
+                parts = [part.value for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)]
+                texts = " ".join(part for part in parts if isinstance(part, str))
+                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", texts))
     return found
 
 

@@ -34,18 +34,14 @@ def test_seed_size_covers_the_image_and_no_more():
 
 
 @pytest.mark.parametrize("classes", [(), (0,), (3, 17)])
-def test_seed_round_trip_within_half_a_step(tmp_path, classes):
+def test_seed_round_trip_within_half_a_step_and_clipped(tmp_path, classes):
     seed = make_seed(classes=classes)
     write_seed(tmp_path / "deep/er/a.npz", seed)
     read = read_seed(tmp_path / "deep/er/a.npz")
-    assert read.size == seed.size
-    assert np.array_equal(read.classes, seed.classes)
+    assert (read.size, read.classes.tolist()) == (seed.size, list(classes))
     assert read.maps.dtype == np.float32
     assert read.maps.shape == seed.maps.shape
     assert np.abs(read.maps - seed.maps).max(initial=0) <= 0.5 / 255 + 1e-7
-
-
-def test_seed_keeps_its_ends_and_clips_what_is_beyond(tmp_path):
     maps = np.array([[[0.0, 1.0], [-0.5, 1.5]]], np.float32)
     write_seed(tmp_path / "a.npz", Seed(np.array([0]), maps, (8, 8)))
     assert read_seed(tmp_path / "a.npz").maps.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
@@ -60,35 +56,23 @@ def test_what_does_not_fit_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_missing_files_are_named(tmp_path):
-    with pytest.raises(UserError, match=r"no seed file .*a\.npz; run the stage"):
-        read_seed(tmp_path / "a.npz")
-    with pytest.raises(UserError, match=r"no mask .*a\.png"):
-        read_mask(tmp_path / "a.png")
-
-
-def test_damaged_seeds_are_named(tmp_path):
-    path = tmp_path / "a.npz"
-    write_seed(path, make_seed(400, 500))
-    content = path.read_bytes()
-    damaged = [content[:length] for length in range(0, len(content), len(content) // 40)]
-    for place in range(len(content) // 4, len(content) * 3 // 4, len(content) // 80):  # in the middle of the maps
-        damaged.append(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
-    for variant in damaged:
-        path.write_bytes(variant)
-        with pytest.raises(UserError, match=r"a\.npz is damaged"):
-            read_seed(path)
-
-
-def test_damaged_masks_are_named(tmp_path):
-    path = tmp_path / "a.png"
-    write_mask(path, np.random.default_rng(0).integers(0, 21, (40, 40)))
-    content = path.read_bytes()
-    lengths = [*range(0, content.index(b"IDAT") + 200, 50), content.index(b"IEND") // 2]
-    for variant in (b"class", *(content[:length] for length in lengths)):
-        path.write_bytes(variant)
-        with pytest.raises(UserError, match=r"mask .*a\.png cannot be decoded"):
-            read_mask(path)
+def test_damaged_files_are_named(tmp_path):
+    write_seed(tmp_path / "a.npz", make_seed(80, 100))
+    write_mask(tmp_path / "a.png", np.random.default_rng(0).integers(0, 21, (40, 40)))
+    seed, mask = ((tmp_path / name).read_bytes() for name in ("a.npz", "a.png"))
+    seeds = [seed[:length] for length in range(0, len(seed), len(seed) // 20)]
+    for place in range(len(seed) // 4, len(seed) * 3 // 4, len(seed) // 40):  # in the middle of the maps
+        seeds.append(seed[:place] + bytes([seed[place] ^ 0x55]) + seed[place + 1 :])
+    lengths = [*range(0, mask.index(b"IDAT") + 200, 50), mask.index(b"IEND") // 2]
+    masks = [b"class", *(mask[:length] for length in lengths)]
+    for name, variants, read, message in (
+        ("a.npz", seeds, read_seed, r"a\.npz is damaged"),
+        ("a.png", masks, read_mask, r"mask .*a\.png cannot be decoded"),
+    ):
+        for variant in variants:
+            (tmp_path / name).write_bytes(variant)
+            with pytest.raises(UserError, match=message):
+                read(tmp_path / name)
 
 
 ARRAYS = {"classes": np.array([0]), "maps": np.zeros((1, 9, 13), np.uint8), "size": np.array([35, 50])}
@@ -152,17 +136,12 @@ def test_the_palette_is_the_devkits():
     expected = [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192]]
     assert palette[[0, 1, 2, 15, 20, IGNORE]].tolist() == expected
     assert len(np.unique(palette, axis=0)) == len(palette) == 256
-    for value in range(256):
-        assert palette[value, 0] == sum(((value >> (3 * level)) & 1) << (7 - level) for level in range(3))
 
 
-def test_grey_is_read_as_values_and_colour_is_no_mask(tmp_path):
+def test_grey_is_read_as_values(tmp_path):
     values = np.array([[0, 3], [20, 255]], np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     assert np.array_equal(read_mask(tmp_path / "a.png"), values)
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(UserError, match=r"a\.png is an image of mode RGB; expected one channel"):
-        read_mask(tmp_path / "a.png")
 
 
 def test_names_change_no_array_and_no_pixel(tmp_path):
@@ -170,18 +149,17 @@ def test_names_change_no_array_and_no_pixel(tmp_path):
     plain_seed, plain_mask = write_both(tmp_path / "without")
     assert np.array_equal(read_seed(seed, NAMES).maps, read_seed(plain_seed).maps)
     assert np.array_equal(read_mask(mask, list(NAMES)), read_mask(plain_mask))
-    with np.load(seed) as one, np.load(plain_seed) as other:
-        assert set(one) - set(other) == {"class_names"}
-    assert seed.stat().st_size - plain_seed.stat().st_size < 1000
+    # Files without names are read for any classes that can be meant.
+    assert read_seed(plain_seed, NAMES).classes.tolist() == [3, 17]
+    assert read_mask(plain_mask, ("one",)).max() == 18
+    with pytest.raises(UserError, match=r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog"):
+        read_seed(plain_seed, ("cat", "dog"))
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (
-            (*NAMES, "new"),
-            r"class 9, \.\.\. \(32 in all\); the data has .* \(33 in all\); run train\.py without --stages",
-        ),
+        ((*NAMES, "new"), r"class 9, \.\.\. \(32 in all\); the data has .* \(33 in all\); run train\.py without"),
         (NAMES[1:], r"\(32 in all\); the data has .* \(31 in all\)"),
         (NAMES[::-1], r"\(32 in all\), in this order; the data has class 29, .*, in this order;"),
     ],
@@ -194,42 +172,26 @@ def test_artifacts_of_other_classes_are_refused(tmp_path, names, message):
         read_mask(mask, names)
 
 
-def test_artifacts_without_names_are_read_for_any_classes_that_can_be(tmp_path):
-    seed, mask = write_both(tmp_path)
-    assert read_seed(seed, NAMES).classes.tolist() == [3, 17]
-    assert read_mask(mask, ("one",)).max() == 18
-    with pytest.raises(UserError, match=r"a\.npz has class 17; the data has classes 0\.\.1: cat, dog"):
-        read_seed(seed, ("cat", "dog"))
+def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch):
+    for text in (" ", "3", '["a", 1]', "[" * 5000, "\\xff"):
+        monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names, text=text: text)
+        seed, mask = write_both(tmp_path, NAMES)
+        with pytest.raises(UserError, match=r"a\.npz is damaged"):
+            read_seed(seed, NAMES)
+        with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
+            read_mask(mask, NAMES)
 
 
-@pytest.mark.parametrize("text", ["", "3", '["a", 1]', "[" * 5000, "\\xff"])
-def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(data.artifacts, "_names_as_text", lambda names: text or " ")
-    seed, mask = write_both(tmp_path, NAMES)
-    with pytest.raises(UserError, match=r"a\.npz is damaged"):
-        read_seed(seed, NAMES)
-    with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
-        read_mask(mask, NAMES)
-
-
-@pytest.mark.parametrize(
-    ("module", "function", "write"),
-    [
-        (np, "savez_compressed", lambda path: write_seed(path, make_seed())),
-        (Image.Image, "save", lambda path: write_mask(path, np.zeros((4, 4)))),
-        (os, "replace", lambda path: write_seed(path, make_seed())),
-    ],
-)
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, module, function, write):
-    path = tmp_path / "a.npz"
-    path.write_text("old")
-
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     def fail(*arguments, **options):
         next(argument for argument in arguments if isinstance(argument, os.PathLike)).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr(module, function, fail)
-    with pytest.raises(UserError, match=r"a\.npz cannot be written .disk full"):
-        write(path)
-    monkeypatch.undo()
-    assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"a.npz": "old"}
+    monkeypatch.setattr(np, "savez_compressed", fail)
+    monkeypatch.setattr(Image.Image, "save", fail)
+    path = tmp_path / "a.npz"
+    path.write_text("old")
+    for write in (lambda: write_seed(path, make_seed()), lambda: write_mask(path, np.zeros((4, 4)))):
+        with pytest.raises(UserError, match=r"a\.npz cannot be written .disk full"):
+            write()
+        assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"a.npz": "old"}

@@ -51,10 +51,7 @@ def test_the_right_rule_shows_the_reference(case, name, rule):
     if (read[..., 0] == read[..., 1]).all():
         grey = np.asarray(Image.fromarray(expected.astype(np.uint8)).convert("L")).astype(int)
         expected = np.repeat(grey[..., None], 3, axis=2)
-    close = [
-        np.abs(read - other).mean() < 4 for other in (expected, expected[..., ::-1])
-    ]  # or in the order of its bands
-    assert any(close)
+    assert min(np.abs(read - other).mean() for other in (expected, expected[..., ::-1])) < 4  # or in its bands' order
 
 
 @pytest.mark.parametrize("name", ["float01.tif", "float_hounsfield.tif", "float_nan_nodata.tif", "rgb_float32.tif"])
@@ -78,12 +75,6 @@ def test_formats_are_read_whatever_a_file_is_called(case):
     root = case("63_jfif_avif_heic")
     for path in root.rglob("*.*"):
         assert min(read_image(path).size) > 100
-
-
-def test_one_class_on_every_image(case):
-    findings = check(settings(case("74_one_class")))
-    assert findings.problems == []
-    assert any("every image has crack, so there is nothing to tell it from" in note for note in findings.notes)
 
 
 def test_letters_of_any_script_are_drawn_or_numbered(case, tmp_path):

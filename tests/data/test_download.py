@@ -40,11 +40,6 @@ def archives(make_voc, tmp_path, monkeypatch):
     return served
 
 
-def set_addresses(address: str, monkeypatch) -> None:
-    monkeypatch.setitem(data.download.DATASET_YEAR_DICT["2012"], "url", f"{address}/voc.tar")
-    monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tgz")
-
-
 @pytest.fixture
 def server(archives, monkeypatch):
     """The archives served on this machine; gives the paths that were asked for."""
@@ -60,16 +55,11 @@ def server(archives, monkeypatch):
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
-        set_addresses(f"http://127.0.0.1:{running.server_port}", monkeypatch)
+        address = f"http://127.0.0.1:{running.server_port}"
+        monkeypatch.setitem(data.download.DATASET_YEAR_DICT["2012"], "url", f"{address}/voc.tar")
+        monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tgz")
         yield asked
         running.shutdown()
-
-
-@pytest.fixture
-def no_network(archives, monkeypatch):
-    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as closed:
-        port = closed.server_port
-    set_addresses(f"http://127.0.0.1:{port}", monkeypatch)
 
 
 def settings(root: Path) -> DataSettings:
@@ -89,31 +79,24 @@ def test_voc_and_the_augmented_list_are_fetched_once(server, tmp_path):
     assert not list(root.parents[1].glob(".VOC2012*"))
 
 
-def test_archives_put_there_by_hand_are_used(no_network, archives, tmp_path):
-    root = tmp_path / "new/VOCdevkit/VOC2012"
-    with pytest.raises(
-        UserError, match=r"voc\.tar cannot be downloaded .*put it at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)"
-    ):
+def test_damaged_or_missing_archives_are_named_and_those_put_there_by_hand_used(server, archives, tmp_path):
+    root, whole = tmp_path / "new/VOCdevkit/VOC2012", (archives / "voc.tar").read_bytes()
+    (archives / "voc.tar").write_bytes(b"not what the checksum says")
+    with pytest.raises(UserError, match=r"cannot be downloaded \(.*corrupted.*MD5"):
+        download("voc", root, "train")
+    for name in ("voc.tar", "sbd.tgz"):
+        (archives / name).unlink()
+    with pytest.raises(UserError, match=r"voc\.tar cannot be downloaded .*at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)"):
         download("voc", root, "train")
     assert not root.exists()
-    (tmp_path / "new/voc.tar").write_bytes((archives / "voc.tar").read_bytes())
+    (tmp_path / "new/voc.tar").write_bytes(whole)
     download("voc", root, "train")
     assert (root / "JPEGImages/p0.jpg").is_file()
     with pytest.raises(UserError, match=r"sbd\.tgz cannot be downloaded"):
         download("voc", root, "train_aug")
 
 
-def test_a_damaged_archive_is_refused(server, archives, tmp_path):
-    (archives / "voc.tar").write_bytes(b"not what the checksum says")
-    root = tmp_path / "new/VOCdevkit/VOC2012"
-    with pytest.raises(UserError, match=r"cannot be downloaded \(.*corrupted.*MD5"):
-        download("voc", root, "train")
-    assert not root.exists()
-
-
 def test_what_is_no_voc_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"fetches PASCAL VOC 2012 only, and data\.kind is coco.*cocodataset\.org"):
-        download("coco", tmp_path, "train2017")
     with pytest.raises(UserError, match=r"data\.root must end in it"):
         download("voc", tmp_path / "my/voc", "train")
     (tmp_path / "VOCdevkit/VOC2012").mkdir(parents=True)

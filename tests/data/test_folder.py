@@ -1,14 +1,11 @@
-import json
 import shutil
-from typing import ClassVar
 
 import pytest
-from PIL import Image
 
 from data.coco_file import CocoRules
 from data.dataset import NoTruth
 from data.folder import open_folder
-from tests.data.layouts_of_tools import labels_of, put, put_masks, put_text
+from tests.data.layouts_of_tools import labels_of, put, put_json, put_masks, put_text
 from utils.errors import UserError
 
 
@@ -37,19 +34,8 @@ class TestClassFolders:
         assert names_of(index) == sorted(names_of(index))
         assert [record.image for record in index.records][:2] == [pets / "cat/1.jpg", pets / "cat/young/2.jpg"]
         assert open_folder(pets, "") == open_folder(str(pets), "train") == index
-
-    def test_masks_hidden_and_empty_folders_are_no_classes(self, pets):
-        put(pets, "masks/cat/1.png", ".cache/y.png", "cat/masks/1.png")
-        (pets / "empty").mkdir()
-        put_text(pets, "notes/read.txt", "no images")
-        index = open_folder(pets)
-        assert (index.class_names, len(index)) == (("cat", "dog"), 4)
-        assert any("folders without images are left out: 2, first empty" in note for note in index.notes)
-
-    def test_given_classes_set_the_order_and_may_have_no_images(self, pets):
-        index = open_folder(pets, classes=("dog", "frog", "cat"))
-        assert index.class_names == ("dog", "frog", "cat")
-        assert labels_of(index)["cat/1"] == {"cat"}
+        given = open_folder(pets, classes=("dog", "frog", "cat"))
+        assert (given.class_names, labels_of(given)["cat/1"]) == (("dog", "frog", "cat"), {"cat"})
         with pytest.raises(UserError, match=r"sub-folder .*pets/dog: unknown class 'dog'.*did you mean 'dogs'\?"):
             open_folder(pets, classes=("cat", "dogs"))
 
@@ -72,11 +58,9 @@ class TestClassFolders:
             open_folder(put(pets.parent / "bare", "background/1.jpg"), rules=rules)
 
     def test_errors(self, tmp_path, pets):
-        (tmp_path / "empty").mkdir()
         for root, message in (
             (tmp_path / "gone", r"data\.root .*gone is not a folder"),
-            (tmp_path / "empty", r"empty says nothing about classes; expected one sub-folder.*labels\.csv"),
-            (put(tmp_path / "flat", "a.jpg"), "says nothing about classes"),
+            (put(tmp_path / "flat", "a.jpg"), "says nothing about classes; expected one sub-folder.*labels\\.csv"),
             (put(pets, "stray.jpg"), r"stray\.jpg lies in no class folder \(1 such\)"),
         ):
             with pytest.raises(UserError, match=message):
@@ -102,29 +86,21 @@ class TestTable:
         with pytest.raises(UserError, match=r"data\.labels: there is no CSV or JSON file gone\.csv"):
             open_folder(tagged, labels="gone.csv")
 
-    @pytest.mark.parametrize(
-        "name", ["in/a.jpg", "./in//a.jpg", "a.jpg", "a", "in/a", "in\\a.jpg", " a.jpg ", "ABSOLUTE/in/a.jpg"]
-    )
-    def test_an_image_is_found_by_path_or_name(self, tagged, name, monkeypatch):
-        put_text(tagged, "labels.csv", f"image,labels\n{name.replace('ABSOLUTE', str(tagged))},cat\n")
+    def test_an_image_is_found_by_path_or_name_also_with_accents_taken_apart(self, tagged, tmp_path, monkeypatch):
         monkeypatch.chdir(tagged.parent)
-        assert names_of(open_folder(tagged.name)) == ["in/a"]
-
-    def test_accents_taken_apart_are_the_same_name_and_label(self, tmp_path):
-        put(tmp_path, "cafe\u0301.jpg", "b.jpg")
-        put_text(tmp_path, "labels.csv", "image,labels\ncafé.jpg,bébé\nb.jpg,be\u0301be\u0301\n")
-        assert labels_of(open_folder(tmp_path)) == {"cafe\u0301": {"bébé"}, "b": {"bébé"}}
+        names = ["in/a.jpg", "./in//a.jpg", "a.jpg", "a", "in/a", "in\\a.jpg", " a.jpg ", f"{tagged}/in/a.jpg"]
+        for name in names:
+            put_text(tagged, "labels.csv", f"image,labels\n{name},cat\n")
+            assert names_of(open_folder(tagged.name)) == ["in/a"]
+        root = put(tmp_path / "accents", "cafe\u0301.jpg", "b.jpg")
+        put_text(root, "labels.csv", "image,labels\ncafé.jpg,bébé\nb.jpg,be\u0301be\u0301\n")
+        assert labels_of(open_folder(root)) == {"cafe\u0301": {"bébé"}, "b": {"bébé"}}
 
     def test_mark_windows_lines_blanks_padding_case_quotes_and_suffixes(self, tagged):
-        Image.new("RGB", (4, 4)).save(tagged / "in/x.ppm")
+        put(tagged, "in/x.ppm")
         text = '\ufeff Image , LABELS ,note\r\n\r\n"in/a.jpg", cat ; dog;;cat ,"x, y"\r\n,,\r\n in/x.ppm ,cat,,,\r\n'
         put_text(tagged, "labels.csv", text)
         assert labels_of(open_folder(tagged)) == {"in/a": {"cat", "dog"}, "in/x": {"cat"}}
-
-    def test_a_name_of_two_images_is_refused(self, pets):
-        put_text(pets, "labels.csv", "image,labels\n1.jpg,cat\n")
-        with pytest.raises(UserError, match=r"line 2: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg; give the whole path"):
-            open_folder(pets)
 
 
 @pytest.mark.parametrize(
@@ -140,31 +116,25 @@ def test_no_name_leads_out_of_the_root(tagged, name, where):
         open_folder(tagged, "mine")
 
 
-class TestJson:
-    """COCO's format, labels alone."""
-
-    IMAGES: ClassVar = [(1, "a.jpg"), (2, "in/b.jpg"), (5, "c.jpg")]
-    DOCUMENT: ClassVar = {
-        "images": [{"id": number, "file_name": name} for number, name in IMAGES],
+def test_labels_of_cocos_format_and_classes_by_id(tmp_path):
+    put(tmp_path, "deep/a.jpg", "in/b.jpg", "c.jpg", "unnamed.jpg")
+    document = {
+        "images": [{"id": n, "file_name": name} for n, name in ((1, "a.jpg"), (2, "in/b.jpg"), (5, "c.jpg"))],
         "categories": [{"id": number, "name": name} for number, name in ((4, "dog"), (2, "frog"), (9, "cat"))],
         "annotations": [{"image_id": image, "category_id": label} for image, label in ((1, 4), (1, 9), (2, 2))],
     }
-
-    def test_labels_and_classes_by_id(self, tmp_path):
-        put(tmp_path, "deep/a.jpg", "in/b.jpg", "c.jpg", "unnamed.jpg")
-        put_text(tmp_path, "labels.json", json.dumps(self.DOCUMENT))
-        index = open_folder(tmp_path)
-        assert index.class_names == ("frog", "dog", "cat")
-        assert labels_of(index) == {"deep/a": {"dog", "cat"}, "in/b": {"frog"}, "c": set()}
-        other = open_folder(tmp_path, labels="labels.json", classes=("cat", "dog", "frog"))
-        assert labels_of(other) == labels_of(index)
-        assert other.records[0].labels == (0, 1)
-        assert open_folder(tmp_path, rules=CocoRules(background="frog")).class_names == ("dog", "cat")
-        with pytest.raises(UserError, match=r"labels\.json, image 'in/b\.jpg': unknown class 'frog'"):
-            open_folder(tmp_path, classes=("cat", "dog"))
-        (tmp_path / "c.jpg").unlink()
-        with pytest.raises(UserError, match=r"labels\.json, image 'c\.jpg': there is no image 'c\.jpg'"):
-            open_folder(tmp_path)
+    put_json(tmp_path, "labels.json", document)
+    index = open_folder(tmp_path)
+    assert index.class_names == ("frog", "dog", "cat")
+    assert labels_of(index) == {"deep/a": {"dog", "cat"}, "in/b": {"frog"}, "c": set()}
+    other = open_folder(tmp_path, labels="labels.json", classes=("cat", "dog", "frog"))
+    assert (labels_of(other), other.records[0].labels) == (labels_of(index), (0, 1))
+    assert open_folder(tmp_path, rules=CocoRules(background="frog")).class_names == ("dog", "cat")
+    with pytest.raises(UserError, match=r"labels\.json, image 'in/b\.jpg': unknown class 'frog'"):
+        open_folder(tmp_path, classes=("cat", "dog"))
+    (tmp_path / "c.jpg").unlink()
+    with pytest.raises(UserError, match=r"labels\.json, image 'c\.jpg': there is no image 'c\.jpg'"):
+        open_folder(tmp_path)
 
 
 class TestLists:
@@ -176,6 +146,8 @@ class TestLists:
             assert names_of(open_folder(pets, list_name)) == ["dog/3", "cat/young/2", "cat/1"]
 
     def test_train_and_val_take_their_lists(self, pets, monkeypatch):
+        with pytest.raises(NoTruth, match=r"no truth to validate on: .*palette PNG.*masks/cat/1\.png"):
+            open_folder(pets, "val", masks=True)
         put_masks(pets, "masks/cat/young/2.png", "masks/dog/1.png", "masks/dog/of no image.png")
         put_text(pets.parent, "train", "not taken: the name is that of a list")
         monkeypatch.chdir(pets.parent)
@@ -186,17 +158,13 @@ class TestLists:
         assert [names_of(open_folder(pets, name)) for name in ("train", "val")] == [["cat/1"], ["dog/3"]]
         assert len(open_folder(pets, "all")) == 4
 
-    def test_no_truth_says_where_to_put_it(self, pets):
-        with pytest.raises(NoTruth, match=r"no truth to validate on: .*palette PNG.*masks/cat/1\.png"):
-            open_folder(pets, "val", masks=True)
-
     @pytest.mark.parametrize(
         ("text", "message"),
         [
             ("", "mine.txt has no images"),
             ("cat/1.jpg\n\ncat/9.jpg\n", r"mine\.txt, line 3: there is no image 'cat/9\.jpg' .*mean 'cat/1\.jpg'"),
             ("cat/1.jpg\ncat/1\n", r"mine\.txt, line 2: image 'cat/1' has a line already \(.*line 1\)"),
-            ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg"),
+            ("1.jpg\n", r"mine\.txt, line 1: '1\.jpg' may be cat/1\.jpg or dog/1\.jpg; give the whole path"),
         ],
     )
     def test_errors(self, pets, text, message):
@@ -210,10 +178,3 @@ class TestLists:
             open_folder(tagged, "mine")
         with pytest.raises(UserError, match=r"no list 'trian': expected all, train, val.*there: mine"):
             open_folder(tagged, "trian")
-
-
-def test_masks_only_where_asked_for_and_there(pets):
-    put_masks(pets, "masks/cat/1.png")
-    assert all(record.mask is None for record in open_folder(pets).records)
-    masks = {record.name: record.mask for record in open_folder(pets, masks=True).records if record.mask}
-    assert masks == {"cat/1": pets / "masks/cat/1.png"}

@@ -4,7 +4,6 @@ import pytest
 from data.artifacts import voc_palette
 from data.index import class_palette, open_index
 from data.settings import DataSettings
-from stages.config import load_config
 from utils.errors import UserError
 
 
@@ -14,16 +13,6 @@ def test_colours_of_mask_values():
     palette = class_palette(DataSettings(colors=("#ff8000", "0000fF")), names)
     assert palette[:3].tolist() == [[0, 0, 0], [255, 128, 0], [0, 0, 255]]
     assert np.array_equal(palette[3:], voc_palette()[3:])
-    with pytest.raises(
-        UserError, match=r"data.colors has 1 colours, expected one for each of the 2 classes .*: cat, dog"
-    ):
-        class_palette(DataSettings(colors=("#ff8000",)), names)
-
-
-def test_colours_are_checked_where_they_are_set():
-    assert load_config(None, overrides=["data.colors=['#ff8000']"]).data.colors == ("#ff8000",)
-    with pytest.raises(UserError, match=r"--set data.colors.*: 'data.colors' must be RGB as quoted .*found 'red'"):
-        load_config(None, overrides=["data.colors=[red]"])
 
 
 def test_background_is_passed_on(make_voc, tmp_path):
@@ -35,8 +24,7 @@ def test_background_is_passed_on(make_voc, tmp_path):
 
 
 def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
-    settings = DataSettings(
-        kind="shapes", root=str(tmp_path), shapes_train=2, shapes_val=1, mask_values={"0": "background"}
-    )
+    own = {"shapes_train": 2, "shapes_val": 1, "mask_values": {"0": "background"}}
+    settings = DataSettings(kind="shapes", root=str(tmp_path), **own)
     with pytest.raises(UserError, match=r"data.mask_values is for masks in files, and data.kind shapes draws its own"):
         open_index(settings, "val", masks=True)

@@ -10,7 +10,7 @@ from data.folder import open_folder
 from data.index import open_index
 from data.settings import DataSettings
 from stages.config import load_config
-from tests.data.layouts_of_tools import BUILDERS, coco, labels_of, put, put_json, put_masks, put_text
+from tests.data.layouts_of_tools import TREES, build, coco, labels_of, put, put_json, put_masks, put_text
 from tests.project import ROOT
 from utils.errors import UserError
 
@@ -24,11 +24,7 @@ def rows_of_the_documentation() -> dict[str, list[str]]:
     """Tool -> the settings of its command in docs/data.md."""
     text = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]+) \| [^|]* \| `([^`|]*)` \|", text, flags=re.MULTILINE)
-    return {tool.strip(): settings_in(command) for tool, command in rows if tool.strip() in BUILDERS}
-
-
-def test_the_documentation_has_a_row_for_each_tool():
-    assert rows_of_the_documentation().keys() == BUILDERS.keys()
+    return {tool.strip(): settings_in(command) for tool, command in rows if tool.strip() in TREES}
 
 
 EXPECTED = {
@@ -39,9 +35,10 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize("tool", BUILDERS)
+@pytest.mark.parametrize("tool", TREES)
 def test_the_command_of_the_documentation_reads_what_the_tool_writes(tmp_path, tool):
-    BUILDERS[tool](tmp_path)
+    build(tool, tmp_path)
+    assert rows_of_the_documentation().keys() == TREES.keys()
     overrides = [text.replace("FOLDER", str(tmp_path)) for text in rows_of_the_documentation()[tool]]
     cfg = load_config(None, overrides=["data.kind=folder", "data.train_list=all", f"data.root={tmp_path}", *overrides])
     index = open_index(cfg.data, cfg.data.train_list)
@@ -55,7 +52,7 @@ def test_the_command_of_the_documentation_reads_what_the_tool_writes(tmp_path, t
     "tool", ["Roboflow, COCO", "Roboflow, multi-label", "CVAT, COCO", "CVAT, VOC", "Kaggle", "Label Studio, JSON"]
 )
 def test_the_preset_folder_refuses_with_settings_that_read_it(tmp_path, tool):
-    BUILDERS[tool](tmp_path)
+    build(tool, tmp_path)
     with pytest.raises(UserError) as raised:
         open_folder(tmp_path)
     overrides = settings_in(str(raised.value))
@@ -66,7 +63,7 @@ def test_the_preset_folder_refuses_with_settings_that_read_it(tmp_path, tool):
 
 
 def test_names_that_carry_the_class_are_read_by_the_setting_that_the_message_names(tmp_path):
-    BUILDERS["Oxford pets"](tmp_path)
+    build("Oxford pets", tmp_path)
     with pytest.raises(UserError, match=r"--set data\.labels=names"):
         open_folder(tmp_path)
     index = open_folder(tmp_path, labels="names", masks=True)
@@ -87,50 +84,44 @@ class TestLists:
         assert len(open_folder(tmp_path, "val")) == 2
         assert any("list 'all' takes the folders train (2), val (2)" in note for note in open_folder(tmp_path).notes)
 
-    def test_lists_inside_class_folders_are_lists_too(self, tmp_path):
-        put(tmp_path, *(f"{name}/{part}/1.jpg" for part in ("train", "test") for name in ("cat", "dog")))
-        assert open_folder(tmp_path).class_names == ("cat", "dog")
-        assert list(labels_of(open_folder(tmp_path, "test"))) == ["cat/test/1", "dog/test/1"]
-
-    def test_unlabelled_images_of_a_list_are_left_out_and_said(self, tmp_path):
-        put(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg")
-        index = open_folder(tmp_path)
+    def test_lists_inside_class_folders_and_lists_without_labels(self, tmp_path):
+        put(tmp_path / "a", *(f"{name}/{part}/1.jpg" for part in ("train", "test") for name in ("cat", "dog")))
+        assert open_folder(tmp_path / "a").class_names == ("cat", "dog")
+        assert list(labels_of(open_folder(tmp_path / "a", "test"))) == ["cat/test/1", "dog/test/1"]
+        put(tmp_path / "b", "train/cat/1.jpg", "train/dog/1.jpg", "test/1.jpg", "test/2.jpg")
+        index = open_folder(tmp_path / "b")
         assert len(index) == 2
         assert any("no class's folder are left out: 2, first test/1.jpg" in note for note in index.notes)
 
-    def test_lists_beside_other_folders_are_refused(self, tmp_path):
-        put(tmp_path, "train/cat/1.jpg", "val/cat/1.jpg", "extra/cat/1.jpg")
-        with pytest.raises(UserError, match="train, val look like lists, and extra beside them like classes"):
+    @pytest.mark.parametrize(
+        ("images", "message", "classes"),
+        [
+            ("train/cat/1 val/cat/1 extra/cat/1", "train, val look like lists, and extra beside", "extra train val"),
+            ("pets/cat/1 pets/dog/1", r"set data\.root={root}/pets; .*data\.classes=\[pets\]", "pets"),
+        ],
+    )
+    def test_what_may_be_lists_or_one_folder_too_high_is_refused_unless_it_is_named(
+        self, tmp_path, images, message, classes
+    ):
+        put(tmp_path, *(f"{name}.jpg" for name in images.split()))
+        with pytest.raises(UserError, match=message.format(root=tmp_path)):
             open_folder(tmp_path)
-        assert open_folder(tmp_path, classes=("extra", "train", "val")).class_names == ("extra", "train", "val")
+        assert open_folder(tmp_path, classes=tuple(classes.split())).class_names == tuple(classes.split())
 
     def test_a_folder_of_data_sets_is_refused(self, tmp_path):
         for name in ("bottle", "cable"):
-            (tmp_path / name).mkdir()
-            BUILDERS["MVTec AD"](tmp_path / name)
+            build("MVTec AD", tmp_path / name)
         with pytest.raises(UserError, match=rf"such as data\.root={tmp_path}/bottle"):
             open_folder(tmp_path)
-
-    def test_one_folder_above_the_classes_is_refused_unless_it_is_named(self, tmp_path):
-        put(tmp_path, "pets/cat/1.jpg", "pets/dog/1.jpg")
-        with pytest.raises(UserError, match=rf"set data\.root={tmp_path}/pets; .*data\.classes=\[pets\]"):
-            open_folder(tmp_path)
-        assert open_folder(tmp_path, classes=("pets",)).class_names == ("pets",)
 
 
 class TestMasks:
     @pytest.mark.parametrize(
         ("image", "mask"),
         [
-            ("images/1.jpg", "masks/1.png"),
-            ("images/1.jpg", "mask/1.png"),
-            ("images/1.jpg", "annotations/1.png"),
-            ("images/1.jpg", "labels/1.tif"),
-            ("images/1.jpg", "masks/1_mask.png"),
-            ("images/1.jpg", "masks/1.PNG"),
-            ("images/1.jpg", "masks/images/1.png"),
-            ("images/train/1.jpg", "masks/train/1.png"),
-            ("train/images/1.jpg", "train/masks/1.png"),
+            *(("images/1.jpg", f"{name}.png") for name in ("masks/1", "mask/1", "annotations/1", "masks/1_mask")),
+            *(("images/1.jpg", name) for name in ("labels/1.tif", "masks/1.PNG", "masks/images/1.png")),
+            *(("images/train/1.jpg", "masks/train/1.png"), ("train/images/1.jpg", "train/masks/1.png")),
             ("1.jpg", "1_mask.png"),
         ],
     )
@@ -149,14 +140,8 @@ class TestMasks:
         put_masks(tmp_path, mask)
         index = open_folder(tmp_path, masks=True)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/2": {"dog"}}
-        assert index.records[0].mask == tmp_path / mask
-
-    def test_masks_that_serve_nothing_are_counted(self, tmp_path):
-        put(tmp_path, "cat/1.jpg", "cat/2.jpg", "masks/cat/2.jpg")
-        put_masks(tmp_path, "masks/cat/1.png", "masks/cat/9.png")
-        notes = open_folder(tmp_path).notes
-        assert any("masks of no image are not used: 1, first masks/cat/9.png" in note for note in notes)
-        assert any("masks JPEG or WebP are not used: 1, first masks/cat/2.jpg" in note for note in notes)
+        assert [record.mask for record in index.records] == [tmp_path / mask, None]
+        assert all(record.mask is None for record in open_folder(tmp_path).records)
 
     def test_a_class_called_masks_never_vanishes(self, tmp_path):
         for number, (name, other) in enumerate((("masks", "no_masks"), ("mask", "without_mask"), ("lists", "cat"))):
@@ -166,11 +151,10 @@ class TestMasks:
             assert len(open_folder(root, classes=tuple(sorted((name, other))))) == 3
 
     def test_the_masks_of_mvtec_are_its_truth(self, tmp_path):
-        BUILDERS["MVTec AD"](tmp_path)
+        build("MVTec AD", tmp_path)
         masks = {record.name: record.mask for record in open_folder(tmp_path, masks=True).records if record.mask}
         assert masks["test/crack/000"] == tmp_path / "ground_truth/crack/000_mask.png"
-        assert len(masks) == 2
-        assert open_folder(tmp_path, "val").records[0].name == "test/crack/000"
+        assert (len(masks), open_folder(tmp_path, "val").records[0].name) == (2, "test/crack/000")
 
 
 class TestLeftOut:
@@ -182,19 +166,30 @@ class TestLeftOut:
         put_text(tmp_path, "dog/notes.txt", "")
         (tmp_path / "fox").mkdir()
         (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+        put(tmp_path, "masks/dog/1.jpg")
+        put_masks(tmp_path, "masks/cat/1.png", "masks/cat/9.png")
         index = open_folder(tmp_path)
         assert labels_of(index) == {"cat/1": {"cat"}, "dog/1": {"dog"}}
-        raw, system, broken, empty = index.notes
-        assert "files with the suffix .raw are not read: 2, first dog/2.raw" in raw
-        assert "hidden files or thumbnails are left out: 4" in system
-        assert "links to nothing are left out: 1" in broken
-        assert "folders without images are left out: 1, first fox" in empty
+        expected = (
+            "files with the suffix .raw are not read: 2, first dog/2.raw",
+            "hidden files or thumbnails are left out: 4",
+            "links to nothing are left out: 1",
+            "folders without images are left out: 1, first fox",
+            "masks of no image are not used: 1, first masks/cat/9.png",
+            "masks JPEG or WebP are not used: 1, first masks/dog/1.jpg",
+        )
+        assert [text for text in expected if not any(text in note for note in index.notes)] == []
+        assert len(index.notes) == len(expected)
 
-    def test_images_that_are_not_in_a_coco_file_are_counted(self, tmp_path):
-        BUILDERS["CVAT, COCO"](tmp_path)
+    def test_images_that_are_not_in_a_coco_file_are_counted_and_its_kind_named(self, tmp_path):
+        build("CVAT, COCO", tmp_path)
         put(tmp_path, "images/3.jpg")
         index = open_index(DataSettings(kind="coco", root=str(tmp_path)), "default")
         assert any("not in the file: 1, first 3.jpg" in note for note in index.notes)
+        put(tmp_path / "root", "images/1.jpg")
+        put_json(tmp_path / "root", "result.json", coco("images/1.jpg"))
+        with pytest.raises(UserError, match=r"--set data\.kind=coco .*--set data\.train_list=result\.json"):
+            open_folder(tmp_path / "root")
 
     def test_links_are_followed_and_loops_refused(self, tmp_path):
         put(tmp_path / "disk", "1.jpg", "more/2.jpg")
@@ -207,10 +202,3 @@ class TestLeftOut:
             with pytest.raises(UserError, match=r"cat/deep/loop is a link to .*, which is a folder above it; remove"):
                 open_folder(root)
             (root / "cat/deep/loop").unlink()
-
-
-def test_a_json_in_the_root_names_the_kind_that_reads_it(tmp_path):
-    put(tmp_path, "images/1.jpg")
-    put_json(tmp_path, "result.json", coco("images/1.jpg"))
-    with pytest.raises(UserError, match=r"--set data\.kind=coco .*--set data\.train_list=result\.json"):
-        open_folder(tmp_path)

@@ -81,7 +81,7 @@ def test_alpha_of_sixteen_bits_is_laid_over_white():
     assert array_to_rgb(array)[0].tolist() == [[0, 0, 0], [255, 255, 255], [255, 127, 127]]
 
 
-def test_percentiles_are_of_each_image():
+def test_percentiles_are_of_each_image_and_what_is_no_number_is_an_end_of_the_range():
     values = np.arange(1000, dtype=np.float32).reshape(20, 50)
     values[0, 0] = np.nan
     pixels = to_rgb(Values(values[..., None], 0), PixelRule("percentile"), "x")[..., 0]
@@ -89,24 +89,16 @@ def test_percentiles_are_of_each_image():
     assert 120 <= pixels[10, 0] <= 135
     flat = to_rgb(Values(np.full((3, 3, 1), 7.0), 0), PixelRule("percentile"), "x")
     assert flat.max() == 0  # and no division by zero
-
-
-@pytest.mark.parametrize(("value", "pixel"), [(np.nan, 0), (-np.inf, 0), (np.inf, 255)])
-def test_what_is_no_number_is_an_end_of_the_range(value, pixel):
-    assert to_rgb(Values(np.full((1, 1, 1), value), 0), PixelRule((-5, 5)), "x")[0, 0, 0] == pixel
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "line"), [(0, 0.97, "[0, 1]"), (3, 4000, "[0, 4095]"), (-1.5, 3.2, "[-2, 4]"), (0, 1.3, "[0, 2]")]
-)
-def test_the_line_to_add_covers_what_was_found(low, high, line):
-    assert range_line(low, high) == f"--set 'data.range={line}'"
+    for value, pixel in ((np.nan, 0), (-np.inf, 0), (np.inf, 255)):
+        assert to_rgb(Values(np.full((1, 1, 1), value), 0), PixelRule((-5, 5)), "x")[0, 0, 0] == pixel
 
 
 @pytest.mark.parametrize(
     ("highest", "refused"), [(255, True), (4095, True), (32767, True), (32768, False), (65535, False)]
 )
-def test_a_series_of_fewer_bits_than_its_files_is_refused(tmp_path, highest, refused):
+def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(tmp_path, highest, refused):
+    limits = ((0, 0.97, "[0, 1]"), (3, 4000, "[0, 4095]"), (-1.5, 3.2, "[-2, 4]"), (0, 1.3, "[0, 2]"))
+    assert [range_line(low, high) for low, high, _ in limits] == [f"--set 'data.range={line}'" for *_, line in limits]
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.rint(RAMP * highest / (number + 1)).astype(np.uint16))
     depths = [(path, depth_of(path)) for path in sorted(tmp_path.glob("*.tif"))]
@@ -114,13 +106,10 @@ def test_a_series_of_fewer_bits_than_its_files_is_refused(tmp_path, highest, ref
     assert (f"--set 'data.range=[0, {2 ** highest.bit_length() - 1}]'" in problem) == bool(problem) == refused
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "1", "CMYK"])
-def test_images_of_eight_bits_have_no_depth(tmp_path, mode):
-    Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
-    assert depth_of(tmp_path / "a.tif") is None
-
-
-@pytest.mark.parametrize(("level", "look"), [(5, "nearly black"), (252, "nearly white"), (120, "flat")])
-def test_images_that_show_nothing(level, look):
-    assert look_of(np.full((40, 40, 3), level, np.uint8)) == look
+def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_path):
+    for mode in ("L", "RGB", "RGBA", "P", "1", "CMYK"):
+        Image.new(mode, (4, 4)).save(tmp_path / "a.tif")
+        assert depth_of(tmp_path / "a.tif") is None
+    for level, look in ((5, "nearly black"), (252, "nearly white"), (120, "flat")):
+        assert look_of(np.full((40, 40, 3), level, np.uint8)) == look
     assert look_of(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)) == ""

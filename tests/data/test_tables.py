@@ -27,13 +27,10 @@ def test_the_order_of_a_file_is_that_of_the_classes(tmp_path, text):
     assert open_index(data, "all").class_names == ("dog", "cat")
 
 
-def test_a_file_without_different_names_is_refused(tmp_path):
+def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_order(tmp_path):
     for text, found in (("", "found none"), ("cat\ncat\n", "found cat more than once")):
         path = put_text(tmp_path, "names.txt", text) / "names.txt"
         with pytest.raises(UserError, match=found):
             read_class_names(path)
-
-
-def test_numbers_are_in_natural_order():
     names = ["10", "2", "1", "class 10", "class 9", "b", "a"]
     assert sorted(names, key=natural) == ["1", "2", "10", "a", "b", "class 9", "class 10"]

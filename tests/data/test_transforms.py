@@ -36,8 +36,9 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
     if crop.resize_long is not None:
         factor = random.integers(crop.resize_long[0], crop.resize_long[1] + 1) / max(image.size)
     else:
-        limit = crop.sides.longest(max(image.size)) / max(image.size)
-        factor = limit * np.exp(random.uniform(*np.log(crop.scale_range)))
+        long = max(max(image.size), crop.sides.min_side)
+        long = min(long, crop.sides.max_side or long)
+        factor = long / max(image.size) * np.exp(random.uniform(*np.log(crop.scale_range)))
     size = round(image.width * factor), round(image.height * factor)
     image, mask = image.resize(size, Image.Resampling.BILINEAR), mask.resize(size, Image.Resampling.NEAREST)
     if random.random() < 0.5:
@@ -55,6 +56,8 @@ def plain_crop(crop: RandomCrop, image: Image.Image, mask: Image.Image, random: 
         {"scale_range": (0.5, 2.0)},
         {"resize_long": (30, 200)},
         {"scale_range": (0.5, 2.0), "crop_size": 90, "sides": Sides(max_side=60)},
+        {"scale_range": (1.0, 1.0), "crop_size": 78, "sides": Sides(max_side=200)},  # few places; not enlarged
+        {"crop_size": 300, "sides": Sides(min_side=240)},  # enlarged
     ],
 )
 def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options):
@@ -62,20 +65,13 @@ def test_a_crop_is_the_one_that_resizing_and_mirroring_whole_would_give(options)
     crop = dataclasses.replace(PLAIN, **options)
     noise = np.random.default_rng(1).integers(0, 255, (80, 121, 4), dtype=np.uint8)
     image, mask = Image.fromarray(noise[..., :3]), Image.fromarray(noise[..., 3])
-    for seed in range(8):
+    for seed in range(12):
         item = seen(crop, image, mask, seed)
         pixels, target = plain_crop(crop, image, mask, np.random.default_rng(seed))
         assert np.array_equal(item["mask"], target)
         difference = np.abs((item["image"] * 255).round().permute(1, 2, 0).numpy() - pixels)
         assert difference.max() <= 1
         assert (difference > 0).mean() < 0.05
-
-
-def test_the_same_generator_gives_the_same_crop_and_another_another():
-    crop = dataclasses.replace(PLAIN, scale_range=(0.5, 2.0), color_jitter=0.3)
-    first, again, other = (seen(crop, *coordinates(80, 120), seed) for seed in (3, 3, 4))
-    assert all(torch.equal(first[name], again[name]) for name in ("image", "mask"))
-    assert not torch.equal(first["mask"], other["mask"])
 
 
 def test_a_batch_of_crops_is_normalised_where_images_are_and_zero_elsewhere():
@@ -101,13 +97,10 @@ def test_a_crop_travels_as_bytes_and_is_padded_with_the_mean_colour_and_ignore(s
     crop = RandomCrop(crop_size=48, mean=MEAN, std=STD)
     height, width = size
     image, mask = Image.new("RGB", (width, height), "white"), Image.new("L", (width, height), 5)
+    sizes = {"pixels": (torch.uint8, (48, 48, 3)), "covered": (torch.int64, (4,)), "mask": (torch.uint8, (48, 48))}
     for seed in range(5):
         sent, item = crop(image, mask, np.random.default_rng(seed)), seen(crop, image, mask, seed)
-        assert {name: (values.dtype, values.shape) for name, values in sent.items()} == {
-            "pixels": (torch.uint8, (48, 48, 3)),
-            "covered": (torch.int64, (4,)),
-            "mask": (torch.uint8, (48, 48)),
-        }
+        assert {name: (values.dtype, values.shape) for name, values in sent.items()} == sizes
         left, top, right, bottom = sent["covered"].tolist()
         covered = item["mask"] == 5
         assert covered[top:bottom, left:right].all()
@@ -117,48 +110,12 @@ def test_a_crop_travels_as_bytes_and_is_padded_with_the_mean_colour_and_ignore(s
         assert (item["image"][:, covered] > 1).all()
 
 
-def test_every_place_and_both_directions_come_up():
-    image, columns = coordinates(50, 52)
-    masks = [PLAIN(image, columns, random)["mask"][0] for random in draws(200)]
-    forward = [int(row[0]) for row in masks if row[0] < row[-1]]
-    backward = [int(row[-1]) for row in masks if row[0] > row[-1]]
-    assert set(forward) == set(backward) == {0, 1, 2, 3, 4}
-    assert 70 <= len(forward) <= 130
-    small = Image.new("L", (44, 48), 1)
-    starts = {int((PLAIN(small.convert("RGB"), small, random)["mask"][0] == 1).int().argmax()) for random in draws(100)}
-    assert starts == {0, 1, 2, 3, 4}
-
-
-def sizes(height: int, width: int, count: int = 300, **options) -> np.ndarray:
-    """(count, 2) heights and widths of the resized image, seen whole in a crop that is larger."""
-    crop = dataclasses.replace(PLAIN, **options)
-    image, mask = Image.new("RGB", (width, height)), Image.new("L", (width, height), 1)
-    covered = [crop(image, mask, random)["mask"] == 1 for random in draws(count)]
-    return np.array([(int(area.any(1).sum()), int(area.any(0).sum())) for area in covered])
-
-
-def test_scale_is_even_in_its_logarithm_and_keeps_the_shape():
-    found = sizes(20, 40, crop_size=96, scale_range=(0.5, 2.0))
-    assert np.abs(found[:, 0] - found[:, 1] / 2).max() <= 1
-    widths = found[:, 1]
-    assert (20 <= widths.min() <= 22, 77 <= widths.max() <= 80) == (True, True)
-    assert 0.4 < (widths < 40).mean() < 0.6  # an even factor would give a third
-
-
-def test_long_side_takes_every_value_of_its_range_or_is_limited():
-    options = {"crop_size": 64, "resize_long": (30, 34), "scale_range": (9.0, 9.0)}
-    assert set(sizes(20, 40, **options)[:, 1]) == set(sizes(40, 20, **options)[:, 0]) == {30, 31, 32, 33, 34}
-    assert set(sizes(20, 40, **options)[:, 0]) <= {15, 16, 17}
-    assert sizes(60, 45, 3, crop_size=64, sides=Sides(max_side=30)).tolist() == [[30, 22]] * 3
-    assert sizes(12, 20, 3, crop_size=64, sides=Sides(max_side=30)).tolist() == [[12, 20]] * 3
-    assert sizes(12, 20, 3, crop_size=64, sides=Sides(min_side=40)).tolist() == [[24, 40]] * 3
-
-
-def test_jitter_changes_colours_and_not_places():
+def test_jitter_changes_colours_and_not_places_and_follows_from_its_seed():
     jittered = dataclasses.replace(PLAIN, color_jitter=0.4)
-    for seed in range(10):
-        plain, other = (seen(crop, *coordinates(80, 120), seed) for crop in (PLAIN, jittered))
+    for seed in range(3):
+        plain, other, again = (seen(crop, *coordinates(80, 120), seed) for crop in (PLAIN, jittered, jittered))
         assert torch.equal(plain["mask"], other["mask"])
+        assert torch.equal(again["image"], other["image"])
         assert not torch.equal(plain["image"], other["image"])
 
 
@@ -196,16 +153,13 @@ def noisy(side: int) -> tuple[Image.Image, Image.Image, np.ndarray]:
     return Image.fromarray(pixels), Image.fromarray(mask), pixels
 
 
-def test_the_background_is_blurred_and_nothing_else():
+def test_the_background_is_blurred_and_nothing_else_and_share_and_deviation_vary():
     image, mask, pixels = noisy(96)
     blurred = np.asarray(BackgroundBlur(1.0, (0.05, 0.1))(image, mask, np.random.default_rng(0)))
     edge = 8  # four deviations of the soft border
     assert np.array_equal(blurred[:, : 64 - edge], pixels[:, : 64 - edge])
     assert blurred[:, 64 + edge :].std() < 0.2 * pixels[:, 64 + edge :].std()
     assert abs(blurred[:, 64 + edge :].mean() - pixels[:, 64:].mean()) < 5
-
-
-def test_the_share_of_blurred_crops_and_their_deviation_vary():
     image, mask, pixels = noisy(60)
     blur = BackgroundBlur(0.3, (0.01, 0.1))
     spread = np.array([np.asarray(blur(image, mask, random))[:, 50:].std() for random in draws(200)])

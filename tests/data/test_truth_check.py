@@ -30,18 +30,11 @@ def faulty(count: int, keys: tuple[str, ...], kind: str) -> list[tuple[Record, M
     return [(r, MaskFacts(keys, problem=f"{r.mask} is odd", kind=kind)) for r, _ in rows(*[((0,), ())] * count)]
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        [OF_CAT, ((1,), (0, 2, 255)), ((), (0,))],
-        [((), (0, 255))],  # nothing but ignore, and no label
-        [((), (0, 1, 2))] * 5,  # no labels at all contradict nothing
-        [],
-    ],
-)
-def test_what_agrees_is_not_told(given):
-    verdict = judge(rows(*given), RULE, NAMES)
-    assert (verdict.problems, verdict.notes) == ([], [])
+def test_what_agrees_is_not_told():
+    nothing, no_labels = [((), (0, 255))], [((), (0, 1, 2))] * 5  # nothing but ignore; what contradicts nothing
+    for given in ([OF_CAT, ((1,), (0, 2, 255)), ((), (0,))], nothing, no_labels, []):
+        verdict = judge(rows(*given), RULE, NAMES)
+        assert (verdict.problems, verdict.notes) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -58,9 +51,14 @@ def test_masks_without_any_class_are_refused(given, says):
     assert says in problem
 
 
-def test_ignore_alone_needs_no_mapping_where_a_setting_has_one():
+def test_ignore_alone_needs_no_mapping_where_a_setting_has_one_and_faults_of_one_cause_are_one_problem():
     named = truth_rule({"0": "background", "255": "ignore"}, NAMES, "background", voc_palette())
     assert "mask_values={" not in judge(rows(((0,), (0, 255))), named, NAMES).problems[0]
+    assert judge(faulty(4, ("7",), "unnamed"), RULE, NAMES).problems == ["p0.png is odd (4 masks have this fault)"]
+    (problem,) = judge(faulty(4, (BLACK, CAT), "colour"), RULE, NAMES).problems
+    assert f'{{"{BLACK}": background, "{CAT}": cat}}' in problem
+    many = tuple(f"#{number:06x}" for number in range(30))
+    assert "more than 24 colours" in judge(faulty(1, many, "colour"), RULE, NAMES).problems[0]
 
 
 @pytest.mark.parametrize(
@@ -96,12 +94,3 @@ def test_palettes_with_the_classes_colours_at_other_values():
     assert "value 0 has #800000, the colour of cat" in verdict.problems[0]
     for own in (((0, "#ffffff"), (1, "#123456")), ((0, BLACK), (1, CAT))):
         assert judge(rows(OF_CAT, colours=[own]), RULE, NAMES).notes == []
-
-
-def test_faults_of_one_cause_are_one_problem():
-    assert judge(faulty(4, ("7",), "unnamed"), RULE, NAMES).problems == ["p0.png is odd (4 masks have this fault)"]
-    assert (
-        f'{{"{BLACK}": background, "{CAT}": cat}}' in judge(faulty(4, (BLACK, CAT), "colour"), RULE, NAMES).problems[0]
-    )
-    many = tuple(f"#{number:06x}" for number in range(30))
-    assert "more than 24 colours" in judge(faulty(1, many, "colour"), RULE, NAMES).problems[0]

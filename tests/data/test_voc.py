@@ -48,45 +48,31 @@ def write_npy(path: Path, value: object, protocol: int = 4) -> None:
 
 
 class TestLabels:
-    @pytest.mark.parametrize("kind", ["csv", "xml", "npy"])
-    def test_are_the_same_from_every_source(self, make_voc, kind):
-        root = make_voc(6, labels=kind)
-        index = opened(root)
-        assert index.class_names == CLASSES
-        assert labels_of(index) == LABELS
-        assert [record.image for record in index.records] == [root / "JPEGImages" / f"{name}.jpg" for name in LABELS]
+    def test_are_the_same_from_every_source(self, make_voc):
+        for kind in ("csv", "xml", "npy"):
+            root = make_voc(6, labels=kind, folder=kind)
+            index = opened(root)
+            assert (index.class_names, labels_of(index)) == (CLASSES, LABELS)
+            assert [record.image for record in index.records] == [root / f"JPEGImages/{name}.jpg" for name in LABELS]
 
-    def test_classes_come_from_the_header_or_are_vocs_or_given(self, make_voc):
-        root = make_voc(6, folder="a")
+    def test_classes_come_from_the_header_or_are_vocs_or_given(self, make_voc, tmp_path):
+        root, other = make_voc(6, folder="a"), make_voc(3, classes=VOC_CLASSES[:3], labels="xml", folder="b")
         assert open_voc(root, "train").class_names == CLASSES
-        assert (
-            open_voc(make_voc(3, classes=VOC_CLASSES[:3], labels="xml", folder="b"), "train").class_names == VOC_CLASSES
-        )
+        assert open_voc(other, "train").class_names == VOC_CLASSES
         index = opened(root, classes=("train", "cat", "dog"))
         named = {name: {index.class_names[label] for label in labels} for name, labels in labels_of(index).items()}
         assert named == {name: {CLASSES[label] for label in labels} for name, labels in LABELS.items()}
         with pytest.raises(UserError, match="only one has dog, frog"):
             opened(root, classes=("cat", "frog", "train"))
-
-    def test_a_given_file_beats_what_lies_in_the_root(self, make_voc, tmp_path):
-        root = make_voc(6)
+        # A given file beats what lies in the root.
         (tmp_path / "other.csv").write_text("image,frog\n" + "".join(f"p{i},1\n" for i in range(6)))
         (root / "inside.csv").write_text("image,newt\n" + "".join(f"p{i},0\n" for i in range(6)))
         assert open_voc(root, "train", labels=str(tmp_path / "other.csv")).class_names == ("frog",)
         assert open_voc(root, "train", labels="inside.csv").class_names == ("newt",)
 
-    def test_sources_that_are_not_there(self, make_voc):
-        root = make_voc(3, labels="none")
-        (root / "labels.json").touch()
-        for labels, message in (
-            ("", r"no image-level labels; expected Annotations.*data\.labels"),
-            ("gone.csv", r"data\.labels: there is no file gone\.csv"),
-            ("labels.json", r"labels\.json: expected a \.csv or a \.npy"),
-        ):
-            with pytest.raises(UserError, match=message):
-                open_voc(root, "train", labels=labels)
-
-    def test_missing_rows_and_images_are_named(self, make_voc):
+    def test_missing_labels_rows_and_images_are_named(self, make_voc):
+        with pytest.raises(UserError, match=r"no image-level labels; expected Annotations.*data\.labels"):
+            open_voc(make_voc(3, labels="none", folder="none"), "train")
         root = make_voc(3)
         list_file(root, "p0\np1\n")
         table = root / "image_labels.csv"
@@ -107,16 +93,13 @@ class TestLabels:
 
 
 class TestLists:
-    def test_by_name_by_path_from_here_and_from_the_root(self, make_voc, monkeypatch):
+    def test_paths_blanks_windows_lines_spaces_and_other_alphabets(self, make_voc, monkeypatch):
         root = make_voc(6)
         path = root / "ImageSets/Segmentation/train.txt"
         shutil.copy(path, root.parent / "copied.txt")
         monkeypatch.chdir(root.parent)
-        for list_name in (str(path), "copied.txt", "ImageSets/Segmentation/train.txt"):
+        for list_name in (str(path), "copied.txt", "ImageSets/Segmentation/train.txt"):  # from here and from the root
             assert labels_of(open_voc(root, list_name)) == LABELS
-
-    def test_paths_blanks_windows_lines_spaces_and_other_alphabets(self, make_voc):
-        root = make_voc(6)
         list_file(
             root, "\ufeffp4 1\r\n/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0 \r\n"
         )
@@ -154,24 +137,13 @@ class TestLists:
         write_labels(root, {"p0": [1]}, CLASSES, "xml")
         assert labels_of(opened(root, "test")) == {"p0": (1,), "p1": ()}
 
-    def test_what_is_not_there(self, make_voc, tmp_path):
-        root = make_voc(3)
-        with pytest.raises(UserError, match=r"data\.root .* has no folder JPEGImages"):
-            open_voc(tmp_path, "train")
-        for name in ("trian", ""):
-            with pytest.raises(UserError, match=rf"no list '{name}'.*lists there: train, val"):
-                open_voc(root, name)
-
 
 class TestImages:
-    def test_png_images_are_found(self, make_voc):
-        root = make_voc(3)
+    def test_png_images_are_found_and_masks_only_where_asked_for(self, make_voc):
+        root = make_voc(6)
         Image.open(root / "JPEGImages/p0.jpg").save(root / "JPEGImages/p0.png")
         (root / "JPEGImages/p0.jpg").unlink()
         assert open_voc(root, "train").records[0].image == root / "JPEGImages/p0.png"
-
-    def test_masks_only_where_asked_for(self, make_voc):
-        root = make_voc(6)
         assert all(record.mask is None for name in ("train", "val") for record in open_voc(root, name).records)
         for record in open_voc(root, "val", masks=True).records:
             assert record.mask == root / "SegmentationClass" / f"{record.name}.png"
@@ -214,49 +186,34 @@ class TestXml:
         assert labels_of(opened(root))["p0"] == (2,)
         assert len(parsed) == 3
 
-    @pytest.mark.parametrize(
-        "doctype",
-        [
-            "<!DOCTYPE a [<!ENTITY a0 'cat'><!ENTITY a11 '&a0;&a0;'>]>",
-            "<!DOCTYPE a SYSTEM 'file:///etc/passwd'>",
-            "<!DOCTYPE a>",
-        ],
-    )
-    def test_files_that_declare_entities_are_refused(self, make_voc, doctype):
-        root = make_voc(3, labels="xml")
-        path = root / "Annotations/p0.xml"
-        path.write_text(doctype + path.read_text().replace("cat", "&a11;"))
-        with pytest.raises(UserError, match=r"p0\.xml is not XML \(it declares a document type"):
-            opened(root)
+    def test_files_that_declare_entities_are_refused(self, make_voc):
+        path = make_voc(3, labels="xml") / "Annotations/p0.xml"
+        text, entities = path.read_text(), "<!DOCTYPE a [<!ENTITY a0 'cat'><!ENTITY a11 '&a0;&a0;'>]>"
+        for doctype in (entities, "<!DOCTYPE a SYSTEM 'file:///etc/passwd'>", "<!DOCTYPE a>"):
+            path.write_text(doctype + text.replace("cat", "&a11;"))
+            with pytest.raises(UserError, match=r"p0\.xml is not XML \(it declares a document type"):
+                opened(path.parents[1])
 
-    @pytest.mark.parametrize(
-        ("declared", "encoding", "text"),
-        [
-            ("GBK", "gbk", "图"),
-            ("gb2312", "gb2312", "猫"),
-            ("", "gbk", "图"),
-            ("", "utf-16", "図"),
-            ("Shift_JIS", "shift_jis", "図"),
-        ],
-    )
-    def test_other_encodings_are_read(self, make_voc, declared, encoding, text):
+    def test_other_encodings_are_read_and_class_names_in_an_unknown_one_named_once(self, make_voc):
         root = make_voc(3, labels="xml")
-        declaration = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
-        content = f"{declaration}<annotation><folder>{text}</folder><object><name>cat</name></object></annotation>"
-        (root / "Annotations/p0.xml").write_bytes(content.encode(encoding))
-        assert labels_of(opened(root))["p0"] == (0,)
 
-    def test_class_names_in_an_unknown_encoding_are_named_once(self, make_voc):
-        root = make_voc(3, labels="xml")
-        text = "<annotation><object><name>狗</name></object></annotation>"
-        for name in ("p0", "p1"):
-            (root / f"Annotations/{name}.xml").write_bytes(text.encode("gbk"))
+        def write(declared: str, encoding: str, text: str, label: str) -> None:
+            declaration = f'<?xml version="1.0" encoding="{declared}"?>\n' if declared else ""
+            content = f"<annotation><folder>{text}</folder><object><name>{label}</name></object></annotation>"
+            for name in ("p0", "p1"):
+                (root / f"Annotations/{name}.xml").write_bytes((declaration + content).encode(encoding))
+
+        for declared, encoding, text in (
+            *(("GBK", "gbk", "图"), ("gb2312", "gb2312", "猫"), ("Shift_JIS", "shift_jis", "図")),
+            *(("", "gbk", "图"), ("", "utf-16", "図")),
+        ):
+            write(declared, encoding, text, "cat")
+            assert labels_of(opened(root))["p0"] == (0,)
+        write("", "gbk", "", "狗")
         message = r"p0\.xml .*declares no encoding, is not UTF-8.*save it as UTF-8.*\(2 such\)"
         with pytest.raises(UserError, match=message):
             opened(root, classes=("狗",))
-        for name in ("p0", "p1"):
-            path = root / f"Annotations/{name}.xml"
-            path.write_bytes(b'<?xml version="1.0" encoding="gbk"?>' + text.encode("gbk"))
+        write("gbk", "gbk", "", "狗")
         assert labels_of(opened(root, classes=("狗",)))["p0"] == (0,)
 
 
@@ -273,59 +230,46 @@ class Builds:
 class TestNpy:
     """`cls_labels.npy` is a pickle, and a pickle is a program."""
 
-    @pytest.mark.parametrize("key", [2007000032, np.int64(2007000032), "2007_000032"])
-    def test_number_keys(self, make_voc, key):
+    def test_of_any_make_and_with_number_keys(self, make_voc):
         """The field's tables have 2007000032 for 2007_000032."""
-        root = make_voc(3, labels="none")
-        renamed(root, "p0", "2007_000032")
-        list_file(root, "2007_000032\n")
-        write_npy(root / "cls_labels.npy", {key: np.array([0, 1, 1], np.float32)})
-        assert labels_of(opened(root, "mine")) == {"2007_000032": (1, 2)}
-
-    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-    def test_of_any_make(self, make_voc, protocol):
         root = make_voc(3, labels="none")
         kinds = (np.float32, np.int64, bool)
         vectors = {f"p{n}": np.array([n == 0, n != 1, 1], kind) for n, kind in enumerate(kinds)}
-        write_npy(root / "cls_labels.npy", vectors | {"p2": [1, 0, 1.0]}, protocol)
-        assert labels_of(opened(root)) == {"p0": (0, 1, 2), "p1": (2,)}
-        assert labels_of(opened(root, "val")) == {"p2": (0, 2)}
+        for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+            write_npy(root / "cls_labels.npy", vectors | {"p2": [1, 0, 1.0]}, protocol)
+            assert labels_of(opened(root)) == {"p0": (0, 1, 2), "p1": (2,)}
+            assert labels_of(opened(root, "val")) == {"p2": (0, 2)}
+        renamed(root, "p0", "2007_000032")
+        list_file(root, "2007_000032\n")
+        for key in (2007000032, np.int64(2007000032), "2007_000032"):
+            write_npy(root / "cls_labels.npy", {key: np.array([0, 1, 1], np.float32)})
+            assert labels_of(opened(root, "mine")) == {"2007_000032": (1, 2)}
 
-    @pytest.mark.parametrize("wrapped", [False, True])
-    def test_nothing_in_it_runs(self, make_voc, tmp_path, wrapped):
+    def test_nothing_in_it_runs_and_numpy_itself_is_out_of_reach(self, make_voc, tmp_path):
         root = make_voc(3, labels="none")
         harm = Builds(os.system, f"touch {tmp_path / 'harm'}")
-        write_npy(root / "cls_labels.npy", {"p0": harm} if wrapped else harm)
-        with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary.*system is not an array"):
-            opened(root)
+        for content in (harm, {"p0": harm}):
+            write_npy(root / "cls_labels.npy", content)
+            with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary.*system is not an array"):
+                opened(root)
         assert not (tmp_path / "harm").exists()
+        for vector in (
+            *(Builds(np.ndarray, (10**13,)), Builds(np.dtype, "O"), Builds(np.dtype, "f8,f8")),
+            *([[1, 0, 1]] * 3, np.array([None] * 3), "101", np.ones(5)),
+        ):
+            write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector})
+            with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):
+                opened(root)
 
-    @pytest.mark.parametrize(
-        "vector",
-        [
-            Builds(np.ndarray, (10**13,)),
-            Builds(np.dtype, "O"),
-            Builds(np.dtype, "f8,f8"),
-            [[1, 0, 1]] * 3,
-            np.array([None] * 3),
-            "101",
-            np.ones(5),
-        ],
-    )
-    def test_numpy_itself_is_out_of_reach(self, make_voc, vector):
-        root = make_voc(3, labels="none")
-        write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector})
-        with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):
-            opened(root)
-
-    @pytest.mark.parametrize("header", [b"{'descr': '|O', ", b"(", b"", b"\xff", b"'" * 3])
-    def test_damaged_headers_files_and_other_arrays(self, make_voc, header):
+    def test_damaged_headers_files_and_other_arrays(self, make_voc):
         root = make_voc(3, labels="npy")
         path = root / "cls_labels.npy"
         whole = path.read_bytes()
         np.save(root / "other.npy", np.arange(3))
-        damaged = [b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header, (root / "other.npy").read_bytes()]
-        for content in [*damaged, *(whole[:length] for length in range(0, len(whole), 97))]:
+        damaged = [(root / "other.npy").read_bytes(), *(whole[:length] for length in range(0, len(whole), 97))]
+        for header in (b"{'descr': '|O', ", b"(", b"", b"\xff", b"'" * 3):
+            damaged.append(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+        for content in damaged:
             path.write_bytes(content)
             with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary"):
                 opened(root)

@@ -1,7 +1,5 @@
 """IRN's files become checkpoints."""
 
-from pathlib import Path
-
 import torch
 from torch import nn
 
@@ -10,12 +8,8 @@ from models.affinity import build_affinity_net
 from models.classifier import build_classifier
 from models.weights import published_state
 from stages.networks import load_affinity, load_classifier
-from tests.project import Ended, call
+from tests.project import call
 from utils.checkpoint import load_checkpoint
-
-
-def convert(source: Path, target: Path) -> Ended:
-    return call("exports.convert", source, target)
 
 
 def same(found: nn.Module, expected: nn.Module) -> bool:
@@ -27,13 +21,13 @@ def test_irns_classifier_becomes_a_checkpoint(tmp_path):
     theirs, back = tmp_path / "res50_cam.pth", tmp_path / "back.pth"
     network = build_classifier("resnet50", 20, "none")
     torch.save(published_state(network.state_dict()), theirs)
-    ended = convert(theirs, back)
+    ended = call("exports.convert", theirs, back)
     assert ended.code == 0, ended.err
     assert "a classifier on resnet50" in ended.out
     assert same(load_classifier(back), network)
     checkpoint = load_checkpoint(back)
     assert (checkpoint.class_names, checkpoint.backbone) == (VOC_CLASSES, "resnet50")
-    again = convert(back, tmp_path / "again.pth")
+    again = call("exports.convert", back, tmp_path / "again.pth")
     assert (again.code, "is a checkpoint of this project" in again.err) == (2, True)
 
 
@@ -41,7 +35,7 @@ def test_irns_affinity_network_becomes_a_checkpoint(tmp_path):
     network = build_affinity_net("resnet50", "none", True)
     network.mean_shift.running_mean.copy_(torch.tensor([1.5, -0.5]))
     torch.save(published_state(network.state_dict()), tmp_path / "res50_irn.pth")
-    ended = convert(tmp_path / "res50_irn.pth", tmp_path / "back.pth")
+    ended = call("exports.convert", tmp_path / "res50_irn.pth", tmp_path / "back.pth")
     assert "an affinity network on resnet50" in ended.out, ended.err
     assert same(load_affinity(tmp_path / "back.pth"), network)
 
@@ -54,8 +48,6 @@ def test_what_cannot_be_imported_is_refused(tmp_path):
         (backbone, "need no conversion"),
     ):
         torch.save(content, tmp_path / "other.pth")
-        ended = convert(tmp_path / "other.pth", tmp_path / "out.pth")
-        assert ended.code == 2
-        assert said in ended.err
-        assert "model.weights" in ended.err
+        ended = call("exports.convert", tmp_path / "other.pth", tmp_path / "out.pth")
+        assert (ended.code, said in ended.err, "model.weights" in ended.err) == (2, True, True)
     assert not (tmp_path / "out.pth").exists()

@@ -63,8 +63,10 @@ def without_ignored(mask: np.ndarray) -> np.ndarray:
 class TestCoco:
     @pytest.mark.parametrize(("kind", "least"), [("coco", 1.0), ("coco-polygons", 0.97)])
     def test_pycocotools_reads_the_same_pixels(self, masks, tmp_path, kind, least):
-        path = export_masks(masks, [kind], tmp_path / "out")[kind].path
-        coco = load_coco(path)
+        written = export_masks(masks, [kind], tmp_path / "out")[kind]
+        assert written.ignored == pytest.approx(2 * 40 / (3 * 60 * 80), rel=0.2)
+        assert "are 255 and have no class" in exports.summary_lines({kind: written})
+        coco = load_coco(written.path)
         assert {number: category["name"] for number, category in coco.cats.items()} == dict(enumerate(NAMES, 1))
         assert [image["file_name"] for image in coco.imgs.values()] == ["a.jpg", "b.jpg", "deep/ü c.jpg"]
         compared = 0
@@ -80,15 +82,9 @@ class TestCoco:
                 rows, columns = region.nonzero()
                 left, top = columns.min(), rows.min()
                 assert row["bbox"] == [left, top, columns.max() + 1 - left, rows.max() + 1 - top]
-                assert row["area"] == region.sum()
-                assert row["iscrowd"] == 0
+                assert (row["area"], row["iscrowd"]) == (region.sum(), 0)
                 compared += 1
         assert compared == 6
-
-    def test_ignored_pixels_are_counted(self, masks, tmp_path):
-        written = export_masks(masks, ["coco"], tmp_path)["coco"]
-        assert written.ignored == pytest.approx(2 * 40 / (3 * 60 * 80), rel=0.2)
-        assert "are 255 and have no class" in exports.summary_lines({"coco": written})
 
 
 class TestYolo:
@@ -136,18 +132,11 @@ class TestVocServer:
                 assert image.mode == "P"
                 assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:21], voc_palette()[:21])
 
-    def test_other_classes_are_refused(self, masks, tmp_path):
-        with pytest.raises(UserError, match="the VOC server takes masks of its own 20 classes"):
-            export_masks(masks, ["voc"], tmp_path / "out")
-        assert not (tmp_path / "out").exists()
-
 
 class TestMistakes:
     def test_the_command(self, masks, tmp_path):
-        output = ("--output", tmp_path / "out")
-        ended = call(
-            "exports.masks", tmp_path / "masks", "--export", "coco,yolo", *output, "--classes", "cat,dög,train"
-        )
+        options = ("--export", "coco,yolo", "--classes", "cat,dög,train", "--output", tmp_path / "out")
+        ended = call("exports.masks", tmp_path / "masks", *options)
         assert (ended.code, ended.out.count("3 images")) == (0, 2)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["coco.json", "yolo"]
 
@@ -170,15 +159,15 @@ class TestMistakes:
             return read(path)
 
         monkeypatch.setattr(exports, "read_mask", damaged)
-        for kind in ("coco", "coco-polygons"):
-            with pytest.raises(UserError, match="damaged"):
+        for kind, message in (("coco", "damaged"), ("coco-polygons", "damaged"), ("voc", "of its own 20 classes")):
+            with pytest.raises(UserError, match=message):
                 export_masks(masks, [kind], tmp_path / "out")
         assert not list(tmp_path.glob("out/*"))
 
 
 def test_real_masks(shared_data, tmp_path):
     """VOC's own truth, 255 and all."""
-    for path in sorted((shared_data / "voc12/SegmentationClass").glob("*.png"))[:12]:
+    for path in sorted((shared_data / "voc12/SegmentationClass").glob("*.png"))[:6]:
         write_mask(tmp_path / "in" / path.name, read_mask(path))
     masks = open_mask_set(tmp_path / "in", VOC_CLASSES)
     export_masks(masks, ["coco", "coco-polygons"], tmp_path)
@@ -190,15 +179,15 @@ def test_real_masks(shared_data, tmp_path):
                 assert iou(coco.annToMask(row) > 0, mask == row["category_id"]) >= least
 
 
-@pytest.mark.parametrize("name", ["../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None])
-@pytest.mark.parametrize("key", ["image", "mask"])
-def test_names_in_predictions_stay_in_the_folder(tmp_path, key, name):
+def test_names_in_predictions_stay_in_the_folder(tmp_path):
     out = tmp_path / "out"
     write_mask(out / "masks/a.png", np.zeros((4, 4)))
     row = {"image": "a.jpg", "mask": "masks/a.png"}
     (out / "classes.json").write_text('{"classes": [{"value": 1, "name": "cat"}]}')
     (out / "predictions.json").write_text(json.dumps({"images": [row]}))
     export_masks(open_mask_set(out), ["yolo"], tmp_path / "made")
-    (out / "predictions.json").write_text(json.dumps({"images": [row | {key: name}]}))
-    with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
-        open_mask_set(out)
+    for name in ("../x.jpg", "/tmp/x.jpg", "a/../../x.jpg", "C:x.jpg", "x\0.jpg", "", 3, None):
+        for key in row:
+            (out / "predictions.json").write_text(json.dumps({"images": [row | {key: name}]}))
+            with pytest.raises(UserError, match=r"is not a whole output of infer\.py"):
+                open_mask_set(out)

@@ -65,14 +65,11 @@ def gallery_of(folder: Path, item: Item) -> dict:
     return Page(folder / "page.html").items[0]
 
 
-def test_names_never_become_markup(page):
+def test_names_never_become_markup_and_the_policy_allows_the_pages_own_script_and_no_other(page):
     assert len(page.scripts) == 2  # the gallery's data and the page's own script
     assert "alert" not in page.tags
     assert page.text.count("<script>alert('x')</script>") >= 12
     assert page.items[0]["title"].startswith("<script>alert('x')</script>")
-
-
-def test_the_policy_allows_the_pages_own_script_and_no_other(page):
     digest = "sha256-" + base64.b64encode(hashlib.sha256(page.scripts[1].encode()).digest()).decode()
     assert f"script-src '{digest}'" in page.policy
     assert page.policy.startswith("default-src 'none'; img-src data:")
@@ -94,15 +91,12 @@ def test_links_lead_to_files_beside_the_page(page, tmp_path):
     assert odd == "masks/a%FF.png"
 
 
-def test_names_that_are_no_text_do_not_break_the_page(tmp_path):
-    assert gallery_of(tmp_path, Item("a\udcff\n.jpg", "", (1, 1), ["b\udcff"]))["title"] == "a\udcff\n.jpg"
-
-
-def test_scores_that_are_no_numbers_are_refused(tmp_path):
+def test_names_that_are_no_text_do_not_break_the_page_and_scores_that_are_no_numbers_are_refused(tmp_path):
     layer = Layer("m", "", score=float("nan"))  # no JSON, so that the page would stay empty
     with pytest.raises(ValueError, match="JSON"):
         gallery_of(tmp_path, Item("i", "", (1, 1), layers=[layer]))
     assert not (tmp_path / "page.html").exists()
+    assert gallery_of(tmp_path, Item("a\udcff\n.jpg", "", (1, 1), ["b\udcff"]))["title"] == "a\udcff\n.jpg"
 
 
 def test_a_share_is_shown_in_per_cent_and_sorted_by_its_number():

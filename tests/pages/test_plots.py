@@ -41,10 +41,7 @@ def test_points_stand_where_the_ticks_say():
     assert (top, "40") in at["y_ticks"]
 
 
-def test_points_that_are_no_number_are_left_out():
+def test_points_that_are_no_number_are_left_out_and_series_of_different_length_refused():
     assert [len(line) for line in points(Series("a", [0, 1, 2], [1, math.nan, 3]), Series("b", [], []))] == [2, 0]
-
-
-def test_series_of_different_length_are_refused():
     with pytest.raises(ValueError, match=r"shorter|longer"):
         points(Series("a", [0, 1], [1]))

@@ -4,7 +4,7 @@ import os
 import pickle
 import random
 import zipfile
-from dataclasses import asdict, fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -29,10 +29,6 @@ def example() -> Checkpoint:
     )
 
 
-def content_of(path: Path) -> dict:
-    return torch.load(path, weights_only=True)
-
-
 def test_round_trip(tmp_path):
     written, path = example(), tmp_path / "deeper" / "network.pth"
     save_checkpoint(path, written)
@@ -41,50 +37,32 @@ def test_round_trip(tmp_path):
         if field.name != "state":
             assert getattr(read, field.name) == getattr(written, field.name), field.name
     assert list(read.state) == list(written.state)
-    for name, tensor in written.state.items():
-        assert torch.equal(read.state[name], tensor)
-        assert read.state[name].dtype == tensor.dtype
+    torch.testing.assert_close(read.state, written.state, rtol=0, atol=0)
     assert config_from_dict(read.config, str(path)) == load_config(None)
-
-
-def test_the_same_network_is_the_same_file(tmp_path):
-    written = example()
-    for name in ("one.pth", "deeper/other.pth"):
-        save_checkpoint(tmp_path / name, written)
-    assert (tmp_path / "one.pth").read_bytes() == (tmp_path / "deeper/other.pth").read_bytes()
+    save_checkpoint(tmp_path / "other.pth", written)
+    assert (tmp_path / "other.pth").read_bytes() == path.read_bytes()  # the same network is the same file
 
 
 def test_views_are_saved_alone(tmp_path):
-    large = torch.zeros(1_000_000)
-    save_checkpoint(
-        tmp_path / "network.pth", Checkpoint(**asdict(example()) | {"state": {"part": large[:6].view(2, 3).T}})
-    )
-    assert load_checkpoint(tmp_path / "network.pth").state["part"].shape == (3, 2)
-    assert (tmp_path / "network.pth").stat().st_size < 100_000
+    part, path = torch.zeros(1_000_000)[:6].view(2, 3).T, tmp_path / "network.pth"
+    save_checkpoint(path, replace(example(), state={"part": part}))
+    assert load_checkpoint(path).state["part"].shape == (3, 2)
+    assert path.stat().st_size < 100_000
 
 
-def damaged(whole: bytes) -> dict[str, bytes]:
-    half = len(whole) // 2
-    return {
-        "empty": b"",
-        "text": b"hello\nworld\n",
-        "html": b"<!DOCTYPE html><html>404</html>",
-        "zeros": bytes(1000),
-        "half": whole[:half],
-        "tail": whole[half:],
-        "zip header alone": whole[:4],
-        "pickle of a number": pickle.dumps(3, protocol=2),
-        "half a pickle": pickle.dumps({"a": list(range(100))}, protocol=2)[:-20],
-        **{f"noise {seed}": random.Random(seed).randbytes(300) for seed in range(5)},
-    }
-
-
-@pytest.mark.parametrize("kind", damaged(b"PK\x03\x04"))
-def test_a_damaged_file_is_a_users_matter(tmp_path, kind):
+def test_a_damaged_file_is_a_users_matter(tmp_path):
     save_checkpoint(tmp_path / "network.pth", example())
-    (tmp_path / "bad.pth").write_bytes(damaged((tmp_path / "network.pth").read_bytes())[kind])
-    with pytest.raises(UserError, match=r"bad\.pth"):
-        load_checkpoint(tmp_path / "bad.pth")
+    whole = (tmp_path / "network.pth").read_bytes()
+    half = len(whole) // 2
+    for content in (
+        *(b"", b"hello\nworld\n", b"<!DOCTYPE html><html>404</html>", bytes(1000)),
+        *(whole[:half], whole[half:], whole[:4], pickle.dumps(3, protocol=2)),
+        pickle.dumps({"a": list(range(100))}, protocol=2)[:-20],
+        *(random.Random(seed).randbytes(300) for seed in range(5)),
+    ):
+        (tmp_path / "bad.pth").write_bytes(content)
+        with pytest.raises(UserError, match=r"bad\.pth"):
+            load_checkpoint(tmp_path / "bad.pth")
 
 
 class Trap:
@@ -100,12 +78,8 @@ class Trap:
 @pytest.mark.parametrize("legacy", [False, True])
 def test_code_in_a_file_is_refused_and_not_run(tmp_path, legacy):
     path, sprung = tmp_path / "trap.pth", tmp_path / "sprung"
-    torch.save(
-        {"format": FORMAT, "version": VERSION, "state": Trap(sprung)},
-        path,
-        _use_new_zipfile_serialization=not legacy,
-        pickle_protocol=2,
-    )
+    content = {"format": FORMAT, "version": VERSION, "state": Trap(sprung)}
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy, pickle_protocol=2)
     with pytest.raises(UserError, match=r"trap\.pth holds more than plain tensors: .*refused"):
         load_checkpoint(path)
     path.write_bytes(pickle.dumps(Trap(sprung), protocol=2))
@@ -125,26 +99,19 @@ def test_a_digest_is_that_of_the_value(tmp_path):
 def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
     torch.save({"a": torch.zeros(1_000_000)}, tmp_path / "whole.pth")
     load_tensors(tmp_path / "whole.pth")
-    with (
-        zipfile.ZipFile(tmp_path / "whole.pth") as whole,
-        zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as bomb,
-    ):
+    bomb = tmp_path / "bomb.pth"
+    with zipfile.ZipFile(tmp_path / "whole.pth") as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as packed:
         for entry in whole.namelist():
-            bomb.writestr(entry, whole.read(entry))
-    assert (tmp_path / "bomb.pth").stat().st_size < 20_000
-    with pytest.raises(
-        UserError, match=r"bomb\.pth cannot be read as weights \(ValueError: it would unpack to 4\d{6} bytes\)"
-    ):
-        load_tensors(tmp_path / "bomb.pth")
+            packed.writestr(entry, whole.read(entry))
+    assert bomb.stat().st_size < 20_000
+    with pytest.raises(UserError, match=r"bomb\.pth cannot .* \(ValueError: it would unpack to 4\d{6} bytes\)"):
+        load_tensors(bomb)
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (
-            {"version": VERSION + 1},
-            rf"was written by a newer IBBNet \(checkpoint version {VERSION + 1}, known: {VERSION}\)",
-        ),
+        ({"version": VERSION + 1}, rf"was written by a newer .* version {VERSION + 1}, known: {VERSION}\)"),
         ({"format": "other"}, "is not an IBBNet checkpoint"),
         ({"state": None}, "is damaged: it lacks state;"),
         ({"kind": 3}, "is damaged: its kind is of another type"),
@@ -161,7 +128,7 @@ def test_a_file_that_unpacks_to_more_than_its_size_is_refused(tmp_path):
 def test_what_is_not_ours_or_damaged_is_named(tmp_path, changed, message):
     path = tmp_path / "network.pth"
     save_checkpoint(path, example())
-    content = content_of(path) | changed
+    content = torch.load(path, weights_only=True) | changed
     torch.save({name: value for name, value in content.items() if value is not None or "lacks" not in message}, path)
     with pytest.raises(UserError, match=rf"network\.pth .*{message}"):
         load_checkpoint(path)

@@ -1,48 +1,46 @@
 """From a file, a preset and overrides to values: what beats what, and what cannot be read."""
 
+from pathlib import Path
+
 import pytest
 
-from stages.config import load_config
-from tests.utils.settings import load, write
+from stages.config import load_config as load
 from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "settings.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def test_what_beats_what(tmp_path):
     path = write(tmp_path, "cam: {epochs: 7, lr: 0.3, crop_size: 64}\npresets: {fast: {cam: {epochs: 8, lr: 0.4}}}\n")
     plain, preset = load(path), load(path, "fast")
     both = load(path, "fast", ["cam.epochs=9", "cam.epochs=10"])
-    found = [cfg.training for cfg in (load(), plain, preset, both)]
+    found = [cfg.cam for cfg in (load(None), plain, preset, both)]
     assert [training.epochs for training in found] == [5, 7, 8, 10]
     assert [training.lr for training in found] == [0.1, 0.3, 0.4, 0.4]
     assert [training.crop_size for training in found] == [512, 64, 64, 64]
-    assert both.training.momentum == load().training.momentum
-
-
-def test_the_file_names_the_preset_that_is_used_when_none_is_asked_for(tmp_path):
-    path = write(tmp_path, "preset: a\npresets: {a: {seed: 1}, b: {seed: 2}}\n")
-    assert [load(path, preset).run.seed for preset in (None, "a", "b")] == [1, 1, 2]
-
-
-def test_without_a_file_there_are_the_defaults():
-    assert load(overrides=["seed=3"]).run.seed == 3
+    assert both.cam.momentum == load(None).cam.momentum
+    path = write(tmp_path, "preset: a\npresets: {a: {seed: 1}, b: {seed: 2}}\n")  # the file names one, too
+    assert [load(path, preset).seed for preset in (None, "a", "b")] == [1, 1, 2]
+    assert load(None, overrides=["seed=3"]).seed == 3
     with pytest.raises(UserError, match="no configuration file"):
         load(None, "demo")
 
 
 @pytest.mark.parametrize("empty", ["", "# nothing\n", "cam:\n", "presets:\n"])
 def test_an_empty_file_or_section_changes_nothing(tmp_path, empty):
-    assert load(write(tmp_path, empty)) == load()
+    assert load(write(tmp_path, empty)) == load(None)
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"nowhere\.yaml"):
-        load(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match="cannot be read"):
-        load(tmp_path)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00seed")
-    with pytest.raises(UserError, match=r"bytes\.yaml"):
-        load(tmp_path / "bytes.yaml")
+    for name, message in (("nowhere.yaml", r"nowhere\.yaml"), (".", "cannot be read"), ("bytes.yaml", r"bytes\.yaml")):
+        with pytest.raises(UserError, match=message):
+            load(tmp_path / name)
 
 
 def test_plain_values_and_references():
@@ -64,7 +62,7 @@ def test_what_is_refused(text, tmp_path):
     with pytest.raises(NOT_YAML):
         parse_yaml(text)
     with pytest.raises(UserError, match="not valid YAML"):
-        load_config(None, overrides=[f"seed={text}"])
+        load(None, overrides=[f"seed={text}"])
     (tmp_path / "settings.yaml").write_text(f"seed: {text}")
     with pytest.raises(UserError, match=r"settings\.yaml.*not valid YAML"):
-        load_config(tmp_path / "settings.yaml")
+        load(tmp_path / "settings.yaml")

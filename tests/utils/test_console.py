@@ -9,17 +9,7 @@ import warnings
 import pytest
 
 import utils.console as console
-from utils.console import (
-    NORMAL,
-    QUIET,
-    VERBOSE,
-    add_console_options,
-    deferred_interrupt,
-    progress,
-    say,
-    setup_console,
-    table_of,
-)
+from utils.console import NORMAL, QUIET, VERBOSE, deferred_interrupt, progress, say, table_of
 from utils.errors import UserError, run_script
 
 
@@ -32,8 +22,8 @@ def level(monkeypatch):
 
     def choose(*arguments: str) -> None:
         parser = argparse.ArgumentParser()
-        add_console_options(parser)
-        setup_console(parser.parse_args(arguments))
+        console.add_console_options(parser)
+        console.setup_console(parser.parse_args(arguments))
 
     yield choose
     logging.getLogger().handlers[:] = before
@@ -42,16 +32,11 @@ def level(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "printed"), [(["--quiet"], [QUIET]), ([], [QUIET, NORMAL]), (["--verbose"], [QUIET, NORMAL, VERBOSE])]
 )
-def test_each_level_says_what_it_should(level, capsys, arguments, printed):
+def test_each_level_says_what_it_should_and_a_warning_once_in_one_line(level, capsys, arguments, printed):
     level(*arguments)
     for number in (QUIET, NORMAL, VERBOSE):
         say(f"level {number}", number)
     assert capsys.readouterr().out.splitlines() == [f"level {number}" for number in printed]
-
-
-@pytest.mark.parametrize("arguments", [[], ["--quiet"]])
-def test_a_warning_is_reported_once_in_one_line(level, capsys, arguments):
-    level(*arguments)
     for _ in range(3):
         logging.getLogger("anyone").warning("disk %s is slow", "x")
         warnings.showwarning(UserWarning("no weights"), UserWarning, "file.py", 7)
@@ -81,16 +66,12 @@ def test_a_message_does_not_stand_behind_a_bar(level, monkeypatch, capsys):
 
     assert run_script(stops) == 2
     *_, last, end = capsys.readouterr().err.split("\n")
-    assert (
-        last.split("\r")[-1] == "error: the disk is full"
-    )  # what is written after the last return to the line's start
-    assert end == ""
+    assert (last.split("\r")[-1], end) == ("error: the disk is full", "")  # after the last return to the line's start
 
 
 def test_a_table_sets_numbers_under_each_other():
     lines = table_of({"images": 1023, "loss": 0.068679, "note": "a\nb " + "x" * 200}).splitlines()
-    assert lines[0] == "  images     1023"
-    assert lines[1] == "  loss    0.06868"
+    assert lines[:2] == ["  images     1023", "  loss    0.06868"]
     assert lines[2].startswith("  note    a b xxx")
     assert lines[2].endswith("…")
     assert table_of({}) == ""

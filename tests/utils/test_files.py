@@ -1,8 +1,8 @@
 """Files: durable where asked for, whole or made again; leftovers of killed processes are removed; a full disk."""
 
+import importlib.util
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -42,9 +42,10 @@ def test_a_durable_file_is_on_the_disk_before_it_has_its_name_and_the_name_after
 
 
 def test_waiting_for_the_disk_works_for_files_and_folders(tmp_path):
-    # The fixture of all tests replaces it, so it is tried where nothing is replaced.
-    program = f"from utils.files import write_text; write_text({str(tmp_path / 'deep/a.txt')!r}, 'text', durable=True)"
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parents[2])
+    # The fixture of all tests replaces it, so it is tried in a copy of the module.
+    fresh = importlib.util.module_from_spec(utils.files.__spec__)
+    utils.files.__spec__.loader.exec_module(fresh)
+    fresh.write_text(tmp_path / "deep/a.txt", "text", durable=True)
     assert (tmp_path / "deep/a.txt").read_text() == "text"
 
 
@@ -63,15 +64,8 @@ def test_whole_files_are_known_from_cut_and_emptied_ones(tmp_path):
         content = path.read_bytes()
         assert is_whole(path)
         ends_in_zeros = [content[:-40] + bytes(40)] if path.suffix != ".webp" else []  # which says its length alone
-        for damaged in (
-            content[:-1],
-            content[: len(content) // 2],
-            content[:3],
-            b"",
-            bytes(len(content)),
-            bytes(40) + content[40:],
-            *ends_in_zeros,
-        ):
+        cut = [content[:length] for length in (len(content) - 1, len(content) // 2, 3, 0)]
+        for damaged in (*cut, bytes(len(content)), bytes(40) + content[40:], *ends_in_zeros):
             path.write_bytes(damaged)
             assert not is_whole(path), (path.name, len(damaged))
         path.unlink()
@@ -81,34 +75,23 @@ def test_whole_files_are_known_from_cut_and_emptied_ones(tmp_path):
     assert is_whole(tmp_path / "a.txt")
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", '{"a": 1'])
-def test_damaged_json_is_nothing(tmp_path, content):
+def test_damaged_json_is_nothing(tmp_path):
     assert read_json(tmp_path / "a.json") == {}
-    (tmp_path / "a.json").write_text(content)
-    assert read_json(tmp_path / "a.json") == {}
+    for content in ("", "{", "[1]", "\x00", '{"a": 1'):
+        (tmp_path / "a.json").write_text(content)
+        assert read_json(tmp_path / "a.json") == {}
 
 
 def test_leftovers_of_the_dead_are_removed_and_nothing_else(tmp_path):
     (tmp_path / "seeds").mkdir()
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    host, elsewhere = utils.files._host(), "othermachine"
-    left = [
-        f".a.{host}.{ended.pid}.tmp.npz",
-        f"seeds/.b.png.{host}.{ended.pid}.tmp.png",
-        f"..lock.{host}.{ended.pid}.tmp",
-        f".mine.{host}.{os.getpid()}.tmp.npz",
-        f".old.{elsewhere}.7.tmp.pth",
-    ]
-    kept = [
-        f".a.{host}.{os.getppid()}.tmp.npz",
-        f".young.{elsewhere}.7.tmp.pth",
-        "a.npz",
-        ".fingerprint",
-        ".a.tmp.npz",
-        f"a.{host}.{ended.pid}.tmp.npz",
-        "seeds/.hidden",
-    ]
+    ended = multiprocessing.get_context("fork").Process(target=os.getpid)
+    ended.start()
+    ended.join()
+    host, dead = utils.files._host(), f"{utils.files._host()}.{ended.pid}"
+    left = [f".a.{dead}.tmp.npz", f"seeds/.b.png.{dead}.tmp.png", f"..lock.{dead}.tmp"]
+    left += [f".mine.{host}.{os.getpid()}.tmp.npz", ".old.othermachine.7.tmp.pth"]
+    kept = [f".a.{host}.{os.getppid()}.tmp.npz", ".young.othermachine.7.tmp.pth", f"a.{dead}.tmp.npz"]
+    kept += ["a.npz", ".fingerprint", ".a.tmp.npz", "seeds/.hidden"]
     for name in (*left, *kept):
         (tmp_path / name).write_text("half")
     os.utime(tmp_path / left[-1], (time.time() - 7200,) * 2)
@@ -134,9 +117,8 @@ def test_a_disk_that_takes_nothing_is_a_users_matter(tmp_path, monkeypatch, numb
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(utils.files.os, "replace", full)
-    with pytest.raises(
-        UserError, match=rf"a\.json cannot be written \({os.strerror(number)}; .* GB free there\); make room"
-    ):
+    message = rf"a\.json cannot be written \({os.strerror(number)}; .* GB free there\); make room"
+    with pytest.raises(UserError, match=message):
         write_json(tmp_path / "a.json", [2])
     assert (tmp_path / "a.json").read_text().split() == ["[", "1", "]"]
     assert os.listdir(tmp_path) == ["a.json"]
@@ -144,7 +126,6 @@ def test_a_disk_that_takes_nothing_is_a_users_matter(tmp_path, monkeypatch, numb
 
 def test_too_little_room_is_reported_before_the_work(tmp_path, monkeypatch):
     require_space(tmp_path / "not" / "there" / "yet", 1000, "a thousand bytes")
-    with pytest.raises(
-        UserError, match=r"too full for 3 seeds: about 1000000000\.00 GB are needed in .*run, .* GB are free; make"
-    ):
+    message = r"too full for 3 seeds: about 1000000000\.00 GB are needed in .*run, .* GB are free; make"
+    with pytest.raises(UserError, match=message):
         require_space(tmp_path / "run", 1e18, "3 seeds")

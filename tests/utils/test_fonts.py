@@ -15,12 +15,8 @@ def no_fonts(monkeypatch):
     utils.fonts.font_for.cache_clear()
 
 
-def test_latin_needs_no_font_of_the_system(no_fonts):
-    assert drawable("cat, dog (2)") == "cat, dog (2)"
-
-
-def test_what_no_font_has_becomes_a_question_mark(no_fonts):
-    assert drawable("cat 猫") == "cat ?"
+def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_mark(no_fonts):
+    assert (drawable("cat, dog (2)"), drawable("cat 猫")) == ("cat, dog (2)", "cat ?")
 
 
 def test_a_font_of_the_system_is_taken_where_it_has_more_letters():

@@ -37,8 +37,6 @@ def test_a_killed_process_gives_it_back_and_so_does_its_child_that_goes_on(tmp_p
             here = re.escape(socket.gethostname())
             expected = rf"written by process {process.pid} on {here} since \d{{4}}-\d\d-\d\d .*--run"
             assert re.search(expected, str(refused.value))
-            with lock_folder(tmp_path / "other", "--run"):
-                pass
             process.kill()
             process.wait()
             os.kill(child, 0)
@@ -58,16 +56,13 @@ def test_it_is_free_after_an_error_and_not_within(tmp_path):
         pass
 
 
-def test_without_locks_it_goes_on_and_says_so(tmp_path, monkeypatch, capsys):
+def test_without_locks_it_goes_on_and_says_so_and_without_a_folder_it_is_a_users_matter(tmp_path, monkeypatch, capsys):
     def none(*args, **options):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(FileLock, "acquire", none)
     with lock_folder(tmp_path, "--run"):
         assert "has no locks (No locks available)" in capsys.readouterr().out
-
-
-def test_a_folder_that_cannot_be_made_is_a_users_matter(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"), lock_folder(tmp_path / "file" / "run", "--run"):
         pass

@@ -1,11 +1,9 @@
 """Our figures beside chainercv's, which the published ones come from, and torchmetrics', on random and on real masks.
 
-What the three do with a class that is not in the truth differs, and only that:
-
-* nowhere at all: chainercv gives NaN and leaves it out of the mean; so do we; torchmetrics gives 0 and leaves it out.
-* predicted but not in the truth: its IoU is 0 for all three; chainercv and torchmetrics take that 0 into the mean, we
-do not:
-  our mean is over the classes in the truth. On the published lists every class is in the truth, and all three agree.
+What the three do with a class that is not in the truth differs, and only that. Nowhere at all: chainercv gives NaN
+and leaves it out of the mean, as we do; torchmetrics gives 0 and leaves it out. Predicted but not in the truth: its IoU
+is 0 for all three; chainercv and torchmetrics take that 0 into the mean, we do not. On the published lists every class
+is in the truth, and all three agree.
 """
 
 import numpy as np
@@ -27,10 +25,9 @@ def chainercv_iou(predictions: list[np.ndarray], truths: list[np.ndarray]) -> np
     """
     truth, predicted = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
     truth, predicted = truth[truth != -1], predicted[truth != -1]
-    hits = np.array([np.count_nonzero((truth == value) & (predicted == value)) for value in range(VALUES)], np.float64)
-    unions = np.array(
-        [np.count_nonzero((truth == value) | (predicted == value)) for value in range(VALUES)], np.float64
-    )
+    sets = [(truth == value, predicted == value) for value in range(VALUES)]
+    hits = np.array([np.count_nonzero(one & other) for one, other in sets], np.float64)
+    unions = np.array([np.count_nonzero(one | other) for one, other in sets], np.float64)
     return np.divide(hits, unions, out=np.full(VALUES, np.nan), where=unions > 0)
 
 
@@ -52,7 +49,7 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
     if request.param == "random":
         return random_pairs()
     folder = request.getfixturevalue("shared_data") / "voc12"
-    names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()
+    names = (folder / "ImageSets/Segmentation/val.txt").read_text().split()[::2]
     truths = [read_mask(folder / f"SegmentationClass/{name}.png").astype(np.int16) for name in names]
     # As predictions: objects a little beside where they are, and every fourth image's of another class.
     return [
@@ -61,37 +58,18 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-def evaluated(pairs: list[tuple[np.ndarray, np.ndarray]]) -> ConfusionMatrix:
+def test_chainercvs_definition_and_torchmetrics(pairs):
     matrix = ConfusionMatrix(VALUES)
-    for truth, predicted in pairs:
-        matrix.update(torch.from_numpy(truth), torch.from_numpy(predicted))
-    return matrix
-
-
-def as_background(predicted: np.ndarray) -> np.ndarray:
-    return np.where(predicted == 255, 0, predicted)
-
-
-def test_chainercvs_definition(pairs):
-    matrix = evaluated(pairs)
-    theirs = chainercv_iou(
-        [as_background(predicted) for _, predicted in pairs], [np.where(t == 255, -1, t) for t, _ in pairs]
-    )
+    matrix.update_all(pairs)
+    as_background = [np.where(predicted == 255, 0, predicted) for _, predicted in pairs]
+    theirs = chainercv_iou(as_background, [np.where(truth == 255, -1, truth) for truth, _ in pairs])
     assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
     assert matrix.miou() == pytest.approx(np.nanmean(theirs), **EXACT)
     assert 0.1 < matrix.miou() < 0.95
-
-
-def test_torchmetrics(pairs):
     classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
     each = classification.MulticlassJaccardIndex(VALUES, average="none", ignore_index=255)
-    for truth, predicted in pairs:
-        each.update(torch.from_numpy(as_background(predicted))[None], torch.from_numpy(truth)[None])
-    matrix = evaluated(pairs)
-    # It divides in single precision; its counts, divided in double, agree to the last digit.
+    for (truth, _), predicted in zip(pairs, as_background, strict=True):
+        each.update(torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None])
+    # It divides in single precision; its counts agree to the last digit.
     assert torch.equal(each.confmat, matrix.counts)
-    hits = each.confmat.diag().double()
-    theirs = hits / (each.confmat.sum(0) + each.confmat.sum(1) - each.confmat.diag())
-    assert matrix.iou().numpy() == pytest.approx(theirs.numpy(), **EXACT)
-    assert matrix.miou() == pytest.approx(float(theirs.mean()), **EXACT)
     assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)

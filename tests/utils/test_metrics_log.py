@@ -33,10 +33,11 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_another_is_an_error(tmp_pa
     assert len(read_metrics(path)["cam"]) == 1
     append_metrics(path, "cam", {"epoch": 2})
     assert len(read_metrics(path)["cam"]) == 2
-    with path.open("a") as file:
-        file.write("{}\n{}\n")
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 3: .*mend or delete"):
-        read_metrics(path)
+    good = '{"stage": "cam", "epoch": 1}\n'
+    for line in ('{"stage": "cam", "epoch": "2"}', '{"stage": ["cam"], "epoch": 2}', "{}", "[1]", "[" * 9**5, "\udcff"):
+        path.write_bytes((good + line + "\n" + good).encode("utf-8", "surrogateescape"))
+        with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: expected JSON with stage.*mend or delete"):
+            read_metrics(path)
 
 
 def test_events_hold_the_numbers(tmp_path):
@@ -49,18 +50,4 @@ def test_events_hold_the_numbers(tmp_path):
     events.close()
     reader = EventAccumulator(str(tmp_path / EVENTS / "cam")).Reload()
     assert set(reader.Tags()["scalars"]) == {"epoch", "loss"}
-    assert [(event.step, event.value) for event in reader.Scalars("loss")] == [
-        (5, pytest.approx(0.2)),
-        (10, pytest.approx(0.1)),
-    ]
-
-
-@pytest.mark.parametrize(
-    "line", ['{"stage": "cam", "epoch": "2"}', '{"stage": ["cam"], "epoch": 2}', "[1]", "[" * 100_000, "\udcff"]
-)
-def test_a_line_of_another_kind_is_named(tmp_path, line):
-    path = tmp_path / "metrics.jsonl"
-    good = '{"stage": "cam", "epoch": 1}\n'
-    path.write_bytes((good + line + "\n" + good).encode("utf-8", "surrogateescape"))
-    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: expected JSON with stage and epoch"):
-        read_metrics(path)
+    assert {event.step: event.value for event in reader.Scalars("loss")} == pytest.approx({5: 0.2, 10: 0.1})

@@ -50,17 +50,9 @@ class Toys:
             run.path(f"{name}.txt").write_text(name)
             return {"made": len(self.ran), "share": 0.123456789}
 
-        run.__qualname__ = name
-        return Stage(
-            name,
-            f"write {name}",
-            run,
-            reads,
-            upstream,
-            looks=self.looks.get(name, ()),
-            complete=lambda cfg, run: run.path(f"{name}.txt").is_file(),
-            **options,
-        )
+        run.__qualname__, looks = name, self.looks.get(name, ())
+        complete = lambda cfg, run: run.path(f"{name}.txt").is_file()  # noqa: E731
+        return Stage(name, f"write {name}", run, reads, upstream, looks=looks, complete=complete, **options)
 
     def configuration(self, *overrides: str) -> Config:
         own = [f"run={self.folder / 'run'}", f"checkpoint={self.folder / 'best.pth'}"]
@@ -86,12 +78,16 @@ def toys(tmp_path, monkeypatch) -> Toys:
     return toys
 
 
-def test_the_second_run_does_nothing_and_says_so(toys, capsys):
-    assert toys() == ["a", "b", "c", "d"]
-    capsys.readouterr()
-    assert toys() == []
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split(maxsplit=1) for line in lines] == [[name, "up to date"] for name in "abcd"]
+def fail_at(toys: Toys, name: str, *overrides: str, redo: tuple[str, ...] = ()) -> None:
+    """Run until that stage breaks."""
+    toys.fails = name
+    with pytest.raises(RuntimeError, match=f"{name} broke"):
+        toys(*overrides, redo=redo)
+    toys.fails = ""
+
+
+def record_of(toys: Toys) -> dict:
+    return json.loads((toys.folder / "run" / "stages.json").read_text())
 
 
 @pytest.mark.parametrize(
@@ -105,10 +101,13 @@ def test_the_second_run_does_nothing_and_says_so(toys, capsys):
         ("workers=0", ""),
     ],
 )
-def test_a_changed_setting_redoes_what_reads_it_and_what_follows(toys, change, redone):
-    toys()
+def test_a_changed_setting_redoes_what_reads_it_and_what_follows_and_nothing_again(toys, change, redone, capsys):
+    assert toys() == ["a", "b", "c", "d"]
     assert toys(change) == list(redone)
+    capsys.readouterr()
     assert toys(change) == []
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(maxsplit=1) for line in lines] == [[name, "up to date"] for name in "abcd"]
     assert toys() == list(redone)  # changed back: only the last result is kept
 
 
@@ -120,14 +119,19 @@ def test_a_changed_look_makes_the_files_again_and_nothing_behind_them(toys):
         assert toys(f"data.colors={colours}") == []
     assert toys() == ["b"]
     assert toys("prm.hi=0.6", "data.colors=['#ff0000']") == ["b", "c", "d"]
+    toys.code["b"] = "second"  # and files of another look are of the present code
+    assert toys("prm.hi=0.6") == ["b", "c", "d"]
+    assert toys("prm.hi=0.6", redo=("changed",)) == []
 
 
-def test_changed_data_redoes_everything_behind_it_and_missing_output_only_itself(toys):
+def test_changed_data_and_failure_redo_everything_behind_and_missing_output_only_itself(toys):
     toys()
     toys.data = "other data"
     assert toys() == ["a", "b", "c", "d"]
     (toys.folder / "run" / "b.txt").unlink()
     assert toys() == ["b"]
+    fail_at(toys, "b", "prm.hi=0.6")  # and so does what broke
+    assert toys("prm.hi=0.6") == ["b", "c", "d"]
 
 
 def test_only_some_stages(toys, capsys):
@@ -144,21 +148,18 @@ def test_only_some_stages(toys, capsys):
     assert "c " not in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_an_unknown_stage_is_named_with_the_known_ones(toys):
-    with pytest.raises(UserError, match=r"'e'; known: a, b, c, d"):
-        toys(only=("a", "e"))
-    with pytest.raises(UserError, match=r"--redo: there is no stage 'e'; known: a, b, c, d, changed"):
-        toys(redo=("e",))
-    with pytest.raises(UserError, match=r"--redo: there is no stage 'a'; known: b, changed"):
-        toys(only=("b",), redo=("a",))
-    assert toys.ran == []
-
-
-def test_a_stage_that_needs_one_that_has_not_run_names_it(toys):
-    with pytest.raises(UserError, match=r"stage 'c' needs stage 'b', .*--stages b,c"):
-        toys(only=("c",))
+def test_what_is_unknown_or_lacks_a_stage_is_named_with_what_to_do(toys):
+    for message, options in (
+        (r"'e'; known: a, b, c, d", {"only": ("a", "e")}),
+        (r"--redo: there is no stage 'e'; known: a, b, c, d, changed", {"redo": ("e",)}),
+        (r"--redo: there is no stage 'a'; known: b, changed", {"only": ("b",), "redo": ("a",)}),
+        (r"stage 'c' needs stage 'b', .*--stages b,c", {"only": ("c",)}),
+    ):
+        with pytest.raises(UserError, match=message):
+            toys(**options)
     with pytest.raises(UserError, match=r"stage 'd' needs stage 'b'"):
         toys("report.enabled=false", only=("d",))
+    assert toys.ran == []
 
 
 def test_a_skipped_stage_passes_its_input_on(toys, capsys):
@@ -170,18 +171,9 @@ def test_a_skipped_stage_passes_its_input_on(toys, capsys):
     assert toys("prm.hi=0.6") == ["c", "d"]  # no longer skipped: what follows reads another input
 
 
-def test_a_stage_that_fails_when_redone_is_not_up_to_date_afterwards(toys):
-    toys()
-    toys.fails = "b"
-    with pytest.raises(RuntimeError, match="b broke"):
-        toys("prm.hi=0.6")
-    toys.fails = ""
-    assert toys("prm.hi=0.6") == ["b", "c", "d"]
-
-
 def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
     toys()
-    record = json.loads((toys.folder / "run" / "stages.json").read_text())["b"]
+    record = record_of(toys)["b"]
     known = {"fingerprint", "finished", "seconds", "peak_memory_mb", "result", "code", "settings", "made_with"}
     assert set(record) == known
     assert record["settings"]["steps"]["prm"]["hi"] == 0.5
@@ -189,11 +181,9 @@ def test_the_record_of_a_stage_keeps_what_it_was_made_with(toys):
     assert record["result"] == {"made": 2, "share": 0.123456789}
     assert record["peak_memory_mb"]["memory"] > 10
     path = toys.folder / "run" / "stages.json"
-    content = path.read_text().replace('"commit": "', '"commit": "older')
-    path.write_text(content)
+    path.write_text(path.read_text().replace('"commit": "', '"commit": "older'))
     toys("prm.hi=0.6")
-    record = json.loads(path.read_text())
-    assert [name for name in "abcd" if record[name]["made_with"]["commit"].startswith("older")] == ["a"]
+    assert [name for name, row in record_of(toys).items() if row["made_with"]["commit"].startswith("older")] == ["a"]
 
 
 def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
@@ -204,9 +194,7 @@ def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
         assert toys() == []
         printed = capsys.readouterr().out
         assert "b         up to date, but its code has changed since: toys.b (--redo changed" in printed
-        assert (
-            "WARNING: code has changed since it was used (toys.b); the output of the stages b, c, d is still" in printed
-        )
+        assert "WARNING: code has changed since it was used (toys.b); the output of the stages b, c, d is" in printed
     toys("seed=1", only=("d",))
     assert "the output of the stages b, c, d is" in capsys.readouterr().out
     toys.code["b"] = "first"
@@ -216,58 +204,42 @@ def test_changed_code_is_reported_and_runs_nothing(toys, capsys):
 
 def test_what_is_made_anew_by_other_code_changes_what_is_behind_it(toys):
     toys()
-    toys.code["b"] = "second"
-    assert toys("prm.hi=0.6") == ["b", "c", "d"]
-    assert toys("prm.hi=0.6", redo=("changed",)) == []
-    toys.code["b"] = "third"
-    assert toys("prm.hi=0.6", redo=("changed",)) == ["b", "c", "d"]
+    for code, redo in (("second", ()), ("third", ("changed",))):
+        toys.code["b"] = code
+        assert toys("prm.hi=0.6", redo=redo) == ["b", "c", "d"]
+        assert toys("prm.hi=0.6", redo=("changed",)) == []
 
 
-def test_redo_of_a_stage_makes_it_again_and_leaves_nothing_of_it(toys):
+def test_redo_of_a_stage_makes_it_again_and_leaves_nothing_of_it_and_goes_on_where_it_was_stopped(toys):
+    def folder_of_b(fingerprint: str) -> Path:
+        run = Run.reopen(toys.folder / "run")
+        run.begin("b", fingerprint)
+        return run.fresh_folder("masks")
+
     toys()
     assert toys(redo=("b",)) == ["b"]
-    run = Run.reopen(toys.folder / "run")
-    run.begin("b", run.stages["b"]["fingerprint"])
-    (run.fresh_folder("masks") / "old.png").write_text("")
+    made = record_of(toys)["b"]["fingerprint"]
+    (folder_of_b(made) / "old.png").write_text("")
     assert toys(redo=("b", "d")) == ["b", "d"]
-    run.begin("b", run.stages["b"]["fingerprint"])
-    assert not (run.fresh_folder("masks") / "old.png").exists()
+    assert not (folder_of_b(made) / "old.png").exists()
     assert toys() == []
-
-
-def test_redo_that_was_stopped_goes_on_by_the_same_command(toys):
-    toys()
-    toys.fails = "b"
-    with pytest.raises(RuntimeError, match="b broke"):
-        toys(redo=("b",))
-    run = Run.reopen(toys.folder / "run")
-    run.begin("b", json.loads(run.path("code.json").read_text())["begun"]["b"]["fingerprint"])
-    (run.fresh_folder("masks") / "new.png").write_text("")
-    toys.fails = ""
+    fail_at(toys, "b", redo=("b",))
+    begun = json.loads((toys.folder / "run/code.json").read_text())["begun"]["b"]["fingerprint"]
+    (folder_of_b(begun) / "new.png").write_text("")
     assert toys(redo=("b",)) == ["b"]
-    assert run.path("masks", "new.png").exists()
-    assert toys(redo=("b",)) == ["b"]
-    assert not (run.fresh_folder("masks") / "new.png").exists()
+    assert (toys.folder / "run/masks/new.png").exists()
+    assert toys(redo=("b",)) == ["b"]  # again from the beginning
+    assert not (folder_of_b(begun) / "new.png").exists()
 
 
 def test_a_stage_that_was_begun_by_other_code_goes_on_and_counts_as_made_by_that(toys, capsys):
-    toys.fails = "b"
-    with pytest.raises(RuntimeError, match="b broke"):
-        toys()
-    toys.fails, toys.code["b"] = "", "second"
+    fail_at(toys, "b")
+    toys.code["b"] = "second"
     assert toys() == ["b", "c", "d"]
     assert "b         goes on with what other code has begun: toys.b changed since (--redo b" in capsys.readouterr().out
     assert toys() == []
     assert "its code has changed since: toys.b" in capsys.readouterr().out
     assert toys(redo=("changed",)) == ["b", "c", "d"]
-
-
-def test_files_of_another_look_are_of_the_present_code(toys):
-    toys.looks = {"b": ("data.colors",)}
-    toys()
-    toys.code["b"] = "second"
-    assert toys("data.colors=['#ff0000']") == ["b", "c", "d"]
-    assert toys("data.colors=['#ff0000']", redo=("changed",)) == []
 
 
 @pytest.mark.parametrize(
@@ -282,43 +254,37 @@ def test_a_record_of_code_that_cannot_be_read_costs_only_names(toys, content, ca
     assert toys(redo=("changed",)) == ["b", "c", "d"]
 
 
-DAMAGED_ENTRIES = [
+DAMAGED = [
     '{"finished": 1}',
     '{"fingerprint": "x", "finished": 1e300}',
     '{"fingerprint": "x", "finished": 1, "result": 3}',
 ]
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"a": 1}', "\x00", "[" * 100_000, *(f'{{"a": {entry}}}' for entry in DAMAGED_ENTRIES)]
-)
-def test_a_record_that_cannot_be_read_is_a_users_matter(toys, content):
+def test_a_record_that_cannot_be_read_is_a_users_matter(toys):
     toys()
-    (toys.folder / "run" / "stages.json").write_text(content)
-    with pytest.raises(UserError, match=r"stages\.json .*delete it"):
-        toys()
+    for content in ("", "[]", '{"a": 1}', "\x00", "[" * 100_000, *(f'{{"a": {entry}}}' for entry in DAMAGED)):
+        (toys.folder / "run" / "stages.json").write_text(content)
+        with pytest.raises(UserError, match=r"stages\.json .*delete it"):
+            toys()
 
 
 def test_the_network_trained_last_is_published(tmp_path):
     cfg = load_config(None, overrides=[f"run={tmp_path / 'run'}", f"checkpoint={tmp_path / 'out' / 'best.pth'}"])
 
-    def train(name: str) -> Stage:
+    def train(name: str, reads: str) -> Stage:
+        path = f"{name}.pth"
+
         def run(cfg: Config, run: Run) -> dict:
-            torch.save(f"{name} {cfg.seed} {cfg.cam.lr}", run.path(f"{name}.pth"))
+            torch.save(f"{name} {cfg.seed} {cfg.cam.lr}", run.path(path))
             return {}
 
-        return Stage(
-            name,
-            name,
-            run,
-            ("seed",) if name == "second" else ("cam.lr",),
-            writes_checkpoint=f"{name}.pth",
-            complete=lambda cfg, run: run.path(f"{name}.pth").is_file(),
-        )
+        complete = lambda cfg, run: run.path(path).is_file()  # noqa: E731
+        return Stage(name, name, run, (reads,), writes_checkpoint=path, complete=complete)
 
     def publish(*overrides: str, only: tuple[str, ...] = ()) -> str:
         changed = override(cfg, overrides)
-        run_stages([train("first"), train("second")], changed, Run(changed), only)
+        run_stages([train("first", "cam.lr"), train("second", "seed")], changed, Run(changed), only)
         return torch.load(cfg.checkpoint, weights_only=True)
 
     assert publish(only=("first",)) == "first 0 0.1"

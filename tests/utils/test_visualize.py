@@ -22,52 +22,39 @@ def mask() -> np.ndarray:
     return mask
 
 
-class TestOverlay:
-    def test_leaves_the_background_alone_but_for_the_rim(self, image, mask):
-        drawn = overlay(image, mask, PALETTE, 0.5)
-        differs = (drawn != image).any(axis=-1) & (mask == 0)
-        assert (drawn[differs] == RIM).all()
-        far = np.ones_like(mask, bool)
-        far[8:32, 8:62] = False
-        assert not (differs & far).any()
-
-    @pytest.mark.parametrize("opacity", [0, 0.25])
-    def test_tints_the_inside_by_the_opacity(self, image, mask, opacity):
-        drawn = overlay(image, mask, PALETTE, opacity)
-        inside = np.s_[15:25, 15:25]
+def test_an_overlay_tints_and_outlines_classes_and_leaves_the_background_alone_but_for_the_rim(image, mask):
+    drawn = overlay(image, mask, PALETTE, 0.5)
+    differs = (drawn != image).any(axis=-1) & (mask == 0)
+    assert (drawn[differs] == RIM).all()
+    far = np.ones_like(mask, bool)
+    far[8:32, 8:62] = False
+    assert not (differs & far).any()
+    assert (drawn[15:25, 29] == PALETTE[1]).all()  # where two classes touch, both have an outline
+    assert (drawn[15:25, 30] == PALETTE[2]).all()
+    assert (drawn[10, 12:58] == PALETTE[mask[10, 12:58]]).all()
+    inside = np.s_[15:25, 15:25]
+    for opacity in (0, 0.25):
         expected = (1 - opacity) * image[inside] + opacity * PALETTE[1]
-        assert np.abs(drawn[inside] - expected).max() <= 0.5 + 1e-3
+        assert np.abs(overlay(image, mask, PALETTE, opacity)[inside] - expected).max() <= 0.5 + 1e-3
 
-    def test_outlines_each_class_in_its_own_colour(self, image, mask):
-        drawn = overlay(image, mask, PALETTE, 0.5)
-        assert (drawn[15:25, 29] == PALETTE[1]).all()  # where two classes touch, both have an outline
-        assert (drawn[15:25, 30] == PALETTE[2]).all()
-        assert (drawn[10, 12:58] == PALETTE[mask[10, 12:58]]).all()
 
-    def test_draws_what_is_ignored_in_greys(self, mask):
-        drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
-        assert (drawn == drawn[:, :1]).all()
-        assert len(np.unique(drawn)) == 2
-
-    def test_refuses_a_mask_of_another_size(self, image, mask):
-        with pytest.raises(ValueError, match="does not fit"):
-            overlay(image, mask[:-1], PALETTE)
-
-    @pytest.mark.parametrize("size", [(1, 1), (1, 300), (2, 2)])
-    def test_takes_the_smallest_images(self, size):
+def test_an_overlay_draws_what_is_ignored_in_greys_and_takes_any_size_but_that_of_another_image(image, mask):
+    drawn = overlay(np.full((60, 80, 3), 120, np.uint8), mask, PALETTE, 0.5)[mask == IGNORE]
+    assert (drawn == drawn[:, :1]).all()
+    assert len(np.unique(drawn)) == 2
+    with pytest.raises(ValueError, match="does not fit"):
+        overlay(image, mask[:-1], PALETTE)
+    for size in ((1, 1), (1, 300), (2, 2)):
         assert overlay(np.zeros((*size, 3), np.uint8), np.ones(size, np.uint8), PALETTE).shape == (*size, 3)
 
 
-class TestHeatmap:
-    def test_is_brighter_where_the_map_is_higher(self):
-        ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)
-        drawn = heatmap(np.full((4, 64, 3), 100, np.uint8), ramp).astype(int).sum(axis=-1)
-        assert (np.diff(drawn[0]) >= -3).all()
-        assert drawn[0, -1] > drawn[0, 0] + 200
-
-    def test_without_opacity_is_the_image_in_grey(self, image):
-        drawn = heatmap(image, np.ones((3, 3)), opacity=0)
-        assert (drawn == drawn[..., :1]).all()
+def test_a_heatmap_is_brighter_where_the_map_is_higher_and_without_opacity_the_image_in_grey(image):
+    ramp = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(4, axis=0)
+    drawn = heatmap(np.full((4, 64, 3), 100, np.uint8), ramp).astype(int).sum(axis=-1)
+    assert (np.diff(drawn[0]) >= -3).all()
+    assert drawn[0, -1] > drawn[0, 0] + 200
+    drawn = heatmap(image, np.ones((3, 3)), opacity=0)
+    assert (drawn == drawn[..., :1]).all()
 
 
 def test_fit_bounds_the_long_side_never_enlarges_and_keeps_values_of_masks(image, mask):
@@ -103,10 +90,7 @@ class TestSheets:
         assert (pixels == (0, 200, 0)).all(axis=1).any()
         assert sheet.width < 2 * 100 + 100
 
-    def test_sheet_is_bounded(self):
-        row = [Tile(np.zeros((90, 90, 3), np.uint8))]
+    def test_sheet_is_bounded_and_draws_names_that_are_not_text(self):
+        row = [Tile(np.zeros((90, 90, 3), np.uint8), "a\udcff.jpg\ntwo lines")]
         heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 50)]
         assert heights[0] == heights[1]
-
-    def test_names_that_are_not_text_are_drawn(self):
-        contact_sheet([[Tile(np.zeros((9, 9, 3), np.uint8), os_name)] for os_name in ("a\udcff.jpg", "two\nlines")])
