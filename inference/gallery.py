@@ -1,6 +1,7 @@
 """The page `index.html` and the contact sheet of infer.py's output."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from inference import output_folder as out
 from inference.images import InputImage
 from pages.images import SIDE, image_uri, mask_layer
 from pages.page import Item, Section, Table, css, percent, write_page
+from utils.compute import cores
 from utils.console import progress
 from utils.files import atomic_path, read_json, write_json
+from utils.reading import read_ahead
 from utils.visualize import Tile, contact_sheet, fit
 
 JPEG_QUALITY = 90
@@ -36,15 +39,17 @@ def publish(output: Path, report: dict[str, Any], images: list[InputImage], valu
     there = all((output / name).is_file() for name in (out.PAGE, out.SHEET))
     if there and read_json(output / out.PREDICTIONS) == json.loads(json.dumps(report)):
         return
-    _write_page(output, report, images, values)
-    _write_sheet(output, report["images"], images, values)
+    with ThreadPoolExecutor(1) as beside:  # decoding and drawing leave the interpreter free
+        sheet = beside.submit(_write_sheet, output, report["images"], images, values)
+        _write_page(output, report, images, values)
+        sheet.result()
     write_json(output / out.PREDICTIONS, report)  # the last, because it stands for the others
 
 
 def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
     entries, network = report["images"], report["network"]
     drawn = progress(list(zip(images, entries, strict=True))[:MOST_ITEMS], min(len(images), MOST_ITEMS), "page")
-    items = [_item(output, source, entry, values) for source, entry in drawn]
+    items = list(read_ahead(lambda pair: _item(output, pair[0], pair[1], values), drawn, cores()))
     intro = [
         f"{len(entries)} images of {report['input']}, by a {network['kind']} ({network['backbone']}, "
         f"{network['classes']} classes) from {network['path'] or 'the packaged ImageNet weights'}.",

@@ -46,10 +46,10 @@ def par(
     values = interpolate(maps, small, mode="bilinear", align_corners=False, antialias=True)[0]
 
     offsets = [(d * y, d * x) for d in dilations for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
-    colour = torch.softmax(-_squared_differences(pixels, offsets), dim=0)
+    colour = torch.softmax(_minus_squared_differences(pixels, offsets), dim=0)
     distance = torch.tensor([math.hypot(*offset) for offset in offsets], device=pixels.device)
     position = torch.softmax(-(distance / (POSITION_WEIGHT * distance.std())).square(), dim=0)
-    kernel = (colour + POSITION_SHARE * position[:, None, None]) / (1 + POSITION_SHARE)
+    kernel = colour.add_(POSITION_SHARE * position[:, None, None]).div_(1 + POSITION_SHARE)
     for _ in range(iterations):
         refined = torch.zeros_like(values)
         for weight, neighbour in zip(kernel, _neighbours(values, offsets), strict=True):
@@ -58,8 +58,8 @@ def par(
     return interpolate(values[None], size, mode="bilinear", align_corners=False).reshape(probabilities.shape)
 
 
-def _squared_differences(pixels: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
-    """mean_c (|I_i - I_j| / (w1 sigma_i))^2 of an image (3, H, W) for each offset: (offsets, H, W).
+def _minus_squared_differences(pixels: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
+    """-mean_c (|I_i - I_j| / (w1 sigma_i))^2 of an image (3, H, W) for each offset: (offsets, H, W).
 
     One offset at a time, added in place: what is added stays in the processor's cache, which makes it 2.5 times as fast
     as the same operations on all offsets at once. Of differences, not colours, so that flat areas lose no digits.
@@ -71,12 +71,12 @@ def _squared_differences(pixels: Tensor, offsets: Sequence[tuple[int, int]]) -> 
         total.add_(difference)
         squares.addcmul_(difference, difference)
     variance = (squares - total.square() / count).clamp_min(0) / (count - 1)
-    factor = 1 / (COLOUR_WEIGHT * variance.sqrt().clamp_min(LEAST_DEVIATION))
+    factor = len(pixels) ** -0.5 / (COLOUR_WEIGHT * variance.sqrt().clamp_min(LEAST_DEVIATION))
     found = pixels.new_empty((count, *pixels.shape[-2:]))
     for row, neighbour in zip(found, neighbours, strict=True):
         red, green, blue = torch.sub(neighbour, pixels, out=difference).mul_(factor).square_()
-        torch.add(red, green, out=row).add_(blue)
-    return found.div_(len(pixels))
+        torch.add(red, green, out=row).add_(blue).neg_()
+    return found
 
 
 def _neighbours(maps: Tensor, offsets: Sequence[tuple[int, int]]) -> list[Tensor]:

@@ -26,7 +26,9 @@ RIM, GREY = (255, 255, 255), (128, 128, 128)
 def image_uri(image: np.ndarray, side: int = SIDE, quality: int = QUALITY) -> str:
     """An image (H, W, 3) uint8 as an address that holds it; a larger one is made smaller to `side`."""
     buffer = io.BytesIO()
-    Image.fromarray(fit(image, side)).save(buffer, format="WEBP", quality=quality, method=4)
+    Image.fromarray(fit(image, side)).save(
+        buffer, format="WEBP", quality=quality, method=2
+    )  # half the time, 3 % larger
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
