@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
+import utils.compute
 from data.shapes import generate
 from tests.processes import run_script
 from tests.project import ROOT, Project, call
+from utils.compute import fastest_precision
 from utils.files import read_json
 
 pytestmark = pytest.mark.long  # tests/utils/test_distributed.py has quick ones
@@ -81,8 +84,16 @@ class Shared(Project):
         (self.run / "stages.json").write_text(json.dumps(kept))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def arithmetic_of_the_machine() -> Iterator[None]:
+    """As in the other processes, which the patches of tests/conftest.py do not reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils.compute, "fastest_precision", fastest_precision)
+        yield
+
+
 @pytest.fixture(scope="module")
-def one(tmp_path_factory) -> Shared:
+def one(tmp_path_factory, arithmetic_of_the_machine) -> Shared:
     """What one process makes: all stages."""
     project = Shared(tmp_path_factory.mktemp("one"))
     generate(project.folder / "voc", train=7, val=3, size=64)
