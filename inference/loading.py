@@ -21,8 +21,8 @@ from stages.networks import load_network
 from utils.errors import UserError
 
 # What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person
-# wants a decision for every pixel, and one image at a time leaves time for refinement.
-INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0", "pseudo.refine=par")
+# wants a decision for every pixel, refined as `infer.refine` says.
+INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
 IMAGENET = (
@@ -72,7 +72,8 @@ def load_predictor(
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
     # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
-    cfg = override(settings or override(own, (*INFERENCE, precision)), overrides)
+    refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
+    cfg = override(settings or override(own, (*INFERENCE, refinement, precision)), overrides)
     if cfg.infer.quality == "best" and cfg.precision == "auto":
         cfg = override(cfg, ["precision=off"])
     check_choices(cfg)

@@ -19,6 +19,7 @@ def check_choices(cfg: Config) -> None:
     find_builder(cfg.model.backbone)
     pick(dict.fromkeys(("none", *WALKS)), cfg.part("affinity").kind, "affinity.kind")
     pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.pseudo.refine, "pseudo.refine")
+    pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.infer.refine, "infer.refine")
     pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.part("affinity_training").refine, "affinity.refine")
 
 

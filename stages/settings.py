@@ -190,6 +190,9 @@ class InferSettings:
     quality: Literal["fast", "normal", "best"] = setting(
         "normal", help="fast (one size, no other network), normal, best (infer.py: float32 by PyTorch)"
     )
+    refine: str = setting(
+        "par", help="of the masks of infer.py: par, crf, or none, because tiny objects do not survive it"
+    )
     runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
         "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"
     )

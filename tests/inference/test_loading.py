@@ -11,7 +11,8 @@ from data.sides import Sides
 from data.transforms import normalise
 from inference.loading import load_predictor
 from models.segmenter import class_probabilities
-from stages.config import Config, override
+from stages.config import Config, config_from_dict, override
+from stages.networks import load_network, save_network
 from tests.inference.stub import predictions, save
 
 
@@ -85,3 +86,14 @@ class TestPredictors:
         assert 1 <= len(found) <= 3
         assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))
         assert predictions(tmp_path / "out")["network"]["classes"] == 1000
+
+
+def test_masks_are_refined_as_the_checkpoint_says_unless_told_otherwise(checkpoints, tmp_path):
+    network, kept = load_network(checkpoints["segmenter"])
+    cfg = override(config_from_dict(kept.config, "it"), ["infer.refine=none"])
+    path = tmp_path / "inspection.pth"
+    save_network(path, "segmenter", network, kept.class_names, cfg, {})
+    assert load_predictor(checkpoints["segmenter"]).cfg.pseudo.refine == "par"
+    assert load_predictor(path).cfg.pseudo.refine == "none"
+    assert load_predictor(path, ["infer.refine=par"]).cfg.pseudo.refine == "par"
+    assert load_predictor(path, ["pseudo.refine=par"]).cfg.pseudo.refine == "par"
