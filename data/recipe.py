@@ -14,9 +14,7 @@ from data.sides import Sides
 from utils.errors import UserError
 
 LOOKED_AT = 60  # images, evenly over the list
-ONE_COLOUR = (
-    3.0  # of 255: deviation of colours from shades of one; JPEG makes some, photographs nearly always have more
-)
+ONE_COLOUR = 3.0  # of 255: deviation of colours from shades of one; JPEG makes some, photographs mostly have more
 MOSTLY = 0.5  # of the images have no colour
 WITHOUT = 1 / 3  # of the images show none of the classes
 INSPECTION = "inspection"

@@ -72,8 +72,10 @@ def load_predictor(
         about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
     # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
-    refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
-    cfg = override(settings or override(own, (*INFERENCE, refinement, precision)), overrides)
+    if settings is None:
+        refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
+        settings = override(own, (*INFERENCE, refinement, precision))
+    cfg = override(settings, overrides)
     if cfg.infer.quality == "best" and cfg.precision == "auto":
         cfg = override(cfg, ["precision=off"])
     check_choices(cfg)

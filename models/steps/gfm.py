@@ -12,22 +12,35 @@ from utils.settings import setting
 
 
 @dataclass(frozen=True)
-class GradFusion(Step):
+class GradientStep(Step):
+    """A step that fuses maps with the gradients of earlier stages; where the backbone has none, maps stay."""
+
+    enabled: bool = setting(True, help="the step is on")
+    min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
+
+    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
+        """The first of each stride from `min_stride` on, without the last stage, which is in the maps before."""
+        return earlier_stages(strides, self.min_stride)
+
+    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+        """The fused maps."""
+        stages = self.gradient_stages(reading.strides)
+        return self.fuse(maps, reading, stages) if stages else maps
+
+    def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
+        """Maps (K, h, w) in 0..1 and the gradient stages of a reading, at least one -> such maps."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class GradFusion(GradientStep):
     """G_k = n(C_k + mean over l of S_l,k), S_l,k = n(sum over channels of ReLU(d y_k / d F_l))."""
 
     name, title = "gfm", "GFM"
     enabled: bool = setting(True, help="add what the gradients of earlier stages see")
-    min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
 
-    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each stride from `min_stride` on, without the last stage."""
-        return earlier_stages(strides, self.min_stride)
-
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
-        """G; C where the backbone has no such stage."""
-        stages = self.gradient_stages(reading.strides)
-        if not stages:
-            return maps
+    def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
+        """G."""
         return fuse_gradients(maps, torch.stack([reading.gradients[stage] for stage in stages]))
 
 

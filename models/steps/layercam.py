@@ -7,19 +7,17 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from models.reading import Reading, earlier_stages, normalise_maps
-from models.steps.base import Before, Step
-from models.steps.gfm import fuse_gradients
+from models.reading import Reading, normalise_maps
+from models.steps.gfm import GradientStep, fuse_gradients
 from utils.settings import setting
 
 
 @dataclass(frozen=True)
-class LayerFusion(Step):
+class LayerFusion(GradientStep):
     """A_k <- n(A_k + mean over l of L_l,k), or the larger value; L_l,k = n(ReLU(sum over channels of ReLU(g) F_l))."""
 
     name, title = "layercam", "LayerCAM"
     enabled: bool = setting(False, help="add LayerCAM of earlier stages; instead of GFM")
-    min_stride: int = setting(8, low=1, high=64, help="of the first stage of each stride from this on")
     fusion: Literal["max", "mean"] = setting(
         "mean", help="mean: the mean of the stages is added, as in GFM; max: the larger value (paper)"
     )
@@ -27,15 +25,8 @@ class LayerFusion(Step):
         2.0, low=0.1, high=100, help="for max: maps of earlier stages are lifted by tanh(gamma L) (paper: 2)"
     )
 
-    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """As of GFM; the last stage is in the maps before."""
-        return earlier_stages(strides, self.min_stride)
-
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
-        """The maps and what earlier stages see; the maps alone where the backbone has no such stage."""
-        stages = self.gradient_stages(reading.strides)
-        if not stages:
-            return maps
+    def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
+        """The maps and what earlier stages see."""
         layers = torch.stack([reading.weighted[stage] for stage in stages])
         if self.fusion == "mean":
             return fuse_gradients(maps, layers)
