@@ -116,7 +116,7 @@ def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: i
             if refined:
                 predictor._predict_many(chosen, tensors, [None] * len(chosen))
             else:
-                predictor._probabilities(tensors)
+                predictor._cells(tensors)
 
 
 def random_network(path: Path) -> Path:

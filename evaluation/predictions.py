@@ -13,7 +13,7 @@ from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.figures import Evaluation
 from evaluation.scores import evaluate_masks
 from models.runtime import open_runtime
-from models.segmenter import Segmenter, class_probabilities, restrict_to
+from models.segmenter import Segmenter, cell_probabilities, most_likely, restrict_to
 from stages.config import Config
 from stages.reading import prepare, whole_images
 from stages.space import require_image_space
@@ -51,13 +51,12 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
         image = prepare(item["image"], segmenter, compute, cfg.segmenter)
         size = tuple(item["image"].shape[-2:])
         with compute.autocast(), torch.no_grad():
-            probabilities = class_probabilities(runtime, image, reading.scales, reading.flip, size)
-        found = {PREDICTED: probabilities}
+            cells = cell_probabilities(runtime, image[None], reading.scales, reading.flip, size)[0]
+        found = {PREDICTED: cells}
         if given:
-            limited = restrict_to(probabilities, item["labels"].nonzero().flatten().tolist())
-            found = {GIVEN: limited, PREDICTED: probabilities}
+            found[GIVEN] = restrict_to(cells, item["labels"].nonzero().flatten().tolist())
         for labels, values in found.items():
-            mask = values.argmax(dim=0).cpu().numpy()
+            mask = most_likely(values, size).cpu().numpy()
             write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
 
     compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))

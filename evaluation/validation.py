@@ -7,7 +7,7 @@ import torch
 
 from data.index import open_index
 from evaluation.truth import check_truth, why_no_truth
-from models.segmenter import Segmenter, batch_probabilities
+from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.lists import list_fingerprint
 from stages.reading import prepare, whole_images
 from stages.settings import Config
@@ -47,8 +47,8 @@ def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
             image = prepare(item["image"], segmenter, compute, cfg.segmenter)
             size = (item["mask"].shape[0], item["mask"].shape[1])
             with compute.autocast():
-                found = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0]
-            matrix.update(item["mask"], found.argmax(dim=0))
+                cells = cell_probabilities(segmenter, image[None], (1.0,), False, size)[0]
+            matrix.update(item["mask"], most_likely(cells, size))
         matrix.sum_processes()
         return matrix.miou()
 

@@ -10,11 +10,16 @@ from torch import Tensor
 from inference.predictor import MAX_SIDE, Prediction, Predictor
 from inference.tiles import decide, read_tiles
 from models.runtime import open_runtime
-from models.segmenter import Segmenter, batch_probabilities, restrict_to
+from models.segmenter import Segmenter, at_size, cell_probabilities, may_win, restrict_to
 from stages.refinement import refiner
 from utils.settings import settings_dict
 
-REFINEMENT = ("refine", "par_iterations", "crf_iterations")  # what a segmenter takes of the section `pseudo`
+REFINEMENT = (
+    "refine",
+    "par_iterations",
+    "par_side",
+    "crf_iterations",
+)  # what a segmenter takes of the section `pseudo`
 
 
 class SegmenterPredictor(Predictor[Segmenter]):
@@ -27,7 +32,8 @@ class SegmenterPredictor(Predictor[Segmenter]):
         self.reading = self.cfg.segment_reading.at(self.cfg.infer.quality)
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
-        reading, pseudo = self.reading, settings_dict(self.cfg.pseudo)
+        self.refining = self.cfg.pseudo.at(self.cfg.infer.quality)
+        reading, pseudo = self.reading, settings_dict(self.refining)
         self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.settings |= {
             "segment": {"scales": list(reading.scales), "flip": reading.flip} | settings_dict(self.sides),
@@ -49,14 +55,14 @@ class SegmenterPredictor(Predictor[Segmenter]):
     def _predict_many(
         self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
     ) -> list[Prediction]:
-        probabilities = self._probabilities(tensors)
-        return [self._decide(*each) for each in zip(images, probabilities, classes, strict=True)]
+        return [self._decide(*each) for each in zip(images, self._cells(tensors), classes, strict=True)]
 
     def _predict_tiled(self, image: np.ndarray, classes: Sequence[int] | None) -> Prediction:
         def probabilities(window: np.ndarray) -> Tensor:
             small = self._small(window)
             with self.compute.autocast():
-                found = self._restrict(self._probabilities([self._tensor(small)])[0], classes)
+                cells = self._restrict(self._cells([self._tensor(small)])[0], classes)
+                found = at_size(cells, small.shape[:2])
                 occurring, refined = self._refine(found, small)
                 is_refined = len(occurring) > 1 and self.cfg.pseudo.refine != "none"
                 others = torch.zeros_like(found) if is_refined else found  # add to what neighbouring tiles see
@@ -68,16 +74,16 @@ class SegmenterPredictor(Predictor[Segmenter]):
         maps = cells[[index + 1 for index in found]].astype(np.float32) / 255
         return self._prediction(values, found, means, maps)
 
-    def _probabilities(self, tensors: list[Tensor]) -> list[Tensor]:
-        """(C + 1, h, w) of each (3, h, w); those of one size pass through the network together."""
+    def _cells(self, tensors: list[Tensor]) -> list[Tensor]:
+        """(C + 1, h / 4, w / 4) of each (3, h, w); those of one size pass through the network together."""
         reading = self.reading
         found: dict[int, Tensor] = {}
         sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
         for shape in dict.fromkeys(sizes):
             same = [index for index, size in enumerate(sizes) if size == shape]
             batch = torch.stack([tensors[index] for index in same])
-            probabilities = batch_probabilities(self.runtime, batch, reading.scales, reading.flip, shape)
-            found |= dict(zip(same, probabilities, strict=True))
+            cells = cell_probabilities(self.runtime, batch, reading.scales, reading.flip, shape)
+            found |= dict(zip(same, cells, strict=True))
         return [found[index] for index in range(len(tensors))]
 
     def _restrict(self, probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:
@@ -86,16 +92,17 @@ class SegmenterPredictor(Predictor[Segmenter]):
         return restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        return refine_occurring(probabilities, refiner(self.cfg.pseudo.refine, self.cfg.pseudo, image))
+        return refine_occurring(probabilities, refiner(self.refining.refine, self.refining, image))
 
-    def _decide(self, image: np.ndarray, probabilities: Tensor, classes: list[int] | None) -> Prediction:
-        probabilities = self._restrict(probabilities, classes)
-        occurring, refined = self._refine(probabilities, image)
+    def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
+        cells = self._restrict(cells, classes)
+        candidates = may_win(cells)
+        occurring, refined = self._refine(at_size(cells[candidates], image.shape[:2]), image)
         best, indices = refined.max(dim=0)
-        values = occurring[indices]
+        values = candidates[occurring][indices]
         means = {value: float(best[values == value].mean()) for value in _occurring(values) if value}
         found = [value - 1 for value in means] if classes is None else classes
-        maps = probabilities[[index + 1 for index in found]].float().cpu().numpy()
+        maps = cells[[index + 1 for index in found]].float().cpu().numpy()
         return self._prediction(values.cpu().numpy(), found, means, maps)
 
     def _prediction(

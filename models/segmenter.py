@@ -231,14 +231,17 @@ def class_probabilities(
     Returns:
         (num_classes, *size) float32, sums to 1 over the classes.
     """
-    return batch_probabilities(segmenter, image[None], scales, flip, size)[0]
+    return at_size(cell_probabilities(segmenter, image[None], scales, flip, size)[0], size)
 
 
 @torch.no_grad()
-def batch_probabilities(
+def cell_probabilities(
     segmenter: Forward, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
-    """`class_probabilities` of images of one size: (B, 3, H, W) normalised -> (B, num_classes, *size) float32."""
+    """`class_probabilities` of images of one size, before they are enlarged: (B, 3, H, W) -> (B, num_classes, h, w).
+
+    h and w are a quarter of `size`, rounded up.
+    """
     cells = [-(-side // LOGIT_STRIDE) for side in size]
     count = len(images)
     total = images.new_zeros((count, segmenter.num_classes, *cells), dtype=torch.float32)
@@ -252,7 +255,27 @@ def batch_probabilities(
         logits = torch.cat([logits[:count], logits[count:].flip(-1)])
         shares = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
         total += shares.unflatten(0, (-1, count)).mean(dim=0)
-    return interpolate(total / len(scales), size, mode="bilinear", align_corners=False)
+    return total / len(scales)
+
+
+def at_size(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """(C, h, w) -> (C, *size)."""
+    return interpolate(cells[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def may_win(cells: Tensor) -> Tensor:
+    """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order.
+
+    A pixel is a mean of four cells, of which one weighs a quarter or more. So its largest value is at least a quarter
+    of the mean of the largest ones of these cells, and a value that is smaller than that in every cell cannot win.
+    """
+    return (cells > 0.24 * cells.amax(dim=0)).flatten(1).any(dim=1).nonzero().flatten()
+
+
+def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """The mask of the probabilities (C, h, w): `at_size(cells, size).argmax(dim=0)`, without what cannot win."""
+    values = may_win(cells)
+    return values[at_size(cells[values], size).argmax(dim=0)]
 
 
 def restrict_to(probabilities: Tensor, classes: Sequence[int]) -> Tensor:

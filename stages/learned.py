@@ -17,7 +17,7 @@ from data.artifacts import read_mask
 from data.dataset import Index
 from models.classifier import Classifier
 from models.reading import Views, read
-from models.segmenter import Segmenter, batch_probabilities
+from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.lists import evenly, some_seeds
 from stages.reading import prepare, whole_images
 from stages.settings import Config
@@ -201,6 +201,6 @@ def _none_and_everywhere(parts: Sequence[float]) -> tuple[int, int]:
 def _part_of_objects(segmenter: Segmenter, image: Tensor, labels: Tensor) -> float:
     """The part of an image on which the network draws the classes that it shows."""
     size = (image.shape[-2], image.shape[-1])
-    winner = batch_probabilities(segmenter, image[None], (1.0,), False, size)[0].argmax(dim=0)
+    winner = most_likely(cell_probabilities(segmenter, image[None], (1.0,), False, size)[0], size)
     given = labels.nonzero().flatten().to(winner.device) + 1
     return float(torch.isin(winner, given).float().mean())

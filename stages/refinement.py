@@ -17,7 +17,9 @@ from stages.settings import PseudoSettings
 
 # Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
 REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoSettings], Tensor]] = {
-    "par": lambda image, probabilities, settings: par(image, probabilities, settings.par_iterations),
+    "par": lambda image, probabilities, settings: par(
+        image, probabilities, settings.par_iterations, max_side=settings.par_side
+    ),
     "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
 }
 

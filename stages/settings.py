@@ -15,6 +15,7 @@ from data.settings import DataSettings
 from data.sides import Sides
 from models import steps
 from models.classifier import HeadSettings
+from models.par import PAR_SIDE
 from models.steps import Step
 from utils.optimisation import Optimisation
 from utils.settings import Part, Problem, RunSettings, setting, settings_dict
@@ -29,6 +30,9 @@ SECTIONS = {
     "hint_loss": "segment",
     "segment_reading": "segment",
 }
+
+# A network that is read at one size has soft borders, for which this is as good as 250 (docs/log.md, e61).
+FAST_PAR_SIDE = 160
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,14 @@ class PseudoSettings:
     ignore_band: float = setting(0.0, low=0, high=0.5, help="pixels this close to the decision are marked 255")
     refine: str = setting("none", help="none, par (plain torch), crf (needs pydensecrf2)")
     par_iterations: int = setting(10, low=0, high=200, help="for refine: par")
+    par_side: int = setting(
+        PAR_SIDE, low=16, help="for refine: par; the long side that images are made small to for it"
+    )
     crf_iterations: int = setting(10, low=0, high=200, help="for refine: crf (IRN: 10)")
+
+    def at(self, quality: str) -> "PseudoSettings":
+        """The same for the masks of a network at a quality of `InferSettings`: for `fast`, PAR sees a smaller image."""
+        return replace(self, par_side=min(self.par_side, FAST_PAR_SIDE)) if quality == "fast" else self
 
 
 @dataclass(frozen=True)

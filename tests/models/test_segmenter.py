@@ -6,7 +6,15 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from models.segmenter import Segmenter, build_segmenter, class_probabilities, restrict_to, segmentation_loss
+from models.segmenter import (
+    Segmenter,
+    at_size,
+    build_segmenter,
+    class_probabilities,
+    most_likely,
+    restrict_to,
+    segmentation_loss,
+)
 from tests.models.tiny import TinyBackbone, make_image
 from utils.errors import UserError
 
@@ -77,6 +85,24 @@ def test_flipped_the_mirror_image_has_the_mirrored_probabilities(segmenter, widt
     one, other = (class_probabilities(segmenter, x, (1.0,), False, size) for x in (image, image.flip(-1)))
     assert not torch.allclose(one.flip(-1), other, atol=0.01)
     torch.testing.assert_close(class_probabilities(segmenter, image, (1.0,), True, size), (one + other.flip(-1)) / 2)
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 0.1, 1.0, 8.0])
+def test_the_mask_is_the_argmax_of_all_enlarged_probabilities(sharpness):
+    for size in ((37, 52), (9, 13), (3, 2)):
+        cells = (sharpness * torch.randn(CLASSES, 9, 13)).softmax(dim=0)
+        assert torch.equal(most_likely(cells, size), at_size(cells, size).argmax(dim=0))
+
+
+def test_a_value_that_wins_in_no_cell_may_win_between_them():
+    cells = torch.zeros(5, 2, 2)
+    cells[0] = 0.3
+    for number, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1)), start=1):
+        cells[number, row, column] = 0.7
+    assert (cells.argmax(dim=0) > 0).all()
+    mask = most_likely(cells, (8, 8))
+    assert (mask == 0).any()
+    assert torch.equal(mask, at_size(cells, (8, 8)).argmax(dim=0))
 
 
 def test_only_the_given_classes_and_the_background_are_left():

@@ -156,7 +156,7 @@ def test_pseudo_masks_without_objects_or_with_objects_everywhere_are_warned_of(t
 def test_a_network_that_draws_nothing_or_everything_is_warned_of(tmp_path, monkeypatch, side, expected):
     index = masks(tmp_path, square(side))
     drawn = torch.nn.functional.one_hot(torch.from_numpy(square(side)).long(), 3).permute(2, 0, 1)[None].float()
-    monkeypatch.setattr("stages.learned.batch_probabilities", lambda *_: drawn)
+    monkeypatch.setattr("stages.learned.cell_probabilities", lambda *_: drawn)
     compute = Compute(torch.device("cpu"))
     found = mask_warnings(override(Config(), ["workers=0"]), index, tiny_classifier(), compute)
     assert bool(found) == bool(expected)
