@@ -96,7 +96,7 @@ def _read_record(where: str, record: Any, faults: Faults) -> ShapesOfImage | Non
     for number, shape in enumerate(record["shapes"], 1):
         try:
             shapes.append(_read_shape(shape))
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
             faults.add("shape", f"{where}: shape {number} of image '{image}' is malformed: {error}; {_KNOWN}")
     return ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), tuple(shapes))
 
@@ -128,7 +128,7 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
             ShapesOfImage(f"{path}, image {key}", str(row["file_name"]), _size_of(row), tuple(found.get(key, ())))
             for key, row in images.items()
         ]
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:
         faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); expected {ADVICE}")
         return []
 

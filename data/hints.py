@@ -92,7 +92,7 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
     if not settings.hints:
         return NO_HINTS
     files = hint_files(Path(settings.hints))
-    states = tuple((str(path), path.stat().st_mtime_ns) for path in files)
+    states = tuple((str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
     return _remember(states, settings.root, settings.background, index)
 
 
@@ -118,8 +118,8 @@ def hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _remember(states: tuple[tuple[str, int], ...], root: str, background: str, index: Index) -> Hints:
-    return read_hints([Path(name) for name, _ in states], Path(root), background, index)
+def _remember(states: tuple[tuple[str, int, int], ...], root: str, background: str, index: Index) -> Hints:
+    return read_hints([Path(name) for name, *_ in states], Path(root), background, index)
 
 
 def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:

@@ -34,7 +34,7 @@ TOKENS = (
     *(b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80"),
     *(b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\x80\0\0\0"),
 )
-NUMBERS = (10**30, -(10**30), 2**31, 2**63, 1e308)
+NUMBERS = (10**400, 10**30, -(10**30), 2**31, 2**63, 1e308)
 TEXTS = ("../x", "/x", "a\0b", "\ud800", "x" * 300, "con", "", "NaN", "a/../../b")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([*NUMBERS, *TEXTS]),
@@ -120,7 +120,8 @@ def tried(read: Callable[[], Any]) -> Any:
 def put(path: Path, content: bytes) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    os.utime(path, ns=(next(CLOCK), 0))  # readers that remember a file tell its versions apart by its time
+    now = next(CLOCK)
+    os.utime(path, ns=(now, now))  # readers that remember a file tell its versions apart by its time
     return path
 
 
@@ -129,7 +130,7 @@ KNOWN = {
     *("labels.csv", "labels.json", "image_labels.csv", "cls_labels.npy", "list.txt", "a b.jpg", "a.jpg", "b.jpg"),
     *("c.png", "p0.jpg", "p1.jpg", "p0.xml", "p1.xml", "cat", "JPEGImages", "ImageSets", "Segmentation", "Annotations"),
     *("annotations", "val", "instances_val.json", "input", "a.npz", "a.pth", "a.png", "b.png", "predictions.json"),
-    *("classes.json", "masks", "config.yaml", "b.json", "a.json"),
+    *("classes.json", "masks", "hints.json", "config.yaml", "b.json", "a.json"),
 }
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from data.artifacts import write_mask
+from data.hints import open_hints
 from data.index import open_index
 from data.settings import DataSettings
 from evaluation.gather import gather, table
@@ -102,6 +103,7 @@ COCO = {
         {"id": 3, "image_id": 9, "category_id": 3, "segmentation": {"size": [6, 8], "counts": "X18"}},
     ],
 }
+COCO_HINTS = COCO | {"images": [{"id": 7, "file_name": "cat/a.jpg"} | SIZE, {"id": 9, "file_name": "cat/b.jpg"}]}
 FIGURES = {
     "evaluated": {"kind": "masks", "labels": "given", "list": "val"},
     **{"n_images": 3, "miou": 0.5, "miou_best": 0.5, "over_activation": 0.1, "under_activation": 0.2},
@@ -126,6 +128,20 @@ def read_coco(path: Path) -> None:
         open_and_write(DataSettings(kind="coco", root=str(path.parents[1])), "val", masks)
 
 
+def read_hints(path: Path) -> None:
+    put_images(path.parent / "cat", "a.jpg", "b.jpg")
+    data = DataSettings(kind="folder", root=str(path.parent), hints=str(path))
+    index = open_index(data, "all")
+    hints = tried(lambda: open_hints(data, index))
+    for record in index.records if hints is not None else ():
+        tried(lambda name=record.name: hints.of(name))
+
+
+POINTS = {"image": "cat/a.jpg", **SIZE, "shapes": [{"shape_type": "point", "label": "cat", "points": [[2, 3.5]]}]}
+LINES = {"image": "cat/b.jpg", "shapes": [{"shape_type": "line", "label": "background", "points": [[0, 0], [7, 5]]}]}
+LABELME = {"imagePath": "cat\\a.jpg", "imageHeight": 6, "imageWidth": 8, "shapes": POINTS["shapes"]}
+HINTS = [changed_json(each) for each in ({"hints": [POINTS, LINES]}, LABELME, COCO_HINTS)]
+
 FILES: dict[str, tuple[str, st.SearchStrategy[bytes], Callable[[Path], Any]]] = {
     "settings": ("in/config.yaml", changed_bytes([CONFIG]), trying(load_config)),
     "own images": ("in/labels.csv", changed_bytes([TABLE]), read_own_images),
@@ -138,6 +154,7 @@ FILES: dict[str, tuple[str, st.SearchStrategy[bytes], Callable[[Path], Any]]] = 
         *("in/b.json", changed_json(FIGURES)),
         trying(lambda path: table(gather([put(path.with_name("a.json"), json.dumps(FIGURES).encode()), path]))),
     ),
+    "hints": ("in/hints.json", st.one_of(HINTS), read_hints),
     "metrics": ("run/metrics.jsonl", changed_bytes([METRICS + METRICS.replace(b"1", b"2")]), trying(read_metrics)),
 }
 

@@ -112,7 +112,16 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, list | tuple) and all(_fits(entry, arguments[0]) for entry in value)
     if origin is Literal:
         return isinstance(value, str)
-    return hint is Any or isinstance(value, (int, float) if hint is float else hint)
+    return _is_plain(value) if hint is Any else isinstance(value, (int, float) if hint is float else hint)
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is what YAML has; a tensor among settings cannot be compared with them."""
+    if isinstance(value, dict):
+        return all(map(_is_plain, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def load_tensors(path: str | Path) -> Any:
