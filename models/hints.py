@@ -110,16 +110,9 @@ class Told:
                 part[free & (score >= least)] = label + 1
         return mask
 
-    def spread(self, maps: Tensor, unit: Tensor, least: float = 0.0) -> Tensor:
-        """Maps (K, h, w) after a walk over unit features (D, h, w): what is similar to what is told becomes like it.
-
-        A map of which a smaller part than `least` is above one half is only held: objects of less than a cell are
-        similar to all that is around them.
-        """
-        held = self.hold(maps)
-        walked = feature_walk(held, unit, hold=self.hold, heavy=self.heavy(maps))
-        is_small = (maps > 0.5).float().mean(dim=(1, 2), keepdim=True) < least
-        return torch.where(is_small, held, walked)
+    def spread(self, maps: Tensor, unit: Tensor) -> Tensor:
+        """Maps (K, h, w) after a walk over unit features (D, h, w): what is similar to what is told becomes like it."""
+        return feature_walk(self.hold(maps), unit, hold=self.hold, heavy=self.heavy(maps))
 
     def heavy(self, maps: Tensor) -> Tensor:
         """(h, w) how much each cell of maps (K, h, w) counts among others: what is told, as much as the rest."""

@@ -183,34 +183,6 @@ def dice_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
     return loss - loss.detach() * (1 - 1 / world_size())
 
 
-def image_loss(logits: Tensor, mask: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy of the classes of a crop as a whole, so that one wrong region counts as a whole image does.
-
-    The score of a class is its log-odds, averaged over the hundredth of the cells where they are highest.
-
-    Args:
-        logits: (B, C, h, w); channel 0 is background.
-        mask: (B, H, W) int64; a class of the labels that it lacks may lie outside of the crop, and does not count.
-        labels: (B, C - 1), 1 for each class of the whole image.
-
-    Returns:
-        The mean over the classes, of this process's part of the batch.
-    """
-    values = logits.float().flatten(2)
-    odds = values - _others(values)
-    strongest = odds[:, 1:].topk(max(1, odds.shape[2] // 100), dim=2).values.mean(dim=2)
-    there = nn.functional.one_hot(mask.flatten(1).clamp(max=logits.shape[1]), logits.shape[1] + 1)[..., 1:-1].any(dim=1)
-    counted = (there | (labels == 0)).float()
-    each = nn.functional.binary_cross_entropy_with_logits(strongest, there.float(), reduction="none")
-    return (each * counted).sum() / total(counted.sum()).clamp_min(1)
-
-
-def _others(values: Tensor) -> Tensor:
-    """log sum exp of all channels but each: (B, C, N) -> (B, C, N)."""
-    log_share = values.log_softmax(dim=1).clamp(max=-1e-6)
-    return values.logsumexp(dim=1, keepdim=True) + torch.log(-torch.expm1(log_share))
-
-
 def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, C, *, *) as float and the mask (B, H, W), both on the grid of `LOGIT_STRIDE`."""
     target = mask[:, LOGIT_STRIDE // 2 :: LOGIT_STRIDE, LOGIT_STRIDE // 2 :: LOGIT_STRIDE]

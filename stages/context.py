@@ -117,7 +117,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         unit, likely = seen
         on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
         if told is not None:
-            on_grid = told.spread(on_grid, unit, cfg.part("feature_walk").feature_least)
+            on_grid = told.spread(on_grid, unit)
         return normalise_maps(on_grid * likely)
 
     return Change(classifier, cfg.seeds, see, change, change)

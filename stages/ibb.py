@@ -20,8 +20,6 @@ from stages.networks import load_segmenter
 from stages.reading import Change
 from stages.segment import SegmenterPlan, train_on_masks
 from stages.settings import Config, PseudoSettings
-from stages.threshold import find_threshold
-from utils.distributed import from_main
 from utils.run import Run
 from utils.settings import Part, setting
 
@@ -32,7 +30,6 @@ class BlurTraining:
 
     epochs: int = setting(8, low=0, help="stage ibb: training on images with blurred backgrounds; 0: none")
     threshold: float = setting(0.2, low=0, high=1, help="it learns the seeds cut at this background score,")
-    find_threshold: bool = setting(False, help="or at one that is found without truth, as for stage pseudo,")
     ignore_band: float = setting(0.1, low=0, high=0.5, help="but not where an object's score is nearer to it than this")
     blurred_share: float = setting(0.5, low=0, high=1, help="of the crops get a blurred background,")
     blurred_sigma: tuple[float, float] = setting(
@@ -60,10 +57,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Cut the seeds at `ibb.threshold` (`ibb_masks/ID.png`), train on them with blur, write `ibb.pth`."""
     settings = cfg.part("blur_training")
     index = seed_index(cfg)
-    found = from_main(lambda: find_threshold(index, seeds)) if settings.find_threshold else None
-    cut = PseudoSettings(threshold=found.threshold if found else settings.threshold, ignore_band=settings.ignore_band)
-    if found:
-        run.log(f"ibb       the seeds are cut at {found.threshold:.3g}, found without truth: {found.reason}")
+    cut = PseudoSettings(threshold=settings.threshold, ignore_band=settings.ignore_band)
     # These masks are for training alone, so colours do not matter: without them a change of colours retrains nothing.
     own = replace(cfg.changed("data", colors=()), pseudo=cut)
     write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS), open_hints(cfg.data, index))

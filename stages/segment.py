@@ -1,7 +1,7 @@
 """Stage `segment`: train DeepLabV3 on the pseudo masks."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,16 @@ from data.transforms import BackgroundBlur, RandomCrop
 from models.backbone import open_weights
 from models.batch_norm import share_statistics
 from models.hints import hint_loss
-from models.mixing import paste_objects
-from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, image_loss, segmentation_loss
+from models.segmenter import Segmenter, build_segmenter, dice_loss, fill_head, segmentation_loss
 from models.weights import Weights
 from stages.files import CLASSIFIER, IBB, PSEUDO, SEGMENTER, trains_on_blurred
 from stages.learned import mask_warnings, tell
 from stages.lists import seed_index
 from stages.networks import load_classifier, load_segmenter, save_network
-from stages.settings import Config, SegmentStage
+from stages.settings import Config
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
-from utils.ignore import IGNORE
 from utils.run import Run
 from utils.watch import Watch
 
@@ -46,7 +44,6 @@ class SegmenterPlan:
         checkpoint: the file of the run to write.
         blur: of the crops' background.
         start: the network to begin with; without it a new one, as the settings say.
-        own: the settings of stage `segment` alone.
         watch: evaluates the network as it goes, where that is wanted.
     """
 
@@ -56,7 +53,6 @@ class SegmenterPlan:
     checkpoint: str
     blur: BackgroundBlur | None = None
     start: Path | None = None
-    own: SegmentStage = field(default_factory=SegmentStage)
     watch: Watch | None = None
 
 
@@ -71,7 +67,7 @@ def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run
     own, watching, watch = cfg.segment, cfg.segment_watch, None
     if watching.validate_every:
         watch = Watch("miou", validation(cfg), watching.validate_every, watching.keep == "best")
-    plan = SegmenterPlan("segment", own.epochs, PSEUDO, SEGMENTER, None, start, own)
+    plan = SegmenterPlan("segment", own.epochs, PSEUDO, SEGMENTER, None, start)
     figures = train_on_masks(cfg, run, replace(plan, watch=watch))
     if watch is not None and watch.keep_best:
         figures |= {"kept_epoch": watch.best_epoch, "chosen": [_chosen(cfg, watch)]}
@@ -123,14 +119,14 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         blur=what.blur,
     )
     plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
-    plan = replace(plan, average=what.own.average, watch=what.watch)
+    plan = replace(plan, watch=what.watch)
     hints = open_hints(cfg.data, index)
     items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))
     if weight != 1:
         run.log(f"{what.stage:9} a pixel of an object counts as {weight:.1f} of the background")
     hint_weight = cfg.hint_loss.hint_weight if hints else 0.0
-    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, own=what.own, hint_weight=hint_weight)
+    losses = partial(mask_losses, object_weight=weight, dice=settings.dice, hint_weight=hint_weight)
     figures = train_on_crops(run, plan, segmenter, items, losses)
     run.replace_output()
     save_network(run.path(what.checkpoint), "segmenter", segmenter, index.class_names, cfg, figures)
@@ -155,21 +151,13 @@ def mask_losses(
     batch: dict[str, Any],
     object_weight: float = 1.0,
     dice: float = 0.0,
-    own: SegmentStage | None = None,
     hint_weight: float = 1.0,
 ) -> dict[str, Tensor]:
-    """Cross-entropy against the masks, those of Dice and of the whole crop where they have a weight, and of hints."""
-    own = own or SegmentStage()
-    image, mask = batch["image"], batch["mask"]
-    if own.paste:
-        image, mask = paste_objects(image, mask, own.paste)
-    logits = network(image)
+    """Cross-entropy against the masks, the loss of Dice where it has a weight, and that of hints."""
+    logits, mask = network(batch["image"]), batch["mask"]
     losses = {"segmentation": segmentation_loss(logits, mask, object_weight=object_weight)}
     if dice:
         losses["dice"] = dice * dice_loss(logits, mask)
-    if own.image_loss:
-        losses["image"] = own.image_loss * image_loss(logits, mask, batch["labels"])
     if "hints" in batch:
-        is_covered = (image != batch["image"]).any(dim=1)  # by an object of another crop
-        losses["hints"] = hint_weight * hint_loss(logits, batch["hints"].masked_fill(is_covered, IGNORE))
+        losses["hints"] = hint_weight * hint_loss(logits, batch["hints"])
     return losses

@@ -149,11 +149,6 @@ class SegmentStage:
 
     from_ibb: bool = setting(True, help="begin with the whole network of stage ibb, where there is one")
     epochs: int = setting(30, low=1)
-    average: float = setting(
-        0.0, low=0, high=0.9999, help="keep the mean of the weights, with this decay a step; 0: the last"
-    )
-    paste: float = setting(0.0, low=0, high=1, help="this part of the crops gets the objects of another crop")
-    image_loss: float = setting(0.0, low=0, high=100, help="weight of the loss of the classes of each crop as a whole")
 
 
 @dataclass(frozen=True)

@@ -55,9 +55,6 @@ class FeatureWalk:
     feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
-    feature_least: float = setting(
-        0.0, low=0, high=1, help="a map with a smaller part than this above one half does not walk"
-    )
 
 
 HOLDS = 3  # the walk over boundaries is made in 2^3 parts where something is said of an image, and held after each
@@ -139,18 +136,13 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 
 
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: Told | None = None) -> Tensor:
-    """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum.
-
-    Maps of small objects (`feature_least`) stay as they are: on the coarse grid of the features they run into the rest.
-    """
+    """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum."""
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
     hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
     walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
-    walked = normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
-    is_small = (maps > 0.5).float().mean(dim=(1, 2), keepdim=True) < settings.feature_least
-    return torch.where(is_small, maps, walked)
+    return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
 
 
 def _on_grid(maps: Tensor, cells: tuple[int, ...]) -> Tensor:

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Dataset
 
 from utils.compute import Compute
@@ -48,7 +47,6 @@ class Plan:
     compute: Compute
     workers: int
     seed: int  # of dropout and the like; the sampler has its own
-    average: float = 0.0  # decay a step of the mean of the weights that the network ends with; 0: the last weights
     watch: Watch | None = None  # evaluates the network as it goes
 
 
@@ -92,10 +90,6 @@ class _Training:
             "poly": self.schedule,
             "scaler": self.scaler,
         }
-        self.mean: AveragedModel | None = None
-        if plan.average:
-            self.mean = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(plan.average), use_buffers=True)
-            parts["mean"] = self.mean
         if plan.watch is not None:
             parts["watch"] = plan.watch
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
@@ -116,15 +110,12 @@ class _Training:
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
                 means = _means(totals, per_epoch)
-                result = self.network if self.mean is None else self.mean.module
-                watched = plan.watch.after_epoch(result, epoch + 1, plan.epochs) if plan.watch else {}
+                watched = plan.watch.after_epoch(self.network, epoch + 1, plan.epochs) if plan.watch else {}
                 _record_epoch(self.run, plan, (epoch + 1, step, rate), means, watched)
                 self.state.save(step, totals)
                 if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
                     raise KeyboardInterrupt(f"{where}, which is kept")
-        if self.mean is not None:
-            self.network.load_state_dict(self.mean.module.state_dict())
         self.network.eval()
         if plan.watch is not None:
             plan.watch.finish(self.network)
@@ -165,8 +156,6 @@ class _Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.schedule.step()
-        if self.mean is not None:
-            self.mean.update_parameters(self.network)
         return {name: value.detach() for name, value in (terms | {"loss": loss}).items()}
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from models.segmenter import _others, dice_loss, image_loss, segmentation_loss
+from models.segmenter import dice_loss, segmentation_loss
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,32 +77,3 @@ def test_dice_pulls_at_the_missed_cell():
     assert logits.grad is not None
     assert math.isfinite(logits.grad.abs().sum())
     assert logits.grad[0, 1, 1, 1] < 0 < logits.grad[0, 1, 20, 20]
-
-
-def crop_logits(values: tuple[float, float, float]) -> torch.Tensor:
-    """(1, 3, 20, 20): background wins by 5, but for a row of cells with these logits."""
-    logits = torch.tensor([5.0, 0.0, 0.0])[None, :, None, None].repeat(1, 1, 20, 20)
-    logits[0, :, 3] = torch.tensor(values)[:, None]
-    return logits
-
-
-def test_a_wrong_region_costs_and_a_right_one_does_not():
-    mask = torch.zeros(1, 80, 80, dtype=torch.int64)
-    none, first = torch.tensor([[0.0, 0.0]]), torch.tensor([[1.0, 0.0]])
-    empty, wrong = crop_logits((5, 0, 0)), crop_logits((0, 0, 9))
-    assert image_loss(empty, mask, none) < 0.02
-    assert image_loss(wrong, mask, none) > 2
-    mask[:, 12:16] = 1
-    assert image_loss(crop_logits((0, 9, 0)), mask, first) < 0.02 < 1 < image_loss(empty, mask, first)
-
-
-def test_a_class_of_the_image_that_lies_outside_of_the_crop_does_not_count():
-    mask = torch.full((1, 80, 80), 255)
-    other = image_loss(crop_logits((0, 9, 0)), mask, torch.tensor([[1.0, 0.0]]))
-    assert other < 0.02 < 2 < image_loss(crop_logits((0, 9, 0)), mask, torch.tensor([[0.0, 0.0]]))
-
-
-def test_the_odds_of_a_class_are_those_of_its_probability():
-    values = torch.randn(2, 4, 9, generator=torch.Generator().manual_seed(0)).double()
-    share = values.softmax(dim=1)
-    torch.testing.assert_close(values - _others(values), (share / (1 - share)).log())

@@ -4,13 +4,10 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from data.artifacts import read_mask, read_seed
-from models.reading import normalise_maps
 from stages.networks import load_affinity
-from stages.walk import FeatureWalk, walk_over_features
 from tests.project import Project, names
 
 LEARNED = [
@@ -107,16 +104,3 @@ def test_any_size(project: Project):
         ended = project.train(*set_all(*LEARNED, f"affinity.kind={kind}"), "--stages", stages)
         assert ended.code == 0, ended.err
         assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes
-
-
-def test_maps_of_small_objects_stay_and_large_ones_walk():
-    random = torch.Generator().manual_seed(0)
-    unit = torch.nn.functional.normalize(torch.rand(6, 10, 10, generator=random), dim=0)
-    maps = 0.3 * torch.rand(2, 20, 20, generator=random)
-    maps[0, 4:6, 4:6], maps[1, :12] = 1.0, 1.0  # a hundredth and more than half of the image
-    maps = normalise_maps(maps)
-    walked, some, none = (walk_over_features(maps, unit, FeatureWalk(feature_least=least)) for least in (0.0, 0.1, 1.0))
-    assert torch.equal(some[0], maps[0])
-    assert torch.equal(some[1], walked[1])
-    assert not torch.allclose(walked[0], maps[0])
-    assert torch.equal(none, maps)

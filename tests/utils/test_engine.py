@@ -5,7 +5,6 @@ import math
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 import torch
@@ -265,14 +264,3 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, pr
     resumed, figures = train(new_run())
     assert same(resumed, undisturbed[0])
     assert figures == undisturbed[1]
-
-
-def test_the_mean_of_the_weights_is_not_the_last_ones_and_goes_on_where_it_was_stopped(new_run, undisturbed):
-    averaged = replace(plan(), average=0.9)
-    mean, _ = train(new_run("a"), own=averaged)
-    assert not torch.equal(undisturbed[0].head.weight, mean.head.weight)
-    nearly, _ = train(new_run("b"), own=replace(plan(), average=1e-9))
-    torch.testing.assert_close(nearly.state_dict(), undisturbed[0].state_dict())
-    with pytest.raises(KeyboardInterrupt):
-        train(new_run("c"), at(8, press), own=averaged)
-    assert same(train(new_run("c"), own=averaged)[0], mean)
