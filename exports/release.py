@@ -2,8 +2,9 @@
 
     python -m exports.release runs/voc12_compact/segmenter.pth checkpoints/voc12_compact.pth
 
-evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FILE` begins a training with it. Vectors
-(scales, shifts and statistics of batch norm) keep 32 bits: they take no room, and 16 bits would round them away.
+evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FILE` begins a training with it. The 16 bits
+are those of bf16, in which most networks are computed anyway. Vectors (scales, shifts and statistics of batch norm)
+keep 32 bits: they take no room, and 16 bits would round them away. The archive is compressed.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
@@ -13,6 +14,7 @@ if __name__ == "__main__":  # before imports that take seconds
 
 import argparse
 import sys
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from torch import Tensor
 from stages.config import Config
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import run_script
+from utils.files import atomic_path
 
 # Settings of the machine; the file has their defaults.
 LOCAL = ("run", "checkpoint", "device", "workers")
@@ -39,6 +42,7 @@ def main() -> None:
     checkpoint = load_checkpoint(args.checkpoint)
     state = {name: smaller(tensor) for name, tensor in checkpoint.state.items()}
     save_checkpoint(args.output, replace(checkpoint, state=state, config=portable(checkpoint.config)))
+    compress(args.output)
     print(
         f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, was {args.checkpoint.stat().st_size / 1e6:.1f} MB"
     )
@@ -46,7 +50,18 @@ def main() -> None:
 
 def smaller(tensor: Tensor) -> Tensor:
     """Matrices and kernels of floats in 16 bits; all else as it is."""
-    return tensor.to(torch.float16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+    return tensor.to(torch.bfloat16) if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+
+
+def compress(path: Path) -> None:
+    """Compress the entries of a file that torch has written, which torch reads as before."""
+    with (
+        zipfile.ZipFile(path) as archive,
+        atomic_path(path, durable=True) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as compressed,
+    ):
+        for entry in archive.infolist():
+            compressed.writestr(entry.filename, archive.read(entry))
 
 
 def portable(config: dict[str, Any]) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logi
     assert next(found.parameters()).dtype == torch.float32
     state = load_checkpoint(small).state  # vectors keep their bits
     assert all(torch.equal(state[name], values) for name, values in network.state_dict().items() if values.ndim < 2)
-    assert {values.dtype for values in state.values() if values.ndim > 1} == {torch.float16}
+    assert {values.dtype for values in state.values() if values.ndim > 1} == {torch.bfloat16}
 
 
 def test_a_head_begins_with_the_layers_that_fit(tmp_path, monkeypatch):
