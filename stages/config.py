@@ -20,6 +20,14 @@ from utils.settings import Part, known_keys
 
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
 RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
+# Settings of earlier versions, with the value at which they did nothing: a file that has that value is as it was.
+REMOVED = {
+    "ibb.find_threshold": False,
+    "affinity.feature_least": 0,
+    "segment.average": 0,
+    "segment.paste": 0,
+    "segment.image_loss": 0,
+}
 
 
 def parts() -> list[Part]:
@@ -50,7 +58,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())
-    flat = {RENAMED.get(key, key): value for key, value in flat.items()}
+    flat = _still_meant({RENAMED.get(key, key): value for key, value in flat.items()})
     unknown = sorted(set(flat) - set(known))
     if unknown:
         warnings.warn(f"{where}: settings {', '.join(unknown)} are not known here and are left out", stacklevel=2)
@@ -77,7 +85,12 @@ def _sections() -> set[str]:
     return {part.section for part in parts()} - {""}
 
 
+def _still_meant(values: Given) -> Given:
+    return {key: given for key, given in values.items() if key not in REMOVED or given[0] != REMOVED[key]}
+
+
 def _build(values: Given) -> Config:
+    values = _still_meant(values)
     for key, names in RENAMED_VALUES.items():
         if key in values:
             value, where = values[key]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import RENAMED, config_from_dict, load_config, parts
+from stages.config import REMOVED, RENAMED, config_from_dict, load_config, parts
 from utils.errors import UserError
 from utils.settings import known_keys, settings_of
 
@@ -107,6 +107,13 @@ def test_every_bound_allows_the_default_and_itself():
                 if end is not None:
                     cfg = load_config(None, overrides=[f"{key}={end}"])
                     assert getattr(cfg.part(part.attribute) if part.attribute else cfg, one.name) == end
+
+
+@pytest.mark.parametrize("key", REMOVED)
+def test_a_setting_that_is_gone_is_read_where_it_did_nothing_and_refused_elsewhere(key):
+    assert load_config(None, overrides=[f"{key}={str(REMOVED[key]).lower()}"]) == load_config(None)
+    with pytest.raises(UserError, match=f"unknown setting '{key}'"):
+        load_config(None, overrides=[f"{key}=1"])
 
 
 def test_a_renamed_setting_is_refused_with_its_new_name_and_read_from_old_files():
