@@ -6,7 +6,7 @@ A setting is a field of its class (stages/settings.py), with its default, bounds
 from their lists (models/steps, stages/dataset_steps.py). Nothing else has to be edited.
 """
 
-import warnings
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from stages.settings import Config as Config
 from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Given, build_parts
 from utils.settings import Part, known_keys
+
+logger = logging.getLogger(__name__)
 
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
 RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
@@ -61,7 +63,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     flat = _still_meant({RENAMED.get(key, key): value for key, value in flat.items()})
     unknown = sorted(set(flat) - set(known))
     if unknown:
-        warnings.warn(f"{where}: settings {', '.join(unknown)} are not known here and are left out", stacklevel=2)
+        logger.warning("%s: settings %s are not known here and are left out", where, ", ".join(unknown))
     return _build({key: value for key, value in flat.items() if key in known})
 
 
