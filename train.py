@@ -25,6 +25,7 @@ from stages.choices import check_choices, resolve_choices
 from stages.files import REPORT_PAGE
 from stages.hints import check_hints
 from stages.recipe import load_fitting_config
+from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes
 from utils.files import remove_leftovers
@@ -37,10 +38,7 @@ def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add, stages = parser.add_argument, ", ".join(stage.name for stage in pipeline())
-    add("--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)")
-    add("--preset", metavar="NAME", help="a named block of the file's presets, instead of the one the file names")
-    setting = "one setting, such as cam.epochs=3; may be repeated"
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
+    add_setting_options(parser)
     add("--stages", default="", metavar="A,B", help=f"only these stages of: {stages}")
     redo = "make these stages again though they are up to date; 'changed' stands for those whose code has changed"
     add("--redo", default="", metavar="A,B", help=redo)

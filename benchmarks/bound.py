@@ -20,6 +20,7 @@ from evaluation.predictions import evaluate_predictions, write_predictions
 from stages.networks import load_segmenter
 from stages.recipe import load_fitting_config
 from stages.segment import SegmenterPlan, train_on_masks
+from utils.config_file import add_setting_options
 from utils.errors import UserError, run_script
 from utils.run import Run
 
@@ -29,9 +30,7 @@ NETWORK, PREDICTED = "bound.pth", "bound"
 def main() -> None:
     """The command."""
     parser = parser_of(__doc__)
-    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets")
-    parser.add_argument("--preset", default="folder", metavar="NAME", help="a named block of the file's presets")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    add_setting_options(parser, "folder")
     parser.add_argument("--run", default="runs/bound", metavar="FOLDER", help="where the network goes")
     args = parser.parse_args()
     cfg, _ = load_fitting_config(args.config, args.preset, [*args.set, f"run={args.run}"])

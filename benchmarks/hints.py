@@ -32,6 +32,7 @@ from data.dataset import Record
 from data.index import open_index
 from stages.config import load_config
 from stages.lists import evenly, seed_list
+from utils.config_file import add_setting_options
 from utils.console import progress
 from utils.errors import UserError, run_script
 from utils.files import write_json
@@ -74,9 +75,7 @@ def main() -> None:
 def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = parser_of(__doc__)
-    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets")
-    parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    add_setting_options(parser)
     parser.add_argument("--kind", required=True, choices=SECONDS, help="what the person does")
     parser.add_argument("--images", type=int, default=0, metavar="N", help="so many images; 0: all")
     parser.add_argument("--seed", type=int, default=0, help="of the random pixels")

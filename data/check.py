@@ -47,6 +47,7 @@ from data.inspection import (
 )  # fmt: skip
 from data.recipe import fitting_preset
 from data.settings import DataConfig, load_data_config
+from utils.config_file import add_setting_options
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
 from utils.fonts import drawable
@@ -61,9 +62,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m data.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="config.yaml", metavar="FILE", help="settings and presets")
-    parser.add_argument("--preset", metavar="NAME", help="a named block of the file's presets")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting; may be repeated")
+    add_setting_options(parser)
     parser.add_argument(
         "--output", default="out/check", type=Path, metavar="FOLDER", help="where the report goes (default: out/check)"
     )

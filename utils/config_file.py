@@ -4,6 +4,7 @@ A preset is a named block of overrides in the file. `--set` beats the preset, th
 the defaults. YAML is read as plain values, by a safe loader, which runs nothing.
 """
 
+import argparse
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -18,6 +19,14 @@ from utils.errors import UserError
 # What PyYAML raises for texts that are no YAML, or whose values Python cannot hold, such as the 31st of February.
 NOT_YAML = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 BOOL = "tag:yaml.org,2002:bool"
+
+
+def add_setting_options(parser: argparse.ArgumentParser, preset: str | None = None) -> None:
+    """Give a command the options --config, --preset and --set; `preset` is the default of the second."""
+    add, default = parser.add_argument, f" (default: {preset})" if preset else ""
+    add("--config", default="config.yaml", metavar="FILE", help="settings and presets (default: config.yaml)")
+    add("--preset", default=preset, metavar="NAME", help=f"a named block of the file's presets{default}")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, as cam.epochs=3; may be repeated")
 
 
 class _Loader(yaml.SafeLoader):
