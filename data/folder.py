@@ -97,7 +97,7 @@ def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list
     if path is not None:
         return _read_list(opened, path, names), f"list {path}"
     if (folder := SPLITS.get(list_name.casefold())) in layout.lists:
-        return [path for path in layout.lists[folder or ""] if path in names], f"folder {list_name} of {root}"
+        return [path for path in layout.lists[folder or ""] if path in names], f"list {list_name} of {root}"
     if list_name == "train":
         return list(names), opened.source
     if list_name == "val":
@@ -134,15 +134,14 @@ def _read_list(opened: Opened, path: Path, names: dict[str, str]) -> list[str]:
 
 def _note_order_and_lists(opened: Opened, class_names: tuple[str, ...], list_name: str) -> None:
     if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
-        shown_names = ", ".join(class_names[:3])
+        shown_names = ", ".join(class_names if len(class_names) <= 4 else [*class_names[:3], "...", class_names[-1]])
         opened.notes.append(
             f"{opened.source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
-            f"{shown_names}, ..., {class_names[-1]}; data.classes sets another"
+            f"{shown_names}; data.classes sets another"
         )
     lists = opened.layout.lists
     if len(lists) > 1 and list_name in ("", "all"):
         sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in lists.items())
         opened.notes.append(
-            f"{opened.root}: list 'all' takes the folders {sizes} together; data.train_list and data.val_list may "
-            "name one"
+            f"{opened.root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
         )

@@ -53,6 +53,7 @@ def read_labels(
     rows = _read_rows(opened, table, labels, classes, rules)
     finder, faults = Finder(opened.root, opened.layout.images, opened.tree.files), Faults(opened.complain)
     found: dict[str, set[str]] = {}
+    lists: dict[str, list[str]] = {}
     names = [(where, name) for where, name, _ in rows.rows]
     for index, image in finder.find_rows(names, faults, f"under {opened.root}"):
         shown = {label for label in rows.rows[index][2] if not rules.is_background(label)}
@@ -63,7 +64,10 @@ def read_labels(
                 f"or add the class there{nearest(label, classes)}",
             )
         found[image] = shown & set(classes) if classes else shown
+        if rows.lists:
+            lists.setdefault(rows.lists[index], []).append(image)
     faults.report(is_empty=not found)
+    opened.layout.lists = lists or opened.layout.lists
     opened.notes += [*rows.notes, *finder.note(Path(opened.source))]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))
     class_names = classes or table_names or tuple(sorted(set().union(*found.values()), key=natural))

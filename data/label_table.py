@@ -22,6 +22,7 @@ from typing import Any
 from data.dataset import Complain
 from data.faults import Faults, counted
 from data.image_names import composed
+from data.layouts import SPLITS
 from data.tables import read_rows
 from utils.errors import UserError
 
@@ -33,6 +34,7 @@ LABEL_COLUMNS = (
     "labels", "label", "classes", "class", "class_name", "class_names", "category", "categories", "choice",
     "choices", "tags", "tag", "target", "species",
 )  # fmt: skip
+LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
@@ -43,11 +45,15 @@ Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is n
 
 @dataclass
 class LabelTable:
-    """The classes where the table itself has an order of them, else none; the rows; and what a person should know."""
+    """The classes where the table itself has an order of them, else none; the rows; and what a person should know.
+
+    `lists` has the name of the list of each row, `train`, `val` or `test`, where the table has a column of them.
+    """
 
     class_names: tuple[str, ...]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    lists: list[str] = field(default_factory=list)
 
 
 def read_label_table(path: Path, known: Collection[str], complain: Complain) -> LabelTable:
@@ -82,16 +88,32 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
             body.append((where, row))
-    if label is None and len(header) == 2 and any(row[1 - image].casefold() not in YES | NO for _, row in body):
+    split = _column_of_lists(columns, [row for _, row in body])
+    if (
+        label is None
+        and split is None
+        and len(header) == 2
+        and any(row[1 - image].casefold() not in YES | NO for _, row in body)
+    ):
         label = 1 - image
     if label is not None:
         table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
+        others = [name for position, name in enumerate(header) if position not in (image, label, split)]
+        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
     else:
-        table = _one_hot(path, header, image, body, faults)
+        table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
+    if split is not None and len(table.rows) == len(body):
+        table.lists = [SPLITS[row[split].casefold()] for _, row in body]
     faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     return table
+
+
+def _column_of_lists(columns: list[str], rows: list[list[str]]) -> int | None:
+    """The column that says of each row whether it is for training or validation."""
+    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
+    return next((column for column in found if all(row[column].casefold() in SPLITS for row in rows)), None)
 
 
 def _unpadded(cells: list[str], length: int) -> list[str]:
@@ -102,18 +124,18 @@ def _unpadded(cells: list[str], length: int) -> list[str]:
 
 
 def _one_hot(
-    path: Path, header: list[str], image: int, body: list[tuple[str, list[str]]], faults: Faults
+    path: Path, header: list[str], apart: list[int], body: list[tuple[str, list[str]]], faults: Faults
 ) -> LabelTable:
-    """Columns of 0 and 1."""
-    names = [composed(name) for position, name in enumerate(header) if position != image]
+    """Columns of 0 and 1, but for those `apart`, the first of which has the images."""
+    names = [composed(name) for position, name in enumerate(header) if position not in apart]
     if "" in names or len(set(names)) < len(names):
         raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
     rows: list[Row] = []
     for where, row in body:
-        cells = dict(zip(names, (cell.casefold() for n, cell in enumerate(row) if n != image), strict=True))
+        cells = dict(zip(names, (cell.casefold() for n, cell in enumerate(row) if n not in apart), strict=True))
         strange = next((name for name, cell in cells.items() if cell not in YES | NO), None)
         if strange is None:
-            rows.append((where, row[image], {name for name, cell in cells.items() if cell in YES}))
+            rows.append((where, row[apart[0]], {name for name, cell in cells.items() if cell in YES}))
         else:
             faults.add(
                 f"column {strange}",

@@ -1,8 +1,10 @@
 """Tables of labels: cells in the notations of people and tools, read where they mean one thing, else named."""
 
 import pytest
+from PIL import Image
 
 from data.dataset import refuse
+from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
 from utils.errors import UserError
 
@@ -68,3 +70,24 @@ def test_one_fault_of_a_whole_file_is_one_message(tmp_path):
         read_label_table(tmp_path / "x.csv", (), noted.append)
     assert (noted, noted[0][-9:]) == ([str(raised.value)], "(50 such)")
     assert "line 2: expected 2 cells" in noted[0]
+
+
+@pytest.mark.parametrize("rest", [("class", "cat"), ("cat,dog", "1,0")])
+def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
+    header, cells = rest
+    rows = "".join(
+        f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(("train", "Valid", "test", "train"))
+    )
+    table = read(tmp_path, f"image,Split,{header}\n{rows}")
+    assert [labels for _, _, labels in table.rows] == [{"cat"}] * 4
+    assert (table.lists, table.notes) == (["train", "val", "test", "train"], [])
+    for number in range(4):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
+    assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
+
+
+def test_columns_that_are_not_used_are_told(tmp_path):
+    table = read(tmp_path, "image,class,split,width\n1,cat,left,4\n")
+    assert table.lists == []
+    assert "columns that are not used: 2, first split; labels are those of 'class'" in table.notes[0]

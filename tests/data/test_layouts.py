@@ -82,7 +82,7 @@ class TestLists:
         assert open_folder(tmp_path).class_names == ("cat", "dog")
         assert list(labels_of(open_folder(tmp_path, "train"))) == [f"{above}train/cat/1", f"{above}train/dog/1"]
         assert len(open_folder(tmp_path, "val")) == 2
-        assert any("list 'all' takes the folders train (2), val (2)" in note for note in open_folder(tmp_path).notes)
+        assert any("list 'all' takes train (2), val (2)" in note for note in open_folder(tmp_path).notes)
 
     def test_lists_inside_class_folders_and_lists_without_labels(self, tmp_path):
         put(tmp_path / "a", *(f"{name}/{part}/1.jpg" for part in ("train", "test") for name in ("cat", "dog")))
