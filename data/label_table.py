@@ -34,6 +34,7 @@ LABEL_COLUMNS = (
     "labels", "label", "classes", "class", "class_name", "class_names", "category", "categories", "choice",
     "choices", "tags", "tag", "target", "species",
 )  # fmt: skip
+BOX_COLUMNS = frozenset({"xmin", "x_min", "x1", "left", "bbox", "box", "bbox_x"})  # a row is one object of an image
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
@@ -104,10 +105,23 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
     if split is not None and len(table.rows) == len(body):
         table.lists = [SPLITS[row[split].casefold()] for _, row in body]
+    if not BOX_COLUMNS.isdisjoint(columns):
+        table = _joined(path, table)
     faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     return table
+
+
+def _joined(path: Path, table: LabelTable) -> LabelTable:
+    """A table of objects as one of images: the labels of all rows of an image."""
+    first: dict[str, int] = {}  # image -> its first row
+    for number, (_, image, labels) in enumerate(table.rows):
+        table.rows[first.setdefault(image, number)][2].update(labels)
+    rows = [table.rows[number] for number in first.values()]
+    lists = [table.lists[number] for number in first.values()] if table.lists else []
+    notes = [*table.notes, f"{path}: {len(table.rows)} rows of objects are the labels of {len(rows)} images"]
+    return LabelTable(table.class_names, rows, notes, lists)
 
 
 def _column_of_lists(columns: list[str], rows: list[list[str]]) -> int | None:

@@ -91,3 +91,11 @@ def test_columns_that_are_not_used_are_told(tmp_path):
     table = read(tmp_path, "image,class,split,width\n1,cat,left,4\n")
     assert table.lists == []
     assert "columns that are not used: 2, first split; labels are those of 'class'" in table.notes[0]
+
+
+def test_a_table_of_boxes_has_the_labels_of_all_objects_of_an_image(tmp_path):
+    rows = ("a.jpg,cat,train,1,5", "b.jpg,dog,val,1,5", "a.jpg,dog,train,2,9", "a.jpg,cat,train,3,9")
+    table = read(tmp_path, "\n".join(("filename,class,split,xmin,xmax", *rows)))
+    assert [row[1:] for row in table.rows] == [("a.jpg", {"cat", "dog"}), ("b.jpg", {"dog"})]
+    assert table.lists == ["train", "val"]
+    assert "4 rows of objects are the labels of 2 images" in table.notes[-1]
