@@ -89,13 +89,25 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
             body.append((where, row))
+    table = _read_body(path, header, body, (image, label), known, faults)
+    faults.report(is_empty=not table.rows)
+    if not table.rows:
+        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
+    return table
+
+
+def _read_body(
+    path: Path,
+    header: list[str],
+    body: list[tuple[str, list[str]]],
+    of: tuple[int, int | None],
+    known: Collection[str],
+    faults: Faults,
+) -> LabelTable:
+    """The rows below the header; `of` are the columns of the image and, where there is one, of its labels."""
+    columns, (image, label) = [cell.casefold() for cell in header], of
     split = _column_of_lists(columns, [row for _, row in body])
-    if (
-        label is None
-        and split is None
-        and len(header) == 2
-        and any(row[1 - image].casefold() not in YES | NO for _, row in body)
-    ):
+    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
     if label is not None:
         table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
@@ -105,12 +117,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
     if split is not None and len(table.rows) == len(body):
         table.lists = [SPLITS[row[split].casefold()] for _, row in body]
-    if not BOX_COLUMNS.isdisjoint(columns):
-        table = _joined(path, table)
-    faults.report(is_empty=not table.rows)
-    if not table.rows:
-        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
-    return table
+    return table if BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
 
 
 def _joined(path: Path, table: LabelTable) -> LabelTable:

@@ -2,9 +2,9 @@
 
     python -m exports.release runs/voc12_compact/segmenter.pth checkpoints/voc12_compact.pth
 
-evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FILE` begins a training with it. The 16 bits
-are those of bf16, in which most networks are computed anyway. Vectors (scales, shifts and statistics of batch norm)
-keep 32 bits: they take no room, and 16 bits would round them away. The archive is compressed.
+evaluate.py and infer.py take the file as any checkpoint, and `model.weights=FILE` begins a training with it. The 16
+bits are those of bf16, in which most networks are computed anyway. Vectors (scales, shifts and statistics of batch
+norm) keep 32 bits: they take no room, and 16 bits would round them away. The archive is compressed.
 """
 
 if __name__ == "__main__":  # before imports that take seconds
