@@ -18,7 +18,7 @@ ONE_COLOUR = 3.0  # of 255: deviation of colours from shades of one; JPEG makes 
 MOSTLY = 0.5  # of the images have no colour
 WITHOUT = 1 / 3  # of the images show none of the classes
 INSPECTION = "inspection"
-READ_AT = Sides(320, 512)  # the long side at which networks of both presets see images
+READ_AT = Sides(320, 512)  # the long side at which the networks of both presets that draw masks see images
 LARGE = 2  # images are large from this many times the upper limit on
 LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 

@@ -81,5 +81,6 @@ def test_sizes_are_told_where_they_are_unusual():
 def test_what_is_said_of_sizes_is_what_the_presets_do():
     for preset in ("folder", INSPECTION):
         cfg = load_config(ROOT / "config.yaml", preset)
-        for sides in (cfg.seeds, cfg.segmenter):
-            assert (sides.min_side, sides.max_side) == (READ_AT.min_side, READ_AT.max_side)
+        assert (cfg.segmenter.min_side, cfg.segmenter.max_side) == (READ_AT.min_side, READ_AT.max_side)
+        assert cfg.seeds.min_side == READ_AT.min_side
+        assert cfg.seeds.max_side <= READ_AT.max_side
