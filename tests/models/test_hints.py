@@ -50,6 +50,13 @@ def test_a_class_is_nowhere_outside_of_its_boxes_and_somewhere_in_each():
     assert Told(values(), [(0, 0, 0, 4, 4)], [0]).hold(torch.zeros(1, 4, 4))[0, 0, 0] == 1  # the map knows nothing
 
 
+def test_boxes_of_wide_images_lie_where_they_are_told():
+    held = Told(values(size=(16, 48)), [(0, 24, 0, 48, 8)], [0]).hold(torch.ones(1, 4, 12))
+    inside = torch.zeros(4, 12, dtype=torch.bool)
+    inside[:2, 6:] = True
+    assert torch.equal(held[0] > 0, inside)
+
+
 def test_a_mask_is_never_contradicted_and_no_box_is_empty():
     told = Told(values((2, 2, 0), (12, 3, 2)), [(0, 0, 0, 8, 8), (1, 0, 8, 8, 16)], [0, 1])
     maps = torch.zeros(2, 16, 16)
