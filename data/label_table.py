@@ -117,7 +117,8 @@ def _read_body(
         table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
     if split is not None and len(table.rows) == len(body):
         table.lists = [SPLITS[row[split].casefold()] for _, row in body]
-    return table if BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
+    # Without a column of labels, one called `box` is a class.
+    return table if label is None or BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
 
 
 def _joined(path: Path, table: LabelTable) -> LabelTable:

@@ -14,12 +14,8 @@ from models.segmenter import Segmenter, at_size, cell_probabilities, may_win, re
 from stages.refinement import refiner
 from utils.settings import settings_dict
 
-REFINEMENT = (
-    "refine",
-    "par_iterations",
-    "par_side",
-    "crf_iterations",
-)  # what a segmenter takes of the section `pseudo`
+# What a segmenter takes of the section `pseudo`.
+REFINEMENT = ("refine", "par_iterations", "par_side", "crf_iterations")
 
 
 class SegmenterPredictor(Predictor[Segmenter]):

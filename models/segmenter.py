@@ -240,8 +240,9 @@ def may_win(cells: Tensor) -> Tensor:
 
     A pixel is a mean of four cells, of which one weighs a quarter or more. So its largest value is at least a quarter
     of the mean of the largest ones of these cells, and a value that is smaller than that in every cell cannot win.
+    At least one is left, also of cells that are all 0 or no numbers.
     """
-    return (cells > 0.24 * cells.amax(dim=0)).flatten(1).any(dim=1).nonzero().flatten()
+    return (~(cells < 0.24 * cells.amax(dim=0))).flatten(1).any(dim=1).nonzero().flatten()
 
 
 def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:

@@ -26,9 +26,8 @@ RIM, GREY = (255, 255, 255), (128, 128, 128)
 def image_uri(image: np.ndarray, side: int = SIDE, quality: int = QUALITY) -> str:
     """An image (H, W, 3) uint8 as an address that holds it; a larger one is made smaller to `side`."""
     buffer = io.BytesIO()
-    Image.fromarray(fit(image, side)).save(
-        buffer, format="WEBP", quality=quality, method=2
-    )  # half the time, 3 % larger
+    # Method 2 takes half the time of method 4, for files that are 3 % larger.
+    Image.fromarray(fit(image, side)).save(buffer, format="WEBP", quality=quality, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

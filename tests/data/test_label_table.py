@@ -87,6 +87,11 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
     assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
 
 
+def test_a_class_may_be_called_box(tmp_path):
+    table = read(tmp_path, "image,box,can\n1,1,0\n2,0,1\n")
+    assert ([labels for _, _, labels in table.rows], table.notes) == ([{"box"}, {"can"}], [])
+
+
 def test_columns_that_are_not_used_are_told(tmp_path):
     table = read(tmp_path, "image,class,split,width\n1,cat,left,4\n")
     assert table.lists == []

@@ -94,6 +94,12 @@ def test_the_mask_is_the_argmax_of_all_enlarged_probabilities(sharpness):
         assert torch.equal(most_likely(cells, size), at_size(cells, size).argmax(dim=0))
 
 
+def test_cells_that_say_nothing_become_background():
+    for value in (0.0, float("nan")):
+        cells = torch.full((CLASSES, 3, 4), value)
+        assert torch.equal(most_likely(cells, (9, 13)), torch.zeros(9, 13, dtype=torch.int64))
+
+
 def test_a_value_that_wins_in_no_cell_may_win_between_them():
     cells = torch.zeros(5, 2, 2)
     cells[0] = 0.3
