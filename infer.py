@@ -99,8 +99,8 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
     quality = (
-        "fast (an image is read once, and by one network), normal (the default) or best (in float32 by PyTorch): the "
-        "setting infer.quality; docs/masks.md has the time and the accuracy of each"
+        "fast (an image is read once, and by one network), normal (at one size, the default) or best (at the sizes of "
+        "segment.scales, in float32 by PyTorch): the setting infer.quality; docs/masks.md has the time and the accuracy"
     )
     add("--quality", choices=("fast", "normal", "best"), help=quality)
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")

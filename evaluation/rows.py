@@ -97,7 +97,8 @@ def evaluate_network(
         about: what to state of the evaluation.
     """
     if isinstance(network, Segmenter):
-        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(cfg.infer.quality))
+        quality = "fast" if cfg.infer.quality == "fast" else "best"  # as protocols have it, at all sizes
+        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(quality))
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)
     rows = classifier_rows(network, source, index, folder, cfg)

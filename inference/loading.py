@@ -78,6 +78,12 @@ def load_predictor(
     cfg = override(settings, overrides)
     if cfg.infer.quality == "best" and cfg.precision == "auto":
         cfg = override(cfg, ["precision=off"])
+    several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
+    if several and cfg.infer.quality != "best":
+        raise UserError(
+            f"--set segment.scales: with quality {cfg.infer.quality} an image is read at one size; for these sizes take "
+            "--quality best"
+        )
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
     return kind(network, class_names, cfg, about | {"backbone": backbone}, names, tile)

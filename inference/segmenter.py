@@ -1,6 +1,7 @@
 """A segmentation network as a predictor; with `tile` it reads large images in tiles (inference/tiles.py)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,10 +26,15 @@ class SegmenterPredictor(Predictor[Segmenter]):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
-        self.reading = self.cfg.segment_reading.at(self.cfg.infer.quality)
+        quality = self.cfg.infer.quality
+        self.reading = self.cfg.segment_reading.at(quality)
+        if quality == "normal" and self.compute.is_fastest and self.compute.device.type == "cpu":
+            # bf16 moves one pixel of 400, and at one size there is time for float32.
+            self.compute = replace(self.compute, precision="off")
+            self.settings["precision"] = "off"
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
-        self.refining = self.cfg.pseudo.at(self.cfg.infer.quality)
+        self.refining = self.cfg.pseudo.at(quality)
         reading, pseudo = self.reading, settings_dict(self.refining)
         self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.settings |= {

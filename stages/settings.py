@@ -7,6 +7,7 @@ classes may share a section of config.yaml (`SECTIONS`), so that what trains a n
 apart: a stage runs again only when a class that it reads has changed. stages/config.py reads the file.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
@@ -181,12 +182,17 @@ class HintLoss:
 class SegmentReading:
     """How a segmentation network reads images: stage `report`, evaluate.py and infer.py. It retrains nothing."""
 
-    scales: tuple[float, ...] = setting((0.5, 0.75, 1.0, 1.25, 1.5), low=0.1, high=8, help="at test")
+    scales: tuple[float, ...] = setting(
+        (0.5, 0.75, 1.0, 1.25, 1.5), low=0.1, high=8, help="at test; infer.py reads at all of them with quality best"
+    )
     flip: bool = setting(True, help="at test")
 
     def at(self, quality: str) -> "SegmentReading":
-        """The same for a quality of `InferSettings`: `fast` reads an image once."""
-        return replace(self, scales=(1.0,), flip=False) if quality == "fast" else self
+        """The same for a quality of `InferSettings`: only `best` reads at more than one size, `fast` never mirrored."""
+        if quality == "best":
+            return self
+        nearest = min(self.scales, key=lambda scale: abs(math.log(scale)))
+        return replace(self, scales=(nearest,), flip=self.flip and quality != "fast")
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,7 @@ class InferSettings:
     """infer.py and evaluate.py."""
 
     quality: Literal["fast", "normal", "best"] = setting(
-        "normal", help="fast (one size, no other network), normal, best (infer.py: float32 by PyTorch)"
+        "normal", help="fast (one reading, no other network), normal (one size), best (segment.scales, float32)"
     )
     refine: str = setting(
         "par", help="of the masks of infer.py: par, crf, or none, because tiny objects do not survive it"

@@ -13,12 +13,14 @@ from inference.loading import load_predictor
 from models.segmenter import class_probabilities
 from stages.config import Config, config_from_dict, override
 from stages.networks import load_network, save_network
+from stages.settings import SegmentReading
 from tests.inference.stub import predictions, save
+from utils.errors import UserError
 
 
 class TestPredictors:
     def test_segmenter_is_the_argmax_of_its_probabilities(self, checkpoints):
-        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
+        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", "infer.quality=best"])
         image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
         network = predictor.network
         tensor = normalise(torch.from_numpy(image).permute(2, 0, 1), network.backbone.mean, network.backbone.std)
@@ -46,15 +48,28 @@ class TestPredictors:
         assert found.mask.shape == (20, 30)
         assert found.maps.shape == (1, 5, 8)
 
-    def test_fast_reads_an_image_once_and_best_takes_float32(self, checkpoints, monkeypatch):
+    def test_only_best_reads_at_several_sizes_and_only_fast_computes_in_bf16(self, checkpoints, monkeypatch):
         monkeypatch.setattr(utils.compute, "fastest_precision", lambda device: "bf16")
         path = checkpoints["segmenter"]
         found = {name: load_predictor(path, [f"infer.quality={name}"]) for name in ("fast", "normal", "best")}
-        assert [predictor.compute.precision for predictor in found.values()] == ["bf16", "bf16", "off"]
-        assert [tuple(predictor.reading.scales) for predictor in found.values()] == [(1.0,), (1.0, 0.5), (1.0, 0.5)]
+        assert [predictor.compute.precision for predictor in found.values()] == ["bf16", "off", "off"]
+        assert [predictor.settings["precision"] for predictor in found.values()] == ["bf16", "off", "off"]
+        assert [tuple(predictor.reading.scales) for predictor in found.values()] == [(1.0,), (1.0,), (1.0, 0.5)]
         assert [predictor.reading.flip for predictor in found.values()] == [False, True, True]
         assert found["best"].about["computed_by"] == "PyTorch, float32"
         assert len({json.dumps(predictor.settings) for predictor in found.values()}) == 3
+
+    def test_sizes_that_a_quality_does_not_read_at_are_refused(self, checkpoints):
+        with pytest.raises(UserError, match="take --quality best"):
+            load_predictor(checkpoints["segmenter"], ["segment.scales=[1.0,2.0]"])
+        given = load_predictor(checkpoints["segmenter"], ["segment.scales=[1.0,2.0]", "infer.quality=best"])
+        assert given.reading.scales == (1.0, 2.0)
+
+    def test_one_size_is_the_nearest_to_the_image_s_own(self, checkpoints):
+        reading = SegmentReading(scales=(0.5, 1.25, 2.0), flip=True)
+        assert reading.at("normal") == SegmentReading(scales=(1.25,), flip=True)
+        assert reading.at("fast") == SegmentReading(scales=(1.25,), flip=False)
+        assert reading.at("best") == reading
 
     def test_a_classifier_that_holds_all_for_unlikely_shows_nothing(self, checkpoints):
         predictor = load_predictor(checkpoints["classifier"])
