@@ -25,10 +25,8 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.comparison import check_classes, compare
-from evaluation.figures import Evaluation
-from evaluation.protocol import about_folder, about_list, evaluate_run, protocol_table, write_csv
-from evaluation.rows import evaluate_network
-from evaluation.scores import evaluate_masks, evaluate_seeds
+from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint

@@ -38,12 +38,11 @@ from data.images import limit_pixels
 from exports.mask_sets import open_mask_set
 from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
-from inference.images import find_class
+from inference.images import MAPS, find_class, split_videos
 from inference.loading import load_predictor
-from inference.output_folder import MAPS, PREDICTIONS, claim
+from inference.output_folder import PREDICTIONS, claim
 from inference.predictor import Predictor
 from inference.result import Result, to_pixels, to_result
-from inference.sources import split_videos
 from inference.tiles import MOST_TILES
 from inference.video import VideoSummary, predict_videos
 from stages.config import Config, load_config

@@ -6,10 +6,11 @@ configuration that it reads (stages/config.py); the fingerprints of its upstream
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from evaluation.ablation import ablation_complete, read_validation_list
+from evaluation.predictions import open_validation
 from evaluation.report import make_report, no_truth, report_is_complete
-from evaluation.validation import open_validation, validation_inputs, watched
 from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.dataset_step import DatasetStep
@@ -20,6 +21,7 @@ from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
+from stages.settings import Config
 from utils.files import is_whole
 from utils.pipeline import Stage
 
@@ -99,15 +101,25 @@ def _mask_stages() -> list[Stage]:
                 "segment",
                 "train the segmentation network on the pseudo masks",
                 partial(train_segmenter, open_validation),
-                reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *watched(cfg)),
+                reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *_watched(cfg)),
             ),
             upstream=("pseudo",),
-            inputs=validation_inputs,
+            inputs=_watched_list,
             complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
             writes_checkpoint=SEGMENTER,
         ),
     )
     return [with_hints(pseudo), with_hints(segment, ("hint_loss",))]
+
+
+def _watched(cfg: Config) -> tuple[str, ...]:
+    """What stage `segment` reads of the validation: it decides which network is kept, or nothing."""
+    return ("segment_watch",) if cfg.segment_watch.keep == "best" else ()
+
+
+def _watched_list(cfg: Config) -> Any:
+    """The data that decide which network is kept."""
+    return list_fingerprint(cfg, cfg.data.val_list, masks=True) if _watched(cfg) else None
 
 
 def _report_stages() -> list[Stage]:

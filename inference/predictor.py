@@ -1,8 +1,4 @@
-"""What every network is to infer.py: a predictor, from an image to a mask.
-
-    predictor = load_predictor("checkpoints/best_model.pth")    # inference/loading.py
-    prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
-    prediction = predictor.predict(image, classes=[7])          # where it is known what the image holds
+"""What every network is to infer.py: a predictor, from an image to a mask (inference/loading.py opens one).
 
 Networks read an image at the size that suits them; masks have the image's own size.
 """
@@ -10,7 +6,7 @@ Networks read an image at the size that suits them; masks have the image's own s
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +16,11 @@ from torch import Tensor
 from data.images import limit_pixels
 from data.index import pixel_rule
 from data.sides import AS_IS, Sides
-from models.classifier import Classifier
-from models.segmenter import Segmenter
 from stages.config import Config
+from stages.networks import Network
 from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
 
-Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
 
 
@@ -48,7 +42,7 @@ class Prediction:
     maps: np.ndarray | None = None
 
 
-class Predictor(ABC, Generic[Network]):
+class Predictor(ABC):
     """A network with its settings.
 
     Attributes:
@@ -59,6 +53,7 @@ class Predictor(ABC, Generic[Network]):
     """
 
     score_is = "probability"
+    sides: Sides  # of what the network reads
 
     def __init__(
         self,
@@ -73,12 +68,12 @@ class Predictor(ABC, Generic[Network]):
         limit_pixels(cfg.data.max_pixels)
         self.pixels = pixel_rule(cfg.data)
         self.compute: Compute = choose_compute(cfg)
-        self.network: Network = network.requires_grad_(False).eval()
-        self.compute.network(self.network)
+        self.network = network.requires_grad_(False).eval()
+        self.compute.network(network)
         self.class_names, self.cfg = class_names, cfg
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
-        self.sides, self.tile = Sides(max_side=MAX_SIDE), tile
+        self.tile = tile
         self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
         if not self.pixels.is_default:
             self.settings["pixels"] = [self.pixels.range, self.pixels.bands]

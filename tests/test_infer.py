@@ -113,14 +113,6 @@ class TestOutput:
         assert [np.unique(mask[row]).tolist() for row in (0, 1, 2)] == [[0], [3], [IGNORE]]
         assert predictions(tmp_path / "out")["images"][0]["unsure_share"] == pytest.approx(18 / 20)
 
-    def test_masks_of_others_are_not_overwritten(self, tmp_path):
-        save(tmp_path / "data/images/a.png", (20, 30), 0)
-        save(tmp_path / "data/masks/a.png", (20, 30), mode="L")
-        before = (tmp_path / "data/masks/a.png").read_bytes()
-        with pytest.raises(UserError, match="not written by infer"):
-            predict_images(tmp_path / "data/images", tmp_path / "data", Stub())
-        assert (tmp_path / "data/masks/a.png").read_bytes() == before
-
 
 class TestExport:
     def test_masks_in_other_formats(self, written):

@@ -42,6 +42,9 @@ class Stub:
         mask[: len(mask) // 2] = 1
         return Prediction(mask, tuple(classes or [int(image[0, 0, 0])]), tuple([0.5] * len(classes or [0])))
 
+    def predict_many(self, images: list[np.ndarray], classes: list[list[int] | None] | None = None) -> list[Prediction]:
+        return [self.predict(*each) for each in zip(images, classes or [None] * len(images), strict=True)]
+
 
 def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = "RGB", orientation: int = 1) -> None:
     """An image of `size` (H, W); with `red`, of that one colour."""
