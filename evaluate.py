@@ -69,16 +69,15 @@ def main() -> None:
     args = parse_args()
     setup_console(args)
     cfg = find_config(args)
-    if args.compare and args.csv:
-        raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
     if args.compare:
+        if args.csv:
+            raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
         index, about = open_list(args, cfg)
-        first, second = args.compare
-        comparison = compare(index, first, second, cfg, **about)
+        comparison = compare(index, args.compare[0], args.compare[1], cfg, **about)
         if is_main():
             print("", comparison.table(), sep="\n")
-        if args.json and is_main():
-            write_json(args.json, comparison.figures())
+            if args.json:
+                write_json(args.json, comparison.figures())
         return
     evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
     if is_main():
@@ -96,7 +95,7 @@ def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None
         first, *others = figures
         write_json(args.json, figures[first] | {title: figures[title] for title in others})
     if args.csv:
-        write_csv(args.csv, [{"measured": title or row["evaluated"]["kind"]} | row for title, row in figures.items()])
+        write_csv(args.csv, figures)
 
 
 def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, Any]]:

@@ -110,13 +110,14 @@ def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
 
 def _read(index: Index, source: str, cfg: Config) -> Side:
     path, name = Path(source), index.records[0].name
-    if path.is_file():
-        with scratch_folder() as scratch:
-            return _predict(index, source, scratch, cfg)
-    if (path / f"{name}.png").is_file():
-        return Side(source, count_images(index, path, None, cfg.workers))
-    if (path / f"{name}.npz").is_file():
-        return _seeds(index, path, source, cfg)
+    with scratch_folder() as scratch:
+        folder = _predict(index, source, scratch, cfg) if path.is_file() else path
+        if (folder / f"{name}.png").is_file():
+            return Side(source, count_images(index, folder, None, cfg.workers))
+        if (folder / f"{name}.npz").is_file():
+            evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+            best = evaluation.threshold_best or 0.0
+            return Side(source, count_images(index, folder, best, cfg.workers), best)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     raise UserError(
         f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images "
@@ -124,17 +125,12 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
     )
 
 
-def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
-    evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-    best = evaluation.threshold_best or 0.0
-    return Side(source, count_images(index, folder, best, cfg.workers), best)
-
-
-def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
+def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Path:
+    """The folder of a network's masks or maps."""
     network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)
-        return Side(source, count_images(index, scratch / PREDICTED, None, cfg.workers))
+        return scratch / PREDICTED
     rows = classifier_rows(network, Path(source), index, scratch, cfg)
-    return _seeds(index, [row for row in rows if row.labels == PREDICTED][-1].folder, source, cfg)
+    return [row for row in rows if row.labels == PREDICTED][-1].folder

@@ -6,7 +6,6 @@ that threshold.
 """
 
 import csv
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,25 +165,15 @@ def protocol_table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """A table of figures: a line for each evaluation, ratios and IoU in 0..1.
-
-    Args:
-        rows: `measured` (its name) and what `Evaluation.figures` returns.
-    """
-    rows = list(rows)
-    classes = list(dict.fromkeys(name for row in rows for name in row["per_class"]))
+def write_csv(path: str | Path, figures: dict[str, dict[str, Any]]) -> None:
+    """A table of what `Evaluation.figures` returns, by title: a line for each evaluation, ratios and IoU in 0..1."""
+    classes = list(dict.fromkeys(name for row in figures.values() for name in row["per_class"]))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["measured", *CSV_COLUMNS, *(f"iou {name}" for name in classes)])
-        for row in rows:
+        for title, row in figures.items():
             values = row["evaluated"] | row
-            cells = [_cell(values.get(column)) for column in CSV_COLUMNS]
-            ious = [_cell(row["per_class"].get(name, {}).get("iou")) for name in classes]
-            table.writerow([row["measured"], *cells, *ious])
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return "" if value is None else value
+            cells = [values.get(column) for column in CSV_COLUMNS]
+            cells += [row["per_class"].get(name, {}).get("iou") for name in classes]
+            texts = (" ".join(map(str, cell)) if isinstance(cell, list | tuple) else cell for cell in cells)
+            table.writerow([title or row["evaluated"]["kind"], *texts])  # None is an empty cell

@@ -55,14 +55,13 @@ class ClassifierPredictor(Predictor):
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": settings_dict(self.sides), "dataset steps": [step.name for step in steps]}
 
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        return [self._predict(*each) for each in zip(images, classes, strict=True)]
 
-    def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
+    def _predict(self, image: np.ndarray, classes: list[int] | None) -> Prediction:
         found = classes
         if found is None:
+            tensor = self._tensor(image)
             found = self.choose(tensor, read(self.network, tensor, [], self.method.views).logits)
         if not found:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))

@@ -96,7 +96,7 @@ class Predictor(ABC):
         known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
         small = [self._small(image) for image in images]
         with self.compute.autocast():
-            found = self._predict_many(small, [self._tensor(image) for image in small], known)
+            found = self._predict_many(small, known)
         return [_full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
 
     def _small(self, image: np.ndarray) -> np.ndarray:
@@ -111,13 +111,8 @@ class Predictor(ABC):
         return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, AS_IS)
 
     @abstractmethod
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        """As `predict_many`, for images within `sides`, which `tensors` (3, h, w) hold normalised on the device.
-
-        Their maps (K, *, *) may be of any size.
-        """
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
 
 
 def _full_size(found: Prediction, size: tuple[int, int]) -> Prediction:

@@ -26,16 +26,14 @@ class SegmenterPredictor(Predictor):
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
+        self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.reading = self.cfg.segment_reading.at(self.cfg.infer.quality)
+        self.refining = self.cfg.pseudo.at(self.cfg.infer.quality)
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
-        self.refining = self.cfg.pseudo.at(self.cfg.infer.quality)
-        reading, pseudo = self.reading, settings_dict(self.refining)
-        self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
-        self.settings |= {
-            "segment": {"scales": list(reading.scales), "flip": reading.flip} | settings_dict(self.sides),
-            "pseudo": {name: pseudo[name] for name in pseudo if name in REFINEMENT},
-        }
+        reading = {"scales": list(self.reading.scales), "flip": self.reading.flip} | settings_dict(self.sides)
+        refining = {name: value for name, value in settings_dict(self.refining).items() if name in REFINEMENT}
+        self.settings |= {"segment": reading, "pseudo": refining}
 
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
@@ -49,16 +47,14 @@ class SegmenterPredictor(Predictor):
         found |= dict(zip(rest, whole, strict=True))
         return [found[index] for index in range(len(images))]
 
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        return [self._decide(*each) for each in zip(images, self._cells(tensors), classes, strict=True)]
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        return [self._decide(*each) for each in zip(images, self._cells(images), classes, strict=True)]
 
     def _predict_tiled(self, image: np.ndarray, classes: Sequence[int] | None) -> Prediction:
         def probabilities(window: np.ndarray) -> Tensor:
             small = self._small(window)
             with self.compute.autocast():
-                cells = self._restrict(self._cells([self._tensor(small)])[0], classes)
+                cells = self._restrict(self._cells([small])[0], classes)
                 found = at_size(cells, small.shape[:2])
                 occurring, refined = self._refine(found, small)
                 is_refined = len(occurring) > 1 and self.cfg.pseudo.refine != "none"
@@ -71,17 +67,16 @@ class SegmenterPredictor(Predictor):
         maps = cells[[index + 1 for index in found]].astype(np.float32) / 255
         return self._prediction(values, found, means, maps)
 
-    def _cells(self, tensors: list[Tensor]) -> list[Tensor]:
-        """(C + 1, h / 4, w / 4) of each (3, h, w); those of one size pass through the network together."""
-        reading = self.reading
+    def _cells(self, images: list[np.ndarray]) -> list[Tensor]:
+        """(C + 1, h / 4, w / 4) of each (h, w, 3); those of one size pass through the network together."""
         found: dict[int, Tensor] = {}
-        sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
         for shape in dict.fromkeys(sizes):
             same = [index for index, size in enumerate(sizes) if size == shape]
-            batch = torch.stack([tensors[index] for index in same])
-            cells = cell_probabilities(self.runtime, batch, reading.scales, reading.flip, shape)
+            batch = torch.stack([self._tensor(images[index]) for index in same])
+            cells = cell_probabilities(self.runtime, batch, self.reading.scales, self.reading.flip, shape)
             found |= dict(zip(same, cells, strict=True))
-        return [found[index] for index in range(len(tensors))]
+        return [found[index] for index in range(len(images))]
 
     def _restrict(self, probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:
         if classes is None and len(self.allowed) == len(self.class_names):

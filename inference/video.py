@@ -3,7 +3,7 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -55,11 +55,8 @@ def predict_videos(
     occur, the main process reads all of them.
     """
     names = video_names(videos)
-    indices: Iterable[int] = WorkQueue(range(len(videos)))
-    if len(predictor.class_names) > out.LAST_VALUE:
-        indices = range(len(videos)) if is_main() else range(0)
-    own = []
-    for index in indices:
+    queue, own = WorkQueue(range(len(videos))), []
+    for index in queue if is_main() or len(predictor.class_names) <= out.LAST_VALUE else ():
         own.append(predict_video(videos[index], output, predictor, limit, batch, names[index]))
         yield own[-1]
     yield from itertools.chain.from_iterable(gather(own)[1:])

@@ -14,6 +14,7 @@ from inference.predictor import Prediction
 from utils.compute import Compute
 
 NAMES = ("cat", "dog", "train")
+MANY = tuple(f"class {number}" for number in range(300))  # more than masks can hold
 ABOUT = {"kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"}
 
 QUICK = [

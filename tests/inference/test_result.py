@@ -11,7 +11,7 @@ from PIL import Image
 from data.artifacts import read_mask
 from inference.predictor import Prediction
 from inference.result import to_pixels, to_result
-from tests.inference.stub import Stub
+from tests.inference.stub import MANY, Stub
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
@@ -30,7 +30,7 @@ def test_classes_have_the_values_of_the_files_or_are_counted_where_there_are_man
     assert found == [("train", 3, 0.75), ("<cat>", 1, 0.25)]
     assert result.classes[0].share == 0.5
     assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
-    mask, many = np.array([[0, 1, 2]], np.uint8), Stub(tuple(f"class {n}" for n in range(300)))
+    mask, many = np.array([[0, 1, 2]], np.uint8), Stub(MANY)
     of_many = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5)), many)
     assert {one.name: one.value for one in of_many.classes} == {"class 7": 1, "class 299": 2}
     assert np.array_equal(of_many.mask, mask)
