@@ -157,7 +157,6 @@ class _Work:
         """Write everything about an image, and last that it is done; `values` are those of the prediction's classes."""
         names = self.values.names
         if self.options.maps:
-            assert prediction.maps is not None  # networks have them
             kept = [index for index, value in enumerate(values) if value != IGNORE]
             seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
             write_seed(self.output / file_of(job.image, MAPS), seed, names)

@@ -79,7 +79,7 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
     mask, classes = read_mask(output / file_of(source, MASKS)), entry["classes"]
     names = {row["value"]: row["name"] for row in classes}
     legend = [
-        (row["name"], css(values.colour(row["value"])), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
+        (row["name"], css(values.palette[row["value"]]), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
         for row in classes
     ]
     class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
@@ -105,11 +105,8 @@ def _write_sheet(
     for source, entry in ((images[position], entries[position]) for position in chosen):
         image = fit(_read(output, source, THUMBNAIL), THUMBNAIL)
         overlay = fit(np.array(read_image(output / file_of(source, OVERLAYS), THUMBNAIL)), THUMBNAIL)
-        swatches = [
-            (f"{row['name']} {100 * row['share']:.1f} %", values.colour(row["value"]))
-            for row in entry["classes"]
-            if row["pixels"]
-        ]
+        shown = [row for row in entry["classes"] if row["pixels"]]
+        swatches = [(f"{row['name']} {100 * row['share']:.1f} %", values.palette[row["value"]]) for row in shown]
         tiles += [Tile(image, source.relative), Tile(overlay, "" if swatches else NOTHING, swatches)]
     rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
     count = len(entries) if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)}"

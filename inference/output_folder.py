@@ -73,13 +73,9 @@ class ClassValues:
             self._write()
         return self.values[index]
 
-    def colour(self, value: int) -> tuple[int, int, int]:
-        """The colour of a mask value."""
-        return tuple(self.palette[value].tolist())
-
     def _write(self) -> None:
         rows = [
-            {"value": value, "name": self.class_names[index], "colour": list(self.colour(value))}
+            {"value": value, "name": self.class_names[index], "colour": self.palette[value].tolist()}
             for index, value in sorted(self.values.items(), key=lambda item: item[1])
         ]
         content = {

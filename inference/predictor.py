@@ -33,13 +33,13 @@ class Prediction:
         classes: indices in the predictor's `class_names`; one may have no pixel.
         scores: the network's probability of each class, 0..1.
         maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, from which the mask was decided, before refinement: a
-            segmenter's probabilities, a classifier's activation maps. None where there are none.
+            segmenter's probabilities, a classifier's activation maps.
     """
 
     mask: np.ndarray
     classes: tuple[int, ...]
     scores: tuple[float, ...]
-    maps: np.ndarray | None = None
+    maps: np.ndarray
 
 
 class Predictor(ABC):
@@ -97,7 +97,12 @@ class Predictor(ABC):
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, known)
-        return [_full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
+        results = []
+        for result, image in zip(found, images, strict=True):
+            size = image.shape[:2]
+            maps = to_seed(torch.from_numpy(result.maps), result.classes, size).maps
+            results.append(Prediction(resize_mask(result.mask, size), result.classes, result.scores, maps))
+        return results
 
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
@@ -113,12 +118,6 @@ class Predictor(ABC):
     @abstractmethod
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
-
-
-def _full_size(found: Prediction, size: tuple[int, int]) -> Prediction:
-    assert found.maps is not None  # networks have them
-    maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
-    return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -52,9 +52,7 @@ class Result:
         """Image and overlay side by side above a legend, small enough for a screen."""
         parts = [fit(self.image, SCREEN_SIDE), fit(np.asarray(self.overlay()), SCREEN_SIDE)]
         both = Image.fromarray(np.concatenate(parts, axis=1))
-        swatches = [
-            (f"{found.name} {found.share:.0%}", tuple(self.palette[found.value].tolist())) for found in self.classes
-        ]
+        swatches = [(f"{found.name} {found.share:.0%}", self.palette[found.value]) for found in self.classes]
         below = legend(swatches or [("none of the classes", (0, 0, 0))], max(both.width, 240))
         sheet = Image.new("RGB", (max(both.width, below.width), both.height + below.height), "white")
         sheet.paste(both, (0, 0))

@@ -15,13 +15,15 @@ from tests.inference.stub import MANY, Stub
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
+NO_MAPS = np.zeros((0, 1, 1), np.float32)
+
 
 @pytest.fixture
 def result():
     """Class `train` over the upper half, `<cat>` in a corner below, a line unsure."""
     mask = np.zeros((40, 60), np.uint8)
     mask[:20], mask[30:, 50:], mask[39] = 2, 1, IGNORE
-    prediction = Prediction(mask, (0, 2), (0.25, 0.75))
+    prediction = Prediction(mask, (0, 2), (0.25, 0.75), NO_MAPS)
     return to_result(np.full((40, 60, 3), 90, np.uint8), prediction, Stub(("<cat>", "dog", "train")))
 
 
@@ -31,7 +33,7 @@ def test_classes_have_the_values_of_the_files_or_are_counted_where_there_are_man
     assert result.classes[0].share == 0.5
     assert np.unique(result.mask).tolist() == [0, 1, 3, IGNORE]
     mask, many = np.array([[0, 1, 2]], np.uint8), Stub(MANY)
-    of_many = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5)), many)
+    of_many = to_result(np.zeros((1, 3, 3), np.uint8), Prediction(mask, (7, 299), (0.5, 0.5), NO_MAPS), many)
     assert {one.name: one.value for one in of_many.classes} == {"class 7": 1, "class 299": 2}
     assert np.array_equal(of_many.mask, mask)
 
@@ -42,7 +44,7 @@ def test_a_notebook_gets_image_overlay_and_legend_and_nothing_found_is_drawn_too
     assert abs(drawn[:40, :60] - 90).max() < 30
     assert abs(drawn[:40, 60:120] - np.asarray(result.overlay())).mean() < 20
     assert (drawn[40:] < 60).any()  # letters below
-    empty = to_result(np.zeros((5, 5, 3), np.uint8), Prediction(np.zeros((5, 5), np.uint8), (), ()), Stub())
+    empty = to_result(np.zeros((5, 5, 3), np.uint8), Prediction(np.zeros((5, 5), np.uint8), (), (), NO_MAPS), Stub())
     assert empty.drawn().height > 5
 
 
