@@ -25,10 +25,8 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.comparison import check_classes, compare
-from evaluation.figures import Evaluation
-from evaluation.protocol import about_folder, about_list, evaluate_run, protocol_table, write_csv
-from evaluation.rows import evaluate_network
-from evaluation.scores import evaluate_masks, evaluate_seeds
+from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
@@ -71,16 +69,15 @@ def main() -> None:
     args = parse_args()
     setup_console(args)
     cfg = find_config(args)
-    if args.compare and args.csv:
-        raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
     if args.compare:
+        if args.csv:
+            raise UserError("--csv is a table of evaluations, and a comparison goes into --json; leave out --csv")
         index, about = open_list(args, cfg)
-        first, second = args.compare
-        comparison = compare(index, first, second, cfg, **about)
+        comparison = compare(index, args.compare[0], args.compare[1], cfg, **about)
         if is_main():
             print("", comparison.table(), sep="\n")
-        if args.json and is_main():
-            write_json(args.json, comparison.figures())
+            if args.json:
+                write_json(args.json, comparison.figures())
         return
     evaluations = evaluate_run(Path(args.run), cfg) if args.run else evaluate(args, cfg)
     if is_main():
@@ -98,7 +95,7 @@ def report(args: argparse.Namespace, evaluations: dict[str, Evaluation]) -> None
         first, *others = figures
         write_json(args.json, figures[first] | {title: figures[title] for title in others})
     if args.csv:
-        write_csv(args.csv, [{"measured": title or row["evaluated"]["kind"]} | row for title, row in figures.items()])
+        write_csv(args.csv, figures)
 
 
 def open_list(args: argparse.Namespace, cfg: Config) -> tuple[Index, dict[str, Any]]:

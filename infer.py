@@ -38,12 +38,11 @@ from data.images import limit_pixels
 from exports.mask_sets import open_mask_set
 from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
-from inference.images import find_class
+from inference.images import MAPS, find_class, split_videos
 from inference.loading import load_predictor
-from inference.output_folder import MAPS, PREDICTIONS, claim
+from inference.output_folder import PREDICTIONS, claim
 from inference.predictor import Predictor
 from inference.result import Result, to_pixels, to_result
-from inference.sources import split_videos
 from inference.tiles import MOST_TILES
 from inference.video import VideoSummary, predict_videos
 from stages.config import Config, load_config
@@ -215,22 +214,21 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     kept = f", {summary.kept} done already" if summary.kept else ""
     images = "image" if summary.new == 1 else "images"
     say(f"{summary.new} {images} predicted{each}{kept}, {len(summary.unreadable)} unreadable")
-    for row in summary.unreadable[:SOME]:
-        say(f"  skipped {row['reason']}", QUIET)
+    notes = [f"skipped {row['reason']}" for row in summary.unreadable[:SOME]]
     if len(summary.unreadable) > SOME:
-        say(f"  and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}", QUIET)
+        notes.append(f"and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}")
     if summary.odd:
-        say(
-            f"  {len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
-            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)",
-            QUIET,
+        notes.append(
+            f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
+            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)"
         )
     if summary.without_value:
-        say(
-            f"  masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, "
-            f"listed with that value in {output / PREDICTIONS}; name the classes that matter with --classes",
-            QUIET,
+        notes.append(
+            f"masks hold at most 254 classes and more occur: pixels of {len(summary.without_value)} classes are 255, "
+            f"listed with that value in {output / PREDICTIONS}; name the classes that matter with --classes"
         )
+    for note in notes:
+        say(f"  {note}", QUIET)
     if summary.others:
         say(f"  {output} also holds masks of {summary.others} images that are not part of this input")
     say(f"see {output / 'index.html'}, {output / 'contact_sheet.jpg'}, {output / 'masks'}")

@@ -22,19 +22,14 @@ from utils.errors import UserError, run_script
 from utils.run import RUN_SETTINGS, Run
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER")
     add("--hints", action="store_true", help="write hints.html, on which a person gives hints")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     if not (args.run / "run.json").is_file():
         raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")
     cfg = load_config(args.run / RUN_SETTINGS, overrides=args.set)

@@ -34,8 +34,7 @@ from benchmarks.common import parser_of
 from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import open_index
-from evaluation.figures import Evaluation
-from evaluation.scores import evaluate_masks, evaluate_seeds, read_seed_pixels
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds, read_seed_pixels
 from evaluation.truth import FEW
 from stages.config import Config, load_config
 from utils.errors import UserError, run_script

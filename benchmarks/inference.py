@@ -111,12 +111,11 @@ def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: i
     """The bare network on images in memory."""
     for start in range(0, len(arrays), batch):
         chosen = list(arrays[start : start + batch])
-        tensors = [predictor._tensor(image) for image in chosen]
         with predictor.compute.autocast():
             if refined:
-                predictor._predict_many(chosen, tensors, [None] * len(chosen))
+                predictor._predict_many(chosen, [None] * len(chosen))
             else:
-                predictor._cells(tensors)
+                predictor._cells(chosen)
 
 
 def random_network(path: Path) -> Path:

@@ -1,5 +1,10 @@
-"""Stage `ablation`: the maps of the validation list after every step of the method, with given and predicted labels."""
+"""Maps of a list of images after every step of the method and over the data set: their files, and the rows of tables.
 
+Stage `ablation` writes those of the steps of the method for the validation list, with given and predicted labels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +15,24 @@ from torch import Tensor
 from data.artifacts import write_seed
 from data.dataset import Index, Record
 from data.index import open_index
+from evaluation.scores import Evaluation, evaluate_seeds
 from models.classifier import Classifier
 from models.method import Method
 from stages.config import Config
+from stages.dataset_step import DatasetStep
+from stages.dataset_steps import open_steps
 from stages.files import ABLATION, CLASSIFIER
 from stages.networks import load_classifier
-from stages.reading import build_method, predicted_classes, prepare, to_seed, whole_images
+from stages.reading import (
+    Change,
+    SeedFolders,
+    build_method,
+    change_seeds,
+    predicted_classes,
+    prepare,
+    to_seed,
+    whole_images,
+)
 from stages.space import require_image_space
 from utils.compute import reading_compute
 from utils.distributed import from_main
@@ -26,6 +43,7 @@ from utils.visualize import fit
 GIVEN, PREDICTED = "given", "predicted"
 READ_IMAGES = "shown"  # folder of the images that a step has made and read: STEP/ID.1.webp, ID.2.webp, ...
 SIDE, QUALITY = 288, 60  # of these images
+PSEUDO_ROW = "pseudo masks"
 
 
 def read_validation_list(cfg: Config, run: Run) -> dict[str, Any]:
@@ -70,6 +88,58 @@ def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Conf
 
     compute.do_each(read, whole_images(index, missing, cfg.workers, "ablation"))
     return len(missing)
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """A row whose files `folder/ID.npz` are maps; `labels` is `given` or `predicted`."""
+
+    title: str
+    labels: str
+    folder: Path
+
+
+def method_rows(method: Method, folder: Path) -> list[SeedRow]:
+    """The rows of what `write_ablation` has written into a folder."""
+    first, *others = method.steps
+    titles = {first.name: first.title} | {step.name: f"+ {step.title}" for step in others}
+    given = [SeedRow(title, GIVEN, folder / GIVEN / name) for name, title in titles.items()]
+    last = method.steps[-1]
+    return [*given, SeedRow(f"{last.title}, predicted labels", PREDICTED, folder / PREDICTED / last.name)]
+
+
+def step_rows(step: DatasetStep, folder: Path) -> dict[str, SeedRow]:
+    """The rows of a step over the data set, by labels."""
+    titles = {GIVEN: f"+ {step.title}", PREDICTED: f"{step.title}, predicted labels"}
+    return {labels: SeedRow(title, labels, folder / labels / step.name) for labels, title in titles.items()}
+
+
+def change_rows(
+    rows: Sequence[SeedRow], steps: Sequence[tuple[DatasetStep, Change]], cfg: Config, index: Index, folder: Path
+) -> list[SeedRow]:
+    """Take the last maps of each kind of labels through opened steps over the data set; all rows, the new ones last."""
+    found, last, compute = list(rows), {row.labels: row for row in rows}, reading_compute(cfg)
+    for step, change in steps:
+        for labels, row in step_rows(step, folder).items():
+            change_seeds(cfg, SeedFolders(index, last[labels].folder, row.folder), change, compute, step.apply.stage)
+            found.append(row)
+            last[labels] = row
+    return found
+
+
+def evaluate_row(row: SeedRow, index: Index, cfg: Config, method: Method, **about: Any) -> Evaluation:
+    """The figures of a row, whose maps the method has read."""
+    about |= {"labels": row.labels, "scales": list(method.views.scales), "flip": method.views.flip, "crf": "none"}
+    return evaluate_seeds(index, row.folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)
+
+
+def classifier_rows(network: Classifier, source: Path, index: Index, folder: Path, cfg: Config) -> list[SeedRow]:
+    """Write the maps of a classifier after every step whose networks lie beside its file `source`; all rows."""
+    fast = cfg.infer.quality == "fast"
+    method = build_method(cfg, fast)
+    write_ablation(network, index, folder, cfg, method)
+    steps = open_steps(cfg, source.parent, network, reading_compute(cfg), fast)
+    return change_rows(method_rows(method, folder), steps, cfg, index, folder / "steps")
 
 
 def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:

@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 
 from data.dataset import Index
-from evaluation.ablation import PREDICTED
-from evaluation.figures import finite
+from evaluation.ablation import PREDICTED, classifier_rows
 from evaluation.predictions import write_predictions
-from evaluation.rows import classifier_rows
-from evaluation.scores import count_images, evaluate_seeds
+from evaluation.scores import count_images, evaluate_seeds, finite
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_network
@@ -34,11 +32,6 @@ class Side:
         at = "" if self.threshold is None else f", seeds at their best threshold {self.threshold:g}"
         return f"{self.path}{at}"
 
-    def figures(self) -> dict[str, Any]:
-        """What `--json` says of it."""
-        kind = "masks" if self.threshold is None else "seeds"
-        return {"path": self.path, "kind": kind, "threshold": self.threshold}
-
 
 @dataclass(frozen=True)
 class Comparison:
@@ -50,7 +43,7 @@ class Comparison:
     about: dict[str, Any]
 
     def table(self) -> str:
-        """The differences for people, in per cent."""
+        """The differences for people, in per cent, and a sentence on mIoU."""
         count = len(self.a.counts)
         lines = [f"A: {self.a}", f"B: {self.b}", *(f"{name}: {value}" for name, value in self.about.items())]
         lines += [f"{count} images, {DRAWS} draws of {count} with replacement", ""]
@@ -60,24 +53,27 @@ class Comparison:
                 f"{TITLES[name]:18}{100 * row.a:7.1f}{100 * row.b:7.1f}{100 * row.difference:+8.2f}   "
                 f"{100 * row.low:+.2f} .. {100 * row.high:+.2f}"
             )
-        return "\n".join([*lines, "", self.verdict()])
-
-    def verdict(self) -> str:
-        """One sentence on mIoU."""
         row = self.differences["miou"]
-        if row.is_clear:
-            return f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
-        return (
-            f"these {len(self.a.counts)} images show no clear difference: its interval contains 0 (B is not above A in "
-            f"{100 * row.not_better:.0f} % of the draws)"
-        )
+        verdict = f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
+        if not row.is_clear:
+            verdict = (
+                f"these {count} images show no clear difference: its interval contains 0 (B is not above A in "
+                f"{100 * row.not_better:.0f} % of the draws)"
+            )
+        return "\n".join([*lines, "", verdict])
 
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios in 0..1."""
         numbers = ("a", "b", "difference", "low", "high", "not_better")
-        return {
-            "a": self.a.figures(),
-            "b": self.b.figures(),
+        sides = {
+            name: {
+                "path": side.path,
+                "kind": "masks" if side.threshold is None else "seeds",
+                "threshold": side.threshold,
+            }
+            for name, side in (("a", self.a), ("b", self.b))
+        }
+        return sides | {
             "n_images": len(self.a.counts),
             "draws": DRAWS,
             "level": LEVEL,
@@ -113,15 +109,15 @@ def check_classes(source: str, known: tuple[str, ...], index: Index) -> None:
 
 
 def _read(index: Index, source: str, cfg: Config) -> Side:
-    path = Path(source)
-    if path.is_file():
-        with scratch_folder() as scratch:
-            return _predict(index, source, scratch, cfg)
-    name = index.records[0].name
-    if (path / f"{name}.png").is_file():
-        return Side(source, count_images(index, path, None, cfg.workers))
-    if (path / f"{name}.npz").is_file():
-        return _seeds(index, path, source, cfg)
+    path, name = Path(source), index.records[0].name
+    with scratch_folder() as scratch:
+        folder = _predict(index, source, scratch, cfg) if path.is_file() else path
+        if (folder / f"{name}.png").is_file():
+            return Side(source, count_images(index, folder, None, cfg.workers))
+        if (folder / f"{name}.npz").is_file():
+            evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
+            best = evaluation.threshold_best or 0.0
+            return Side(source, count_images(index, folder, best, cfg.workers), best)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
     raise UserError(
         f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images "
@@ -129,17 +125,12 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
     )
 
 
-def _seeds(index: Index, folder: Path, source: str, cfg: Config) -> Side:
-    evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
-    best = evaluation.threshold_best or 0.0
-    return Side(source, count_images(index, folder, best, cfg.workers), best)
-
-
-def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Side:
+def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Path:
+    """The folder of a network's masks or maps."""
     network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):
         write_predictions(network, index, scratch, cfg)
-        return Side(source, count_images(index, scratch / PREDICTED, None, cfg.workers))
+        return scratch / PREDICTED
     rows = classifier_rows(network, Path(source), index, scratch, cfg)
-    return _seeds(index, [row for row in rows if row.labels == PREDICTED][-1].folder, source, cfg)
+    return [row for row in rows if row.labels == PREDICTED][-1].folder

@@ -41,7 +41,7 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
     """Mean and deviation of each evaluation that all these run folders, or files of `evaluate.py --json`, have.
 
     Returns:
-        By title: `evaluated`, `n_images`, `figures` (name -> `Spread`) and `per_class` (name -> `Spread` of IoU).
+        By title: `list`, `n_images`, and `figures`, name -> `Spread`, of those that all runs have.
 
     Raises:
         UserError: fewer than two, a file that is no such file, or evaluations that are no repeats of each other.
@@ -61,23 +61,20 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
         first, *others = rows = [evaluations[title] for evaluations in read]
         for path, row in zip(paths[1:], others, strict=True):
             _check_repeat(title, paths[0], first, path, row)
-        ious = {name: [row["per_class"].get(name, {}).get("iou") for row in rows] for name in first["per_class"]}
+        figures = {name: [row[name] for row in rows] for name in HEADERS}
+        ious = {
+            f"iou {name}": [row["per_class"].get(name, {}).get("iou") for row in rows] for name in first["per_class"]
+        }
         gathered[title] = {
-            "evaluated": {key: value for key, value in first["evaluated"].items() if key in MUST_AGREE},
+            "list": first["evaluated"].get("list", ""),
             "n_images": first["n_images"],
-            "figures": _spreads({name: [row[name] for row in rows] for name in HEADERS}),
-            "per_class": _spreads(ious),
+            "figures": {
+                name: Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
+                for name, values in (figures | ious).items()
+                if None not in values
+            },
         }
     return gathered
-
-
-def _spreads(figures: dict[str, list[float]]) -> dict[str, Spread]:
-    """Of the figures that all runs have."""
-    return {
-        name: Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
-        for name, values in figures.items()
-        if None not in values
-    }
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
@@ -119,43 +116,39 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
 def table(gathered: dict[str, dict[str, Any]]) -> str:
     """A line for each evaluation, mean ± deviation in per cent."""
     headers = "".join(f"{name:>14}" for name in HEADERS.values())
-    count = len(next(iter(gathered.values()))["figures"]["miou"].values)
-    lines = [f"{f'{count} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
+    lines = [f"{f'{_runs(gathered)} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
     for title, row in gathered.items():
-        cells = [f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in row["figures"].values()]
-        name = row["evaluated"].get("list", "")
-        lines.append(f"{title:34}{name:>12}{row['n_images']:>10}" + "".join(f"{cell:>14}" for cell in cells))
+        spreads = [row["figures"][name] for name in HEADERS if name in row["figures"]]
+        cells = (f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in spreads)
+        lines.append(f"{title:34}{row['list']:>12}{row['n_images']:>10}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 
 
 def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
     """A line for each figure, IoU of classes among them: mean, deviation, and each run's value (0..1)."""
+    runs = (f"run {number + 1}" for number in range(_runs(gathered)))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        count = len(next(iter(gathered.values()))["figures"]["miou"].values)
-        runs = [f"run {number + 1}" for number in range(count)]
         writer.writerow(["measured", "list", "n_images", "figure", "mean", "deviation", *runs])
         for title, row in gathered.items():
-            about = [title, row["evaluated"].get("list", ""), row["n_images"]]
-            classes = {f"iou {name}": spread for name, spread in row["per_class"].items()}
-            for name, spread in (row["figures"] | classes).items():
-                writer.writerow([*about, name, spread.mean, spread.deviation, *spread.values])
+            for name, spread in row["figures"].items():
+                about = (title, row["list"], row["n_images"], name)
+                writer.writerow([*about, spread.mean, spread.deviation, *spread.values])
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def _runs(gathered: dict[str, dict[str, Any]]) -> int:
+    return len(next(iter(gathered.values()))["figures"]["miou"].values)
+
+
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(
         prog="python -m evaluation.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json")
     add("--csv", type=Path, metavar="FILE", help="also write the figures as a table, one line a figure")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     gathered = gather(args.runs)
     print(table(gathered))
     if args.csv:

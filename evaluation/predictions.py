@@ -1,6 +1,10 @@
-"""Masks of a segmentation network for a list of images, and their figures."""
+"""A segmentation network on a list of images: its masks, their figures, and the mIoU while it is trained.
+
+Stage `segment` itself knows no truth: it gets `open_validation` from evaluation/stages.py.
+"""
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +12,10 @@ import torch
 
 from data.artifacts import write_mask
 from data.dataset import Index
-from data.index import class_palette
+from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
-from evaluation.figures import Evaluation
-from evaluation.scores import evaluate_masks
+from evaluation.scores import Evaluation, evaluate_masks
+from evaluation.truth import check_truth, why_no_truth
 from models.runtime import open_runtime
 from models.segmenter import Segmenter, cell_probabilities, most_likely, restrict_to
 from stages.config import Config
@@ -19,7 +23,9 @@ from stages.reading import prepare, whole_images
 from stages.space import require_image_space
 from utils.compute import choose_compute
 from utils.distributed import from_main
+from utils.errors import UserError
 from utils.files import is_whole
+from utils.metrics import ConfusionMatrix
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +36,11 @@ def has_predictions(index: Index, folder: Path, position: int, given: bool = Tru
     return all(is_whole(folder / labels / name) for labels in (PREDICTED, GIVEN)[: 1 + given])
 
 
-def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> int:
-    """Write `predicted/ID.png`, and `given/ID.png`, which is limited to the given labels.
+def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> None:
+    """Write `predicted/ID.png`, and `given/ID.png`, which is limited to the given labels; files there are kept.
 
     Args:
         given: whether to write the latter; images without labels have none.
-
-    Returns:
-        How many images were read; those whose files are there already are not.
     """
     compute = choose_compute(cfg)
     compute.network(segmenter)
@@ -60,7 +63,6 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
             write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
 
     compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
-    return len(missing)
 
 
 def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) -> dict[str, Evaluation]:
@@ -70,3 +72,32 @@ def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) 
         f"segmentation, {labels} labels": evaluate_masks(index, folder / labels, cfg.workers, labels=labels, **about)
         for labels in (PREDICTED, GIVEN)
     }
+
+
+def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
+    """A function that gives the mIoU of a network on the validation list, with its own classes, read at one scale.
+
+    Raises:
+        UserError: there is no truth; names the setting that asked for it.
+    """
+    if (reason := why_no_truth(cfg)) is not None:
+        raise UserError(
+            f"segment.validate_every is {cfg.segment_watch.validate_every}, but {reason}; set data.val_list to a list "
+            "with masks, or segment.validate_every=0"
+        )
+    index, compute = open_index(cfg.data, cfg.data.val_list, masks=True), choose_compute(cfg)
+    check_truth(index, cfg.workers)
+
+    @torch.no_grad()
+    def score(segmenter: Segmenter) -> float:
+        matrix = ConfusionMatrix(segmenter.num_classes)
+        for item in whole_images(index, range(len(index)), cfg.workers, "validate"):
+            image = prepare(item["image"], segmenter, compute, cfg.segmenter)
+            size = (item["mask"].shape[0], item["mask"].shape[1])
+            with compute.autocast():
+                cells = cell_probabilities(segmenter, image[None], (1.0,), False, size)[0]
+            matrix.update(item["mask"], most_likely(cells, size))
+        matrix.sum_processes()
+        return matrix.miou()
+
+    return score

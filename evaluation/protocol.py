@@ -6,25 +6,27 @@ that threshold.
 """
 
 import csv
-import json
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
-from evaluation.figures import Evaluation
+from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
 from evaluation.predictions import evaluate_predictions, has_predictions, write_predictions
-from evaluation.scores import evaluate_masks, evaluate_seeds
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
+from models.classifier import Classifier
+from models.segmenter import Segmenter
 from stages.config import Config, load_config
 from stages.dataset_steps import used_steps
 from stages.files import PREDICTIONS, PSEUDO, SEEDS, SEGMENTER
 from stages.lists import seed_list
 from stages.networks import load_segmenter
+from stages.reading import build_method
 from stages.threshold import with_found_threshold
 from utils.distributed import from_main, scratch_folder
 from utils.errors import UserError
-from utils.files import atomic_path
+from utils.files import atomic_path, read_json
 from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
@@ -101,6 +103,28 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
         return found | evaluate_predictions(index, predictions, cfg, **about)
 
 
+def evaluate_network(
+    network: Classifier | Segmenter, source: Path, index: Index, folder: Path, cfg: Config, about: dict[str, Any]
+) -> dict[str, Evaluation]:
+    """Run a network over a list and evaluate it, with predicted classes (first) and limited to the given labels.
+
+    Args:
+        source: its file; a classifier's steps over the data set take their networks from the folder of this file.
+        index: opened with masks.
+        folder: where its masks or maps go.
+        about: what to state of the evaluation.
+    """
+    if isinstance(network, Segmenter):
+        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(cfg.infer.quality))
+        write_predictions(network, index, folder, cfg)
+        return evaluate_predictions(index, folder, cfg, **about)
+    rows = classifier_rows(network, source, index, folder, cfg)
+    last = [row for row in rows if row.labels == PREDICTED][-1]
+    method = build_method(cfg, cfg.infer.quality == "fast")
+    chosen = [last, *(row for row in rows if row.labels == GIVEN)]
+    return {row.title: evaluate_row(row, index, cfg, method, **about) for row in chosen}
+
+
 def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
     """The published list, if every image of it has a file, else the run's own; with masks."""
     for list_name in filter(None, (SEED_LISTS.get(cfg.data.kind), seed_list(cfg))):
@@ -121,9 +145,9 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
 def _is_fresh(folder: Path, index: Index) -> bool:
     """Whether the stage `report` has predicted every image with the network that is there now."""
     try:
-        stages = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
+        stages = read_json(folder / RUN_RECORD)
         fresh = stages["report"]["finished"] > stages["segment"]["finished"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (KeyError, TypeError):
         return False
     return fresh and all(has_predictions(index, folder / PREDICTIONS, position) for position in range(len(index)))
 
@@ -141,25 +165,15 @@ def protocol_table(evaluations: dict[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
-def write_csv(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
-    """A table of figures: a line for each evaluation, ratios and IoU in 0..1.
-
-    Args:
-        rows: `measured` (its name) and what `Evaluation.figures` returns.
-    """
-    rows = list(rows)
-    classes = list(dict.fromkeys(name for row in rows for name in row["per_class"]))
+def write_csv(path: str | Path, figures: dict[str, dict[str, Any]]) -> None:
+    """A table of what `Evaluation.figures` returns, by title: a line for each evaluation, ratios and IoU in 0..1."""
+    classes = list(dict.fromkeys(name for row in figures.values() for name in row["per_class"]))
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["measured", *CSV_COLUMNS, *(f"iou {name}" for name in classes)])
-        for row in rows:
+        for title, row in figures.items():
             values = row["evaluated"] | row
-            cells = [_cell(values.get(column)) for column in CSV_COLUMNS]
-            ious = [_cell(row["per_class"].get(name, {}).get("iou")) for name in classes]
-            table.writerow([row["measured"], *cells, *ious])
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return "" if value is None else value
+            cells = [values.get(column) for column in CSV_COLUMNS]
+            cells += [row["per_class"].get(name, {}).get("iou") for name in classes]
+            texts = (" ".join(map(str, cell)) if isinstance(cell, list | tuple) else cell for cell in cells)
+            table.writerow([title or row["evaluated"]["kind"], *texts])  # None is an empty cell

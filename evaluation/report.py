@@ -13,16 +13,15 @@ import torch
 from data.artifacts import read_mask, read_seed
 from data.dataset import Index
 from data.index import class_palette, open_index
-from evaluation.ablation import GIVEN, PREDICTED
-from evaluation.figures import Evaluation
+from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, change_rows, evaluate_row, method_rows
 from evaluation.predictions import evaluate_predictions, write_predictions
-from evaluation.rows import PSEUDO_ROW, change_rows, evaluate_row, method_rows
-from evaluation.scores import count_images, evaluate_masks
+from evaluation.scores import Evaluation, count_images, evaluate_masks
 from evaluation.truth import why_no_truth
 from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
+from stages.lists import evenly, spread
 from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_classifier, load_segmenter
 from stages.reading import build_method
@@ -45,36 +44,29 @@ def no_truth(cfg: Config) -> str | None:
 
 
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
-    """Evaluate every step and the segmentation network, with intervals over images; print the table."""
+    """Evaluate all rows of the list with intervals over images, write the files of the report, and print its table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
     cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
-    counts = {}
+    counts = {}  # (N, 3, C) by image
     for title, row in rows.items():
         counts[title] = count_images(index, Path(row.about["path"]), row.threshold_best, cfg.workers)
     run.replace_output()
     if is_main():
-        write_report(cfg, run, index, rows, counts)
+        table = report_table(rows, cfg.data.val_list)
+        write_text(run.path(files.REPORT_TABLE), table + "\n")
+        draw_sheet(run, index, rows, cfg)
+        chosen = choose_images(figures_of(counts[list(counts)[-1]])["miou"], PAGE_IMAGES, EXTREMES)
+        images = {
+            "class_names": list(index.class_names),
+            "images": len(index),
+            "shown": [index.records[position].name for position in chosen],
+            "confusion": {title: row.best.counts.tolist() for title, row in rows.items()},
+        }
+        write_json(run.path(files.REPORT_IMAGES), images)
+        write_json(run.path(files.REPORT), figures_with_intervals(rows, counts))
+        run.log(table)
     return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
-
-
-def write_report(
-    cfg: Config, run: Run, index: Index, rows: dict[str, Evaluation], counts: dict[str, np.ndarray]
-) -> None:
-    """Write all files of the report, and print the table; `counts` of each line are (N, 3, C) by image."""
-    table = report_table(rows, cfg.data.val_list)
-    write_text(run.path(files.REPORT_TABLE), table + "\n")
-    draw_sheet(run, index, rows, cfg)
-    chosen = choose_images(figures_of(counts[list(counts)[-1]])["miou"], PAGE_IMAGES, EXTREMES)
-    images = {
-        "class_names": list(index.class_names),
-        "images": len(index),
-        "shown": [index.records[position].name for position in chosen],
-        "confusion": {title: row.best.counts.tolist() for title, row in rows.items()},
-    }
-    write_json(run.path(files.REPORT_IMAGES), images)
-    write_json(run.path(files.REPORT), figures_with_intervals(rows, counts))
-    run.log(table)
 
 
 def report_is_complete(cfg: Config, run: Run) -> bool:
@@ -133,19 +125,16 @@ def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
         return list(range(len(miou)))
     order = np.argsort(np.nan_to_num(miou), kind="stable")
     chosen = {*order[:extremes].tolist(), *order[-extremes:].tolist()}
-    even = np.linspace(0, len(miou) - 1, most).round().astype(int).tolist()
-    rest = [position for position in even if position not in chosen]
-    kept = np.linspace(0, len(rest) - 1, min(len(rest), most - len(chosen))).round().astype(int)
-    return sorted(chosen | {rest[index] for index in kept})
+    rest = [position for position in spread(range(len(miou)), most) if position not in chosen]
+    return sorted(chosen.union(spread(rest, most - len(chosen))))
 
 
 def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config) -> None:
     """Draw `report.jpg`, examples: image, truth, the masks of the first and of the last maps, and the network's."""
     seeds = [(title, row) for title, row in rows.items() if row.about["labels"] == GIVEN and row.curve]
-    positions = np.linspace(0, len(index) - 1, min(EXAMPLES, len(index))).round().astype(int)
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
-    for record in (index.records[position] for position in positions):
+    for record in (index.records[position] for position in evenly(index, EXAMPLES)):
         image = np.array(record.read_image())
         masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():

@@ -1,7 +1,7 @@
 """The images of a run's page: of the validation list with truth and errors, before the report of the training list."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,16 @@ from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
-from evaluation.figures import finite
+from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, READ_IMAGES, method_rows, step_rows
 from evaluation.report import mask_at
-from evaluation.rows import ImageRow, training_images, validation_images
+from evaluation.scores import finite
 from pages.images import SIDE, heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.config import Config
-from stages.files import HINTS_PAGE
-from stages.lists import seed_index
+from stages.dataset_steps import used_steps
+from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
+from stages.lists import evenly, seed_index
+from stages.reading import build_method
 from stages.threshold import with_found_threshold
 from utils.console import progress
 from utils.errors import UserError
@@ -35,6 +37,16 @@ MOST_BYTES = 18_000_000  # of all images together, so that the page stays under 
 ERRORS = ("background taken for an object", "object taken for background", "another class")
 # Okabe and Ito's colours, which the colour-blind can tell apart; the first is of what is right.
 ERROR_PALETTE = np.array([(0, 0, 0), (230, 159, 0), (0, 114, 178), (204, 121, 167)], np.uint8)
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """Files of a run that its page draws, one or more for each image."""
+
+    title: str  # on the page
+    folder: str  # of the run folder, with `ID.npz` (maps), `ID.png` (a mask) or `ID.1.webp`, `ID.2.webp`, ... (images)
+    as_map: bool = False  # whether maps are drawn as maps
+    threshold: float | None = None  # where maps are cut into a mask; None draws no mask of them
 
 
 def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], images: dict[str, Any]) -> Section:
@@ -53,8 +65,8 @@ def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], images: d
 def training_gallery(cfg: Config, run: Run) -> Section:
     """Some images of the training list with what the stages have made of them so far; never a truth."""
     index = seed_index(cfg)
-    chosen = np.linspace(0, len(index) - 1, min(TRAINING_IMAGES, len(index))).round().astype(int)
-    items = _items((index.records[position] for position in chosen), index, cfg, run, training_images(cfg))
+    records = (index.records[position] for position in evenly(index, TRAINING_IMAGES))
+    items = _items(records, index, cfg, run, training_images(cfg))
     items = [item for item in items if item.layers]
     note = (
         "Some images of the training list; their truth is not read. python report.py FOLDER --hints writes a page with "
@@ -96,6 +108,25 @@ def write_hints_page(cfg: Config, run: Run) -> Path:
     ]
     write_page(run.path(HINTS_PAGE), f"Hints for {run.folder.resolve().name}", intro, [section])
     return run.path(HINTS_PAGE)
+
+
+def validation_images(cfg: Config, figures: dict[str, Any]) -> list[ImageRow]:
+    """The files that `report.json` has figures of. The first and the last maps are drawn as maps, too."""
+    seeds = [row for row in method_rows(build_method(cfg), Path(ABLATION)) if row.labels == GIVEN]
+    seeds += [step_rows(step, Path(CHANGED_ABLATION))[GIVEN] for step in used_steps(cfg)]
+    rows = [(row.title, str(row.folder)) for row in seeds]
+    rows += [(PSEUDO_ROW, PSEUDO_ABLATION), ("segmentation, predicted labels", f"{PREDICTIONS}/{PREDICTED}")]
+    found = [(title, folder, figures[title]["threshold_best"]) for title, folder in rows if title in figures]
+    maps = [title for title, _, threshold in found if threshold is not None]
+    ends = (*maps[:1], *maps[-1:])
+    drawn = [ImageRow(title, folder, title in ends, threshold) for title, folder, threshold in found]
+    return drawn + [ImageRow(f"{step.title}: image", f"{ABLATION}/{READ_IMAGES}/{step.name}") for step in cfg.steps]
+
+
+def training_images(cfg: Config) -> list[ImageRow]:
+    """What the stages make for the images of the training list."""
+    steps = [ImageRow(f"seed + {step.title}", step.folder, as_map=True) for step in used_steps(cfg)]
+    return [ImageRow("seed", SEEDS, as_map=True), *steps, ImageRow("pseudo mask", PSEUDO)]
 
 
 def certainty_of(maps: np.ndarray, threshold: float) -> float:

@@ -70,29 +70,31 @@ def write_report_page(stages: Sequence[Stage], cfg: Config, run: Run, images: Se
     if figures:
         intro.append(f"Evaluated on list {cfg.data.val_list}, {chosen['images']} images.")
     if missing:
-        still = f"This run is not complete. Still to come: {', '.join(missing)}. "
-        intro.append(still + "The page is written anew after each stage, and while a network is trained.")
+        intro.append(
+            f"This run is not complete. Still to come: {', '.join(missing)}. The page is written anew after each "
+            "stage, and while a network is trained."
+        )
     if damaged:
         intro.append(f"The figures ({REPORT}, {REPORT_IMAGES}) are lost or damaged; train.py makes them again.")
     for kind, begin in {"warnings": "WARNING of stage", "chosen": "Stage"}.items():
         intro += [f"{begin} {name}: {text}" for name, row in run.stages.items() for text in _notes(row, kind)]
-    old = "" if fresh or not figures else "These figures are older than a stage before them, which has run again since."
-    sections = [
-        Section("Results", old, tables=results(figures)),
-        Section("Curves", plots=curves(figures, read_metrics(run.path("metrics.jsonl")))),
-        Section("Classes", "IoU in per cent, seeds at their best threshold.", tables=classes(figures)),
-        Section("Confusion", tables=confusion(chosen["confusion"], chosen["class_names"]) if figures else ()),
-        images,
-        Section("Stages", tables=[stage_table(stages, cfg, run)]),
-        settings(cfg, read_json(run.path("run.json"))),
-    ]
+    sections = [Section("Curves", plots=curves(figures, read_metrics(run.path("metrics.jsonl"))))]
+    if figures:
+        old = "" if fresh else "These figures are older than a stage before them, which has run again since."
+        confused = confusion(chosen["confusion"], chosen["class_names"])
+        sections = [
+            Section("Results", old, tables=[results(figures)]),
+            *sections,
+            Section("Classes", "IoU in per cent, seeds at their best threshold.", tables=[classes(figures)]),
+            Section("Confusion", tables=[confused]),
+        ]
+    stage_section = Section("Stages", tables=[stage_table(stages, cfg, run)])
+    sections += [images, stage_section, settings(cfg, read_json(run.path("run.json")))]
     write_page(run.path(REPORT_PAGE), f"IBBNet: {run.folder.resolve().name}", intro, sections)
 
 
-def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
+def results(figures: dict[str, dict[str, Any]]) -> Table:
     """A line for each row of the report, with intervals as numbers and drawn to one scale."""
-    if not figures:
-        return []
     intervals = [row["interval"]["miou"] or (row["miou_best"],) * 2 for row in figures.values()]
     least, most = min(low for low, _ in intervals), max(high for _, high in intervals)
     rows: list[Row] = []
@@ -112,7 +114,7 @@ def results(figures: dict[str, dict[str, Any]]) -> list[Table]:
         "the line before with the same labels, bold where its interval leaves out 0. Over-activation is the part of "
         "the background pixels that have a class, under-activation the part of the object pixels that have background."
     )
-    return [Table("", header, rows, note)]
+    return Table("", header, rows, note)
 
 
 def _gain(gain: dict[str, Any] | None) -> Cell:
@@ -146,10 +148,8 @@ def curves(figures: dict[str, dict[str, Any]], metrics: dict[str, list[dict[str,
     return plots
 
 
-def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
+def classes(figures: dict[str, dict[str, Any]]) -> Table:
     """IoU by class of every line, and the last line's over- and under-activation."""
-    if not figures:
-        return []
     titles, last = list(figures), list(figures.values())[-1]
     rows = []
     for name, figure in last["per_class"].items():
@@ -166,10 +166,10 @@ def classes(figures: dict[str, dict[str, Any]]) -> list[Table]:
         "class, those whose mask of it touches it; right: of the images whose mask has the class, those where it "
         "touches it. A click on a heading sorts."
     )
-    return [Table("IoU by class", header, rows, note, sortable=True)]
+    return Table("IoU by class", header, rows, note, sortable=True)
 
 
-def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) -> list[Table]:
+def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) -> Table:
     """The last line's largest confusions: pixels of one class that have another."""
     title, matrix = list(matrices.items())[-1]
     counts, names = np.array(matrix, np.float64), ("background", *class_names)
@@ -181,7 +181,7 @@ def confusion(matrices: dict[str, list[list[int]]], class_names: Sequence[str]) 
         if value > 0
     ]
     header = ("truth", "taken for", "of all pixels", "of the class's pixels")
-    return [Table("", header, rows, f"The largest ones of '{title}', in per cent. All are in {REPORT_IMAGES}.")]
+    return Table("", header, rows, f"The largest ones of '{title}', in per cent. All are in {REPORT_IMAGES}.")
 
 
 def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
@@ -195,10 +195,9 @@ def stage_table(stages: Sequence[Stage], cfg: Config, run: Run) -> Table:
         seconds = entry.get("seconds", 0)
         sizes = ", ".join(f"{name} {size / 1024:.1f} GB" for name, size in entry.get("peak_memory_mb", {}).items())
         finished = time.strftime("%Y-%m-%d %H:%M", time.localtime(entry["finished"]))
-        result = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in entry.get("result", {}).items()
-            if not isinstance(value, list)  # sentences, which stand above
+        values = {name: value for name, value in entry.get("result", {}).items() if not isinstance(value, list)}
+        result = ", ".join(  # without sentences, which stand above
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items()
         )
         rows.append((stage.name, stage.title, Cell(duration(seconds), seconds), sizes, finished, result))
     total = duration(sum(entry.get("seconds", 0) for entry in run.stages.values()))

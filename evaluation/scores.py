@@ -1,9 +1,12 @@
 """Seed and mask files against the truth: the only code that opens truth masks, with its callers.
 
-`evaluate_seeds` and `evaluate_masks` return an `Evaluation`, `count_images` what the bootstrap needs of each image.
+`evaluate_seeds` and `evaluate_masks` return an `Evaluation`: the figures, as a table for people and as JSON.
+`count_images` returns what the bootstrap needs of each image.
 """
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,6 @@ from torch import Tensor
 
 from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
-from evaluation.figures import Evaluation
 from evaluation.truth import check_truth, read_records
 from models.pseudo import upsample
 from utils.bootstrap import class_counts
@@ -25,6 +27,86 @@ from utils.metrics import ConfusionMatrix, ThresholdSweep
 
 HIGHEST_THRESHOLD = 0.9  # seeds are swept from 0 to here
 BATCH = 24  # masks counted together
+COLUMNS = {  # of the table: title -> figure of a class
+    "IoU": "iou",
+    "over": "over_activation",
+    "under": "under_activation",
+    "precision": "precision",
+    "recall": "recall",
+    "found": "found",  # of the images with the class, those whose mask touches it
+    "right": "drawn_right",  # of the images whose mask has the class, those where it touches it
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one set of masks or seeds."""
+
+    about: dict[str, Any]  # what was evaluated: kind, path, list, labels, backbone, scales and the like
+    matrix: ConfusionMatrix  # at the configured threshold (seeds) or of the masks
+    class_names: tuple[str, ...]  # foreground classes
+    best: ConfusionMatrix  # at the best threshold; the same as `matrix` for masks
+    threshold: float | None = None  # the configured one; None for masks
+    threshold_best: float | None = None  # where the curve is highest; None for masks
+    curve: list[tuple[float, float]] = field(default_factory=list)  # (threshold, mIoU) pairs; empty for masks
+
+    def figures(self) -> dict[str, Any]:
+        """What `--json` writes; ratios and IoU in 0..1, null where a class is in neither truth nor prediction."""
+        return {
+            "miou": self.matrix.miou(),
+            "threshold": self.threshold,
+            "miou_best": self.best.miou(),
+            "miou_classes": finite(self.matrix.miou_of_classes()),
+            "miou_classes_best": finite(self.best.miou_of_classes()),
+            "threshold_best": self.threshold_best,
+            "over_activation": self.matrix.over_activation(),
+            "under_activation": self.matrix.under_activation(),
+            "over_activation_best": self.best.over_activation(),
+            "under_activation_best": self.best.under_activation(),
+            "per_class": self.per_class(),
+            "n_images": self.matrix.n_images,
+            "ignored_predictions": self.matrix.ignored_predictions,
+            "curve": self.curve,
+            "evaluated": self.about,
+        }
+
+    def table(self) -> str:
+        """The figures for people, in per cent."""
+        lines = [f"{name}: {value}" for name, value in self.about.items() if value not in ("", None)]
+        lines += ["", f"{'class':24}" + "".join(f"{title:>11}" for title in COLUMNS)]
+        for name, row in self.per_class().items():
+            if row["iou"] is not None:
+                lines.append(f"{name:24}" + "".join(f"{_percent(row[key]):>11}" for key in COLUMNS.values()))
+        at = "" if self.threshold is None else f" at threshold {self.threshold:g}"
+        lines += [
+            "",
+            f"{_summary(self.matrix, at)} ({self.matrix.n_images} images)",
+            f"mIoU of the classes alone {_percent(self.matrix.miou_of_classes())}",
+        ]
+        if self.threshold_best is not None:
+            lines.append(_summary(self.best, f" at the best threshold {self.threshold_best:g}"))
+            some = self.curve[:: max(1, len(self.curve) // 12)]
+            lines.append("curve: " + "  ".join(f"{threshold:g}: {_percent(miou)}" for threshold, miou in some))
+        if self.matrix.ignored_predictions:
+            lines.append(f"{self.matrix.ignored_predictions} pixels marked 255 in the masks were counted as background")
+        return "\n".join(lines)
+
+    def per_class(self) -> dict[str, dict[str, float | None]]:
+        """Class, background included -> its figures (`COLUMNS`).
+
+        Over-activation is the part of the background pixels that are given the class, under-activation the part of its
+        pixels that are given background.
+        """
+        counts = self.matrix.counts.double()
+        others = {name: getattr(self.matrix, name)() for name in ("iou", "precision", "recall", "found", "drawn_right")}
+        rows = {}
+        for value, name in enumerate(("background", *self.class_names)):
+            over = counts[0, value] / counts[0].sum() if value else counts[0, 1:].sum() / counts[0].sum()
+            under = counts[value, 0] / counts[value].sum() if value else counts[1:, 0].sum() / counts[1:].sum()
+            row = {"over_activation": over, "under_activation": under}
+            row |= {figure: values[value] for figure, values in others.items()}
+            rows[name] = {figure: finite(number) for figure, number in row.items()}
+        return rows
 
 
 def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, workers: int, **about: Any) -> Evaluation:
@@ -44,15 +126,9 @@ def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, wor
     sweep.sum_processes()
     curve = [(float(t), miou) for t, miou in zip(thresholds, sweep.curve(), strict=True) if t <= HIGHEST_THRESHOLD]
     best = max(curve, key=lambda point: point[1])[0]
-    return Evaluation(
-        {"kind": "seeds", "path": str(folder), **about},
-        sweep.at(sweep.nearest(threshold)),
-        index.class_names,
-        sweep.at(sweep.nearest(best)),
-        threshold,
-        best,
-        curve,
-    )
+    matrix, of_best = (sweep.at(sweep.nearest(value)) for value in (threshold, best))
+    about = {"kind": "seeds", "path": str(folder), **about}
+    return Evaluation(about, matrix, index.class_names, of_best, threshold, best, curve)
 
 
 def evaluate_masks(index: Index, folder: Path, workers: int, **about: Any) -> Evaluation:
@@ -98,6 +174,23 @@ def read_seed_pixels(folder: Path, class_names: Sequence[str], record: Record) -
         return target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64)
     value, winner = upsample(torch.from_numpy(seed.maps), seed.size).max(dim=0)
     return target, value, torch.from_numpy(seed.classes)[winner] + 1
+
+
+def finite(value: Tensor | float) -> float | None:
+    """The number, or None where it is not finite (JSON knows no NaN)."""
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{100 * value:.1f}"
+
+
+def _summary(matrix: ConfusionMatrix, at: str) -> str:
+    return (
+        f"mIoU {_percent(matrix.miou())}{at}, over-activation {_percent(matrix.over_activation())}, "
+        f"under-activation {_percent(matrix.under_activation())}"
+    )
 
 
 def _count_masks(folder: Path, class_names: Sequence[str], *records: Record) -> ConfusionMatrix:

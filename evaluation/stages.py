@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
+from evaluation.predictions import open_validation
 from evaluation.report import make_report, no_truth, report_is_complete
-from evaluation.validation import open_validation, validation_inputs, watched
 from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.dataset_step import DatasetStep
@@ -20,6 +20,7 @@ from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
+from stages.settings import Config
 from utils.files import is_whole
 from utils.pipeline import Stage
 
@@ -84,30 +85,30 @@ def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
 
 
 def _mask_stages() -> list[Stage]:
-    pseudo, segment = (
-        Stage(
-            "pseudo",
-            "turn seeds into pseudo masks",
-            partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
-            reads=("pseudo",),
-            looks=("data.colors",),
-            upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
-            complete=partial(list_complete, PSEUDO, ".png"),
-        ),
-        replace(
-            Stage(
-                "segment",
-                "train the segmentation network on the pseudo masks",
-                partial(train_segmenter, open_validation),
-                reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *watched(cfg)),
-            ),
-            upstream=("pseudo",),
-            inputs=validation_inputs,
-            complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
-            writes_checkpoint=SEGMENTER,
-        ),
+    pseudo = Stage(
+        "pseudo",
+        "turn seeds into pseudo masks",
+        partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
+        reads=("pseudo",),
+        looks=("data.colors",),
+        upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
+        complete=partial(list_complete, PSEUDO, ".png"),
     )
-    return [with_hints(pseudo), with_hints(segment, ("hint_loss",))]
+    segment = Stage(
+        "segment",
+        "train the segmentation network on the pseudo masks",
+        partial(train_segmenter, open_validation),
+        reads=lambda cfg: ("seed", "precision", "model", "segmenter", "segment", *_watched(cfg)),
+        upstream=("pseudo",),
+        inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True) if _watched(cfg) else None,
+        complete=lambda cfg, run: is_whole(run.path(SEGMENTER)),
+    )
+    return [with_hints(pseudo), with_hints(replace(segment, writes_checkpoint=SEGMENTER), ("hint_loss",))]
+
+
+def _watched(cfg: Config) -> tuple[str, ...]:
+    """What stage `segment` reads of the validation: it decides which network is kept, or nothing."""
+    return ("segment_watch",) if cfg.segment_watch.keep == "best" else ()
 
 
 def _report_stages() -> list[Stage]:

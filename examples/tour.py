@@ -4,7 +4,7 @@ It uses what a program of yours would use: settings, data, the maps after each s
 figures, and `predict`. The networks are trained for some seconds only. `python train.py --config config.yaml` trains
 them in full.
 
-Files in FOLDER (default: out/tour): data/, run/, maps.jpg (image, map after each step, mask, truth), result.html and
+Files in FOLDER (default: out/tour): data/, run/, maps.jpg (image, map after each step, mask, truth), result.jpg and
 mask.png.
 """
 
@@ -26,7 +26,7 @@ from stages.full_method import FullMethod
 from stages.networks import load_classifier
 from utils.compute import choose_compute
 from utils.errors import run_script
-from utils.files import atomic_path, write_text
+from utils.files import atomic_path
 from utils.metrics import ConfusionMatrix
 from utils.pipeline import run_stages
 from utils.run import Run
@@ -83,12 +83,13 @@ def main() -> None:
         f"{100 * matrix.over_activation():.1f} %, under-activation {100 * matrix.under_activation():.1f} %"
     )
 
-    print("5. A mask of any image. In a notebook the result shows itself; here it becomes a page.")
+    print("5. A mask of any image. In a notebook the result shows itself; here it becomes an image.")
     result = predict(index.records[0].image, folder / "best_model.pth", device="cpu")
     result.save(folder / "mask.png")
-    write_text(folder / "result.html", f"<!doctype html><meta charset=utf-8><title>mask</title>{result._repr_html_()}")
+    with atomic_path(folder / "result.jpg") as temporary:
+        result.drawn().save(temporary, quality=90)
     print("   " + (", ".join(f"{found.name} {found.share:.0%}" for found in result.classes) or "background alone"))
-    print(f"see {folder / 'maps.jpg'}, {folder / 'result.html'}, {folder / 'mask.png'}")
+    print(f"see {folder / 'maps.jpg'}, {folder / 'result.jpg'}, {folder / 'mask.png'}")
 
 
 def show_steps(cfg: Config, full: FullMethod, index: Index) -> tuple[list[list[Tile]], ConfusionMatrix]:

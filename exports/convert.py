@@ -24,17 +24,12 @@ from stages.networks import KINDS, Kind, Network, save_network
 from utils.errors import UserError, run_script
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", metavar="FILE", type=Path, help="IRN's .pth file")
     parser.add_argument("target", metavar="OUT", type=Path, help="the .pth file to write")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     if args.target.exists():
         raise UserError(f"{args.target} exists already; give another name, or remove it first")
     kind = import_published(read_weights(args.source), args.target)

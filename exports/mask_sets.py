@@ -7,12 +7,13 @@ Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
 from data.index import open_index
-from inference.output_folder import CLASSES, MASKS, PREDICTIONS
+from inference.images import MASKS
+from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
 from stages.lists import seed_list
 from utils.errors import UserError
@@ -73,14 +74,13 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
 def _of_inference(folder: Path) -> MaskSet:
     try:
         report, classes = (json.loads((folder / name).read_text(encoding="utf-8")) for name in (PREDICTIONS, CLASSES))
-        rows: list[dict[str, Any]] = report["images"]
-        for name in (name for row in rows for name in (row["mask"], row["image"])):
-            if (fault := fault_of(name)) is not None:  # labels are written by these names
-                raise ValueError(f"the name {shown(name)} {fault}")
-        paths = [(Path(row["mask"]), row["image"]) for row in rows]
-        masks = tuple(
-            MaskFile(path.relative_to(MASKS).with_suffix("").as_posix(), folder / path, image) for path, image in paths
-        )
+        masks = []
+        for row in report["images"]:
+            for name in (row["mask"], row["image"]):
+                if (fault := fault_of(name)) is not None:  # labels are written by these names
+                    raise ValueError(f"the name {shown(name)} {fault}")
+            path = Path(row["mask"])
+            masks.append(MaskFile(path.relative_to(MASKS).with_suffix("").as_posix(), folder / path, row["image"]))
         names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
@@ -91,7 +91,7 @@ def _of_inference(folder: Path) -> MaskSet:
             f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
             "in UTF-8, which these formats cannot hold, rename it first"
         )
-    return MaskSet(names, masks)
+    return MaskSet(names, tuple(masks))
 
 
 def _index_of(folder: Path, names: set[str]) -> Index | None:
@@ -99,11 +99,10 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
     if (run := run_of(folder)) is None:
         return None
     cfg, found = load_config(run / RUN_SETTINGS), None
-    for list_name in dict.fromkeys((seed_list(cfg), cfg.data.train_list, cfg.data.val_list)):
-        if list_name:
-            found = open_index(cfg.data, list_name)
-            if names <= {record.name for record in found.records}:
-                return found
+    for list_name in filter(None, dict.fromkeys((seed_list(cfg), cfg.data.train_list, cfg.data.val_list))):
+        found = open_index(cfg.data, list_name)
+        if names <= {record.name for record in found.records}:
+            break
     return found
 
 

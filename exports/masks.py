@@ -203,8 +203,8 @@ def summary_lines(exported: dict[str, Exported]) -> str:
     )
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.masks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -214,12 +214,7 @@ def parse_args() -> argparse.Namespace:
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the files go")
     add("--classes", default="", metavar="A,B", help="names in the order of the values from 1 (default: the run's)")
     add("--images", type=Path, metavar="FOLDER", help="images, for their file names (default: NAME.jpg)")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     formats = parse_formats(args.export, tuple(FORMATS))
     classes = [name.strip() for name in args.classes.split(",") if name.strip()]
     masks = open_mask_set(args.masks, classes, args.images)

@@ -172,8 +172,8 @@ def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | 
     return largest
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -181,12 +181,7 @@ def parse_args() -> argparse.Namespace:
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote")
     add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only")
     add("output", type=Path, metavar="OUT.onnx", help="the file to write")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     network, checkpoint = load_network(args.checkpoint)
     cfg = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter):

@@ -28,8 +28,8 @@ from stages.networks import load_network
 from utils.errors import UserError, run_script
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
+def main() -> None:
+    """The command."""
     parser = argparse.ArgumentParser(
         prog="python -m exports.voc_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,12 +39,7 @@ def parse_args() -> argparse.Namespace:
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go")
     setting = "a setting of the checkpoint, such as data.root"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
-    return parser.parse_args()
-
-
-def main() -> None:
-    """The command."""
-    args = parse_args()
+    args = parser.parse_args()
     network, checkpoint = load_network(args.checkpoint)
     own = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:

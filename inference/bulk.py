@@ -21,9 +21,8 @@ from data.images import UnreadableImage
 from data.pixels import look_of
 from inference import output_folder as out
 from inference.gallery import JPEG_QUALITY, publish
-from inference.images import InputImage, read_labels
+from inference.images import DONE, MAPS, MASKS, OVERLAYS, InputImage, file_of, find_inputs, read_labels
 from inference.predictor import Prediction, Predictor
-from inference.sources import find_inputs
 from utils.console import progress
 from utils.distributed import WorkQueue, from_main, gather, is_main
 from utils.errors import UserError
@@ -42,9 +41,7 @@ AHEAD = 1  # images read before they are needed, beside the batch itself, and as
 class Options:
     """What to do with the images."""
 
-    labels: Path | None = (
-        None  # a CSV of the classes of images (see `read_labels`); the network predicts those of the others
-    )
+    labels: Path | None = None  # a CSV (`read_labels`); the network predicts the classes of images without a row
     limit: int = 0  # the most images to take; 0 takes all
     maps: bool = False  # also write soft maps; images that are done but for these are predicted again
     recursive: bool = True  # search folders at any depth
@@ -76,9 +73,6 @@ class _Job:
     brightness: str = ""
 
 
-_Read = tuple[_Job, np.ndarray]  # a job and its image (H, W, 3) uint8
-
-
 def predict_images(
     source: str | Path | Sequence[str | Path], output: Path, predictor: Predictor, options: Options | None = None
 ) -> Summary:
@@ -88,18 +82,16 @@ def predict_images(
 
     Args:
         source: images, folders, patterns such as `shots/*.jpg`, or one of these.
-        output: the folder to write into; may lie inside `source`.
+        output: the folder to write into (see `output_folder.claim`); may lie inside `source`.
 
     Raises:
-        UserError: no images, none that can be read, an output folder of another program or that cannot be written, or
-            bad labels.
+        UserError: no images, none that can be read, an output folder that cannot be written, or bad labels.
     """
     options = options or Options()
     sources = [source] if isinstance(source, str | Path) else list(source)
     images = from_main(lambda: find_inputs(sources, output, options.recursive))
     images = [replace(image, pixels=predictor.pixels) for image in images[: options.limit or None]]
     given = read_labels(options.labels, images, predictor.class_names) if options.labels is not None else {}
-    out.claim(output)
     base = digest([predictor.about["weights"], predictor.class_names, predictor.settings, DRAWING, out.OPACITY])
     jobs = []
     for image in images:
@@ -125,7 +117,7 @@ class _Work:
     def find_missing(self, jobs: Sequence[_Job]) -> list[int]:
         """Indices of the jobs that are to be done; the others have their entries now."""
         for job in jobs:
-            if not self.options.maps or is_whole(self.output / out.file_of(job.image, out.MAPS)):
+            if not self.options.maps or is_whole(self.output / file_of(job.image, MAPS)):
                 job.entry = out.find_done(self.output, job.image, job.fingerprint, self.values)
         return [index for index, job in enumerate(jobs) if job.entry is None]
 
@@ -157,48 +149,48 @@ class _Work:
             for index, (entry, unreadable) in part.items():
                 jobs[index].entry, jobs[index].unreadable = entry, unreadable
 
-    def _predict(self, pairs: list[_Read]) -> tuple[list[_Read], list[Prediction]]:
-        """The images of a batch with their predictions."""
-        if len(pairs) == 1:
-            (job, image), *_ = pairs
-            return pairs, [self.predictor.predict(image, job.classes)]
-        return pairs, self.predictor.predict_many([image for _, image in pairs], [job.classes for job, _ in pairs])
+    def _predict(self, pairs: list[tuple[_Job, np.ndarray]]) -> tuple[list[tuple[_Job, np.ndarray]], list[Prediction]]:
+        images, classes = [image for _, image in pairs], [job.classes for job, _ in pairs]
+        return pairs, self.predictor.predict_many(images, classes)
 
     def _finish(self, job: _Job, image: np.ndarray, prediction: Prediction, values: list[int]) -> None:
         """Write everything about an image, and last that it is done; `values` are those of the prediction's classes."""
         names = self.values.names
         if self.options.maps:
-            assert prediction.maps is not None  # networks have them
             kept = [index for index, value in enumerate(values) if value != IGNORE]
             seed = Seed(np.array(values, np.int64)[kept] - 1, prediction.maps[kept], image.shape[:2])
-            write_seed(self.output / out.file_of(job.image, out.MAPS), seed, names)
+            write_seed(self.output / file_of(job.image, MAPS), seed, names)
         mask, palette = out.to_values(prediction.mask, values), self.values.palette
-        write_mask(self.output / out.file_of(job.image, out.MASKS), mask, palette, names)
+        write_mask(self.output / file_of(job.image, MASKS), mask, palette, names)
         drawn = overlay(fit(image, OVERLAY_SIDE), fit(mask, OVERLAY_SIDE, nearest=True), palette, out.OPACITY)
-        with atomic_path(self.output / out.file_of(job.image, out.OVERLAYS)) as temporary:
+        with atomic_path(self.output / file_of(job.image, OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
         rows = out.class_rows(prediction, values, self.predictor.class_names)
         entry = ({"looks": job.brightness} if job.brightness else {}) | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
-            "mask": printable(out.file_of(job.image, out.MASKS)),
-            "overlay": printable(out.file_of(job.image, out.OVERLAYS)),
+            "mask": printable(file_of(job.image, MASKS)),
+            "overlay": printable(file_of(job.image, OVERLAYS)),
             "labels": "predicted" if job.classes is None else "given",
             "classes": [row | {"score": round(row["score"], 4), "share": round(row["share"], 5)} for row in rows],
             "background_share": round(float((mask == 0).mean()), 5),
             "unsure_share": round(float((prediction.mask == IGNORE).mean()), 5),
         }
-        out.write_done(self.output / out.file_of(job.image, out.DONE), job.fingerprint, entry)
+        out.write_done(self.output / file_of(job.image, DONE), job.fingerprint, entry)
         job.entry = entry
 
     def publish(
         self, jobs: Sequence[_Job], todo: Sequence[_Job], sources: Sequence[str | Path], seconds: float
     ) -> Summary:
         """Write what concerns all images together."""
-        entries = [job.entry for job in jobs if job.entry is not None]
-        failed = [job for job in jobs if job.unreadable]
-        unreadable = [{"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in failed]
+        done = [(job.image, job.entry) for job in jobs if job.entry is not None]
+        unreadable = [
+            {"image": printable(job.image.relative), "reason": printable(job.unreadable)}
+            for job in jobs
+            if job.unreadable
+        ]
+        entries = [entry for _, entry in done]
         report = {
             "input": printable(", ".join(map(str, sources))),
             "network": self.predictor.about,
@@ -206,15 +198,15 @@ class _Work:
             "images": entries,
             "unreadable": unreadable,
         }
-        if not entries:
+        if not done:
             write_json(self.output / out.PREDICTIONS, report)
             raise UserError(
                 f"--input {sources[0]}: not one image can be read ({len(unreadable)} tried); give other files. The "
                 f"first: {unreadable[0]['reason']}"
             )
-        publish(self.output, report, [job.image for job in jobs if job.entry is not None], self.values)
-        known = {self.output / out.file_of(job.image, out.DONE) for job in jobs}
-        others = sum(path not in known for path in (self.output / out.DONE).rglob("[!.]*.json"))
+        publish(self.output, report, [image for image, _ in done], self.values)
+        known = {self.output / file_of(job.image, DONE) for job in jobs}
+        others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
         without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)
         odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]

@@ -32,8 +32,10 @@ CHOICE = {
 }
 
 
-class ClassifierPredictor(Predictor[Classifier]):
+class ClassifierPredictor(Predictor):
     """A classifier: its likely classes, maps of every step that its run has, and masks as of stage `pseudo`."""
+
+    network: Classifier
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
@@ -48,23 +50,19 @@ class ClassifierPredictor(Predictor[Classifier]):
         self.cfg = with_found_threshold(self.cfg, folder)
         self.full = FullMethod(self.cfg, folder, self.network, self.compute, self.cfg.infer.quality == "fast")
         self.method, steps = self.full.method, [step for step, _ in self.full.steps]
-        names = (
-            "steps",
-            "prediction",
-            "infer",
-            *(name for step in steps for name in step.apply.reads(self.cfg)),
-            "pseudo",
-        )
+        of_steps = (name for step in steps for name in step.apply.reads(self.cfg))
+        names = ("steps", "prediction", "infer", *of_steps, "pseudo")
         self.settings |= {name: settings_of(self.cfg, name) for name in names}
         self.settings |= {"seeds": settings_dict(self.sides), "dataset steps": [step.name for step in steps]}
 
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        return [self._predict(*each) for each in zip(images, tensors, classes, strict=True)]
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        return [self._predict(*each) for each in zip(images, classes, strict=True)]
 
-    def _predict(self, image: np.ndarray, tensor: Tensor, classes: list[int] | None) -> Prediction:
-        found = self._find(tensor) if classes is None else classes
+    def _predict(self, image: np.ndarray, classes: list[int] | None) -> Prediction:
+        found = classes
+        if found is None:
+            tensor = self._tensor(image)
+            found = self.choose(tensor, read(self.network, tensor, [], self.method.views).logits)
         if not found:
             return Prediction(np.zeros(image.shape[:2], np.uint8), (), (), np.zeros((0, 1, 1), np.float32))
         trace = self.full.trace(torch.from_numpy(image).permute(2, 0, 1), found)
@@ -73,9 +71,6 @@ class ClassifierPredictor(Predictor[Classifier]):
         mask = mask_of(maps, torch.arange(len(found)), self.cfg.pseudo, lambda: image)
         scores = self.probabilities(trace.logits)[found].tolist()
         return Prediction(np.asarray(mask, np.uint8), tuple(found), tuple(scores), coarse.numpy())
-
-    def _find(self, tensor: Tensor) -> list[int]:
-        return self.choose(tensor, read(self.network, tensor, [], self.method.views).logits)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """(C,) logits -> (C,) probabilities, each class by itself."""

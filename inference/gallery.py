@@ -11,9 +11,10 @@ import numpy as np
 from data.artifacts import read_mask
 from data.images import UnreadableImage, read_image
 from inference import output_folder as out
-from inference.images import InputImage
+from inference.images import MAPS, MASKS, OVERLAYS, SHEET, InputImage, file_of
 from pages.images import SIDE, image_uri, mask_layer
 from pages.page import Item, Section, Table, css, percent, write_page
+from stages.lists import spread
 from utils.compute import cores
 from utils.console import progress
 from utils.files import atomic_path, read_json, write_json
@@ -36,7 +37,7 @@ HINTS = (
 
 def publish(output: Path, report: dict[str, Any], images: list[InputImage], values: out.ClassValues) -> None:
     """Write `predictions.json`, the page and the contact sheet, unless they are of this report already."""
-    there = all((output / name).is_file() for name in (out.PAGE, out.SHEET))
+    there = all((output / name).is_file() for name in (out.PAGE, SHEET))
     if there and read_json(output / out.PREDICTIONS) == json.loads(json.dumps(report)):
         return
     with ThreadPoolExecutor(1) as beside:  # decoding and drawing leave the interpreter free
@@ -56,7 +57,7 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
         f"Beside each class: its score ({network['score']}) and its share of the image.",
     ]
     if len(entries) > MOST_ITEMS:
-        intro.append(f"These are the first {MOST_ITEMS}; all are in {out.OVERLAYS} and {out.MASKS}.")
+        intro.append(f"These are the first {MOST_ITEMS}; all are in {OVERLAYS} and {MASKS}.")
     shares: dict[str, list[float]] = {}
     for row in (row for entry in entries for row in entry["classes"]):
         shares.setdefault(row["name"], []).append(row["share"])
@@ -75,45 +76,41 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
 
 def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.ClassValues) -> Item:
     """An image of the page: its mask to lay over it, its classes, and its files to download."""
-    mask = read_mask(output / out.file_of(source, out.MASKS))
-    names = {row["value"]: row["name"] for row in entry["classes"]}
+    mask, classes = read_mask(output / file_of(source, MASKS)), entry["classes"]
+    names = {row["value"]: row["name"] for row in classes}
     legend = [
-        (row["name"], css(values.colour(row["value"])), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
-        for row in entry["classes"]
+        (row["name"], css(values.palette[row["value"]]), f"{row['score']:.2f} · {100 * row['share']:.1f} %")
+        for row in classes
     ]
     class_names = [names.get(value, "") for value in range(1, out.LAST_VALUE + 1)]
-    folders = {"overlay": out.OVERLAYS, "mask": out.MASKS, "maps": out.MAPS}
-    links = [(text, out.file_of(source, folder)) for text, folder in folders.items()]
+    links = {"overlay": file_of(source, OVERLAYS), "mask": file_of(source, MASKS), "maps": file_of(source, MAPS)}
     item = Item(
         title=entry["image"],
         uri=image_uri(_read(output, source, SIDE)),
         size=mask.shape,
-        classes=[row["name"] for row in entry["classes"]],
+        classes=[row["name"] for row in classes],
         layers=[mask_layer(LAYER, mask, values.palette, class_names, legend=legend)],
-        links=[(text, path) for text, path in links if (output / path).is_file()],
-        note="" if entry["classes"] else NOTHING,
+        links=[(text, path) for text, path in links.items() if (output / path).is_file()],
+        note="" if classes else NOTHING,
     )
-    return replace(item, certainty=min((row["score"] for row in entry["classes"]), default=None))
+    return replace(item, certainty=min((row["score"] for row in classes), default=None))
 
 
 def _write_sheet(
     output: Path, entries: list[dict[str, Any]], images: list[InputImage], values: out.ClassValues
 ) -> None:
     """Some images, spread evenly, each beside its overlay."""
-    chosen = np.unique(np.linspace(0, len(images) - 1, min(len(images), SHEET_IMAGES)).round().astype(int))
+    chosen = spread(range(len(images)), SHEET_IMAGES)
     tiles = []
     for source, entry in ((images[position], entries[position]) for position in chosen):
         image = fit(_read(output, source, THUMBNAIL), THUMBNAIL)
-        overlay = fit(np.array(read_image(output / out.file_of(source, out.OVERLAYS), THUMBNAIL)), THUMBNAIL)
-        swatches = [
-            (f"{row['name']} {100 * row['share']:.1f} %", values.colour(row["value"]))
-            for row in entry["classes"]
-            if row["pixels"]
-        ]
+        overlay = fit(np.array(read_image(output / file_of(source, OVERLAYS), THUMBNAIL)), THUMBNAIL)
+        shown = [row for row in entry["classes"] if row["pixels"]]
+        swatches = [(f"{row['name']} {100 * row['share']:.1f} %", values.palette[row["value"]]) for row in shown]
         tiles += [Tile(image, source.relative), Tile(overlay, "" if swatches else NOTHING, swatches)]
     rows = [tiles[start : start + SHEET_TILES] for start in range(0, len(tiles), SHEET_TILES)]
     count = len(entries) if len(chosen) == len(entries) else f"{len(chosen)} of {len(entries)}"
-    with atomic_path(output / out.SHEET) as temporary:
+    with atomic_path(output / SHEET) as temporary:
         title = f"{count} images; beside each class its share of the image"
         contact_sheet(rows, title=title).save(temporary, quality=JPEG_QUALITY)
 
@@ -123,4 +120,4 @@ def _read(output: Path, source: InputImage, least_side: int) -> np.ndarray:
     try:
         return source.read_image(least_side)
     except UnreadableImage:
-        return np.array(read_image(output / out.file_of(source, out.OVERLAYS), least_side))
+        return np.array(read_image(output / file_of(source, OVERLAYS), least_side))

@@ -1,8 +1,11 @@
-"""The images of infer.py's input: the names of their outputs, and their classes from a CSV file or the command line."""
+"""The images of infer.py: --input as one list (files, folders, patterns), their outputs' names, their classes."""
 
+import glob
+import itertools
 import logging
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -10,7 +13,7 @@ import numpy as np
 
 from data.dataset import refuse
 from data.image_names import Finder
-from data.images import read_image
+from data.images import IMAGE_SUFFIXES, find_images, read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
 from utils.choices import nearest
@@ -18,7 +21,12 @@ from utils.errors import UserError
 from utils.names import shown
 
 logger = logging.getLogger(__name__)
+VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv"})
 MOST_NAMES = 30  # class names in a message
+
+# What infer.py writes into its output folder (inference/output_folder.py).
+MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
+SUFFIXES = {MASKS: ".png", OVERLAYS: ".jpg", MAPS: ".npz", DONE: ".json"}
 
 
 @dataclass(frozen=True)
@@ -31,12 +39,48 @@ class InputImage:
     pixels: PixelRule = AUTO
 
     def read_image(self, least_side: int = 0) -> np.ndarray:
-        """(H, W, 3) uint8 RGB, upright (see `data.images.read_image`).
-
-        Raises:
-            UnreadableImage: it cannot be read.
-        """
+        """(H, W, 3) uint8 RGB, upright; raises `UnreadableImage` (see `data.images.read_image`)."""
         return np.array(read_image(self.path, least_side, self.pixels))
+
+
+def file_of(image: InputImage, folder: str) -> str:
+    """The file of an image in `MASKS`, `OVERLAYS`, `MAPS` or `DONE`, as a path under the output folder."""
+    return f"{folder}/{image.name}{SUFFIXES[folder]}"
+
+
+def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = True) -> list[InputImage]:
+    """The images of the input, each once, without what infer.py itself has written there.
+
+    Args:
+        sources: each a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
+
+    Raises:
+        UserError: there is nothing of that name, or no image in it.
+    """
+    found: dict[str, Path] = {}  # absolute path -> the path as it was given
+    roots = []
+    for source in sources:
+        path = Path(source)
+        root, paths = (path.parent, [path]) if path.is_file() else _search(source, output, recursive)
+        roots.append(root)
+        found |= {os.path.abspath(path): path for path in paths}
+    base = os.path.commonpath([os.path.abspath(root) for root in roots])
+    relative = [Path(os.path.relpath(path, base)).as_posix() for path in found]
+    names = output_names(relative)
+    return [InputImage(path, below, names[below]) for path, below in zip(found.values(), relative, strict=True)]
+
+
+def split_videos(sources: Sequence[str | Path]) -> tuple[list[Path], list[str | Path]]:
+    """Videos, given by name or by a pattern, and the other sources; folders are searched for images only."""
+    videos: list[Path] = []
+    others: list[str | Path] = []
+    for source in sources:
+        matches = _matches(source)
+        films = [path for path in matches if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        videos += films
+        if not films or len(films) < len(matches):
+            others.append(source)
+    return list(dict.fromkeys(videos)), others
 
 
 def output_names(relative: Sequence[str]) -> dict[str, str]:
@@ -96,17 +140,63 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
             f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the input "
             f"folder or file names, such as {images[0].relative}"
         )
-    without = [image.relative for image in images if image.relative not in found]
-    notes = [*table.notes, *finder.note(path)]
-    if unknown:
-        notes.append(
-            f"{path}: {len(unknown)} rows name no image of the input, first {shown(unknown[0])}; correct the names"
-        )
-    if without:
-        notes.append(
-            f"{path}: {len(without)} of {len(images)} images have no row, first {without[0]}; the network predicts "
-            "their classes"
-        )
-    for note in notes:
+    for note in (*table.notes, *finder.note(path)):
         logger.warning("%s", note)
+    if unknown:
+        text = "%s: %d rows name no image of the input, first %s; correct the names"
+        logger.warning(text, path, len(unknown), shown(unknown[0]))
+    if without := [image.relative for image in images if image.relative not in found]:
+        text = "%s: %d of %d images have no row, first %s; the network predicts their classes"
+        logger.warning(text, path, len(without), len(images), without[0])
     return found
+
+
+def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, list[Path]]:
+    """The images of a folder or pattern, and the folder that names begin in (of a pattern before its first wildcard).
+
+    Files of other suffixes are counted in a warning; hidden ones, and those of infer.py itself, are not.
+    """
+    matches = _matches(source)
+    if not matches:
+        raise UserError(
+            f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
+            f"{Path.cwd()}"
+        )
+    is_image = [match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES for match in matches]
+    images = list(itertools.compress(matches, is_image))
+    for folder in (match for match in matches if match.is_dir()):
+        images += [image for image in find_images(folder) if recursive or image.parent == folder]
+    fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(source).parts[:-1])
+    root = Path(source) if Path(source).is_dir() else Path(*fixed)
+    written = [*(done.parent.resolve() for done in root.rglob(DONE) if done.is_dir()), output.resolve()]
+    ours = [folder / part for folder in written for part in (MASKS, OVERLAYS, VIDEOS, SHEET)]
+    images = [image for image in dict.fromkeys(images) if not _is_below(image, ours)]
+    if not images:
+        depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
+        raise UserError(
+            f"--input {source}: no images in this folder or of this pattern{depth}; expected images, such as .jpg, "
+            ".png, .tif, .webp (docs/data.md lists all)"
+        )
+    left = sorted(
+        path
+        for path in (root.rglob("*") if recursive else root.glob("*"))
+        if path.suffix.lower() not in IMAGE_SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and not _is_below(path, written)
+    )
+    if left:
+        text = "--input %s: %d files are no images by their suffix and are left out, first %s"
+        logger.warning(text, source, len(left), left[0])
+    return root, images
+
+
+def _is_below(path: Path, folders: Iterable[Path]) -> bool:
+    return any(path.resolve().is_relative_to(folder) for folder in folders)
+
+
+def _matches(source: str | Path) -> list[Path]:
+    """The path itself, or where there is none what it matches as a pattern, sorted; a name may hold brackets."""
+    if Path(source).exists():
+        return [Path(source)]
+    return [Path(name) for name in sorted(glob.glob(str(source), recursive=True))]

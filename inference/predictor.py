@@ -1,8 +1,4 @@
-"""What every network is to infer.py: a predictor, from an image to a mask.
-
-    predictor = load_predictor("checkpoints/best_model.pth")    # inference/loading.py
-    prediction = predictor.predict(image)                       # (H, W, 3) uint8 -> mask, classes, scores
-    prediction = predictor.predict(image, classes=[7])          # where it is known what the image holds
+"""What every network is to infer.py: a predictor, from an image to a mask (inference/loading.py opens one).
 
 Networks read an image at the size that suits them; masks have the image's own size.
 """
@@ -10,7 +6,7 @@ Networks read an image at the size that suits them; masks have the image's own s
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +16,11 @@ from torch import Tensor
 from data.images import limit_pixels
 from data.index import pixel_rule
 from data.sides import AS_IS, Sides
-from models.classifier import Classifier
-from models.segmenter import Segmenter
 from stages.config import Config
+from stages.networks import Network
 from stages.reading import prepare, to_seed
 from utils.compute import Compute, choose_compute
 
-Network = TypeVar("Network", Classifier, Segmenter)
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
 
 
@@ -39,16 +33,16 @@ class Prediction:
         classes: indices in the predictor's `class_names`; one may have no pixel.
         scores: the network's probability of each class, 0..1.
         maps: (K, ceil(H / 4), ceil(W / 4)) float32 in 0..1, from which the mask was decided, before refinement: a
-            segmenter's probabilities, a classifier's activation maps. None where there are none.
+            segmenter's probabilities, a classifier's activation maps.
     """
 
     mask: np.ndarray
     classes: tuple[int, ...]
     scores: tuple[float, ...]
-    maps: np.ndarray | None = None
+    maps: np.ndarray
 
 
-class Predictor(ABC, Generic[Network]):
+class Predictor(ABC):
     """A network with its settings.
 
     Attributes:
@@ -59,6 +53,7 @@ class Predictor(ABC, Generic[Network]):
     """
 
     score_is = "probability"
+    sides: Sides  # of what the network reads
 
     def __init__(
         self,
@@ -73,12 +68,12 @@ class Predictor(ABC, Generic[Network]):
         limit_pixels(cfg.data.max_pixels)
         self.pixels = pixel_rule(cfg.data)
         self.compute: Compute = choose_compute(cfg)
-        self.network: Network = network.requires_grad_(False).eval()
-        self.compute.network(self.network)
+        self.network = network.requires_grad_(False).eval()
+        self.compute.network(network)
         self.class_names, self.cfg = class_names, cfg
         self.about = about | {"classes": len(class_names), "score": self.score_is}
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
-        self.sides, self.tile = Sides(max_side=MAX_SIDE), tile
+        self.tile = tile
         self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
         if not self.pixels.is_default:
             self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
@@ -101,8 +96,13 @@ class Predictor(ABC, Generic[Network]):
         known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
         small = [self._small(image) for image in images]
         with self.compute.autocast():
-            found = self._predict_many(small, [self._tensor(image) for image in small], known)
-        return [_full_size(result, image.shape[:2]) for result, image in zip(found, images, strict=True)]
+            found = self._predict_many(small, known)
+        results = []
+        for result, image in zip(found, images, strict=True):
+            size = image.shape[:2]
+            maps = to_seed(torch.from_numpy(result.maps), result.classes, size).maps
+            results.append(Prediction(resize_mask(result.mask, size), result.classes, result.scores, maps))
+        return results
 
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
@@ -116,19 +116,8 @@ class Predictor(ABC, Generic[Network]):
         return prepare(torch.from_numpy(image).permute(2, 0, 1), self.network, self.compute, AS_IS)
 
     @abstractmethod
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        """As `predict_many`, for images within `sides`, which `tensors` (3, h, w) hold normalised on the device.
-
-        Their maps (K, *, *) may be of any size.
-        """
-
-
-def _full_size(found: Prediction, size: tuple[int, int]) -> Prediction:
-    assert found.maps is not None  # networks have them
-    maps = to_seed(torch.from_numpy(found.maps), found.classes, size).maps
-    return Prediction(resize_mask(found.mask, size), found.classes, found.scores, maps)
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

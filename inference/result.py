@@ -1,6 +1,6 @@
 """What `infer.predict` returns: the mask of one image, drawn in a notebook or a window, or saved."""
 
-import html
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -14,12 +14,11 @@ from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
-from pages.images import image_uri
 from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
-SWATCH = "display:inline-block;width:1em;height:1em"
-SCREEN_SIDE = 720  # pixels, in a notebook
+SCREEN_SIDE = 720  # pixels of an image
+QUALITY = 90  # of the JPEG in a notebook
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,8 @@ class Result:
         """Image and overlay side by side above a legend, small enough for a screen."""
         parts = [fit(self.image, SCREEN_SIDE), fit(np.asarray(self.overlay()), SCREEN_SIDE)]
         both = Image.fromarray(np.concatenate(parts, axis=1))
-        below = legend(self._swatches(), max(both.width, 240))
+        swatches = [(f"{found.name} {found.share:.0%}", self.palette[found.value]) for found in self.classes]
+        below = legend(swatches or [("none of the classes", (0, 0, 0))], max(both.width, 240))
         sheet = Image.new("RGB", (max(both.width, below.width), both.height + below.height), "white")
         sheet.paste(both, (0, 0))
         sheet.paste(below, (0, both.height))
@@ -71,25 +71,11 @@ class Result:
         """Write the mask as palette PNG."""
         write_mask(path, self.mask, self.palette, self.class_names)
 
-    def _swatches(self) -> list[tuple[str, tuple[int, int, int]]]:
-        colours = (tuple(self.palette[found.value].tolist()) for found in self.classes)
-        rows = [
-            (f"{found.name} {found.share:.0%}", colour) for found, colour in zip(self.classes, colours, strict=True)
-        ]
-        return rows or [("none of the classes", (0, 0, 0))]
-
-    def _repr_html_(self) -> str:
-        """Image, overlay and legend, in one piece of HTML that refers to nothing."""
-        uris = [image_uri(image, SCREEN_SIDE) for image in (self.image, np.asarray(self.overlay()))]
-        images = "".join(
-            f'<img src="{uri}" alt="{text}" style="max-width:49%;margin-right:1%">'
-            for uri, text in zip(uris, ("image", "its mask over it"), strict=True)
-        )
-        names = " ".join(
-            f'<span style="{SWATCH};background:rgb{colour}"></span> {html.escape(text)}'
-            for text, colour in self._swatches()
-        )
-        return f'<figure style="margin:0">{images}<figcaption>{names}</figcaption></figure>'
+    def _repr_jpeg_(self) -> bytes:
+        """What a notebook draws."""
+        buffer = io.BytesIO()
+        self.drawn().save(buffer, format="JPEG", quality=QUALITY)
+        return buffer.getvalue()
 
 
 def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -> Result:

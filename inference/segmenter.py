@@ -1,6 +1,6 @@
 """A segmentation network as a predictor; with `tile` it reads large images in tiles (inference/tiles.py)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,28 +19,27 @@ from utils.settings import settings_dict
 REFINEMENT = ("refine", "par_iterations", "par_side", "crf_iterations")
 
 
-class SegmenterPredictor(Predictor[Segmenter]):
+class SegmenterPredictor(Predictor):
     """A segmentation network: softmax over scales and mirror image, limited to the given classes."""
 
+    network: Segmenter
     score_is = "mean probability over the class's pixels"
 
     def __init__(self, *args: Any, **options: Any):
         super().__init__(*args, **options)
         quality = self.cfg.infer.quality
+        self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.reading = self.cfg.segment_reading.at(quality)
+        self.refining = self.cfg.pseudo.at(quality)
         if quality == "normal" and self.compute.is_fastest and self.compute.device.type == "cpu":
             # bf16 moves one pixel of 400, and at one size there is time for float32.
             self.compute = replace(self.compute, precision="off")
             self.settings["precision"] = "off"
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
-        self.refining = self.cfg.pseudo.at(quality)
-        reading, pseudo = self.reading, settings_dict(self.refining)
-        self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
-        self.settings |= {
-            "segment": {"scales": list(reading.scales), "flip": reading.flip} | settings_dict(self.sides),
-            "pseudo": {name: pseudo[name] for name in pseudo if name in REFINEMENT},
-        }
+        reading = {"scales": list(self.reading.scales), "flip": self.reading.flip} | settings_dict(self.sides)
+        refining = {name: value for name, value in settings_dict(self.refining).items() if name in REFINEMENT}
+        self.settings |= {"segment": reading, "pseudo": refining}
 
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
@@ -54,16 +53,14 @@ class SegmenterPredictor(Predictor[Segmenter]):
         found |= dict(zip(rest, whole, strict=True))
         return [found[index] for index in range(len(images))]
 
-    def _predict_many(
-        self, images: list[np.ndarray], tensors: list[Tensor], classes: list[list[int] | None]
-    ) -> list[Prediction]:
-        return [self._decide(*each) for each in zip(images, self._cells(tensors), classes, strict=True)]
+    def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
+        return [self._decide(*each) for each in zip(images, self._cells(images), classes, strict=True)]
 
     def _predict_tiled(self, image: np.ndarray, classes: Sequence[int] | None) -> Prediction:
         def probabilities(window: np.ndarray) -> Tensor:
             small = self._small(window)
             with self.compute.autocast():
-                cells = self._restrict(self._cells([self._tensor(small)])[0], classes)
+                cells = self._restrict(self._cells([small])[0], classes)
                 found = at_size(cells, small.shape[:2])
                 occurring, refined = self._refine(found, small)
                 is_refined = len(occurring) > 1 and self.cfg.pseudo.refine != "none"
@@ -76,17 +73,16 @@ class SegmenterPredictor(Predictor[Segmenter]):
         maps = cells[[index + 1 for index in found]].astype(np.float32) / 255
         return self._prediction(values, found, means, maps)
 
-    def _cells(self, tensors: list[Tensor]) -> list[Tensor]:
-        """(C + 1, h / 4, w / 4) of each (3, h, w); those of one size pass through the network together."""
-        reading = self.reading
+    def _cells(self, images: list[np.ndarray]) -> list[Tensor]:
+        """(C + 1, h / 4, w / 4) of each (h, w, 3); those of one size pass through the network together."""
         found: dict[int, Tensor] = {}
-        sizes = [(tensor.shape[-2], tensor.shape[-1]) for tensor in tensors]
+        sizes = [(image.shape[0], image.shape[1]) for image in images]
         for shape in dict.fromkeys(sizes):
             same = [index for index, size in enumerate(sizes) if size == shape]
-            batch = torch.stack([tensors[index] for index in same])
-            cells = cell_probabilities(self.runtime, batch, reading.scales, reading.flip, shape)
+            batch = torch.stack([self._tensor(images[index]) for index in same])
+            cells = cell_probabilities(self.runtime, batch, self.reading.scales, self.reading.flip, shape)
             found |= dict(zip(same, cells, strict=True))
-        return [found[index] for index in range(len(tensors))]
+        return [found[index] for index in range(len(images))]
 
     def _restrict(self, probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:
         if classes is None and len(self.allowed) == len(self.class_names):
@@ -94,7 +90,18 @@ class SegmenterPredictor(Predictor[Segmenter]):
         return restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        return refine_occurring(probabilities, refiner(self.refining.refine, self.refining, image))
+        """The K values that win somewhere, and their probabilities (K, H, W), refined among these; others cost time.
+
+        Args:
+            probabilities: (C + 1, H, W).
+        """
+        # As argmax, but three times as fast on a CPU.
+        winners = torch.tensor(_occurring(probabilities.max(dim=0).indices), device=probabilities.device)
+        among = probabilities[winners]
+        refinement = refiner(self.refining.refine, self.refining, image)
+        if refinement is None or len(winners) == 1:
+            return winners, among
+        return winners, refinement(among / among.sum(dim=0, keepdim=True)).to(probabilities)
 
     def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
         cells = self._restrict(cells, classes)
@@ -115,23 +122,6 @@ class SegmenterPredictor(Predictor[Segmenter]):
         local = np.zeros(len(self.class_names) + 1, np.uint8)
         local[own] = np.arange(1, len(found) + 1)
         return Prediction(local[values], tuple(found), tuple(means.get(value, 0.0) for value in own), maps)
-
-
-def refine_occurring(probabilities: Tensor, refinement: Callable[[Tensor], Tensor] | None) -> tuple[Tensor, Tensor]:
-    """The values that win somewhere, (K,), and their probabilities, refined among these; others would only cost time.
-
-    Args:
-        probabilities: (C + 1, H, W).
-
-    Returns:
-        The probabilities are (K, H, W).
-    """
-    # As argmax, but three times as fast on a CPU.
-    winners = torch.tensor(_occurring(probabilities.max(dim=0).indices), device=probabilities.device)
-    among = probabilities[winners]
-    if refinement is None or len(winners) == 1:
-        return winners, among
-    return winners, refinement(among / among.sum(dim=0, keepdim=True)).to(probabilities)
 
 
 def _occurring(values: Tensor) -> list[int]:

@@ -3,7 +3,8 @@
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from data.images import check_pixels
 from inference import output_folder as out
+from inference.images import DONE, VIDEOS
 from inference.predictor import Predictor
 from utils.console import progress
 from utils.distributed import WorkQueue, gather, is_main
@@ -53,11 +55,8 @@ def predict_videos(
     occur, the main process reads all of them.
     """
     names = video_names(videos)
-    indices: Iterable[int] = WorkQueue(range(len(videos)))
-    if len(predictor.class_names) > out.LAST_VALUE:
-        indices = range(len(videos)) if is_main() else range(0)
-    own = []
-    for index in indices:
+    queue, own = WorkQueue(range(len(videos))), []
+    for index in queue if is_main() or len(predictor.class_names) <= out.LAST_VALUE else ():
         own.append(predict_video(videos[index], output, predictor, limit, batch, names[index]))
         yield own[-1]
     yield from itertools.chain.from_iterable(gather(own)[1:])
@@ -85,80 +84,62 @@ def predict_video(
         batch: frames that the network is given at once.
 
     Raises:
-        UserError: no such file, no video, or an output folder of another program.
+        UserError: no video, or a damaged one.
     """
-    if not source.is_file():
-        raise UserError(f"--input {source}: there is no such file; check the path from {Path.cwd()}")
-    out.claim(output)
     values = out.ClassValues(output, predictor.class_names)
-    target = output / out.VIDEOS / f"{name or source.stem}.mp4"
-    note = output / out.DONE / out.VIDEOS / f"{target.name}.json"
+    target = output / VIDEOS / f"{name or source.stem}.mp4"
+    note = output / DONE / VIDEOS / f"{target.name}.json"
     network = [predictor.about["weights"], predictor.class_names, predictor.settings]
     fingerprint = digest([*network, out.identity(source), limit, out.OPACITY, QUALITY])
     record = out.read_done(note, fingerprint)
     if record is not None and target.is_file():
         return VideoSummary(target, record["frames"], 0.0, [tuple(row) for row in record["classes"]])
     started = time.perf_counter()
-    reader, about = _open(source)
-    try:
-        frames = _frames(reader, source, about, limit)
-        batches = iter(lambda: list(islice(frames, batch)), [])
-        count, seen = _draw(source, target, batches, about["fps"], predictor, values)
-    finally:
-        reader.close()
-    out.write_done(note, fingerprint, {"frames": count, "classes": [list(row) for row in seen.most_common()]})
-    return VideoSummary(target, count, time.perf_counter() - started, seen.most_common())
+    with closing(_open(source)) as reader, atomic_path(target) as temporary:
+        fps = reader.get_meta_data()["fps"]
+        with closing(imageio.get_writer(temporary, format="FFMPEG", fps=fps, **ENCODING)) as writer:
+            frames, seen = _draw(_frames(reader, source, limit), batch, writer, predictor, values)
+        if not frames:
+            raise _no_video(source, "it has no frame that can be decoded")
+    out.write_done(note, fingerprint, {"frames": frames, "classes": [list(row) for row in seen.most_common()]})
+    return VideoSummary(target, frames, time.perf_counter() - started, seen.most_common())
 
 
 def _draw(
-    source: Path,
-    target: Path,
-    batches: Iterator[list[np.ndarray]],
-    fps: float,
-    predictor: Predictor,
-    values: out.ClassValues,
+    frames: Iterator[np.ndarray], batch: int, writer: Any, predictor: Predictor, values: out.ClassValues
 ) -> tuple[int, Counter[str]]:
     """Write the overlay of all frames; returns their number, and the number of frames with each class."""
-    frames = 0
+    count = 0
     seen: Counter[str] = Counter()
-    with atomic_path(target) as temporary:
-        writer = imageio.get_writer(temporary, format="FFMPEG", fps=fps, **ENCODING)
-        try:
-            for images, predictions in predictor.compute.each(
-                lambda some: (some, predictor.predict_many(some)), batches
-            ):
-                for image, prediction in zip(images, predictions, strict=True):
-                    mask = out.to_values(prediction.mask, [values.value(index) for index in prediction.classes])
-                    writer.append_data(overlay(image, mask, values.palette, out.OPACITY))
-                    found = np.unique(prediction.mask)
-                    classes = enumerate(prediction.classes, 1)
-                    seen.update(predictor.class_names[index] for value, index in classes if value in found)
-                    frames += 1
-        finally:
-            writer.close()
-        if not frames:
-            raise _no_video(source, "it has no frame that can be decoded")
-    return frames, seen
+    batches = iter(lambda: list(islice(frames, batch)), [])
+    for images, predictions in predictor.compute.each(lambda some: (some, predictor.predict_many(some)), batches):
+        for image, prediction in zip(images, predictions, strict=True):
+            mask = out.to_values(prediction.mask, [values.value(index) for index in prediction.classes])
+            writer.append_data(overlay(image, mask, values.palette, out.OPACITY))
+            found = np.unique(prediction.mask)
+            classes = enumerate(prediction.classes, 1)
+            seen.update(predictor.class_names[index] for value, index in classes if value in found)
+            count += 1
+    return count, seen
 
 
-def _open(source: Path) -> tuple[Any, dict[str, Any]]:
+def _open(source: Path) -> Any:
     try:
         reader = imageio.get_reader(source, format="FFMPEG")
-        about = reader.get_meta_data()
-        width, height = about["size"]
+        width, height = reader.get_meta_data()["size"]
         check_pixels(height, width, f"--input {source}: a frame")
-        return reader, about
+        return reader
     except DAMAGED_VIDEO as error:
         lines = str(error).strip().splitlines() or ["ffmpeg finds no frames"]
         raise _no_video(source, lines[-1]) from error
 
 
-def _frames(reader: Any, source: Path, about: dict[str, Any], limit: int) -> Iterator[np.ndarray]:
+def _frames(reader: Any, source: Path, limit: int) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 each. A video that breaks off gives the frames before it does, as players show them."""
+    about = reader.get_meta_data()
     expected = max(1, round(about["fps"] * about.get("duration", 0)))
     expected = min(expected, limit) if limit else expected
-    frames: Callable[[], Iterator[np.ndarray]] = reader.iter_data
-    for frame in progress(islice(frames(), limit or None), expected, source.name, unit="frame"):
+    for frame in progress(islice(reader.iter_data(), limit or None), expected, source.name, unit="frame"):
         yield np.asarray(frame)[..., :3]
 
 

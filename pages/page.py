@@ -92,16 +92,12 @@ class Section:
 def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[Section]) -> None:
     """Write one HTML file that needs nothing else, except the files that its download links name.
 
-    Args:
-        path: the file; written whole or not at all.
-        title: its heading.
-        intro: paragraphs below it.
-        sections: its parts; a section without content is left out.
+    `intro` are the paragraphs below the title. A section without content is left out.
     """
     shown = [part for part in sections if part.plots or part.tables or part.items]
     items = [item for part in shown for item in part.items]
     layers = [layer for item in items for layer in item.layers]
-    hint_labels = [name for part in shown if part.items for name in part.hint_labels]
+    hint_labels = [name for part in shown for name in part.hint_labels]
     scripts = ("page.js", "hints.js") if hint_labels else ("page.js",)
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in scripts)
     content = {

@@ -10,8 +10,7 @@ from data.check import check
 from data.index import open_index
 from data.settings import DataSettings
 from evaluation.scores import evaluate_masks
-from inference.images import read_labels
-from inference.sources import find_inputs
+from inference.images import find_inputs, read_labels
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError

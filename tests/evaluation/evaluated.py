@@ -59,7 +59,7 @@ def evaluated_run(
         write_mask(run.path("pseudo", f"{record.name}.png"), np.full(size, record.labels[0] + 1, np.uint8))
     monkeypatch.setattr(report, "load_classifier", lambda path, class_names: None)
     monkeypatch.setattr(report, "open_steps", lambda cfg, *_: [(step, None) for step in used_steps(cfg)])
-    monkeypatch.setattr("evaluation.rows.change_seeds", sharpen_seeds)
+    monkeypatch.setattr("evaluation.ablation.change_seeds", sharpen_seeds)
     if segmented:
         run.path(SEGMENTER).write_bytes(b"")
         monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)

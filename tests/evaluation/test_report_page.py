@@ -142,7 +142,7 @@ def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
 def test_the_largest_confusions_are_those_of_the_last_line_and_each_kind_of_error_has_its_value():
     counts = [[100 if row == column else 0 for column in range(50)] for row in range(50)]
     counts[3][7] = 40
-    (table,) = report_page.confusion({"x": [[0] * 50] * 50, "y": counts}, [f"c{n}" for n in range(1, 50)])
+    table = report_page.confusion({"x": [[0] * 50] * 50, "y": counts}, [f"c{n}" for n in range(1, 50)])
     ((truth, taken_for, _, share),) = table.rows
     assert (truth, taken_for, share.text) == ("c3", "c7", "28.6")
     truth, mask = (np.array([row], np.uint8) for row in ([0, 0, 1, 1, 2, 255, 1], [0, 1, 1, 0, 1, 1, 255]))

@@ -59,16 +59,6 @@ def test_loader_processes_count_the_same(masks, monkeypatch):
     assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
 
 
-@pytest.mark.parametrize(("kind", "value"), [("truth", 4), ("masks", 254)])
-def test_a_value_of_no_class_is_said_with_its_file(masks, tmp_path, kind, value):
-    index, folder, pairs = masks
-    spoilt = pairs[1][kind == "masks"].copy()
-    spoilt[3, 5] = value
-    write_mask(tmp_path / kind / "p1.png", spoilt)
-    with pytest.raises(UserError, match=rf"{kind}/p1\.png has value {value}; expected 0\.\.3 or 255"):
-        evaluate_masks(index, folder, workers=0)
-
-
 def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks, tmp_path):
     index, folder, pairs = masks
     truth, mask = pairs[2]

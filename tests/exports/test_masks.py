@@ -146,9 +146,6 @@ class TestMistakes:
             (tmp_path / "images" / name).touch()
         found = open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
         assert [mask.image for mask in found.masks] == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
-        (tmp_path / "images/b.jpeg").unlink()
-        with pytest.raises(UserError, match=r"no image of mask .*b\.png"):
-            open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
 
     def test_a_write_that_fails_leaves_nothing(self, masks, tmp_path, monkeypatch):
         read = exports.read_mask
@@ -163,20 +160,6 @@ class TestMistakes:
             with pytest.raises(UserError, match=message):
                 export_masks(masks, [kind], tmp_path / "out")
         assert not list(tmp_path.glob("out/*"))
-
-
-def test_real_masks(shared_data, tmp_path):
-    """VOC's own truth, 255 and all."""
-    for path in sorted((shared_data / "voc12/SegmentationClass").glob("*.png"))[:6]:
-        write_mask(tmp_path / "in" / path.name, read_mask(path))
-    masks = open_mask_set(tmp_path / "in", VOC_CLASSES)
-    export_masks(masks, ["coco", "coco-polygons"], tmp_path)
-    for name, least in (("coco.json", 1.0), ("coco_polygons.json", 0.97)):
-        coco = load_coco(tmp_path / name)
-        for entry, number in zip(masks.masks, coco.imgs, strict=True):
-            mask = read_mask(entry.path)
-            for row in coco.imgToAnns[number]:
-                assert iou(coco.annToMask(row) > 0, mask == row["category_id"]) >= least
 
 
 def test_names_in_predictions_stay_in_the_folder(tmp_path):

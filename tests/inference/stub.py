@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from data.artifacts import seed_size
 from data.pixels import AUTO, PixelRule
 from inference.predictor import Prediction
 from utils.compute import Compute
 
 NAMES = ("cat", "dog", "train")
+MANY = tuple(f"class {number}" for number in range(300))  # more than masks can hold
 ABOUT = {"kind": "classifier", "path": "x.pth", "weights": "w", "backbone": "b", "classes": 3, "score": "probability"}
 
 QUICK = [
@@ -40,7 +42,12 @@ class Stub:
         self.asked.append(classes)
         mask = np.zeros(image.shape[:2], np.uint8)
         mask[: len(mask) // 2] = 1
-        return Prediction(mask, tuple(classes or [int(image[0, 0, 0])]), tuple([0.5] * len(classes or [0])))
+        found = tuple(classes or [int(image[0, 0, 0])])
+        maps = np.full((len(found), *seed_size(*image.shape[:2])), 0.4, np.float32)
+        return Prediction(mask, found, (0.5,) * len(found), maps)
+
+    def predict_many(self, images: list[np.ndarray], classes: list[list[int] | None] | None = None) -> list[Prediction]:
+        return [self.predict(*each) for each in zip(images, classes or [None] * len(images), strict=True)]
 
 
 def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = "RGB", orientation: int = 1) -> None:

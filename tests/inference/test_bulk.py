@@ -15,8 +15,7 @@ import utils.files
 from data.artifacts import read_mask
 from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
-from tests.inference.stub import Stub, predictions, save, times
-from tests.project import call
+from tests.inference.stub import MANY, Stub, predictions, save, times
 from utils.errors import UserError
 
 ONCE = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
@@ -82,15 +81,15 @@ def test_only_images_longer_than_a_tile_are_tiled(segmenter):
     assert predictor.settings != whole.settings
 
 
-def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path, monkeypatch):
+def test_killed_and_started_again_nothing_is_redone(tmp_path, monkeypatch):
     for number in range(40):
-        save(tmp_path / f"in/{number:02}.png", (40 + number % 3, 60))
-    words = ["--input", tmp_path / "in", "--model_path", segmenter, "--output", tmp_path / "parts"]
-    words += [word for setting in ONCE for word in ("--set", setting)]
+        save(tmp_path / f"in/{number:02}.png", (20, 30), 30 * number % 256)
+    stub = Stub(MANY)
     with monkeypatch.context() as patch:
         patch.setattr(inference.bulk._Work, "_finish", slowly)
         # Forked, because importing torch takes longer than the images.
-        process = multiprocessing.get_context("fork").Process(target=call, args=("infer", *words))
+        given = (tmp_path / "in", tmp_path / "parts", stub)
+        process = multiprocessing.get_context("fork").Process(target=predict_images, args=given)
         process.start()
     done = tmp_path / "parts/.done"
     end = time.monotonic() + 120
@@ -102,14 +101,12 @@ def test_killed_and_started_again_nothing_is_redone(segmenter, tmp_path, monkeyp
     names = [path.stem for path in done.glob("[!.]*.json")]
     kept = {name: (tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns for name in names}
     assert 5 <= len(kept) < 40
-    predictor = load_predictor(segmenter, ONCE)
-    summary = predict_images(tmp_path / "in", tmp_path / "parts", predictor)
+    summary = predict_images(tmp_path / "in", tmp_path / "parts", stub)
     assert (summary.kept, summary.new) == (len(kept), 40 - len(kept))
     assert all((tmp_path / f"parts/masks/{name}.png").stat().st_mtime_ns == when for name, when in kept.items())
-    predict_images(tmp_path / "in", tmp_path / "whole", predictor)
+    predict_images(tmp_path / "in", tmp_path / "whole", stub)
     assert masks(tmp_path / "parts") == masks(tmp_path / "whole")
-    reports = [predictions(tmp_path / part)["images"] for part in ("parts", "whole")]
-    assert reports[0] == reports[1]
+    assert predictions(tmp_path / "parts")["images"] == predictions(tmp_path / "whole")["images"]
 
 
 def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
@@ -187,13 +184,12 @@ class TestResume:
         assert stub.asked == [[2]]
 
     def test_after_an_interrupt_the_files_are_as_in_one_call(self, tmp_path):
-        classes = tuple(f"class {number}" for number in range(300))
         for place, red in enumerate((7, 90, 7, 250, 3)):
             save(tmp_path / "in" / f"p{place}.png", (20, 30), red)
-        predict_images(tmp_path / "in", tmp_path / "whole", Stub(classes))
+        predict_images(tmp_path / "in", tmp_path / "whole", Stub(MANY))
         with pytest.raises(KeyboardInterrupt):
-            predict_images(tmp_path / "in", tmp_path / "parts", Stub(classes, fails_at=2))
-        assert predict_images(tmp_path / "in", tmp_path / "parts", Stub(classes)).kept == 2
+            predict_images(tmp_path / "in", tmp_path / "parts", Stub(MANY, fails_at=2))
+        assert predict_images(tmp_path / "in", tmp_path / "parts", Stub(MANY)).kept == 2
         assert masks(tmp_path / "whole") == masks(tmp_path / "parts")
         assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
 

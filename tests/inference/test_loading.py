@@ -30,14 +30,6 @@ class TestPredictors:
         assert len(found.classes) > 1
         assert np.array_equal(values[found.mask], expected)
 
-    def test_settings_of_a_checkpoint_yield_to_given_ones(self, checkpoints):
-        assert load_predictor(checkpoints["classifier"]).settings["pseudo"]["refine"] == "par"
-        given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
-        assert given.settings["pseudo"]["refine"] == "none"
-        assert given.sides == Sides(0, 100)
-        old = override(Config(), ["infer.quality=full"])  # of earlier files
-        assert old.infer.quality == "normal"
-
     @pytest.mark.parametrize("kind", ["segment", "seeds"])
     def test_a_small_image_is_enlarged_for_the_network_and_its_mask_has_its_own_size(self, checkpoints, kind):
         path = checkpoints["segmenter" if kind == "segment" else "classifier"]
@@ -112,3 +104,6 @@ def test_masks_are_refined_as_the_checkpoint_says_unless_told_otherwise(checkpoi
     assert load_predictor(path).cfg.pseudo.refine == "none"
     assert load_predictor(path, ["infer.refine=par"]).cfg.pseudo.refine == "par"
     assert load_predictor(path, ["pseudo.refine=par"]).cfg.pseudo.refine == "par"
+    given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
+    assert (given.settings["pseudo"]["refine"], given.sides) == ("none", Sides(0, 100))
+    assert override(Config(), ["infer.quality=full"]).infer.quality == "normal"  # of earlier files

@@ -9,10 +9,9 @@ from data.artifacts import read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
 from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, read_done, write_done
-from tests.inference.stub import NAMES, Stub, save
+from tests.inference.stub import MANY, NAMES, Stub, save
 from utils.ignore import IGNORE
 
-MANY = tuple(f"class {number}" for number in range(300))
 IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")
 
 

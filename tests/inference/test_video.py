@@ -14,11 +14,6 @@ from utils.errors import UserError
 FRAMES, RATE = 7, 12
 
 
-class Many(Stub):
-    def predict_many(self, images, classes=None):
-        return [self.predict(image) for image in images]
-
-
 @pytest.fixture
 def clip(tmp_path) -> Path:
     """Seven frames, 66 x 48, a grey that grows; the stub finds a class by the red value, which stays below 3."""
@@ -31,7 +26,7 @@ def clip(tmp_path) -> Path:
     return path
 
 
-class Red(Many):
+class Red(Stub):
     """Codecs shift colours a little, so the class is always the second."""
 
     def predict(self, image, classes=None):
