@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from data.artifacts import write_mask
@@ -16,9 +17,9 @@ from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED
 from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
-from models.runtime import open_runtime
-from models.segmenter import Segmenter, cell_probabilities, most_likely, restrict_to
-from stages.config import Config
+from inference.segmenter import SegmenterPredictor
+from models.segmenter import Segmenter, cell_probabilities, most_likely
+from stages.config import Config, override
 from stages.reading import prepare, whole_images
 from stages.space import require_image_space
 from utils.compute import choose_compute
@@ -37,37 +38,39 @@ def has_predictions(index: Index, folder: Path, position: int, given: bool = Tru
 
 
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> None:
-    """Write `predicted/ID.png`, and `given/ID.png`, which is limited to the given labels; files there are kept.
+    """Write the masks that infer.py draws: `predicted/ID.png`, and `given/ID.png`, limited to the given labels.
+
+    Files that are there are kept.
 
     Args:
         given: whether to write the latter; images without labels have none.
     """
-    compute = choose_compute(cfg)
-    compute.network(segmenter)
+    refined = override(cfg, [f"pseudo.refine={cfg.infer.refine}"])
+    predictor = SegmenterPredictor(segmenter, index.class_names, refined, {})
     missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
     require_image_space(folder, index, missing, masks=1 + given)
-    palette, reading = class_palette(cfg.data, index.class_names), cfg.segment_reading
-    runtime = open_runtime(segmenter, compute, cfg.infer.runtime)
-    logger.info("computed by %s", runtime.name)
+    palette = class_palette(cfg.data, index.class_names)
+    logger.info("computed by %s", predictor.runtime.name)
 
     def predict(item: dict[str, Any]) -> None:
-        image = prepare(item["image"], segmenter, compute, cfg.segmenter)
-        size = tuple(item["image"].shape[-2:])
-        with compute.autocast(), torch.no_grad():
-            cells = cell_probabilities(runtime, image[None], reading.scales, reading.flip, size)[0]
-        found = {PREDICTED: cells}
-        if given:
-            found[GIVEN] = restrict_to(cells, item["labels"].nonzero().flatten().tolist())
-        for labels, values in found.items():
-            mask = most_likely(values, size).cpu().numpy()
-            write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
+        image = item["image"].permute(1, 2, 0).numpy()
+        known = [None, item["labels"].nonzero().flatten().tolist()][: 1 + given]
+        for labels, found in zip((PREDICTED, GIVEN), predictor.predict_under(image, known), strict=False):
+            values = np.array([0, *(number + 1 for number in found.classes)])
+            write_mask(folder / labels / f"{item['name']}.png", values[found.mask], palette, index.class_names)
 
-    compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
+    predictor.compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
+
+
+def about_reading(cfg: Config) -> dict[str, Any]:
+    """How the masks of `write_predictions` are made."""
+    reading = cfg.segment_reading.at(cfg.infer.quality)
+    return {"scales": list(reading.scales), "flip": reading.flip, "crf": cfg.infer.refine}
 
 
 def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) -> dict[str, Evaluation]:
     """The files of `write_predictions`, by title: with the network's own classes, and limited to the given labels."""
-    about |= {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
+    about |= about_reading(cfg)
     return {
         f"segmentation, {labels} labels": evaluate_masks(index, folder / labels, cfg.workers, labels=labels, **about)
         for labels in (PREDICTED, GIVEN)

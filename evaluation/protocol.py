@@ -6,14 +6,13 @@ that threshold.
 """
 
 import csv
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from data.dataset import Index
 from data.index import open_index
 from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
-from evaluation.predictions import evaluate_predictions, has_predictions, write_predictions
+from evaluation.predictions import about_reading, evaluate_predictions, has_predictions, write_predictions
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
@@ -61,7 +60,7 @@ def about_run(cfg: Config, folder: str) -> dict[str, Any]:
     """How a folder of a run was made: `seeds`, `pseudo`, `predictions` and the like."""
     network = {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     if folder == PREDICTIONS:
-        return network | {"scales": list(cfg.segment_reading.scales), "flip": cfg.segment_reading.flip, "crf": "none"}
+        return network | about_reading(cfg)
     cam, crf = cfg.step("cam"), cfg.pseudo.refine if folder == PSEUDO else "none"
     return network | {"scales": list(cam.scales), "flip": cam.flip, "affinity": cfg.part("affinity").kind, "crf": crf}
 
@@ -115,7 +114,6 @@ def evaluate_network(
         about: what to state of the evaluation.
     """
     if isinstance(network, Segmenter):
-        cfg = replace(cfg, segment_reading=cfg.segment_reading.at(cfg.infer.quality))
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)
     rows = classifier_rows(network, source, index, folder, cfg)

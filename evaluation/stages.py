@@ -123,7 +123,7 @@ def _report_stages() -> list[Stage]:
             skip=no_truth,
         ),
         replace(
-            Stage("report", title, make_report, reads=("report", "segment_reading"), looks=("data.colors",)),
+            Stage("report", title, make_report, reads=("report", "segment_reading", "infer"), looks=("data.colors",)),
             upstream=("ablation", "segment"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
             complete=report_is_complete,

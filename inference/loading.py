@@ -71,8 +71,6 @@ def load_predictor(
         refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
         settings = override(own, (*INFERENCE, refinement, precision))
     cfg = override(settings, overrides)
-    if cfg.infer.quality == "best" and cfg.precision == "auto":
-        cfg = override(cfg, ["precision=off"])
     several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
     if several and cfg.infer.quality != "best":
         raise UserError(

@@ -97,12 +97,7 @@ class Predictor(ABC):
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, known)
-        results = []
-        for result, image in zip(found, images, strict=True):
-            size = image.shape[:2]
-            maps = to_seed(torch.from_numpy(result.maps), result.classes, size).maps
-            results.append(Prediction(resize_mask(result.mask, size), result.classes, result.scores, maps))
-        return results
+        return [at_size_of(image, prediction) for image, prediction in zip(images, found, strict=True)]
 
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
@@ -118,6 +113,13 @@ class Predictor(ABC):
     @abstractmethod
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
+
+
+def at_size_of(image: np.ndarray, prediction: Prediction) -> Prediction:
+    """The prediction of a smaller or larger copy as one of the image; maps get the size of a seed's."""
+    size = image.shape[:2]
+    maps = to_seed(torch.from_numpy(prediction.maps), prediction.classes, size).maps
+    return Prediction(resize_mask(prediction.mask, size), prediction.classes, prediction.scores, maps)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

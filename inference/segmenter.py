@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.predictor import MAX_SIDE, Prediction, Predictor
+from inference.predictor import MAX_SIDE, Prediction, Predictor, at_size_of
 from inference.tiles import decide, read_tiles
 from models.runtime import open_runtime
 from models.segmenter import Segmenter, at_size, cell_probabilities, may_win, restrict_to
@@ -31,9 +31,11 @@ class SegmenterPredictor(Predictor):
         self.sides = self.cfg.segmenter.or_at_most(MAX_SIDE)
         self.reading = self.cfg.segment_reading.at(quality)
         self.refining = self.cfg.pseudo.at(quality)
-        if quality == "normal" and self.compute.is_fastest and self.compute.device.type == "cpu":
-            # bf16 moves one pixel of 400, and at one size there is time for float32.
-            self.compute = replace(self.compute, precision="off")
+        if self.compute.is_fastest and (
+            quality == "best" or (quality == "normal" and self.compute.device.type == "cpu")
+        ):
+            # bf16 moves one pixel of 400, and at one size there is time for float32. `best` is the reference: PyTorch.
+            self.compute = replace(self.compute, precision="off", is_fastest=quality != "best")
             self.settings["precision"] = "off"
         self.runtime = open_runtime(self.network, self.compute, self.cfg.infer.runtime)
         self.about["computed_by"] = self.runtime.name
@@ -52,6 +54,14 @@ class SegmenterPredictor(Predictor):
         whole = super().predict_many([images[index] for index in rest], [known[index] for index in rest])
         found |= dict(zip(rest, whole, strict=True))
         return [found[index] for index in range(len(images))]
+
+    def predict_under(self, image: np.ndarray, label_sets: Sequence[Sequence[int] | None]) -> list[Prediction]:
+        """`predict` with each of several sets of classes; the network reads the image once."""
+        small = self._small(image)
+        with self.compute.autocast():
+            cells = self._cells([small])[0]
+            found = [self._decide(small, cells, None if known is None else sorted(set(known))) for known in label_sets]
+        return [at_size_of(image, each) for each in found]
 
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         return [self._decide(*each) for each in zip(images, self._cells(images), classes, strict=True)]

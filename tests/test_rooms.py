@@ -17,8 +17,8 @@ ROOMS = {
     "models": {"utils"},
     "pages": {"utils"},
     "stages": {"data", "models", "utils"},
-    "evaluation": {"data", "models", "pages", "stages", "utils"},
     "inference": {"data", "models", "pages", "stages", "utils"},
+    "evaluation": {"data", "models", "pages", "stages", "inference", "utils"},  # what infer.py draws is evaluated
     "exports": {"data", "models", "stages", "evaluation", "inference", "utils"},
 }
 SCRIPTS = {path.stem for path in ROOT.glob("*.py")}
