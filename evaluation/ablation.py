@@ -14,9 +14,9 @@ from models.classifier import Classifier
 from models.method import Method
 from stages.config import Config
 from stages.files import ABLATION, CLASSIFIER
+from stages.lists import require_image_space
 from stages.networks import load_classifier
 from stages.reading import build_method, predicted_classes, prepare, to_seed, whole_images
-from stages.space import require_image_space
 from utils.compute import reading_compute
 from utils.distributed import from_main
 from utils.files import atomic_path, is_whole

@@ -15,8 +15,8 @@ from evaluation.scores import evaluate_masks
 from models.runtime import open_runtime
 from models.segmenter import Segmenter, cell_probabilities, most_likely, restrict_to
 from stages.config import Config
+from stages.lists import require_image_space
 from stages.reading import prepare, whole_images
-from stages.space import require_image_space
 from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.files import is_whole

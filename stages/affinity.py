@@ -19,8 +19,8 @@ from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
 from stages.lists import evenly, seed_index
-from stages.mask_writer import SeedMasks, write_masks
 from stages.networks import save_network
+from stages.pseudo import SeedMasks, write_masks
 from stages.reading import prepare, whole_images
 from stages.refinement import refiner
 from stages.settings import Config, PseudoSettings

@@ -19,11 +19,10 @@ from models.reading import Views, map_size, normalise_maps, read_features, unit_
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.hints import told_of
-from stages.lists import seed_index
+from stages.lists import require_network_space, seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
 from stages.settings import Config
-from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.distributed import total
 from utils.errors import UserError
@@ -120,7 +119,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
             on_grid = told.spread(on_grid, unit)
         return normalise_maps(on_grid * likely)
 
-    return Change(classifier, cfg.seeds, see, change, change)
+    return Change(classifier, cfg.seeds, see, change)
 
 
 CONTEXT_STEP = DatasetStep(

@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
 _ASIDE = {
     "data": "index settings",
-    "stages": "affinity_sheet choices config files lists settings space",
+    "stages": "affinity_sheet config files lists settings",
     "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
     "file_digests files lock memory metrics_log names pipeline reading run settings startup visualize",
 }

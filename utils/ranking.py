@@ -21,17 +21,14 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
         return (precision * ranked).sum(axis=-1) / np.where(right, right, np.nan)
 
 
-def chance_level(right: int, count: int, tests: int = 1, seed: int = 0) -> tuple[float, float]:
-    """The mean average precision of random orders of `count` items, `right` of them right, and the limit of chance.
+def chance_level(right: Sequence[int], count: int, tests: int = 1) -> tuple[float, float]:
+    """The mean average precision of random orders of `count` items, and the limit of chance.
 
-    With more classes to test the limit is stricter, so that all together stay within `LEVEL`.
+    Args:
+        right: how many are right, of each class; the figure is the mean over the classes.
+        tests: with more figures to test the limit is stricter, so that all together stay within `LEVEL`.
     """
-    return chance_together([right], count, tests, seed)
-
-
-def chance_together(right: Sequence[int], count: int, tests: int = 1, seed: int = 0) -> tuple[float, float]:
-    """The same of the mean over several classes: a few images of each tell together what those of one cannot."""
-    random, total = np.random.default_rng(seed), np.zeros(SHUFFLES)
+    random, total = np.random.default_rng(0), np.zeros(SHUFFLES)
     for one in right:
         total += average_precision(np.arange(count) < one, random.random((SHUFFLES, count)))
     found = total / len(right)

@@ -22,7 +22,7 @@ NAMES = ("cat", "dog")
 
 
 def learned(images: int, precision: float, count: int = 40) -> Learned:
-    return Learned("cat", images, precision, *chance_level(images, count))
+    return Learned("cat", images, precision, *chance_level([images], count))
 
 
 def test_a_class_at_chance_is_named_with_its_figures_and_no_other():

@@ -16,12 +16,12 @@ def test_average_precision_is_the_mean_precision_at_the_right_ones():
 @pytest.mark.parametrize("seed", range(3))
 def test_random_scores_are_hardly_ever_above_chance(seed):
     random, truth = np.random.default_rng(seed), np.arange(40) < 8
-    mean, needed = chance_level(8, 40)
+    mean, needed = chance_level([8], 40)
     found = average_precision(truth, random.random((1000, 40)))
     assert (found > needed).mean() < 0.08
     assert found.mean() == pytest.approx(mean, abs=0.02)
 
 
 def test_no_figure_is_above_chance_where_all_are_right_or_there_is_one_image():
-    assert chance_level(5, 5)[1] == 1
-    assert chance_level(1, 1)[1] == 1
+    assert chance_level([5], 5)[1] == 1
+    assert chance_level([1], 1)[1] == 1
