@@ -3,16 +3,16 @@
 import pytest
 from PIL import ImageFont
 
-import utils.fonts
-from utils.fonts import drawable, font_for
+import utils.visualize
+from utils.visualize import drawable, font_for
 
 
 @pytest.fixture
 def no_fonts(monkeypatch):
-    monkeypatch.setattr(utils.fonts, "_system_fonts", lambda size: [])
-    utils.fonts.font_for.cache_clear()
+    monkeypatch.setattr(utils.visualize, "_system_fonts", lambda size: [])
+    utils.visualize.font_for.cache_clear()
     yield
-    utils.fonts.font_for.cache_clear()
+    utils.visualize.font_for.cache_clear()
 
 
 def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_mark(no_fonts):
