@@ -24,7 +24,6 @@ from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
 from utils.ignore import IGNORE
-from utils.ranking import average_precision, chance_level
 from utils.run import Run
 
 MOST = 200  # images of a list that are looked at, evenly over it
@@ -32,6 +31,8 @@ FLAT = 0.9  # a map whose mean is above this part of its maximum shows no place
 EQUAL = 0.98  # correlation from which on the maps of two classes are the same
 EVERYWHERE = 0.9  # of an image: objects that cover more are rare
 TOO_MANY = 0.5  # of the images: from this share on there is a warning
+SHUFFLES = 2000  # random orders
+LEVEL = 0.95  # a figure is above chance if at most one in twenty random orders reaches it
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,31 @@ def together(rows: Sequence[Learned], count: int) -> Learned | None:
     return Learned("all classes", count, mean, *chance_level([row.images for row in shown], count))
 
 
-def too_few_warning(cfg: Config) -> str:
-    """What to say where no image could be held back."""
-    return (
-        f"no class has enough images to hold any back (cam.held_back={cfg.cam.held_back:g}), so nothing tells whether "
-        "the classes have been learned: look at the seeds in the report, and give at least ten images of each class"
-    )
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(..., N) bool and (..., N) or (N,) scores -> the mean precision at the ranks of the right ones; NaN without any.
+
+    Of equal scores the first is ranked first.
+    """
+    truth, scores = np.broadcast_arrays(truth, scores)
+    ranked = np.take_along_axis(truth, np.argsort(-scores, axis=-1, kind="stable"), axis=-1)
+    precision = ranked.cumsum(axis=-1) / np.arange(1, ranked.shape[-1] + 1)
+    right = ranked.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (precision * ranked).sum(axis=-1) / np.where(right, right, np.nan)
+
+
+def chance_level(right: Sequence[int], count: int, tests: int = 1) -> tuple[float, float]:
+    """The mean average precision of random orders of `count` items, and the limit of chance.
+
+    Args:
+        right: how many are right, of each class; the figure is the mean over the classes.
+        tests: with more figures to test the limit is stricter, so that all together stay within `LEVEL`.
+    """
+    random, total = np.random.default_rng(0), np.zeros(SHUFFLES)
+    for one in right:
+        total += average_precision(np.arange(count) < one, random.random((SHUFFLES, count)))
+    found = total / len(right)
+    return float(found.mean()), float(np.quantile(found, 1 - (1 - LEVEL) / max(1, tests)))
 
 
 def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
