@@ -54,8 +54,7 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
         overrides: `key.sub=value` strings; the value is read as YAML.
 
     Raises:
-        UserError: no such file or preset, bad YAML, unknown key, wrong type, value out of range. The message names the
-            key, the line and the nearest known key.
+        UserError: a mistake; the message names the key, the line and the nearest known key.
     """
     return _build(read_values(path, preset, overrides, _sections()))
 
@@ -63,11 +62,7 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
 def load_fitting_config(
     path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()
 ) -> tuple[Config, str]:
-    """`load_config`; where `data.recipe` is auto, with the preset that fits the training list in place of the named.
-
-    Returns:
-        The configuration, and the choice with its reason for the log; "" where there was nothing to choose.
-    """
+    """`load_config`, with the preset that fits the training list where `data.recipe` is auto; and why, for the log."""
     cfg = load_config(path, preset, overrides)
     if cfg.data.recipe != "auto":
         return cfg, ""
@@ -107,8 +102,7 @@ def resolve_choices(cfg: Config) -> tuple[Config, str]:
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """The configuration that `to_dict` wrote, for example inside a checkpoint.
 
-    A file outlives settings: those that are not known (any more) are left out with a warning that names them and
-    `where`.
+    Settings that are not known (any more) are left out with a warning that names them and `where`.
     """
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())

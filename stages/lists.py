@@ -70,11 +70,7 @@ def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
 def require_image_space(
     folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
 ) -> None:
-    """Check that `folder` has space for so many seed files and masks for each of these images.
-
-    Raises:
-        UserError: the disk has less space.
-    """
+    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images."""
     pixels = _mean_pixels(index, positions)
     maps = sum(len(index.records[position].labels) for position in positions)
     cells = maps * pixels / SEED_STRIDE**2
@@ -83,7 +79,7 @@ def require_image_space(
 
 
 def require_network_space(folder: Path, network: nn.Module) -> None:
-    """Check that `folder` has space for what training this network writes."""
+    """The same for what training this network writes."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     require_space(folder, COPIES * size, "a network and its resumable state")
 

@@ -1,4 +1,4 @@
-"""Stage `pseudo`, and its parts that other stages and the report share: seed files -> mask files, refined by colours."""
+"""Stage `pseudo`: seed files -> mask files, refined by colours; other stages and the report share its parts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,11 +33,7 @@ Make = Callable[[Record, Tensor, Tensor, Told | None], Tensor]
 
 
 def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> dict[str, Any]:
-    """Write `pseudo/ID.png` for the seed list; files that are there already are kept.
-
-    Args:
-        seeds: the folder of the run with the seeds that the steps before have left.
-    """
+    """Write `pseudo/ID.png` of the seeds in the folder `seeds(cfg)`; files that are there already are kept."""
     index = seed_index(cfg)
     source, target = run.path(seeds(cfg)), run.fresh_folder(PSEUDO)
     cfg, chosen, sentences = choose_threshold(cfg, run, index, source)
@@ -54,17 +50,11 @@ def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> 
 
 @dataclass(frozen=True)
 class SeedMasks(Dataset):
-    """Position in the list -> (name, mask), for loader processes.
-
-    Attributes:
-        seeds: their folder.
-        make: makes a mask of the maps of a seed, at image size.
-        hints: what is said of the images.
-    """
+    """Position in the list -> (name, mask), for loader processes."""
 
     index: Index
-    seeds: Path
-    make: Make
+    seeds: Path  # their folder
+    make: Make  # makes a mask of the maps of a seed, at image size
     hints: Hints = NO_HINTS
 
     def __len__(self) -> int:
@@ -81,11 +71,7 @@ class SeedMasks(Dataset):
 def write_masks(
     masks: SeedMasks, target: Path, workers: int, title: str, palette: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """Write the masks `ID.png` of a list; existing files are kept.
-
-    Returns:
-        How many were `written`, and the parts of all masks' pixels that are background and ignored.
-    """
+    """Write the masks `ID.png` of a list that are missing; how many, and shares of background and ignored pixels."""
     index = masks.index
     missing = without_file(index, target, ".png")
     require_image_space(target, index, missing, masks=1)

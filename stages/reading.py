@@ -74,19 +74,13 @@ def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
 
 @dataclass(frozen=True)
 class Change:
-    """What a step over the data set does to the maps of an image, once its networks are open.
+    """What a step over the data set does to the maps of an image, once its networks are open."""
 
-    Attributes:
-        network: the network whose images it sees.
-        sides: the limits of their long side.
-        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
-        change: maps (K, h, w) on the seed's grid, what `see` has given, and what is said of the image, if anything ->
-            maps (K, *, *).
-    """
-
-    network: Network
-    sides: Sides
+    network: Network  # whose images it sees
+    sides: Sides  # the limits of their long side
+    # Image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
+    # Maps (K, h, w) on the seed's grid, what `see` has given, and what is said of the image, if anything -> (K, *, *).
     change: Callable[..., Tensor]
 
     def apply(self, seed: Seed, pixels: Tensor, compute: Compute, told: Told | None = None) -> Seed:

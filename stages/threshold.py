@@ -46,11 +46,7 @@ class Choice:
 
 
 def choose(seeds: Iterable[Seed]) -> Choice | None:
-    """The value that separates two groups best, or the first above it with few regions; None without a map.
-
-    Args:
-        seeds: those that have a class.
-    """
+    """Of seeds with a class: the value that separates two groups best, or the first above it with few regions."""
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
     regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
     maps = 0
@@ -84,11 +80,7 @@ def choose(seeds: Iterable[Seed]) -> Choice | None:
 
 
 def separating_value(histogram: np.ndarray) -> float:
-    """The value with the largest variance between what is below and what is above (Otsu, 1979).
-
-    Args:
-        histogram: (256,) counts of the values 0/255 .. 255/255.
-    """
+    """(256,) counts of 0/255 .. 255/255 -> the value with most variance between below and above it (Otsu, 1979)."""
     share, values = histogram / max(1, histogram.sum()), np.arange(256) / 255
     below, moment = share.cumsum(), (share * values).cumsum()
     between = (moment[-1] * below - moment) ** 2 / np.maximum(below * (1 - below), 1e-9)
