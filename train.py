@@ -21,10 +21,9 @@ from pathlib import Path
 
 from evaluation.report_page import keep_report_page, update_report_page
 from evaluation.stages import pipeline
-from stages.choices import check_choices, resolve_choices
+from stages.config import check_choices, load_fitting_config, resolve_choices
 from stages.files import REPORT_PAGE
 from stages.hints import check_hints
-from stages.recipe import load_fitting_config
 from utils.config_file import add_setting_options
 from utils.console import add_console_options, setup_console
 from utils.distributed import is_main, run_processes

@@ -17,8 +17,8 @@ from benchmarks.common import parser_of
 from data.folder import MASKS
 from data.index import open_index
 from evaluation.predictions import evaluate_predictions, write_predictions
+from stages.config import load_fitting_config
 from stages.networks import load_segmenter
-from stages.recipe import load_fitting_config
 from stages.segment import SegmenterPlan, train_on_masks
 from utils.config_file import add_setting_options
 from utils.errors import UserError, run_script

@@ -13,8 +13,8 @@ from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.config import load_config
+from stages.dataset_steps import FullMethod
 from stages.files import IBB
-from stages.full_method import FullMethod
 from stages.networks import save_network
 from stages.reading import whole_images
 from utils.compute import choose_compute

@@ -29,8 +29,8 @@ from models.classifier import build_classifier
 from models.pseudo import upsample
 from stages.config import Config, load_config
 from stages.files import AFFINITY
-from stages.mask_writer import write_pseudo_masks
 from stages.networks import save_network
+from stages.pseudo import write_pseudo_masks
 from stages.reading import Change, SeedFolders, change_seeds, prepare
 from stages.refinement import mask_of
 from stages.walk import open_boundary_walk

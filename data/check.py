@@ -50,8 +50,7 @@ from data.settings import DataConfig, load_data_config
 from utils.config_file import add_setting_options
 from utils.errors import UserError, run_script
 from utils.files import atomic_path, write_json, write_text
-from utils.fonts import drawable
-from utils.visualize import Tile, contact_sheet, fit, overlay, printable
+from utils.visualize import Tile, contact_sheet, drawable, fit, overlay, printable
 
 SHOWN = 10  # problems and notes on the screen; the files have all
 COLUMNS, TILE = 6, 180  # of the contact sheet

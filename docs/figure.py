@@ -30,8 +30,8 @@ from models.classifier import Classifier
 from models.method import Trace
 from models.pseudo import upsample
 from stages.config import Config, config_from_dict
+from stages.dataset_steps import FullMethod
 from stages.files import CONTEXT
-from stages.full_method import FullMethod
 from stages.networks import load_network
 from stages.refinement import mask_of
 from utils.compute import choose_compute

@@ -17,7 +17,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from stages.config import parts
-from utils.settings import Part, plain
+from utils.settings import Part
 
 ROOT = Path(__file__).parents[1]
 TITLES = {
@@ -70,8 +70,8 @@ def _line(key: str, setting: Field) -> str:
 
 def value_text(value: Any) -> str:
     """A default as YAML on one line."""
-    value = {} if value is MISSING else value
-    text = yaml.safe_dump(plain(value), default_flow_style=True, width=1000, default_style='"' if value == "" else None)
+    value = {} if value is MISSING else list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(value, default_flow_style=True, width=1000, default_style='"' if value == "" else None)
     return text.strip().removesuffix("...").strip()
 
 

@@ -22,6 +22,7 @@ from stages.config import Config
 from stages.dataset_step import DatasetStep
 from stages.dataset_steps import open_steps
 from stages.files import ABLATION, CLASSIFIER
+from stages.lists import require_image_space
 from stages.networks import load_classifier
 from stages.reading import (
     Change,
@@ -33,7 +34,6 @@ from stages.reading import (
     to_seed,
     whole_images,
 )
-from stages.space import require_image_space
 from utils.compute import reading_compute
 from utils.distributed import from_main
 from utils.files import atomic_path, is_whole

@@ -20,8 +20,8 @@ from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import Segmenter, cell_probabilities, most_likely
 from stages.config import Config, override
+from stages.lists import require_image_space
 from stages.reading import prepare, whole_images
-from stages.space import require_image_space
 from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.errors import UserError

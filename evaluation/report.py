@@ -22,8 +22,8 @@ from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
 from stages.lists import evenly, spread
-from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_classifier, load_segmenter
+from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method
 from stages.threshold import with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of

@@ -22,7 +22,7 @@ from evaluation.stages import pipeline
 from infer import predict
 from models.pseudo import pseudo_mask, upsample
 from stages.config import Config, load_config
-from stages.full_method import FullMethod
+from stages.dataset_steps import FullMethod
 from stages.networks import load_classifier
 from utils.compute import choose_compute
 from utils.errors import run_script

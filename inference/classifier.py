@@ -11,7 +11,7 @@ from inference.predictor import MAX_SIDE, Prediction, Predictor
 from models.classifier import Classifier
 from models.pseudo import upsample
 from models.reading import normalise_maps, read
-from stages.full_method import FullMethod
+from stages.dataset_steps import FullMethod
 from stages.reading import predicted_classes
 from stages.refinement import mask_of
 from stages.threshold import with_found_threshold

@@ -11,8 +11,7 @@ from inference.segmenter import SegmenterPredictor
 from inference.tiles import LEAST_TILE
 from models.classifier import Classifier, build_imagenet_classifier
 from models.segmenter import Segmenter
-from stages.choices import check_choices
-from stages.config import Config, config_from_dict, load_config, override
+from stages.config import Config, check_choices, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
 

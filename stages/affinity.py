@@ -19,8 +19,8 @@ from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
 from stages.lists import evenly, seed_index
-from stages.mask_writer import SeedMasks, write_masks
 from stages.networks import save_network
+from stages.pseudo import SeedMasks, write_masks
 from stages.reading import prepare, whole_images
 from stages.refinement import refiner
 from stages.settings import Config, PseudoSettings
@@ -63,7 +63,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
     settings = cfg.part("affinity_training")
-    confident = make_confident_labels(cfg, run, index, seeds)
+    confident = _make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     crop = RandomCrop(
@@ -94,7 +94,7 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
     return weighted_losses(affinity_losses(maps.edge, maps.displacement, labels, radius))
 
 
-def make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
+def _make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png`; existing files are kept. Returns the parts that are not confident and background."""
     hints = open_hints(cfg.data, index)
     masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.part("affinity_training")), hints)

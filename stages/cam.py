@@ -14,7 +14,7 @@ from data.transforms import RandomCrop
 from models.batch_norm import share_statistics
 from models.classifier import Classifier, StageLogits, build_classifier
 from stages.files import CLASSIFIER
-from stages.learned import classifier_warnings, tell, together, too_few_warning, what_classes_learned
+from stages.learned import classifier_warnings, tell, together, what_classes_learned
 from stages.networks import save_network
 from stages.settings import Config
 from stages.training import plan_of, train_on_crops
@@ -23,15 +23,15 @@ from utils.distributed import total
 from utils.errors import UserError
 from utils.run import Run
 
+TOO_FEW = (
+    "no class has enough images to hold any back (cam.held_back={:g}), so nothing tells whether the classes have been "
+    "learned: look at the seeds in the report, and give at least ten images of each class"
+)
 MOST_CLASS_WEIGHT = 30.0  # or one image of a class in a thousand would be all that counts
 
 
 def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
-    """Train on `data.train_list`, write `classifier.pth`, return the last epoch's losses and what has been learned.
-
-    Raises:
-        UserError: nothing can be learned from these labels, or nothing has been.
-    """
+    """Train on `data.train_list`, write `classifier.pth`; the last epoch's losses and what has been learned."""
     index = open_index(cfg.data, cfg.data.train_list)
     warnings = check_labels(index, cfg.data.train_list, cfg.cam_check.must_learn and cfg.cam.held_back > 0)
     warned = tell(run, "cam", warnings)
@@ -117,13 +117,9 @@ def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
 
 
 def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) -> dict[str, Any]:
-    """Say what the classifier knows of the images held back; figures for the record.
-
-    Raises:
-        UserError: no class is found better than by chance, and `cam.must_learn` is set.
-    """
+    """Log what the classifier knows of the images held back; `UserError` if nothing, where `cam.must_learn` is set."""
     if not len(held):
-        return tell(run, "cam", [too_few_warning(cfg)] if cfg.cam.held_back else [])
+        return tell(run, "cam", [TOO_FEW.format(cfg.cam.held_back)] if cfg.cam.held_back else [])
     rows = what_classes_learned(cfg, classifier, held, choose_compute(cfg))
     run.log(f"cam       average precision of {len(held)} images held back: {'; '.join(map(str, rows))}")
     warned = tell(run, "cam", classifier_warnings(rows))

@@ -2,8 +2,8 @@
 
     cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
 
-A setting is a field of its class (stages/settings.py), with its default, bounds and help. The settings of steps follow
-from their lists (models/steps, stages/dataset_steps.py). Nothing else has to be edited.
+A setting is a field of its class (stages/settings.py). The settings of steps follow from their lists (models/steps,
+stages/dataset_steps.py).
 """
 
 import logging
@@ -11,11 +11,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data.index import KINDS, open_index
+from data.recipe import fitting_preset
+from models.backbone import find_builder
+from models.dense_crf import has_dense_crf
 from models.steps import STEPS
 from stages.dataset_steps import DATASET_STEPS
+from stages.refinement import REFINEMENTS
 from stages.settings import Config as Config
+from stages.walk import WALKS
+from utils.choices import pick
 from utils.config_file import flatten, parse_overrides, read_values
 from utils.config_values import Given, build_parts
+from utils.distributed import from_main
 from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
@@ -46,17 +54,55 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
         overrides: `key.sub=value` strings; the value is read as YAML.
 
     Raises:
-        UserError: no such file or preset, bad YAML, unknown key, wrong type, value out of range. The message names the
-            key, the line and the nearest known key.
+        UserError: a mistake; the message names the key, the line and the nearest known key.
     """
     return _build(read_values(path, preset, overrides, _sections()))
+
+
+def load_fitting_config(
+    path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()
+) -> tuple[Config, str]:
+    """`load_config`, with the preset that fits the training list where `data.recipe` is auto; and why, for the log."""
+    cfg = load_config(path, preset, overrides)
+    if cfg.data.recipe != "auto":
+        return cfg, ""
+    fit = from_main(lambda: fitting_preset(open_index(cfg.data, cfg.data.train_list)))
+    if fit.preset:
+        cfg = load_config(path, fit.preset, [f"run={cfg.run}", *overrides])
+    return cfg, fit.reason
+
+
+def check_choices(cfg: Config) -> None:
+    """Raise a `UserError` with the nearest name where a setting names an entry that its table does not have."""
+    pick(KINDS, cfg.data.kind, "data.kind")
+    find_builder(cfg.model.backbone)
+    pick(dict.fromkeys(("none", *WALKS)), cfg.part("affinity").kind, "affinity.kind")
+    pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.pseudo.refine, "pseudo.refine")
+    pick(dict.fromkeys(("none", *REFINEMENTS)), cfg.infer.refine, "infer.refine")
+    pick(dict.fromkeys(("auto", "none", *REFINEMENTS)), cfg.part("affinity_training").refine, "affinity.refine")
+
+
+def resolve_choices(cfg: Config) -> tuple[Config, str]:
+    """The configuration with `affinity.refine: auto` decided, and a line for the log if PAR was chosen.
+
+    This comes before any fingerprint: another machine may decide otherwise.
+    """
+    if cfg.part("affinity_training").refine != "auto":
+        return cfg, ""
+    kind = "crf" if has_dense_crf() else "par"
+    decided = cfg.changed("affinity_training", refine=kind)
+    if kind == "crf" or cfg.part("affinity").kind != "learned":
+        return decided, ""
+    return decided, (
+        "affinity  confident labels are refined by PAR; for the dense CRF, as published: "
+        "pip install -r requirements-extras.txt"
+    )
 
 
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     """The configuration that `to_dict` wrote, for example inside a checkpoint.
 
-    A file outlives settings: those that are not known (any more) are left out with a warning that names them and
-    `where`.
+    Settings that are not known (any more) are left out with a warning that names them and `where`.
     """
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())
@@ -69,7 +115,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:
     """A configuration with `key.sub=value` strings on top."""
-    return _build(flatten(cfg.to_dict(), lambda key: key, _sections()) | parse_overrides(overrides))
+    return _build(flatten(cfg.to_dict(), str, _sections()) | parse_overrides(overrides))
 
 
 def changed_settings(nested: dict[str, Any]) -> dict[str, Any]:
@@ -93,10 +139,9 @@ def _still_meant(values: Given) -> Given:
 
 def _build(values: Given) -> Config:
     values = _still_meant(values)
-    for key, names in RENAMED_VALUES.items():
-        if key in values:
-            value, where = values[key]
-            values[key] = names.get(str(value), value), where
+    for key in values.keys() & RENAMED_VALUES.keys():
+        value, where = values[key]
+        values[key] = RENAMED_VALUES[key].get(str(value), value), where
     built = build_parts(parts(), values, RENAMED)
     run = built.pop("")
     chosen = tuple(built.pop(f"steps.{step.name}") for step in STEPS)

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate, normalize
 
 from data.artifacts import read_seed
 from data.dataset import Index
-from data.hints import NO_HINTS, Hints, open_hints
+from data.hints import open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import Told
@@ -19,11 +19,10 @@ from models.reading import Views, map_size, normalise_maps, read_features, unit_
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
 from stages.hints import told_of
-from stages.lists import seed_index
+from stages.lists import require_network_space, seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
 from stages.settings import Config
-from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.distributed import total
 from utils.errors import UserError
@@ -58,17 +57,15 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
     require_network_space(run.folder, classifier)
-    classifier.context = find_discriminant(cfg, classifier, index, seeds, open_hints(cfg.data, index))
+    classifier.context = _find_discriminant(cfg, classifier, index, seeds)
     run.replace_output()
     save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
     return {"images": len(index), "classes": classifier.context.known_classes}
 
 
-def find_discriminant(
-    cfg: Config, classifier: Classifier, index: Index, seeds: Path, hints: Hints = NO_HINTS
-) -> ContextDiscriminant:
+def _find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
     """The context discriminant of the seeds of a list; the same in all processes."""
-    compute = choose_compute(cfg)
+    settings, compute, hints = cfg.part("context"), choose_compute(cfg), open_hints(cfg.data, index)
     compute.network(classifier)
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
     statistics = ContextStatistics(classifier.num_classes, channels)
@@ -78,16 +75,16 @@ def find_discriminant(
             continue
         image = prepare(item["image"], classifier, compute, cfg.seeds)
         with compute.autocast():
-            unit = context_features(classifier, image, cfg.part("context").scales)
+            unit = context_features(classifier, image, settings.scales)
         maps = torch.from_numpy(seed.maps).to(unit.device)
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
         told = told_of(hints, item["name"], seed.classes.tolist())
         if told is not None:
             maps = told.hold(maps)
-        statistics.add(unit, maps, seed.classes.tolist(), cfg.part("context").hi, cfg.part("context").lo)
+        statistics.add(unit, maps, seed.classes.tolist(), settings.hi, settings.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
-    return statistics.solve(cfg.part("context").shrinkage, cfg.part("context").least_others)
+    return statistics.solve(settings.shrinkage, settings.least_others)
 
 
 def context_features(classifier: Classifier, image: Tensor, scales: Sequence[float]) -> Tensor:
@@ -120,7 +117,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
             on_grid = told.spread(on_grid, unit)
         return normalise_maps(on_grid * likely)
 
-    return Change(classifier, cfg.seeds, see, change, change)
+    return Change(classifier, cfg.seeds, see, change)
 
 
 CONTEXT_STEP = DatasetStep(

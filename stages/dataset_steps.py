@@ -1,4 +1,8 @@
-"""The steps over the data set, in order, and where a run's seeds are after each of them."""
+"""The steps over the data set, in order, where a run's seeds are after each, and all steps of a run for one image.
+
+full = FullMethod(cfg, Path("runs/demo"), classifier, compute)
+trace = full.trace(pixels, classes)      # trace.maps["gfm"], trace.maps["context"]
+"""
 
 import logging
 from collections.abc import Sequence
@@ -6,15 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from data.hints import open_hints
 from models.classifier import Classifier
+from models.method import Trace
 from stages.context import CONTEXT_STEP
 from stages.dataset_step import DatasetStep, Fit
 from stages.files import SEEDS, last_classifier
 from stages.ibb import BLUR_STEP
 from stages.lists import seed_index
 from stages.networks import load_classifier
-from stages.reading import Change, SeedFolders, change_seeds
+from stages.reading import Change, SeedFolders, build_method, change_seeds, prepare, to_seed_grid
 from stages.settings import Config
 from stages.walk import WALK_STEP
 from utils.compute import Compute, reading_compute
@@ -83,3 +90,35 @@ def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> d
 def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
     """Let a step learn from the seeds before it."""
     return fit.run(cfg, run, run.path(seeds(cfg)))
+
+
+class FullMethod:
+    """Maps of the classes that an image contains, with everything that a run has learned.
+
+    Args:
+        folder: of the run's networks; None for a classifier without a run.
+        classifier: in evaluation mode, on the device.
+        fast: one size, no step that reads an image again, no network beside the classifier.
+    """
+
+    def __init__(self, cfg: Config, folder: Path | None, classifier: Classifier, compute: Compute, fast: bool = False):
+        self.classifier, self.compute, self.sides = classifier, compute, cfg.seeds
+        self.method = build_method(cfg, fast)
+        self.steps = open_steps(cfg, folder, classifier, compute, fast) if folder is not None else []
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Step -> what tables call it, in order."""
+        titles = {step.name: step.title for step in self.method.steps}
+        return titles | {step.name: step.title for step, _ in self.steps}
+
+    def trace(self, pixels: Tensor, classes: Sequence[int]) -> Trace:
+        """The maps after every step of an image (3, H, W) uint8, which contains these K classes."""
+        image = prepare(pixels, self.classifier, self.compute, self.sides)
+        with self.compute.autocast():
+            trace = self.method.trace(self.classifier, image, classes)
+        maps = list(trace.maps.values())[-1].float()
+        for step, change in self.steps if classes else ():
+            maps = change.apply_to_maps(to_seed_grid(maps, pixels.shape[-2:]), classes, pixels, self.compute).float()
+            trace.maps[step.name] = maps
+        return trace

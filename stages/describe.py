@@ -25,11 +25,7 @@ Lines = list[tuple[str, str]]
 
 
 def describe(path: str | Path) -> Lines:
-    """What a file is, as (title, text) lines.
-
-    Raises:
-        UserError: no such file, damaged, or no weights at all.
-    """
+    """What a file is, as (title, text) lines; `UserError` where it is not there, damaged, or holds no weights."""
     content = load_tensors(path)
     lines = [("file", f"{path}, {Path(path).stat().st_size / 1e6:.1f} MB")]
     entries = content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""The hints of a run: which stages use them, what they tell of an image, and what the report says of them."""
+"""The hints of a run: what they tell of an image, whether they can be read, and which stages depend on them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,36 +22,20 @@ def told_of(hints: Hints, name: str, classes: Sequence[int]) -> Told | None:
 
 
 def check_hints(cfg: Config) -> None:
-    """Read the hints before any work.
-
-    Raises:
-        UserError: they cannot be read, or say what cannot be.
-    """
+    """Read the hints before any work; raises a `UserError` where they cannot be read, or say what cannot be."""
     if cfg.data.hints:
         open_hints(cfg.data, seed_index(cfg))
 
 
 def with_hints(stage: Stage, more: tuple[str, ...] = ()) -> Stage:
-    """The stage with the hints, where there are any, among what its output depends on.
+    """The stage with the hints, where there are any, among what its output depends on; it then reads `more`, too."""
 
-    Args:
-        more: what it then reads of the configuration, too.
-    """
-    inputs, reads = stage.inputs, stage.reads
-
-    def all_inputs(cfg: Config) -> Any:
+    def inputs(cfg: Config) -> Any:
         hints = fingerprint_of(cfg.data, Path(cfg.run) / CONTENTS)
-        return [inputs(cfg), hints] if hints else inputs(cfg)
+        return [stage.inputs(cfg), hints] if hints else stage.inputs(cfg)
 
-    def all_reads(cfg: Config) -> tuple[str, ...]:
-        own = reads(cfg) if callable(reads) else reads
+    def reads(cfg: Config) -> tuple[str, ...]:
+        own = stage.reads(cfg) if callable(stage.reads) else stage.reads
         return (*own, *more) if cfg.data.hints else own
 
-    return replace(stage, inputs=all_inputs, reads=all_reads)
-
-
-def sentence(cfg: Config, hints: Hints) -> dict[str, Any]:
-    """For the record of a stage: how many hints it has used."""
-    if not hints:
-        return {}
-    return {"hinted_images": len(hints.names), "chosen": [f"hints of {cfg.data.hints} were used: {hints}"]}
+    return replace(stage, inputs=inputs, reads=reads)

@@ -11,12 +11,13 @@ from torch import Tensor
 from data.hints import open_hints
 from data.transforms import BackgroundBlur
 from models.classifier import Classifier
+from models.hints import Told
 from models.segmenter import class_probabilities, restrict_to
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS, trains_on_blurred
 from stages.lists import seed_index
-from stages.mask_writer import write_pseudo_masks
 from stages.networks import load_segmenter
+from stages.pseudo import write_pseudo_masks
 from stages.reading import Change
 from stages.segment import SegmenterPlan, train_on_masks
 from stages.settings import Config, PseudoSettings
@@ -75,7 +76,7 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
         found = restrict_to(found, classes)
         return found[[index + 1 for index in classes]] / found.sum(dim=0).clamp_min(torch.finfo(found.dtype).tiny)
 
-    def change(maps: Tensor, probabilities: Tensor) -> Tensor:
+    def change(maps: Tensor, probabilities: Tensor, told: Told | None = None) -> Tensor:
         return torch.lerp(maps, probabilities.to(maps), settings.weight)
 
     return Change(segmenter, cfg.segmenter, see, change)

@@ -24,7 +24,6 @@ from stages.settings import Config
 from utils.compute import Compute
 from utils.distributed import gather, total
 from utils.ignore import IGNORE
-from utils.ranking import average_precision, chance_level, chance_together
 from utils.run import Run
 
 MOST = 200  # images of a list that are looked at, evenly over it
@@ -32,6 +31,8 @@ FLAT = 0.9  # a map whose mean is above this part of its maximum shows no place
 EQUAL = 0.98  # correlation from which on the maps of two classes are the same
 EVERYWHERE = 0.9  # of an image: objects that cover more are rare
 TOO_MANY = 0.5  # of the images: from this share on there is a warning
+SHUFFLES = 2000  # random orders
+LEVEL = 0.95  # a figure is above chance if at most one in twenty random orders reaches it
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Learned:
 
 
 def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
-    """Log the warnings of a stage; what its record keeps of them."""
+    """Log the warnings of a stage; returns what its record keeps of them."""
     for warning in warnings:
         run.log(f"{stage:9} WARNING: {warning}")
     return {"warnings": list(warnings)} if warnings else {}
@@ -79,7 +80,7 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
     classes = int(truth.any(axis=1).sum())
     rows = []
     for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
-        rows.append(Learned(name, right, precision, *chance_level(right, len(held), classes)))
+        rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
     return rows
 
 
@@ -93,15 +94,34 @@ def together(rows: Sequence[Learned], count: int) -> Learned | None:
     if not shown:
         return None
     mean = float(np.mean([row.precision for row in shown]))
-    return Learned("all classes", count, mean, *chance_together([row.images for row in shown], count))
+    return Learned("all classes", count, mean, *chance_level([row.images for row in shown], count))
 
 
-def too_few_warning(cfg: Config) -> str:
-    """What to say where no image could be held back."""
-    return (
-        f"no class has enough images to hold any back (cam.held_back={cfg.cam.held_back:g}), so nothing tells whether "
-        "the classes have been learned: look at the seeds in the report, and give at least ten images of each class"
-    )
+def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """(..., N) bool and (..., N) or (N,) scores -> the mean precision at the ranks of the right ones; NaN without any.
+
+    Of equal scores the first is ranked first.
+    """
+    truth, scores = np.broadcast_arrays(truth, scores)
+    ranked = np.take_along_axis(truth, np.argsort(-scores, axis=-1, kind="stable"), axis=-1)
+    precision = ranked.cumsum(axis=-1) / np.arange(1, ranked.shape[-1] + 1)
+    right = ranked.sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (precision * ranked).sum(axis=-1) / np.where(right, right, np.nan)
+
+
+def chance_level(right: Sequence[int], count: int, tests: int = 1) -> tuple[float, float]:
+    """The mean average precision of random orders of `count` items, and the limit of chance.
+
+    Args:
+        right: how many are right, of each class; the figure is the mean over the classes.
+        tests: with more figures to test the limit is stricter, so that all together stay within `LEVEL`.
+    """
+    random, total = np.random.default_rng(0), np.zeros(SHUFFLES)
+    for one in right:
+        total += average_precision(np.arange(count) < one, random.random((SHUFFLES, count)))
+    found = total / len(right)
+    return float(found.mean()), float(np.quantile(found, 1 - (1 - LEVEL) / max(1, tests)))
 
 
 def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
@@ -152,20 +172,14 @@ def pseudo_warnings(index: Index, folder: Path) -> list[str]:
     records = [index.records[position] for position in evenly(index, MOST)]
     masks = (read_mask(folder / f"{record.name}.png") for record in records if record.labels)
     parts = [np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size for mask in masks]
-    none, everywhere = _none_and_everywhere(parts)
-    warnings = []
-    if none > TOO_MANY * len(parts):
-        warnings.append(
-            f"in {none} of {len(parts)} pseudo masks of images whose labels say an object there is none; lower "
-            "pseudo.threshold (with pseudo.find_threshold=false), or set pseudo.refine=none, which small objects need"
-        )
-    if everywhere > TOO_MANY * len(parts):
-        warnings.append(
-            f"in {everywhere} of {len(parts)} pseudo masks objects cover more than {EVERYWHERE:.0%} of the image; if "
-            "they do not in the images, raise pseudo.threshold (with pseudo.find_threshold=false), and add images "
-            "without any class"
-        )
-    return warnings
+    return _extent_warnings(
+        _none_and_everywhere(parts),
+        len(parts),
+        "pseudo masks of images whose labels say an object there is none; lower pseudo.threshold (with "
+        "pseudo.find_threshold=false), or set pseudo.refine=none, which small objects need",
+        f"pseudo masks objects cover more than {EVERYWHERE:.0%} of the image; if they do not in the images, raise "
+        "pseudo.threshold (with pseudo.find_threshold=false), and add images without any class",
+    )
 
 
 @torch.no_grad()
@@ -176,26 +190,27 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter)
         parts.append(_part_of_objects(segmenter, image, item["labels"]))
-    none, everywhere = total(torch.tensor(_none_and_everywhere(parts))).tolist()
-    warnings = []
-    if none > TOO_MANY * len(positions):
-        warnings.append(
-            f"in {none} of {len(positions)} images whose labels say an object the network draws none; look at the "
-            "pseudo masks: where they are right, raise segment.object_weight, segment.epochs or the size of the images "
-            "(segment.max_side, segment.crop_size), else mend the steps before"
-        )
-    if everywhere > TOO_MANY * len(positions):
-        warnings.append(
-            f"in {everywhere} of {len(positions)} images the network draws objects on more than {EVERYWHERE:.0%} of "
-            "the pixels; if they are not so large, look at the pseudo masks: where these are right, raise "
-            "segment.epochs or lower segment.object_weight, else raise pseudo.threshold"
-        )
-    return warnings
+    return _extent_warnings(
+        total(torch.tensor(_none_and_everywhere(parts))).tolist(),
+        len(positions),
+        "images whose labels say an object the network draws none; look at the pseudo masks: where they are right, "
+        "raise segment.object_weight, segment.epochs or the size of the images (segment.max_side, segment.crop_size), "
+        "else mend the steps before",
+        f"images the network draws objects on more than {EVERYWHERE:.0%} of the pixels; if they are not so large, look "
+        "at the pseudo masks: where these are right, raise segment.epochs or lower segment.object_weight, else raise "
+        "pseudo.threshold",
+    )
 
 
-def _none_and_everywhere(parts: Sequence[float]) -> tuple[int, int]:
+def _none_and_everywhere(parts: Sequence[float]) -> list[int]:
     """Of the parts of images that objects cover: how many are 0, and how many nearly all."""
-    return sum(part == 0 for part in parts), sum(part > EVERYWHERE for part in parts)
+    return [sum(part == 0 for part in parts), sum(part > EVERYWHERE for part in parts)]
+
+
+def _extent_warnings(counts: Sequence[int], images: int, *sentences: str) -> list[str]:
+    """The sentences whose count is too many of the images, each with how many."""
+    found = zip(counts, sentences, strict=True)
+    return [f"in {count} of {images} {sentence}" for count, sentence in found if count > TOO_MANY * images]
 
 
 def _part_of_objects(segmenter: Segmenter, image: Tensor, labels: Tensor) -> float:

@@ -1,17 +1,31 @@
-"""Which list a stage works on, which of its files are missing, and the fingerprint of a list."""
+"""Which images a stage works on, which of their files are missing, and how much space on the disk these need.
+
+Seeds and masks are compressed. For seeds the size before compression is required (a byte for each class and cell of 4 x
+4 pixels), for masks twice their usual size.
+"""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+from torch import nn
 
-from data.artifacts import Seed, read_seed
+from data.artifacts import SEED_STRIDE, Seed, read_seed
 from data.dataset import Index
+from data.images import DAMAGED_IMAGE
 from data.index import open_index
 from stages.settings import Config
-from utils.distributed import from_main, is_main
-from utils.files import is_whole
+from utils.distributed import from_main
+from utils.files import is_whole, require_space
 from utils.run import CONTENTS, Run
+
+SAMPLE = 20  # images whose size is read, spread evenly
+USUAL_PIXELS = 500 * 375  # where none can be opened
+MASK_BYTES = 1 / 30  # a pixel
+BLOCK = 4096  # bytes; the smallest file
+# Weights and momentum in a resumable state that replaces another one, the network itself and its published copy.
+COPIES = 2 * 2 + 2
 
 
 def seed_list(cfg: Config) -> str:
@@ -22,6 +36,11 @@ def seed_list(cfg: Config) -> str:
 def seed_index(cfg: Config) -> Index:
     """The images that get seeds and pseudo masks; no masks among them."""
     return open_index(cfg.data, seed_list(cfg))
+
+
+def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
+    """Changes with the images or labels of the list; with `masks` (evaluation only) also with its truth."""
+    return open_index(cfg.data, list_name, masks).fingerprint(Path(cfg.run) / CONTENTS)
 
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
@@ -40,12 +59,6 @@ def evenly(index: Index, most: int) -> list[int]:
     return spread(range(len(index)), most)
 
 
-def spread(positions: Sequence[int], most: int) -> list[int]:
-    """At most `most` of some positions, evenly over them."""
-    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
-    return [positions[index] for index in chosen.tolist()]
-
-
 def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
     """At most `most` seeds of a list, evenly over it, without those of images without classes."""
     for position in evenly(index, most):
@@ -54,15 +67,35 @@ def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
             yield seed
 
 
-def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
-    """Changes with the images or labels of the list; with `masks` (evaluation only) also with its truth."""
-    return open_index(cfg.data, list_name, masks).fingerprint(Path(cfg.run) / CONTENTS)
+def require_image_space(
+    folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
+) -> None:
+    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images."""
+    pixels = _mean_pixels(index, positions)
+    maps = sum(len(index.records[position].labels) for position in positions)
+    cells = maps * pixels / SEED_STRIDE**2
+    needed = seeds * (cells + BLOCK * len(positions)) + masks * (pixels * MASK_BYTES + BLOCK) * len(positions)
+    require_space(folder, needed, f"{purpose or folder.name} of {len(positions):,} images")
 
 
-def other_masks(index: Index, missing: Sequence[int], folder: Path) -> list[Path]:
-    """The masks that an earlier call has written, in the main process; none in the others.
+def require_network_space(folder: Path, network: nn.Module) -> None:
+    """The same for what training this network writes."""
+    size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
+    require_space(folder, COPIES * size, "a network and its resumable state")
 
-    Figures are of all masks, also if a stage was stopped.
-    """
-    left_out = set(missing if is_main() else range(len(index)))
-    return [folder / f"{record.name}.png" for n, record in enumerate(index.records) if n not in left_out]
+
+def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
+    sizes = []
+    for position in spread(positions, SAMPLE):
+        try:
+            with Image.open(index.records[position].image) as image:
+                sizes.append(image.width * image.height)
+        except DAMAGED_IMAGE:  # the reader of the image reports it
+            continue
+    return float(np.mean(sizes)) if sizes else USUAL_PIXELS
+
+
+def spread(positions: Sequence[int], most: int) -> list[int]:
+    """At most `most` of some positions, evenly over them."""
+    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
+    return [positions[index] for index in chosen.tolist()]

@@ -51,11 +51,7 @@ def save_network(
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint]:
-    """A network that gives masks, in evaluation mode, and its checkpoint, which has the settings of its run.
-
-    Raises:
-        UserError: not a checkpoint of train.py, an affinity network, or weights that do not fit.
-    """
+    """A network that gives masks, in evaluation mode, and its checkpoint; `UserError` for other files and networks."""
     checkpoint = load_checkpoint(path)
     if checkpoint.kind == "affinity":
         raise UserError(

@@ -1,29 +1,99 @@
-"""Stage `pseudo`: seeds, as the steps before it have left them -> pseudo masks."""
+"""Stage `pseudo`: seed files -> mask files, refined by colours; other stages and the report share its parts."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from data.hints import open_hints
-from stages.dataset_steps import LastSeeds
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from data.artifacts import count_pixels, read_mask, read_seed, write_mask
+from data.dataset import Index, Record
+from data.hints import NO_HINTS, Hints, open_hints
+from data.index import class_palette
+from models.hints import Told
+from models.pseudo import upsample
 from stages.files import PSEUDO
-from stages.hints import sentence
+from stages.hints import told_of
 from stages.learned import pseudo_warnings, tell
-from stages.lists import seed_index
-from stages.mask_writer import write_pseudo_masks
-from stages.settings import Config
+from stages.lists import require_image_space, seed_index, without_file
+from stages.refinement import mask_of
+from stages.settings import Config, PseudoSettings
 from stages.threshold import choose_threshold
-from utils.distributed import from_main
+from utils.distributed import from_main, is_main, total
+from utils.reading import read_once
 from utils.run import Run
 
+# Record, maps (K, H, W), classes (K,), what is said of the image -> mask (H, W) uint8
+Make = Callable[[Record, Tensor, Tensor, Told | None], Tensor]
 
-def make_pseudo_masks(seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
-    """Write `pseudo/ID.png` for the seed list; files that are there already are kept."""
+
+def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> dict[str, Any]:
+    """Write `pseudo/ID.png` of the seeds in the folder `seeds(cfg)`; files that are there already are kept."""
     index = seed_index(cfg)
-    source = run.path(seeds(cfg))
-    target = run.fresh_folder(PSEUDO)
-    cfg, chosen = choose_threshold(cfg, run, index, source)
+    source, target = run.path(seeds(cfg)), run.fresh_folder(PSEUDO)
+    cfg, chosen, sentences = choose_threshold(cfg, run, index, source)
     hints = open_hints(cfg.data, index)
-    used = sentence(cfg, hints)
-    notes = {"chosen": [*chosen.pop("chosen", []), *used.pop("chosen", [])]} if chosen or used else {}
+    if hints:
+        chosen["hinted_images"] = len(hints.names)
+        sentences.append(f"hints of {cfg.data.hints} were used: {hints}")
+    if sentences:
+        chosen["chosen"] = sentences
     written = write_pseudo_masks(cfg, index, source, target, hints)
     warned = tell(run, "pseudo", from_main(lambda: pseudo_warnings(index, target)))
-    return {"images": len(index), **written, **chosen, **used, **notes, **warned}
+    return {"images": len(index), **written, **chosen, **warned}
+
+
+@dataclass(frozen=True)
+class SeedMasks(Dataset):
+    """Position in the list -> (name, mask), for loader processes."""
+
+    index: Index
+    seeds: Path  # their folder
+    make: Make  # makes a mask of the maps of a seed, at image size
+    hints: Hints = NO_HINTS
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, position: int) -> tuple[str, Tensor]:
+        record = self.index.records[position]
+        seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
+        maps = upsample(torch.from_numpy(seed.maps), seed.size)
+        told = told_of(self.hints, record.name, seed.classes.tolist())
+        return record.name, self.make(record, maps, torch.from_numpy(seed.classes), told)
+
+
+def write_masks(
+    masks: SeedMasks, target: Path, workers: int, title: str, palette: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Write the masks `ID.png` of a list that are missing; how many, and shares of background and ignored pixels."""
+    index = masks.index
+    missing = without_file(index, target, ".png")
+    require_image_space(target, index, missing, masks=1)
+    # The main process counts those that an earlier call has written.
+    earlier = sorted(set(range(len(index))) - set(missing)) if is_main() else []
+    paths = (target / f"{index.records[position].name}.png" for position in earlier)
+    counts = count_pixels(read_mask(path, index.class_names) for path in paths)
+    for name, mask in read_once(masks, missing, workers, title):
+        write_mask(target / f"{name}.png", mask.numpy(), palette, index.class_names)
+        counts += count_pixels([mask.numpy()])
+    background, ignored, pixels = total(torch.from_numpy(counts)).tolist()
+    shares = {"background_share": background / pixels, "ignored_share": ignored / pixels} if pixels else {}
+    return {"written": len(missing), **shares}
+
+
+def write_pseudo_masks(
+    cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS
+) -> dict[str, Any]:
+    """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
+    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo), hints)
+    return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
+
+
+def _pseudo_mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, told: Told | None) -> Tensor:
+    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), told)

@@ -20,10 +20,9 @@ from models.hints import Told
 from models.method import Method
 from models.steps import ClassActivationMap
 from stages.hints import told_of
-from stages.lists import without_file
+from stages.lists import require_image_space, without_file
 from stages.networks import Network
 from stages.settings import Config
-from stages.space import require_image_space
 from utils.compute import Compute
 from utils.reading import read_once
 
@@ -37,7 +36,7 @@ def build_method(cfg: Config, fast: bool = False) -> Method:
 
 
 def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
-    """Items of `WholeImages` at those positions, each in one process (`utils.reading.read_once`)."""
+    """Items of `WholeImages`, each in one process (`utils.reading.read_once`)."""
     return read_once(WholeImages(index), positions, workers, title, pin_memory=torch.cuda.is_available())
 
 
@@ -75,32 +74,26 @@ def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
 
 @dataclass(frozen=True)
 class Change:
-    """What a step over the data set does to the maps of an image, once its networks are open.
+    """What a step over the data set does to the maps of an image, once its networks are open."""
 
-    Attributes:
-        network: the network whose images it sees.
-        sides: the limits of their long side.
-        see: image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
-        change: maps (K, h, w) on the seed's grid, and what `see` has given -> maps (K, *, *).
-        change_told: the same, given what is said of the image; None where hints do not change how this is done.
-    """
-
-    network: Network
-    sides: Sides
+    network: Network  # whose images it sees
+    sides: Sides  # the limits of their long side
+    # Image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
-    change: Callable[[Tensor, Any], Tensor]
-    change_told: Callable[[Tensor, Any, Told], Tensor] | None = None
+    # Maps (K, h, w) on the seed's grid, what `see` has given, and what is said of the image, if anything -> (K, *, *).
+    change: Callable[..., Tensor]
 
     def apply(self, seed: Seed, pixels: Tensor, compute: Compute, told: Told | None = None) -> Seed:
         """The seed after the step; `pixels` is its image, (3, H, W) uint8, and `told` what is said of it."""
         if not len(seed.classes):
             return seed
         maps = torch.from_numpy(seed.maps)
-        if told is None:
-            return to_seed(self.apply_to_maps(maps, seed.classes.tolist(), pixels, compute), seed.classes, seed.size)
-        changed = self.apply_to_maps(told.hold(maps), seed.classes.tolist(), pixels, compute, told)
-        held = told.hold(to_seed_grid(changed.float(), seed.size))
-        return to_seed(held, seed.classes, seed.size)
+        if told is not None:
+            maps = told.hold(maps)
+        maps = self.apply_to_maps(maps, seed.classes.tolist(), pixels, compute, told)
+        if told is not None:
+            maps = told.hold(to_seed_grid(maps.float(), seed.size))
+        return to_seed(maps, seed.classes, seed.size)
 
     @torch.no_grad()
     def apply_to_maps(
@@ -110,9 +103,7 @@ class Change:
         image = prepare(pixels, self.network, compute, self.sides)
         with compute.autocast():
             seen = self.see(image, classes, (maps.shape[1], maps.shape[2]))
-            if told is not None and self.change_told is not None:
-                return self.change_told(maps.to(image.device), seen, told)
-            return self.change(maps.to(image.device), seen)
+            return self.change(maps.to(image.device), seen, told)
 
 
 @dataclass(frozen=True)
@@ -126,14 +117,7 @@ class SeedFolders:
 
 
 def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Compute, title: str) -> int:
-    """Write every seed of `source`, changed, into `target`.
-
-    Args:
-        title: of the progress bar.
-
-    Returns:
-        How many were written; those that are there already are not.
-    """
+    """Write every seed of `source`, changed, into `target`; how many, as those that are there already are not."""
     index, target = folders.index, folders.target
     compute.network(change.network)
     missing = without_file(index, target, ".npz")

@@ -39,11 +39,7 @@ def mask_of(
     image: Callable[[], np.ndarray],
     told: Told | None = None,
 ) -> Tensor:
-    """The mask (H, W) of maps (K, H, W) under the settings, which nothing that is told contradicts.
-
-    Args:
-        image: reads the image where it is to be refined by it.
-    """
+    """The mask (H, W) of maps (K, H, W), which nothing told contradicts; `image` reads what it is refined by."""
     is_refined = settings.refine != "none" and len(classes) > 0
     refinement = refiner(settings.refine, settings, image()) if is_refined else None
     if told is not None:

@@ -7,11 +7,10 @@ import torch
 from data.artifacts import write_seed
 from stages.files import CLASSIFIER, SEEDS
 from stages.learned import map_warnings, tell
-from stages.lists import seed_index, without_file
+from stages.lists import require_image_space, seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.settings import Config
-from stages.space import require_image_space
 from utils.compute import reading_compute
 from utils.distributed import from_main
 from utils.run import Run

@@ -26,8 +26,8 @@ from stages.settings import Config
 from stages.training import plan_of, train_on_crops
 from utils.compute import choose_compute
 from utils.distributed import barrier, from_main
+from utils.engine import Watch
 from utils.run import Run
-from utils.watch import Watch
 
 Score = Callable[[Segmenter], float]
 MOST_OBJECT_WEIGHT = 10.0
@@ -35,24 +35,14 @@ MOST_OBJECT_WEIGHT = 10.0
 
 @dataclass(frozen=True)
 class SegmenterPlan:
-    """What differs between the trainings of segmentation networks, beside the settings that they share.
+    """What differs between the trainings of segmentation networks, beside the settings that they share."""
 
-    Attributes:
-        stage: whose progress it is.
-        epochs: passes over the images.
-        masks: the folder of the run with a mask for each image of the seed list; made by a stage, never the truth.
-        checkpoint: the file of the run to write.
-        blur: of the crops' background.
-        start: the network to begin with; without it a new one, as the settings say.
-        watch: evaluates the network as it goes, where that is wanted.
-    """
-
-    stage: str
+    stage: str  # whose progress it is
     epochs: int
-    masks: str
-    checkpoint: str
-    blur: BackgroundBlur | None = None
-    start: Path | None = None
+    masks: str  # the folder of the run with a mask for each image of the seed list; made by a stage, never the truth
+    checkpoint: str  # the file of the run to write
+    blur: BackgroundBlur | None = None  # of the crops' background
+    start: Path | None = None  # the network to begin with; without it a new one, as the settings say
     watch: Watch | None = None
 
 
@@ -64,14 +54,18 @@ def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run
             `segment.validate_every` asks for it.
     """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    own, watching, watch = cfg.segment, cfg.segment_watch, None
+    watching, watch = cfg.segment_watch, None
     if watching.validate_every:
         watch = Watch("miou", validation(cfg), watching.validate_every, watching.keep == "best")
-    plan = SegmenterPlan("segment", own.epochs, PSEUDO, SEGMENTER, None, start)
-    figures = train_on_masks(cfg, run, replace(plan, watch=watch))
+    plan = SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start, watch=watch)
+    figures = train_on_masks(cfg, run, plan)
     if watch is not None and watch.keep_best:
-        figures |= {"kept_epoch": watch.best_epoch, "chosen": [_chosen(cfg, watch)]}
-        run.log(f"segment   {_chosen(cfg, watch)}")
+        chosen = (
+            f"the network of epoch {watch.best_epoch} is kept, with mIoU {100 * watch.best:.1f} on list "
+            f"'{cfg.data.val_list}': this list has been used to choose, so figures on it are too high (segment.keep)"
+        )
+        figures |= {"kept_epoch": watch.best_epoch, "chosen": [chosen]}
+        run.log(f"segment   {chosen}")
     barrier()  # the main process has written it
     segmenter, compute = load_segmenter(run.path(SEGMENTER)), choose_compute(cfg)
     compute.network(segmenter)
@@ -79,19 +73,8 @@ def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run
     return figures | tell(run, "segment", warnings)
 
 
-def _chosen(cfg: Config, watch: Watch) -> str:
-    return (
-        f"the network of epoch {watch.best_epoch} is kept, with mIoU {100 * watch.best:.1f} on list "
-        f"'{cfg.data.val_list}': this list has been used to choose, so figures on it are too high (segment.keep)"
-    )
-
-
 def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]:
-    """Train a segmentation network, as the section `segment` says, and write it.
-
-    Returns:
-        The number of images, and the last epoch's losses.
-    """
+    """Train a segmentation network, as the section `segment` says, and write it; the last epoch's losses."""
     index = seed_index(cfg)
     settings = cfg.segmenter
     torch.manual_seed(cfg.seed)
@@ -118,8 +101,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
         sides=settings,
         blur=what.blur,
     )
-    plan = plan_of(cfg, what.stage, "segment", what.epochs, settings)
-    plan = replace(plan, watch=what.watch)
+    plan = replace(plan_of(cfg, what.stage, "segment", what.epochs, settings), watch=what.watch)
     hints = open_hints(cfg.data, index)
     items = TrainingImages(index, crop, run.path(what.masks), hints.values_of if hints else None)
     weight = from_main(lambda: object_weight(cfg, index, run.path(what.masks)))

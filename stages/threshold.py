@@ -5,6 +5,7 @@ What is chosen lies in the run folder, `threshold.json`, with the reason; `thres
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,62 +45,42 @@ class Choice:
     reason: str
 
 
-@dataclass
-class SeedValues:
-    """What the choice looks at."""
-
-    histogram: np.ndarray  # (256,) how often each value 0/255 .. 255/255 is the highest of an image's maps
-    regions: np.ndarray  # (len(GRID),) connected regions above each threshold, over images and their classes
-    maps: int = 0  # over how many images and classes
-
-    @classmethod
-    def none(cls) -> "SeedValues":
-        """Before any seed."""
-        return cls(np.zeros(256, np.int64), np.zeros(len(GRID), np.int64))
-
-    def add(self, seed: Seed) -> None:
-        """Count a seed that has at least one class."""
+def choose(seeds: Iterable[Seed]) -> Choice | None:
+    """Of seeds with a class: the value that separates two groups best, or the first above it with few regions."""
+    histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
+    regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
+    maps = 0
+    for seed in seeds:
         highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
-        self.histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
-        self.maps += len(seed.classes)
+        histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
+        maps += len(seed.classes)
         for index in range(len(seed.classes)):
             own = np.where(winner == index, highest, 0)
-            for position, threshold in enumerate(GRID):
-                self.regions[position] += cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1
-
-    def choose(self) -> Choice | None:
-        """The value that separates two groups best, or the first above it with few regions; None without a map."""
-        if not self.maps:
-            return None
-        least = int(np.ceil(NOTHING * 255)) + 1
-        split = separating_value(np.where(np.arange(256) < least, 0, self.histogram))
-        each = self.regions / self.maps
-        first = float(np.interp(split, GRID, each))
-        if first <= REGIONS:
-            return Choice(
-                round(split, 3),
-                f"it separates the values of the maps best, and leaves {first:.1f} regions a class and image",
-            )
-        for threshold, regions in zip(GRID, each, strict=True):
-            if threshold > split and regions <= REGIONS:
-                return Choice(
-                    float(threshold),
-                    f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and "
-                    f"image; from here on there are {regions:.1f}",
-                )
-        return Choice(
-            round(split, 3),
-            f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher "
-            "one leaves few: there are many objects in each image, or the maps show none",
+            regions += [cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1 for threshold in GRID]
+    if not maps:
+        return None
+    histogram[: int(np.ceil(NOTHING * 255)) + 1] = 0
+    split, each = separating_value(histogram), regions / maps
+    first = float(np.interp(split, GRID, each))
+    if first <= REGIONS:
+        reason = f"it separates the values of the maps best, and leaves {first:.1f} regions a class and image"
+        return Choice(round(split, 3), reason)
+    few = np.flatnonzero((split < GRID) & (each <= REGIONS))
+    if len(few):
+        reason = (
+            f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and image; "
+            f"from here on there are {each[few[0]]:.1f}"
         )
+        return Choice(float(GRID[few[0]]), reason)
+    reason = (
+        f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher "
+        "one leaves few: there are many objects in each image, or the maps show none"
+    )
+    return Choice(round(split, 3), reason)
 
 
 def separating_value(histogram: np.ndarray) -> float:
-    """The value with the largest variance between what is below and what is above (Otsu, 1979).
-
-    Args:
-        histogram: (256,) counts of the values 0/255 .. 255/255.
-    """
+    """(256,) counts of 0/255 .. 255/255 -> the value with most variance between below and above it (Otsu, 1979)."""
     share, values = histogram / max(1, histogram.sum()), np.arange(256) / 255
     below, moment = share.cumsum(), (share * values).cumsum()
     between = (moment[-1] * below - moment) ** 2 / np.maximum(below * (1 - below), 1e-9)
@@ -109,35 +90,25 @@ def separating_value(histogram: np.ndarray) -> float:
 
 def find_threshold(index: Index, folder: Path) -> Choice | None:
     """The threshold of the seeds of a list; None where no image has a class."""
-    values = SeedValues.none()
-    for seed in some_seeds(index, folder, MOST):
-        values.add(seed)
-    return values.choose()
+    return choose(some_seeds(index, folder, MOST))
 
 
-def cut_at(cfg: Config, threshold: float) -> Config:
-    """The configuration with that background threshold."""
-    return cfg.changed("pseudo", threshold=threshold)
-
-
-def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any]]:
+def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any], list[str]]:
     """Choose the threshold of stage `pseudo`, where `pseudo.find_threshold` asks for it, and write it down.
 
     Returns:
-        The configuration with it, and what the record of the stage keeps.
+        The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
     """
-    if not cfg.pseudo.find_threshold:
-        return cfg, {}
-    choice = from_main(lambda: find_threshold(index, seeds))
+    choice = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
     if choice is None:
-        return cfg, {}
-    cfg = cut_at(cfg, choice.threshold)
+        return cfg, {}, []
+    cfg = cfg.changed("pseudo", threshold=choice.threshold)
     text = f"background threshold {choice.threshold:.3g} found without truth: {choice.reason} (see {THRESHOLD_SHEET})"
     run.log(f"pseudo    {text}")
     if is_main():
         write_json(run.path(THRESHOLD), dataclasses.asdict(choice))
         draw_thresholds(cfg, run.path(THRESHOLD_SHEET), index, seeds)
-    return cfg, {"threshold": choice.threshold, "chosen": [text]}
+    return cfg, {"threshold": choice.threshold}, [text]
 
 
 def with_found_threshold(cfg: Config, folder: Path | None) -> Config:
@@ -148,7 +119,7 @@ def with_found_threshold(cfg: Config, folder: Path | None) -> Config:
     if not found:
         logger.warning("%s has no %s; masks are cut at pseudo.threshold, %g", folder, THRESHOLD, cfg.pseudo.threshold)
         return cfg
-    return cut_at(cfg, float(found["threshold"]))
+    return cfg.changed("pseudo", threshold=float(found["threshold"]))
 
 
 def draw_thresholds(cfg: Config, path: Path, index: Index, seeds: Path) -> None:

@@ -3,8 +3,8 @@
 from torch import nn
 
 from data.dataset import TrainingImages, TrainingSampler
+from stages.lists import require_network_space
 from stages.settings import Config
-from stages.space import require_network_space
 from utils.compute import choose_compute
 from utils.engine import Losses, Plan, TrainingData, train_network
 from utils.optimisation import Optimisation, passes_an_epoch

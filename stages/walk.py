@@ -62,17 +62,11 @@ HOLDS = 3  # the walk over boundaries is made in 2^3 parts where something is sa
 
 @dataclass(frozen=True)
 class WalkKind:
-    """A value of the setting `affinity.kind`.
+    """A value of the setting `affinity.kind`."""
 
-    Attributes:
-        open: (configuration, folder of the networks, classifier) -> what the walk does to an image.
-        reads: the parts of the configuration that the walk reads.
-        files: the networks that it needs, beside the classifier.
-    """
-
-    open: Callable[[Config, Path, Classifier], Change]
-    reads: tuple[str, ...]
-    files: tuple[str, ...] = ()
+    open: Callable[[Config, Path, Classifier], Change]  # with the folder of the networks
+    reads: tuple[str, ...]  # the parts of the configuration
+    files: tuple[str, ...] = ()  # the networks that it needs, beside the classifier
 
 
 def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:
@@ -83,18 +77,17 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
         # Padded to the crop size of training, as published: the statistics of group norm include the padding.
         return boundary(network, image, least_side=cfg.part("affinity_training").crop_size)
 
-    def change(maps: Tensor, edge: Tensor) -> Tensor:
-        return walk_over_boundaries(_on_grid(maps, tuple(edge.shape[-2:])), edge, cfg.part("boundary_walk"))
-
-    def change_told(maps: Tensor, edge: Tensor, told: Told) -> Tensor:
-        whole = cfg.part("boundary_walk")
-        maps, parts = told.hold(_on_grid(maps, tuple(edge.shape[-2:]))), min(whole.exp_times, HOLDS)
-        settings = replace(whole, exp_times=whole.exp_times - parts)
+    def change(maps: Tensor, edge: Tensor, told: Told | None = None) -> Tensor:
+        settings, maps = cfg.part("boundary_walk"), _on_grid(maps, tuple(edge.shape[-2:]))
+        if told is None:
+            return walk_over_boundaries(maps, edge, settings)
+        parts = min(settings.exp_times, HOLDS)
+        settings, maps = replace(settings, exp_times=settings.exp_times - parts), told.hold(maps)
         for _ in range(2**parts):
             maps = told.hold(walk_over_boundaries(maps, edge, settings))
         return maps
 
-    return Change(network, cfg.part("affinity"), see, change, change_told)
+    return Change(network, cfg.part("affinity"), see, change)
 
 
 def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
@@ -132,7 +125,7 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
         unit, cells = seen
         return walk_over_features(_on_grid(maps, cells), unit, settings, told)
 
-    return Change(classifier, cfg.part("affinity"), see, change, change)
+    return Change(classifier, cfg.part("affinity"), see, change)
 
 
 def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: Told | None = None) -> Tensor:
@@ -167,11 +160,6 @@ def open_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:
     return WALKS[_kind(cfg)].open(cfg, folder, classifier)
 
 
-def no_walk(cfg: Config) -> str | None:
-    """Why there is no walk, or None if there is one."""
-    return "affinity.kind is none" if _kind(cfg) == "none" else None
-
-
 WALK_STEP = DatasetStep(
     name="walk",
     title="random walk",
@@ -181,7 +169,7 @@ WALK_STEP = DatasetStep(
         Part("boundary_walk", "affinity", BoundaryWalk),
         Part("feature_walk", "affinity", FeatureWalk),
     ),
-    skip=no_walk,
+    skip=lambda cfg: "affinity.kind is none" if _kind(cfg) == "none" else None,
     apply=Apply(
         stage="walk",
         title="walk the seeds over pixel affinities",

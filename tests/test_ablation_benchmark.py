@@ -9,8 +9,8 @@ from models.classifier import Classifier
 from models.context import ContextDiscriminant
 from models.segmenter import Segmenter
 from stages.config import Config, load_config
+from stages.dataset_steps import FullMethod
 from stages.files import IBB
-from stages.full_method import FullMethod
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone, tiny_classifier
 from utils.compute import Compute

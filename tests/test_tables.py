@@ -65,7 +65,7 @@ def mirror(seen: list) -> DatasetStep:
     def open_mirror(cfg, folder, classifier):
         assert json.loads((folder / "mirror.json").read_text()) > 0
         weight = cfg.part("mirror").weight
-        change = lambda maps, _: seen.append(weight) or maps.lerp(maps.flip(-1), weight)  # noqa: E731
+        change = lambda maps, *_: seen.append(weight) or maps.lerp(maps.flip(-1), weight)  # noqa: E731
         return Change(classifier, Sides(), lambda *_: None, change)
 
     fit = Fit("count", "count the seeds", learn, ("seed",), "mirror.json", publishes=False)
@@ -100,7 +100,7 @@ def extended(finished_tiny: Project, tmp_path_factory: pytest.TempPathFactory) -
         return probabilities.flip(0)
 
     def open_shift(cfg, folder, classifier) -> Change:
-        def change(maps: Tensor, _: None) -> Tensor:
+        def change(maps: Tensor, *_: None) -> Tensor:
             seen["shift"].append(maps.shape)
             return maps.roll(1, dims=-1)
 

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from evaluation.stages import pipeline
-from stages.choices import resolve_choices
-from stages.config import Config, load_config, parts
+from stages.config import Config, load_config, parts, resolve_choices
 from stages.walk import WALKS
 from tests.project import ROOT, Project
 from utils.files import read_json

@@ -59,33 +59,26 @@ def figures_of(counts: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, Difference]:
-    """Paired bootstrap of every figure of `figures_of`.
-
-    Args:
-        a, b: (N, 3, C) counts of the same N images (`class_counts`).
-
-    Raises:
-        ValueError: other shapes, or truths that differ.
-    """
+    """Paired bootstrap of every figure of (N, 3, C) counts of the same N images; other images are a `ValueError`."""
     if a.shape != b.shape or not np.array_equal(a[:, TRUTH], b[:, TRUTH]):
         raise ValueError("both must be of the same images with the same truth")
     both = np.stack([a, b])
     whole, drawn = figures_of(both.sum(axis=1)), _drawn_figures(both, draws, seed)
     result = {}
     for name, (first, second) in whole.items():
-        differences = _there(drawn[name][1] - drawn[name][0])
-        low, high = _quantiles(differences)
-        result[name] = Difference(float(first), float(second), low, high, float((differences <= 0).mean()))
+        differences = drawn[name][1] - drawn[name][0]
+        not_better = (differences <= 0).sum() / max(1, np.isfinite(differences).sum())
+        result[name] = Difference(float(first), float(second), *_interval(differences), float(not_better))
     return result
 
 
-def intervals_of(counts: np.ndarray, draws: int = DRAWS, seed: int = 0) -> dict[str, tuple[float, float]]:
+def intervals_of(counts: np.ndarray) -> dict[str, tuple[float, float]]:
     """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure.
 
     Two methods whose intervals overlap may still differ clearly on the same images: see `compare_counts`.
     """
-    drawn = _drawn_figures(counts[None], draws, seed)
-    return {name: _quantiles(_there(values[0])) for name, values in drawn.items()}
+    drawn = _drawn_figures(counts[None], DRAWS, seed=0)
+    return {name: _interval(values[0]) for name, values in drawn.items()}
 
 
 def _drawn_figures(counts: np.ndarray, draws: int, seed: int) -> dict[str, np.ndarray]:
@@ -101,12 +94,8 @@ def _drawn_figures(counts: np.ndarray, draws: int, seed: int) -> dict[str, np.nd
     return {name: np.concatenate([chunk[name] for chunk in chunks], axis=1) for name in chunks[0]}
 
 
-def _there(values: np.ndarray) -> np.ndarray:
-    """The finite values, or NaN where there is none: no background, or no object, in any draw."""
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    """Of the finite values; NaN where there is none: no background, or no object, in any draw."""
     finite = values[np.isfinite(values)]
-    return finite if len(finite) else np.array([np.nan])
-
-
-def _quantiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(finite, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) if len(finite) else (np.nan, np.nan)
     return float(low), float(high)

@@ -26,25 +26,15 @@ MOST_UNPACKED = 3  # times the size of the file; torch does not compress, `expor
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained network and all that is needed to use it.
-
-    Attributes:
-        kind: `classifier` (CAM network), `affinity` (boundary network) or `segmenter`.
-        class_names: the C foreground classes; background is not among them.
-        backbone: a name that `models.backbone.build_backbone` knows.
-        config: the run's settings, as `utils.config.to_dict` gives them.
-        state: the network's `state_dict`.
-        figures: of training, by name.
-        normalisation: mean and deviation of RGB in 0..1 that the backbone was trained with.
-    """
+    """A trained network and all that is needed to use it."""
 
     kind: Literal["classifier", "affinity", "segmenter"]
-    class_names: tuple[str, ...]
-    backbone: str
-    config: dict[str, Any]
+    class_names: tuple[str, ...]  # the C foreground classes; background is not among them
+    backbone: str  # a name that `models.backbone.build_backbone` knows
+    config: dict[str, Any]  # the run's settings, as `to_dict` gives them
     state: dict[str, torch.Tensor]
-    figures: dict[str, float]
-    normalisation: dict[str, list[float]]
+    figures: dict[str, float]  # of training, by name
+    normalisation: dict[str, list[float]]  # mean and deviation of RGB in 0..1 that the backbone was trained with
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -55,11 +45,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def save_tensors(path: str | Path, content: Any) -> None:
-    """Write plain values and tensors, whole or not at all, and wait until they are on the disk.
-
-    Raises:
-        UserError: it cannot be written.
-    """
+    """Write plain values and tensors, whole or not at all, and wait until they are on the disk."""
     with atomic_path(path, durable=True) as temporary:
         try:
             with temporary.open("wb") as file:  # torch would write the name of a path into the file
@@ -69,36 +55,29 @@ def save_tensors(path: str | Path, content: Any) -> None:
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
-
-    Raises:
-        UserError: no such file, not a checkpoint, one of another program or of a newer version.
-    """
+    """Read a checkpoint onto the CPU; `UserError` where it is none, or of a newer version."""
     return to_checkpoint(load_tensors(path), path)
 
 
 def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
-    """What `load_tensors` returned, as a checkpoint; `path` is for messages. Raises as `load_checkpoint`."""
+    """What `load_tensors` returned, as a checkpoint; `path` is for messages."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(
             f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as "
             "checkpoints/best_model.pth"
         )
-    version = content.get("version", 0)
-    if isinstance(version, int) and version > VERSION:
+    if isinstance(version := content.get("version", 0), int) and version > VERSION:
         raise UserError(
             f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
             "project"
         )
-    hints = get_type_hints(Checkpoint)
+    hints, fault = get_type_hints(Checkpoint), ""
     if missing := [name for name in hints if name not in content]:
-        raise UserError(f"{path} is damaged: it lacks {', '.join(missing)}; train again or take another file")
-    if strange := [name for name, hint in hints.items() if not _fits(content[name], hint)]:
-        are = "are" if len(strange) > 1 else "is"
-        raise UserError(
-            f"{path} is damaged: its {', '.join(strange)} {are} of another type than expected; train again or take "
-            "another file"
-        )
+        fault = f"it lacks {', '.join(missing)}"
+    elif strange := [name for name, hint in hints.items() if not _fits(content[name], hint)]:
+        fault = f"its {', '.join(strange)} {'are' if len(strange) > 1 else 'is'} of another type than expected"
+    if fault:
+        raise UserError(f"{path} is damaged: {fault}; train again or take another file")
     return Checkpoint(**{name: content[name] for name in hints} | {"class_names": tuple(content["class_names"])})
 
 
@@ -128,8 +107,7 @@ def _is_plain(value: Any) -> bool:
 def load_tensors(path: str | Path) -> Any:
     """The plain values and tensors of a `.pth` or `.safetensors` file, on the CPU, without running code from it.
 
-    Raises:
-        UserError: no such file, damaged, or more than plain values and tensors: a whole model is a program.
+    A missing or damaged file, or one with more than that (a whole model is a program), is a `UserError`.
     """
     path = Path(path)
     if not path.is_file():

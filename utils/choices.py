@@ -10,15 +10,7 @@ Entry = TypeVar("Entry")
 
 
 def pick(table: Mapping[str, Entry], name: str, setting: str, more: Iterable[str] = ()) -> Entry:
-    """The entry of a table.
-
-    Args:
-        setting: whose value the name is, for the message.
-        more: what the setting may be besides, for the message.
-
-    Raises:
-        UserError: there is no such entry; names those that there are, and the nearest.
-    """
+    """The entry of a table, or a `UserError` that names the `setting`, what it may be (and `more`), and the nearest."""
     if name in table:
         return table[name]
     known = [*table, *more]

@@ -15,7 +15,7 @@ import ast
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).parents[1]
 ROOMS = ("data", "evaluation", "models", "stages", "utils")
 _ASIDE = {
     "data": "index settings",
-    "stages": "affinity_sheet choices config files lists settings space",
+    "stages": "affinity_sheet config files lists settings",
     "utils": "checkpoint choices code_digest code_record config_file config_values console distributed errors "
     "file_digests files lock memory metrics_log names pipeline reading run settings startup visualize",
 }
@@ -35,6 +35,8 @@ BLOCKS = ("body", "handlers", "orelse", "finalbody")  # of statements
 DOTTED = re.compile(r"\w+(\.\w+)*")  # a name and its attributes
 
 Symbols = dict[str, str]  # "module.name" -> digest of its definition
+# Of a module: name -> what it stands for, as a dotted name; name -> digest of its definition, dotted names in it.
+Names = tuple[dict[str, str], dict[str, tuple[str, set[str]]]]
 
 
 def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
@@ -47,16 +49,14 @@ def symbols_of(root: Any, project: Path = PROJECT) -> Symbols:
         if path in found or path.partition(".")[0] not in rooms:
             continue
         module, name = _split(project, path)
-        source = None if module in ASIDE else _read_module(_file_of(project, module))
-        if source is None:
-            continue
+        imported, definitions = _names_of(project, module)
         if not name:  # a module as a value
-            waiting += [f"{module}.{each}" for each in source.definitions]
-        elif name in source.imported:
-            waiting.append(source.imported[name])
-        elif name in source.definitions and f"{module}.{name}" not in found:
-            found[f"{module}.{name}"], names = source.definitions[name]
-            waiting += filter(None, (source.target(name, module) for name in names))
+            waiting += [f"{module}.{each}" for each in definitions]
+        elif name in imported:
+            waiting.append(imported[name])
+        elif name in definitions and f"{module}.{name}" not in found:
+            found[f"{module}.{name}"], used = definitions[name]
+            waiting += used
     return dict(sorted(found.items()))
 
 
@@ -93,79 +93,38 @@ def _file_of(project: Path, module: str) -> Path | None:
     return next((path for path in (base.with_name(f"{base.name}.py"), base / "__init__.py") if path.is_file()), None)
 
 
-class _Module:
-    """The definitions of a file, and what its names from elsewhere stand for, as dotted names.
-
-    A definition is all statements at the top level that give a name its value, or change it.
-
-    Attributes:
-        definitions: name -> digest of the definition, and the names that it uses (`_names_in`).
-    """
-
-    def __init__(self, tree: ast.Module):
-        self.imported: dict[str, str] = {}
-        statements: defaultdict[str, list[ast.stmt]] = defaultdict(list)
-        self._read(tree.body, statements)
-        self.definitions = {name: (_digest_of(found), _names_in(found)) for name, found in statements.items()}
-
-    def _read(self, body: list[Any], statements: defaultdict[str, list[ast.stmt]]) -> None:
-        for statement in body:
-            if isinstance(statement, ast.Import | ast.ImportFrom):
-                self.imported |= _imports(statement)
-            elif isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.ExceptHandler):
-                for block in BLOCKS:
-                    self._read(getattr(statement, block, []), statements)
-            else:
-                for name in _given(statement):
-                    statements[name].append(statement)
-
-    def target(self, name: str, module: str) -> str:
-        """Where a name of this module leads, as far as the module can say."""
-        first, _, rest = name.partition(".")
-        if not first:
-            return rest
-        if first in self.definitions:
-            return f"{module}.{first}"
-        return f"{self.imported[first]}.{rest}".rstrip(".") if first in self.imported else ""
-
-
-def _digest_of(statements: list[ast.stmt]) -> str:
-    text = "\n".join(map(ast.dump, statements))
-    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
-
-
-def _names_in(statements: list[ast.stmt]) -> set[str]:
-    """Names of their module that they use, with attributes (`a.b`); what they import themselves begins with a dot."""
-    found: set[str] = set()
-    waiting: list[ast.AST] = [*statements]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            found |= {f".{path}" for path in _imports(node).values()}
-        elif isinstance(node, ast.Name | ast.Attribute) and DOTTED.fullmatch(name := ast.unparse(node)):
-            found.add(name)
-        else:
-            waiting += ast.iter_child_nodes(node)
-    return found
-
-
-def _read_module(path: Path | None) -> _Module | None:
-    """A module of the project; None where there is no such file, or none that can be parsed."""
-    if path is None:
-        return None
-    about = path.stat()
+def _names_of(project: Path, module: str) -> Names:
+    """The names of a module; none where it is not followed, not there, or cannot be parsed."""
+    path = _file_of(project, module)
+    if path is None or module in ASIDE:
+        return {}, {}
     try:
-        return _parse(path, (about.st_mtime_ns, about.st_size))
+        about = path.stat()
+        return _parse(path, module, about.st_mtime_ns, about.st_size)
     except (OSError, SyntaxError, ValueError):
-        return None
+        return {}, {}
 
 
 @cache
-def _parse(path: Path, state: tuple[int, int]) -> _Module:
+def _parse(path: Path, module: str, changed_at: int, size: int) -> Names:
+    """A definition is all statements at the top level that give a name its value, or change it."""
     tree = ast.parse(path.read_bytes())
     for node in ast.walk(tree):
         _strip(node)
-    return _Module(tree)
+    imported: dict[str, str] = {}
+    statements: defaultdict[str, list[ast.stmt]] = defaultdict(list)
+    waiting: list[Any] = tree.body[::-1]
+    while waiting:
+        statement = waiting.pop()
+        if isinstance(statement, ast.Import | ast.ImportFrom):
+            imported |= _imports(statement)
+        elif isinstance(statement, ast.If | ast.Try | ast.With | ast.For | ast.ExceptHandler):
+            waiting += [each for block in BLOCKS for each in getattr(statement, block, [])][::-1]
+        else:
+            for name in _given(statement):
+                statements[name].append(statement)
+    places = imported | {name: f"{module}.{name}" for name in statements}
+    return imported, {name: (_digest_of(found), _uses(found, places)) for name, found in statements.items()}
 
 
 def _strip(node: Any) -> None:
@@ -208,3 +167,25 @@ def _given(statement: ast.stmt) -> set[str]:
     elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         targets = [statement.value.func]
     return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
+
+
+def _digest_of(statements: Sequence[ast.stmt]) -> str:
+    text = "\n".join(map(ast.dump, statements))
+    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
+
+
+def _uses(statements: Sequence[ast.stmt], places: Mapping[str, str]) -> set[str]:
+    """Dotted names of what statements use: names of their module (`places` says where they lead), and imports."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = [*statements]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            found |= set(_imports(node).values())
+        elif isinstance(node, ast.Name | ast.Attribute) and DOTTED.fullmatch(text := ast.unparse(node)):
+            first, _, rest = text.partition(".")
+            if first in places:
+                found.add(f"{places[first]}.{rest}".rstrip("."))
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return found

@@ -1,8 +1,7 @@
 """The code that made the output of each stage of a run; utils/code_digest.py says what counts as a stage's code.
 
-`stages.json` has one digest of the code of each stage. `code.json` has the definitions behind such a digest, so that a
-message can name what has changed, and the code with which each stage was begun. A stage that was stopped goes on with
-what is there, and then its output counts as made by the code that began it.
+`stages.json` has one digest of the code of each stage. `code.json` has the definitions behind such a digest, and the
+code with which each stage was begun: one that was stopped goes on, and its output counts as made by the former code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +16,16 @@ SHOWN = 4  # names in a message
 
 
 class CodeRecord:
-    """The code of all stages as it is now, and as it was.
-
-    Attributes:
-        current: stage -> digest of its code; empty where its source is not there.
-        begun: stage -> fingerprint, code and `redo` of the output that was begun last.
-    """
+    """The code of all stages as it is now, and as it was."""
 
     def __init__(self, folder: Path, runs: Mapping[str, Any]):
         """`runs`: stage -> what runs. To be made before the work begins: files may be edited while it goes on."""
         self.path = folder / CODE_RECORD
         self.symbols: dict[str, Symbols] = {name: symbols_of(run) for name, run in runs.items()}
+        # Stage -> digest of its code; empty where its source is not there.
         self.current = {name: digest(symbols) if symbols else "" for name, symbols in self.symbols.items()}
         content = read_json(self.path)
+        # Stage -> fingerprint, code and `redo` of the output that was begun last.
         self.begun: dict[str, dict[str, Any]] = _tables(content.get("begun"))
         self.known: dict[str, Symbols] = _tables(content.get("code"))
 
@@ -41,8 +37,7 @@ class CodeRecord:
             entry: the stage's record in `stages.json`, empty where it is not done.
             has_begun: whether there is something of a fingerprint to go on from.
         """
-        begun = self.begun.get(stage, {})
-        for record in (entry, begun):
+        for record in (entry, self.begun.get(stage, {})):
             code, fingerprint = record.get("code", ""), record.get("fingerprint", "")
             if fingerprint == with_code(base, code) and (record is entry or has_begun(fingerprint)):
                 return code

@@ -1,4 +1,4 @@
-"""Where and how tensors are computed: device, mixed precision, memory format, several processes."""
+"""Where and how tensors are computed."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -27,18 +27,13 @@ BF16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # of Linux: x86, x86, ARM
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and how tensors are computed: device, mixed precision, memory format.
-
-    Attributes:
-        precision: off, bf16 or fp16.
-        is_fastest: whether the precision was left to the machine (`precision: auto`).
-    """
+    """Device, mixed precision, memory format."""
 
     device: torch.device
-    precision: str = "off"
+    precision: str = "off"  # or bf16, fp16
     channels_last: bool = True
     compile: bool = False
-    is_fastest: bool = False
+    is_fastest: bool = False  # whether the precision was left to the machine (`precision: auto`)
 
     def autocast(self) -> Any:
         """The context of a forward pass."""
@@ -59,8 +54,7 @@ class Compute:
     def each(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
         """`function` of each item, in order: on a CPU of several at a time, each with its own cores (`lanes`).
 
-        So a result does not depend on the number of cores, up to `MOST_LANES`, and a core that other work holds up
-        keeps no other one waiting, as threads of one operation would.
+        A core that other work holds up keeps no other one waiting, as threads of one operation would.
         """
         if self.device.type != "cpu":
             yield from read_ahead(function, items, 1)
@@ -84,7 +78,7 @@ class Compute:
             devices = [self.device.index] if self.device.type == "cuda" else None
             # Buffers are equal without being sent: batch norm is frozen or shared. The parts of a network that its head
             # does not read are the same in every step.
-            with warnings.catch_warnings():  # of a new name for `broadcast_buffers`, which older versions do not know
+            with warnings.catch_warnings():  # of a new name of `broadcast_buffers`
                 warnings.simplefilter("ignore")
                 shared = DistributedDataParallel(network, devices, broadcast_buffers=False, static_graph=True)
         if not self.compile:
@@ -116,20 +110,13 @@ def fastest_precision(device: torch.device) -> str:
 
 
 def reading_compute(cfg: RunSettings) -> Compute:
-    """As `choose_compute`, for a stage that reads images and trains nothing.
-
-    `auto` is never fp16: gradients of a logit may be smaller than its smallest number.
-    """
+    """`choose_compute` for a stage that trains nothing; auto is never fp16, where gradients of a logit may vanish."""
     compute = choose_compute(replace(cfg, precision=cfg.read_precision))
     return replace(compute, precision="off") if compute.is_fastest and compute.precision == "fp16" else compute
 
 
 def choose_compute(cfg: RunSettings) -> Compute:
-    """The device of the settings; of several processes each has a GPU of its own.
-
-    Raises:
-        UserError: the device is not available.
-    """
+    """The device of the settings, each of several processes its own GPU; `UserError` where it is not available."""
     name = cfg.device
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"

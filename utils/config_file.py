@@ -1,7 +1,7 @@
 """From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` uses them.
 
-A preset is a named block of overrides in the file. `--set` beats the preset, the preset beats the file, the file beats
-the defaults. YAML is read as plain values, by a safe loader, which runs nothing.
+`--set` beats the preset, a named block of the file; the preset beats the file, the file beats the defaults. YAML is
+read as plain values, by a safe loader, which runs nothing.
 """
 
 import argparse
@@ -43,16 +43,7 @@ _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FA
 def read_values(
     path: str | Path | None, preset: str | None, overrides: Sequence[str], sections: Collection[str]
 ) -> Given:
-    """The values that a file, its preset and `--set` give, by dotted key.
-
-    Args:
-        path: a YAML file; None takes the overrides alone.
-        preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
-        overrides: `key.sub=value` strings; the value is read as YAML.
-
-    Raises:
-        UserError: no such file or preset, bad YAML.
-    """
+    """The values that a file (or none), its preset and `--set` give, by dotted key; a mistake is a `UserError`."""
     if path is None and preset is not None:
         raise UserError(
             f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"

@@ -1,8 +1,5 @@
 """What a person at a terminal sees: messages by level, progress bars, tables, and each warning once.
 
-    add_console_options(parser)     --quiet, --verbose
-    setup_console(args)             once, at the start of a script
-
 Quiet prints warnings, errors and what was asked for; verbose prints more, and keeps finished bars. Bars are drawn on
 a terminal only, so that logs and pipes stay clean.
 """
@@ -101,13 +98,11 @@ def close_bars() -> None:
 
 def table_of(values: Mapping[str, Any]) -> str:
     """Names and values in two columns: numbers aligned right, long text cut."""
-    texts = {name: _text(value) for name, value in values.items()}
-    names = max(map(len, texts), default=0)
-    numbers = max((len(texts[name]) for name, value in values.items() if isinstance(value, int | float)), default=0)
-    return "\n".join(
-        f"  {name:{names}}  {text:>{numbers}}" if isinstance(values[name], int | float) else f"  {name:{names}}  {text}"
-        for name, text in texts.items()
-    )
+    width = max(map(len, values), default=0)
+    numbers = {name: _text(value) for name, value in values.items() if isinstance(value, int | float)}
+    right = max(map(len, numbers.values()), default=0)
+    cells = {name: _text(value) for name, value in values.items()} | {n: f"{t:>{right}}" for n, t in numbers.items()}
+    return "\n".join(f"  {name:{width}}  {cell}" for name, cell in cells.items())
 
 
 def _text(value: Any) -> str:

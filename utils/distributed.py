@@ -1,16 +1,8 @@
 """Several processes of one command, as torchrun starts them; with one process all of this does nothing.
 
-    torchrun --nproc_per_node=4 train.py --config config.yaml
-
-    sys.exit(run_processes(main))       a script's end: all processes run `main`, and end together, with one reason
-    is_main(), rank(), world_size()     the main process has rank 0: it alone prints, logs and keeps the records
-    from_main(lambda: ...)              what the main process finds, in all of them
-    total(tensor), gather(value)        sums and values of all
-    for index in WorkQueue(indices)     each index in one process, the next one to the process that is ready first
-    barrier()                           files written before it are there after it
-
-All processes must come to these calls in the same order. Plain values travel between CPUs (gloo), tensors on a GPU
-over NCCL. docs/scale.md says how commands are started and what several processes mean for training.
+The main process has rank 0: it alone prints, logs and keeps the records. All processes must come to these calls in the
+same order. Plain values travel between CPUs (gloo), tensors on a GPU over NCCL. docs/scale.md says how commands are
+started and what several processes mean for training.
 """
 
 import contextlib
@@ -43,7 +35,7 @@ def run_processes(main: Callable[[], None]) -> int:
 
     The first process that fails prints why; none waits for it, and torchrun ends those that still run.
     """
-    if not _is_one_of_several():
+    if not dist.is_torchelastic_launched() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return run_script(main)
     store, own_rank, count = next(rendezvous("env://"))
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
@@ -61,12 +53,12 @@ def run_processes(main: Callable[[], None]) -> int:
 
 def rank() -> int:
     """The index of this process, from 0."""
-    return dist.get_rank() if _has_group() else 0
+    return dist.get_rank() if dist.is_initialized() else 0
 
 
 def world_size() -> int:
     """How many processes there are."""
-    return dist.get_world_size() if _has_group() else 1
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def is_main() -> bool:
@@ -80,7 +72,7 @@ def local_rank() -> int:
 
 
 def barrier() -> None:
-    """Wait until all processes are here."""
+    """Wait until all processes are here; files written before it are there after it."""
     if world_size() > 1:
         dist.all_reduce(torch.zeros(1))  # on the CPU; dist.barrier() would take a GPU where there is one
 
@@ -148,14 +140,6 @@ def scratch_folder() -> Iterator[Path]:
         folder = from_main(lambda: stack.enter_context(tempfile.TemporaryDirectory(prefix=".scratch.", dir=where)))
         yield Path(folder)
         barrier()
-
-
-def _is_one_of_several() -> bool:
-    return dist.is_available() and dist.is_torchelastic_launched() and int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-def _has_group() -> bool:
-    return dist.is_available() and dist.is_initialized()
 
 
 def _store() -> Any:

@@ -1,7 +1,4 @@
-"""The training loop that all trained stages share.
-
-Optimiser and schedule (utils/optimisation.py), mixed precision, several processes, resuming in the middle of an epoch.
-"""
+"""The training loop that all trained stages share: mixed precision, several processes, resuming inside an epoch."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +18,6 @@ from utils.optimisation import Optimisation, build_optimizer, build_schedule
 from utils.reading import leave_to_main
 from utils.run import Run
 from utils.training_state import TrainingState, sum_totals
-from utils.watch import Watch
 
 Unpack = Callable[[dict[str, Any]], dict[str, Any]]  # batch on the device -> the same as losses take it
 Losses = Callable[[Any, dict[str, Any]], dict[str, Tensor]]  # (forward pass, unpacked batch) -> named scalars
@@ -34,6 +30,52 @@ class TrainingData:
     items: Dataset
     sampler: Any  # can start an epoch anywhere, as data.dataset.TrainingSampler
     unpack: Unpack = dict
+
+
+class Watch:
+    """Evaluates a network every so many epochs, and after the last one.
+
+    Args:
+        figure: its name in the log and in metrics.jsonl.
+        score: the network in evaluation mode -> its figure, the higher the better, the same in all processes.
+        keep_best: go back to the weights of the best evaluated epoch at the end; of equal ones the first.
+    """
+
+    def __init__(self, figure: str, score: Callable[[Any], float], every: int, keep_best: bool = False):
+        self.figure, self.score, self.every, self.keep_best = figure, score, every, keep_best
+        self.best_epoch, self.best = 0, float("-inf")
+        self._weights: dict[str, Tensor] = {}
+
+    def after_epoch(self, network: nn.Module, epoch: int, epochs: int) -> dict[str, float]:
+        """The figure after an epoch (from 1 on) by name; nothing where it is not its turn.
+
+        The network keeps its mode, and training draws the same random numbers as without this.
+        """
+        if epoch % self.every and epoch != epochs:
+            return {}
+        was_training = network.training
+        network.eval()
+        with torch.random.fork_rng():
+            score = self.score(network)
+        network.train(was_training)
+        if score > self.best:
+            self.best, self.best_epoch = score, epoch
+            if self.keep_best:
+                self._weights = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+        return {self.figure: score}
+
+    def finish(self, network: nn.Module) -> None:
+        """Bring back the best weights, where they are to be kept."""
+        if self._weights:
+            network.load_state_dict(self._weights)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is known so far, to go on from."""
+        return {"best_epoch": self.best_epoch, "best": self.best, "weights": self._weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict`."""
+        self.best_epoch, self.best, self._weights = state["best_epoch"], state["best"], state["weights"]
 
 
 @dataclass(frozen=True)
@@ -54,7 +96,6 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
     """Train `network` in place.
 
     Args:
-        run: its folder keeps the log and the resumable state.
         network: on the device; its `fast_part()` has a learning rate `lr_head_factor` times as high. Parameters without
             `requires_grad` are left alone.
         losses: their sum is minimised. Each of several processes sees its part of the batch and divides by counts of
@@ -84,14 +125,8 @@ class _Training:
         self.optimizer = build_optimizer(network, plan.optimisation)
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
-        parts: dict[str, Any] = {
-            "network": network,
-            "optimizer": self.optimizer,
-            "poly": self.schedule,
-            "scaler": self.scaler,
-        }
-        if plan.watch is not None:
-            parts["watch"] = plan.watch
+        parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
+        parts |= {"watch": plan.watch} if plan.watch is not None else {}
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
@@ -109,9 +144,8 @@ class _Training:
                 totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
-                means = _means(totals, per_epoch)
                 watched = plan.watch.after_epoch(self.network, epoch + 1, plan.epochs) if plan.watch else {}
-                _record_epoch(self.run, plan, (epoch + 1, step, rate), means, watched)
+                _record_epoch(self.run, plan, (epoch + 1, step, rate), _means(totals, per_epoch), watched)
                 self.state.save(step, totals)
                 if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
@@ -142,8 +176,11 @@ class _Training:
 
     def _step(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """One step; the named losses and their sum `loss`, scalars on the device without a graph."""
-        batch = self.data.unpack({name: _to_device(value, self.compute.device) for name, value in batch.items()})
-        batch = {name: _laid_out(value, self.compute) for name, value in batch.items()}
+        for name, value in batch.items():
+            batch[name] = value.to(self.compute.device, non_blocking=True) if isinstance(value, Tensor) else value
+        batch = self.data.unpack(batch)
+        for name, value in batch.items():
+            batch[name] = self.compute.image(value) if isinstance(value, Tensor) and value.ndim == 4 else value
         with self.compute.autocast():
             terms = self.losses(self.forward, batch)
         loss = torch.stack(list(terms.values())).sum()
@@ -170,10 +207,9 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
 def _record_epoch(
     run: Run, plan: Plan, at: tuple[int, int, float], means: dict[str, float], watched: dict[str, float]
 ) -> None:
-    """Note an epoch's losses and what was evaluated after it, or refuse losses that are not finite.
+    """Note an epoch's losses and what was evaluated after it; refuse losses that are not finite.
 
-    Args:
-        at: epoch, step, and images per second.
+    `at` is epoch, step, and images per second.
     """
     epoch, step, rate = at
     if not means["loss"] < float("inf"):
@@ -190,12 +226,3 @@ def _record_epoch(
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
     """Of all processes."""
     return {name: float(value) / steps for name, value in sum_totals(totals).items()}
-
-
-def _to_device(value: Any, device: torch.device) -> Any:
-    return value.to(device, non_blocking=True) if isinstance(value, Tensor) else value
-
-
-def _laid_out(value: Any, compute: Compute) -> Any:
-    """Images in the memory format."""
-    return compute.image(value) if isinstance(value, Tensor) and value.ndim == 4 else value

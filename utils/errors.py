@@ -15,10 +15,7 @@ EXIT_SUCCESS, EXIT_OURS = 0, 1
 
 
 class UserError(Exception):
-    """Something that the user can correct.
-
-    The message names the file or setting, what was expected, what was found, and what to do.
-    """
+    """Something that the user can correct: which file or setting, what was expected, what was found, what to do."""
 
     def __str__(self) -> str:
         text = super().__str__()

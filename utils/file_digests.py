@@ -3,8 +3,7 @@
     digests = digest_files(paths, run.path("contents.json"))
 
 A file is read again if its size, its times or its inode differ from those in the cache. So an image that replaces
-another of the same size is noticed, and `touch` costs one reading and changes nothing. Without a change the cost is
-one `stat` a file.
+another of the same size is noticed, and `touch` costs one reading and changes nothing.
 """
 
 import hashlib
@@ -24,23 +23,22 @@ THREADS = 8  # reading waits for the disk, and hashing lets other threads run
 # A file that was changed so shortly before may change again without a new time: file systems count time in ticks.
 TICK = 2 * 10**9  # nanoseconds
 
-Cache = dict[str, str]  # absolute path -> state and digest, with a space between
-
 
 def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list[str]:
     """The digest of each file's content; "" for a file that is not there.
 
     Args:
-        cache: a JSON file with what is known; it is written where there is something new. A damaged one is ignored.
+        cache: a JSON file: absolute path -> state and digest, with a space between. It is written where there is
+            something new; a damaged one is ignored.
 
     Raises:
         UserError: a file cannot be read.
     """
     known = read_json(cache) if cache is not None else {}
-    names = [str(path) if os.path.isabs(path) else os.path.abspath(path) for path in paths]
+    names = [os.path.abspath(path) for path in paths]
     states = {name: _state(name) for name in names}
     stale = [name for name, state in states.items() if state and str(known.get(name)).rpartition(" ")[0] != state]
-    found: Cache = {}
+    found: dict[str, str] = {}
     now = time.time_ns()
     try:
         with ThreadPoolExecutor(THREADS) as pool:

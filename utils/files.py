@@ -22,7 +22,7 @@ from utils.errors import UserError
 
 TEMPORARY = re.compile(r"\..*\.(?P<host>[^.]+)\.(?P<process>\d{1,9})\.tmp(\.[^.]+)?")
 FORGOTTEN = 3600.0  # seconds after which what another machine was writing is taken for left behind
-LONGEST_STEM = 120  # of a temporary name, in characters; file systems take names of 255 bytes
+LONGEST_STEM = 120  # of a temporary name, in bytes; file systems take names of 255
 
 ZIP = (b"PK\x03\x04", 22, b"PK\x05\x06")
 ENDS = {  # how files begin, and with what this many bytes before their end
@@ -38,16 +38,12 @@ WEBP = ".webp"  # says its own length
 def atomic_path(target: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary path in the target's folder (made if missing); on success it becomes `target`, else it is gone.
 
-    The temporary name keeps the target's suffix, because image and array writers choose the format by it.
-
-    Args:
-        durable: wait until the file and its name are on the disk.
-
-    Raises:
-        UserError: it cannot be written (an `OSError` inside the block counts as that).
+    It keeps the suffix, by which writers choose a format. An `OSError` inside is a `UserError`. `durable` waits until
+    the file and its name are on the disk.
     """
     target = Path(target)
-    temporary = target.with_name(f".{_short(target.stem)}.{_host()}.{os.getpid()}.tmp{target.suffix}")
+    stem = target.stem if len(os.fsencode(target.stem)) <= LONGEST_STEM else digest(target.stem)
+    temporary = target.with_name(f".{stem}.{_host()}.{os.getpid()}.tmp{target.suffix}")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -116,22 +112,16 @@ def is_whole(path: str | os.PathLike) -> bool:
         return False
 
 
-def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> int:
-    """Remove what `atomic_path` of killed processes has left in a folder and below it; to be called before writing.
+def remove_leftovers(folder: str | os.PathLike, deep: bool = True) -> None:
+    """Remove what `atomic_path` of killed processes has left in a folder and (`deep`) below it, before writing there.
 
-    Files of living processes are kept; those of another machine for an hour. Returns how many were removed.
+    Files of living processes are kept; those of another machine for an hour.
     """
-    removed = 0
-    for where, folders, names in os.walk(str(folder)):
-        if not deep:
-            folders.clear()
-        for name in names:
-            found = TEMPORARY.fullmatch(name)
-            if found and _is_left(Path(where, name), found["host"], int(found["process"])):
-                with contextlib.suppress(OSError):  # gone by itself, or not ours to remove
-                    Path(where, name).unlink()
-                    removed += 1
-    return removed
+    for path in Path(folder).glob("**/.*.tmp*" if deep else ".*.tmp*"):
+        found = TEMPORARY.fullmatch(path.name)
+        if found and _is_left(path, found["host"], int(found["process"])):
+            with contextlib.suppress(OSError):  # gone by itself, or not ours to remove
+                path.unlink()
 
 
 def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> None:
@@ -165,10 +155,6 @@ def _to_disk(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def _short(stem: str) -> str:
-    return stem if len(os.fsencode(stem)) <= LONGEST_STEM else digest(stem)
 
 
 def _host() -> str:

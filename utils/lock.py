@@ -31,11 +31,8 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
     """Hold the folder (made if missing) for this process; of several processes of one job only the main one takes it.
 
-    Args:
-        option: of the command line, with which another folder is named.
-
-    Raises:
-        UserError: another process has it (named with its machine and time), or the folder cannot be written.
+    A folder that another process has, or that cannot be written, is a `UserError`. `option` is the one of the command
+    line that names another folder.
     """
     if not is_main():
         yield
@@ -67,6 +64,6 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
 def _holder(folder: Path) -> str:
     """Who has the lock, by its own record."""
     about = read_json(folder / HOLDER)
-    if not {"process", "host", "since"} <= set(about):
+    if not {"process", "host", "since"} <= about.keys():
         return "another process"
     return f"process {about['process']} on {about['host']} since {about['since']}"

@@ -13,28 +13,17 @@ import resource
 import sys
 from pathlib import Path
 
-# mallopt(3): what is free at the heap's end stays (-1), and no block, however large, has pages of its own, which go
-# with it (0).
-M_TRIM_THRESHOLD, NEVER = -1, -1
-M_MMAP_MAX, NO_BLOCK = -4, 0
-M_ARENA_MAX, ONE = -8, 1  # what a thread frees is there for the others; pools of single threads shrink all the same
-OWN = (
-    "MALLOC_TRIM_THRESHOLD_",
-    "MALLOC_MMAP_THRESHOLD_",
-    "MALLOC_TOP_PAD_",
-    "MALLOC_MMAP_MAX_",
-    "MALLOC_ARENA_MAX",
-    "GLIBC_TUNABLES",
-)
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # of mallopt(3)
+OWN = ("MALLOC_", "GLIBC_TUNABLES")  # how variables of the environment begin that set the allocator
 
 
 def keep_freed_memory() -> None:
-    """In this process and those that it forks; not where the environment sets the allocator (`OWN`)."""
+    """In this process and those that it forks; not where the environment sets the allocator."""
     library = _glibc()
-    if library is not None and not any(name in os.environ for name in OWN):
-        library.mallopt(M_TRIM_THRESHOLD, NEVER)
-        library.mallopt(M_MMAP_MAX, NO_BLOCK)
-        library.mallopt(M_ARENA_MAX, ONE)
+    if library is not None and not any(name.startswith(OWN) for name in os.environ):
+        library.mallopt(M_TRIM_THRESHOLD, -1)  # what is free at the heap's end stays
+        library.mallopt(M_MMAP_MAX, 0)  # no block, however large, has pages of its own, which would go with it
+        library.mallopt(M_ARENA_MAX, 1)  # what a thread frees is there for the others
 
 
 def give_back_memory() -> None:

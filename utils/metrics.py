@@ -25,25 +25,17 @@ class ConfusionMatrix:
         self.n_images = 0
 
     def update(self, target: Tensor, prediction: Tensor) -> None:
-        """Add one image or batch.
-
-        Args:
-            target: integers of any shape, values 0..num_classes-1 or 255; (B, H, W) is a batch of B images.
-            prediction: the same shape and values.
-
-        Raises:
-            ValueError: other shapes or values.
-        """
-        target, prediction = torch.as_tensor(target), torch.as_tensor(prediction)
+        """`update_all` with one image, on any device."""
         self.update_all([(target.cpu().numpy(), prediction.cpu().numpy())])
-        if target.ndim == 3:
-            self.n_images += len(target) - 1
 
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add the (truth, prediction) of each of several images, which is faster than one by one.
 
+        Args:
+            pairs: integers of any shape, the same in both, values 0..num_classes-1 or 255.
+
         Raises:
-            ValueError: as `update`; then none of them is counted.
+            ValueError: other shapes or values; then no image is counted.
         """
         runs = [_runs(target, prediction) for target, prediction in pairs]
         if not runs:
@@ -80,11 +72,11 @@ class ConfusionMatrix:
         self.ignored_predictions, self.n_images = others.tolist()
 
     def iou(self) -> Tensor:
-        """(num_classes,) float64 TP / (TP + FP + FN); NaN for a class that is in neither truth nor predictions."""
+        """(num_classes,) float64 TP / (TP + FP + FN); see `iou_of`."""
         return iou_of(self.counts)
 
     def miou(self) -> float:
-        """The mean IoU over the classes that are in the truth, background included; NaN before any pixel."""
+        """See `miou_of`."""
         return miou_of(self.counts)
 
     def miou_of_classes(self) -> float:
@@ -130,15 +122,9 @@ class ThresholdSweep:
         self.n_images = 0
 
     def update(self, target: Tensor, value: Tensor, winner: Tensor) -> None:
-        """Add one image.
+        """Add one image: its truth, the winning class's map, and that class's mask value, 0 where there is none.
 
-        Args:
-            target: (H, W) truth, 255 skipped.
-            value: (H, W) float, the winning class's map.
-            winner: (H, W) the winning class's mask value, 1..num_classes-1, or 0 where there is no class at all.
-
-        Raises:
-            ValueError: other values.
+        All are (H, W); values of masks that no class has are a `ValueError`.
         """
         valid = target != IGNORE
         target, winner = target[valid].long(), winner[valid].long()
@@ -204,5 +190,8 @@ def iou_of(counts: Tensor) -> Tensor:
 
 
 def miou_of(counts: Tensor) -> float:
-    """(C, C) confusion counts, truth in rows -> the mean IoU over the classes in the truth."""
+    """(C, C) confusion counts, truth in rows -> the mean IoU over the classes in the truth, background included.
+
+    NaN before any pixel.
+    """
     return float(iou_of(counts)[counts.sum(dim=1) > 0].mean())

@@ -1,13 +1,7 @@
-"""metrics.jsonl of a run: one line of JSON an epoch, appended as training goes.
+"""metrics.jsonl of a run: one line of JSON an epoch, appended as training goes (docs/run_folder.md).
 
-    {"stage": "cam", "epoch": 2, "step": 126, "time": 1767225600.0, "images_per_second": 9.8, "classification": 0.21,
-    "loss": 0.21}
-
-`stage` is the trained stage; `epoch` counts from 1; `step` counts optimiser steps from the stage's start; `time` is
-seconds since 1970; the other numbers are means over the epoch, each loss by its name and `loss`, their sum. A stage
-that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
-
-Where the package `tensorboard` is installed, its events have the same: tensorboard --logdir runs/NAME/tensorboard
+A stage that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
+Where the package `tensorboard` is installed, its events have the same numbers.
 """
 
 import importlib.util
@@ -79,7 +73,7 @@ class Events:
             # What a stopped or repeated training has written from this step on is hidden.
             self.writers[stage] = SummaryWriter(str(self.folder / stage), purge_step=step)
         for name, value in values.items():
-            if name not in ("step", "time"):
+            if name != "step":
                 self.writers[stage].add_scalar(name, value, step)
         self.writers[stage].flush()
 

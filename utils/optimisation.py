@@ -41,10 +41,8 @@ def passes_an_epoch(steps_a_pass: int, epochs: int, least_steps: int) -> int:
 def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimizer:
     """An optimiser of what is trained, with the learning rate of the head for `network.fast_part()`.
 
-    With `lr_decay` the rates of the backbone fall towards its input (layer-wise decay, Clark et al., ICLR 2020).
-
-    Raises:
-        UserError: `lr_decay`, and a backbone that does not know its blocks.
+    With `lr_decay` the rates of the backbone fall towards its input (layer-wise decay, Clark et al., ICLR 2020); a
+    backbone that does not know its blocks is then a `UserError`.
     """
     fast = {id(parameter) for parameter in network.fast_part().parameters()}
     behind: dict[str, int] = {}

@@ -30,34 +30,22 @@ UP_TO_DATE, INCOMPLETE, TO_REDO = "up to date", "incomplete", "to redo"
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the pipeline.
+    """One step of the pipeline."""
 
-    Attributes:
-        name: as in `--stages`; `title` says what it does.
-        run: does the work; returns the figures to note and show.
-        reads: the parts of the configuration that it depends on besides those of its upstream stages.
-        upstream: stages whose output it reads.
-        code: functions and classes that decide its output and that `run` finds in a list, for the digest of its code.
-        looks: settings such as colours: a change makes its files again, and nothing behind it.
-        inputs: anything that JSON can hold which stands for the data that it reads.
-        complete: whether its output is all there.
-        skip: the reason why it has nothing to do under these settings; None if it has. Its input then passes on.
-        writes_checkpoint: the name of the network that it trains, for `checkpoints/best_model.pth`.
-        shows_result: whether its figures are shown as a table when it is done.
-    """
-
-    name: str
-    title: str
-    run: Callable[[Any, Run], dict[str, Any]]
+    name: str  # as in `--stages`
+    title: str  # what it does
+    run: Callable[[Any, Run], dict[str, Any]]  # does the work; returns the figures to note and show
+    # The parts of the configuration that it depends on besides those of its upstream stages.
     reads: tuple[str, ...] | Callable[[Any], tuple[str, ...]]
-    upstream: tuple[str, ...] = ()
-    code: tuple[Any, ...] = ()
-    looks: tuple[str, ...] = ()
-    inputs: Callable[[Any], Any] = lambda cfg: None
-    complete: Callable[[Any, Run], bool] = lambda cfg, run: True
+    upstream: tuple[str, ...] = ()  # stages whose output it reads
+    code: tuple[Any, ...] = ()  # functions and classes that decide its output and that `run` finds in a list
+    looks: tuple[str, ...] = ()  # settings such as colours: a change makes its files again, and nothing behind it
+    inputs: Callable[[Any], Any] = lambda cfg: None  # what stands for the data that it reads, as JSON can hold it
+    complete: Callable[[Any, Run], bool] = lambda cfg, run: True  # whether its output is all there
+    # The reason why it has nothing to do under these settings; None if it has. Its input then passes on.
     skip: Callable[[Any], str | None] = lambda cfg: None
-    writes_checkpoint: str | None = None
-    shows_result: bool = True
+    writes_checkpoint: str | None = None  # the network that it trains, for `checkpoints/best_model.pth`
+    shows_result: bool = True  # whether its figures are shown as a table when it is done
 
 
 class _Found(NamedTuple):
@@ -68,7 +56,7 @@ class _Found(NamedTuple):
     code: str
     settings: dict[str, Any]
     state: str  # UP_TO_DATE, INCOMPLETE, TO_REDO or ""
-    changes: str
+    changes: str  # of its code
 
 
 def run_stages(
@@ -79,7 +67,7 @@ def run_stages(
     redo: Sequence[str] = (),
     after: Callable[[Any, Run], None] = lambda cfg, run: None,
 ) -> None:
-    """Run what is missing or stale of the whole pipeline, in order, and log each stage.
+    """Run what is missing or stale, in order, and log each stage.
 
     Args:
         only: names to restrict it to; the others keep what they have made so far.
@@ -94,7 +82,7 @@ def run_stages(
         for name in given:
             if name not in known:
                 raise UserError(f"{option}: there is no stage '{name}'; known: {', '.join(known)}")
-    _Pipeline(stages, cfg, run, after, redo).run_all(only)
+    _Pipeline(stages, cfg, run, after).run_all(only, redo)
 
 
 class _Pipeline:
@@ -106,25 +94,21 @@ class _Pipeline:
         former: stages whose output is of former code, or stands on such -> what has changed.
     """
 
-    def __init__(
-        self,
-        stages: Sequence[Stage],
-        cfg: RunSettings,
-        run: Run,
-        after: Callable[[Any, Run], None],
-        redo: Sequence[str],
-    ):
+    def __init__(self, stages: Sequence[Stage], cfg: RunSettings, run: Run, after: Callable[[Any, Run], None]):
         self.stages, self.cfg, self.run, self.after = stages, cfg, run, after
         self.code = CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages})
         self.fingerprints: dict[str, str] = {}
         self.source: dict[str, str] = {}
         self.former: dict[str, str] = {}
-        made = {name: entry.get("code", "") for name, entry in run.stages.items() if name in self.code.current}
+
+    def run_all(self, only: Sequence[str], redo: Sequence[str]) -> None:
+        made = {name: entry.get("code", "") for name, entry in self.run.stages.items() if name in self.code.current}
         changed = [name for name, code in made.items() if CHANGED in redo and self.code.changes(name, code)]
         self.redo = from_main(lambda: [*redo, *changed])
-
-    def run_all(self, only: Sequence[str]) -> None:
-        needed = self._upstream_of(only)
+        needed: set[str] = set()  # stages that those asked for build upon, directly or not
+        for stage in reversed(self.stages):
+            if stage.name in only or stage.name in needed:
+                needed.update(stage.upstream)
         for stage in self.stages:
             asked = not only or stage.name in only
             reason = from_main(partial(stage.skip, self.cfg))
@@ -145,14 +129,6 @@ class _Pipeline:
         if is_main():
             self._publish()
             self.after(self.cfg, self.run)
-
-    def _upstream_of(self, only: Sequence[str]) -> set[str]:
-        """The stages that these build upon, directly or not."""
-        needed: set[str] = set()
-        for stage in reversed(self.stages):
-            if stage.name in only or stage.name in needed:
-                needed.update(stage.upstream)
-        return needed
 
     def _base(self, stage: Stage) -> tuple[str, dict[str, Any]]:
         """A digest of all that the output depends on but the code, and the settings in it."""

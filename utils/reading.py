@@ -30,8 +30,7 @@ def read_once(
     Ends in all processes together, once all that was made of the items is there.
 
     Args:
-        workers: loader processes at most, or with `threads` threads of this process, which are there at once; decoding
-            a file lets the others run.
+        workers: loader processes at most, or with `threads` threads of this process, which are there at once.
         pin_memory: so that copies to a GPU need not be waited for.
     """
     queue = WorkQueue(positions)

@@ -41,16 +41,18 @@ class Run:
     """One run folder: its files, its log, and what is known of its stages."""
 
     def __init__(self, cfg: RunSettings, command: Sequence[str] = ()):
-        """Make or reopen the folder `cfg.run`; the main process writes `config.yaml` and `run.json`.
-
-        Raises:
-            UserError: the folder cannot be written, or is another one for some of the processes.
-        """
+        """Make or reopen the folder `cfg.run`; `UserError` if it cannot be written, or not all processes share it."""
         self.folder = Path(cfg.run)
         self.made_with: dict[str, Any] = {}  # what a stage's output owes to this machine; of the main process
         if is_main():
             self._begin(cfg, command)
-        self._check_shared()
+        record = self.path("run.json")
+        written = from_main(record.read_text)
+        if not record.is_file() or record.read_text() != written:
+            raise UserError(
+                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the "
+                "main one; on several machines give a folder that they share with --run"
+            )
         self._open()
 
     def _begin(self, cfg: RunSettings, command: Sequence[str]) -> None:
@@ -61,15 +63,7 @@ class Run:
             raise UserError(message) from error
         self.made_with = _describe()
         call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
-        write_json(self.folder / "run.json", call | self.made_with)
-
-    def _check_shared(self) -> None:
-        written = from_main(self.path("run.json").read_text)
-        if not self.path("run.json").is_file() or self.path("run.json").read_text() != written:
-            raise UserError(
-                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the "
-                "main one; on several machines give a folder that they share with --run"
-            )
+        write_json(self.path("run.json"), call | self.made_with)
 
     @classmethod
     def reopen(cls, folder: str | Path) -> "Run":
@@ -88,8 +82,7 @@ class Run:
     def begin(self, stage: str, fingerprint: str, look: str = "", **record: Any) -> None:
         """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`).
 
-        Args:
-            record: what else to note of the stage when it is done.
+        `record` is what else to note of the stage when it is done.
         """
         self.stage, self.fingerprint = stage, fingerprint + look
         noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
@@ -164,7 +157,7 @@ class Run:
         return [path for path in self.folder.glob(f"*/{MARKER}") if _text_of(path).startswith(fingerprint)]
 
     def forget_state(self) -> None:
-        """Remove a resumable state that a killed process has left; not a later one, of other settings."""
+        """Remove a resumable state of the stage that a killed process has left; not a later one, of other settings."""
         state = self.path(f"{self.stage}.last.pth")
         if is_main() and state.is_file() and state.stat().st_mtime <= self.stages[self.stage]["finished"]:
             state.unlink()

@@ -4,7 +4,7 @@
     class PseudoSettings:
         threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
 
-A configuration is made of such classes. `Part` says in which section of the file the settings of a class are.
+A configuration is made of such classes.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ def setting(default: Any, *, low: float | None = None, high: float | None = None
     """A field that is a setting.
 
     Args:
-        default: a value of the field's type; lists are tuples, and `dict` is an empty mapping.
+        default: lists are tuples, and `dict` is an empty mapping.
         low, high: the bounds, both allowed; None is open. In a list they hold for each value.
         help: one line for config.yaml and the tables of docs/method.md.
     """
@@ -97,16 +97,10 @@ def known_keys(parts: Sequence[Part]) -> dict[str, Any]:
     return keys
 
 
-def plain(value: Any) -> Any:
-    """A setting's value as YAML and JSON can hold it."""
-    if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
-    return {name: plain(item) for name, item in value.items()} if isinstance(value, dict) else value
-
-
 def settings_dict(settings: Any) -> dict[str, Any]:
-    """The settings of one object of a settings class, by name, as plain values."""
-    return {f.name: plain(getattr(settings, f.name)) for f in dataclasses.fields(settings) if "help" in f.metadata}
+    """The settings of one object of a settings class, by name, as YAML and JSON can hold them."""
+    values = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if "help" in f.metadata}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
 def settings_of(cfg: RunSettings, name: str) -> Any:

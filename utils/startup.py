@@ -1,9 +1,6 @@
-"""What a script does first of all, before imports that take seconds.
+"""What a script does first of all, before imports that take seconds; it imports only Python's own modules.
 
-    prepare()         at the top of a script, where it is run and not imported
-
-Until then Ctrl-C ends it with one line, and a missing package is named with what to do. Imports only Python's own
-modules and `utils/memory.py`.
+From `prepare` to `work_begins` Ctrl-C ends the script with one line, and a missing package is named with what to do.
 """
 
 import os
@@ -16,15 +13,12 @@ from typing import Any, NoReturn
 from utils.memory import keep_freed_memory
 
 OLDEST = (3, 11)
-# How a thread waits for the others of its operation: by default for a while in a loop, which keeps a core from whatever
-# holds them up; asleep it costs microseconds, and an operation takes milliseconds.
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 PROJECT = Path(__file__).parents[1]
 EXIT_USER, EXIT_INTERRUPTED = 2, 130
 
 
 def prepare() -> None:
-    """To be called by a script before it imports anything else."""
+    """To be called by a script, where it is run and not imported, before it imports anything else."""
     if sys.version_info < OLDEST:
         found = ".".join(map(str, sys.version_info[:3]))
         _end(
@@ -36,8 +30,9 @@ def prepare() -> None:
         signal.signal(signal.SIGINT, _interrupted)
     sys.excepthook = _missing_package
     keep_freed_memory()
-    if not any(name in os.environ for name in WAITING):
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported
+    # A thread waits for the others of its operation by default for a while in a loop, which keeps a core from whatever
+    # holds them up; asleep it costs microseconds, and an operation takes milliseconds. Read when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def work_begins() -> None:

@@ -18,19 +18,17 @@ class TrainingState:
     """Everything that training needs to go on.
 
     Another number of processes may go on from a state: they see the same images, but draw new dropout.
+
+    Args:
+        parts: by name, what has a state of its own, such as the network and its optimizer.
     """
 
     def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):
-        """`parts` by name: what has a state of its own, such as the network and its optimizer."""
         self.path, self.fingerprint, self.device, self.parts = path, fingerprint, device, parts
         self.saved_at = time.monotonic()
 
     def load(self) -> tuple[int, dict[str, Tensor]]:
-        """The steps done, and this process's part of the epoch's sums of losses; 0 and none without such a state.
-
-        Raises:
-            UserError: processes find different states.
-        """
+        """The steps done, and this process's part of the epoch's sums of losses; 0 and none without such a state."""
         content = self._read()
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:

@@ -1,18 +1,19 @@
-"""Drawing: masks and maps over images, legends, contact sheets.
+"""Drawing: masks and maps over images, legends, contact sheets, letters of any script.
 
 Knows arrays only: images are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the
 colour of value v in row v.
 """
 
 import colorsys
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from utils.fonts import drawable, font_for
 from utils.ignore import IGNORE
 
 OUTLINE_PER_SIDE = 1 / 300  # an outline's width as a share of the image's long side
@@ -21,7 +22,14 @@ RIM = (255, 255, 255)
 GOLDEN_RATIO = 0.618033988749895
 INK, PAPER = (32, 33, 36), (255, 255, 255)  # of sheets and legends
 MAX_ROWS = 60  # of a contact sheet; JPEG files end at 65,535 pixels
+# Fonts with many letters, by the file names under which systems have them; Pillow searches the system's folders.
+FILES = (
+    *("NotoSansCJK-Regular.ttc", "NotoSans-Regular.ttf", "wqy-zenhei.ttc", "wqy-microhei.ttc", "SourceHanSans.ttc"),
+    *("msyh.ttc", "simhei.ttf", "PingFang.ttc", "Arial Unicode.ttf", "DejaVuSans.ttf", "FreeSans.ttf", "arial.ttf"),
+    *("LiberationSans-Regular.ttf", "Helvetica.ttc"),
+)
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Swatch = tuple[str, tuple[int, int, int]]  # a name and its colour
 
 
@@ -142,6 +150,37 @@ def contact_sheet(
 def printable(text: str) -> str:
     """The text without what cannot be written in UTF-8 (file names may hold any bytes) and without line breaks."""
     return " ".join(text.encode("utf-8", "replace").decode("utf-8").splitlines())
+
+
+@cache
+def font_for(text: str, size: int) -> Font:
+    """The font that has most letters of the text; the one of Pillow where it has all."""
+    default = ImageFont.load_default(size)
+    if not _missing(default, text):
+        return default
+    return min((default, *_system_fonts(size)), key=lambda font: len(_missing(font, text)))
+
+
+def drawable(text: str, size: int = 16) -> str:
+    """The text with a question mark for each letter that no font here has."""
+    missing = _missing(font_for(text, size), text)
+    return "".join("?" if letter in missing else letter for letter in text)
+
+
+def _missing(font: Font, text: str) -> set[str]:
+    """The letters that the font draws as it draws what does not exist."""
+    nothing = bytes(font.getmask("\U000fffff"))
+    return {letter for letter in set(text) if not letter.isspace() and bytes(font.getmask(letter)) == nothing}
+
+
+@cache
+def _system_fonts(size: int) -> list[Font]:
+    """Those of `FILES` that this system has."""
+    found: list[Font] = []
+    for name in FILES:
+        with contextlib.suppress(OSError):
+            found.append(ImageFont.truetype(name, size))
+    return found
 
 
 def _edges(mask: np.ndarray, width: int) -> np.ndarray:

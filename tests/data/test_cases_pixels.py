@@ -13,7 +13,7 @@ from data.pixels import AUTO, PixelRule
 from inference.result import to_pixels
 from tests.data.test_check import settings
 from utils.errors import UserError
-from utils.fonts import drawable
+from utils.visualize import drawable
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,7 @@ from PIL import Image
 from data.index import open_index
 from data.recipe import INSPECTION, READ_AT, Fit, fitting_preset, has_no_colour, what_sizes_mean
 from data.settings import DataSettings
-from stages.config import load_config
-from stages.recipe import load_fitting_config
+from stages.config import load_config, load_fitting_config
 from tests.project import ROOT
 
 

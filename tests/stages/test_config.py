@@ -97,16 +97,18 @@ def test_the_preset_of_the_file_is_used_when_none_is_asked_for():
     assert load_config(FILE) == load_config(FILE, DOCUMENT["preset"]) != load_config(FILE, "voc12")
 
 
-def test_every_bound_allows_the_default_and_itself():
+def test_every_bound_allows_the_default_and_itself_and_nothing_beyond():
     ordered = {"prm", "context", "affinity_training"}  # their thresholds bound each other, too
     for part in parts():
         for key, one in part.keys().items():
             if part.attribute.split(".")[-1] in ordered or not isinstance(one.default, int | float):
                 continue
-            for end in (one.metadata["low"], one.metadata["high"]):
+            for end, beyond in ((one.metadata["low"], -1), (one.metadata["high"], 1)):
                 if end is not None:
                     cfg = load_config(None, overrides=[f"{key}={end}"])
                     assert getattr(cfg.part(part.attribute) if part.attribute else cfg, one.name) == end
+                    with pytest.raises(UserError, match=f"'{key}' must be (between|at least)"):
+                        load_config(None, overrides=[f"{key}={end + beyond}"])
 
 
 @pytest.mark.parametrize("key", REMOVED)
@@ -159,7 +161,6 @@ def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("prm.lo=0.6", r"'prm\.lo' \(0\.6\) must not be above 'prm\.hi' \(0\.5\)"),
         ("context.hi=0.1", r"'context\.lo' \(0\.25\) must not be above 'context\.hi' \(0\.1\)"),
         ("affinity.bg_threshold=0.6", r"'affinity\.bg_threshold' \(0\.6\) .* above 'affinity\.fg_threshold' \(0\.3\)"),
         *(("data.mask_values=[0]", "must be a mapping such as"), ("data.mask_values={0: [a]}", "of type str")),

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from data.artifacts import read_mask, read_seed, write_mask
-from stages.config import load_config
 from stages.segment import mask_losses
 from tests.project import Project, names
 from utils.ignore import IGNORE
@@ -81,7 +80,3 @@ def test_the_loss_counts_hints_where_there_are_any():
     assert set(without) == {"segmentation"}
     assert torch.equal(with_["segmentation"], without["segmentation"])
     assert with_["hints"] > 1
-
-
-def test_the_weight_of_hints_is_a_setting_of_the_section_segment():
-    assert load_config(None, overrides=["segment.hint_weight=3"]).hint_loss.hint_weight == 3

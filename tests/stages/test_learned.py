@@ -11,18 +11,43 @@ from data.artifacts import Seed, write_mask, write_seed
 from data.dataset import Index, Record
 from stages.cam import check_labels, check_learned, class_weights
 from stages.config import Config, override
-from stages.learned import Learned, classifier_warnings, map_warnings, mask_warnings, pseudo_warnings, together
+from stages.learned import (
+    Learned,
+    average_precision,
+    chance_level,
+    classifier_warnings,
+    map_warnings,
+    mask_warnings,
+    pseudo_warnings,
+    together,
+)
 from tests.models.tiny import tiny_classifier
 from utils.compute import Compute
 from utils.errors import UserError
-from utils.ranking import chance_level
 from utils.run import Run
 
 NAMES = ("cat", "dog")
 
 
 def learned(images: int, precision: float, count: int = 40) -> Learned:
-    return Learned("cat", images, precision, *chance_level(images, count))
+    return Learned("cat", images, precision, *chance_level([images], count))
+
+
+def test_average_precision_is_the_mean_precision_at_the_right_ones():
+    truth, scores = np.array([True, False, True, False]), np.array([0.9, 0.8, 0.7, 0.1])
+    assert average_precision(truth, scores) == pytest.approx((1 + 2 / 3) / 2)
+    assert average_precision(truth, -scores) == pytest.approx((1 / 2 + 2 / 4) / 2)
+    assert np.isnan(average_precision(np.zeros(4, bool), scores))
+
+
+def test_random_scores_are_hardly_ever_above_chance():
+    random, truth = np.random.default_rng(1), np.arange(40) < 8
+    mean, needed = chance_level([8], 40)
+    found = average_precision(truth, random.random((1000, 40)))
+    assert (found > needed).mean() < 0.08
+    assert found.mean() == pytest.approx(mean, abs=0.02)
+    assert chance_level([5], 5)[1] == 1  # no figure is above chance where all are right
+    assert chance_level([1], 1)[1] == 1
 
 
 def test_a_class_at_chance_is_named_with_its_figures_and_no_other():

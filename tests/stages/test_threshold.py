@@ -13,7 +13,7 @@ from data.pixels import PixelRule
 from stages.config import Config, override
 from stages.threshold import (
     NOTHING,
-    SeedValues,
+    choose,
     draw_thresholds,
     find_threshold,
     separating_value,
@@ -35,25 +35,18 @@ def blob(value: float = 1.0, side: int = 16, around: float = 0.0) -> np.ndarray:
     return one
 
 
-def choose(*maps: np.ndarray):
-    values = SeedValues.none()
-    for one in maps:
-        values.add(seed(one))
-    return values.choose()
-
-
 def test_two_groups_of_values_are_separated_between_them():
     histogram = np.zeros(256)
     histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
     assert 30 / 255 <= separating_value(histogram) < 200 / 255
-    assert 0.3 < choose(*(blob(0.8, around=0.3) for _ in range(3))).threshold < 0.8
-    assert SeedValues.none().choose() is None
+    assert 0.3 < choose([seed(blob(0.8, around=0.3))] * 3).threshold < 0.8
+    assert choose([]) is None
 
 
 def test_what_a_step_has_removed_is_no_evidence():
     """However much of it there is, only what is left is separated."""
     halves = blob(0.9) + blob(0.5, side=20, around=0.0) * (blob(0.9) == 0)
-    with_zeros, without = choose(halves), choose(np.where(halves == 0, NOTHING / 2, halves))
+    with_zeros, without = (choose([seed(maps)]) for maps in (halves, np.where(halves == 0, NOTHING / 2, halves)))
     assert with_zeros.threshold == without.threshold
     assert 0.5 <= with_zeros.threshold < 0.9
 
@@ -63,7 +56,7 @@ def test_a_noisy_map_is_cut_where_few_regions_are_left():
     noisy = [np.clip(random.exponential(0.12, (1, 40, 40)), 0, 0.8) for _ in range(4)]
     for one in noisy:
         one[:, 10:12, 20:22] = 1.0
-    choice = choose(*noisy)
+    choice = choose(map(seed, noisy))
     assert choice.threshold >= 0.75
     assert "regions" in choice.reason
 
@@ -80,7 +73,7 @@ def index(tmp_path) -> Index:
 
 
 def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_for(index, tmp_path, caplog):
-    assert find_threshold(index, tmp_path).threshold == choose(*(blob(0.8, around=0.3) for _ in range(4))).threshold
+    assert find_threshold(index, tmp_path).threshold == choose([seed(blob(0.8, around=0.3))] * 4).threshold
     asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
     assert "threshold.json" in caplog.text

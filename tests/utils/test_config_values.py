@@ -7,8 +7,6 @@ from tests.utils.test_config_file import write
 from utils.errors import UserError
 from utils.settings import known_keys
 
-KEYS = {key: field for part in parts() for key, field in part.keys().items()}
-
 
 def load(*overrides: str) -> Config:
     return load_config(None, overrides=overrides)
@@ -67,17 +65,6 @@ def test_a_mistake_is_named_with_its_line_and_the_nearest_name(tmp_path, mistake
         assert part in str(error.value)
     if not overrides:
         assert str(path) in str(error.value)
-
-
-@pytest.mark.parametrize("key", ["prm.hi", "cam.momentum", "data.max_pixels", "cam.scales"])
-def test_both_ends_of_a_range_are_allowed_and_no_value_outside(key):
-    bounds, (section, name) = KEYS[key].metadata, key.split(".")
-    for end, outside in ((bounds["low"], -1), (bounds["high"], 1)):
-        inside, beyond = ([end], [end + outside]) if name == "scales" else (end, end + outside)
-        found = load(f"{key}={inside}", "prm.lo=0").to_dict()[section][name]
-        assert found == inside
-        with pytest.raises(UserError, match=f"'{key}' must be between"):
-            load(f"{key}={beyond}", "prm.lo=0")
 
 
 def test_values_become_those_of_the_right_type_and_a_name_belongs_to_one_class():

@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from tests.project import ROOT
-from utils.memory import OWN
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is another one")
 
@@ -51,5 +50,5 @@ def test_scripts_find_freed_memory_again_and_can_give_it_back():
 
 @glibc
 def test_where_the_environment_says_otherwise_memory_goes_back_at_once():
-    faults, _, _ = run("keep_freed_memory()", **{OWN[1]: "131072"})
+    faults, _, _ = run("keep_freed_memory()", MALLOC_MMAP_THRESHOLD_="131072")
     assert faults > 2_000

@@ -40,14 +40,14 @@ def test_counts_agree_with_a_plain_loop(shape, dtype):
     assert matrix.counts.dtype == torch.int64
 
 
-def test_images_add_up_counted_one_by_one_as_a_batch_together_or_by_others():
+def test_images_add_up_counted_one_by_one_together_or_by_others():
     batch, each, together, others = (ConfusionMatrix(CLASSES) for _ in range(4))
     target, prediction = random_masks(2, 3, 8, 9)
     batch.update(target, prediction)
     for pair in zip(target, prediction, strict=True):
         each.update(*pair)
     together.update_all(zip(target.byte().numpy(), prediction.byte().numpy(), strict=True))
-    others.add(batch)
+    others.add(each)
     for matrix in (each, together, others):
         assert torch.equal(matrix.counts, batch.counts)
         assert (matrix.ignored_predictions, matrix.n_images) == (batch.ignored_predictions, 3)

@@ -1,4 +1,4 @@
-"""Our figures beside chainercv's, which the published ones come from, and torchmetrics', on random and on real masks.
+"""Our figures beside the definition of chainercv, which the published ones come from, and torchmetrics'.
 
 What the three do with a class that is not in the truth differs, and only that. Nowhere at all: chainercv gives NaN
 and leaves it out of the mean, as we do; torchmetrics gives 0 and leaves it out. Predicted but not in the truth: its IoU
@@ -15,16 +15,10 @@ from data.artifacts import read_mask
 from utils.metrics import ConfusionMatrix
 
 VALUES = 21
-EXACT = {"rel": 0, "abs": 1e-9}
 
 
-def chainercv_iou(predictions: list[np.ndarray], truths: list[np.ndarray]) -> np.ndarray:
-    """chainercv.evaluations.calc_semantic_segmentation_iou by its definition, ignored pixels being -1 there.
-
-    Counted class by class as sets of pixels and not by a bincount, to be independent of how we count.
-    """
-    truth, predicted = (np.concatenate([mask.ravel() for mask in masks]) for masks in (truths, predictions))
-    truth, predicted = truth[truth != -1], predicted[truth != -1]
+def chainercv_iou(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """chainercv.evaluations.calc_semantic_segmentation_iou by its definition, each class as a set of pixels."""
     sets = [(truth == value, predicted == value) for value in range(VALUES)]
     hits = np.array([np.count_nonzero(one & other) for one, other in sets], np.float64)
     unions = np.array([np.count_nonzero(one | other) for one, other in sets], np.float64)
@@ -61,15 +55,15 @@ def pairs(request) -> list[tuple[np.ndarray, np.ndarray]]:
 def test_chainercvs_definition_and_torchmetrics(pairs):
     matrix = ConfusionMatrix(VALUES)
     matrix.update_all(pairs)
-    as_background = [np.where(predicted == 255, 0, predicted) for _, predicted in pairs]
-    theirs = chainercv_iou(as_background, [np.where(truth == 255, -1, truth) for truth, _ in pairs])
-    assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, **EXACT)
-    assert matrix.miou() == pytest.approx(np.nanmean(theirs), **EXACT)
+    truth, predicted = (np.concatenate([mask.ravel() for mask in masks]) for masks in zip(*pairs, strict=True))
+    predicted = np.where(predicted == 255, 0, predicted)
+    theirs = chainercv_iou(truth[truth != 255], predicted[truth != 255])
+    assert matrix.iou().numpy() == pytest.approx(theirs, nan_ok=True, rel=0, abs=1e-9)
+    assert matrix.miou() == pytest.approx(np.nanmean(theirs), rel=0, abs=1e-9)
     assert 0.1 < matrix.miou() < 0.95
     classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
     each = classification.MulticlassJaccardIndex(VALUES, average="none", ignore_index=255)
-    for (truth, _), predicted in zip(pairs, as_background, strict=True):
-        each.update(torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None])
+    each.update(torch.from_numpy(predicted)[None], torch.from_numpy(truth)[None])
     # It divides in single precision; its counts agree to the last digit.
     assert torch.equal(each.confmat, matrix.counts)
     assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)

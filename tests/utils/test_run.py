@@ -16,16 +16,6 @@ def settings(tmp_path) -> Config:
     return load_config(None, overrides=[f"run={tmp_path / 'run'}"])
 
 
-def test_a_folder_of_another_look_is_emptied(settings):
-    run = Run(settings)
-    for look in ("", "red", "blue"):
-        run.begin("a", "f", look)
-        (run.fresh_folder("masks") / "x.png").write_text("x")
-        assert (run.fresh_folder("masks") / "x.png").is_file()
-        run.begin("a", "f", look + "er")
-        assert not (run.fresh_folder("masks") / "x.png").exists()
-
-
 def test_the_folder_says_what_ran_or_why_it_cannot(settings):
     Path(settings.run).write_text("a file")
     with pytest.raises(UserError, match=r"the run folder .*--run"):
@@ -50,15 +40,16 @@ def test_log_and_metrics_are_appended(settings, capsys):
     assert lines == [{"stage": "a", "step": 1, "loss": 0.5}] * 2
 
 
-def test_a_folder_keeps_its_files_only_while_the_fingerprint_stays(settings):
+@pytest.mark.parametrize(("fingerprint", "look"), [("two", ""), ("one", "red")])
+def test_a_folder_keeps_its_files_only_while_fingerprint_and_look_stay(settings, fingerprint, look):
     run = Run(settings)
-    run.fingerprint = "one"
+    run.begin("a", "one")
     folder = run.fresh_folder("masks")
     (folder / "half.png").write_text("made before a stop")
     assert run.fresh_folder("masks") == folder
     assert (folder / "half.png").is_file()
     again = Run(settings)
-    again.fingerprint = "two"
+    again.begin("a", fingerprint, look)
     again.path("others").mkdir()  # without a mark it is not trusted
     again.path("others", "unknown.png").write_text("from somewhere")
     for name in ("masks", "others"):

@@ -1,10 +1,24 @@
-"""Drawing: what is coloured, what is left alone, and sizes."""
+"""Drawing: what is coloured, what is left alone, sizes, and letters of any script."""
 
 import numpy as np
 import pytest
+from PIL import ImageFont
 
+import utils.visualize
 from utils.ignore import IGNORE
-from utils.visualize import MAX_ROWS, RIM, Tile, bright_palette, contact_sheet, fit, heatmap, legend, overlay
+from utils.visualize import (
+    MAX_ROWS,
+    RIM,
+    Tile,
+    bright_palette,
+    contact_sheet,
+    drawable,
+    fit,
+    font_for,
+    heatmap,
+    legend,
+    overlay,
+)
 
 PALETTE = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 220)], np.uint8)
 
@@ -94,3 +108,23 @@ class TestSheets:
         row = [Tile(np.zeros((90, 90, 3), np.uint8), "a\udcff.jpg\ntwo lines")]
         heights = [contact_sheet([row] * (MAX_ROWS + more), ["image"], "many", tile=20).height for more in (1, 50)]
         assert heights[0] == heights[1]
+
+
+@pytest.fixture
+def no_fonts(monkeypatch):
+    monkeypatch.setattr(utils.visualize, "_system_fonts", lambda size: [])
+    utils.visualize.font_for.cache_clear()
+    yield
+    utils.visualize.font_for.cache_clear()
+
+
+def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_mark(no_fonts):
+    assert (drawable("cat, dog (2)"), drawable("cat 猫")) == ("cat, dog (2)", "cat ?")
+
+
+def test_a_font_of_the_system_is_taken_where_it_has_more_letters():
+    font = font_for("Кот", 16)
+    if drawable("Кот") != "Кот":
+        pytest.skip("no font here has Cyrillic letters")
+    assert font.getname() != ImageFont.load_default(16).getname()
+    assert drawable("猫 Кот").endswith("Кот")

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.utils.test_engine import EPOCHS, Network, metrics, new_run, plan, same  # noqa: F401
 from tests.utils.test_engine import train as train_toy
-from utils.watch import Watch
+from utils.engine import Watch
 
 
 def train(run, watch: Watch | None = None) -> Network:

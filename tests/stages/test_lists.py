@@ -9,8 +9,8 @@ from data.artifacts import Seed, seed_size, write_mask, write_seed
 from data.index import open_index
 from data.settings import DataSettings
 from models.segmenter import build_segmenter
-from stages import space
-from stages.space import require_image_space, require_network_space
+from stages import lists
+from stages.lists import require_image_space, require_network_space
 from tests.project import new_project
 from utils.errors import UserError
 
@@ -25,7 +25,7 @@ def index(make_voc):
 def asked(monkeypatch) -> list[float]:
     """Bytes that were asked for."""
     needed = []
-    monkeypatch.setattr(space, "require_space", lambda folder, size, purpose: needed.append(size))
+    monkeypatch.setattr(lists, "require_space", lambda folder, size, purpose: needed.append(size))
     return needed
 
 
