@@ -66,8 +66,10 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
         try:
             backbone.load_state_dict(fitting(state, backbone, weights.path))
         except UserError:
-            is_timm = isinstance(backbone, TimmBackbone)
-            if not (is_timm and load_published(backbone.net, name.removeprefix(TIMM), state)):
+            # A timm network's file may have the names of its publisher.
+            if not (
+                isinstance(backbone, TimmBackbone) and load_published(backbone.net, name.removeprefix(TIMM), state)
+            ):
                 raise
     speed_up_depthwise(backbone)
     return backbone.eval()

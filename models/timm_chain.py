@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 from models.timm_cut import ODD, UNFIT, Cut, Unfit, cut_features, cut_whole, features_of, reason_of
-from models.timm_taps import Frame, Pass, keep_stage
+from models.timm_taps import Frame, Pass
 from models.timm_weights import create
 from utils.errors import UserError
 
@@ -41,6 +41,7 @@ class TimmBackbone(Backbone):
     def __init__(self, name: str, pretrained: bool = False):
         super().__init__()
         require_name(name)
+        self.current = Pass()
         make = partial(create, name, pretrained)
         reason = ""
         # Networks that take images of any size on demand are transformers, and the first way is theirs.
@@ -70,7 +71,7 @@ class TimmBackbone(Backbone):
         if OUTPUT_STRIDE not in stage_levels(self.strides):
             raise Unfit(f"it has stages of strides {', '.join(map(str, self.strides))}, none of stride {OUTPUT_STRIDE}")
         for index, stage in enumerate(cut.stages[:-1]):
-            self.net.get_submodule(stage.name).register_forward_hook(partial(keep_stage, index, stage))
+            self.net.get_submodule(stage.name).register_forward_hook(partial(self.current.keep, index, stage))
         try:
             with torch.enable_grad():
                 maps = self.stages(torch.zeros(1, 3, *ODD), grad_from=0)
@@ -109,12 +110,16 @@ class TimmBackbone(Backbone):
         """
         stage = self.cut.stages[-1]
         frame = Frame((x.shape[-2], x.shape[-1]), stage.stride, self.cut.unit)
-        with Pass(frame, grad_from) as kept, torch.set_grad_enabled(grad_from is None and torch.is_grad_enabled()):
-            output = features_of(self.net, frame.wrap(x))
-            deepest = frame.crop(stage.to_map(output, frame.grid(stage.stride)), stage.stride)
-        if grad_from == len(self.strides) - 1:
-            deepest = deepest.detach().requires_grad_()
-        return [*(kept.maps[index] for index in range(len(self.strides) - 1)), deepest]
+        self.current.begin(frame, grad_from)
+        try:
+            with torch.set_grad_enabled(grad_from is None and torch.is_grad_enabled()):
+                output = features_of(self.net, frame.wrap(x))
+                deepest = frame.crop(stage.to_map(output, frame.grid(stage.stride)), stage.stride)
+            if grad_from == len(self.strides) - 1:
+                deepest = deepest.detach().requires_grad_()
+            return [*(self.current.maps[index] for index in range(len(self.strides) - 1)), deepest]
+        finally:
+            self.current.begin(None)
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
         """As of `Backbone.freeze`: the stages up to that stride, and that part of the blocks."""

@@ -1,15 +1,15 @@
 """The stages of a timm network in a forward pass: hooks behind its modules keep their outputs as maps.
 
     stage = describe("blocks.2", output, 16, (48, 80))              # from the output for an image of 48 x 80 pixels
-    module.register_forward_hook(partial(keep_stage, index, stage))
-    with Pass(frame, grad_from) as kept:                            # kept.maps[index] after the network has run
+    module.register_forward_hook(partial(current.keep, index, stage))
+    current.begin(frame, grad_from)                                 # current.maps[index] after the network has run
 
 A module may give (B, C, h, w), (B, h, w, C) or tokens (B, P + h * w, C), whose first P are class and register tokens.
 Where gradients are wanted, the map (B, C, h, w) goes back into the network in the module's own layout.
 """
 
+import threading
 from collections.abc import Sequence
-from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,26 +106,30 @@ class Frame:
         return copied
 
 
-class Pass:
-    """A forward pass of framed images, whose stages are kept while it is entered; each thread has its own.
+class Pass(threading.local):
+    """The forward pass whose stages are kept; each thread has its own. `grad_from` is that of `Backbone.stages`."""
 
-    `grad_from` is that of `Backbone.stages`.
-    """
+    frame: Frame | None = None  # of its images; None while no pass is kept
+    grad_from: int | None = None
+    records = False  # whether gradients are wanted behind `grad_from`
 
-    def __init__(self, frame: Frame, grad_from: int | None):
-        self.frame, self.grad_from, self.records = frame, grad_from, torch.is_grad_enabled()
+    def __init__(self) -> None:
         self.maps: dict[int, Tensor] = {}  # by index of the stage
-        self._token: Token[Pass | None]
 
-    def __enter__(self) -> "Pass":
-        self._token = _running.set(self)
-        return self
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Pass":
+        return memo.setdefault(id(self), Pass())
 
-    def __exit__(self, *error: object) -> None:
-        _running.reset(self._token)
+    def begin(self, frame: Frame | None, grad_from: int | None = None) -> None:
+        """Keep the stages of the next pass; without a frame, keep nothing any more."""
+        self.frame, self.grad_from, self.records, self.maps = frame, grad_from, torch.is_grad_enabled(), {}
 
-    def keep(self, index: int, stage: Stage, output: Tensor) -> Tensor | None:
-        """Keep the map of a stage; what the network goes on with instead of the output, None: the output itself."""
+    def keep(self, index: int, stage: Stage, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
+        """The hook behind the module of a stage: keeps its map.
+
+        Returns what the network goes on with instead of the output, None: the output itself.
+        """
+        if self.frame is None:
+            return None
         values = stage.to_map(output, self.frame.grid(stage.stride))
         part = self.maps[index] = self.frame.crop(values, stage.stride)
         if self.grad_from is None or index < self.grad_from:
@@ -139,12 +143,3 @@ class Pass:
         if part is output or not torch.is_grad_enabled():
             return None
         return stage.from_map(self.frame.paste(values, part, stage.stride), output)
-
-
-_running: ContextVar[Pass | None] = ContextVar("the pass whose stages are kept", default=None)
-
-
-def keep_stage(index: int, stage: Stage, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-    """The hook behind the module of a stage: `Pass.keep` of the pass that runs."""
-    running = _running.get()
-    return None if running is None else running.keep(index, stage, output)
