@@ -22,7 +22,7 @@ LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pse
 
 
 class DecoderHead(nn.Module):
-    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): a deep stage on the grids of earlier ones, finest first."""
+    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): a deep stage on the grids of earlier ones."""
 
     def __init__(self, channels: int, side_channels: Sequence[int], num_classes: int):
         super().__init__()
