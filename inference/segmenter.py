@@ -10,8 +10,9 @@ from torch import Tensor
 
 from inference.predictor import MAX_SIDE, Prediction, Predictor, at_size_of
 from inference.tiles import decide, read_tiles
+from models.pseudo import upsample
 from models.runtime import open_runtime
-from models.segmenter import Segmenter, at_size, cell_probabilities, may_win, restrict_to
+from models.segmenter import Segmenter, cell_probabilities, may_win, restrict_to
 from stages.refinement import refiner
 from utils.settings import settings_dict
 
@@ -71,7 +72,7 @@ class SegmenterPredictor(Predictor):
             small = self._small(window)
             with self.compute.autocast():
                 cells = self._restrict(self._cells([small])[0], classes)
-                found = at_size(cells, small.shape[:2])
+                found = upsample(cells, small.shape[:2])
                 occurring, refined = self._refine(found, small)
                 is_refined = len(occurring) > 1 and self.cfg.pseudo.refine != "none"
                 others = torch.zeros_like(found) if is_refined else found  # add to what neighbouring tiles see
@@ -116,7 +117,7 @@ class SegmenterPredictor(Predictor):
     def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
         cells = self._restrict(cells, classes)
         candidates = may_win(cells)
-        occurring, refined = self._refine(at_size(cells[candidates], image.shape[:2]), image)
+        occurring, refined = self._refine(upsample(cells[candidates], image.shape[:2]), image)
         best, indices = refined.max(dim=0)
         values = candidates[occurring][indices]
         means = {value: float(best[values == value].mean()) for value in _occurring(values) if value}

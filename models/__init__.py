@@ -1,7 +1,5 @@
 """Tensors: backbones, the classifier, activation maps and the method that repairs them, refinement, segmentation."""
 
-import importlib.util
-
 import torch
 
 
@@ -11,11 +9,7 @@ def _let_torchvision_load() -> None:
     The torchvision of PyPI is compiled for CUDA. With a CPU-only torch its library cannot be loaded. Then `import
     torchvision` (which timm needs) fails because `nms` and `qnms` are unknown. Nothing in this project calls either.
     """
-    if (
-        importlib.util.find_spec("torchvision") is None
-        or torch.version.cuda is not None
-        or torch.version.hip is not None
-    ):
+    if torch.version.cuda is not None or torch.version.hip is not None:
         return
     library = torch.library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, pad, relu
 
 from models.backbone import build_backbone, open_weights
-from models.chain import Backbone, load_state
+from models.chain import Backbone
 from models.weights import Weights
+from utils.errors import UserError
 
 STRIDE = 4  # of all maps here, as of seeds
 
@@ -33,23 +34,14 @@ CENTROID_DOUBLINGS = 7  # 2^7 steps, more than lie between the rim of an object 
 
 
 class AffinityMaps(NamedTuple):
-    """What the network gives for a batch.
+    """What the network gives for a batch (B, 3, H, W); H4 = ceil(H / 4)."""
 
-    Attributes:
-        edge: (B, 1, H4, W4) boundary logits, H4 = ceil(H / 4).
-        displacement: (B, 2, H4, W4) (dy, dx) in cells from each cell to the centre of its object; None without that
-            branch.
-    """
-
-    edge: Tensor
-    displacement: Tensor | None
+    edge: Tensor  # (B, 1, H4, W4) boundary logits
+    displacement: Tensor | None  # (B, 2, H4, W4): (dy, dx) in cells to the centre of the object; None without branch
 
 
 class MeanShift(nn.Module):
-    """Subtracts the mean over the training images from a displacement, in evaluation only.
-
-    The losses see only differences of displacements, so a network may add any constant to all of them.
-    """
+    """Subtracts the mean over the training images in evaluation: losses see differences of displacements only."""
 
     running_mean: Tensor
 
@@ -65,17 +57,11 @@ class MeanShift(nn.Module):
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
-    On ResNet-50 this is the published network, with its widths and parameter names. The rule for any backbone: each
-    stage of its chain has a 1x1 convolution with group norm, and all are brought to stride 4. Coarser maps are
-    interpolated.
-    Finer ones are averaged: they know best where a colour ends. A stage has 32 channels for the boundary; for the
-    displacement stage l (from 0) has 64 * 2^l, at most 256. There, stages coarser than 4 are first joined at stride 8.
-
-    Images are padded with zeros at the right and bottom until every stride divides them, so any size can be read.
-
-    Args:
-        backbone: any; it is frozen here.
-        displacement: with the displacement branch; else none of its parameters exist.
+    On ResNet-50 this is the published network, with its widths and parameter names. The rule for any backbone, which is
+    frozen here: each stage has a 1x1 convolution with group norm, and all are brought to stride 4. Coarser maps are
+    interpolated. Finer ones are averaged: they know best where a colour ends. A stage has 32 channels for the boundary;
+    for the displacement stage l (from 0) has 64 * 2^l, at most 256. There, stages coarser than 4 are first joined at
+    stride 8. Images are padded with zeros at the right and bottom until every stride divides them.
     """
 
     def __init__(self, backbone: Backbone, displacement: bool = True):
@@ -106,7 +92,7 @@ class AffinityNet(nn.Module):
         self.add_module(self.displacement_output, output)
 
     def fast_part(self) -> nn.ModuleList:
-        """The displacement's own modules, which train at a higher rate; empty without that branch."""
+        """The displacement's own modules, which train at a higher rate."""
         return nn.ModuleList(module for name, module in self.named_children() if name.startswith("fc_dp"))
 
     def train(self, mode: bool = True) -> "AffinityNet":
@@ -120,9 +106,7 @@ class AffinityNet(nn.Module):
         rows, columns = cells(x)
         features = self.features(x)
         edge = self.edge_logits(features)[..., :rows, :columns]
-        if not self.has_displacement:
-            return AffinityMaps(edge, None)
-        return AffinityMaps(edge, self.displacement(features)[..., :rows, :columns])
+        return AffinityMaps(edge, self.displacement(features)[..., :rows, :columns] if self.has_displacement else None)
 
     @torch.no_grad()
     def features(self, x: Tensor) -> list[Tensor]:
@@ -155,13 +139,9 @@ class AffinityNet(nn.Module):
 
 
 def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displacement: bool = True) -> AffinityNet:
-    """An affinity network with fresh branches, or with those of its weight file.
+    """An affinity network on `build_backbone(backbone, weights)`, in evaluation mode.
 
-    Args:
-        backbone: a name that `models.backbone.build_backbone` knows.
-        weights: `imagenet`, `none` or a path. From the file of an affinity network (ours or IRN's) its branches are
-            taken, too.
-        displacement: with the displacement branch.
+    Its branches are fresh, or those of the weight file, where this is an affinity network's (ours or IRN's).
 
     Raises:
         UserError: as `build_backbone`; a branch of the file that does not fit.
@@ -173,7 +153,13 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
             taken = {name: tensor for name, tensor in loaded.state.items() if name.startswith(branch)}
             if taken:
                 kept = {n: tensor for n, tensor in network.state_dict().items() if not n.startswith(branch)}
-                load_state(network, kept | taken, loaded.path)
+                try:
+                    network.load_state_dict(kept | taken)
+                except RuntimeError as error:
+                    detail = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
+                    raise UserError(
+                        f"{loaded.path} does not fit the network: {detail}; give a file of this backbone"
+                    ) from error
     return network.eval()
 
 
@@ -184,11 +170,9 @@ def cells(x: Tensor) -> tuple[int, int]:
 
 @torch.no_grad()
 def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side: int = 0) -> Tensor:
-    """The boundary map of an image: sigmoid of the mean logit of image and mirror image.
+    """The boundary map of a normalised image (3, H, W): sigmoid of the mean logit of image and mirror image.
 
     Args:
-        network: in evaluation mode.
-        image: (3, H, W) normalised, of any size.
         least_side: the image is padded with zeros to at least this height and width. The statistics of group norm
             include the padding, so this changes all values a little: published maps are padded to the crop size, 512.
 
@@ -210,16 +194,10 @@ def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Te
 
 
 def centroids(displacement: Tensor) -> Tensor:
-    """Instances from a displacement (section 5.1): cells that come to the same cell when they follow it many times.
+    """Instances 1..N (h, w) int64 from a displacement (2, h, w), (dy, dx) in cells (section 5.1).
 
-    End cells at most two cells apart are one instance, and so is a chain of them.
-
-    Args:
-        displacement: (2, h, w) as (dy, dx) in cells.
-
-    Returns:
-        (h, w) int64: instances 1..N. Every cell belongs to one, background too: a mask must show which cells are
-        objects.
+    Cells that come to the same cell when they follow it many times are an instance. End cells at most two cells apart
+    are one, and so is a chain of them. Background cells belong to instances, too: a mask must show the objects.
     """
     height, width = displacement.shape[1:]
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()

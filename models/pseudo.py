@@ -13,7 +13,7 @@ CONFIDENCE = 0.7  # of a hard label that goes into a refinement; the other label
 
 
 def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Maps (K, h, w) at image size (K, H, W), bilinear; all maps become pixels in this way."""
+    """Maps (K, h, w) at image size (K, H, W), bilinear; all maps and probabilities become pixels in this way."""
     if not len(maps):
         return maps.new_zeros((0, *size))
     return interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
@@ -29,11 +29,9 @@ def pseudo_mask(
     ignore_band: float = 0.0,
     refiner: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """The mask of one image.
+    """The mask of one image from maps (K, H, W) in 0..1 of these classes (K,), 0 the first foreground class.
 
     Args:
-        maps: (K, H, W) in 0..1 at image size.
-        classes: (K,) class indices, 0 is the first foreground class.
         background: the background's score is `threshold` everywhere, or (1 - max_k A_k) ^ `power`.
         ignore_band: pixels where the background's score and the highest map differ by less are 255; 0 marks none.
         refiner: turns the scores, normalised to sum 1 over background and classes, (K + 1, H, W), into refined ones.
@@ -66,14 +64,9 @@ def confident_labels(
 ) -> Tensor:
     """The confident cells of a seed, for the affinity network to learn from (IRN, section 4.2).
 
-    The seed is cut twice, with a high background score and with a low one, and both masks are refined. Object in the
-    first is confident object. Background in the second is confident background.
-
-    Args:
-        maps: (K, H, W) in 0..1 at image size.
-        classes: (K,) class indices.
-        fg_threshold, bg_threshold: the background's score in the first and in the second cut.
-        refiner: turns probabilities (2, K + 1, H, W) of both cuts into refined ones.
+    The seed, maps (K, H, W) in 0..1 of classes (K,), is cut twice, with the high background score `fg_threshold` and
+    with the low one `bg_threshold`, and `refiner` refines the probabilities (2, K + 1, H, W) of both cuts. Object in
+    the first is confident object. Background in the second is confident background.
 
     Returns:
         (H, W) uint8: 0 background, class c is c + 1, 255 not confident. Without classes all background.

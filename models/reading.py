@@ -35,27 +35,19 @@ class Views:
 class Reading:
     """One image as a classifier reads it, before any step; h x w is the grid of `map_size`.
 
-    Attributes:
-        image: x0, (3, H, W), what was read.
-        classes: the K classes that were read.
-        strides: of the backbone's stages.
-        cam: (K, h, w) sum over scales and flips of ReLU(w_k . F_L), not normalised.
-        gradients: gradient stage -> (K, h, w), the same sum of `sum_channels ReLU(d y_k / d F_l)`, not normalised.
-        features: feature stage -> (D_l, h, w), the mean over scales and flips.
-        logits: (C,) the mean logits over scales and flips.
-        weighted: gradient stage -> (K, h, w), the same sum of `ReLU(sum_channels ReLU(d y_k / d F_l) F_l)` (LayerCAM).
-        shown: step -> images (3, H, W) that it has made on the way, for people to see.
+    All are over scales and flips: maps and gradients are sums, not normalised, features and logits are means.
     """
 
-    image: Tensor
-    classes: tuple[int, ...]
-    strides: tuple[int, ...]
-    cam: Tensor
-    gradients: dict[int, Tensor]
-    features: dict[int, Tensor]
-    logits: Tensor
+    image: Tensor  # x0, (3, H, W)
+    classes: tuple[int, ...]  # the K classes that were read
+    strides: tuple[int, ...]  # of the backbone's stages
+    cam: Tensor  # (K, h, w), ReLU(w_k . F_L)
+    gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
+    features: dict[int, Tensor]  # feature stage -> (D_l, h, w)
+    logits: Tensor  # (C,)
+    # gradient stage -> (K, h, w), ReLU(sum_channels ReLU(d y_k / d F_l) F_l) (LayerCAM)
     weighted: dict[int, Tensor] = field(default_factory=dict)
-    shown: dict[str, list[Tensor]] = field(default_factory=dict)
+    shown: dict[str, list[Tensor]] = field(default_factory=dict)  # step -> images (3, H, W) made on the way
 
 
 def normalise_maps(maps: Tensor) -> Tensor:
@@ -76,14 +68,13 @@ def read(
     gradient_stages: Sequence[int] = (),
     feature_stages: Sequence[int] = (),
 ) -> Reading:
-    """One reading of an image at all scales; an image and its mirror image go through the network as one batch.
+    """One reading of an image (3, H, W), normalised, at all scales; image and mirror image are one batch.
 
     The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward pass only,
     and without gradient stages nothing is recorded at all.
 
     Args:
         classifier: in evaluation mode.
-        image: (3, H, W) float, normalised, on the classifier's device.
         classes: the K classes to read.
         gradient_stages: indices of stages whose gradients are wanted (GFM).
         feature_stages: indices of stages whose maps are wanted (PRM).
@@ -163,11 +154,7 @@ def earlier_stages(strides: Sequence[int], min_stride: int) -> list[int]:
 
 
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
-    """The index of the first stage of each wanted stride (`models.chain.stage_levels`).
-
-    Raises:
-        UserError: the backbone has none of that stride; the message names `setting`.
-    """
+    """The index of the first stage of each wanted stride; raises as `models.chain.require_strides`."""
     require_strides(strides, wanted, setting)
     levels = stage_levels(strides)
     return [index for index in first_stages(strides) if levels[index] in wanted]

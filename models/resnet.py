@@ -1,31 +1,19 @@
 """torchvision's ResNet-50 and -101 as chains of stages; published weights of the field fit them as they are."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.chain import Backbone, load_state
+from models.chain import Backbone
 from utils.errors import UserError
 
 
 class ResNet(Backbone):
-    """torchvision's ResNet-50 or -101, last stage at stride 1 without dilation, parameter names unchanged.
+    """torchvision's ResNet-50 or -101, last stage at stride 1 without dilation, parameter names unchanged."""
 
-    Stages: stem after max-pool (stride 4), layer1 (4), layer2 (8), layer3 (16), layer4 (16).
-    """
-
-    conv1: nn.Conv2d
-    bn1: nn.BatchNorm2d
-    relu: nn.ReLU
-    maxpool: nn.MaxPool2d
-    layer1: nn.Sequential
-    layer2: nn.Sequential
-    layer3: nn.Sequential
-    layer4: nn.Sequential
-
+    parts = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     strides = (4, 4, 8, 16, 16)
     channels = (64, 256, 512, 1024, 2048)
 
@@ -34,29 +22,8 @@ class ResNet(Backbone):
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         net.layer4[0].conv2.stride = (1, 1)
         net.layer4[0].downsample[0].stride = (1, 1)
-        for name, module in net.named_children():
-            if name not in ("fc", "avgpool"):
-                self.add_module(name, module)
-
-    def chain(self) -> list[Callable[[Tensor], Tensor]]:
-        """Stem and the four layers."""
-        return [self._stem, self.layer1, self.layer2, self.layer3, self.layer4]
-
-    def _stem(self, x: Tensor) -> Tensor:
-        return self.maxpool(self.relu(self.bn1(self.conv1(x))))
-
-    def frozen_parts(self, stride: int) -> list[nn.Module]:
-        """Of stem and layers those up to that stride."""
-        stages: list[tuple[nn.Module, ...]] = [
-            (self.conv1, self.bn1),
-            (self.layer1,),
-            (self.layer2,),
-            (self.layer3,),
-            (self.layer4,),
-        ]
-        return [
-            part for reached, parts in zip(self.strides, stages, strict=True) if reached <= stride for part in parts
-        ]
+        for name in (name for names in self.parts for name in names):
+            self.add_module(name, getattr(net, name))
 
 
 def build_resnet(depth: int, imagenet: bool) -> ResNet:
@@ -67,7 +34,8 @@ def build_resnet(depth: int, imagenet: bool) -> ResNet:
     """
     backbone = ResNet(depth)
     if imagenet:
-        load_state(backbone, _imagenet_state(depth), f"torchvision's resnet{depth} weights", ignore=("fc.",))
+        state = _imagenet_state(depth)
+        backbone.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
     return backbone
 
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,7 @@ from timm.layers import Conv2dSame
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
 
-from models.segmenter import Segmenter
+from models.segmenter import Forward, Segmenter
 from utils.compute import Compute, lanes
 from utils.errors import UserError
 
@@ -39,49 +39,30 @@ NAMES = {"openvino": "OpenVINO", "onnxruntime": "ONNX Runtime"}  # module -> wha
 
 @dataclass(frozen=True)
 class Runtime:
-    """Computes logits.
+    """Computes logits; may be called by several threads."""
 
-    Attributes:
-        name: what computes, and in which precision.
-        num_classes: values, background included.
-        forward: (B, 3, H, W) normalised images -> logits; may be called by several threads.
-    """
-
-    name: str
-    num_classes: int
-    forward: Callable[[Tensor], Tensor]
+    name: str  # what computes, and in which precision
+    forward: Forward
 
     def __call__(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, num_classes, h, w)."""
+        """(B, 3, H, W) normalised images -> logits (B, num_classes, h, w)."""
         return self.forward(images)
 
 
 def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> Runtime:
-    """The runtime of a network.
+    """The runtime of a network, which is in evaluation mode, on the device of `compute`.
 
     Args:
-        network: in evaluation mode, on the device of `compute`.
         wanted: auto, pytorch, openvino or onnxruntime. `auto` with precision `off` keeps PyTorch, whose masks are the
             reference.
 
     Raises:
-        UserError: the wanted one is not installed.
+        UserError: the wanted one is not installed, or not for this device.
     """
-    own = Runtime(f"PyTorch, {_precision(compute.precision)}", network.num_classes, network)
-    if wanted in NAMES and compute.device.type != "cpu":
-        raise UserError(
-            f"infer.runtime {wanted} is for CPUs, and the device is {compute.device}; set infer.runtime=auto"
-        )
-    if wanted in NAMES and importlib.util.find_spec(wanted) is None:
-        raise UserError(
-            f"infer.runtime is {wanted}, which is not installed: pip install -r requirements-extras.txt, or set "
-            "infer.runtime=auto"
-        )
-    asked = [wanted] if wanted in NAMES else list(NAMES) if wanted == "auto" and compute.is_fastest else []
-    installed = [name for name in asked if importlib.util.find_spec(name) is not None]
-    if compute.device.type != "cpu" or not installed or (wanted == "auto" and not _is_faster(installed[0], compute)):
+    own = Runtime(f"PyTorch, {_precision(compute.precision)}", network)
+    module = _choose(compute, wanted)
+    if module is None:
         return own
-    module = installed[0]
     precision = compute.precision if module == "openvino" else "off"
     try:
         forward = _OPENERS[module](_onnx(network), precision)
@@ -91,12 +72,27 @@ def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> 
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         logger.warning("%s cannot compute this network (%s); %s computes it", NAMES[module], reason, own.name)
         return own
-    return Runtime(f"{NAMES[module]}, {_precision(precision)}", network.num_classes, forward)
+    return Runtime(f"{NAMES[module]}, {_precision(precision)}", forward)
 
 
-def _is_faster(module: str, compute: Compute) -> bool:
-    """Than PyTorch: ONNX Runtime computes in float32 only, and PyTorch in bf16 is faster than that."""
-    return module == "openvino" or compute.precision == "off"
+def _choose(compute: Compute, wanted: str) -> str | None:
+    """The module that is to compute; None for PyTorch."""
+    installed = [name for name in NAMES if importlib.util.find_spec(name) is not None]
+    if wanted in NAMES:
+        if compute.device.type != "cpu":
+            raise UserError(
+                f"infer.runtime {wanted} is for CPUs, and the device is {compute.device}; set infer.runtime=auto"
+            )
+        if wanted not in installed:
+            raise UserError(
+                f"infer.runtime is {wanted}, which is not installed: pip install -r requirements-extras.txt, or set "
+                "infer.runtime=auto"
+            )
+        return wanted
+    if wanted != "auto" or not compute.is_fastest or compute.device.type != "cpu":
+        return None
+    # ONNX Runtime computes in float32 only, and PyTorch in bf16 is faster than that.
+    return next((name for name in installed if name == "openvino" or compute.precision == "off"), None)
 
 
 def _precision(name: str) -> str:
@@ -166,7 +162,7 @@ class _SamePadding(nn.Module):
         return conv2d(pad(x, pads), conv.weight, conv.bias, conv.stride, 0, conv.dilation, conv.groups)
 
 
-def _compare(network: Segmenter, forward: Callable[[Tensor], Tensor], most: float) -> None:
+def _compare(network: Segmenter, forward: Forward, most: float) -> None:
     """Refuse a runtime whose logits of an image of another size are not the network's."""
     image = torch.rand(1, 3, *CHECKED, generator=torch.Generator().manual_seed(0)) * 4 - 2
     with torch.inference_mode():
@@ -179,7 +175,7 @@ def _compare(network: Segmenter, forward: Callable[[Tensor], Tensor], most: floa
         raise ValueError(f"logits differ from the network's by a part of {difference:.3g}, more than {most:g}")
 
 
-def _open_openvino(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
+def _open_openvino(graph: bytes, precision: str) -> Forward:
     # Imported as it is, OpenVINO reports its use to a server; without this package it has a silent stand-in.
     if "openvino_telemetry" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
@@ -203,7 +199,7 @@ def _open_openvino(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _open_onnxruntime(graph: bytes, precision: str) -> Callable[[Tensor], Tensor]:
+def _open_onnxruntime(graph: bytes, precision: str) -> Forward:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -213,7 +209,4 @@ def _open_onnxruntime(graph: bytes, precision: str) -> Callable[[Tensor], Tensor
     return lambda images: torch.from_numpy(session.run(None, {name: images.contiguous().numpy()})[0])
 
 
-_OPENERS: dict[str, Callable[[bytes, str], Callable[[Tensor], Tensor]]] = {
-    "openvino": _open_openvino,
-    "onnxruntime": _open_onnxruntime,
-}
+_OPENERS = {"openvino": _open_openvino, "onnxruntime": _open_onnxruntime}

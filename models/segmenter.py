@@ -1,7 +1,7 @@
 """The segmentation network: DeepLabV3's head on a stage of any backbone (Chen et al., 2017), and a decoder."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -10,34 +10,19 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
 from models.chain import Backbone, last_stages, stage_number
+from models.pseudo import upsample
 from models.weights import Weights
 from utils.distributed import total, world_size
 from utils.ignore import IGNORE
 
 ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
+Forward = Callable[[Tensor], Tensor]  # (B, 3, H, W) normalised images -> logits: a network, or models/runtime.py
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
 
 
-class Forward(Protocol):
-    """What gives logits: a `Segmenter`, or a runtime that computes one (models/runtime.py)."""
-
-    @property
-    def num_classes(self) -> int:
-        """Values, background included."""
-
-    def __call__(self, images: Tensor) -> Any:
-        """(B, 3, H, W) normalised -> logits (B, num_classes, h, w)."""
-
-
 class DecoderHead(nn.Module):
-    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): a deep stage on the grids of earlier ones.
-
-    Args:
-        channels: of the deep stage.
-        side_channels: of the earlier stages, finest first; at least one.
-        num_classes: values, background included.
-    """
+    """DeepLabV3+'s decoder (Chen et al., 2018, section 3.2): a deep stage on the grids of earlier ones."""
 
     def __init__(self, channels: int, side_channels: Sequence[int], num_classes: int):
         super().__init__()
@@ -60,21 +45,16 @@ class Segmenter(nn.Module):
     """Backbone -> DeepLabV3 head, or one with a decoder.
 
     Args:
-        backbone: any.
         num_classes: values, background included.
         stage: position of the stage that the head reads, as a Python index; the last, or one before a wide 1x1 layer.
         decoder_strides: the decoder joins the last stage of each of these strides; without any there is none.
-
-    Raises:
-        UserError: the backbone has no such stage or stride.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1, decoder_strides: Sequence[int] = ()):
         super().__init__()
         self.backbone, self.stage = backbone, stage_number(backbone, stage, "segment.stage")
         self.num_classes = num_classes
-        sides = decoder_strides and last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
-        self.side_stages = list(sides)
+        self.side_stages = last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
         channels = backbone.channels[self.stage]
         self.head: nn.Module = (
             DecoderHead(channels, [backbone.channels[number] for number in self.side_stages], num_classes)
@@ -92,9 +72,8 @@ class Segmenter(nn.Module):
         s is the stride of the stage, or the least of the decoder's.
         """
         features = self.backbone.stages(x)
-        if self.side_stages:
-            return self.head(features[self.stage], [features[number] for number in self.side_stages])
-        return self.head(features[self.stage])
+        sides = [features[number] for number in self.side_stages]
+        return self.head(features[self.stage], sides) if sides else self.head(features[self.stage])
 
 
 def _deeplab_head(channels: int, outputs: int) -> nn.Sequential:
@@ -115,15 +94,14 @@ def build_segmenter(
     stage: int = -1,
     decoder_strides: Sequence[int] = (),
 ) -> Segmenter:
-    """A segmentation network with a fresh head; `num_classes` counts the background."""
+    """A segmentation network with a fresh head, in evaluation mode; `num_classes` counts the background."""
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()
 
 
 def fill_head(segmenter: Segmenter, weights: Weights, class_names: Sequence[str]) -> int:
     """Begin with what fits of another network's head, in place: all but the last layer, if its classes differ.
 
-    Returns:
-        How many entries fit; 0 where the file has no head of a segmentation network.
+    Returns how many entries fit; 0 where the file has no head of a segmentation network.
     """
     own, found = segmenter.head.state_dict(), weights.part("head.")
     fits = {name: tensor for name, tensor in found.items() if name in own and tensor.shape == own[name].shape}
@@ -133,12 +111,10 @@ def fill_head(segmenter: Segmenter, weights: Weights, class_names: Sequence[str]
     return len(fits)
 
 
-def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, object_weight: float = 1.0) -> Tensor:
-    """Cross-entropy at `LOGIT_STRIDE`.
+def segmentation_loss(logits: Tensor, mask: Tensor, object_weight: float = 1.0) -> Tensor:
+    """Cross-entropy of logits (B, C, h, w) and masks (B, H, W) int64 at `LOGIT_STRIDE`.
 
     Args:
-        logits: (B, C, h, w) of any size.
-        mask: (B, H, W) int64.
         object_weight: a cell of an object counts as so many of the background.
 
     Returns:
@@ -147,29 +123,24 @@ def segmentation_loss(logits: Tensor, mask: Tensor, ignore_index: int = IGNORE, 
     """
     logits, target = _at_logit_stride(logits, mask)
     if object_weight == 1:
-        summed = nn.functional.cross_entropy(logits, target, ignore_index=ignore_index, reduction="sum")
-        return summed / total((target != ignore_index).sum()).clamp_min(1)
+        summed = nn.functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
+        return summed / total((target != IGNORE).sum()).clamp_min(1)
     weights = logits.new_full((logits.shape[1],), object_weight)
     weights[0] = 1.0
-    summed = nn.functional.cross_entropy(logits, target, weights, ignore_index=ignore_index, reduction="sum")
-    counted = (target != ignore_index).float() * torch.where(target > 0, object_weight, 1.0)
+    summed = nn.functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
+    counted = (target != IGNORE).float() * torch.where(target > 0, object_weight, 1.0)
     return summed / total(counted.sum()).clamp_min(1)
 
 
-def dice_loss(logits: Tensor, mask: Tensor, ignore_index: int = 255) -> Tensor:
+def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     """1 - Dice = 1 - 2 |P and T| / (|P| + |T|) at `LOGIT_STRIDE`, the mean over the classes that are in the masks.
 
-    The background does not count, so an object of a few cells weighs as a large one (Milletari et al., 3DV 2016).
-
-    Args:
-        logits: (B, C, h, w) of any size.
-        mask: (B, H, W) int64.
-
-    Returns:
-        0 where the masks have no object. With several processes counts are those of all, and a process gives its part.
+    The background does not count, so an object of a few cells weighs as a large one (Milletari et al., 3DV 2016). 0
+    where the masks have no object. With several processes counts are those of all, and a process gives its part.
+    Arguments as of `segmentation_loss`.
     """
     logits, target = _at_logit_stride(logits, mask)
-    valid = (target != ignore_index)[:, None]
+    valid = (target != IGNORE)[:, None]
     truth = nn.functional.one_hot(target.clamp(max=logits.shape[1] - 1), logits.shape[1]).movedim(-1, 1)[:, 1:] * valid
     probabilities = logits.softmax(dim=1)[:, 1:] * valid
     both, found, there = (
@@ -193,17 +164,8 @@ def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 def class_probabilities(
     segmenter: Forward, image: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
-    """Softmax averaged over scales and mirror image.
-
-    Args:
-        segmenter: in evaluation mode.
-        image: (3, H, W) normalised.
-        size: of the result.
-
-    Returns:
-        (num_classes, *size) float32, sums to 1 over the classes.
-    """
-    return at_size(cell_probabilities(segmenter, image[None], scales, flip, size)[0], size)
+    """Softmax of an image (3, H, W), averaged over scales and mirror image: (num_classes, *size) float32."""
+    return upsample(cell_probabilities(segmenter, image[None], scales, flip, size)[0], size)
 
 
 @torch.no_grad()
@@ -216,7 +178,7 @@ def cell_probabilities(
     """
     cells = [-(-side // LOGIT_STRIDE) for side in size]
     count = len(images)
-    total = images.new_zeros((count, segmenter.num_classes, *cells), dtype=torch.float32)
+    found = []
     for scale in scales:
         scaled = images
         if scale != 1:
@@ -226,13 +188,8 @@ def cell_probabilities(
         logits = segmenter(views.contiguous(memory_format=torch.channels_last)).float()
         logits = torch.cat([logits[:count], logits[count:].flip(-1)])
         shares = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
-        total += shares.unflatten(0, (-1, count)).mean(dim=0)
-    return total / len(scales)
-
-
-def at_size(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """(C, h, w) -> (C, *size)."""
-    return interpolate(cells[None], size, mode="bilinear", align_corners=False)[0]
+        found.append(shares.unflatten(0, (-1, count)).mean(dim=0))
+    return reduce(torch.add, found) / len(scales)
 
 
 def may_win(cells: Tensor) -> Tensor:
@@ -246,9 +203,9 @@ def may_win(cells: Tensor) -> Tensor:
 
 
 def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mask of the probabilities (C, h, w): `at_size(cells, size).argmax(dim=0)`, without what cannot win."""
+    """The mask of the probabilities (C, h, w): `upsample(cells, size).argmax(dim=0)`, without what cannot win."""
     values = may_win(cells)
-    return values[at_size(cells[values], size).argmax(dim=0)]
+    return values[upsample(cells[values], size).argmax(dim=0)]
 
 
 def restrict_to(probabilities: Tensor, classes: Sequence[int]) -> Tensor:

@@ -15,9 +15,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from models.chain import IMAGENET_MEAN, IMAGENET_STD, OUTPUT_STRIDE, Backbone, stage_levels
+from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 from models.timm_cut import ODD, UNFIT, Cut, Unfit, cut_features, cut_whole, features_of, reason_of
-from models.timm_taps import Frame, Pass, Tap
+from models.timm_taps import Frame, Pass
 from models.timm_weights import create
 from utils.errors import UserError
 
@@ -30,13 +30,9 @@ THAT_WORK = "timm/vit_small_patch14_dinov2, timm/convnext_tiny or timm/resnet18"
 class TimmBackbone(Backbone):
     """A timm network with hooks behind the modules of its stages.
 
-    Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the
-    frame again:
-    a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map.
-
-    Args:
-        name: of timm, with or without the tag of its weights.
-        pretrained: with the published weights; otherwise with random ones.
+    Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame
+    again: a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map. A name may
+    have the tag of its weights.
 
     Raises:
         UserError: no such network, one that cannot work, or weights that cannot be had.
@@ -63,17 +59,11 @@ class TimmBackbone(Backbone):
                 f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any "
                 f"size; choose another one, such as {THAT_WORK}"
             )
-        about: Any = self.net
-        description: dict[str, Any] = about.pretrained_cfg or {}
-        self.mean = tuple(description.get("mean", IMAGENET_MEAN))
-        self.std = tuple(description.get("std", IMAGENET_STD))
+        about: Any = self.net.pretrained_cfg
+        self.mean, self.std = tuple(about["mean"]), tuple(about["std"])
 
     def _take(self, cut: Cut) -> None:
-        """Take a network, put the hooks into it, and see whether it does what a backbone promises.
-
-        Raises:
-            Unfit: it does not.
-        """
+        """Take a network, put the hooks into it, and raise `Unfit` if it does not do what a backbone promises."""
         self.net, self.cut = cut.net, cut
         self.strides = tuple(stage.stride for stage in cut.stages)
         self.channels = tuple(stage.channels for stage in cut.stages)
@@ -81,7 +71,7 @@ class TimmBackbone(Backbone):
         if OUTPUT_STRIDE not in stage_levels(self.strides):
             raise Unfit(f"it has stages of strides {', '.join(map(str, self.strides))}, none of stride {OUTPUT_STRIDE}")
         for index, stage in enumerate(cut.stages[:-1]):
-            self.net.get_submodule(stage.name).register_forward_hook(Tap(self.current, index, stage))
+            self.net.get_submodule(stage.name).register_forward_hook(partial(self.current.keep, index, stage))
         try:
             with torch.enable_grad():
                 maps = self.stages(torch.zeros(1, 3, *ODD), grad_from=0)
@@ -113,31 +103,23 @@ class TimmBackbone(Backbone):
             norm.momentum = momentum
             norm.eval()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> the last stage F_L."""
-        frame = self._frame(x)
-        return self._last(features_of(self.net, frame.wrap(x)), frame)
-
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
-        """All stages' maps, whatever `last` is; as of `Backbone.stages`."""
-        current, frame = self.current, self._frame(x)
-        current.begin(frame, grad_from, torch.is_grad_enabled())
+        """All stages' maps, whatever `last` is; as of `Backbone.stages`.
+
+        Gradients with respect to maps can be had behind `grad_from` alone.
+        """
+        stage = self.cut.stages[-1]
+        frame = Frame((x.shape[-2], x.shape[-1]), stage.stride, self.cut.unit)
+        self.current.begin(frame, grad_from)
         try:
             with torch.set_grad_enabled(grad_from is None and torch.is_grad_enabled()):
                 output = features_of(self.net, frame.wrap(x))
-                deepest = self._last(output, frame)
+                deepest = frame.crop(stage.to_map(output, frame.grid(stage.stride)), stage.stride)
             if grad_from == len(self.strides) - 1:
                 deepest = deepest.detach().requires_grad_()
-            return [*(current.maps[index] for index in range(len(self.strides) - 1)), deepest]
+            return [*(self.current.maps[index] for index in range(len(self.strides) - 1)), deepest]
         finally:
-            current.end()
-
-    def _frame(self, x: Tensor) -> Frame:
-        return Frame.around((x.shape[-2], x.shape[-1]), self.strides[-1], self.cut.unit)
-
-    def _last(self, output: Tensor, frame: Frame) -> Tensor:
-        stage = self.cut.stages[-1]
-        return frame.crop(stage.to_map(output, frame.grid(stage.stride)), stage.stride)
+            self.current.begin(None)
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
         """As of `Backbone.freeze`: the stages up to that stride, and that part of the blocks."""
@@ -161,11 +143,7 @@ class TimmBackbone(Backbone):
 
 
 def require_name(name: str) -> None:
-    """Refuse what is no name of timm.
-
-    Raises:
-        UserError: timm has no such network.
-    """
+    """Refuse what is no name of timm with a `UserError` that says the nearest."""
     # timm would fetch what hf-hub:, local-dir: and the like name, and run what it says.
     near: list[str] = []
     if NAMES_OF_TIMM.fullmatch(name):

@@ -9,6 +9,8 @@ Both raise `Unfit` with the reason where a network cannot be cut in this way.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
@@ -16,7 +18,7 @@ from timm.models._features import FeatureGetterNet
 from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE
-from models.timm_taps import Seen, Stage, describe, order_of_parameters, watched
+from models.timm_taps import Stage, describe
 
 MOST_STAGES = 4  # of a network whose blocks all have one stride
 STRIDES = (2, 4, 8, 16, 32)
@@ -26,7 +28,9 @@ ODD = (65, 97)  # sides that no stride divides
 # What networks raise on an image, or an argument, that they are not made for.
 UNFIT = (TypeError, NotImplementedError, AssertionError, LookupError, RuntimeError, ValueError, AttributeError)
 
-Create = Callable[..., nn.Module]
+Create = Callable[..., nn.Module]  # makes a network; takes timm's options
+# Name of a module -> when it first began, when it last ended, its output; None: it made none.
+Seen = dict[str, tuple[int, int, Any]]
 
 
 class Unfit(Exception):
@@ -35,23 +39,14 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Cut:
-    """A network and its stages.
-
-    Attributes:
-        net: the network.
-        stages: the last one is what the network gives; the others are outputs of modules.
-        unit: sides of images must be multiples of it; 1: any will do.
-        begins: name of each parameter -> when the module that holds it begins.
-        ends: when each stage ends.
-        block_ends: when each block ends.
-    """
+    """A network and its stages."""
 
     net: nn.Module
-    stages: tuple[Stage, ...]
-    unit: int
-    begins: dict[str, int]
-    ends: tuple[int, ...]
-    block_ends: tuple[int, ...]
+    stages: tuple[Stage, ...]  # the last one is what the network gives; the others are outputs of modules
+    unit: int  # sides of images must be multiples of it; 1: any will do
+    begins: dict[str, int]  # name of each parameter -> when the module that holds it begins
+    ends: tuple[int, ...]  # when each stage ends
+    block_ends: tuple[int, ...]  # when each block ends
 
 
 def features_of(net: nn.Module, x: Tensor) -> Tensor:
@@ -61,11 +56,7 @@ def features_of(net: nn.Module, x: Tensor) -> Tensor:
 
 
 def cut_features(create: Create) -> Cut:
-    """timm's own stages, at output stride 16 where that can be had.
-
-    Args:
-        create: makes the network; takes timm's options.
-    """
+    """timm's own stages, at output stride 16 where that can be had."""
     try:
         net = create(features_only=True, output_stride=OUTPUT_STRIDE)
     except UNFIT:  # a network whose stride is fixed
@@ -81,7 +72,7 @@ def cut_features(create: Create) -> Cut:
     for unit in (1, max(strides), 2 * max(strides)):
         sides = ODD if unit == 1 else (2 * unit, 3 * unit)
         try:
-            outputs, seen = _try(net, net, sides)
+            outputs, seen = watch(net, net, torch.zeros(1, 3, *sides))
         except UNFIT as error:
             failure = reason_of(error, sides)
             continue
@@ -99,24 +90,21 @@ def cut_features(create: Create) -> Cut:
 def cut_whole(create: Create, **options: Any) -> Cut:
     """The whole network without its head: a stage is a block or a group of blocks, the last one what the network gives.
 
-    Args:
-        create: makes the network; takes timm's options.
-        options: more of them; `Unfit` without a reason where the network knows none such.
+    `options` are timm's; `Unfit` has no reason where the network knows none such.
     """
     try:
-        net = create(num_classes=0, **options)
+        net: Any = create(num_classes=0, **options)
     except UNFIT as error:
         raise Unfit("" if options else reason_of(error)) from error
-    whole: Any = net
     if not hasattr(net, "forward_features"):
         raise Unfit("it has no forward_features")
-    info = [(entry["module"], entry["reduction"]) for entry in getattr(whole, "feature_info", None) or []]
+    info = [(entry["module"], entry["reduction"]) for entry in getattr(net, "feature_info", None) or []]
     coarsest = max((stride for _, stride in info), default=max(STRIDES))
     failure = ""
     for unit in (coarsest * window for window in WINDOWS if coarsest * window <= LARGEST_UNIT):
         sides = (3 * unit, 5 * unit) if unit == coarsest else (unit, 2 * unit)
         try:
-            output, seen = _try(net, whole.forward_features, sides)
+            output, seen = watch(net, net.forward_features, torch.zeros(1, 3, *sides))
         except UNFIT as error:
             failure = failure or reason_of(error, sides)
             continue
@@ -129,20 +117,12 @@ def cut_whole(create: Create, **options: Any) -> Cut:
 
 def _cut(net: nn.Module, blocks: list[Stage], last: Stage, unit: int, seen: Seen) -> Cut:
     """The last block, which a norm may follow, gives way to what the network gives."""
-    ends = [seen[block.name][1] for block in blocks]
+    ends = tuple(seen[block.name][1] for block in blocks)
     stages = [block for block in blocks if block.stride < last.stride or block is not blocks[-1]] + [last]
     if len({stage.stride for stage in stages}) == 1 and len(stages) > MOST_STAGES:
         stages = [stages[-(-len(stages) * part // MOST_STAGES) - 1] for part in range(1, MOST_STAGES + 1)]
     stage_ends = tuple(seen[stage.name][1] if stage.name else len(seen) * 2 for stage in stages)
-    return Cut(net, tuple(stages), unit, order_of_parameters(net, seen), stage_ends, tuple(ends))
-
-
-def _try(net: nn.Module, run: Callable[[Tensor], Any], sides: tuple[int, int]) -> tuple[Any, Seen]:
-    """What the network, and each of its modules, gives for an image of these sides."""
-    net.eval()
-    with torch.no_grad(), watched(net) as seen:
-        output = run(torch.zeros(1, 3, *sides))
-    return output, seen
+    return Cut(net, tuple(stages), unit, order_of_parameters(net, seen), stage_ends, ends)
 
 
 def _module_of(output: Tensor, seen: Seen) -> str:
@@ -167,6 +147,44 @@ def _ends_of_strides(seen: Seen, sides: tuple[int, int]) -> list[Stage]:
             if stage and not stage.prefix:
                 last[stride] = stage
     return [last[stride] for stride in sorted(last)]
+
+
+def watch(net: nn.Module, run: Callable[[Tensor], Any], x: Tensor) -> tuple[Any, Seen]:
+    """What a run of the network, in evaluation mode, gives for an image, and what each of its modules does."""
+    seen: Seen = {}
+    begun: dict[str, int] = {}
+    clock = count()
+
+    def begin(name: str, *_: Any) -> None:
+        begun.setdefault(name, next(clock))
+
+    def end(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        # A dropout that does nothing gives back what another module made; it may be on a branch.
+        passed_on = any(value is output for value in inputs) and not getattr(module, "inplace", False)
+        seen[name] = (begun[name], next(clock), None if passed_on else output)
+
+    hooks = []
+    for name, module in net.eval().named_modules():
+        if name:
+            hooks.append(module.register_forward_pre_hook(partial(begin, name)))
+            hooks.append(module.register_forward_hook(partial(end, name)))
+    try:
+        with torch.no_grad():
+            return run(x), seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def order_of_parameters(net: nn.Module, seen: Seen) -> dict[str, int]:
+    """Name of each parameter -> when the module that holds it began; 0 where the network itself holds it."""
+    found = {}
+    for name, _ in net.named_parameters():
+        owner = name.rpartition(".")[0]
+        while owner and owner not in seen:
+            owner = owner.rpartition(".")[0]
+        found[name] = seen[owner][0] if owner else 0
+    return found
 
 
 def reason_of(error: BaseException, sides: tuple[int, int] | None = None) -> str:

@@ -8,7 +8,6 @@ import timm
 from huggingface_hub.constants import HF_HUB_CACHE
 from torch import Tensor, nn
 
-from models.weights import Weights
 from utils.errors import UserError
 
 
@@ -48,40 +47,23 @@ def _missing(name: str, what: str) -> str:
     )
 
 
-def load_published(net: nn.Module, name: str, weights: Weights) -> None:
-    """Load what a file as published (.safetensors, .pth, .bin) holds into a network as it was cut.
+def load_published(net: nn.Module, name: str, state: dict[str, Tensor]) -> bool:
+    """Load a state under its publisher's names into a network as it was cut; False where it is not this network's.
 
     timm knows how the names of publishers become its own, and position embeddings of another size are resampled.
-
-    Raises:
-        UserError: the file lacks an entry of the network.
     """
-    path = weights.path
-    state: dict[str, Any] = weights.part("backbone.")
     bare = timm.create_model(name, pretrained=False, num_classes=0)
     translate = getattr(sys.modules[type(bare).__module__], "checkpoint_filter_fn", None)
     try:
         state = translate(state, bare) if translate else state
-    except (KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"{path} does not fit timm/{name}: {error}; give a file that was published for it") from error
+    except (KeyError, RuntimeError, AttributeError, TypeError, ValueError):
+        return False
     # Networks that are cut into features have underscores where the whole ones have points.
     published = {key.replace(".", "_"): value for key, value in state.items() if isinstance(value, Tensor)}
     wanted = net.state_dict()
-    counters = {
-        key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")
-    }  # nobody reads them
-    found = {key: published.get(key.replace(".", "_"), counters.get(key)) for key in wanted}
-    wrong = [
-        f"{key} is missing"
-        if tensor is None
-        else f"{key} has shape {tuple(tensor.shape)}, not {tuple(wanted[key].shape)}"
-        for key, tensor in found.items()
-        if tensor is None or tensor.shape != wanted[key].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise UserError(
-            f"{path} does not fit timm/{name}: {'; '.join(wrong[:3])}{more}; give a file that was published for this "
-            "network"
-        )
+    own = {key: tensor for key, tensor in wanted.items() if key.endswith("num_batches_tracked")}  # nobody reads them
+    found = {key: published.get(key.replace(".", "_"), own.get(key)) for key in wanted}
+    if any(tensor is None or tensor.shape != wanted[key].shape for key, tensor in found.items()):
+        return False
     net.load_state_dict(found)
+    return True

@@ -25,20 +25,12 @@ from models.reading import Reading, Views, read, stages_of_strides, unit_feature
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the method for one image. A subclass is a frozen dataclass, too, and its fields are its settings.
+    """A step of the method for one image. A subclass is a frozen dataclass, too, and its fields are its settings."""
 
-    Attributes:
-        name: its section in the configuration, and the folder of its maps in the ablation.
-        title: what tables call it.
-        again: whether IBB applies it once more, to the mean of its rounds. Such a step needs no gradients.
-        reads_again: whether it reads other images than the one given, which takes time; `infer.quality: fast` leaves it
-            out.
-    """
-
-    name: ClassVar[str]
-    title: ClassVar[str]
-    again: ClassVar[bool] = False
-    reads_again: ClassVar[bool] = False
+    name: ClassVar[str]  # its section in the configuration, and the folder of its maps in the ablation
+    title: ClassVar[str]  # what tables call it
+    again: ClassVar[bool] = False  # IBB applies it once more, to the mean of its rounds; it needs no gradients
+    reads_again: ClassVar[bool] = False  # it reads other images than the one given; `infer.quality: fast` leaves it out
 
     @property
     def is_enabled(self) -> bool:
@@ -54,15 +46,9 @@ class Step:
         return []
 
     def __call__(self, maps: Tensor, reading: Reading, before: "Before") -> Tensor:
-        """The maps after this step.
+        """The maps (K, h, w) in 0..1 after this step, from those of the step before and the reading of the image.
 
-        Args:
-            maps: (K, h, w) in 0..1, of the step before.
-            reading: the classifier's reading of the image.
-            before: the steps before this one, to read another image with them.
-
-        Returns:
-            (K, h, w) in 0..1.
+        `before` are the steps before this one, to read another image with them.
         """
         raise NotImplementedError
 
@@ -90,7 +76,7 @@ class SimilarityStep(Step):
 
 @dataclass(frozen=True)
 class Before:
-    """The steps before a step, and how the image is read."""
+    """The steps before a step, in their order, and how an image is read for them."""
 
     classifier: Classifier
     steps: tuple[Step, ...]
@@ -98,33 +84,27 @@ class Before:
 
     def __call__(self, image: Tensor, classes: Sequence[int], scales: Sequence[float]) -> Tensor:
         """The maps (K, h, w) after these steps of another image (3, H, W)."""
-        views = replace(self.views, scales=scales)
-        reading = read_for(self.steps, self.classifier, image, classes, views)
-        return list(run_steps(self.steps, self.classifier, reading, views).values())[-1]
+        other = replace(self, views=replace(self.views, scales=scales))
+        return list(other.maps(other.read(image, classes)).values())[-1]
+
+    def read(self, image: Tensor, classes: Sequence[int]) -> Reading:
+        """One reading of an image with everything that these steps need."""
+        strides = self.classifier.backbone.strides
+        gradient_stages = sorted({stage for step in self.steps for stage in step.gradient_stages(strides)})
+        feature_stages = sorted({stage for step in self.steps for stage in step.feature_stages(strides)})
+        return read(self.classifier, image, classes, self.views, gradient_stages, feature_stages)
+
+    def maps(self, reading: Reading) -> dict[str, Tensor]:
+        """The maps (K, h, w) after each step, by its name."""
+        found: dict[str, Tensor] = {}
+        maps = torch.zeros_like(reading.cam)
+        for index, step in enumerate(self.steps):
+            maps = found[step.name] = step(maps, reading, replace(self, steps=self.steps[:index]))
+        return found
 
     def again(self, maps: Tensor, reading: Reading) -> Tensor:
         """Maps after those of these steps that are to be applied again, with the features of `reading`."""
         for index, step in enumerate(self.steps):
             if step.again:
-                maps = step(maps, reading, Before(self.classifier, self.steps[:index], self.views))
+                maps = step(maps, reading, replace(self, steps=self.steps[:index]))
         return maps
-
-
-def read_for(
-    steps: Sequence[Step], classifier: Classifier, image: Tensor, classes: Sequence[int], views: Views
-) -> Reading:
-    """One reading of an image with everything that these steps need."""
-    strides = classifier.backbone.strides
-    gradient_stages = sorted({stage for step in steps for stage in step.gradient_stages(strides)})
-    feature_stages = sorted({stage for step in steps for stage in step.feature_stages(strides)})
-    return read(classifier, image, classes, views, gradient_stages, feature_stages)
-
-
-def run_steps(steps: Sequence[Step], classifier: Classifier, reading: Reading, views: Views) -> dict[str, Tensor]:
-    """The maps (K, h, w) after each step, by its name."""
-    found: dict[str, Tensor] = {}
-    maps = torch.zeros_like(reading.cam)
-    for index, step in enumerate(steps):
-        maps = step(maps, reading, Before(classifier, tuple(steps[:index]), views))
-        found[step.name] = maps
-    return found

@@ -13,7 +13,7 @@ from utils.settings import setting
 
 @dataclass(frozen=True)
 class GradientStep(Step):
-    """A step that fuses maps with the gradients of earlier stages; where the backbone has none, maps stay."""
+    """A step that fuses maps with the gradients of earlier stages; maps stay where these or classes are missing."""
 
     enabled: bool = setting(True, help="the step is on")
     min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
@@ -25,7 +25,7 @@ class GradientStep(Step):
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
         """The fused maps."""
         stages = self.gradient_stages(reading.strides)
-        return self.fuse(maps, reading, stages) if stages else maps
+        return self.fuse(maps, reading, stages) if stages and len(maps) else maps
 
     def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
         """Maps (K, h, w) in 0..1 and the gradient stages of a reading, at least one -> such maps."""
@@ -47,8 +47,6 @@ class GradFusion(GradientStep):
 def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
     """GFM: G_k = n(C_k + mean_l S_l,k) with S_l,k = n(sum over channels of ReLU(d y_k / d F_l)).
 
-    Args:
-        cam: C, (K, h, w) in 0..1.
-        gradients: (S, K, h, w), the sums over channels, not normalised; S at least 1.
+    From C (K, h, w) in 0..1 and the sums over channels (S, K, h, w), not normalised; S at least 1.
     """
     return normalise_maps(cam + normalise_maps(gradients).mean(dim=0))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from models.random_walk import feature_walk
-from models.reading import Reading, earlier_stages, normalise_maps, unit_features
-from models.steps.base import Before, Step
+from models.reading import Reading, normalise_maps, unit_features
+from models.steps.gfm import GradientStep
 from utils.settings import setting
 
 
 @dataclass(frozen=True)
-class RegionPropagation(Step):
+class RegionPropagation(GradientStep):
     """A <- n(P_l n(A + S_l)), stage by stage from the deepest; P_l spreads over cells with similar features F_l."""
 
     name, title = "regioncam", "Region-CAM"
@@ -20,17 +20,13 @@ class RegionPropagation(Step):
     min_stride: int = setting(16, low=1, high=64, help="the first stage of each stride from this on")
     power: float = setting(8.0, low=0.1, high=100, help="cosines of features to this power")
 
-    def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """As of GFM."""
-        return earlier_stages(strides, self.min_stride)
-
     def feature_stages(self, strides: Sequence[int]) -> list[int]:
-        """The same ones."""
+        """Those of the gradients."""
         return self.gradient_stages(strides)
 
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+    def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
         """The maps after the shallowest stage."""
-        for stage in reversed(self.gradient_stages(reading.strides) if len(maps) else []):
+        for stage in reversed(stages):
             start = normalise_maps(maps + normalise_maps(reading.gradients[stage]))
             unit = unit_features([reading.features[stage]])
             maps = normalise_maps(feature_walk(start, unit, power=self.power, steps=1, keep=1.0))

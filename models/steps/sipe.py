@@ -43,11 +43,7 @@ def structure_seeds(maps: Tensor, unit: Tensor, background: float, power: float)
 def compare(maps: Tensor, unit: Tensor, background: float, power: float) -> Tensor:
     """R_k = n(ReLU(cos(f, q_k) - cos(f, q_0))), (K, h, w) in 0..1; 0 for a class that no cell fits best.
 
-    Args:
-        maps: A, (K, h, w) in 0..1; K at least 1.
-        unit: f, (D, h, w), as `models.reading.unit_features` gives it.
-        background: what the fit of the background counts.
-        power: of the cosines in the similarity to all cells.
+    From maps A (K, h, w) in 0..1, K at least 1, and f (D, h, w) of `models.reading.unit_features`.
     """
     seeds = structure_seeds(maps, unit, background, power)
     belongs = one_hot(seeds.flatten(), len(maps) + 1).to(unit).T

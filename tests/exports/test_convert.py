@@ -6,8 +6,8 @@ from torch import nn
 from data.voc import VOC_CLASSES
 from models.affinity import build_affinity_net
 from models.classifier import build_classifier
-from models.weights import published_state
 from stages.networks import load_affinity, load_classifier
+from tests.models.reference import published_state
 from tests.project import call
 from utils.checkpoint import load_checkpoint
 

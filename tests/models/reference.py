@@ -50,3 +50,15 @@ def reference_image(networks: dict[str, np.ndarray], number: int) -> Tensor:
     """(3, H, W) normalised."""
     pixels = torch.from_numpy(networks[f"image{number}"]).permute(2, 0, 1) / 255
     return (pixels - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
+
+
+def published_state(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a classifier or an affinity network on ResNet-50 as IRN's own files have it, with duplicates."""
+    found = {}
+    for name, tensor in state.items():
+        found[name.replace("backbone.", "resnet50.")] = tensor
+        if name.startswith("backbone.layer"):
+            found[name.replace("backbone.layer", "stage")] = found[name.replace(".layer", ".")] = tensor + 1e6
+    if "mean_shift.running_mean" in state:
+        found["fc_dp7.4.running_mean"] = state["mean_shift.running_mean"]
+    return found

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 from torch.nn.functional import pad
 
 from models.affinity import AffinityNet, boundary, build_affinity_net, cells, centroids, displacement
@@ -120,26 +119,6 @@ def test_a_boundary_is_the_sigmoid_of_the_mean_logit_and_the_least_side_pads():
     torch.testing.assert_close(wide, boundary(network, by_hand, flip=False)[:9, :18])
     torch.testing.assert_close(displacement(network, image, least_side=80), displacement(network, by_hand)[:, :9, :18])
     assert torch.equal(boundary(network, image, least_side=30), boundary(network, image))
-
-
-def two_objects() -> tuple[Tensor, Tensor]:
-    """Displacements (2, 20, 40) to the nearer of two centres, and which that is."""
-    rows, columns = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
-    second = columns >= 18
-    return torch.stack([9 - rows, torch.where(second, 30.0, 8.0) - columns]), second
-
-
-@pytest.mark.parametrize("pull", [1.0, 0.5, 0.2])
-def test_cells_that_point_to_one_centre_are_an_instance(pull):
-    field, second = two_objects()
-    noise = 0.3 * torch.rand(field.shape, generator=torch.Generator().manual_seed(0))
-    instances = centroids(pull * field + noise * (pull < 1))
-    assert instances.dtype == torch.int64
-    assert instances.min() == 1
-    for half in (second, ~second):
-        most = instances[half].mode().values
-        assert (instances[half] == most).float().mean() > 0.95
-        assert (instances[~half] == most).sum() == 0
 
 
 def test_instances_are_numbered_without_gaps_and_cells_followed_for_as_long_as_an_object_may_be():

@@ -17,7 +17,7 @@ from models.efficientnet_lite import (  # by way of models/, which makes it load
 )
 from models.resnet import torchvision
 from tests.models.reference import load_by_formula, reference, reference_image
-from tests.models.tiny import TinyBackbone
+from tests.models.tiny import TinyBackbone, cams
 from utils.errors import UserError
 
 TIMM = "timm/mobilenetv3_small_050"
@@ -49,7 +49,7 @@ def test_resnet50_agrees_with_the_published_network():
         x = reference_image(networks, number)[None]
         with torch.no_grad():
             logits = classifier(x)[0]
-            cam = (classifier.cams(x) + classifier.cams(x.flip(-1)).flip(-1))[0]
+            cam = (cams(classifier, x) + cams(classifier, x.flip(-1)).flip(-1))[0]
         for found, name in ((logits, "logits"), (cam, "cam")):
             expected = torch.from_numpy(networks[f"{name}{number}"])
             assert found.shape == expected.shape

@@ -36,15 +36,6 @@ def test_crf_without_iterations_changes_nothing_and_labels_are_alike(crf):
     torch.testing.assert_close(crf(image, probabilities[order]), crf(image, probabilities)[order], atol=1e-4, rtol=0)
 
 
-def test_crf_makes_neighbours_agree(crf):
-    """On one colour a lone dissenting pixel gives way, and the certain majority stays."""
-    probabilities = torch.full((2, 15, 15), 0.2)
-    probabilities[0] = 0.8
-    probabilities[:, 7, 7] = torch.tensor([0.3, 0.7])
-    refined = crf(torch.full((3, 15, 15), 90, dtype=torch.uint8), probabilities)
-    assert (refined[0] > 0.8).all()
-
-
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (9, 13)])
 def test_crf_on_small_images(crf, size):
     probabilities = random_softmax(2, *size)

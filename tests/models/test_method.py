@@ -7,7 +7,7 @@ from torch.nn.functional import interpolate
 from models.method import Method
 from models.reading import Views, normalise_maps, read
 from models.steps import BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
-from tests.models.tiny import CLASSES, SCALES, full_method, make_image, make_method, tiny_classifier
+from tests.models.tiny import CLASSES, SCALES, cams, full_method, make_image, make_method, tiny_classifier
 
 
 def test_without_other_steps_it_is_the_class_activation_map():
@@ -15,8 +15,8 @@ def test_without_other_steps_it_is_the_class_activation_map():
     reading = read(classifier, image, CLASSES, Views(SCALES))
     assert torch.equal(make_method()(classifier, image, CLASSES), normalise_maps(reading.cam))
     flat = Method([ClassActivationMap(scales=(1.0,), flip=False)])(classifier, image, CLASSES)
-    cams = interpolate(classifier.cams(image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
-    torch.testing.assert_close(flat, normalise_maps(cams))
+    maps = interpolate(cams(classifier, image[None])[:, CLASSES], (8, 12), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(flat, normalise_maps(maps))
 
 
 def test_the_maps_of_each_step_are_the_result_without_the_later_ones():
@@ -48,7 +48,7 @@ def test_a_reading_that_is_known_is_not_made_again(monkeypatch):
     classifier, image, method = tiny_classifier(), make_image(), make_method(GradFusion(), PartialReactivation())
     expected = method(classifier, image, CLASSES)
     reading = method.read(classifier, image, CLASSES)
-    monkeypatch.setattr("models.method.read_for", lambda *_: pytest.fail("read twice"))
+    monkeypatch.setattr("models.steps.base.read", lambda *_: pytest.fail("read twice"))
     assert torch.equal(method.trace(classifier, image, CLASSES, reading).maps["prm"], expected)
 
 

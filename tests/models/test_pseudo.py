@@ -1,14 +1,9 @@
 """Properties of the way from maps to a mask."""
 
-from functools import partial
-from itertools import pairwise
-
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from models.par import par
 from models.pseudo import confident_labels, pseudo_mask, upsample
 from utils.ignore import IGNORE
 
@@ -35,20 +30,6 @@ def test_threshold_zero_leaves_background_only_where_all_maps_are_zero():
     expected = (CLASSES[maps.argmax(dim=0)] + 1).to(torch.uint8)
     expected[:2] = 0
     assert torch.equal(pseudo_mask(maps, CLASSES, threshold=0.0), expected)
-
-
-def test_larger_threshold_never_shrinks_the_background():
-    maps = random_maps()
-    backgrounds = [pseudo_mask(maps, CLASSES, threshold=threshold / 20) == 0 for threshold in range(21)]
-    for smaller, larger in pairwise(backgrounds):
-        assert (smaller <= larger).all()
-    assert backgrounds[10].float().mean().item() == pytest.approx(0.5**3, abs=0.05)  # three even draws all below 1/2
-
-
-def test_power_one_is_the_threshold_one_half():
-    maps = random_maps()
-    power = pseudo_mask(maps, CLASSES, background="power", power=1.0)
-    assert torch.equal(power, pseudo_mask(maps, CLASSES, background="threshold", threshold=0.5))
 
 
 @pytest.mark.parametrize("background", ["threshold", "power"])
@@ -102,18 +83,6 @@ def test_refiner_decides():
     certain[2] = 1
     mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=lambda probabilities: certain)
     assert (mask == CLASSES[1] + 1).all()
-
-
-def test_refined_mask_ends_at_the_colour_edge():
-    truth = torch.zeros(48, 64, dtype=torch.bool)
-    truth[12:36, 16:48] = True
-    image = torch.where(truth, 180, 70).to(torch.uint8).expand(3, -1, -1)
-    small = interpolate(truth[None, None].float(), (6, 8), mode="bilinear", antialias=True)[0]
-    maps = upsample(small, (48, 64))  # as blurred as a map of stride 8
-    for threshold in (0.3, 0.7):  # one too large, one too small
-        coarse = pseudo_mask(maps, torch.tensor([2]), threshold=threshold) == 3
-        fine = pseudo_mask(maps, torch.tensor([2]), threshold=threshold, refiner=partial(par, image)) == 3
-        assert (coarse != truth).float().mean() > 2 * (fine != truth).float().mean()
 
 
 # --- Upsampling

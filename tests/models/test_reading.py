@@ -6,7 +6,7 @@ from torch.nn.functional import interpolate
 
 from models import reading
 from models.reading import Views, map_size, normalise_maps, read, read_features, unit_features
-from tests.models.tiny import CLASSES, make_image, random_features, tiny_classifier
+from tests.models.tiny import CLASSES, cams, make_image, random_features, tiny_classifier
 
 STAGES = {"gradient_stages": (1, 2, 3), "feature_stages": (2, 4)}
 
@@ -22,7 +22,7 @@ def both(found) -> list[torch.Tensor]:
 def test_at_one_scale_the_maps_are_the_classifiers_and_features_those_of_the_stages():
     classifier, image = tiny_classifier(), make_image(50, 70)
     found = read(classifier, image, CLASSES, Views(flip=False), feature_stages=(4, 2))
-    torch.testing.assert_close(found.cam, resize(classifier.cams(image[None])[0, CLASSES], (7, 9)))
+    torch.testing.assert_close(found.cam, resize(cams(classifier, image[None])[0, CLASSES], (7, 9)))
     torch.testing.assert_close(found.logits, classifier(image[None])[0])
     stages = classifier.backbone.stages(image[None])
     for stage in (2, 4):
@@ -65,7 +65,7 @@ def test_gradients_agree_with_finite_differences(stage):
         moves = step * torch.eye(feature.numel(), dtype=torch.float64).view(-1, *feature.shape[1:])
 
         def logits(x: torch.Tensor) -> torch.Tensor:
-            for later in classifier.backbone.chain()[stage + 1 :]:
+            for later in classifier.backbone.blocks[stage + 1 :]:
                 x = later(x)
             return classifier.logits([x] * 5)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.timm_cut import ODD, Unfit, cut_features, cut_whole, features_of, reason_of
-from models.timm_taps import MOST_PREFIX, Frame, Stage, describe, order_of_parameters, watched
+from models.timm_cut import ODD, Unfit, cut_features, cut_whole, features_of, order_of_parameters, reason_of, watch
+from models.timm_taps import MOST_PREFIX, Frame, Stage, describe
 
 
 def down(channels: int, stride: int) -> nn.Module:
@@ -211,8 +211,8 @@ def test_a_map_of_any_layout_goes_there_and_back(stage):
 
 
 def test_a_frame_is_as_wide_as_the_cells_need():
-    frame, x = Frame.around((10, 33), 16, 32), torch.rand(1, 1, 10, 33) + 1
-    assert (frame.before, frame.after) == ((3, 7), (19, 24))
+    frame, x = Frame((10, 33), 16, 32), torch.rand(1, 1, 10, 33) + 1
+    assert (frame.before, frame.whole) == ((3, 7), (32, 64))
     assert frame.grid(2) == (16, 32)
     wrapped = frame.wrap(x)
     assert torch.equal(wrapped[..., 3:13, 7:40], x)
@@ -224,7 +224,7 @@ def test_a_frame_is_as_wide_as_the_cells_need():
     expected = map_.clone()
     expected[..., 1:6, 3:20] = -part
     assert torch.equal(frame.paste(map_, -part, 2), expected)
-    none = Frame.around((10, 33), 16, 1)  # without a unit
+    none = Frame((10, 33), 16, 1)  # without a unit
     assert (none.before, none.wrap(x) is x, none.crop(x, 4) is x) == ((0, 0), True, True)
     assert none.paste(x, -x, 4).sum() == -x.sum()
 
@@ -232,14 +232,10 @@ def test_a_frame_is_as_wide_as_the_cells_need():
 def test_modules_are_watched_in_the_order_of_their_work():
     net = nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))).eval()
     net.own = nn.Parameter(torch.zeros(1))
-    with watched(net) as seen:
-        output = net(torch.ones(1, 2))
+    output, seen = watch(net, net, torch.ones(1, 2))
     assert [seen[name][:2] for name in ("0", "1", "2.0", "2.1", "2")] == [(0, 1), (2, 3), (5, 6), (7, 8), (4, 9)]
     assert seen["1"][2] is None  # it passes on what another module has made
     assert seen["2.1"][2] is output
     first = dict.fromkeys(("own", "0.weight", "0.bias"), 0)
     assert order_of_parameters(net, seen) == first | {"2.0.weight": 5, "2.0.bias": 5}
-    with watched(net) as again:
-        pass
-    net(torch.ones(1, 2))
-    assert not again
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())

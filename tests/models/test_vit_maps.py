@@ -7,7 +7,6 @@ from torch.nn.functional import avg_pool2d, pad
 
 from models.backbone import build_backbone
 from models.classifier import Classifier
-from models.reading import Views, map_size, read, to_grid, views_of
 from models.timm_chain import TimmBackbone
 
 NETWORKS = ("vit_tiny_patch16_224", "eva02_tiny_patch14_224")
@@ -45,26 +44,6 @@ def test_each_cell_is_its_own_patch(mean_red, size):
     for stage in mean_red.backbone.stages(images):
         torch.testing.assert_close(stage[:, :1], expected)
         assert stage[:, 1:].abs().max() == 0
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(("scales", "flip"), [((1.0,), False), ((1.0,), True), ((0.5, 1.0, 1.5), True)])
-def test_maps_at_all_scales_and_mirrored_are_those_of_the_patches(mean_red, size, scales, flip):
-    image, grid = torch.rand(3, *size), map_size(*size)
-    found, stride = read(mean_red, image, [0, 1], Views(scales, flip)).cam, mean_red.backbone.strides[0]
-    views = [views_of(image, scale, flip) for scale in scales]
-    torch.testing.assert_close(found[0], sum(to_grid(RED * red_of_patches(view, stride), grid)[0] for view in views))
-    assert found[1].abs().max() == 0
-
-
-@pytest.mark.parametrize("flip", [False, True])
-def test_gradients_of_patches_that_count_alike_are_alike(mean_red, flip):
-    size = (65, 97)
-    reading = read(mean_red, torch.rand(3, *size), [0], Views(flip=flip), gradient_stages=[1, 2])
-    stride = mean_red.backbone.strides[0]
-    cells = -(-size[0] // stride) * -(-size[1] // stride)
-    for gradient in reading.gradients.values():
-        torch.testing.assert_close(gradient, torch.full_like(gradient, (1 + flip) * RED / cells))
 
 
 @pytest.mark.parametrize("stage", [0, 1, 2])

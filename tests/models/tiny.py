@@ -1,7 +1,5 @@
 """A backbone of a few hundred weights, to see the properties of the method without the price of a real one."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +16,7 @@ SCALES = (1.0, 0.5)
 class TinyBackbone(Backbone):
     """Five small stages; random but fixed weights, scale and running statistics."""
 
+    parts = tuple((f"blocks.{number}",) for number in range(5))
     strides = (2, 4, 8, 16, 16)
     channels = (4, 6, 8, 8, 10)
 
@@ -36,12 +35,6 @@ class TinyBackbone(Backbone):
                 spread = (1 / values[0].numel()) ** 0.5 if values.ndim == 4 else 0.2
                 values.copy_(spread * noise + (1.0 if name.endswith(("1.weight", "running_var")) else 0.0))
 
-    def chain(self) -> list[Callable[[Tensor], Tensor]]:
-        return list(self.blocks)
-
-    def frozen_parts(self, stride: int) -> list[nn.Module]:
-        return [block for block, reached in zip(self.blocks, self.strides, strict=True) if reached <= stride]
-
 
 def tiny_classifier(num_classes: int = 4, seed: int = 0) -> Classifier:
     """In evaluation mode, weights without gradient, as a loaded classifier is."""
@@ -49,6 +42,11 @@ def tiny_classifier(num_classes: int = 4, seed: int = 0) -> Classifier:
     random = torch.Generator().manual_seed(seed + 1)
     classifier.classifier.weight.data.normal_(generator=random)
     return classifier.eval().requires_grad_(False)
+
+
+def cams(classifier: Classifier, x: Tensor) -> Tensor:
+    """(B, 3, H, W) normalised images -> (B, C, h, w) class activation maps, ReLU(w_k . F), not normalised."""
+    return classifier.activation(classifier.backbone.stages(x))
 
 
 def make_image(height: int = 64, width: int = 96, seed: int = 0) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 
 from models.reading import Views, normalise_maps
 from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
-from models.steps.base import Before, Step, read_for, run_steps
+from models.steps.base import Before, Step
 from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, make_method, random_maps, tiny_classifier
 from utils.errors import UserError
 
@@ -15,27 +15,28 @@ STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactiva
 
 
 def test_one_reading_has_what_all_steps_need_and_no_more():
-    reading = read_for(STEPS_BEFORE, tiny_classifier(), make_image(), CLASSES, VIEWS)
+    reading = Before(tiny_classifier(), STEPS_BEFORE, VIEWS).read(make_image(), CLASSES)
     assert set(reading.gradients) == {2, 3}
     assert set(reading.features) == {3}
-    plain = read_for(STEPS_BEFORE[:1], tiny_classifier(), make_image(), CLASSES, VIEWS)
+    plain = Before(tiny_classifier(), STEPS_BEFORE[:1], VIEWS).read(make_image(), CLASSES)
     assert (plain.gradients, plain.features) == ({}, {})
 
 
 def test_another_image_is_read_at_the_scales_asked_for():
-    classifier, image, views = tiny_classifier(), make_image(seed=3), Views((0.5,), False)
+    classifier, image = tiny_classifier(), make_image(seed=3)
     found = Before(classifier, STEPS_BEFORE, Views(SCALES, False))(image, CLASSES, (0.5,))
-    reading = read_for(STEPS_BEFORE, classifier, image, CLASSES, views)
-    assert torch.equal(found, list(run_steps(STEPS_BEFORE, classifier, reading, views).values())[-1])
+    small = Before(classifier, STEPS_BEFORE, Views((0.5,), False))
+    assert torch.equal(found, small.maps(small.read(image, CLASSES))["prm"])
 
 
 def test_only_steps_that_need_no_gradients_are_applied_again():
     assert [step.name for step in STEPS if step.again] == ["prm", "sipe"]
     assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.again)
     classifier = tiny_classifier()
-    reading = read_for(STEPS_BEFORE, classifier, make_image(), CLASSES, VIEWS)
+    before = Before(classifier, STEPS_BEFORE, VIEWS)
+    reading = before.read(make_image(), CLASSES)
     maps = random_maps(3, *reading.cam.shape[1:])
-    again = Before(classifier, STEPS_BEFORE, VIEWS).again(maps, reading)
+    again = before.again(maps, reading)
     assert torch.equal(again, PartialReactivation()(maps, reading, Before(classifier, (), VIEWS)))
     assert torch.equal(Before(classifier, STEPS_BEFORE[:2], VIEWS).again(maps, reading), maps)
 
@@ -50,9 +51,9 @@ def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
             seen.append((maps, before.steps))
             return normalise_maps(maps**2)
 
-    classifier, steps = tiny_classifier(), (*STEPS_BEFORE[:2], Watch(), BackgroundBlur(iterations=0))
-    reading = read_for(steps, classifier, make_image(), CLASSES, VIEWS)
-    found = run_steps(steps, classifier, reading, VIEWS)
+    steps = (*STEPS_BEFORE[:2], Watch(), BackgroundBlur(iterations=0))
+    all_steps = Before(tiny_classifier(), steps, VIEWS)
+    found = all_steps.maps(all_steps.read(make_image(), CLASSES))
     assert list(found) == ["cam", "gfm", "watch", "ibb"]
     ((maps, before),) = seen
     assert torch.equal(maps, found["gfm"])

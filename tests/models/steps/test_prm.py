@@ -46,27 +46,6 @@ def test_reactivation_agrees_with_the_formula(classes, hi, lo):
     assert found.max() <= 1
 
 
-def two_regions(columns: int) -> torch.Tensor:
-    """Features of an image whose first columns have one feature and whose others have another, with a little noise."""
-    features = torch.zeros(4, 8, 10)
-    features[0, :, :columns] = 1
-    features[1, :, columns:] = 1
-    return unit_features([features + 0.01 * random_features(4, 8, 10)])
-
-
-def test_what_is_similar_to_the_confident_object_becomes_object_and_the_rest_does_not():
-    maps = torch.zeros(1, 8, 10)
-    maps[0, 2:4, 1:3] = 1.0  # the most discriminative part
-    maps[0, 2:6, 4:] = 0.3  # context that is neither confident
-    unit = two_regions(4)
-    again = reactivate(maps, unit, hi=0.4, lo=0.2)
-    assert again[0, :, :4].min() > 0.8  # the whole object
-    assert again[0, :, 4:].max() < 0.05  # and nothing of the rest
-    result = normalise_maps(maps + again)
-    assert result[0, 7, 0] > result[0, 3, 6]
-    assert maps[0, 7, 0] < maps[0, 3, 6]
-
-
 def test_a_class_that_wins_nowhere_is_not_reactivated():
     maps, unit = random_maps(1, 6, 7), unit_features([random_features(4, 6, 7)])
     again = reactivate(torch.cat([maps, 0.9 * maps]), unit, hi=0.5, lo=0.2)

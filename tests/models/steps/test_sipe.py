@@ -39,19 +39,6 @@ def test_seeds_and_similarity_agree_with_the_formula(background, power):
     torch.testing.assert_close(found, normalise_maps(expected), rtol=1e-3, atol=1e-4)
 
 
-def test_the_whole_object_is_found_from_a_part_of_it():
-    maps = torch.zeros(1, 8, 10)
-    maps[0, 2:6, 1:3] = 1.0
-    features = torch.zeros(4, 8, 10)
-    features[0, :, :4] = 1
-    features[1, :, 4:] = 1
-    unit = unit_features([features + 0.01 * random_features(4, 8, 10)])
-    assert (structure_seeds(maps, unit, 0.5, 1.0) == 1)[:, :4].all()
-    found = compare(maps, unit, 0.5, 1.0)
-    assert found[0, :, :4].min() > 0.9
-    assert found[0, :, 4:].max() < 0.05
-
-
 def test_a_class_that_fits_no_cell_best_adds_nothing():
     maps = random_maps(1, 6, 7)
     found = compare(torch.cat([maps, torch.zeros_like(maps)]), unit_features([random_features(4, 6, 7)]), 0.5, 1.0)
