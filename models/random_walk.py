@@ -156,7 +156,7 @@ def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
 
 
 def _padded(cams: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Maps (B, K, h, w) and boundaries (B, h, w) in float32 on the maps' device, behind the images a closed boundary."""
+    """Maps (B, K, h, w) and boundaries (B, h, w), float32 on one device; a closed boundary lies around the images."""
     count, height, width = (max(sides) for sides in zip(*(maps.shape for maps in cams), strict=True))
 
     def grown(image: Tensor, value: float) -> Tensor:
