@@ -6,7 +6,8 @@ products, forward and backward), in the processor's seconds. They do not depend 
 the memory and the caches that both share. A rate above the limit says that large matrices are not the fastest that the
 processor can do.
 
-A convolution by depth has few operations for each value that it reads, so memory limits it. So the table also says how long a copy of the values that each module reads and writes would
+A convolution by depth has few operations for each value that it reads, so memory limits it; so do the walk and PAR,
+which torch cannot count. So the table also says how long a copy of the values that each module reads and writes would
 take: time cannot be below the larger of the two, unless values stay in a cache.
 """
 
@@ -23,6 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.common import CONFIG, no_options, processor_seconds
 from models.classifier import build_classifier
+from models.par import DILATIONS, par
+from models.paths import pair_offsets
+from models.random_walk import chebyshev_coefficients, random_walk
 from models.runtime import open_runtime
 from models.segmenter import build_segmenter, segmentation_loss
 from stages.config import load_config
@@ -32,6 +36,7 @@ from utils.errors import run_script
 
 SIDES, COPIED, REPEATS = (512, 1024, 2048), 2**26, 5  # of the matrices; values that are copied; timings of each
 IMAGE = (288, 384)  # of VOC, at the size of preset voc12_compact
+CLASSES = 2  # that walk, and that PAR refines beside the background
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,39 @@ def parts() -> list[Part]:
         Part("seeds: the method", seeds, count_operations(seeds)),
         # A backward pass has the work of two forward ones; torch counts those of depthwise layers as dense ones.
         Part("segment: a step, 4 crops", step, 3 * count_operations(lambda: trained(crops))),
+        walk_part(),
+        par_part(),
     ]
+
+
+def walk_part() -> Part:
+    """The learned walk of an image, without making the weights, which happens once for 78 products.
+
+    A weight multiplies and adds, those of pairs in both directions; one operation turns the sign of T_{k-1}, and two
+    add to the result. A product reads each map of weights once, and of each class it reads or writes five maps.
+    """
+    maps, edge = torch.rand(CLASSES, IMAGE[0] // 4, IMAGE[1] // 4), torch.rand(IMAGE[0] // 4, IMAGE[1] // 4)
+    products, weights = len(chebyshev_coefficients(2**8)) - 1, 1 + len(pair_offsets(5))
+    operations = products * maps.numel() * (2 * (2 * weights - 1) + 3)
+    values = products * (weights * edge.numel() + 5 * maps.numel())
+    return Part("walk: the random walk", lambda: random_walk([maps], [edge]), operations, 4 * values)
+
+
+def par_part() -> Part:
+    """PAR of an image, without its resizes.
+
+    For each pixel and neighbour: four operations a colour for the deviation, three for the distance, three to join the
+    colours, five of softmax, two with the position; each iteration multiplies and adds for each label. A neighbour's
+    map is written, three times read and written again, and read in each iteration; all else stays in the cache.
+    """
+    cfg, labels = load_config(CONFIG, "voc12_compact").pseudo, CLASSES + 1
+    image = torch.randint(256, (3, *IMAGE), dtype=torch.uint8)
+    probabilities = torch.rand(labels, *IMAGE).softmax(dim=0)
+    shrunk = min(1.0, cfg.par_side / max(IMAGE))
+    pairs = round(IMAGE[0] * shrunk) * round(IMAGE[1] * shrunk) * 8 * len(DILATIONS)
+    operations = pairs * (3 * (4 + 3) + 3 + 5 + 2 + 2 * labels * cfg.par_iterations)
+    work = partial(par, image, probabilities, cfg.par_iterations, max_side=cfg.par_side)
+    return Part("pseudo: PAR", work, operations, 4 * pairs * (1 + 2 * 3 + cfg.par_iterations))
 
 
 def main() -> None:
