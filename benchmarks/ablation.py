@@ -2,17 +2,20 @@
 
     python -m benchmarks.ablation runs/voc12_compact                        # on the run's validation list
     python -m benchmarks.ablation runs/voc12_compact --combinations         # all of them, which takes longer
-    python -m benchmarks.ablation runs/voc12_compact --list train_official --every 5
-    python -m benchmarks.ablation runs/voc12_compact --set cam.scales=[1.0]          # read at one size
+    python -m benchmarks.ablation runs/voc12_compact --list train --every 5 --set cam.scales=[1.0]   # at one size
+    python -m benchmarks.ablation runs/voc12_compact --every 10 --seconds            # and what each costs
 
 Maps of a finished run's classifier with the given labels, its scales and flip, no CRF or PAR, at full resolution; each
 row at its own best threshold. What the steps over the data set have learned, they have learned once, in the run.
-Settings are chosen on training images; the validation list is for reporting.
+Seconds are those of the processor. Settings are chosen on training images; the validation list is for reporting.
 """
 
+import argparse
 import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import parser_of
-from data.artifacts import Seed
 from data.index import open_index
 from models.classifier import Classifier
 from models.method import Method
@@ -34,82 +36,139 @@ from stages.reading import Change, build_method, prepare, to_seed, to_seed_grid,
 from utils.compute import Compute, choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
+from utils.run import RUN_SETTINGS
 
 THRESHOLDS = np.linspace(0, 0.8, 81)
-Names = tuple[str, ...]
+Item = dict[str, Any]  # of `whole_images`, with the truth
+Names = tuple[str, ...]  # of the steps that are on
+Readers = Mapping[str, Callable[[], Tensor]]  # title of a row -> maps (K, *, *) of an image
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of a run that can be switched, by name, in order; the first step of the method is always on."""
+class OpenRun:
+    """A finished run. Its steps can be switched by name; the first step of the method is always on."""
 
-    titles: dict[str, str]  # what the table calls them
+    cfg: Config
+    classifier: Classifier
+    compute: Compute
     method: Method  # with all its steps
     changes: dict[str, Change]  # the opened steps over the data set
+    titles: dict[str, str]  # of all steps, in order: name -> what the table calls it
+
+    def title(self, on: Names) -> str:
+        """Of a row with these steps."""
+        return " + ".join(self.titles[name] for name in on) or "CAM"
 
 
-def open_all(cfg: Config, folder: Path, classifier: Classifier, compute: Compute) -> Steps:
-    """The steps of a run, with the networks of its folder."""
-    method = build_method(cfg)
-    opened = open_steps(cfg, folder, classifier, compute)
+def open_run(cfg: Config, folder: Path, classifier: Classifier, compute: Compute) -> OpenRun:
+    """A run, with the networks of its folder."""
+    method, opened = build_method(cfg), open_steps(cfg, folder, classifier, compute)
     titles = {step.name: step.title for step in method.steps[1:]} | {step.name: step.title for step, _ in opened}
-    return Steps(titles, method, {step.name: change for step, change in opened})
+    return OpenRun(cfg, classifier, compute, method, {step.name: change for step, change in opened}, titles)
 
 
-def chosen_rows(names: Names) -> Iterator[tuple[str, Names]]:
-    """Plain CAM, each step alone, each added to those before it, all, and all but one; titles in terms of names."""
-    yield "", ()
-    yield from (("", (name,)) for name in names)
-    yield from (("", names[:count]) for count in range(2, len(names) + 1))
-    yield from (("all but ", tuple(name for name in names if name != left_out)) for left_out in names)
+def chosen_rows(run: OpenRun) -> dict[str, Names]:
+    """Plain CAM, each step alone, each added to those before it, all, and all but one."""
+    names = tuple(run.titles)
+    rows = [(), *((name,) for name in names), *(names[:count] for count in range(2, len(names) + 1))]
+    all_but = {title: tuple(other for other in names if other != name) for name, title in run.titles.items()}
+    return {run.title(on): on for on in rows} | {f"all but {title}": on for title, on in all_but.items()}
 
 
-def every_row(names: Names) -> Iterator[tuple[str, Names]]:
+def every_row(run: OpenRun) -> dict[str, Names]:
     """Every combination."""
-    subsets = (chosen for count in range(len(names) + 1) for chosen in itertools.combinations(names, count))
-    yield from (("", chosen) for chosen in subsets)
-
-
-def rows_of(steps: Steps, choose: Callable[[Names], Iterator[tuple[str, Names]]] = chosen_rows) -> dict[str, Names]:
-    """Title -> the names of the steps that are on."""
-    names, rows = tuple(steps.titles), {}
-    for prefix, on in choose(names):
-        shown = [steps.titles[name] for name in names if (name in on) != bool(prefix)]
-        rows[prefix + " + ".join(shown) if shown else "CAM"] = on
-    return rows
+    names = tuple(run.titles)
+    return {run.title(on): on for count in range(len(names) + 1) for on in itertools.combinations(names, count)}
 
 
 class ReadOnce:
     """The maps of one image for any steps; what networks say of the sharp image is asked once."""
 
-    def __init__(self, steps: Steps, classifier: Classifier, item: dict[str, Any], cfg: Config, compute: Compute):
-        self.steps, self.classifier, self.pixels = steps, classifier, item["image"]
-        self.compute = compute
+    def __init__(self, run: OpenRun, item: Item):
+        self.run, self.pixels = run, item["image"]
         self.classes = item["labels"].nonzero().flatten().tolist()
-        self.image = prepare(self.pixels, classifier, compute, cfg.seeds)
-        self.reading = steps.method.read(classifier, self.image, self.classes)
+        self.image = prepare(self.pixels, run.classifier, run.compute, run.cfg.seeds)
+        with run.compute.autocast(), torch.no_grad():
+            self.reading = run.method.read(run.classifier, self.image, self.classes)
         self.traces: dict[Names, Tensor] = {}
         self.seen: dict[str, Any] = {}
 
+    @torch.no_grad()
     def maps(self, on: Names) -> Tensor:
         """(K, *, *) after the steps of these names."""
-        read = tuple(name for name in on if name not in self.steps.changes)
-        if read not in self.traces:
-            method = Method([step for step in self.steps.method.steps if step.name in ("cam", *read)])
-            trace = method.trace(self.classifier, self.image, self.classes, self.reading)
-            self.traces[read] = list(trace.maps.values())[-1]
-        maps = self.traces[read]
-        for name in on:
-            if name in self.steps.changes and self.classes:
-                maps = self._change(name, to_seed_grid(maps, self.pixels.shape[-2:]))
-        return maps
+        run, read = self.run, tuple(name for name in on if name not in self.run.changes)
+        with run.compute.autocast():
+            if read not in self.traces:
+                method = Method([step for step in run.method.steps if step.name in ("cam", *read)])
+                trace = method.trace(run.classifier, self.image, self.classes, self.reading)
+                self.traces[read] = list(trace.maps.values())[-1]
+            maps = self.traces[read]
+            for name in on:
+                if name in run.changes and self.classes:
+                    maps = self._change(name, to_seed_grid(maps, self.pixels.shape[-2:]))
+            return maps
 
     def _change(self, name: str, maps: Tensor) -> Tensor:
-        change = self.steps.changes[name]
+        change = self.run.changes[name]
         if name not in self.seen:
-            image = prepare(self.pixels, change.network, self.compute, change.sides)
+            image = prepare(self.pixels, change.network, self.run.compute, change.sides)
             self.seen[name] = change.see(image, self.classes, (maps.shape[1], maps.shape[2]))
         return change.change(maps, self.seen[name]).float()
+
+
+def read_anew(run: OpenRun, item: Item, on: Names) -> Tensor:
+    """Maps of a reading of its own, so that the seconds are those of these steps."""
+    method = Method([step for step in run.method.steps if step.name in ("cam", *on)])
+    return ReadOnce(replace(run, method=method), item).maps(on)
+
+
+class Row:
+    """A row of the table: a sweep of thresholds over the images so far, and seconds of the processor."""
+
+    def __init__(self, num_classes: int):
+        self.sweep = ThresholdSweep(num_classes, THRESHOLDS)
+        self.seconds, self.images = 0.0, 0
+
+    def add(self, read: Callable[[], Tensor], item: Item) -> None:
+        """An image, of which `read` gives the maps."""
+        began = time.process_time()
+        maps = read()
+        self.seconds += time.process_time() - began
+        self.images += 1
+        target, classes = item["mask"], item["labels"].nonzero().flatten()
+        if not len(classes):
+            self.sweep.update(target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64))
+            return
+        seed = to_seed(maps, classes.tolist(), item["image"].shape[-2:])
+        value, winner = upsample(torch.as_tensor(seed.maps), seed.size).max(dim=0)
+        self.sweep.update(target, value, classes[winner] + 1)
+
+    def figures(self) -> str:
+        """At the best threshold."""
+        best = int(np.argmax(self.sweep.curve()))
+        matrix = self.sweep.at(best)
+        shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
+        return "".join(f"{100 * share:8.1f}" for share in shares) + f"{THRESHOLDS[best]:8.2f}"
+
+
+def print_table(
+    args: argparse.Namespace, settings: Sequence[str], readers_of: Callable[[OpenRun, Item], Readers], seconds: bool
+) -> None:
+    """Read the images of the list with the run that the command line names, and print the rows."""
+    cfg = load_config(args.run / RUN_SETTINGS, overrides=settings)
+    compute = choose_compute(cfg)
+    run = open_run(cfg, args.run, compute.network(load_classifier(args.run / CLASSIFIER)), compute)
+    name, views, rows = args.list or cfg.data.val_list, run.method.views, dict[str, Row]()
+    index = open_index(cfg.data, name, masks=True)
+    positions = range(0, len(index), args.every)
+    for item in whole_images(index, positions, cfg.workers, "images"):
+        for title, read in readers_of(run, item).items():
+            rows.setdefault(title, Row(len(index.class_names) + 1)).add(read, item)
+    print(f"{name}, {len(positions)} images, {cfg.model.backbone}, scales {list(views.scales)}, flip {views.flip}")
+    head = f"{'given labels, best threshold':64}{'mIoU':>8}{'over':>8}{'under':>8}{'at':>8}"
+    print(head + (f"{'s/image':>9}" if seconds else ""))
+    for title, row in rows.items():
+        print(f"{title:64}{row.figures()}" + (f"{row.seconds / row.images:9.2f}" if seconds else ""))
 
 
 def main() -> None:
@@ -117,43 +176,17 @@ def main() -> None:
     parser = parser_of(__doc__, on_list=True)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
+    parser.add_argument("--seconds", action="store_true", help="read images anew for each row, and print how long")
     args = parser.parse_args()
-    cfg = load_config(args.run / "config.yaml", overrides=args.set)
-    compute = choose_compute(cfg)
-    classifier = compute.network(load_classifier(args.run / CLASSIFIER))
-    list_name = args.list or cfg.data.val_list
-    index = open_index(cfg.data, list_name, masks=True)
-    positions = range(0, len(index), args.every)
-    steps = open_all(cfg, args.run, classifier, compute)
-    rows = rows_of(steps, every_row if args.combinations else chosen_rows)
-    sweeps = {title: ThresholdSweep(len(index.class_names) + 1, THRESHOLDS) for title in rows}
-    for item in whole_images(index, positions, cfg.workers, "ablation"):
-        with compute.autocast(), torch.no_grad():
-            image = ReadOnce(steps, classifier, item, cfg, compute)
-            for title, on in rows.items():
-                update(sweeps[title], to_seed(image.maps(on), image.classes, item["image"].shape[-2:]), item["mask"])
-    scales, flip = list(steps.method.views.scales), steps.method.views.flip
-    print(f"{list_name}, {len(positions)} images, {cfg.model.backbone}, scales {scales}, flip {flip}")
-    print_table(sweeps)
 
+    def readers_of(run: OpenRun, item: Item) -> Readers:
+        rows = every_row(run) if args.combinations else chosen_rows(run)
+        if args.seconds:
+            return {title: partial(read_anew, run, item, on) for title, on in rows.items()}
+        image = ReadOnce(run, item)
+        return {title: partial(image.maps, on) for title, on in rows.items()}
 
-def print_table(sweeps: dict[str, ThresholdSweep]) -> None:
-    """A line a row, at its best threshold."""
-    print(f"{'given labels, best threshold':64}{'mIoU':>7}{'over':>8}{'under':>8}{'at':>7}")
-    for title, sweep in sweeps.items():
-        best = int(np.argmax(sweep.curve()))
-        matrix = sweep.at(best)
-        shares = (matrix.miou(), matrix.over_activation(), matrix.under_activation())
-        print(f"{title:64}{100 * shares[0]:7.1f}{100 * shares[1]:8.1f}{100 * shares[2]:8.1f}{THRESHOLDS[best]:7.2f}")
-
-
-def update(sweep: ThresholdSweep, seed: Seed, target: Tensor) -> None:
-    """Add one image's maps."""
-    if not len(seed.classes):
-        sweep.update(target, torch.zeros(target.shape), torch.zeros(target.shape, dtype=torch.int64))
-        return
-    value, winner = upsample(torch.as_tensor(seed.maps), seed.size).max(dim=0)
-    sweep.update(target, value, torch.as_tensor(seed.classes)[winner] + 1)
+    print_table(args, args.set, readers_of, args.seconds)
 
 
 if __name__ == "__main__":

@@ -6,44 +6,26 @@ Random weights. Each network has a process of its own, so that memory is its own
 off. Prints the table of docs/backbones.md.
 """
 
-import argparse
-import json
 import resource
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+from multiprocessing import get_context
 
 import torch
 
+from benchmarks.common import parser_of, processor_seconds
 from models.backbone import BACKBONES, build_backbone
 from models.classifier import Classifier
 from models.method import Method
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
-from utils.errors import UserError, run_script
+from utils.errors import run_script
 
 SIDE, CLASSES, REPEATS = 320, 20, 2
-NAMES = (
-    *BACKBONES,
-    *(
-        f"timm/{name}"
-        for name in (
-            "resnet18",
-            "mobilenetv3_large_100",
-            "convnext_tiny",
-            "tf_efficientnetv2_s",
-            "hrnet_w18",
-            "swin_tiny_patch4_window7_224",
-            "maxvit_tiny_tf_224",
-            "vit_small_patch16_224",
-            "deit3_small_patch16_224",
-            "vit_small_patch14_dinov2",
-            "vit_small_patch16_dinov3",
-            "eva02_small_patch14_224",
-            "vit_base_patch16_clip_224",
-        )
-    ),
+TIMM = (
+    "resnet18 mobilenetv3_large_100 convnext_tiny tf_efficientnetv2_s hrnet_w18 swin_tiny_patch4_window7_224 "
+    "maxvit_tiny_tf_224 vit_small_patch16_224 deit3_small_patch16_224 vit_small_patch14_dinov2 "
+    "vit_small_patch16_dinov3 eva02_small_patch14_224 vit_base_patch16_clip_224"
 )
+NAMES = (*BACKBONES, *(f"timm/{name}" for name in TIMM.split()))
 
 
 def memory() -> float:
@@ -51,26 +33,15 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """The least processor time of a few runs, after one to warm up."""
-    work()
-    times = []
-    for _ in range(REPEATS):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
-    return min(times)
-
-
-def measure(name: str) -> dict[str, object]:
-    """All figures of a backbone."""
+def measure(name: str) -> str:
+    """The row of a backbone."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     before = memory()
     network = Classifier(build_backbone(name, "none"), CLASSES).eval().requires_grad_(False)
     image = torch.randn(3, SIDE, SIDE)
     method = Method((ClassActivationMap(scales=(1.0,), flip=False), GradFusion(), PartialReactivation()))
-    reading = seconds(lambda: method(network, image, [0, 1]))
+    reading = processor_seconds(lambda: method(network, image, [0, 1]), REPEATS)
     reading_memory = memory() - before
     network.requires_grad_(True).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
@@ -80,42 +51,24 @@ def measure(name: str) -> dict[str, object]:
         network(image[None]).square().mean().backward()
         optimiser.step()
 
-    training = seconds(step)
-    return {
-        "parameters": sum(parameter.numel() for parameter in network.backbone.parameters()) / 1e6,
-        "strides": list(network.backbone.strides),
-        "reading": reading,
-        "reading_memory": reading_memory,
-        "training": training,
-        "training_memory": memory() - before,
-    }
+    training = processor_seconds(step, REPEATS)
+    parameters = sum(parameter.numel() for parameter in network.backbone.parameters()) / 1e6
+    strides = ", ".join(map(str, network.backbone.strides))
+    return (
+        f"| `{name}` | {parameters:.1f} | {strides} | {reading:.2f}, {reading_memory:.0f} "
+        f"| {training:.2f}, {memory() - before:.0f} |"
+    )
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="backbones (default: those of the table)")
-    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
-        print(json.dumps(measure(args.names[0])))
-        return
     print("| name | million parameters | strides | maps: s, MB | training step: s, MB |\n|---|---|---|---|---|")
-    for name in args.names or NAMES:
-        command = [sys.executable, "-m", "benchmarks.backbones", "--one", name]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        if ended.returncode:
-            raise UserError(
-                ended.stderr.strip().removeprefix("error: ") or f"{name}: the process ended with {ended.returncode}"
-            )
-        found = json.loads(ended.stdout.splitlines()[-1])
-        strides = ", ".join(map(str, found["strides"]))
-        print(
-            f"| `{name}` | {found['parameters']:.1f} | {strides} "
-            f"| {found['reading']:.2f}, {found['reading_memory']:.0f} "
-            f"| {found['training']:.2f}, {found['training_memory']:.0f} |",
-            flush=True,
-        )
+    with get_context("spawn").Pool(1, maxtasksperchild=1) as processes:
+        for name in args.names or NAMES:
+            print(processes.apply(measure, (name,)), flush=True)
 
 
 if __name__ == "__main__":

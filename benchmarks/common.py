@@ -1,37 +1,21 @@
-"""What the benchmarks share: generated photographs of VOC's size, and pairs of timings."""
+"""What the benchmarks share: the command line and timings."""
 
 import argparse
+import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from data.dataset import Index, Record
+from utils.errors import UserError
 from utils.memory import keep_freed_memory
 
-VOC_SIZE = (500, 375)
-CONFIG = Path(__file__).parent.parent / "config.yaml"
-
-
-def generated_index(folder: Path, count: int, num_classes: int = 20) -> Index:
-    """Images of smooth noise, as hard to decode as photographs, with one or two labels each."""
-    random = np.random.default_rng(0)
-    records = []
-    for index in range(count):
-        coarse = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-        image = np.asarray(Image.fromarray(coarse).resize(VOC_SIZE, Image.Resampling.BICUBIC), dtype=np.int16)
-        image = np.clip(image + random.integers(-12, 13, image.shape), 0, 255).astype(np.uint8)
-        path = folder / f"{index:04d}.jpg"
-        Image.fromarray(image).save(path, quality=92)
-        labels = random.choice(num_classes, size=1 + index % 2, replace=False)
-        records.append(Record(path.stem, path, tuple(sorted(int(label) for label in labels))))
-    return Index(tuple(f"class {index}" for index in range(num_classes)), tuple(records))
+HERE = Path(__file__).parents[1]
+CONFIG = HERE / "config.yaml"
 
 
 def parser_of(about: str | None, on_list: bool = False) -> argparse.ArgumentParser:
@@ -41,9 +25,15 @@ def parser_of(about: str | None, on_list: bool = False) -> argparse.ArgumentPars
     if on_list:
         add = parser.add_argument
         add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
-        add("--every", type=int, default=1, metavar="N", help="only every N-th image")
+        add("--every", type=_count, default=1, metavar="N", help="only every N-th image")
         add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
     return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 (all images) or more")
+    return int(text)
 
 
 def no_options(about: str | None) -> None:
@@ -57,19 +47,44 @@ def scratch_folder() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
 
 
-def compare(ours: Callable[[], Any], bare: Callable[[], Any], pairs: int) -> tuple[float, float, float]:
-    """Run both by turns, after a warm-up: median seconds of ours and of bare, and the median ratio of the pairs."""
+def timed(work: Callable[..., Any], *args: object) -> tuple[float, float]:
+    """Seconds of the clock and of the processor."""
+    started, computed = time.perf_counter(), time.process_time()
+    work(*args)
+    return time.perf_counter() - started, time.process_time() - computed
+
+
+def processor_seconds(work: Callable[[], Any], repeats: int) -> float:
+    """Of the processor, the median of several calls after the first."""
+    work()
+    return statistics.median(timed(work)[1] for _ in range(repeats))
+
+
+def compare(ours: Callable[[], Any], bare: Callable[[], Any], pairs: int) -> tuple[float, float, float, float]:
+    """Run both by turns, after a warm-up.
+
+    Returns:
+        Medians: seconds of ours, of bare, and their ratio by the clock and by the processor.
+    """
     ours()
     bare()
-    times = [(_timed(ours), _timed(bare)) for _ in range(pairs)]
-    return (
-        statistics.median(first for first, _ in times),
-        statistics.median(second for _, second in times),
-        statistics.median(first / second for first, second in times),
-    )
+    times = [(*timed(ours), *timed(bare)) for _ in range(pairs)]
+    rows = [(clock, least, clock / least, computed / bare_computed) for clock, computed, least, bare_computed in times]
+    seconds, least, ratio, of_processor = (statistics.median(column) for column in zip(*rows, strict=True))
+    return seconds, least, ratio, of_processor
 
 
-def _timed(work: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def set_all(settings: Sequence[str]) -> list[str]:
+    """The words of the command line."""
+    return [word for setting in settings for word in ("--set", setting)]
+
+
+def call(checkout: Path, script: str, words: Sequence[str]) -> tuple[float, float]:
+    """Run a script; its seconds by the clock and of the processor."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, script, *words]
+    ended = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    if ended.returncode:
+        raise UserError(f"{checkout / script} ended with {ended.returncode}: {ended.stderr.strip()[-400:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.perf_counter() - started, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -3,8 +3,8 @@
     python -m benchmarks.errors runs/voc12/seeds_walk --list train               # seeds, at their best common threshold
     python -m benchmarks.errors runs/voc12/pseudo --list train --every 5 --json errors.json    # or masks
 
-Each row is a kind of error at full resolution: its share of all pixels of the truth (255 left out), and what mIoU
-would be if exactly these pixels were right. Gains of several kinds do not add up.
+Each row is a kind of error at full resolution: its share of the truth's pixels (without 255), and what mIoU would be if
+exactly these pixels were right. Gains of several kinds do not add up.
 
     halo        background taken as object within 4, 8, 16, 32 pixels of an object; a row has all up to its distance
     context     the same further away, or in an image without objects
@@ -20,7 +20,6 @@ wide, nothing lies within 4. 255 in a prediction counts as background.
 import dataclasses
 import math
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +27,19 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from benchmarks.common import parser_of
 from data.artifacts import read_mask
-from data.dataset import Index
+from data.dataset import Index, Record
 from data.index import open_index
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds, read_seed_pixels
-from evaluation.truth import FEW
 from stages.config import Config, load_config
+from utils.console import progress
 from utils.errors import UserError, run_script
 from utils.files import write_json
 from utils.ignore import IGNORE
 from utils.metrics import ConfusionMatrix, iou_of, miou_of
-from utils.reading import read_once
+from utils.reading import read_ahead
 from utils.run import RUN_SETTINGS, run_of
 
 DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
@@ -63,25 +61,23 @@ def distances(target: np.ndarray) -> np.ndarray:
 
     In pixels, infinite where the truth has no such pixel; what stands where the truth is 255 means nothing.
     """
+
+    def distance_to(pixels: np.ndarray) -> np.ndarray:
+        if not pixels.any():
+            return np.full(pixels.shape, np.inf, np.float32)
+        return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+
     background = target == 0
-    return np.where(background, _distance_to(~background & (target != IGNORE)), _distance_to(background))
-
-
-def _distance_to(pixels: np.ndarray) -> np.ndarray:
-    if not pixels.any():
-        return np.full(pixels.shape, np.inf, np.float32)
-    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.where(background, distance_to(~background & (target != IGNORE)), distance_to(background))
 
 
 def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) -> Tensor:
     """Confusion counts of one image (H, W) by distance, (bands, C, C) int64, truth in rows; their sum is its matrix."""
     band = np.searchsorted(DISTANCES, distances(target), side="left")  # a distance of exactly 4 is within 4
-    counts = []
-    for index in range(len(DISTANCES) + 1):
-        matrix = ConfusionMatrix(num_classes)
+    matrices = [ConfusionMatrix(num_classes) for _ in range(len(DISTANCES) + 1)]
+    for index, matrix in enumerate(matrices):
         matrix.update_all([(np.where(band == index, target, IGNORE), prediction)])
-        counts.append(matrix.counts)
-    return torch.stack(counts)
+    return torch.stack([matrix.counts for matrix in matrices])
 
 
 def error_kinds(bands: Tensor) -> dict[str, Tensor]:
@@ -131,26 +127,6 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     return errors, classes
 
 
-class ImageCounts(Dataset):
-    """Position -> (bands, C, C) counts of the image; `threshold` of the seeds, None for masks."""
-
-    def __init__(self, index: Index, folder: Path, threshold: float | None):
-        self.records, self.folder, self.threshold = index.records, folder, threshold
-        self.num_classes = len(index.class_names) + 1
-        self.read_seed = partial(read_seed_pixels, folder, index.class_names)
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, position: int) -> Tensor:
-        record = self.records[position]
-        if self.threshold is None:
-            assert record.mask is not None
-            return count_bands(record.read_truth(), read_mask(self.folder / f"{record.name}.png"), self.num_classes)
-        target, value, winner = self.read_seed(record)
-        return count_bands(target.numpy(), (winner * (value > self.threshold)).numpy(), self.num_classes)
-
-
 def evaluate(index: Index, folder: Path, cfg: Config) -> Evaluation:
     """Seeds as at their best threshold, or masks, as evaluate.py does."""
     name = index.records[0].name
@@ -158,20 +134,23 @@ def evaluate(index: Index, folder: Path, cfg: Config) -> Evaluation:
         return evaluate_masks(index, folder, cfg.workers)
     if not (folder / f"{name}.npz").is_file():
         found = f"neither a seed file {name}.npz nor a mask {name}.png" if folder.is_dir() else "no such folder"
-        raise UserError(
-            f"{folder}: {found}; expected a folder of seeds or masks for the images of the list (--list names another)"
-        )
+        raise UserError(f"{folder}: {found}; expected seeds or masks for the images of the list (--list names another)")
     evaluated = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)
     return dataclasses.replace(evaluated, matrix=evaluated.best, threshold=evaluated.threshold_best)
 
 
 def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
     """What `--json` writes: the figures of evaluate.py that the tables start from, `errors`, and `per_class`."""
-    evaluated = evaluate(index, folder, cfg)
-    values = len(index.class_names) + 1
+    evaluated, values = evaluate(index, folder, cfg), len(index.class_names) + 1
+
+    def count(record: Record) -> Tensor:
+        if evaluated.threshold is None:
+            return count_bands(record.read_truth(), read_mask(folder / f"{record.name}.png"), values)
+        target, value, winner = read_seed_pixels(folder, index.class_names, record)
+        return count_bands(target.numpy(), (winner * (value > evaluated.threshold)).numpy(), values)
+
     bands = torch.zeros(len(DISTANCES) + 1, values, values, dtype=torch.int64)
-    images = ImageCounts(index, folder, evaluated.threshold)
-    for counts in read_once(images, range(len(images)), cfg.workers, "errors", threads=len(images) <= FEW):
+    for counts in read_ahead(count, progress(index.records, len(index), "errors"), max(1, cfg.workers)):
         bands += counts
     errors, classes = error_figures(bands, ("background", *index.class_names))
     whole = evaluated.figures()
@@ -199,12 +178,9 @@ def table(figures: dict[str, Any]) -> str:
     for name, row in figures["per_class"].items():
         if row["iou"] is None:
             continue
-        over, part = _percent(row["over_activation"], 2), row["largest"]
-        largest = (part.partition("_")[0], _percent(row["iou_without"][part])) if part else ("-", "-")
-        lines.append(
-            f"{name:24}{_percent(row['iou']):>8}{over:>8}{_percent(row['under_activation']):>8}  "
-            f"{largest[0]:16}{largest[1]:>12}"
-        )
+        over, under, part = _percent(row["over_activation"], 2), _percent(row["under_activation"]), row["largest"]
+        largest, without = (part.partition("_")[0], _percent(row["iou_without"][part])) if part else ("-", "-")
+        lines.append(f"{name:24}{_percent(row['iou']):>8}{over:>8}{under:>8}  {largest:16}{without:>12}")
     if figures["ignored_predictions"]:
         lines += ["", f"{figures['ignored_predictions']} pixels marked 255 were counted as background"]
     return "\n".join(lines)
@@ -216,8 +192,6 @@ def main() -> None:
     parser.add_argument("--config", metavar="FILE", help="settings (default: those of the folder's run)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
     args = parser.parse_args()
-    if args.every < 1:
-        raise UserError(f"--every {args.every}: expected 1 (all images) or more")
     run = run_of(args.folder)
     cfg = load_config(args.config or (run / RUN_SETTINGS if run else "config.yaml"), overrides=args.set)
     index = open_index(cfg.data, args.list or cfg.data.val_list, masks=True)

@@ -11,24 +11,18 @@
 
 An object is a connected region of a class, above LEAST of the image: the truth has no instances. So touching objects
 are one, and one that is cut in two by what is before it counts twice. Images are drawn evenly over those of the list
-that have a label.
-
-Prints how long a person takes, from the literature (SECONDS).
+that have a label. Prints how long a person takes, from the literature (SECONDS).
 """
 
-import argparse
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
 from benchmarks.common import parser_of
 from data.artifacts import write_mask
-from data.dataset import Record
 from data.index import open_index
 from stages.config import load_config
 from stages.lists import evenly, seed_list
@@ -44,13 +38,20 @@ DEEP = 0.5  # of the greatest depth of a region: there a person clicks
 # extreme clicks and the 35 s of corners, both in Papadopoulos et al., ICCV 2017. The outline of an object: Lin et al.
 # (COCO), ECCV 2014.
 SECONDS = {"clicks": 2.4, "scribbles": 25.0, "boxes": 10.0, "masks": 79.0}
-Shapes = list[dict[str, Any]]
-Region = tuple[str, np.ndarray]  # label, (H, W) bool
+Points = list[list[float]]  # (x, y) each
 
 
 def main() -> None:
     """The command."""
-    args = parse_args()
+    parser = parser_of(__doc__)
+    add_setting_options(parser)
+    parser.add_argument("--kind", required=True, choices=SECONDS, help="what the person does")
+    parser.add_argument("--images", type=int, default=0, metavar="N", help="so many images; 0: all")
+    parser.add_argument("--seed", type=int, default=0, help="of the random pixels")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="for data.hints")
+    args = parser.parse_args()
+    if (args.output.suffix == ".json") == (args.kind == "masks"):
+        raise UserError(f"--output {args.output}: name a folder for masks, and a .json file for the other kinds")
     cfg = load_config(args.config, args.preset, args.set)
     index = open_index(cfg.data, seed_list(cfg), masks=True)
     labels = (cfg.data.background, *index.class_names)
@@ -65,37 +66,26 @@ def main() -> None:
         if args.kind == "masks":
             write_mask(args.output / f"{record.name}.png", truth, class_names=index.class_names)
             continue
-        shapes = MAKERS[args.kind](regions, (labels[0], truth == 0), random)
-        records.append(record_of(record, truth, shapes, cfg.data.root))
+        background = [(labels[0], truth == 0)] if (truth == 0).any() and args.kind != "boxes" else []
+        shape, points_of = MAKERS[args.kind]
+        shapes = [
+            {"shape_type": shape, "label": label, "points": points_of(region, random)}
+            for label, region in regions + background
+        ]
+        image = record.image.relative_to(cfg.data.root) if record.image.is_relative_to(cfg.data.root) else record.image
+        size = {"width": truth.shape[1], "height": truth.shape[0]}
+        records.append({"image": image.as_posix(), **size, "shapes": shapes})
     if args.kind != "masks":
         write_json(args.output, {"hints": records})
-    print(f"{args.output}: {len(chosen)} images, {objects} objects; {person(args.kind, len(chosen), objects)}")
+    images = len(chosen)
+    counted = {"clicks": objects + images, "scribbles": images, "boxes": objects, "masks": objects}[args.kind]
+    time = f"{counted} x {SECONDS[args.kind]} s = {SECONDS[args.kind] * counted / 60:.0f} min of a person"
+    print(f"{args.output}: {images} images, {objects} objects; {time}")
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = parser_of(__doc__)
-    add_setting_options(parser)
-    parser.add_argument("--kind", required=True, choices=SECONDS, help="what the person does")
-    parser.add_argument("--images", type=int, default=0, metavar="N", help="so many images; 0: all")
-    parser.add_argument("--seed", type=int, default=0, help="of the random pixels")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="for data.hints")
-    args = parser.parse_args()
-    if (args.output.suffix == ".json") == (args.kind == "masks"):
-        raise UserError(f"--output {args.output}: name a folder for masks, and a .json file for the other kinds")
-    return args
-
-
-def person(kind: str, images: int, objects: int) -> str:
-    """How long a person takes."""
-    counted = {"clicks": objects + images, "scribbles": images, "boxes": objects, "masks": objects}[kind]
-    minutes = SECONDS[kind] * counted / 60
-    return f"{counted} x {SECONDS[kind]} s = {minutes:.0f} min of a person"
-
-
-def objects_of(truth: np.ndarray, labels: tuple[str, ...]) -> list[Region]:
-    """The connected regions of each class, those that a person sees; of a class without any, its largest one."""
-    found: list[Region] = []
+def objects_of(truth: np.ndarray, labels: tuple[str, ...]) -> list[tuple[str, np.ndarray]]:
+    """Label and (H, W) bool of each connected region that a person sees; of a class without any, of its largest one."""
+    found = []
     for value in np.unique(truth[(truth > 0) & (truth != IGNORE)]).tolist():
         count, numbers = cv2.connectedComponents((truth == value).astype(np.uint8))
         sizes = np.bincount(numbers.ravel(), minlength=count)[1:]
@@ -111,65 +101,36 @@ def well_inside(region: np.ndarray) -> np.ndarray:
     return (depth >= DEEP * depth.max()) & region
 
 
-def clicks(regions: list[Region], background: Region, random: np.random.Generator) -> Shapes:
-    """A point on each region and on the background."""
-    found = []
-    for label, region in with_background(regions, background):
-        rows, columns = np.nonzero(well_inside(region))
-        chosen = random.integers(len(rows))
-        point = [float(columns[chosen]) + 0.5, float(rows[chosen]) + 0.5]
-        found.append({"shape_type": "point", "label": label, "points": [point]})
-    return found
+def click(region: np.ndarray, random: np.random.Generator) -> Points:
+    """A point in a region."""
+    rows, columns = np.nonzero(well_inside(region))
+    chosen = random.integers(len(rows))
+    return [[float(columns[chosen]) + 0.5, float(rows[chosen]) + 0.5]]
 
 
-def scribbles(regions: list[Region], background: Region, random: np.random.Generator) -> Shapes:
-    """A line through each region and through the background: from one end of what is well inside to the other."""
-    found = []
-    for label, region in with_background(regions, background):
-        _, numbers, sizes, _ = cv2.connectedComponentsWithStats(well_inside(region).astype(np.uint8))
-        rows, columns = np.nonzero(numbers == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax())
-        pixels = np.stack([columns, rows], axis=1).astype(np.float64)
-        axis = np.linalg.svd(pixels - pixels.mean(axis=0), full_matrices=False)[2][0]
-        along = (pixels - pixels.mean(axis=0)) @ axis
-        bins = np.digitize(along, np.linspace(along.min(), along.max(), 6)[1:-1])
+def scribble(region: np.ndarray, random: np.random.Generator) -> Points:
+    """A line through a region, from one end of what is well inside to the other."""
+    _, numbers, sizes, _ = cv2.connectedComponentsWithStats(well_inside(region).astype(np.uint8))
+    rows, columns = np.nonzero(numbers == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax())
+    pixels = np.stack([columns, rows], axis=1).astype(np.float64)
+    axis = np.linalg.svd(pixels - pixels.mean(axis=0), full_matrices=False)[2][0]
+    along = (pixels - pixels.mean(axis=0)) @ axis
+    bins = np.digitize(along, np.linspace(along.min(), along.max(), 6)[1:-1])
+    line = []
+    for part in (pixels[bins == index] for index in range(5) if (bins == index).any()):
         # The pixel nearest to the middle of each part, so that the line stays in a bent region.
-        line = [nearest(pixels[bins == part]) for part in range(5) if (bins == part).any()]
-        found.append({"shape_type": "line", "label": label, "points": line if len(line) > 1 else line * 2})
-    return found
+        x, y = part[np.square(part - part.mean(axis=0)).sum(axis=1).argmin()].tolist()
+        line.append([x + 0.5, y + 0.5])
+    return line if len(line) > 1 else line * 2
 
 
-def nearest(pixels: np.ndarray) -> list[float]:
-    """The pixel that is nearest to the mean of some."""
-    x, y = pixels[np.square(pixels - pixels.mean(axis=0)).sum(axis=1).argmin()].tolist()
-    return [x + 0.5, y + 0.5]
+def box(region: np.ndarray, random: np.random.Generator) -> Points:
+    """A box around a region."""
+    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
+    return [[int(columns[0]), int(rows[0])], [int(columns[-1]) + 1, int(rows[-1]) + 1]]
 
 
-def boxes(regions: list[Region], background: Region, random: np.random.Generator) -> Shapes:
-    """A box around each region."""
-    found = []
-    for label, region in regions:
-        rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-        corners = [[int(columns[0]), int(rows[0])], [int(columns[-1]) + 1, int(rows[-1]) + 1]]
-        found.append({"shape_type": "rectangle", "label": label, "points": corners})
-    return found
-
-
-def with_background(regions: list[Region], background: Region) -> list[Region]:
-    """The regions, and the background where the image has any."""
-    return [*regions, *([background] if background[1].any() else [])]
-
-
-MAKERS: dict[str, Callable[[list[Region], Region, np.random.Generator], Shapes]] = {
-    "clicks": clicks,
-    "scribbles": scribbles,
-    "boxes": boxes,
-}
-
-
-def record_of(record: Record, truth: np.ndarray, shapes: Shapes, root: str) -> dict[str, Any]:
-    """The record of an image in a file of hints."""
-    inside = record.image.relative_to(root) if record.image.is_relative_to(root) else record.image
-    return {"image": inside.as_posix(), "width": truth.shape[1], "height": truth.shape[0], "shapes": shapes}
+MAKERS = {"clicks": ("point", click), "scribbles": ("line", scribble), "boxes": ("rectangle", box)}
 
 
 if __name__ == "__main__":

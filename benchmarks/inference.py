@@ -1,137 +1,93 @@
-"""infer.py on many images against the bare network: python -m benchmarks.inference [--timed 100] [--input FOLDER]
+"""infer.py of another checkout and of this one, as whole programs, by turns on the same images.
 
-Ours: everything that infer.py does. Bare: the same passes on tensors of the same sizes in memory, without and with the
-refinement. By turns in one process, a tenth at a time. Target: at least 0.85 of the bare rate. Ours reads and writes in
-threads of its own; the ratio of processor time shows what that costs where no core is idle. The page holds a few
-hundred images at most: it is timed by itself, and each image is charged what it costs in a call on 1,000.
+    python -m benchmarks.inference --against ../older --input IMAGES --model_path segmenter.pth --timed 60
 
-With --against CHECKOUT the programs of that checkout and of this one are compared by turns (benchmarks/against.py),
-with --busy 1 beside a core that other work keeps busy.
-
-Without --input the images are generated; those of a folder are repeated until there are enough.
+This checkout's infer.py runs once in each quality. A turn runs every program on the images, and on one image alone: the
+difference is what the other images take, without the start of Python and the opening of the network. The ratio of the
+processor's seconds is what other work on the machine does not change. All figures are medians of the turns.
 """
 
-import itertools
-import os
+import argparse
+import contextlib
 import statistics
-import time
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from benchmarks.against import compare_checkouts, programs
-from benchmarks.common import CONFIG, generated_index, parser_of, scratch_folder
-from data.images import find_images, read_image
-from inference.bulk import Options, predict_images
-from inference.gallery import MOST_ITEMS
-from inference.loading import load_predictor
-from inference.output_folder import PAGE
-from inference.segmenter import SegmenterPredictor
-from models.segmenter import build_segmenter
-from stages.config import load_config
-from stages.networks import save_network
+from benchmarks.common import HERE, call, parser_of, scratch_folder, set_all
+from data.artifacts import read_mask
+from data.images import find_images
 from utils.errors import UserError, run_script
-from utils.memory import keep_freed_memory
-
-GENERATED = 40
-SHARES = 10
-MANY = 1000  # images of a call whose page is shared
 
 
 def main() -> None:
+    """The command."""
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add("--timed", type=int, default=100, metavar="N", help="images (default: 100)")
-    add("--input", type=Path, metavar="FOLDER", help="images to repeat (default: generated ones)")
-    add("--model_path", type=Path, metavar="FILE", help="a segmentation network (default: random weights)")
-    add("--batch", type=int, default=1, metavar="N", help="as infer.py's")
-    add("--against", type=Path, metavar="CHECKOUT", help="another checkout, whose infer.py is compared with this one's")
-    qualities = "of this checkout, for --against (default: normal,fast,best)"
-    add("--qualities", default="normal,fast,best", metavar="A,B", help=qualities)
-    add("--turns", type=int, default=3, metavar="N", help="for --against (default: 3)")
-    add("--busy", type=int, default=0, metavar="N", help="for --against: cores kept busy (default: 0)")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="as infer.py's")
+    add("--against", type=Path, required=True, metavar="CHECKOUT", help="whose infer.py is compared with this one's")
+    add("--input", type=Path, required=True, metavar="FOLDER", help="images")
+    add("--model_path", type=Path, required=True, metavar="FILE", help="the network")
+    add("--timed", type=int, default=60, metavar="N", help="images (default: 60)")
+    add("--qualities", default="normal,fast,best", metavar="A,B", help="of this checkout (default: normal,fast,best)")
+    add("--turns", type=int, default=3, metavar="N", help="(default: 3)")
+    add("--busy", type=int, default=0, metavar="N", help="cores kept busy by other work (default: 0)")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of this checkout only")
     args = parser.parse_args()
-    keep_freed_memory()  # as infer.py does
-    with scratch_folder() as name:
-        folder = Path(name)
-        path = args.model_path or random_network(folder / "random.pth")
-        count = args.timed if args.against else GENERATED
-        sources = find_images(args.input) if args.input else [r.image for r in generated_index(folder, count).records]
-        if not sources:
-            raise UserError(f"--input {args.input}: no images in this folder; give another")
-        if args.against:
-            found = programs(args.against, args.set, args.qualities.split(","))
-            compare_checkouts(found, path, sources[: args.timed], args.turns, args.busy)
-            return
-        predictor = load_predictor(path, args.set)
-        if not isinstance(predictor, SegmenterPredictor):
-            raise UserError(f"--model_path {path}: expected a segmentation network, such as segmenter.pth of a run")
-        links = folder / "images"
-        links.mkdir()
-        for index, source in zip(range(args.timed), itertools.cycle(sources), strict=False):
-            os.symlink(source.resolve(), links / f"{index:05}{source.suffix}")
-        paths = sorted(links.iterdir())
-        compare_rates(predictor, paths, folder / "timed", args.batch, MOST_ITEMS / MANY)
+    with scratch_folder() as name, busy_cores(args.busy):
+        compare_inference(args, Path(name))
 
 
-def compare_rates(predictor: SegmenterPredictor, images: list[Path], output: Path, batch: int, in_page: float) -> None:
-    """Ours and the bare network by turns; `in_page` is the share of the images that the page holds."""
-    per_share = -(-len(images) // SHARES)
-    rows = []
-    for share, first in enumerate(range(0, len(images), per_share)):
-        part = images[first : first + per_share]
-        arrays = [predictor._small(np.array(read_image(path))) for path in part]
-        bare = timed(passes, predictor, arrays, batch, False)
-        refined = timed(passes, predictor, arrays, batch, True)
-        folder = output / str(share)
-        whole = timed(predict_images, part, folder, predictor, Options(batch=batch))
-        (folder / PAGE).unlink()
-        page = timed(predict_images, part, folder, predictor, Options(batch=batch))  # all else is done
-        ours = [both - alone * (1 - in_page) for both, alone in zip(whole, page, strict=True)]
-        rows.append(
-            (len(part) / ours[0], *(other[clock] / ours[clock] for clock in (0, 1) for other in (bare, refined)))
+def compare_inference(args: argparse.Namespace, folder: Path) -> None:
+    """Run infer.py by turns, and print a line a program."""
+    count = min(args.timed, len(find_images(args.input)))
+    if count < 2:
+        raise UserError(f"{count} images in {args.input} are too few; at least 2 are needed")
+    own = {f"this, {name}": (HERE, ["--quality", name, *set_all(args.set)]) for name in args.qualities.split(",")}
+    programs = {"the other": (args.against, []), **own}
+    rows: dict[str, list[list[float]]] = {name: [] for name in programs}
+    words = ["--input", str(args.input.resolve()), "--model_path", str(args.model_path.resolve())]
+    for turn in range(args.turns):
+        for name, (checkout, options) in programs.items():
+            spent = []
+            for limit in (1, count):
+                output = ["--output", str(folder / f"{name}{turn}of{limit}"), "--limit", str(limit)]
+                spent.append(call(checkout, "infer.py", [*words, *output, *options]))
+            rows[name].append([(several - one) / (count - 1) for one, several in zip(*spent, strict=True)])
+    beside = f", beside {args.busy} busy cores" if args.busy else ""
+    print(f"{count} images, {args.turns} turns{beside}; medians of the turns")
+    for name, turns in rows.items():
+        times, of_processor = (
+            [other[clock] / this[clock] for other, this in zip(rows["the other"], turns, strict=True)]
+            for clock in (0, 1)
         )
-    rate, *ratios = (statistics.median(column) for column in zip(*rows, strict=True))
-    settings, refine = predictor.reading, predictor.cfg.pseudo.refine
-    print(
-        f"{rate:.2f} images a second ({len(images)} images, scales {settings.scales}, flip {settings.flip}, "
-        f"batch {batch}, "
-        f"{predictor.runtime.name}, {torch.get_num_threads()} threads); medians of {len(rows)} shares"
-    )
-    for clock, (bare, refined) in (("time", ratios[:2]), ("processor time", ratios[2:])):
+        masks = (folder / f"{masks_of}0of{count}" / "masks" for masks_of in ("the other", name))
         print(
-            f"  ratio to the bare network by {clock}: {refined:.2f} with its refinement ({refine}), {bare:.2f} without"
+            f"  {name:14} {1 / statistics.median(clock for clock, _ in turns):6.2f} images/s, "
+            f"{statistics.median(times):5.2f} times the first ({min(times):.2f} to {max(times):.2f}), "
+            f"{statistics.median(of_processor):.2f} by processor time; {changed(*masks):.3%} of the pixels differ"
         )
 
 
-def passes(predictor: SegmenterPredictor, arrays: Sequence[np.ndarray], batch: int, refined: bool) -> None:
-    """The bare network on images in memory."""
-    for start in range(0, len(arrays), batch):
-        chosen = list(arrays[start : start + batch])
-        with predictor.compute.autocast():
-            if refined:
-                predictor._predict_many(chosen, [None] * len(chosen))
-            else:
-                predictor._cells(chosen)
+def changed(first: Path, second: Path) -> float:
+    """The part of the pixels in which the masks of two folders differ."""
+    pairs = [(read_mask(path), read_mask(second / path.name)) for path in first.glob("*.png")]
+    return float(np.mean([(one != other).mean() for one, other in pairs]))
 
 
-def random_network(path: Path) -> Path:
-    """A compact segmentation network of 20 classes, with the scales of preset voc12_compact."""
-    cfg = load_config(CONFIG, "voc12_compact")
-    network = build_segmenter(cfg.model.backbone, 21, "none", cfg.segmenter.stage, cfg.segmenter.decoder_strides)
-    save_network(path, "segmenter", network, tuple(f"class {index}" for index in range(20)), cfg, {})
-    return path
-
-
-def timed(work: Callable, *args: object, **options: object) -> tuple[float, float]:
-    """Seconds of the clock and of the processor."""
-    started, computed = time.perf_counter(), time.process_time()
-    work(*args, **options)
-    return time.perf_counter() - started, time.process_time() - computed
+@contextlib.contextmanager
+def busy_cores(count: int) -> Iterator[None]:
+    """Programs that do nothing but count."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_script(main))
+    sys.exit(run_script(main))

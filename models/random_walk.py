@@ -7,6 +7,8 @@ The published program squares a dense (hw) x (hw) transition matrix T `exp_times
 *   T is similar to a symmetric S with eigenvalues in [-1, 1], and on that interval x^n is a short sum of Chebyshev
     polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. What is cut off adds up to at most
     `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256.
+*   Each operation is of all images of a batch. On a GPU, where starting thousands of operations costs more than they
+    do, a batch has as many images as fit; a CPU takes one at a time, which stays in its cache.
 """
 
 import math
@@ -23,27 +25,39 @@ TRUNCATION = 1e-6
 
 CHUNK = 2**22  # similarities of features held at a time
 
+# Weights of pairs in a batch of images; 0: one image, because on a CPU several are no faster.
+MOST_WEIGHTS = {"cpu": 0, "cuda": 2**25}  # 60 images of 500 x 500 pixels, 0.5 GB with all that is computed of them
+MOST_PADDED = 2  # values of the maps of a batch, padded, for each of their own
 
-def random_walk(cams: Tensor, edge: Tensor, *, radius: int = 5, beta: float = 10.0, exp_times: int = 8) -> Tensor:
-    """(cam * (1 - edge)) T^(2^exp_times), the maps after a walk that boundaries stop.
+
+def random_walk(
+    cams: Sequence[Tensor], edges: Sequence[Tensor], *, radius: int = 5, beta: float = 10.0, exp_times: int = 8
+) -> list[Tensor]:
+    """(cam * (1 - edge)) T^(2^exp_times) of each image, the maps after a walk that boundaries stop.
 
     T is affinity^beta with each column divided by its sum. The affinity of a pair is 1 - the highest boundary between
     the two, 1 of a cell with itself, and 0 where the path leaves the image.
 
     Args:
-        cams: (K, h, w) float maps; K may be 0.
-        edge: (h, w) boundary probability in 0..1.
+        cams: (K, h, w) float maps of each image, all on one device; K may be 0, and K, h, w differ between images.
+        edges: (h, w) boundary probability in 0..1 of each.
         radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
         beta: exponent of the affinity; a higher one makes the walk narrower.
         exp_times: the walk has 2^exp_times steps.
 
     Returns:
-        float32, of the shape of `cams`, on its device; not normalised.
+        float32, of the shapes of `cams`, on their device; not normalised. The same whichever images walk together, up
+        to the rounding of powers (one unit in the last digit of a weight).
     """
-    with torch.autocast(cams.device.type, enabled=False):
-        edges = edge[None].to(cams.device, torch.float32)
-        walked = _walk(cams[None].float(), edges, radius, beta, 2**exp_times, gathered=cams.is_cuda)
-    return walked.view(cams.shape)
+    walked: dict[int, Tensor] = {}
+    for batch in _batches(cams, len(pair_offsets(radius))):
+        maps, boundaries = _padded([cams[index] for index in batch], [edges[index] for index in batch])
+        with torch.autocast(maps.device.type, enabled=False):
+            found = _walk(maps, boundaries, radius, beta, 2**exp_times).view(maps.shape)
+        for index, own in zip(batch, found, strict=True):
+            count, height, width = cams[index].shape
+            walked[index] = own[:count, :height, :width].contiguous()
+    return [walked[index] for index in range(len(cams))]
 
 
 def feature_walk(
@@ -126,11 +140,34 @@ def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[f
     return [coefficient / kept for coefficient in coefficients]
 
 
-def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int, gathered: bool = False) -> Tensor:
-    """Flat maps (B, K, h * w) of (B, K, h, w) after `steps` steps over boundaries (B, h, w).
+def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
+    """The indices of images that walk together: of similar size, because they are padded to one."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(cams)), key=lambda index: cams[index].numel()):
+        wider = [*batches[-1], index] if batches else [index]
+        count, height, width = (max(sides) for sides in zip(*(cams[other].shape for other in wider), strict=True))
+        cells, own = len(wider) * height * width, sum(cams[other].numel() for other in wider)
+        most = MOST_WEIGHTS.get(cams[index].device.type, 0)
+        if batches and cells * pairs <= most and cells * count <= MOST_PADDED * own:
+            batches[-1] = wider
+        else:
+            batches.append([index])
+    return batches
 
-    `gathered`: by few large kernels (`_walk_gathered`), for GPUs.
-    """
+
+def _padded(cams: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Maps (B, K, h, w) and boundaries (B, h, w), float32 on one device; a closed boundary lies around the images."""
+    count, height, width = (max(sides) for sides in zip(*(maps.shape for maps in cams), strict=True))
+
+    def grown(image: Tensor, value: float) -> Tensor:
+        return pad(image.float(), (0, width - image.shape[-1], 0, height - image.shape[-2]), value=value)
+
+    maps = [pad(grown(own, 0.0), (0, 0, 0, 0, 0, count - len(own))) for own in cams]
+    return torch.stack(maps), torch.stack([grown(edge.to(cams[0].device), 1.0) for edge in edges])
+
+
+def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> Tensor:
+    """Flat maps (B, K, h * w) of (B, K, h, w) after `steps` steps over boundaries (B, h, w)."""
     batch, count, height, width = cams.shape
     cells, reach = height * width, radius - 1
     # Maps lie flat, so that a shift in y and x is one offset; where that wraps around the image, the weight is 0.
@@ -140,7 +177,7 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int, gath
     if not reach:
         return start
     affinity = 1 - path_maxima(pad(edge, (reach, reach, 0, reach), value=1.0), radius)
-    weights = affinity.clamp_min(0).pow(beta).flatten(2)
+    weights = torch.where(affinity > 0, affinity.pow(beta), 0.0).flatten(2)  # no way stays none if beta is 0
 
     root = _degree(weights, offsets, margin).rsqrt().float()
     # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
@@ -151,8 +188,6 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int, gath
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
-    if gathered:
-        return _walk_gathered(start, twice, offsets, chebyshev_coefficients(steps), margin) * root.unsqueeze(1)
     buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
     products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
@@ -167,33 +202,6 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int, gath
         if coefficients[k]:
             result.add_(buffers[current][..., margin : margin + cells], alpha=coefficients[k])
     return result * root.unsqueeze(1)
-
-
-def _walk_gathered(
-    start: Tensor, twice: Sequence[Tensor], offsets: Sequence[int], coefficients: Sequence[float], margin: int
-) -> Tensor:
-    """The sum of a_k T_k(S) start, where a kernel costs more than memory: three a product in place of two a pair."""
-    batch, count, cells = start.shape
-    back = [
-        _pad(weight, margin)[..., margin - o : margin - o + cells] for weight, o in zip(twice[1:], offsets, strict=True)
-    ]
-    weights = torch.cat(
-        [*twice, *back], dim=1
-    )  # (B, M, cells): of the cell itself, and of each pair seen from both ends
-    shifts = torch.tensor([0, *offsets, *(-offset for offset in offsets)], device=start.device)
-    index = (margin + shifts[:, None] + torch.arange(cells, device=start.device)).flatten()
-
-    def twice_s(maps: Tensor) -> Tensor:
-        around = _pad(maps, margin).index_select(2, index).view(batch, count, -1, cells)
-        return torch.einsum("bmn,bkmn->bkn", weights, around)
-
-    before, now = start, twice_s(start) / 2
-    result = coefficients[0] * before
-    for coefficient in coefficients[1:]:
-        if coefficient:
-            result = result.add(now, alpha=coefficient)
-        before, now = now, twice_s(now) - before
-    return result
 
 
 def _products(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ from stages.networks import Network
 from stages.settings import Config
 from utils.compute import Compute
 from utils.reading import read_once
+
+# Images whose maps change together, where a step can do that; a CPU shares images among its cores instead.
+TOGETHER = {"cpu": 1, "cuda": 32}
 
 
 def build_method(cfg: Config, fast: bool = False) -> Method:
@@ -82,6 +86,8 @@ class Change:
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
     # Maps (K, h, w) on the seed's grid, what `see` has given, and what is said of the image, if anything -> (K, *, *).
     change: Callable[..., Tensor]
+    # `change` of several images at a time, of which nothing is said, where a GPU gains by that.
+    change_all: Callable[[Sequence[Tensor], Sequence[Any]], list[Tensor]] | None = None
 
     def apply(self, seed: Seed, pixels: Tensor, compute: Compute, told: Told | None = None) -> Seed:
         """The seed after the step; `pixels` is its image, (3, H, W) uint8, and `told` what is said of it."""
@@ -100,10 +106,34 @@ class Change:
         self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute, told: Told | None = None
     ) -> Tensor:
         """Maps (K, h, w) on the seed's grid -> maps (K, *, *) after the step, on the device."""
-        image = prepare(pixels, self.network, compute, self.sides)
         with compute.autocast():
-            seen = self.see(image, classes, (maps.shape[1], maps.shape[2]))
-            return self.change(maps.to(image.device), seen, told)
+            return self.change(maps.to(compute.device), self._see(maps, classes, pixels, compute), told)
+
+    def apply_all(
+        self, seeds: Sequence[Seed], images: Sequence[Tensor], compute: Compute, told: Sequence[Told | None]
+    ) -> list[Seed]:
+        """`apply` to several images; those with classes and of which nothing is said change together if they can."""
+        changed, together = {}, []
+        for index, (seed, image, said) in enumerate(zip(seeds, images, told, strict=True)):
+            if self.change_all is not None and len(seed.classes) and said is None:
+                together.append(index)
+            else:
+                changed[index] = self.apply(seed, image, compute, said)
+        if self.change_all is not None:
+            maps = [torch.from_numpy(seeds[index].maps) for index in together]
+            with compute.autocast(), torch.no_grad():
+                seen = [
+                    self._see(own, seeds[index].classes.tolist(), images[index], compute)
+                    for index, own in zip(together, maps, strict=True)
+                ]
+                found = self.change_all([own.to(compute.device) for own in maps], seen)
+            for index, own in zip(together, found, strict=True):
+                changed[index] = to_seed(own, seeds[index].classes, seeds[index].size)
+        return [changed[index] for index in range(len(seeds))]
+
+    def _see(self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute) -> Any:
+        image = prepare(pixels, self.network, compute, self.sides)
+        return self.see(image, classes, (maps.shape[1], maps.shape[2]))
 
 
 @dataclass(frozen=True)
@@ -123,11 +153,21 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     missing = without_file(index, target, ".npz")
     require_image_space(target, index, missing, seeds=1)
 
-    def apply(item: dict[str, Any]) -> None:
-        name = f"{item['name']}.npz"
-        seed = read_seed(folders.source / name, index.class_names)
-        told = told_of(folders.hints, item["name"], seed.classes.tolist())
-        write_seed(target / name, change.apply(seed, item["image"], compute, told), index.class_names)
+    def apply(items: Sequence[dict[str, Any]]) -> None:
+        files = [f"{item['name']}.npz" for item in items]
+        seeds = [read_seed(folders.source / name, index.class_names) for name in files]
+        told = [
+            told_of(folders.hints, item["name"], seed.classes.tolist()) for item, seed in zip(items, seeds, strict=True)
+        ]
+        changed = change.apply_all(seeds, [item["image"] for item in items], compute, told)
+        for name, seed in zip(files, changed, strict=True):
+            write_seed(target / name, seed, index.class_names)
 
-    compute.do_each(apply, whole_images(index, missing, cfg.workers, title))
+    count = TOGETHER.get(compute.device.type, 1) if change.change_all is not None else 1
+    compute.do_each(apply, _batches(whole_images(index, missing, cfg.workers, title), count))
     return len(missing)
+
+
+def _batches(items: Iterator[dict[str, Any]], count: int) -> Iterator[list[dict[str, Any]]]:
+    while batch := list(islice(items, count)):
+        yield batch

@@ -77,38 +77,42 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
         # Padded to the crop size of training, as published: the statistics of group norm include the padding.
         return boundary(network, image, least_side=cfg.part("affinity_training").crop_size)
 
+    def change_all(maps: Sequence[Tensor], edges: Sequence[Tensor]) -> list[Tensor]:
+        on_grid = [_on_grid(own, tuple(edge.shape[-2:])) for own, edge in zip(maps, edges, strict=True)]
+        return walk_over_boundaries(on_grid, edges, cfg.part("boundary_walk"))
+
     def change(maps: Tensor, edge: Tensor, told: Told | None = None) -> Tensor:
-        settings, maps = cfg.part("boundary_walk"), _on_grid(maps, tuple(edge.shape[-2:]))
         if told is None:
-            return walk_over_boundaries(maps, edge, settings)
-        parts = min(settings.exp_times, HOLDS)
-        settings, maps = replace(settings, exp_times=settings.exp_times - parts), told.hold(maps)
+            return change_all([maps], [edge])[0]
+        whole = cfg.part("boundary_walk")
+        maps, parts = told.hold(_on_grid(maps, tuple(edge.shape[-2:]))), min(whole.exp_times, HOLDS)
+        settings = replace(whole, exp_times=whole.exp_times - parts)
         for _ in range(2**parts):
-            maps = told.hold(walk_over_boundaries(maps, edge, settings))
+            maps = told.hold(walk_over_boundaries([maps], [edge], settings)[0])
         return maps
 
-    return Change(network, cfg.part("affinity"), see, change)
+    return Change(network, cfg.part("affinity"), see, change, change_all)
 
 
-def walk_over_boundaries(maps: Tensor, edge: Tensor, settings: BoundaryWalk) -> Tensor:
+def walk_over_boundaries(maps: Sequence[Tensor], edges: Sequence[Tensor], settings: BoundaryWalk) -> list[Tensor]:
     """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order.
 
     With `walk_background` above 0 the background walks too, as a map that has this value everywhere. Then the scores of
     a cell are divided by their sum, before the walk and after it, so that classes and background compete.
 
     Args:
-        maps: (K, h, w) in 0..1, h x w the grid of the boundary.
-        edge: B, the boundary map.
+        maps: (K, h, w) in 0..1 of each image, h x w the grid of its boundary.
+        edges: B, the boundary map of each.
     """
     background = settings.walk_background
     if background:
-        maps = torch.cat([torch.full_like(maps[:1], background), maps])
-        maps = maps / maps.sum(dim=0)
-    walked = random_walk(maps, edge, radius=settings.walk_radius, beta=settings.beta, exp_times=settings.exp_times)
-    least = torch.finfo(walked.dtype).tiny
+        with_it = [torch.cat([torch.full_like(own[:1], background), own]) for own in maps]
+        maps = [own / own.sum(dim=0) for own in with_it]
+    walked = random_walk(maps, edges, radius=settings.walk_radius, beta=settings.beta, exp_times=settings.exp_times)
+    least = torch.finfo(torch.float32).tiny
     if background:
-        return (walked / walked.sum(dim=0).clamp_min(least))[1:]
-    return walked / walked.amax().clamp_min(least)
+        return [(own / own.sum(dim=0).clamp_min(least))[1:] for own in walked]
+    return [own / own.amax().clamp_min(least) for own in walked]
 
 
 def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Change:

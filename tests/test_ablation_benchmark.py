@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.ablation import ReadOnce, chosen_rows, every_row, open_all, rows_of
+from benchmarks.ablation import ReadOnce, chosen_rows, every_row, open_run, read_anew
 from models.backbone import BACKBONES
 from models.classifier import Classifier
 from models.context import ContextDiscriminant
@@ -13,6 +13,7 @@ from stages.dataset_steps import FullMethod
 from stages.files import IBB
 from stages.networks import save_network
 from tests.models.tiny import TinyBackbone, tiny_classifier
+from tests.project import call
 from utils.compute import Compute
 
 SETTINGS = [
@@ -54,7 +55,7 @@ def networks(tmp_path, monkeypatch) -> Classifier:
 
 
 def test_each_step_alone_added_and_left_out(networks, tmp_path):
-    rows = rows_of(open_all(settings(), tmp_path, networks, CPU))
+    rows = chosen_rows(open_run(settings(), tmp_path, networks, CPU))
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
     assert rows["GFM + PRM + IBB + context + IBB in training + random walk"] == NAMES
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
@@ -66,14 +67,14 @@ def test_each_step_alone_added_and_left_out(networks, tmp_path):
 
 
 def test_every_combination_is_there_once(networks, tmp_path):
-    rows = rows_of(open_all(settings(), tmp_path, networks, CPU), every_row)
+    rows = every_row(open_run(settings(), tmp_path, networks, CPU))
     assert len(rows) == len({frozenset(names) for names in rows.values()}) == 64
 
 
 @pytest.mark.parametrize("choose", [chosen_rows, every_row])
 def test_a_step_that_a_run_does_not_have_has_no_row(networks, tmp_path, choose):
-    steps = open_all(settings(off=("context", "trained")), tmp_path, networks, CPU)
-    found = {name for names in rows_of(steps, choose).values() for name in names}
+    run = open_run(settings(off=("context", "trained")), tmp_path, networks, CPU)
+    found = {name for names in choose(run).values() for name in names}
     assert found == {"gfm", "prm", "ibb", "walk"}
 
 
@@ -82,9 +83,21 @@ def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
     cfg = settings()
     pixels = torch.randint(256, (3, 61, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     item = {"image": pixels, "labels": torch.tensor([1, 0, 1, 0])}
-    steps = open_all(cfg, tmp_path, networks, CPU)
-    image = ReadOnce(steps, networks, item, cfg, CPU)
-    for title, on in rows_of(steps, every_row).items():
+    run = open_run(cfg, tmp_path, networks, CPU)
+    image = ReadOnce(run, item)
+    for title, on in every_row(run).items():
         own = settings(off=tuple(name for name in NAMES if name not in on))
         full = FullMethod(own, tmp_path, networks, CPU).trace(pixels, [0, 2])
         torch.testing.assert_close(image.maps(on), list(full.maps.values())[-1], msg=title)
+    torch.testing.assert_close(read_anew(run, item, ("gfm", "walk")), image.maps(("gfm", "walk")))
+
+
+def test_the_command_prints_a_line_for_each_row(finished_tiny):
+    ended = call("benchmarks.ablation", finished_tiny.run, "--list", "train", "--every", "4", "--seconds")
+    assert ended.code == 0, ended.err
+    about, head, *rows = ended.out.splitlines()
+    assert about.startswith("train, ")
+    assert head.split()[-2:] == ["at", "s/image"]
+    assert rows[0].startswith("CAM  ")
+    assert len(rows) > 4
+    assert all(float(row.split()[-1]) >= 0 for row in rows)

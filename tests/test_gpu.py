@@ -150,13 +150,17 @@ def test_seeds_are_those_of_the_cpu(precision, tolerance):
     assert maps[0].max() > 0.9
 
 
-def test_the_random_walk_is_that_of_the_cpu():
+def test_the_random_walk_is_that_of_the_cpu_for_any_images_that_walk_together():
     random = torch.Generator().manual_seed(0)
-    cams, edge = torch.rand(3, 40, 50, generator=random), torch.rand(40, 50, generator=random)
-    expected = random_walk(cams, edge, radius=5, beta=10, exp_times=8)
-    found = random_walk(cams.cuda(), edge.cuda(), radius=5, beta=10, exp_times=8)
-    assert found.device.type == "cuda"
-    assert torch.allclose(found.cpu(), expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+    sizes = [(40, 50), (50, 40), (40, 50)]
+    cams = [torch.rand(3, *size, generator=random) for size in sizes]
+    edges = [torch.rand(size, generator=random) for size in sizes]
+    found = random_walk([maps.cuda() for maps in cams], [edge.cuda() for edge in edges])
+    for maps, cam, edge in zip(found, cams, edges, strict=True):
+        expected = random_walk([cam], [edge])[0]
+        assert maps.device.type == "cuda"
+        assert torch.allclose(maps.cpu(), expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+        assert torch.equal(maps, random_walk([cam.cuda()], [edge.cuda()])[0])
 
 
 def test_par_is_that_of_the_cpu():

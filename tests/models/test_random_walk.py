@@ -6,12 +6,16 @@ import torch
 from torch import Tensor
 
 from models.paths import pair_paths
-from models.random_walk import TRUNCATION, _walk, chebyshev_coefficients, feature_walk, random_walk
+from models.random_walk import MOST_WEIGHTS, TRUNCATION, _batches, chebyshev_coefficients, feature_walk, random_walk
 from tests.models.reference import reference
 
 
 def random_maps(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def walk_one(cams: Tensor, edge: Tensor, **options: float) -> Tensor:
+    return random_walk([cams], [edge], **options)[0]
 
 
 def dense_walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> Tensor:
@@ -38,7 +42,7 @@ def test_agrees_with_the_published_program(index: int):
     arrays = reference("random_walk.npz")
     names = ("cam", "edge", "out", "radius", "beta", "exp_times")
     cam, edge, out, radius, beta, times = (torch.tensor(arrays[f"walk{index}_{name}"]) for name in names)
-    walked = random_walk(cam, edge, radius=int(radius), beta=float(beta), exp_times=int(times))
+    walked = walk_one(cam, edge, radius=int(radius), beta=float(beta), exp_times=int(times))
     torch.testing.assert_close(walked, out, rtol=1e-3, atol=0)
     assert torch.equal(walked.argmax(dim=0), out.argmax(dim=0))
 
@@ -47,17 +51,48 @@ def test_agrees_with_the_published_program(index: int):
 @pytest.mark.parametrize(("radius", "beta", "exp_times"), [(5, 10.0, 8), (3, 2.0, 5), (2, 1.0, 0), (1, 10.0, 3)])
 def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: float, exp_times: int):
     cams, edge = random_maps(2, *size), 0.8 * random_maps(*size, seed=1)
-    walked = random_walk(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
+    walked = walk_one(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
     expected = dense_walk(cams, edge, radius, beta, 2**exp_times)
     torch.testing.assert_close(walked.double(), expected, rtol=3e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("exp_times", [0, 1, 5, 8])
-def test_few_large_kernels_give_the_same_walk(exp_times: int):
-    """What a GPU computes, on images of one size together."""
-    cams, edges = random_maps(2, 3, 9, 13), 0.8 * random_maps(2, 9, 13, seed=1)
-    found, expected = (_walk(cams, edges, 5, 10.0, 2**exp_times, gathered=which) for which in (True, False))
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
+@pytest.fixture
+def batched(monkeypatch: pytest.MonkeyPatch):
+    """As on a GPU, whose arithmetic this is too: images walk together."""
+    monkeypatch.setitem(MOST_WEIGHTS, "cpu", 2**20)
+
+
+SHAPES = {
+    "one size": [(2, 9, 13)] * 3,
+    "mixed sizes and classes": [(2, 9, 13), (1, 8, 12), (2, 12, 10)],
+    "one image": [(2, 9, 13)],
+    "no image": [],
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("options", [{}, {"radius": 3, "beta": 2.0, "exp_times": 3}, {"radius": 1}, {"beta": 0.0}])
+def test_a_batch_of_images_walks_as_each_of_them_alone(name: str, options: dict[str, float], batched):
+    shapes = SHAPES[name]
+    cams = [random_maps(*shape, seed=index) for index, shape in enumerate(shapes)]
+    edges = [0.8 * random_maps(*shape[1:], seed=10 + index) for index, shape in enumerate(shapes)]
+    together = random_walk(cams, edges, **options)
+    assert [maps.shape for maps in together] == [maps.shape for maps in cams]
+    for maps, cam, edge in zip(together, cams, edges, strict=True):
+        torch.testing.assert_close(maps, walk_one(cam, edge, **options), rtol=1e-5, atol=1e-7)
+    assert len(_batches(cams, 34)) <= 1
+
+
+def test_batches_are_bounded_and_of_similar_images(batched):
+    def batches(*shapes: tuple[int, int, int], pairs: int = 34) -> list[list[int]]:
+        return _batches([torch.empty(shape) for shape in shapes], pairs)
+
+    same = [(2, 64, 64)] * 20
+    assert [len(batch) for batch in batches(*same)] == [7, 7, 6]  # 2^20 weights
+    assert batches(*same[:2], pairs=2**20) == [[0], [1]]
+    assert batches((1, 60, 60), (1, 4, 5), (1, 61, 60), (1, 5, 5)) == [[1, 3], [0, 2]]
+    assert batches((1, 1, 40), (1, 40, 1)) == [[0], [1]]
+    assert batches((9, 8, 8), (1, 8, 8), (1, 8, 8)) == [[1, 2], [0]]
 
 
 def test_no_way_leads_through_a_closed_boundary():
@@ -65,19 +100,19 @@ def test_no_way_leads_through_a_closed_boundary():
     edge[:, 15] = 1
     cams = torch.zeros(1, 20, 31)
     cams[..., :15] = 1
-    walked = random_walk(cams, edge)
+    walked = walk_one(cams, edge)
     torch.testing.assert_close(walked[..., :15], cams[..., :15], rtol=1e-4, atol=0)
     assert walked[..., 15:].abs().max() < 1e-5
 
 
 def test_no_classes_half_precision_input_and_inputs_are_left_alone():
-    assert random_walk(torch.zeros(0, 5, 6), torch.zeros(5, 6)).shape == (0, 5, 6)
+    assert walk_one(torch.zeros(0, 5, 6), torch.zeros(5, 6)).shape == (0, 5, 6)
     cams, edge = random_maps(2, 9, 11), random_maps(9, 11, seed=1)
     before = cams.clone(), edge.clone()
     with torch.autocast("cpu", torch.bfloat16):
-        under = random_walk(cams, edge)
+        under = walk_one(cams, edge)
     assert under.dtype == torch.float32
-    torch.testing.assert_close(under, random_walk(cams, edge))
+    torch.testing.assert_close(under, walk_one(cams, edge))
     assert torch.equal(cams, before[0])
     assert torch.equal(edge, before[1])
 

@@ -1,14 +1,24 @@
 """Stages affinity and walk, from the seeds of a finished tiny run on: what they write, redo, and survive."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from data.artifacts import read_mask, read_seed
+from data.artifacts import Seed, read_mask, read_seed, write_seed
+from models.random_walk import MOST_WEIGHTS
+from stages.config import load_config
+from stages.lists import seed_index
 from stages.networks import load_affinity
+from stages.reading import TOGETHER, SeedFolders, change_seeds
+from stages.walk import open_boundary_walk
+from tests.models.tiny import tiny_classifier
 from tests.project import Project, names
+from utils.compute import Compute
 
 LEARNED = [
     *("affinity.kind=learned", "affinity.refine=par", "affinity.epochs=1", "affinity.batch_size=3"),
@@ -57,6 +67,35 @@ def test_learned_walk_goes_on_from_the_seeds(learned: Project, walked: Project):
     ):
         stages = "cam,seeds,context,remove,ibb,correct,affinity,walk,pseudo"
         assert walked.train(*set_all(*LEARNED, setting), "--stages", stages).stages("done") == redone
+
+
+def test_images_that_walk_together_get_the_seeds_of_each_alone(walked: Project, monkeypatch):
+    """As on a GPU; an image without classes is among them, and another is there already."""
+    cfg, cpu = load_config(walked.run / "config.yaml"), Compute(torch.device("cpu"))
+    index, source = seed_index(cfg), walked.run / "seeds_trained"
+    there, empty, *_ = [f"{record.name}.npz" for record in index.records]
+    seed = read_seed(source / empty)
+    write_seed(source / empty, Seed(seed.classes[:0], seed.maps[:0], seed.size))
+    walk, sizes = open_boundary_walk(cfg, walked.run, tiny_classifier()), []
+
+    def change_all(maps, edges):
+        sizes.append(len(maps))
+        return walk.change_all(maps, edges)
+
+    for together in (1, 3):
+        monkeypatch.setitem(TOGETHER, "cpu", together)
+        monkeypatch.setitem(MOST_WEIGHTS, "cpu", 2**20 * (together - 1))
+        target = walked.folder / f"together{together}"
+        target.mkdir()
+        shutil.copy(source / there, target)
+        folders = SeedFolders(index, source, target)
+        assert change_seeds(cfg, folders, replace(walk, change_all=change_all), cpu, "walk") == len(index) - 1
+    assert max(sizes) > 1
+    for record in index.records:
+        one, other = (read_seed(walked.folder / f"together{count}/{record.name}.npz") for count in (1, 3))
+        assert np.array_equal(one.maps, other.maps)
+        assert (one.classes.tolist(), one.size) == (other.classes.tolist(), other.size)
+    assert not len(read_seed(walked.folder / "together3" / empty).classes)
 
 
 def test_displacement_changes_no_mask(walked: Project):
