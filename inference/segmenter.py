@@ -43,6 +43,7 @@ class SegmenterPredictor(Predictor):
         reading = {"scales": list(self.reading.scales), "flip": self.reading.flip} | settings_dict(self.sides)
         refining = {name: value for name, value in settings_dict(self.refining).items() if name in REFINEMENT}
         self.settings |= {"segment": reading, "pseudo": refining}
+        self.settings["infer"] = {"least_probability": self.cfg.infer.least_probability}
 
     def predict_many(
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
@@ -95,10 +96,12 @@ class SegmenterPredictor(Predictor):
             found |= dict(zip(same, cells, strict=True))
         return [found[index] for index in range(len(images))]
 
-    def _restrict(self, probabilities: Tensor, classes: Sequence[int] | None) -> Tensor:
-        if classes is None and len(self.allowed) == len(self.class_names):
-            return probabilities
-        return restrict_to(probabilities, sorted(self.allowed if classes is None else classes))
+    def _restrict(self, cells: Tensor, classes: Sequence[int] | None, least: float = 0.0) -> Tensor:
+        """The cells limited to the given classes, or to those that are allowed and somewhere as probable as `least`."""
+        if classes is None:
+            probable = cells[1:].flatten(1).amax(dim=1) >= least
+            classes = [index for index in sorted(self.allowed) if probable[index]]
+        return cells if len(classes) == len(self.class_names) else restrict_to(cells, classes)
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
         """The K values that win somewhere, and their probabilities (K, H, W), refined among these; others cost time.
@@ -115,7 +118,7 @@ class SegmenterPredictor(Predictor):
         return winners, refinement(among / among.sum(dim=0, keepdim=True)).to(probabilities)
 
     def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
-        cells = self._restrict(cells, classes)
+        cells = self._restrict(cells, classes, self.cfg.infer.least_probability)
         candidates = may_win(cells)
         occurring, refined = self._refine(upsample(cells[candidates], image.shape[:2]), image)
         best, indices = refined.max(dim=0)
