@@ -53,8 +53,7 @@ UPRIGHT = {
 def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
     """An image file of a known format and no more pixels than the limit, not decoded yet.
 
-    Raises:
-        UnreadableImage: it is too large; the message begins with `what`.
+    A larger one is an `UnreadableImage`; the message begins with `what`.
     """
     Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
     named = tuple(name for name, suffixes in BY_SUFFIX.items() if Path(path).suffix.lower() in suffixes)
@@ -82,11 +81,7 @@ def known_formats() -> tuple[str, ...]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image | None]:
-    """An opened image; None for a TIFF that Pillow does not know. What is raised inside names the file.
-
-    Raises:
-        UnreadableImage: it cannot be opened or decoded.
-    """
+    """An opened image; None for a TIFF that Pillow does not know. What is raised inside names the file."""
     try:
         with ExitStack() as stack:
             try:
@@ -139,11 +134,7 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
 
 
 def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
-    """The values of an image that is not of 8 bits; None where it is.
-
-    Raises:
-        UnreadableImage: the file cannot be opened or decoded.
-    """
+    """The values of an image that is not of 8 bits; None where it is. `UnreadableImage` where it cannot be decoded."""
     with _opened(path) as image:
         if image is None:
             return read_tiff(path, bands)

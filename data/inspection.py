@@ -30,9 +30,9 @@ SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the 
 
 @dataclass(frozen=True)
 class Depth:
-    """The values of an image of more than 8 bits; `bits` is what the file says, 0 where that gives no range."""
+    """The values of an image of more than 8 bits."""
 
-    bits: int
+    bits: int  # as the file says, 0 where that gives no range
     dtype: str
     low: float
     high: float
@@ -41,29 +41,17 @@ class Depth:
 
 @dataclass(frozen=True)
 class Facts:
-    """One image.
-
-    Attributes:
-        image: its file.
-        size: (H, W), upright; (0, 0) where it cannot be read.
-        content: fingerprint of its pixels; equal images have equal ones, whatever their format.
-        brightness: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
-        depth: its values, where they are not of 8 bits.
-        frames: how many images the file holds.
-        mask: what its mask holds, where there is one.
-        needs: that `data.bands` is missing, as a message; a missing range is one message for all images.
-        problems: what else cannot be read, as messages for a person.
-    """
+    """One image."""
 
     image: Path
-    size: tuple[int, int] = (0, 0)
-    content: str = ""
-    brightness: str = ""
-    depth: Depth | None = None
-    frames: int = 1
-    mask: MaskFacts | None = None
-    needs: str = ""
-    problems: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)  # (H, W), upright; (0, 0) where it cannot be read
+    content: str = ""  # fingerprint of its pixels; equal images have equal ones, whatever their format
+    brightness: str = ""  # `nearly black`, `nearly white` or `flat`, as the network sees it; else empty
+    depth: Depth | None = None  # its values, where they are not of 8 bits
+    frames: int = 1  # images that the file holds
+    mask: MaskFacts | None = None  # what its mask holds, where there is one
+    needs: str = ""  # that `data.bands` is missing, as a message; a missing range is one message for all images
+    problems: tuple[str, ...] = ()  # what else cannot be read, as messages for a person
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
@@ -118,8 +106,7 @@ def spread(records: Sequence[Record], most: int) -> list[Record]:
 def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
     """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
 
-    Args:
-        what: the list, for the message.
+    `what` is the list, for the message.
     """
     by_bits: dict[int, list[tuple[Path, Depth]]] = {}
     for path, depth in depths:
@@ -157,31 +144,24 @@ class _Reader(Dataset):
         size = (image.height, image.width)
         content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
         frames = 1 if record.pixels.bands else frames_of(record.image)
-        mask: MaskFacts | None = None
-        problems: tuple[str, ...] = ()
-        if record.mask is not None and record.mask.is_file():
-            values, mask = read_with_facts(record.mask, record.truth, record.labels)
-            try:
-                if values is not None:
-                    check_fit(record, record.mask, values, image)
-            except UserError as error:
-                mask, problems = None, (str(error),)
         facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
-        return replace(facts, mask=mask, problems=problems)
+        if record.mask is None or not record.mask.is_file():
+            return facts
+        values, mask = read_with_facts(record.mask, record.truth, record.labels)
+        try:
+            if values is not None:
+                check_fit(record, record.mask, values, image)
+        except UserError as error:
+            return replace(facts, problems=(str(error),))
+        return replace(facts, mask=mask)
 
 
 @dataclass
 class Findings:
-    """What was found.
+    """What was found; problems and notes are messages for a person."""
 
-    Attributes:
-        lists: the lists that could be opened, by name.
-        facts: of every image, by its file.
-        problems, notes: messages for a person.
-    """
-
-    lists: dict[str, Index] = field(default_factory=dict)
-    facts: dict[Path, Facts] = field(default_factory=dict)
+    lists: dict[str, Index] = field(default_factory=dict)  # that could be opened, by name
+    facts: dict[Path, Facts] = field(default_factory=dict)  # of every image, by its file
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.dataset import Complain
-from data.faults import Faults, counted
+from data.faults import Complain, Faults, counted
 from data.image_names import composed
 from data.layouts import SPLITS
 from data.tables import read_rows
@@ -41,20 +40,18 @@ YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
-Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is named there; its labels
+Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
+Row = tuple[str, str, set[str]]  # where it is; the image as it is named there; its labels
 
 
 @dataclass
 class LabelTable:
-    """The classes where the table itself has an order of them, else none; the rows; and what a person should know.
+    """What a table says of images."""
 
-    `lists` has the name of the list of each row, `train`, `val` or `test`, where the table has a column of them.
-    """
-
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # where the table itself has an order of them, else none
     rows: list[Row]
-    notes: list[str] = field(default_factory=list)
-    lists: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for people
+    lists: list[str] = field(default_factory=list)  # of each row: train, val or test, where a column says so
 
 
 def read_label_table(path: Path, known: Collection[str], complain: Complain) -> LabelTable:
@@ -72,12 +69,34 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     header = _unpadded(lines[0][1], 1)
     columns = [cell.casefold() for cell in header]
     image = next((columns.index(name) for name in IMAGE_COLUMNS if name in columns), None)
-    label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
     if image is None or len(header) < 2:
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
-    body: list[tuple[str, list[str]]] = []
-    for line, cells in lines[1:]:
+    body = _body(path, header, image, lines[1:], faults)
+    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
+    split = next((column for column in found if all(row[column].casefold() in SPLITS for _, row in body)), None)
+    label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
+    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
+        label = 1 - image
+    if label is not None:
+        table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
+        others = [name for position, name in enumerate(header) if position not in (image, label, split)]
+        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
+    else:
+        table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
+    faults.report(is_empty=not table.rows)
+    if not table.rows:
+        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
+    if split is not None and len(table.rows) == len(body):
+        table.lists = [SPLITS[row[split].casefold()] for _, row in body]
+    # Without a column of labels, one called `box` is a class.
+    return table if label is None or BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
+
+
+def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
+    """The rows below the header that have as many cells and, in the column `image`, a name."""
+    body = []
+    for line, cells in lines:
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
         if len(row) != len(header):
             faults.add(
@@ -89,36 +108,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
             body.append((where, row))
-    table = _read_body(path, header, body, (image, label), known, faults)
-    faults.report(is_empty=not table.rows)
-    if not table.rows:
-        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
-    return table
-
-
-def _read_body(
-    path: Path,
-    header: list[str],
-    body: list[tuple[str, list[str]]],
-    of: tuple[int, int | None],
-    known: Collection[str],
-    faults: Faults,
-) -> LabelTable:
-    """The rows below the header; `of` are the columns of the image and, where there is one, of its labels."""
-    columns, (image, label) = [cell.casefold() for cell in header], of
-    split = _column_of_lists(columns, [row for _, row in body])
-    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
-        label = 1 - image
-    if label is not None:
-        table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
-        others = [name for position, name in enumerate(header) if position not in (image, label, split)]
-        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
-    else:
-        table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
-    if split is not None and len(table.rows) == len(body):
-        table.lists = [SPLITS[row[split].casefold()] for _, row in body]
-    # Without a column of labels, one called `box` is a class.
-    return table if label is None or BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
+    return body
 
 
 def _joined(path: Path, table: LabelTable) -> LabelTable:
@@ -132,12 +122,6 @@ def _joined(path: Path, table: LabelTable) -> LabelTable:
     return LabelTable(table.class_names, rows, notes, lists)
 
 
-def _column_of_lists(columns: list[str], rows: list[list[str]]) -> int | None:
-    """The column that says of each row whether it is for training or validation."""
-    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
-    return next((column for column in found if all(row[column].casefold() in SPLITS for row in rows)), None)
-
-
 def _unpadded(cells: list[str], length: int) -> list[str]:
     """Without the empty cells that spreadsheets add at the end of a row."""
     while len(cells) > length and not cells[-1]:
@@ -145,9 +129,7 @@ def _unpadded(cells: list[str], length: int) -> list[str]:
     return cells
 
 
-def _one_hot(
-    path: Path, header: list[str], apart: list[int], body: list[tuple[str, list[str]]], faults: Faults
-) -> LabelTable:
+def _one_hot(path: Path, header: list[str], apart: list[int], body: list[Cells], faults: Faults) -> LabelTable:
     """Columns of 0 and 1, but for those `apart`, the first of which has the images."""
     names = [composed(name) for position, name in enumerate(header) if position not in apart]
     if "" in names or len(set(names)) < len(names):

@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
 
-from data.dataset import Complain, Index, Record, check_index, refuse
-from data.faults import Faults
+from data.dataset import Index, Record, check_index
+from data.faults import Complain, Faults, refuse
 from data.label_array import read_label_array
 from data.label_table import read_label_table
 from data.tables import natural, read_class_names, read_lines

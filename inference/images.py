@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.dataset import refuse
+from data.faults import refuse
 from data.image_names import Finder
 from data.images import read_image
 from data.label_table import read_label_table

@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from data.dataset import refuse
+from data.faults import refuse
 from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
 from utils.errors import UserError
