@@ -64,10 +64,9 @@ def _shown_names(names: Sequence[str]) -> str:
 
 
 def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
-    """Write a seed file; maps are rounded to 1/255. `class_names` are all classes of its data, in their order.
+    """Write a seed file; maps are rounded to 1/255, and a `ValueError` where they are not (K, h, w) at stride 4.
 
-    Raises:
-        ValueError: the maps are not (K, h, w) at stride 4.
+    `class_names` are all classes of its data, in their order.
     """
     if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
         raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
@@ -82,8 +81,7 @@ def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) ->
 def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> Seed:
     """Read a seed file; `class_names` are those of the data that it is read for, None where any will do.
 
-    Raises:
-        UserError: missing, damaged, not a seed file, or of other classes.
+    One that is missing, damaged, not a seed file, or of other classes is a `UserError`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -182,8 +180,7 @@ def write_mask(
 def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.ndarray:
     """Read a palette or grey mask as (H, W) uint8 class values; `class_names` as for `read_seed`.
 
-    Raises:
-        UserError: missing, damaged, a colour image, whose pixels are colours and not classes, or of other classes.
+    One that is missing, damaged, a colour image, or of other classes is a `UserError`.
     """
     with opened_mask(path) as image:
         if image.mode not in ("P", "L", "1"):

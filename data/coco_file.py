@@ -218,7 +218,8 @@ class _Reader:
         `counts` has the number of crowds and of all annotations of each class, and its name.
         """
         whole = [name for crowds, every, name in counts.values() if crowds == every > 0]
-        crowds, every = (sum(row[column] for row in counts.values()) for column in (0, 1))
+        crowds = sum(of_class for of_class, _, _ in counts.values())
+        every = sum(of_class for _, of_class, _ in counts.values())
         if whole and self.rules.crowd == "auto":
             self.faults.add(
                 "crowd",

@@ -41,12 +41,9 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
     may ask at once: one draws and the others wait.
 
     Args:
-        path: the annotation file.
+        path: the annotation file; an annotation without an outline, or with a malformed one, is a `UserError`.
         class_names: in the order of the mask values.
         files: record's name -> `file_name` in the annotation file.
-
-    Raises:
-        UserError: an annotation has no outline, or a malformed one.
     """
     state = path.stat()
     content = _file_digest(path, (state.st_size, state.st_mtime_ns))
@@ -126,14 +123,9 @@ def _render(folder: Path, source: str, rendering: _Rendering) -> None:
 
 
 def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, width: int, source: str) -> np.ndarray:
-    """(H, W) uint8 truth of one image by the rule above.
+    """(H, W) uint8 truth of one image by the rule above; `annotations` are (mask value, COCO's), in the file's order.
 
-    Args:
-        annotations: (mask value, COCO's annotation), in the file's order.
-        source: where the annotations come from, for errors.
-
-    Raises:
-        UserError: an annotation has no segmentation, or a malformed one.
+    One without a segmentation, or with a malformed one, is a `UserError` that names `source`.
     """
     layers: list[tuple[np.ndarray, int]] = []
     for value, annotation in annotations:

@@ -104,8 +104,7 @@ class Index:
 def check_index(index: Index, what: str) -> Index:
     """The index itself, if it has images with unique, safe names (utils/names.py) and classes that a mask can hold.
 
-    Raises:
-        UserError: it has not; the message names `what`.
+    If not, a `UserError` names `what`.
     """
     if len(index.class_names) > MAX_CLASSES:
         raise UserError(

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from data.coco_file import CocoRules, read_coco_file
 from data.faults import Faults, counted
 from data.image_names import Finder, composed
-from data.label_table import LabelTable, read_label_table
+from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import SPLITS, Layout, classes_in_names
 from data.tables import natural
 from data.tool_labels import label_studio_tasks, read_label_studio, read_yolo, yolo_file
@@ -26,32 +26,28 @@ Labels = dict[str, tuple[int, ...]]  # image's path under the root -> indices of
 def read_labels(
     layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
 ) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every image.
+    """The class names, and the labels of every image; `UserError` with what would read them where there are none.
 
-    Args:
-        table: the file of labels; None where names or folders give the classes.
-        labels, classes: `data.labels` and `data.classes`.
-
-    Raises:
-        UserError: there are no labels; the message names what would read them.
+    `table` is the file of labels, None where names or folders give the classes; `labels` is `data.labels`.
     """
     source = table or layout.root
     rows = _read_rows(layout, table, labels, classes, rules)
     finder, faults = Finder(layout.root, layout.images, layout.tree.files), Faults(layout.complain)
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
-    names = [(where, name) for where, name, _ in rows.rows]
+    names = [(row.where, row.image) for row in rows.rows]
     for index, image in finder.find_rows(names, faults, f"under {layout.root}"):
-        shown = {label for label in rows.rows[index][2] if not rules.is_background(label)}
+        row = rows.rows[index]
+        shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
             faults.add(
                 f"class {label}",
-                f"{rows.rows[index][0]}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name "
-                f"or add the class there{nearest(label, classes)}",
+                f"{row.where}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name or add "
+                f"the class there{nearest(label, classes)}",
             )
         found[image] = shown & set(classes) if classes else shown
-        if rows.lists:
-            lists.setdefault(rows.lists[index], []).append(image)
+        if row.split:
+            lists.setdefault(row.split, []).append(image)
     faults.report(is_empty=not found)
     layout.lists = lists or layout.lists
     layout.notes += [*rows.notes, *finder.note(source)]
@@ -78,7 +74,7 @@ def _read_rows(
             return read_label_studio(table, tasks)
         coco = read_coco_file(table, rules, layout.complain)
         names = tuple(map(composed, coco.class_names))
-        rows = [(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
+        rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
         return _rows_of(layout, classes_in_names(layout.images), "names no class")
@@ -105,16 +101,12 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
     rows = []
     for path, name in class_of.items():
         labels = set() if name in layout.background else {composed(name)}
-        rows.append((f"sub-folder {layout.root / PurePosixPath(path).parent}", path, labels))
+        rows.append(Row(f"sub-folder {layout.root / PurePosixPath(path).parent}", path, labels))
     return LabelTable((), rows)
 
 
 def refuse_foreign(tree: Tree) -> None:
-    """Refuse the layouts of VOC and COCO, and of the tools that write them.
-
-    Raises:
-        UserError: it is one of them; the message names the settings that read it.
-    """
+    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them."""
     voc = next((path for path in tree.folders if path.rpartition("/")[2] == "JPEGImages"), None)
     if voc is not None:
         root = (tree.root / voc).parent

@@ -80,8 +80,7 @@ NO_HINTS = Hints()
 def open_hints(settings: DataSettings, index: Index) -> Hints:
     """The hints of `data.hints` for the images of a list; none where the setting is empty.
 
-    Raises:
-        UserError: they cannot be read, or say what cannot be; one message for each kind of mistake.
+    If they cannot be read, or say what cannot be, a `UserError` has one message for each kind of mistake.
     """
     if not settings.hints:
         return NO_HINTS

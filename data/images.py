@@ -112,13 +112,8 @@ def _unknown(path: Path) -> str:
 def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) -> Image.Image:
     """Read an image as RGB, EXIF rotation applied, grey, palette and CMYK converted, alpha laid over white.
 
-    Args:
-        least_side: a JPEG may be decoded at a fraction of its size, which is faster, of at least so many pixels a side;
-            0 decodes it whole.
-        rule: what the values mean.
-
-    Raises:
-        UnreadableImage: the file cannot be opened or decoded, or a setting is missing; the message names it.
+    A JPEG may be decoded at a fraction of its size, which is faster, of at least `least_side` pixels a side (0: whole).
+    A file that cannot be opened or decoded, or that needs a setting, is an `UnreadableImage`; the message names it.
     """
     what = f"image {path}"
     with _opened(path) as image:
@@ -159,8 +154,7 @@ def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the im
 def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
     """(H, W, 3) uint8 of an array (H, W) or (H, W, B) with the values that a file would hold.
 
-    Raises:
-        UnreadableImage: an array of another shape or type, or one that needs a setting.
+    An array of another shape or type, or one that needs a setting, is an `UnreadableImage`.
     """
     if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "buif":
         expected = "(H, W) or (H, W, bands) of numbers, for example (H, W, 3) uint8"

@@ -49,11 +49,7 @@ KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
 
 
 def open_index(settings: DataSettings, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
-    """The images of one list, by its name, or by a path where the kind of data takes one.
-
-    Raises:
-        UserError: the data is missing or malformed.
-    """
+    """The images of one list, by its name, or by a path where the kind of data takes one; `UserError` where wrong."""
     limit_pixels(settings.max_pixels)
     open_list = pick(KINDS, settings.kind, "data.kind")
     if settings.download:
@@ -105,7 +101,7 @@ def _given_classes(settings: DataSettings) -> tuple[str, ...]:
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:
-    """(256, 3) uint8: the colour of every mask value, `data.colors` (one for each class) where it is given, else VOC's."""
+    """(256, 3) uint8: the colour of every mask value, `data.colors` (one a class) where it is given, else VOC's."""
     palette = voc_palette().copy()
     if settings.colors:
         if len(settings.colors) != len(class_names):

@@ -50,8 +50,8 @@ class Facts:
     depth: Depth | None = None  # its values, where they are not of 8 bits
     frames: int = 1  # images that the file holds
     mask: MaskFacts | None = None  # what its mask holds, where there is one
-    needs: str = ""  # that `data.bands` is missing, as a message; a missing range is one message for all images
-    problems: tuple[str, ...] = ()  # what else cannot be read, as messages for a person
+    problem: str = ""  # why it, or its mask, cannot be read; a missing range is one problem for all images
+    needs_bands: bool = False  # that is the problem
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
@@ -138,9 +138,10 @@ class _Reader(Dataset):
         try:
             image = record.read_image()
         except NeedsSetting as error:
-            return Facts(record.image, depth=depth, needs=str(error) if error.setting == "data.bands" else "")
+            needs_bands = error.setting == "data.bands"
+            return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
         except UserError as error:
-            return Facts(record.image, problems=(str(error),))
+            return Facts(record.image, problem=str(error))
         size = (image.height, image.width)
         content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
         frames = 1 if record.pixels.bands else frames_of(record.image)
@@ -152,7 +153,7 @@ class _Reader(Dataset):
             if values is not None:
                 check_fit(record, record.mask, values, image)
         except UserError as error:
-            return replace(facts, problems=(str(error),))
+            return replace(facts, problem=str(error))
         return replace(facts, mask=mask)
 
 
@@ -176,17 +177,16 @@ def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[
     depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
     if value_range == "auto" and (problem := series_problem(depths, "the data")):
         yield problem
-    if needs := [one.needs for one in facts.values() if one.needs]:
+    if needs := [one.problem for one in facts.values() if one.needs_bands]:
         yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
-    for one in facts.values():
-        yield from one.problems
+    yield from (one.problem for one in facts.values() if one.problem and not one.needs_bands)
 
 
 def truth_findings(findings: Findings) -> None:
     """Judge the masks of each list together."""
     for list_name, index in findings.lists.items():
-        pairs = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
-        rows = [(record, mask) for record, mask in pairs if mask is not None]
+        masked = [record for record in index.records if record.mask is not None]
+        rows = [(record, mask) for record in masked if (mask := findings.facts[record.image].mask) is not None]
         if rows:
             verdict = judge(rows, rows[0][0].truth, index.class_names)
             findings.problems += verdict.problems

@@ -18,11 +18,7 @@ NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", 
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
-    """The classes of each image, by name.
-
-    Raises:
-        UserError: the file is damaged, holds something else, or has another number of classes.
-    """
+    """The classes of each image, by name; `UserError` where the file holds something else, or other classes."""
     try:
         content = io.BytesIO(path.read_bytes())
         version = np.lib.format.read_magic(content)
@@ -53,7 +49,7 @@ class _Recorded:
     """An array or a type of numpy, as what it was made of: arguments, then maybe a state."""
 
     def __init__(self, *given: Any):
-        self.given, self.state = given, ()
+        self.given, self.state = given, tuple[Any, ...]()
 
     def __setstate__(self, state: tuple) -> None:
         self.state = state

@@ -163,8 +163,7 @@ def truth_rule(
 def read_truth(path: str | Path, rule: TruthRule = AS_IS, labels: Sequence[int] = ()) -> np.ndarray:
     """(H, W) uint8 class values of a truth mask; `labels` of its image are for the word `label` in the rule.
 
-    Raises:
-        UserError: missing, damaged, saved with loss, or it holds what the rule does not name.
+    One that is missing, damaged, saved with loss, or holds what the rule does not name is a `UserError`.
     """
     return _class_values(decode_mask(path), path, rule, labels)
 

@@ -108,10 +108,9 @@ def bits_of(dtype: np.dtype) -> int:
 
 
 def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
-    """(H, W, 3) uint8, alpha laid over white, NaN as the low end of the range; `what` names the image in an error.
+    """(H, W, 3) uint8, alpha laid over white, NaN as the low end of the range.
 
-    Raises:
-        UnreadableImage: a setting is missing, or `data.bands` names a band that the file has not.
+    Where a setting is missing, or `data.bands` names a band that the file has not, an `UnreadableImage` names `what`.
     """
     colours = _bands(values, rule, what)
     low, high = _range(values, colours, rule, what)

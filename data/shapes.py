@@ -53,12 +53,8 @@ class Scene:
 def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: int, masks: bool = False) -> Index:
     """Index of the list `train` or `val`, generated first where it is missing, unfinished or of other numbers.
 
-    Args:
-        train, val: number of images of the two lists.
-        size: long side in pixels.
-
-    Raises:
-        UserError: the folder holds something else.
+    `train` and `val` are numbers of images, `size` is the long side in pixels. A folder that holds something else is a
+    `UserError`.
     """
     root = Path(root)
     wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}

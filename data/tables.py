@@ -16,7 +16,7 @@ NAME_COLUMNS = ("name", "class", "class_name", "label")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Number and content of every line that is not blank, without the spaces around it; `UserError` where unreadable."""
+    """Number and content of every line that is not blank, without the spaces around it; `UserError` if unreadable."""
     lines = re.split("\r\n|\r|\n", _read_text(path))
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from data.faults import Faults, counted
 from data.image_names import composed
-from data.label_table import LABEL_COLUMNS, LabelTable, flat
+from data.label_table import LABEL_COLUMNS, LabelTable, Row, flat
 from data.layouts import Layout
 from data.tables import read_class_names, read_lines
 from data.tree import Tree
@@ -48,7 +48,7 @@ def read_yolo(layout: Layout) -> LabelTable:
             else:
                 expected = f"expected the index of a class, 0..{len(names) - 1}, and a box; found '{line[:40]}'"
                 faults.add("class", f"{source}, line {number}: {expected}")
-        table.rows.append((f"{source}", image, labels))
+        table.rows.append(Row(f"{source}", image, labels))
     remedy = "they are read as none of the classes"
     table.notes += counted(layout.root, "images without a file of boxes", without, remedy)
     faults.report()
@@ -100,7 +100,7 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         if labels is None or not name:
             without.append(where)
         else:
-            table.rows.append((f"{path}, {where}", name, {composed(label) for label in labels}))
+            table.rows.append(Row(f"{path}, {where}", name, {composed(label) for label in labels}))
     table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
     return table
 

@@ -183,14 +183,14 @@ def _read_labels(
     if path.suffix == ".npy":
         return read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
     read = read_label_table(path, classes, complain)
-    found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
+    found = read.class_names or tuple(sorted({label for row in read.rows for label in row.labels}, key=natural))
     classes = classes or found
     if read.class_names and (differing := set(classes) ^ set(found)):
         names = ", ".join(sorted(differing))
         raise UserError(f"{path}: its header and data.classes must name the same classes; only one has {names}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
-    for where, name, labels in read.rows:
+    for where, name, labels, _ in read.rows:
         if name in table:
             faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
         elif unknown := labels - set(classes):

@@ -82,7 +82,7 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         find_class(name, class_names, f"{path}, header")
     found: dict[str, list[int]] = {}
     unknown: list[str] = []
-    for where, name, labels in table.rows:
+    for where, name, labels, _ in table.rows:
         chosen = sorted({find_class(label, class_names, where) for label in labels})
         match = finder.find(name, where)
         if match is None:
