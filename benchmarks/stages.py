@@ -38,8 +38,8 @@ from models.pseudo import upsample
 from models.segmenter import build_segmenter
 from stages.config import Config, load_config
 from stages.files import AFFINITY
-from stages.mask_writer import write_pseudo_masks
 from stages.networks import save_network
+from stages.pseudo import write_pseudo_masks
 from stages.reading import SeedFolders, build_method, change_seeds, prepare, to_seed, whole_images
 from stages.refinement import mask_of
 from stages.walk import open_boundary_walk
@@ -211,7 +211,7 @@ def of_inference(project: Project) -> tuple[Work, Work]:
     def passes() -> None:
         for image in images:
             with predictor.compute.autocast():
-                predictor._predict_many([image], [predictor._tensor(image)], [None])
+                predictor._predict_many([image], [None])
 
     return lambda: predict_images(paths, next(project.targets), predictor, Options()), passes
 

@@ -35,17 +35,11 @@ HEADER = 1024  # bytes that the header of an array may take; numpy writes 128
 
 @dataclass(frozen=True)
 class Seed:
-    """Activation maps of one image.
+    """Activation maps of one image."""
 
-    Attributes:
-        classes: (K,) class indices, 0 is the first foreground class.
-        maps: (K, h, w) float32 in 0..1 with h = ceil(H / 4), w = ceil(W / 4).
-        size: (H, W) of the image.
-    """
-
-    classes: np.ndarray
-    maps: np.ndarray
-    size: tuple[int, int]
+    classes: np.ndarray  # (K,) class indices, 0 is the first foreground class
+    maps: np.ndarray  # (K, h, w) float32 in 0..1 with h = ceil(H / 4), w = ceil(W / 4)
+    size: tuple[int, int]  # (H, W) of the image
 
 
 def seed_size(height: int, width: int) -> tuple[int, int]:
@@ -54,11 +48,7 @@ def seed_size(height: int, width: int) -> tuple[int, int]:
 
 
 def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) -> None:
-    """Refuse an artifact whose classes are others than the data's, or the same in another order.
-
-    Raises:
-        UserError: they are; names both.
-    """
+    """Refuse an artifact whose classes are others than the data's, or the same in another order: a `UserError`."""
     if list(found) == list(expected):
         return
     order = ", in this order" if sorted(found) == sorted(expected) else ""
@@ -74,13 +64,9 @@ def _shown_names(names: Sequence[str]) -> str:
 
 
 def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
-    """Write a seed file; maps are rounded to 1/255.
+    """Write a seed file; maps are rounded to 1/255, and a `ValueError` where they are not (K, h, w) at stride 4.
 
-    Args:
-        class_names: all classes of its data, in their order.
-
-    Raises:
-        ValueError: the maps are not (K, h, w) at stride 4.
+    `class_names` are all classes of its data, in their order.
     """
     if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
         raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
@@ -93,13 +79,9 @@ def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) ->
 
 
 def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> Seed:
-    """Read a seed file.
+    """Read a seed file; `class_names` are those of the data that it is read for, None where any will do.
 
-    Args:
-        class_names: those of the data that it is read for; None where any will do.
-
-    Raises:
-        UserError: missing, damaged, not a seed file, or of other classes.
+    One that is missing, damaged, not a seed file, or of other classes is a `UserError`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -174,14 +156,11 @@ def _read_array(
 def write_mask(
     path: str | Path, mask: np.ndarray, palette: np.ndarray | None = None, class_names: Sequence[str] = ()
 ) -> None:
-    """Write an (H, W) mask of class values 0..255 as palette PNG.
+    """Write an (H, W) mask of class values 0..255 as palette PNG; `ValueError` where there are others.
 
     Args:
         palette: (N, 3) colours of the first N values, in 0..255; the others have VOC's.
         class_names: of the values from 1 on.
-
-    Raises:
-        ValueError: values outside 0..255.
     """
     values = np.asarray(mask)
     if values.size and not 0 <= values.min() <= values.max() <= 255:
@@ -199,13 +178,9 @@ def write_mask(
 
 
 def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.ndarray:
-    """Read a palette or grey mask as (H, W) uint8 class values.
+    """Read a palette or grey mask as (H, W) uint8 class values; `class_names` as for `read_seed`.
 
-    Args:
-        class_names: those of the data that it is read for; None where any will do.
-
-    Raises:
-        UserError: missing, damaged, a colour image, whose pixels are colours and not classes, or of other classes.
+    One that is missing, damaged, a colour image, or of other classes is a `UserError`.
     """
     with opened_mask(path) as image:
         if image.mode not in ("P", "L", "1"):
@@ -222,7 +197,5 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
 
 def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:
     """(3,) int64: how many pixels of the masks are background, are ignored, and all."""
-    counts = np.zeros(3, np.int64)
-    for mask in masks:
-        counts += np.array([np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size])
-    return counts
+    counts = ((np.count_nonzero(mask == 0), np.count_nonzero(mask == IGNORE), mask.size) for mask in masks)
+    return sum(map(np.array, counts), np.zeros(3, np.int64))

@@ -44,7 +44,7 @@ from data.inspection import (
     same_content,
     spread,
     truth_findings,
-)  # fmt: skip
+)
 from data.recipe import fitting_preset
 from data.settings import DataConfig, load_data_config
 from utils.config_file import add_setting_options

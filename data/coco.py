@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import PLAIN_RULES, CocoFile, CocoImage, CocoRules, read_coco_file
-from data.dataset import Complain, Index, Record, check_index, refuse
-from data.faults import Faults, counted
+from data.coco_masks import coco_masks
+from data.dataset import Index, Record, check_index
+from data.faults import Complain, Faults, counted, refuse
 from data.image_names import Finder
 from data.tree import scan
 from utils.errors import UserError
@@ -31,12 +32,10 @@ def open_coco(
 ) -> Index:
     """Index of one list of a COCO-layout dataset; images without annotations are kept, with no labels.
 
-    Masks are drawn when they are asked for first (`data/coco_masks.py` states the rule of overlaps).
-
     Args:
         list_name: `train2014`, `val2017` and the like, or the path of a JSON file, from here or from the root.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
-        rules: the background's category, and what crowds are.
+        masks: draw the truth masks that are not there yet (`data/coco_masks.py` states the rule of overlaps).
 
     Raises:
         UserError: something is missing or malformed; the message says what and where.
@@ -64,10 +63,8 @@ def open_coco(
     index = check_index(Index(class_names, tuple(records), (*coco.notes, *notes)), str(path))
     if not masks:
         return index
-    from data.coco_masks import coco_masks  # pycocotools is needed for masks only
-
     files = {record.name: image.file_name for record, image in zip(records, found.values(), strict=True)}
-    drawn = coco_masks(root, path, index, files, rules)
+    drawn = coco_masks(root, path, class_names, files, rules)
     return replace(index, records=tuple(replace(r, mask=drawn / f"{r.name}.png") for r in records))
 
 
@@ -94,10 +91,7 @@ def _annotation_file(root: Path, list_name: str) -> Path:
 def _find_images(
     coco: CocoFile, root: Path, folder: Path, path: Path, complain: Complain
 ) -> tuple[dict[str, CocoImage], list[str]]:
-    """The images by their path under the folder, and notes.
-
-    One look through the folder, because 118,000 at single files take long.
-    """
+    """The images by their path under the folder, and notes; 118,000 looks at single files would take long."""
     tree = scan(folder, (), complain)
     images = [image for image in tree.images if not image.startswith("masks_cache/")]
     finder, faults = Finder(folder, images, tree.files), Faults(complain)

@@ -4,8 +4,7 @@
     coco.class_names, coco.images[0].file_name, coco.images[0].labels
 
 Outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then
-takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them all the same
-(`data/coco_masks.py`).
+takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them (`data/coco_masks.py`).
 """
 
 import gc
@@ -19,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from data.dataset import Complain, refuse
-from data.faults import Faults, counted
+from data.faults import Complain, Faults, counted, refuse
 from data.image_names import composed
 from utils.errors import UserError
 
@@ -28,6 +26,7 @@ PARTS = ("images", "annotations", "categories")
 DROPPED = ("bbox", "area", "keypoints", "license", "coco_url", "flickr_url", "date_captured")  # what nothing here reads
 
 Id = int | str
+Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class CocoImage:
     labels: tuple[int, ...]
     height: Any
     width: Any
-    annotations: tuple[tuple[int, dict[str, Any]], ...]
+    annotations: tuple[tuple[int, Json], ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class CocoFile:
     notes: tuple[str, ...]
 
 
-def is_crowd(annotation: dict[str, Any]) -> bool:
+def is_crowd(annotation: Json) -> bool:
     """Whether an annotation outlines a group; such a region is ignored (255) and gives no label."""
     return bool(annotation.get("iscrowd"))
 
@@ -96,12 +95,9 @@ def read_coco_file(
     Raises:
         UserError: not such a file, or a malformed record; the message says which.
     """
-    try:
-        state = path.stat()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error}); check data.root and who may read it") from error
     if outlines or complain is not refuse:
         return _Reader(path, rules, complain).read(outlines)
+    state = path.stat()
     return _remembered(path, (state.st_size, state.st_mtime_ns), rules)
 
 
@@ -124,19 +120,21 @@ class _Reader:
             document = _load(self.path, outlines)
             images = self._records(document["images"], "image", "file_name")
             categories = self._records(document["categories"], "category", "name")
-            annotations = self._annotations(document["annotations"], images, categories)
+            rows_of = self._annotations(document["annotations"], images, categories)
         finally:
             if was_enabled:
                 gc.enable()
-        names = self._class_names(categories, {row["category_id"] for rows in annotations.values() for row in rows})
-        self._judge_crowds([row for rows in annotations.values() for row in rows], names)
+        used = Counter(row["category_id"] for rows in rows_of.values() for row in rows)
+        names = self._class_names(categories, used)
+        crowds = Counter(row["category_id"] for rows in rows_of.values() for row in rows if is_crowd(row))
+        self._judge_crowds({key: (crowds[key], used[key], name) for key, name in names.items()})
         self.faults.report(is_empty=not (names and images))
         if not names:
             raise UserError(f"{self.path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
         class_of = {category: index for index, category in enumerate(names)}
         found = []
         for image_id, image in sorted(images.items(), key=_by_id):
-            rows = [(class_of[r["category_id"]], r) for r in annotations.get(image_id, ()) if r["category_id"] in names]
+            rows = [(class_of[r["category_id"]], r) for r in rows_of.get(image_id, ()) if r["category_id"] in names]
             labels = tuple(sorted({label for label, row in rows if not is_crowd(row)}))
             size = image.get("height"), image.get("width")
             found.append(CocoImage(image["file_name"], labels, *size, tuple(rows) if outlines else ()))
@@ -149,9 +147,9 @@ class _Reader:
         message = f"{self.path}: {where}: expected {expected}, found {text}; correct it, or export the file again"
         self.faults.add(kind, message)
 
-    def _records(self, records: list, what: str, text: str) -> dict[Id, dict[str, Any]]:
+    def _records(self, records: list, what: str, text: str) -> dict[Id, Json]:
         """Images or categories by id."""
-        found: dict[Id, dict[str, Any]] = {}
+        found: dict[Id, Json] = {}
         file_names = set()
         for position, record in enumerate(records, start=1):
             where = f"{what} number {position} of the list"
@@ -169,13 +167,8 @@ class _Reader:
                 file_names.add(record[text])
         return found
 
-    def _annotations(
-        self, records: list, images: dict[Id, Any], categories: dict[Id, Any]
-    ) -> dict[Id, list[dict[str, Any]]]:
-        """The annotations by image.
-
-        Where images or categories have faults, annotations of unknown ones follow from these and are no faults.
-        """
+    def _annotations(self, records: list, images: dict[Id, Json], categories: dict[Id, Json]) -> dict[Id, list[Json]]:
+        """The annotations by image; where images or categories have faults, unknown ones follow from these."""
         are_whole = not self.faults.found
         found = defaultdict(list)
         empty = []
@@ -196,15 +189,15 @@ class _Reader:
                 continue
             if record.get("empty"):
                 empty.append(name)
-            else:
-                record["category_id"] = ids["category_id"]
-                if self.rules.crowd == "object":
-                    record.pop("iscrowd", None)
-                found[ids["image_id"]].append(record)
+                continue
+            record["category_id"] = ids["category_id"]
+            if self.rules.crowd == "object":
+                record.pop("iscrowd", None)
+            found[ids["image_id"]].append(record)
         self.notes += counted(self.path, "annotations whose box has no area", empty, "they are left out")
         return found
 
-    def _class_names(self, categories: dict[Id, dict[str, Any]], used: set[Id]) -> dict[Id, str]:
+    def _class_names(self, categories: dict[Id, Json], used: Counter[Id]) -> dict[Id, str]:
         """The classes, by id; a category that only groups others, as Roboflow's first one, is none."""
         groups = {str(category.get("supercategory")) for category in categories.values()}
         names: dict[Id, str] = {}
@@ -219,11 +212,14 @@ class _Reader:
                 names[record_id] = name
         return names
 
-    def _judge_crowds(self, rows: list[dict[str, Any]], names: dict[Id, str]) -> None:
-        """Refuse a category that would vanish because all its annotations are crowds, unless the setting allows it."""
-        counts = Counter(row["category_id"] for row in rows if row["category_id"] in names)
-        crowds = Counter(row["category_id"] for row in rows if row["category_id"] in names and is_crowd(row))
-        whole = [names[record_id] for record_id in crowds if crowds[record_id] == counts[record_id]]
+    def _judge_crowds(self, counts: dict[Id, tuple[int, int, str]]) -> None:
+        """Refuse a class that would vanish because all its annotations are crowds, unless the setting allows it.
+
+        `counts` has the number of crowds and of all annotations of each class, and its name.
+        """
+        whole = [name for crowds, every, name in counts.values() if crowds == every > 0]
+        crowds = sum(of_class for of_class, _, _ in counts.values())
+        every = sum(of_class for _, of_class, _ in counts.values())
         if whole and self.rules.crowd == "auto":
             self.faults.add(
                 "crowd",
@@ -233,8 +229,8 @@ class _Reader:
             )
         elif crowds:
             self.notes.append(
-                f"{self.path}: {crowds.total()} of {counts.total()} annotations are marked iscrowd; they give no label "
-                "and do not count in the truth; data.crowd=object makes objects of them"
+                f"{self.path}: {crowds} of {every} annotations are marked iscrowd; they give no label and do not count "
+                "in the truth; data.crowd=object makes objects of them"
             )
 
 
@@ -253,7 +249,7 @@ def _by_id(item: tuple[Id, Any]) -> tuple[bool, int, str]:
 
 
 def _load(path: Path, outlines: bool) -> dict[str, list]:
-    def shorten(record: dict[str, Any]) -> dict[str, Any]:
+    def shorten(record: Json) -> Json:
         """Called for each record as soon as it is read, so that the whole file never lies in memory as objects."""
         if "bbox" in record or "area" in record:
             box = record.get("bbox")

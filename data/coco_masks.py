@@ -17,8 +17,7 @@ from filelock import FileLock
 from torch.utils.data import Dataset
 
 from data.artifacts import write_mask
-from data.coco_file import CocoFile, CocoRules, is_crowd, read_coco_file
-from data.dataset import Index, Record
+from data.coco_file import CocoImage, CocoRules, is_crowd, read_coco_file
 from data.images import check_pixels
 from utils.console import progress
 from utils.errors import UserError
@@ -35,31 +34,27 @@ LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
 
-def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rules: CocoRules) -> Path:
+def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict[str, str], rules: CocoRules) -> Path:
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
 
     It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes
     may ask at once: one draws and the others wait.
 
     Args:
-        path: the annotation file.
-        index: its classes in the order of the mask values, and the records.
+        path: the annotation file; an annotation without an outline, or with a malformed one, is a `UserError`.
+        class_names: in the order of the mask values.
         files: record's name -> `file_name` in the annotation file.
-        rules: as for `read_coco_file`.
-
-    Raises:
-        UserError: an annotation has no outline, or a malformed one.
     """
     state = path.stat()
     content = _file_digest(path, (state.st_size, state.st_mtime_ns))
-    source = digest([RULE, index.class_names, rules.background, rules.crowd, content])
+    source = digest([RULE, class_names, rules.background, rules.crowd, content])
     name = path.stem.removeprefix("instances_")
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
-    for inside in {folder, *((folder / record.name).parent for record in index.records)}:
+    for inside in {folder, *((folder / name).parent for name in files)}:
         if not inside.resolve().is_relative_to(root.resolve()):  # a data set may come with links
             where = f"{inside} leads out of {root} by a link"
             raise UserError(f"{where}, and truth masks would be written there; remove the link")
-    if not _to_render(folder, index.records, source):
+    if not _to_render(folder, files, source):
         return folder
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK | os.X_OK):
@@ -68,21 +63,21 @@ def coco_masks(root: Path, path: Path, index: Index, files: dict[str, str], rule
         logger.warning("%s cannot be written, so truth masks are kept in %s", root, folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
-        missing = _to_render(folder, index.records, source)
-        if missing:
+        if missing := _to_render(folder, files, source):
             coco = read_coco_file(path, rules, outlines=True)
-            _render(
-                _Rendering(path, coco, index.class_names, folder, [(r.name, files[r.name]) for r in missing]), source
-            )
+            images = {image.file_name: image for image in coco.images}
+            values = [class_names.index(name) + 1 for name in coco.class_names]
+            jobs = [(folder / f"{name}.png", images[files[name]]) for name in missing]
+            _render(folder, source, _Rendering(path, values, jobs))
     return folder
 
 
-def _to_render(folder: Path, records: tuple[Record, ...], source: str) -> list[Record]:
+def _to_render(folder: Path, names: dict[str, str], source: str) -> list[str]:
     """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
     marker = folder / SOURCE
     if marker.is_file() and marker.read_text(encoding="utf-8") == source:
-        return [record for record in records if not (folder / f"{record.name}.png").is_file()]
-    return list(records)
+        return [name for name in names if not (folder / f"{name}.png").is_file()]
+    return list(names)
 
 
 @lru_cache(maxsize=8)
@@ -92,37 +87,31 @@ def _file_digest(path: Path, state: tuple[int, int]) -> str:
 
 
 class _Rendering(Dataset):
-    """Draws and writes a mask; an item is what went wrong, or empty."""
+    """Draws and writes a mask for each image; an item is what went wrong, or empty."""
 
-    def __init__(
-        self, path: Path, coco: CocoFile, class_names: tuple[str, ...], folder: Path, missing: list[tuple[str, str]]
-    ):
-        self.path, self.folder, self.missing = path, folder, missing
-        self.values = [class_names.index(name) + 1 for name in coco.class_names]
-        self.images = {image.file_name: image for image in coco.images}
+    def __init__(self, source: Path, values: list[int], jobs: list[tuple[Path, CocoImage]]):
+        self.source, self.values, self.jobs = source, values, jobs
 
     def __len__(self) -> int:
-        return len(self.missing)
+        return len(self.jobs)
 
     def __getitem__(self, position: int) -> str:
-        name, file_name = self.missing[position]
-        image = self.images[file_name]
+        target, image = self.jobs[position]
         height, width = _whole(image.height), _whole(image.width)
-        what = f"{self.path}: image {file_name}"
+        what = f"{self.source}: image {image.file_name}"
         if height is None or width is None or min(height, width) < 1:
             return f"{what} has no 'height' and 'width' in pixels; export the file again"
         try:
             check_pixels(height, width, what)
             rows = [(IGNORE if is_crowd(row) else self.values[label], row) for label, row in image.annotations]
-            write_mask(self.folder / f"{name}.png", render_mask(rows, height, width, str(self.path)))
+            write_mask(target, render_mask(rows, height, width, str(self.source)))
         except UserError as error:  # as text, because a loader process would wrap it in its traceback
             return str(error)
         return ""
 
 
-def _render(rendering: _Rendering, source: str) -> None:
+def _render(folder: Path, source: str, rendering: _Rendering) -> None:
     """Write the masks, and then a file that names what they were drawn from."""
-    folder = rendering.folder
     remove_leftovers(folder)
     if not any(folder.rglob("*.png")):
         write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
@@ -134,14 +123,9 @@ def _render(rendering: _Rendering, source: str) -> None:
 
 
 def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, width: int, source: str) -> np.ndarray:
-    """(H, W) uint8 truth of one image by the rule above.
+    """(H, W) uint8 truth of one image by the rule above; `annotations` are (mask value, COCO's), in the file's order.
 
-    Args:
-        annotations: (mask value, COCO's annotation), in the file's order.
-        source: where the annotations come from, for errors.
-
-    Raises:
-        UserError: an annotation has no segmentation, or a malformed one.
+    One without a segmentation, or with a malformed one, is a `UserError` that names `source`.
     """
     layers: list[tuple[np.ndarray, int]] = []
     for value, annotation in annotations:

@@ -5,7 +5,7 @@ are evaluation truth: an index has their paths only if it was opened with `masks
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,20 +32,6 @@ class NoTruth(UserError):
     """There is no truth to evaluate with, which is no mistake where only training was asked for."""
 
 
-# What to do about a record that is not as it should be. Opening refuses the first; the check gathers them and leaves
-# the record out.
-Complain = Callable[[str], None]
-
-
-def refuse(message: str) -> None:
-    """The `Complain` of every opening but the check's.
-
-    Raises:
-        UserError: always.
-    """
-    raise UserError(message)
-
-
 @dataclass(frozen=True)
 class Record:
     """One image.
@@ -55,8 +41,7 @@ class Record:
         image: the image's file.
         labels: indices into `Index.class_names`, sorted; background has none.
         mask: the truth, only where it was asked for.
-        pixels: what the values of the image mean; one rule for a data set.
-        truth: what the values of the mask mean; one rule for a data set.
+        pixels, truth: what the values of image and mask mean; one rule for a data set.
     """
 
     name: str
@@ -67,19 +52,11 @@ class Record:
     truth: TruthRule = AS_IS
 
     def read_image(self) -> Image.Image:
-        """The image as 8-bit RGB, upright.
-
-        Raises:
-            UnreadableImage: it cannot be read.
-        """
+        """The image as 8-bit RGB, upright; `UnreadableImage` where it cannot be read."""
         return read_image(self.image, rule=self.pixels)
 
     def read_truth(self) -> np.ndarray:
-        """(H, W) uint8 class values of the mask.
-
-        Raises:
-            UserError: there is no mask, or it cannot be read.
-        """
+        """(H, W) uint8 class values of the mask; `UserError` where there is none, or it cannot be read."""
         if self.mask is None:
             raise UserError(f"image '{self.name}' has no truth; evaluation needs a mask for each image of the list")
         return read_truth(self.mask, self.truth, self.labels)
@@ -99,11 +76,7 @@ class Index:
     def fingerprint(self, cache: Path | None = None) -> str:
         """Changes with the classes, names, labels and contents of images; where the index has masks, with theirs.
 
-        Args:
-            cache: a file that keeps the digests of contents (utils/file_digests.py).
-
-        Raises:
-            UserError: an image does not exist.
+        `cache` is a file that keeps the digests of contents (utils/file_digests.py). A missing image is a `UserError`.
         """
         images = digest_files([record.image for record in self.records], cache)
         if "" in images:
@@ -131,8 +104,7 @@ class Index:
 def check_index(index: Index, what: str) -> Index:
     """The index itself, if it has images with unique, safe names (utils/names.py) and classes that a mask can hold.
 
-    Raises:
-        UserError: it has not; the message names `what`.
+    If not, a `UserError` names `what`.
     """
     if len(index.class_names) > MAX_CLASSES:
         raise UserError(
@@ -151,13 +123,36 @@ def check_index(index: Index, what: str) -> Index:
     return index
 
 
+def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
+    """Split an index into the images to train with and those held back to evaluate a classifier without any mask.
+
+    Of each class, and of the images without any, that share is held back, rounded down, so that rare classes keep
+    theirs. The rarest come first: an image of several classes counts for each of them.
+    """
+    groups = [record.labels or (-1,) for record in index.records]  # -1: images without any class, as a class
+    by_class: dict[int, list[int]] = {}
+    for position, labels in enumerate(groups):
+        for label in labels:
+            by_class.setdefault(label, []).append(position)
+    random = np.random.default_rng(seed)
+    wanted = {label: int(share * len(positions)) for label, positions in by_class.items()}
+    held: set[int] = set()
+    for label in sorted(by_class, key=lambda one: (len(by_class[one]), one)):
+        for position in random.permutation(by_class[label]).tolist():
+            if wanted[label] > 0 and position not in held and all(wanted[one] > 0 for one in groups[position]):
+                held.add(position)
+                wanted.update({one: wanted[one] - 1 for one in groups[position]})
+    kept = tuple(record for position, record in enumerate(index.records) if position not in held)
+    return replace(index, records=kept), replace(index, records=tuple(index.records[n] for n in sorted(held)))
+
+
 class TrainingImages(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
     Indexed by a draw `(position, seed)` from `TrainingSampler`, so that augmentation depends on no worker and no rank.
     Items: `pixels` (S, S, 3) uint8 and `covered` (4,) int64, which the transform's `unpack` makes an image of, `labels`
-    (C,) float, `name`, and `mask` (S, S) uint8 where there is a mask folder, and beside it `hints`, the same of what a
-    person has said, where anything is said of any image.
+    (C,) float, `name`; `mask` (S, S) uint8 where there is a mask folder, and `hints`, the same of what a person has
+    said, where `values_of` is given: image's name -> (H, W) uint8, or None (data/hints.py).
     """
 
     def __init__(
@@ -167,9 +162,7 @@ class TrainingImages(Dataset):
         mask_folder: Path | None = None,
         values_of: Callable[[str], np.ndarray | None] | None = None,
     ):
-        """`values_of`: image's name -> (H, W) uint8 of what is said of it (data/hints.py); None: there are no hints."""
-        self.index, self.transform, self.mask_folder = index, transform, mask_folder
-        self.values_of = values_of
+        self.index, self.transform, self.mask_folder, self.values_of = index, transform, mask_folder, values_of
 
     def __len__(self) -> int:
         return len(self.index)
@@ -266,11 +259,7 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
 
 
 def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) -> np.ndarray:
-    """The mask (H, W) itself, if it has the size of the record's image.
-
-    Raises:
-        UserError: it has another; the message names `path`.
-    """
+    """The mask (H, W) itself, if it has the size of the record's image; else a `UserError` that names `path`."""
     if mask.shape != image.size[::-1]:
         raise UserError(
             f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "

@@ -28,8 +28,7 @@ SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 def download(kind: str, root: str | Path, list_name: str) -> None:
     """Fetch what is missing: VOC 2012 where the root has no images, and SBD's lists where `train_aug` needs them.
 
-    Raises:
-        UserError: another kind of data, or something cannot be fetched; the message says what to put where.
+    Where something cannot be fetched, a `UserError` says what to put where.
     """
     if kind != "voc":
         raise UserError(

@@ -1,9 +1,16 @@
-"""Mistakes and notes about one file or folder: one message for each kind, with the first example and a count."""
+"""What to do about data with a mistake: one message for each kind, with the first example and a count."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
-from data.dataset import Complain
 from utils.errors import UserError
+
+# Opening refuses the first record that is not as it should be; the check gathers messages and leaves the record out.
+Complain = Callable[[str], None]
+
+
+def refuse(message: str) -> None:
+    """The `Complain` of every opening but the check's."""
+    raise UserError(message)
 
 
 class Faults:

@@ -12,11 +12,11 @@ Layouts of others are read too, or refused with the setting that reads them: see
 from pathlib import Path
 
 from data.coco_file import PLAIN_RULES, CocoRules
-from data.dataset import Complain, Index, NoTruth, Record, check_index, refuse
-from data.faults import Faults
-from data.folder_labels import IN_NAMES, Opened, read_labels, refuse_foreign
+from data.dataset import Index, NoTruth, Record, check_index
+from data.faults import Complain, Faults, refuse
+from data.folder_labels import IN_NAMES, read_labels, refuse_foreign
 from data.image_names import Finder, record_names
-from data.layouts import MASKS, RESERVED, SPLITS, find_layout
+from data.layouts import MASKS, RESERVED, SPLITS, Layout, find_layout
 from data.tables import read_lines
 from data.tree import scan
 from utils.errors import UserError
@@ -56,24 +56,24 @@ def open_folder(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"data.root {root} is not a folder; set it to the folder that holds your images")
-    table = find_table(root, labels)
+    table = _find_table(root, labels)
     by_folders = table is None and labels != IN_NAMES
     tree = scan(root, classes, complain)
     if by_folders:
         refuse_foreign(tree)
-    layout = find_layout(tree, classes, complain if by_folders else None)
-    opened = Opened(root, tree, layout, f"{table or root}", complain, layout.notes)
-    class_names, images = read_labels(opened, table, labels, tuple(classes), rules)
+    layout = find_layout(tree, classes, complain, has_table=not by_folders)
+    class_names, images = read_labels(layout, table, labels, tuple(classes), rules)
     names = record_names(images)
-    chosen, what = _choose(opened, list_name, names)
-    opened.notes += tree.notes(images, by_folders)
-    _note_order_and_lists(opened, class_names, list_name)
+    source = f"{table or root}"
+    chosen, what = _choose(layout, source, list_name, names)
+    layout.notes += tree.notes(images, by_folders)
+    _note_order_and_lists(layout, source, class_names, list_name)
     truth = {path: root / mask for path, mask in layout.masks.items()} if masks else {}
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
-    return check_index(Index(class_names, tuple(records), tuple(opened.notes)), what)
+    return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
 
 
-def find_table(root: Path, labels: str) -> Path | None:
+def _find_table(root: Path, labels: str) -> Path | None:
     """The file of labels that was asked for or lies in the root; None where folders or names give the classes."""
     if labels == IN_NAMES:
         return None
@@ -88,18 +88,21 @@ def find_table(root: Path, labels: str) -> Path | None:
     return path
 
 
-def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list[str], str]:
-    """The paths of one list, and what to call it in an error."""
-    root, layout = opened.root, opened.layout
+def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) -> tuple[list[str], str]:
+    """The paths of one list, and what to call it in an error; `source` is where the labels come from."""
+    root = layout.root
     if list_name in ("", "all"):
-        return list(names), opened.source
-    path = _find_list(root, list_name)
+        return list(names), source
+    candidates = [root / RESERVED / f"{list_name}.txt"]
+    if list_name not in ("train", "val"):  # these are names, whatever else lies around that is called so
+        candidates += [Path(list_name), root / list_name]
+    path = next((path for path in candidates if path.is_file()), None)
     if path is not None:
-        return _read_list(opened, path, names), f"list {path}"
-    if (folder := SPLITS.get(list_name.casefold())) in layout.lists:
-        return [path for path in layout.lists[folder or ""] if path in names], f"list {list_name} of {root}"
+        return _read_list(layout, source, path, names), f"list {path}"
+    if (folder := SPLITS.get(list_name.casefold(), "")) in layout.lists:
+        return [path for path in layout.lists[folder] if path in names], f"list {list_name} of {root}"
     if list_name == "train":
-        return list(names), opened.source
+        return list(names), source
     if list_name == "val":
         chosen = [path for path in names if path in layout.masks]
         if not chosen:
@@ -116,32 +119,24 @@ def _choose(opened: Opened, list_name: str, names: dict[str, str]) -> tuple[list
     )
 
 
-def _find_list(root: Path, list_name: str) -> Path | None:
-    candidates = [root / RESERVED / f"{list_name}.txt"]
-    if list_name not in ("train", "val"):  # these are names, whatever else lies around that is called so
-        candidates += [Path(list_name), root / list_name]
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _read_list(opened: Opened, path: Path, names: dict[str, str]) -> list[str]:
-    finder, faults = Finder(opened.root, names), Faults(opened.complain)
+def _read_list(layout: Layout, source: str, path: Path, names: dict[str, str]) -> list[str]:
+    finder, faults = Finder(layout.root, names), Faults(layout.complain)
     rows = [(f"{path}, line {number}", name) for number, name in read_lines(path)]
-    found = [image for _, image in finder.find_rows(rows, faults, f"in {opened.source}")]
+    found = [image for _, image in finder.find_rows(rows, faults, f"in {source}")]
     faults.report(is_empty=not found)
-    opened.notes += finder.note(path)
+    layout.notes += finder.note(path)
     return found
 
 
-def _note_order_and_lists(opened: Opened, class_names: tuple[str, ...], list_name: str) -> None:
+def _note_order_and_lists(layout: Layout, source: str, class_names: tuple[str, ...], list_name: str) -> None:
     if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
         shown_names = ", ".join(class_names if len(class_names) <= 4 else [*class_names[:3], "...", class_names[-1]])
-        opened.notes.append(
-            f"{opened.source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
+        layout.notes.append(
+            f"{source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
             f"{shown_names}; data.classes sets another"
         )
-    lists = opened.layout.lists
-    if len(lists) > 1 and list_name in ("", "all"):
-        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in lists.items())
-        opened.notes.append(
-            f"{opened.root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
+    if len(layout.lists) > 1 and list_name in ("", "all"):
+        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
+        layout.notes.append(
+            f"{layout.root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
         )

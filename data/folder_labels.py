@@ -3,14 +3,12 @@
 Layouts that another kind of data or another setting reads are refused with the settings that read them.
 """
 
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
-from data.dataset import Complain
 from data.faults import Faults, counted
 from data.image_names import Finder, composed
-from data.label_table import LabelTable, read_label_table
+from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import SPLITS, Layout, classes_in_names
 from data.tables import natural
 from data.tool_labels import label_studio_tasks, read_label_studio, read_yolo, yolo_file
@@ -25,117 +23,90 @@ MOST_NUMBERED = 0.9  # from this part of the images on, names such as Abyssinian
 Labels = dict[str, tuple[int, ...]]  # image's path under the root -> indices of its classes
 
 
-@dataclass
-class Opened:
-    """The folder as it was found, while it is read."""
-
-    root: Path
-    tree: Tree
-    layout: Layout
-    source: str  # where the labels come from, for messages
-    complain: Complain
-    notes: list[str] = field(default_factory=list)
-
-
 def read_labels(
-    opened: Opened, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
+    layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
 ) -> tuple[tuple[str, ...], Labels]:
-    """The class names, and the labels of every image.
+    """The class names, and the labels of every image; `UserError` with what would read them where there are none.
 
-    Args:
-        table: the file of labels; None where names or folders give the classes.
-        labels: `data.labels`.
-        classes: `data.classes`.
-
-    Raises:
-        UserError: there are no labels; the message names what would read them.
+    `table` is the file of labels, None where names or folders give the classes; `labels` is `data.labels`.
     """
-    rows = _read_rows(opened, table, labels, classes, rules)
-    finder, faults = Finder(opened.root, opened.layout.images, opened.tree.files), Faults(opened.complain)
+    source = table or layout.root
+    rows = _read_rows(layout, table, labels, classes, rules)
+    finder, faults = Finder(layout.root, layout.images, layout.tree.files), Faults(layout.complain)
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
-    names = [(where, name) for where, name, _ in rows.rows]
-    for index, image in finder.find_rows(names, faults, f"under {opened.root}"):
-        shown = {label for label in rows.rows[index][2] if not rules.is_background(label)}
+    names = [(row.where, row.image) for row in rows.rows]
+    for index, image in finder.find_rows(names, faults, f"under {layout.root}"):
+        row = rows.rows[index]
+        shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
             faults.add(
                 f"class {label}",
-                f"{rows.rows[index][0]}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name "
-                f"or add the class there{nearest(label, classes)}",
+                f"{row.where}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name or add "
+                f"the class there{nearest(label, classes)}",
             )
         found[image] = shown & set(classes) if classes else shown
-        if rows.lists:
-            lists.setdefault(rows.lists[index], []).append(image)
+        if row.split:
+            lists.setdefault(row.split, []).append(image)
     faults.report(is_empty=not found)
-    opened.layout.lists = lists or opened.layout.lists
-    opened.notes += [*rows.notes, *finder.note(Path(opened.source))]
+    layout.lists = lists or layout.lists
+    layout.notes += [*rows.notes, *finder.note(source)]
     table_names = tuple(name for name in rows.class_names if not rules.is_background(name))
     class_names = classes or table_names or tuple(sorted(set().union(*found.values()), key=natural))
     if not class_names:
         expected = "a folder of images for each class, or rows such as 'IMG_1.jpg,cat;dog'"
-        raise UserError(f"{opened.source} gives no image a label; expected {expected}")
+        raise UserError(f"{source} gives no image a label; expected {expected}")
     if table is not None:
-        unnamed = [path for path in opened.layout.images if path not in found]
-        what = f"images under {opened.root} that have no row"
-        opened.notes += counted(opened.source, what, unnamed, "they are not used")
-    return class_names, {
-        image: tuple(sorted(class_names.index(label) for label in shown)) for image, shown in found.items()
-    }
+        unnamed = [path for path in layout.images if path not in found]
+        layout.notes += counted(table, f"images under {layout.root} that have no row", unnamed, "they are not used")
+    value_of = {name: index for index, name in enumerate(class_names)}
+    return class_names, {image: tuple(sorted(value_of[label] for label in shown)) for image, shown in found.items()}
 
 
 def _read_rows(
-    opened: Opened, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
+    layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
 ) -> LabelTable:
     """What each image shows, from whichever source there is."""
-    layout = opened.layout
     if table is not None and table.suffix.lower() != ".json":
-        return read_label_table(table, classes, opened.complain)
+        return read_label_table(table, classes, layout.complain)
     if table is not None:
         if tasks := label_studio_tasks(table):
             return read_label_studio(table, tasks)
-        coco = read_coco_file(table, rules, opened.complain)
+        coco = read_coco_file(table, rules, layout.complain)
         names = tuple(map(composed, coco.class_names))
-        rows = [(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
+        rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
-        return _rows_of(opened, classes_in_names(layout.images), "names no class")
-    if any(yolo_file(path, opened.tree.files) for path in layout.images):
-        faults = Faults(opened.complain)
-        read = read_yolo(opened.tree, layout.images, faults)
-        faults.report()
-        return read
+        return _rows_of(layout, classes_in_names(layout.images), "names no class")
+    if any(yolo_file(path, layout.tree.files) for path in layout.images):
+        return read_yolo(layout)
     if not layout.class_of:
-        raise refuse_without_classes(opened.tree, layout)
-    return _rows_of(opened, layout.class_of, "lies in no class folder")
+        raise UserError(f"{layout.root} {_what_reads(layout)}")
+    return _rows_of(layout, layout.class_of, "lies in no class folder")
 
 
-def _rows_of(opened: Opened, class_of: dict[str, str], problem: str) -> LabelTable:
+def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
     """One class an image."""
-    layout = opened.layout
     in_lists = {path for paths in layout.lists.values() for path in paths}
     stray = [path for path in layout.images if path not in class_of]
     unlabelled = [path for path in stray if path in in_lists and path.split("/")[0] not in class_of.values()]
     stray = sorted(set(stray) - set(unlabelled))
     what = "images that lie in a list and in no class's folder are left out"
-    opened.notes += counted(opened.root, what, unlabelled, "without labels there is nothing to learn from them")
+    layout.notes += counted(layout.root, what, unlabelled, "without labels there is nothing to learn from them")
     if stray:
-        opened.complain(
-            f"image {opened.root / stray[0]} {problem} ({len(stray)} such); move it into one, or give the labels of "
-            f"all images in {opened.root / 'labels.csv'}"
+        layout.complain(
+            f"image {layout.root / stray[0]} {problem} ({len(stray)} such); move it into one, or give the labels of "
+            f"all images in {layout.root / 'labels.csv'}"
         )
     rows = []
     for path, name in class_of.items():
         labels = set() if name in layout.background else {composed(name)}
-        rows.append((f"sub-folder {opened.root / PurePosixPath(path).parent}", path, labels))
+        rows.append(Row(f"sub-folder {layout.root / PurePosixPath(path).parent}", path, labels))
     return LabelTable((), rows)
 
 
 def refuse_foreign(tree: Tree) -> None:
-    """Refuse the layouts of VOC and COCO, and of the tools that write them.
-
-    Raises:
-        UserError: it is one of them; the message names the settings that read it.
-    """
+    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them."""
     voc = next((path for path in tree.folders if path.rpartition("/")[2] == "JPEGImages"), None)
     if voc is not None:
         root = (tree.root / voc).parent
@@ -143,48 +114,48 @@ def refuse_foreign(tree: Tree) -> None:
         chosen = "train" if "train" in lists or not lists else lists[0]
         settings = f"--set data.kind=voc --set data.root={root} --set data.train_list={chosen}"
         raise UserError(f"{root} is in VOC's layout (JPEGImages); add {settings}")
-    roboflow = sorted(path for path in tree.files if PurePosixPath(path).name == ROBOFLOW_COCO)
-    if roboflow:
-        raise _coco(tree.root, roboflow[0], [PurePosixPath(path).parent.as_posix() for path in roboflow])
-    instances = sorted(path for path in tree.files if PurePosixPath(path).match("annotations/*.json"))
-    if instances:
-        root = tree.root / PurePosixPath(instances[0]).parent.parent
-        raise _coco(root, instances[0], [PurePosixPath(path).stem.removeprefix("instances_") for path in instances])
+    files = sorted(map(PurePosixPath, tree.files), key=str)
+    if roboflow := [path for path in files if path.name == ROBOFLOW_COCO]:
+        lists = [path.parent.as_posix() for path in roboflow]
+        raise UserError(f"{tree.root} {_reads_coco(tree.root, str(roboflow[0]), lists)}")
+    if instances := [path for path in files if path.match("annotations/*.json")]:
+        root = tree.root / instances[0].parent.parent
+        lists = [path.stem.removeprefix("instances_") for path in instances]
+        raise UserError(f"{root} {_reads_coco(root, str(instances[0]), lists)}")
 
 
-def refuse_without_classes(tree: Tree, layout: Layout) -> UserError:
-    """The error for images without class folders and without a table: it names the setting that reads them."""
+def _what_reads(layout: Layout) -> str:
+    """What a folder without class folders and without a table has, and the setting that reads it."""
+    tree = layout.tree
     tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
-    tables.sort(key=lambda path: not path.endswith(f"/{ROBOFLOW_CSV}"))
     documents = sorted(path for path in tree.files if "/" not in path and path.lower().endswith(".json"))
-    if tables and tables[0].endswith(f"/{ROBOFLOW_CSV}"):
-        root = tree.root / PurePosixPath(tables[0]).parent
-        found = f"has Roboflow's tables ({tables[0]}); read one with --set data.root={root} "
-        found += f"--set data.labels={ROBOFLOW_CSV}"
-    elif tables:
-        found = f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
-    elif documents and label_studio_tasks(tree.root / documents[0]):
-        found = f"has no class folders but {documents[0]}, a list as Label Studio exports it; read it with "
-        found += f"--set data.labels={documents[0]}"
-    elif documents:
-        return _coco(tree.root, documents[0], [documents[0]])
-    else:
-        named = classes_in_names(layout.images)
-        classes = sorted(set(named.values()))
-        if len(named) >= MOST_NUMBERED * len(layout.images) and 1 < len(classes) <= len(named) / 2:
-            found = f"has no class folders; its names look like CLASS_NUMBER, first '{PurePosixPath(min(named)).name}'"
-            found += f": if the classes are {', '.join(classes[:4])}, ..., read them with --set data.labels=names"
-        else:
-            example = layout.images[0] if layout.images else "IMG_1.jpg"
-            found = "says nothing about classes; expected one sub-folder of images a class (cat/, dog/, ...), or a file"
-            found += f" {tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
-    return UserError(f"{tree.root} {found}")
+    if roboflow := [path for path in tables if path.endswith(f"/{ROBOFLOW_CSV}")]:
+        root = tree.root / PurePosixPath(roboflow[0]).parent
+        read = f"--set data.root={root} --set data.labels={ROBOFLOW_CSV}"
+        return f"has Roboflow's tables ({roboflow[0]}); read one with {read}"
+    if tables:
+        return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
+    if documents and label_studio_tasks(tree.root / documents[0]):
+        what = f"has no class folders but {documents[0]}, a list as Label Studio exports it"
+        return f"{what}; read it with --set data.labels={documents[0]}"
+    if documents:
+        return _reads_coco(tree.root, documents[0], [documents[0]])
+    named = classes_in_names(layout.images)
+    classes = sorted(set(named.values()))
+    if len(named) >= MOST_NUMBERED * len(layout.images) and 1 < len(classes) <= len(named) / 2:
+        what = f"has no class folders; its names look like CLASS_NUMBER, first '{PurePosixPath(min(named)).name}'"
+        return f"{what}: if the classes are {', '.join(classes[:4])}, ..., read them with --set data.labels=names"
+    example = layout.images[0] if layout.images else "IMG_1.jpg"
+    return (
+        "says nothing about classes; expected one sub-folder of images a class (cat/, dog/, ...), or a file "
+        f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
+    )
 
 
-def _coco(root: Path, file: str, lists: list[str]) -> UserError:
+def _reads_coco(root: Path, file: str, lists: list[str]) -> str:
     train = next((name for name in lists if SPLITS.get(name.casefold()) == "train" or "train" in name), lists[0])
     val = next((name for name in lists if SPLITS.get(name.casefold()) == "val" or "val" in name), "")
-    return UserError(
-        f"{root} has annotations in COCO's format ({file}); read them with --set data.kind=coco --set data.root={root} "
+    return (
+        f"has annotations in COCO's format ({file}); read them with --set data.kind=coco --set data.root={root} "
         f"--set data.train_list={train} --set data.val_list={val}"
     )

@@ -6,20 +6,19 @@
     hint.boxes                          # (class, left, top, right, bottom): nothing of the class outside of all of them
 
 Points and lines are drawn a hundredth of the long side wide. Where two shapes meet, the finer one counts: a point above
-a line above an area, and of two areas the smaller one (data/hint_drawing.py).
+a line above an area, and of two areas the smaller one (data/hint_shapes.py).
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from data.artifacts import read_mask
-from data.dataset import Complain, Index, Record, refuse
-from data.faults import Faults
-from data.hint_drawing import Hint, draw, is_inside
-from data.hint_files import ADVICE, Shape, ShapesOfImage, read_hint_file
+from data.dataset import Index, Record
+from data.faults import Complain, Faults, refuse
+from data.hint_shapes import ADVICE, Hint, Shape, ShapesOfImage, draw, is_inside, read_hint_file
 from data.image_names import Finder, composed
 from data.settings import DataSettings
 from utils.choices import nearest
@@ -30,54 +29,49 @@ from utils.ignore import IGNORE
 from utils.names import shown
 
 
+@dataclass
+class Said:
+    """What files say of one image."""
+
+    size: tuple[int, int]  # (H, W)
+    shapes: list[tuple[Shape, int]] = field(default_factory=list)  # with their class; -1 is the background
+    mask: Path | None = None  # a PNG of values
+
+
 @dataclass(frozen=True)
 class Hints:
-    """The hints of a list of images.
+    """The hints of a list of images, by the image's name."""
 
-    Attributes:
-        shapes: image's name -> its shapes, as (shape, class; -1 is the background).
-        masks: image's name -> a PNG of values.
-        sizes: image's name -> (H, W).
-        fingerprint: changes with the files; empty where there are no hints.
-    """
-
-    shapes: dict[str, tuple[tuple[Shape, int], ...]] = field(default_factory=dict)
-    masks: dict[str, Path] = field(default_factory=dict)
-    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
-    fingerprint: str = ""
+    images: dict[str, Said] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.sizes)
+        return bool(self.images)
 
     @property
     def names(self) -> set[str]:
         """The images of which something is said."""
-        return set(self.sizes)
+        return set(self.images)
 
     def of(self, name: str) -> Hint | None:
         """What is said of an image; None where nothing is."""
-        if name not in self.sizes:
+        said = self.images.get(name)
+        if said is None:
             return None
-        size = self.sizes[name]
-        values = read_mask(self.masks[name]) if name in self.masks else np.full(size, IGNORE, np.uint8)
-        return draw(values, self.shapes.get(name, ()))[0]
+        values = read_mask(said.mask) if said.mask is not None else np.full(said.size, IGNORE, np.uint8)
+        return draw(values, said.shapes)[0]
 
     def values_of(self, name: str) -> np.ndarray | None:
         """The values of an image; None where nothing is said of it."""
         hint = self.of(name)
         return None if hint is None else hint.values
 
-    def counts(self) -> dict[str, int]:
-        """How many images, points, lines, boxes and areas there are."""
-        kinds = [shape.kind for shapes in self.shapes.values() for shape, label in shapes]
-        fine = {"points": ("point", "points"), "lines": ("line", "linestrip"), "boxes": ("rectangle",)}
-        found = {title: sum(kind in members for kind in kinds) for title, members in fine.items()}
-        areas = len(kinds) - sum(found.values()) + len(self.masks)
-        return {"images": len(self.sizes), **found, "areas": areas}
-
     def __str__(self) -> str:
-        images, *others = self.counts().items()
-        return f"{images[1]} images with " + ", ".join(f"{count} {name}" for name, count in others if count)
+        kinds = [shape.kind for said in self.images.values() for shape, _ in said.shapes]
+        fine = {"points": ("point", "points"), "lines": ("line", "linestrip"), "boxes": ("rectangle",)}
+        counts = {title: sum(kind in members for kind in kinds) for title, members in fine.items()}
+        masks = sum(said.mask is not None for said in self.images.values())
+        counts["areas"] = len(kinds) - sum(counts.values()) + masks
+        return f"{len(self.images)} images with " + ", ".join(f"{n} {name}" for name, n in counts.items() if n)
 
 
 NO_HINTS = Hints()
@@ -86,27 +80,27 @@ NO_HINTS = Hints()
 def open_hints(settings: DataSettings, index: Index) -> Hints:
     """The hints of `data.hints` for the images of a list; none where the setting is empty.
 
-    Raises:
-        UserError: they cannot be read, or say what cannot be; one message for each kind of mistake.
+    If they cannot be read, or say what cannot be, a `UserError` has one message for each kind of mistake.
     """
     if not settings.hints:
         return NO_HINTS
-    files = hint_files(Path(settings.hints))
-    states = tuple((str(path), (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _remember(states, settings.root, settings.background, index)
+    files = _hint_files(Path(settings.hints))
+    states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
+    return _remembered(states, Path(settings.root), settings.background, index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
     """Changes with the content of the hints; empty where there are none."""
-    return digest(digest_files(hint_files(Path(settings.hints)), cache)) if settings.hints else ""
+    return digest(digest_files(_hint_files(Path(settings.hints)), cache)) if settings.hints else ""
 
 
-def hint_files(path: Path) -> list[Path]:
-    """The files that `data.hints` names: one JSON, or every PNG and JSON of a folder.
+def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
+    """Complain of every kind of mistake in `data.hints`."""
+    _read_hints(_hint_files(Path(settings.hints)), Path(settings.root), settings.background, index, complain)
 
-    Raises:
-        UserError: there is no such file, or none in the folder.
-    """
+
+def _hint_files(path: Path) -> list[Path]:
+    """The files that `data.hints` names: one JSON, or every PNG and JSON of a folder."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -118,43 +112,33 @@ def hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _remember(states: tuple[tuple[str, int, int], ...], root: str, background: str, index: Index) -> Hints:
-    return read_hints([Path(name) for name, *_ in states], Path(root), background, index)
+def _remembered(states: tuple[tuple[Path, int, int], ...], root: Path, background: str, index: Index) -> Hints:
+    return _read_hints([path for path, *_ in states], root, background, index, refuse)
 
 
-def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
-    """Complain of every kind of mistake in `data.hints`."""
-    read_hints(hint_files(Path(settings.hints)), Path(settings.root), settings.background, index, complain)
-
-
-def read_hints(files: list[Path], root: Path, background: str, index: Index, complain: Complain = refuse) -> Hints:
+def _read_hints(files: list[Path], root: Path, background: str, index: Index, complain: Complain) -> Hints:
     """Read, check and gather the hints of all files."""
     reader = _Reader(root, background, index, Faults(complain))
+    top = min(len(file.parts) for file in files) - 1  # how many folders lead to the one that all files are in
     for path in files:
         if path.suffix.lower() == ".png":
-            reader.add_mask(path, "" if len(files) == 1 else _inside(path, files))
+            reader.add_mask(path, "/".join(path.parts[top:]))
         else:
             for record in read_hint_file(path, reader.faults):
                 reader.add_shapes(record)
-    found = reader.found
-    if not found.sizes and not reader.faults.found:
+    if not reader.found and not reader.faults.found:
         where = files[0] if len(files) == 1 else files[0].parent
         reader.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
-    reader.faults.report(is_empty=not found.sizes)
-    return replace(found, fingerprint=digest(digest_files(files)))
-
-
-def _inside(path: Path, files: list[Path]) -> str:
-    """The path of a file below the folder that all of them are in."""
-    depth = min(len(file.parts) for file in files) - 1
-    return "/".join(path.parts[depth:])
+    reader.faults.report(is_empty=not reader.found)
+    return Hints(reader.found)
 
 
 class _Reader:
     """Gathers hints, and what is wrong with them, by kind."""
 
     def __init__(self, root: Path, background: str, index: Index, faults: Faults):
-        self.root, self.index, self.faults, self.found = root, index, faults, Hints()
+        self.index, self.faults = index, faults
+        self.found: dict[str, Said] = {}
         self.sizes: dict[str, tuple[int, int]] = {}
         self.records = {_path_of(record, root): record for record in index.records}
         self.finder = Finder(root, self.records)
@@ -162,24 +146,23 @@ class _Reader:
         self.labels = {"background": -1, composed(background): -1} | self.labels
 
     def add_mask(self, path: Path, inside: str) -> None:
-        """A PNG of values, named as its image."""
-        record = self._record((inside or path.name).removesuffix(path.suffix), str(path))
+        """A PNG of values, named as its image; `inside` is its path in the folder of hints."""
+        record = self._record(inside.removesuffix(path.suffix), str(path))
         if record is None:
             return
         values = read_mask(path)
-        if not self._fits(record, values.shape, str(path)):
+        size = self._fits(record, values.shape, str(path))
+        if size is None:
             return
-        known = values[values != IGNORE]
+        known, most = values[values != IGNORE], len(self.index.class_names)
         if not known.size:
             self.faults.add("empty", f"data.hints: {path} is empty: all of its pixels are 255, which says nothing")
-        elif known.max() > len(self.index.class_names):
-            most = len(self.index.class_names)
+        elif known.max() > most:
             self.faults.add("class", f"data.hints: {path} has the value {known.max()}; known: 0..{most}, and 255")
         else:
             for label in np.unique(known[known > 0]).tolist():
                 self._is_shown(record, label - 1, str(path))
-            self.found.masks[record.name] = path
-            self.found.sizes[record.name] = self.sizes[record.name]
+            self.found.setdefault(record.name, Said(size)).mask = path
 
     def add_shapes(self, found: ShapesOfImage) -> None:
         """The shapes of one image."""
@@ -203,43 +186,39 @@ class _Reader:
         for text in lost:
             self.faults.add("contradiction", f"{found.where}: hints of image '{record.name}' contradict: {text}")
         if known:
-            self.found.shapes[record.name] = (*self.found.shapes.get(record.name, ()), *known)
-            self.found.sizes[record.name] = size
+            self.found.setdefault(record.name, Said(size)).shapes += known
 
     def _record(self, name: str, where: str) -> Record | None:
         path = self.finder.find(name, f"data.hints: {where}")
-        if path is None or path not in self.records:
-            near = nearest(name, self.records)
-            self.faults.add(
-                "image",
-                f"data.hints: {where}: image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, "
-                f"else data.train_list); name images of this list{near}",
-            )
-            return None
-        return self.records[path]
+        if path is not None and path in self.records:
+            return self.records[path]
+        self.faults.add(
+            "image",
+            f"data.hints: {where}: image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, "
+            f"else data.train_list); name images of this list{nearest(name, self.records)}",
+        )
+        return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
         """The size (H, W) of the image, if the hint is of this size."""
-        name = record.name
-        if name not in self.sizes:
+        if record.name not in self.sizes:
             width, height = record.read_image().size
-            self.sizes[name] = (height, width)
-        own = self.sizes[name]
-        if size is not None and tuple(size) != own:
-            self.faults.add(
-                "size",
-                f"data.hints: {where} is for {size[1]} x {size[0]} pixels, image {record.image} has {own[1]} x "
-                f"{own[0]}, seen the right way up; make it for that size",
-            )
-            return None
-        return own
+            self.sizes[record.name] = (height, width)
+        own = self.sizes[record.name]
+        if size is None or tuple(size) == own:
+            return own
+        self.faults.add(
+            "size",
+            f"data.hints: {where} is for {size[1]} x {size[0]} pixels, image {record.image} has {own[1]} x {own[0]}, "
+            "seen the right way up; make it for that size",
+        )
+        return None
 
     def _label(self, shape: Shape, record: Record, where: str) -> int | None:
         label = self.labels.get(composed(shape.label))
         if label is None:
-            names = ", ".join(self.labels)
-            near = nearest(shape.label, self.labels)
-            self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {names}{near}")
+            known = ", ".join(self.labels) + nearest(shape.label, self.labels)
+            self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {known}")
             return None
         return label if self._is_shown(record, label, where) else None
 

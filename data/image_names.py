@@ -3,8 +3,8 @@
 import difflib
 import os
 import unicodedata
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePath
 
@@ -15,8 +15,7 @@ from utils.names import fault_of, shown
 
 def record_names(paths: Iterable[str]) -> dict[str, str]:
     """Path -> name: without suffix, except where that would give two images one name."""
-    paths = list(paths)
-    whole: set[str] = set()
+    paths, whole = list(paths), set[str]()
     while True:
         names = {path: path if path in whole else _without_suffix(path) for path in paths}
         counts = Counter(names.values())
@@ -29,34 +28,25 @@ def record_names(paths: Iterable[str]) -> dict[str, str]:
 class Finder:
     """Finds the image that a person means by a path or a name, with or without suffix.
 
-    Attributes:
-        others: files that are images only where they are named, because their suffix is not that of one.
-        moved: names that lead elsewhere, such as paths of another computer, whose image was found by the end of the
-            name.
+    `others` are files that are images only where they are named, because their suffix is not that of one.
     """
 
     def __init__(self, root: Path, paths: Iterable[str], others: Collection[str] = ()):
         self.root, self.paths, self.others = root, list(paths), others
-        self.moved: list[str] = []
+        self.moved: list[str] = []  # names that lead elsewhere, whose image was found by the end of the name
         self.exact = set(self.paths)
 
     @cached_property
     def tables(self) -> list[dict[str, list[str]]]:
         """Spelling -> the paths that have it; from the most exact spelling to the loosest."""
-        tables = []
-        for spelling in (str, _without_suffix, os.path.basename, lambda path: _without_suffix(os.path.basename(path))):
-            table = defaultdict(list)
+        tables: list[dict[str, list[str]]] = [{} for _ in SPELLINGS]
+        for table, spelling in zip(tables, SPELLINGS, strict=True):
             for path in self.paths:
-                table[composed(spelling(path))].append(path)
-            tables.append(dict(table))
+                table.setdefault(composed(spelling(path)), []).append(path)
         return tables
 
     def find(self, name: str, where: str) -> str | None:
-        """The path under the root, or None.
-
-        Raises:
-            UserError: the name leaves the root, or several images have it; the message begins with `where`.
-        """
+        """The path under the root, or None; `UserError` where the name leaves the root, or several images have it."""
         if name in self.exact:
             return name
         path = relative(self.root, name)
@@ -90,12 +80,9 @@ class Finder:
                 faults.add("name", str(error))
                 continue
             if image is None:
-                near = "" if "image" in faults.found else difflib.get_close_matches(name, self.paths, n=1)
-                faults.add(
-                    "image",
-                    f"{where}: there is no image '{name}' {what}; mend the name or remove the line"
-                    + (f"; did you mean '{near[0]}'?" if near else ""),
-                )
+                near = [] if "image" in faults.found else difflib.get_close_matches(name, self.paths, n=1)
+                remedy = "mend the name or remove the line" + "".join(f"; did you mean '{other}'?" for other in near)
+                faults.add("image", f"{where}: there is no image '{name}' {what}; {remedy}")
             elif image in found:
                 faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); remove one of them")
             elif (fault := fault_of(image)) is not None:
@@ -140,3 +127,12 @@ def relative(root: Path, name: str) -> str:
 
 def _without_suffix(path: str) -> str:
     return path.removesuffix(PurePath(path).suffix)
+
+
+# From the most exact spelling of a path to the loosest.
+SPELLINGS: tuple[Callable[[str], str], ...] = (
+    str,
+    _without_suffix,
+    os.path.basename,
+    lambda path: _without_suffix(os.path.basename(path)),
+)

@@ -53,8 +53,7 @@ UPRIGHT = {
 def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
     """An image file of a known format and no more pixels than the limit, not decoded yet.
 
-    Raises:
-        UnreadableImage: it is too large; the message begins with `what`.
+    A larger one is an `UnreadableImage`; the message begins with `what`.
     """
     Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
     named = tuple(name for name, suffixes in BY_SUFFIX.items() if Path(path).suffix.lower() in suffixes)
@@ -82,11 +81,7 @@ def known_formats() -> tuple[str, ...]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image | None]:
-    """An opened image; None for a TIFF that Pillow does not know. What is raised inside names the file.
-
-    Raises:
-        UnreadableImage: it cannot be opened or decoded.
-    """
+    """An opened image; None for a TIFF that Pillow does not know. What is raised inside names the file."""
     try:
         with ExitStack() as stack:
             try:
@@ -117,13 +112,8 @@ def _unknown(path: Path) -> str:
 def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) -> Image.Image:
     """Read an image as RGB, EXIF rotation applied, grey, palette and CMYK converted, alpha laid over white.
 
-    Args:
-        least_side: a JPEG may be decoded at a fraction of its size, which is faster, of at least so many pixels a side;
-            0 decodes it whole.
-        rule: what the values mean.
-
-    Raises:
-        UnreadableImage: the file cannot be opened or decoded, or a setting is missing; the message names it.
+    A JPEG may be decoded at a fraction of its size, which is faster, of at least `least_side` pixels a side (0: whole).
+    A file that cannot be opened or decoded, or that needs a setting, is an `UnreadableImage`; the message names it.
     """
     what = f"image {path}"
     with _opened(path) as image:
@@ -139,11 +129,7 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
 
 
 def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
-    """The values of an image that is not of 8 bits; None where it is.
-
-    Raises:
-        UnreadableImage: the file cannot be opened or decoded.
-    """
+    """The values of an image that is not of 8 bits; None where it is. `UnreadableImage` where it cannot be decoded."""
     with _opened(path) as image:
         if image is None:
             return read_tiff(path, bands)
@@ -168,8 +154,7 @@ def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the im
 def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
     """(H, W, 3) uint8 of an array (H, W) or (H, W, B) with the values that a file would hold.
 
-    Raises:
-        UnreadableImage: an array of another shape or type, or one that needs a setting.
+    An array of another shape or type, or one that needs a setting, is an `UnreadableImage`.
     """
     if array.ndim not in (2, 3) or not array.size or array.dtype.kind not in "buif":
         expected = "(H, W) or (H, W, bands) of numbers, for example (H, W, 3) uint8"

@@ -14,7 +14,8 @@ import numpy as np
 from data.artifacts import voc_palette
 from data.coco import open_coco
 from data.coco_file import CocoRules
-from data.dataset import Complain, Index, refuse
+from data.dataset import Index
+from data.faults import Complain, refuse
 from data.folder import open_folder
 from data.images import limit_pixels
 from data.inspection import sample_depths, series_problem
@@ -48,25 +49,15 @@ KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
 
 
 def open_index(settings: DataSettings, list_name: str, masks: bool = False, complain: Complain = refuse) -> Index:
-    """The images of one list.
-
-    Args:
-        settings: the configuration's `data` section.
-        list_name: a list's name, or a path where the kind of data takes one.
-
-    Raises:
-        UserError: the data is missing or malformed.
-    """
+    """The images of one list, by its name, or by a path where the kind of data takes one; `UserError` where wrong."""
     limit_pixels(settings.max_pixels)
     open_list = pick(KINDS, settings.kind, "data.kind")
     if settings.download:
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    classes = given_classes(settings)
-    own = settings if classes == settings.classes else replace(settings, classes=classes)
-    index = open_list(own, list_name, masks, complain)
-    index = _with_rules(index, settings, masks)
+    own = replace(settings, classes=_given_classes(settings))
+    index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):
@@ -89,26 +80,19 @@ def _coco_rules(settings: DataSettings) -> CocoRules:
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
     """The index whose records know what the values of their files mean."""
-    pixels = pixel_rule(settings)
     if settings.mask_values and settings.kind not in FILES_OF_OTHERS:
         raise UserError(
             f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
         )
-    rules: dict[str, Any] = {} if pixels.is_default else {"pixels": pixels}
+    rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
     if masks:
         palette = class_palette(settings, index.class_names)
         rules["truth"] = truth_rule(settings.mask_values, index.class_names, settings.background, palette)
-    if not rules:
-        return index
     return replace(index, records=tuple(replace(record, **rules) for record in index.records))
 
 
-def given_classes(settings: DataSettings) -> tuple[str, ...]:
-    """`data.classes`, or the names in the file that it names instead.
-
-    Raises:
-        UserError: the file cannot be read, or holds no names.
-    """
+def _given_classes(settings: DataSettings) -> tuple[str, ...]:
+    """`data.classes`, or the names in the file that it names instead."""
     if len(settings.classes) != 1 or not Path(settings.classes[0]).suffix:
         return settings.classes
     paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
@@ -117,11 +101,7 @@ def given_classes(settings: DataSettings) -> tuple[str, ...]:
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:
-    """(256, 3) uint8: the colour of every mask value, `data.colors` for the classes where it is given, else VOC's.
-
-    Raises:
-        UserError: not one colour a class.
-    """
+    """(256, 3) uint8: the colour of every mask value, `data.colors` (one a class) where it is given, else VOC's."""
     palette = voc_palette().copy()
     if settings.colors:
         if len(settings.colors) != len(class_names):

@@ -30,9 +30,9 @@ SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the 
 
 @dataclass(frozen=True)
 class Depth:
-    """The values of an image of more than 8 bits; `bits` is what the file says, 0 where that gives no range."""
+    """The values of an image of more than 8 bits."""
 
-    bits: int
+    bits: int  # as the file says, 0 where that gives no range
     dtype: str
     low: float
     high: float
@@ -41,29 +41,17 @@ class Depth:
 
 @dataclass(frozen=True)
 class Facts:
-    """One image.
-
-    Attributes:
-        image: its file.
-        size: (H, W), upright; (0, 0) where it cannot be read.
-        content: fingerprint of its pixels; equal images have equal ones, whatever their format.
-        brightness: `nearly black`, `nearly white` or `flat`, as the network sees it; else empty.
-        depth: its values, where they are not of 8 bits.
-        frames: how many images the file holds.
-        mask: what its mask holds, where there is one.
-        needs: that `data.bands` is missing, as a message; a missing range is one message for all images.
-        problems: what else cannot be read, as messages for a person.
-    """
+    """One image."""
 
     image: Path
-    size: tuple[int, int] = (0, 0)
-    content: str = ""
-    brightness: str = ""
-    depth: Depth | None = None
-    frames: int = 1
-    mask: MaskFacts | None = None
-    needs: str = ""
-    problems: tuple[str, ...] = ()
+    size: tuple[int, int] = (0, 0)  # (H, W), upright; (0, 0) where it cannot be read
+    content: str = ""  # fingerprint of its pixels; equal images have equal ones, whatever their format
+    brightness: str = ""  # `nearly black`, `nearly white` or `flat`, as the network sees it; else empty
+    depth: Depth | None = None  # its values, where they are not of 8 bits
+    frames: int = 1  # images that the file holds
+    mask: MaskFacts | None = None  # what its mask holds, where there is one
+    problem: str = ""  # why it, or its mask, cannot be read; a missing range is one problem for all images
+    needs_bands: bool = False  # that is the problem
 
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
@@ -118,8 +106,7 @@ def spread(records: Sequence[Record], most: int) -> list[Record]:
 def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
     """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
 
-    Args:
-        what: the list, for the message.
+    `what` is the list, for the message.
     """
     by_bits: dict[int, list[tuple[Path, Depth]]] = {}
     for path, depth in depths:
@@ -151,37 +138,31 @@ class _Reader(Dataset):
         try:
             image = record.read_image()
         except NeedsSetting as error:
-            return Facts(record.image, depth=depth, needs=str(error) if error.setting == "data.bands" else "")
+            needs_bands = error.setting == "data.bands"
+            return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
         except UserError as error:
-            return Facts(record.image, problems=(str(error),))
+            return Facts(record.image, problem=str(error))
         size = (image.height, image.width)
         content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
         frames = 1 if record.pixels.bands else frames_of(record.image)
-        mask: MaskFacts | None = None
-        problems: tuple[str, ...] = ()
-        if record.mask is not None and record.mask.is_file():
-            values, mask = read_with_facts(record.mask, record.truth, record.labels)
-            try:
-                if values is not None:
-                    check_fit(record, record.mask, values, image)
-            except UserError as error:
-                mask, problems = None, (str(error),)
         facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
-        return replace(facts, mask=mask, problems=problems)
+        if record.mask is None or not record.mask.is_file():
+            return facts
+        values, mask = read_with_facts(record.mask, record.truth, record.labels)
+        try:
+            if values is not None:
+                check_fit(record, record.mask, values, image)
+        except UserError as error:
+            return replace(facts, problem=str(error))
+        return replace(facts, mask=mask)
 
 
 @dataclass
 class Findings:
-    """What was found.
+    """What was found; problems and notes are messages for a person."""
 
-    Attributes:
-        lists: the lists that could be opened, by name.
-        facts: of every image, by its file.
-        problems, notes: messages for a person.
-    """
-
-    lists: dict[str, Index] = field(default_factory=dict)
-    facts: dict[Path, Facts] = field(default_factory=dict)
+    lists: dict[str, Index] = field(default_factory=dict)  # that could be opened, by name
+    facts: dict[Path, Facts] = field(default_factory=dict)  # of every image, by its file
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -196,17 +177,16 @@ def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[
     depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
     if value_range == "auto" and (problem := series_problem(depths, "the data")):
         yield problem
-    if needs := [one.needs for one in facts.values() if one.needs]:
+    if needs := [one.problem for one in facts.values() if one.needs_bands]:
         yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
-    for one in facts.values():
-        yield from one.problems
+    yield from (one.problem for one in facts.values() if one.problem and not one.needs_bands)
 
 
 def truth_findings(findings: Findings) -> None:
     """Judge the masks of each list together."""
     for list_name, index in findings.lists.items():
-        pairs = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
-        rows = [(record, mask) for record, mask in pairs if mask is not None]
+        masked = [record for record in index.records if record.mask is not None]
+        rows = [(record, mask) for record in masked if (mask := findings.facts[record.image].mask) is not None]
         if rows:
             verdict = judge(rows, rows[0][0].truth, index.class_names)
             findings.problems += verdict.problems

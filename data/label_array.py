@@ -1,7 +1,7 @@
 """The field's `cls_labels.npy`: a pickled dictionary of image name -> 0/1 vector in a 0-d object array.
 
-A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar are the small
-classes below, which only remember what they were given, and anything else that it asks for is refused.
+A pickle is a program, so it is run with nothing in reach: what it calls numpy's array, type or scalar is `_Recorded`,
+which only remembers what it was given, and anything else that it asks for is refused.
 """
 
 import io
@@ -18,11 +18,7 @@ NUMBER_TYPES = frozenset({"b1", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", 
 
 
 def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list[int]]:
-    """The classes of each image, by name.
-
-    Raises:
-        UserError: the file is damaged, holds something else, or has another number of classes.
-    """
+    """The classes of each image, by name; `UserError` where the file holds something else, or other classes."""
     try:
         content = io.BytesIO(path.read_bytes())
         version = np.lib.format.read_magic(content)
@@ -31,7 +27,10 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
         loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table: Any = next(iter(loaded.data)) if isinstance(loaded, _Array) and len(loaded.data) == 1 else loaded
+        table: Any = loaded
+        if isinstance(loaded, _Recorded):
+            _, objects = loaded.type_and_data()
+            (table,) = objects
         # IRN's tables have 2007000032 for 2007_000032.
         names = [f"{key}"[:4] + "_" + f"{key}"[4:] if isinstance(key, int | np.integer) else str(key) for key in table]
         vectors = dict(zip(names, map(_vector, table.values()), strict=True))
@@ -46,63 +45,51 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
     return {name: np.flatnonzero(vector > 0).tolist() for name, vector in vectors.items()}
 
 
+class _Recorded:
+    """An array or a type of numpy, as what it was made of: arguments, then maybe a state."""
+
+    def __init__(self, *given: Any):
+        self.given, self.state = given, tuple[Any, ...]()
+
+    def __setstate__(self, state: tuple) -> None:
+        self.state = state
+
+    def type_and_data(self) -> tuple[Any, Any]:
+        """Of an array: its type, and bytes or a list of objects; its state has them, or newer numpy's arguments."""
+        if self.state:
+            _, _, type_, _, data = self.state
+        else:
+            data, type_, *_ = self.given
+        return type_, data
+
+
 class _ArrayUnpickler(pickle.Unpickler):
     """Reads pickled dictionaries of arrays and nothing else: any other name in the file is refused, not imported."""
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] in ("numpy", "_codecs") and name in STANDS_FOR:
-            return STANDS_FOR[name]
+        if module.split(".")[0] in ("numpy", "_codecs"):  # whatever the module in numpy
+            if name in ("ndarray", "_reconstruct", "_frombuffer", "dtype"):
+                return _Recorded
+            if name == "scalar":
+                return lambda type_, data: _numbers(type_, data)[0]
+            if name == "encode":  # how old protocols write bytes
+                return lambda text, *_: text.encode("latin1")
         raise pickle.UnpicklingError(f"{module}.{name} is not an array")
 
 
-class _Type:
-    """numpy's dtype: its code, such as f4 or O8, and the order of its bytes."""
-
-    def __init__(self, code: str = "", *_: Any):
-        self.code, self.order = str(code), "<"
-
-    def __setstate__(self, state: tuple) -> None:
-        self.order = ">" if state[1] == ">" else "<"
-
-    def numbers(self, data: bytes | str) -> np.ndarray:
-        """(N,) values of the bytes, which Python 2 wrote as text."""
-        if self.code not in NUMBER_TYPES:
-            raise ValueError(f"the labels are of type {self.code[:20]}")
-        return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, self.order + self.code)
-
-
-class _Array:
-    """numpy's array: its type and what it holds, bytes or a list of objects, as they stand in the file."""
-
-    def __init__(self, *_: Any):
-        self.type, self.data = _Type(), b""
-
-    def __setstate__(self, state: tuple) -> None:
-        _, _, self.type, _, self.data = state
-
-
-def _from_buffer(data: Any, type_: Any, *_: Any) -> _Array:
-    """How newer versions of numpy write an array."""
-    array = _Array()
-    array.type, array.data = type_, bytes(data)
-    return array
-
-
-# Names in numpy, whatever the module, and in _codecs -> what they are here.
-STANDS_FOR = {
-    "ndarray": _Array,
-    "dtype": _Type,
-    "_reconstruct": _Array,
-    "_frombuffer": _from_buffer,
-    "scalar": lambda type_, data: type_.numbers(data)[0],
-    "encode": lambda text, *_: text.encode("latin1"),  # how old protocols write bytes
-}
+def _numbers(type_: _Recorded, data: bytes | str) -> np.ndarray:
+    """(N,) values of the bytes, which Python 2 wrote as text."""
+    code = str(type_.given[0])  # such as f4 or O8
+    if code not in NUMBER_TYPES:
+        raise ValueError(f"the labels are of type {code[:20]}")
+    order = ">" if type_.state and type_.state[1] == ">" else "<"
+    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, order + code)
 
 
 def _vector(value: Any) -> np.ndarray:
     """(N,) float64."""
-    if isinstance(value, _Array):
-        value = value.type.numbers(value.data)
+    if isinstance(value, _Recorded):
+        value = _numbers(*value.type_and_data())
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):
         raise ValueError(f"a vector is a {type(value).__name__}")
     return np.array(value, np.float64)

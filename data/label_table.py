@@ -14,13 +14,12 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from data.dataset import Complain
-from data.faults import Faults, counted
+from data.faults import Complain, Faults, counted
 from data.image_names import composed
 from data.layouts import SPLITS
 from data.tables import read_rows
@@ -41,30 +40,31 @@ YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
-Row = tuple[str, str, set[str]]  # where it is, for errors; the image as it is named there; its labels
+Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
+
+
+class Row(NamedTuple):
+    """What a file says of one image."""
+
+    where: str  # for errors
+    image: str  # as it is named there
+    labels: set[str]
+    split: str = ""  # train, val or test, where a column says so
 
 
 @dataclass
 class LabelTable:
-    """The classes where the table itself has an order of them, else none; the rows; and what a person should know.
+    """What a file says of images."""
 
-    `lists` has the name of the list of each row, `train`, `val` or `test`, where the table has a column of them.
-    """
-
-    class_names: tuple[str, ...]
+    class_names: tuple[str, ...]  # where the file itself has an order of them, else none
     rows: list[Row]
-    notes: list[str] = field(default_factory=list)
-    lists: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # for people
 
 
 def read_label_table(path: Path, known: Collection[str], complain: Complain) -> LabelTable:
-    """The rows of a table.
+    """The rows of a table; `UserError` where the file is empty, or has another header.
 
-    Args:
-        known: the classes, where they are known from elsewhere; they decide where a cell of several labels is cut.
-
-    Raises:
-        UserError: the file is empty, or has another header.
+    `known` are the classes, where they are known from elsewhere; they decide where a cell of several labels is cut.
     """
     lines = read_rows(path)
     if not lines:
@@ -72,12 +72,42 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     header = _unpadded(lines[0][1], 1)
     columns = [cell.casefold() for cell in header]
     image = next((columns.index(name) for name in IMAGE_COLUMNS if name in columns), None)
-    label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
     if image is None or len(header) < 2:
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
-    body: list[tuple[str, list[str]]] = []
-    for line, cells in lines[1:]:
+    body = _body(path, header, image, lines[1:], faults)
+    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
+    split = next((column for column in found if all(row[column].casefold() in SPLITS for _, row in body)), None)
+    label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
+    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
+        label = 1 - image
+    table = LabelTable((), [])
+    labels: Sequence[set[str] | None]
+    if label is not None:
+        labels = _column(path, [(where, row[label]) for where, row in body], known, faults, table.notes)
+        others = [name for position, name in enumerate(header) if position not in (image, label, split)]
+        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
+    else:
+        classes = [position for position in range(len(header)) if position not in (image, split)]
+        table.class_names = tuple(composed(header[position]) for position in classes)
+        if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
+            raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
+        labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
+    for (where, row), of_row in zip(body, labels, strict=True):
+        if of_row is not None:
+            table.rows.append(Row(where, row[image], of_row, "" if split is None else SPLITS[row[split].casefold()]))
+    faults.report(is_empty=not table.rows)
+    if not table.rows:
+        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
+    if label is not None and not BOX_COLUMNS.isdisjoint(columns):  # without labels, a column called `box` is a class
+        _join_objects(path, table)
+    return table
+
+
+def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
+    """The rows below the header that have as many cells and, in the column `image`, a name."""
+    body = []
+    for line, cells in lines:
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
         if len(row) != len(header):
             faults.add(
@@ -89,53 +119,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
             body.append((where, row))
-    table = _read_body(path, header, body, (image, label), known, faults)
-    faults.report(is_empty=not table.rows)
-    if not table.rows:
-        raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
-    return table
-
-
-def _read_body(
-    path: Path,
-    header: list[str],
-    body: list[tuple[str, list[str]]],
-    of: tuple[int, int | None],
-    known: Collection[str],
-    faults: Faults,
-) -> LabelTable:
-    """The rows below the header; `of` are the columns of the image and, where there is one, of its labels."""
-    columns, (image, label) = [cell.casefold() for cell in header], of
-    split = _column_of_lists(columns, [row for _, row in body])
-    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
-        label = 1 - image
-    if label is not None:
-        table = _column(path, [(where, row[image], row[label]) for where, row in body], known, faults)
-        others = [name for position, name in enumerate(header) if position not in (image, label, split)]
-        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
-    else:
-        table = _one_hot(path, header, [image] if split is None else [image, split], body, faults)
-    if split is not None and len(table.rows) == len(body):
-        table.lists = [SPLITS[row[split].casefold()] for _, row in body]
-    # Without a column of labels, one called `box` is a class.
-    return table if label is None or BOX_COLUMNS.isdisjoint(columns) else _joined(path, table)
-
-
-def _joined(path: Path, table: LabelTable) -> LabelTable:
-    """A table of objects as one of images: the labels of all rows of an image."""
-    first: dict[str, int] = {}  # image -> its first row
-    for number, (_, image, labels) in enumerate(table.rows):
-        table.rows[first.setdefault(image, number)][2].update(labels)
-    rows = [table.rows[number] for number in first.values()]
-    lists = [table.lists[number] for number in first.values()] if table.lists else []
-    notes = [*table.notes, f"{path}: {len(table.rows)} rows of objects are the labels of {len(rows)} images"]
-    return LabelTable(table.class_names, rows, notes, lists)
-
-
-def _column_of_lists(columns: list[str], rows: list[list[str]]) -> int | None:
-    """The column that says of each row whether it is for training or validation."""
-    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
-    return next((column for column in found if all(row[column].casefold() in SPLITS for row in rows)), None)
+    return body
 
 
 def _unpadded(cells: list[str], length: int) -> list[str]:
@@ -145,35 +129,40 @@ def _unpadded(cells: list[str], length: int) -> list[str]:
     return cells
 
 
-def _one_hot(
-    path: Path, header: list[str], apart: list[int], body: list[tuple[str, list[str]]], faults: Faults
-) -> LabelTable:
-    """Columns of 0 and 1, but for those `apart`, the first of which has the images."""
-    names = [composed(name) for position, name in enumerate(header) if position not in apart]
-    if "" in names or len(set(names)) < len(names):
-        raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
-    rows: list[Row] = []
-    for where, row in body:
-        cells = dict(zip(names, (cell.casefold() for n, cell in enumerate(row) if n not in apart), strict=True))
-        strange = next((name for name, cell in cells.items() if cell not in YES | NO), None)
-        if strange is None:
-            rows.append((where, row[apart[0]], {name for name, cell in cells.items() if cell in YES}))
-        else:
+def _join_objects(path: Path, table: LabelTable) -> None:
+    """Make a table of objects one of images: the labels of all rows of an image."""
+    first: dict[str, Row] = {}
+    for row in table.rows:
+        first.setdefault(row.image, row).labels.update(row.labels)
+    table.notes.append(f"{path}: {len(table.rows)} rows of objects are the labels of {len(first)} images")
+    table.rows = list(first.values())
+
+
+def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Faults) -> set[str] | None:
+    """The labels of a row of 0 and 1; None where there is something else."""
+    found = set()
+    for name, cell in zip(names, cells, strict=True):
+        if cell.casefold() in YES:
+            found.add(name)
+        elif cell.casefold() not in NO:
             faults.add(
-                f"column {strange}",
-                f"{where}: expected 0 or 1 in the column '{strange}', found '{cells[strange][:40]}'; remove the column "
+                f"column {name}",
+                f"{where}: expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'; remove the column "
                 "if it is no class, or call the column of the labels 'labels'",
             )
-    return LabelTable(tuple(names), rows)
+            return None
+    return found
 
 
-def _column(path: Path, cells: list[tuple[str, str, str]], known: Collection[str], faults: Faults) -> LabelTable:
-    """One column of labels."""
+def _column(
+    path: Path, cells: list[tuple[str, str]], known: Collection[str], faults: Faults, notes: list[str]
+) -> list[set[str]]:
+    """The labels of each cell of a column."""
     folded = {composed(name).casefold() for name in known}
-    items = [_items(text, folded) for _, _, text in cells]
+    items = [_items(text, folded) for _, text in cells]
     alone = folded or {item.casefold() for row in items for item in row if not re.search(SEPARATORS[-1], item)}
-    table = LabelTable((), [])
-    for (where, image, text), row in zip(cells, items, strict=True):
+    found = []
+    for (where, text), row in zip(cells, items, strict=True):
         labels = {part for item in row for part in _parts(item, alone)}
         if any(label.casefold() not in alone and re.search(r"[,|]|^[\[{('\"]", label) for label in labels):
             faults.add(
@@ -181,12 +170,12 @@ def _column(path: Path, cells: list[tuple[str, str, str]], known: Collection[str
                 f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it cut, name "
                 "the classes in data.classes",
             )
-        table.rows.append((where, image, labels))
-    empty = [where for (where, _, text), row in zip(cells, items, strict=True) if text and not row]
-    table.notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
+        found.append(labels)
+    empty = [where for (where, text), row in zip(cells, items, strict=True) if text and not row]
+    notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
     if not known:
-        table.notes += _judge_words(path, {label for _, _, labels in table.rows for label in labels}, faults)
-    return table
+        notes += _judge_words(path, set().union(*found), faults)
+    return found
 
 
 def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:

@@ -11,10 +11,9 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from data.dataset import Complain
-from data.faults import counted
+from data.faults import Complain, counted
 from data.image_names import record_names
 from data.tree import Tree
 from utils.errors import UserError
@@ -37,43 +36,41 @@ NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0,
 
 @dataclass
 class Layout:
-    """The images of a folder and what their paths mean; all paths are under the root.
+    """The images of a folder and what their paths mean; all paths are under the root, with '/'."""
 
-    Attributes:
-        images: all but masks.
-        masks: image -> its mask.
-        class_of: image -> the folder that is its class; images without one are missing.
-        lists: train, val, test -> images, where folders have these names.
-        background: class folders that mean none of the classes.
-        notes: what was found and not taken, and what was taken in a way that a person may want to know.
-    """
+    tree: Tree
+    complain: Complain
+    images: list[str]  # all but masks
+    masks: dict[str, str] = field(default_factory=dict)  # image -> its mask
+    class_of: dict[str, str] = field(default_factory=dict)  # image -> the folder that is its class, if there is one
+    lists: dict[str, list[str]] = field(default_factory=dict)  # train, val, test -> images, where folders are so named
+    background: frozenset[str] = frozenset()  # class folders that mean none of the classes
+    notes: list[str] = field(default_factory=list)  # what was not taken, or in a way that a person may want to know
 
-    images: list[str]
-    masks: dict[str, str] = field(default_factory=dict)
-    class_of: dict[str, str] = field(default_factory=dict)
-    lists: dict[str, list[str]] = field(default_factory=dict)
-    background: frozenset[str] = frozenset()
-    notes: list[str] = field(default_factory=list)
+    @property
+    def root(self) -> Path:
+        """The folder itself."""
+        return self.tree.root
 
 
-def find_layout(tree: Tree, named: Collection[str], complain: Complain | None) -> Layout:
+def find_layout(tree: Tree, named: Collection[str], complain: Complain, has_table: bool) -> Layout:
     """The layout of a folder.
 
     Args:
         named: names of folders that are classes.
-        complain: what to do about a folder that may be a class or hold masks; None where a table gives the classes.
+        has_table: folders are not the classes, so none is complained of as one that may be a class or hold masks.
     """
-    layout = Layout(list(tree.images))
-    _split_masks(tree, layout, named, complain)
+    layout = Layout(tree, complain, list(tree.images))
+    _split_masks(layout, named, has_table)
     parts = {path: path.split("/") for path in layout.images}
-    depth = _find_lists(tree, layout, parts, named, complain is None)
+    depth = _find_lists(layout, parts, named, has_table)
     layout.class_of = {path: part[depth] for path, part in parts.items() if len(part) > depth + 1}
-    if complain is not None and not set(layout.class_of.values()) & set(named):
-        _check_inner_sets(tree, layout, parts, depth)
+    if not has_table and not set(layout.class_of.values()) & set(named):
+        _check_inner_sets(layout, parts, depth)
     has_truth = any(_plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
     if has_truth and "good" in layout.class_of.values() and "good" not in named:
         layout.background = frozenset({"good"})
-        layout.notes.append(f"{tree.root}: MVTec's layout; the folders 'good' are images of none of the classes")
+        layout.notes.append(f"{layout.root}: MVTec's layout; the folders 'good' are images of none of the classes")
     return layout
 
 
@@ -87,7 +84,7 @@ def _plain(name: str) -> str:
     return re.sub("[ _-]", "", name).casefold()
 
 
-def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: Complain | None) -> None:
+def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
     """Take masks out of the images: by a folder whose names are those of images, or by a name such as 1_mask.png."""
     stems = {path.rpartition(".")[0] for path in layout.images}
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder of masks, folder of the images -> files
@@ -103,21 +100,21 @@ def _split_masks(tree: Tree, layout: Layout, named: Collection[str], complain: C
         return
     inside = {path for paths in groups.values() for path in paths}
     images = [path for path in layout.images if path not in inside]
-    finder = _ImageFinder(images)
+    by_tail = _by_tail(images)
     for (folder, parent), paths in sorted(groups.items(), key=lambda group: (_plain(group[0][0]) != MASKS, group[0])):
-        matches = {path: finder.find(path, folder, parent) for path in paths}
+        matches = {path: _image_of(path, folder, parent, by_tail) for path in paths}
         name = PurePosixPath(folder).name
         is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
-        if is_unclear and (_is_maybe_masks(_plain(name)) or (complain is None and all(map(_is_lossy, paths)))):
+        if is_unclear and (_is_maybe_masks(_plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
-        elif is_unclear and complain is not None:
-            complain(
-                f"folder {tree.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks of "
-                f"other images by their names: if '{name}' is a class, rename the folder or name all classes in "
+        elif is_unclear and not has_table:
+            layout.complain(
+                f"folder {layout.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks "
+                f"of other images by their names: if '{name}' is a class, rename the folder or name all classes in "
                 "data.classes; if they are masks, save them as PNG with the names of their images"
             )
         else:
-            _take_masks(tree, layout, folder, matches)
+            _take_masks(layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
 
 
@@ -146,54 +143,56 @@ def _is_lossy(path: str) -> bool:
     return path.lower().endswith(LOSSY)
 
 
-def _take_masks(tree: Tree, layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
+def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
     """Record the masks of one folder, and note those that serve nothing."""
     if _plain(PurePosixPath(folder).name) in NO_TRUTH:
         what = f"files in the folder {folder}, which holds no masks of classes"
-        layout.notes += counted(tree.root, what, matches, "they are left out")
+        layout.notes += counted(layout.root, what, matches, "they are left out")
         return
-    lossy = [path for path, image in matches.items() if image is not None and _is_lossy(path)]
-    strangers = [path for path, image in matches.items() if image is None]
-    more = [
-        path
-        for path, image in matches.items()
-        if image is not None and not _is_lossy(path) and layout.masks.setdefault(image, path) != path
-    ]
+    lossy, strangers, more = [], [], []
+    for path, image in matches.items():
+        if image is None:
+            strangers.append(path)
+        elif _is_lossy(path):
+            lossy.append(path)
+        elif layout.masks.setdefault(image, path) != path:
+            more.append(path)
     for paths, what, remedy in (
         (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
         (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),
         (more, "of an image that has one already", "an image has one mask; join them"),
     ):
-        layout.notes += counted(tree.root, f"masks {what} are not used", paths, remedy)
+        layout.notes += counted(layout.root, f"masks {what} are not used", paths, remedy)
 
 
-class _ImageFinder:
-    """Finds the image of a mask: its path ends like the mask's path inside its folder."""
-
-    def __init__(self, images: list[str]):
-        self.by_tail: dict[str, list[str]] = defaultdict(list)
-        for path, name in record_names(images).items():
-            parts = name.split("/")
-            for start in range(len(parts)):
-                self.by_tail["/".join(parts[start:])].append(path)
-
-    def find(self, mask: str, folder: str, parent: str) -> str | None:
-        """The image; None where there is none, or more than one below `parent`, the folder that the images are in."""
-        inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
-        match = MASK_NAME.fullmatch(inner)
-        below = f"{parent}/" if parent else ""
-        for name in (inner, *((match[1],) if match is not None else ())):
-            found = self.by_tail.get(name, [])
-            whole = [path for path in found if path.rpartition(".")[0] == below + name]
-            for candidates in (whole, [path for path in found if path.startswith(below)], found):
-                if len(candidates) == 1:
-                    return candidates[0]
-        return None
+def _by_tail(images: list[str]) -> dict[str, list[str]]:
+    """End of a name, from any of its folders on -> the images whose name ends so."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for path, name in record_names(images).items():
+        parts = name.split("/")
+        for start in range(len(parts)):
+            found["/".join(parts[start:])].append(path)
+    return found
 
 
-def _find_lists(
-    tree: Tree, layout: Layout, parts: dict[str, list[str]], named: Collection[str], has_table: bool
-) -> int:
+def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]) -> str | None:
+    """The image whose path ends like the mask's path inside its folder.
+
+    None where there is none, or more than one below `parent`, the folder that the images are in.
+    """
+    inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
+    match = MASK_NAME.fullmatch(inner)
+    below = f"{parent}/" if parent else ""
+    for name in (inner, *((match[1],) if match is not None else ())):
+        found = by_tail.get(name, [])
+        whole = [path for path in found if path.rpartition(".")[0] == below + name]
+        for candidates in (whole, [path for path in found if path.startswith(below)], found):
+            if len(candidates) == 1:
+                return candidates[0]
+    return None
+
+
+def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[str], has_table: bool) -> int:
     """How many folders lie above those of the classes; the layout gets the lists that they are."""
     depth = 0
     while True:
@@ -204,8 +203,8 @@ def _find_lists(
         others = sorted(heads - set(lists))
         if len(lists) > 1 and others and not has_table:
             raise UserError(
-                f"{tree.root}: the folders {', '.join(lists)} look like lists, and {', '.join(others[:5])} beside them "
-                "like classes: move one or the other elsewhere, or, if all are classes, name them in data.classes"
+                f"{layout.root}: the folders {', '.join(lists)} look like lists, and {', '.join(others[:5])} beside "
+                "them like classes: move one or the other elsewhere, or, if all are classes, name them in data.classes"
             )
         if not layout.lists and not others:
             for path, part in parts.items():
@@ -225,13 +224,13 @@ def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
     return len(heads) == 1 and _leads_to_lists(parts, depth + 1)
 
 
-def _check_inner_sets(tree: Tree, layout: Layout, parts: dict[str, list[str]], depth: int) -> None:
+def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -> None:
     """Refuse folders that are data sets and not classes; class folders may have lists inside (cat/train/1.jpg)."""
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
     if not inner or len(inner) < len(layout.class_of):
         return
     heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
-    base = tree.root.joinpath(*parts[next(iter(inner))][:depth])
+    base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             raise UserError(

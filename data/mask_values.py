@@ -41,12 +41,12 @@ class MaskFault(UserError):
 
 @dataclass(frozen=True)
 class Decoded:
-    """Codes (H, W): values, or colours as 0xrrggbb; `palette` has the colour of each value, where there is one."""
+    """The content of a mask file."""
 
-    codes: np.ndarray
+    codes: np.ndarray  # (H, W) values, or colours as 0xrrggbb
     is_colour: bool = False
-    palette: np.ndarray | None = None  # (256,) codes
-    has_own_palette: bool = False
+    palette: np.ndarray | None = None  # (256,) the colour of each value as 0xrrggbb
+    has_own_palette: bool = False  # which the file has, and not its type
 
     def keys(self, code: int) -> list[str]:
         """What a setting may call a code: `255` or `#rrggbb`; both where the file has both, its own first."""
@@ -57,11 +57,7 @@ class Decoded:
 
 @contextmanager
 def opened_mask(path: str | Path) -> Iterator[Image.Image]:
-    """An opened mask file.
-
-    Raises:
-        UserError: missing, too large or damaged.
-    """
+    """An opened mask file; `UserError` where it is missing, too large or damaged."""
     try:
         with open_image(path, "mask") as image:
             yield image
@@ -72,11 +68,7 @@ def opened_mask(path: str | Path) -> Iterator[Image.Image]:
 
 
 def decode_mask(path: str | Path) -> Decoded:
-    """The codes of a mask file.
-
-    Raises:
-        UserError: missing, damaged, or saved with loss.
-    """
+    """The codes of a mask file; `UserError` where it is missing, damaged, or saved with loss."""
     with opened_mask(path) as image:
         if image.format in LOSSY:
             change = f"is a {image.format} file, which changes values a little when it is saved"
@@ -86,9 +78,8 @@ def decode_mask(path: str | Path) -> Decoded:
             greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
             return Decoded(values.copy(), palette=greys)
         if image.mode == "P":
-            palette = np.zeros((256, 3), np.int64)
-            colours = np.array((image.getpalette("RGB") or [])[:768]).reshape(-1, 3)
-            palette[: len(colours)] = colours
+            colours = (image.getpalette("RGB") or [])[:768]
+            palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
             return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
         if image.mode == "F" or image.mode.startswith("I"):
             values = np.asarray(image)
@@ -125,17 +116,11 @@ def voc_palette() -> np.ndarray:
 
 @dataclass(frozen=True)
 class TruthRule:
-    """What truth masks hold.
-
-    Attributes:
-        class_names: class c has value c + 1.
-        table: (`255` or `#rrggbb`, class value or `LABEL`) pairs; empty where masks hold class values.
-        colours: `#rrggbb` of the background and of each class.
-    """
+    """What truth masks hold; class c has value c + 1."""
 
     class_names: tuple[str, ...] = ()
-    table: tuple[tuple[str, int], ...] = ()
-    colours: tuple[str, ...] = ()
+    table: tuple[tuple[str, int], ...] = ()  # `255` or `#rrggbb`, class value or `LABEL`; empty: masks of class values
+    colours: tuple[str, ...] = ()  # `#rrggbb` of the background and of each class
 
 
 AS_IS = TruthRule()
@@ -143,20 +128,13 @@ AS_IS = TruthRule()
 
 @dataclass(frozen=True)
 class MaskFacts:
-    """What one mask holds.
+    """What one mask holds."""
 
-    Attributes:
-        keys: `255` or `#rrggbb` of what occurs, at most `MOST_KEYS`.
-        values: class values that occur, once the rule has been applied; of a mask without rule, whatever is there.
-        colours: (value, `#rrggbb`) of a palette's used values, where masks are read without a table.
-        problem: why the mask cannot be read, as a message for a person; `kind` is the same for faults of one cause.
-    """
-
-    keys: tuple[str, ...] = ()
-    values: tuple[int, ...] = ()
-    colours: tuple[tuple[int, str], ...] = ()
-    problem: str = ""
-    kind: str = ""
+    keys: tuple[str, ...] = ()  # `255` or `#rrggbb` of what occurs, at most `MOST_KEYS` and one
+    values: tuple[int, ...] = ()  # class values that occur; of a mask without rule, whatever is there
+    colours: tuple[tuple[int, str], ...] = ()  # of a palette's used values, where masks are read without a table
+    problem: str = ""  # why the mask cannot be read, as a message for a person
+    kind: str = ""  # is the same for problems of one cause
 
 
 def truth_rule(
@@ -164,8 +142,7 @@ def truth_rule(
 ) -> TruthRule:
     """The rule of `data.mask_values`; `palette` (256, 3) has the colours of the classes.
 
-    Raises:
-        UserError: a key is no value and no colour, or a class is unknown.
+    A key that is no value and no colour, and an unknown class, are a `UserError`.
     """
     classes = {name: value for value, name in enumerate(class_names, 1)}
     words = {BACKGROUND_WORD: 0, background: 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
@@ -186,8 +163,7 @@ def truth_rule(
 def read_truth(path: str | Path, rule: TruthRule = AS_IS, labels: Sequence[int] = ()) -> np.ndarray:
     """(H, W) uint8 class values of a truth mask; `labels` of its image are for the word `label` in the rule.
 
-    Raises:
-        UserError: missing, damaged, saved with loss, or it holds what the rule does not name.
+    One that is missing, damaged, saved with loss, or holds what the rule does not name is a `UserError`.
     """
     return _class_values(decode_mask(path), path, rule, labels)
 
@@ -222,18 +198,19 @@ def names_of_colours(rule: TruthRule) -> dict[str, str]:
 
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
     """(H, W) uint8."""
-    codes = decoded.codes
-    used = used_codes(codes)
-    if not rule.table and decoded.is_colour:
+    if rule.table:
+        return _translated(decoded, path, rule, labels)
+    used = used_codes(decoded.codes)
+    if decoded.is_colour:
         known = {colour_key(int(packed(voc_palette())[IGNORE])): IGNORE_WORD} | names_of_colours(rule)
         line = mapping_line({key: known.get(key, "CLASS") for key in map(colour_key, used[:MOST_KEYS])})
         what = f"holds colours ({len(used)} different), expected one channel of class values"
         raise MaskFault(f"mask {path} {what}; name the class of each colour: {line}", "colour")
-    if not rule.table and not 0 <= used[0] <= used[-1] <= IGNORE:
+    if not 0 <= used[0] <= used[-1] <= IGNORE:
         line = mapping_line({"0": BACKGROUND_WORD, str(used[-1]): "CLASS"})
         what = f"has values {used[0]} to {used[-1]}, expected class values 0..{IGNORE}"
         raise MaskFault(f"mask {path} {what}; name the class of each value: {line}", "values")
-    return _translated(decoded, path, rule, labels) if rule.table else codes.astype(np.uint8)
+    return decoded.codes.astype(np.uint8)
 
 
 def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:

@@ -40,11 +40,9 @@ class NeedsSetting(UnreadableImage):
 class PixelRule:
     """How the values of a data set become 8-bit RGB.
 
-    Attributes:
-        range: (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
-            1st and the 99th percentile of each image.
-        bands: counted from 1; three become red, green and blue, one becomes grey; empty takes the file's own grey or
-            RGB.
+    `range` is (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
+    1st and the 99th percentile of each image. `bands` are counted from 1; three become red, green and blue, one becomes
+    grey; empty takes the file's own grey or RGB.
     """
 
     range: tuple[float, float] | str = "auto"
@@ -61,17 +59,11 @@ AUTO = PixelRule()
 
 @dataclass(frozen=True)
 class Values:
-    """The values of one file.
+    """The values of one file."""
 
-    Attributes:
-        array: (H, W, B) of any type.
-        bits: of an unsigned integer, as the file says; 0 for signed integers and floats, whose range no file says.
-        alpha: whether the last band is alpha, in the full range of its type.
-    """
-
-    array: np.ndarray
-    bits: int
-    alpha: bool = False
+    array: np.ndarray  # (H, W, B) of any type
+    bits: int  # of an unsigned integer, as the file says; 0 for signed integers and floats, whose range no file says
+    alpha: bool = False  # whether the last band is alpha, in the full range of its type
 
     @property
     def colours(self) -> np.ndarray:
@@ -95,11 +87,7 @@ def most_pixels() -> int:
 
 
 def check_pixels(height: int, width: int, what: str) -> None:
-    """Refuse what would unpack to more than the limit.
-
-    Raises:
-        UnreadableImage: the message begins with `what`.
-    """
+    """Refuse what would unpack to more than the limit: an `UnreadableImage` that begins with `what`."""
     if height * width > most_pixels():
         raise too_large(what, f"{width} x {height}")
 
@@ -122,11 +110,7 @@ def bits_of(dtype: np.dtype) -> int:
 def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
     """(H, W, 3) uint8, alpha laid over white, NaN as the low end of the range.
 
-    Args:
-        what: names the image in an error.
-
-    Raises:
-        UnreadableImage: a setting is missing, or `data.bands` names a band that the file has not.
+    Where a setting is missing, or `data.bands` names a band that the file has not, an `UnreadableImage` names `what`.
     """
     colours = _bands(values, rule, what)
     low, high = _range(values, colours, rule, what)

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.dataset import Index
+from data.inspection import spread
 from data.sides import Sides
 from utils.errors import UserError
 
@@ -34,25 +35,23 @@ class Fit:
 def fitting_preset(index: Index) -> Fit:
     """The preset for the images of a list."""
     colourless, long_sides = [], []
-    for position in np.unique(np.linspace(0, len(index) - 1, min(LOOKED_AT, len(index))).round().astype(int)).tolist():
+    for record in spread(index.records, LOOKED_AT):
         try:
-            image = index.records[position].read_image()
+            image = record.read_image()
         except UserError:  # the stage that needs it says so
             continue
         long_sides.append(max(image.size))
         colourless.append(has_no_colour(image))
     without_colour = float(np.mean(colourless or [False]))
     empty = sum(not record.labels for record in index.records) / len(index)
-    found = (
-        f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour, and {100 * empty:.0f} % of all show "
-        "none of the classes"
-    )
-    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT.max_side])))
+    preset, used = "", "for photographs are used; for textures and tiny objects: --preset inspection"
     if without_colour > MOSTLY or empty > WITHOUT:
-        return Fit(INSPECTION, f"{found}: the settings of preset '{INSPECTION}' are used{sizes}")
+        preset, used = INSPECTION, f"of preset '{INSPECTION}' are used"
+    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT.max_side])))
     return Fit(
-        "",
-        f"{found}: the settings for photographs are used; for textures and tiny objects: --preset inspection{sizes}",
+        preset,
+        f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour, and {100 * empty:.0f} % of all show "
+        f"none of the classes: the settings {used}{sizes}",
     )
 
 

@@ -76,11 +76,7 @@ class DataConfig(RunSettings):
 
 
 def load_data_config(path: str | Path | None, preset: str | None, overrides: Sequence[str]) -> DataConfig:
-    """The settings of the data in a configuration file; its other sections are not read.
-
-    Raises:
-        UserError: no such file or preset, bad YAML, or a setting of the data that is unknown or wrong.
-    """
+    """The settings of the data in a configuration file; its other sections are not read. `UserError` where wrong."""
     parts = [Part("", "", RunSettings), Part("data", "data", DataSettings)]
     values = read_values(path, preset, overrides, ("data",))
     known = {"data", *known_keys(parts)}

@@ -3,13 +3,11 @@
     index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
 
 A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
-    most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
-    dataset is written once under `root`; the same numbers always give the same files. The drawings are in
-    `data/shapes_art.py`.
+most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
+dataset is written once under `root`; the same numbers always give the same files. The drawings are in
+`data/shapes_art.py`.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,33 +42,19 @@ JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class Scene:
-    """One image and all that is known about it.
+    """One image and all that is known about it."""
 
-    Attributes:
-        image: (H, W, 3) uint8 RGB.
-        mask: (H, W) uint8, class c has value c + 1.
-        context: (H, W) uint8, visible context of class c has value c + 1; never where the mask has an object.
-        labels: the classes shown, sorted.
-        objects: class of each object, and whether it stands in its context.
-    """
-
-    image: np.ndarray
-    mask: np.ndarray
-    context: np.ndarray
-    labels: tuple[int, ...]
-    objects: tuple[tuple[int, bool], ...]
+    image: np.ndarray  # (H, W, 3) uint8 RGB
+    mask: np.ndarray  # (H, W) uint8, class c has value c + 1
+    labels: tuple[int, ...]  # the classes shown, sorted
+    objects: tuple[tuple[int, bool], ...]  # class of each object, and whether it stands in its context
 
 
 def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: int, masks: bool = False) -> Index:
-    """Index of a list of the demo dataset, generated first where it is missing, unfinished or of other numbers.
+    """Index of the list `train` or `val`, generated first where it is missing, unfinished or of other numbers.
 
-    Args:
-        list_name: `train` or `val`.
-        train, val: number of images of the two lists.
-        size: long side in pixels.
-
-    Raises:
-        UserError: the folder holds something else.
+    `train` and `val` are numbers of images, `size` is the long side in pixels. A folder that holds something else is a
+    `UserError`.
     """
     root = Path(root)
     wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}
@@ -93,39 +77,36 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
 def generate(root: Path, train: int, val: int, size: int) -> None:
     """Write images, masks, lists and labels; until all are there, the folder is marked as unfinished."""
     write_json(root / MARKER, {"generator": "ibbnet shapes", "complete": False})
-    names = {list_name: _names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)}
-    kept = {name for list_of_names in names.values() for name in list_of_names}
+    names = [_names(list_name, count) for list_name, count in zip(LISTS, (train, val), strict=True)]
     for folder in ("JPEGImages", "SegmentationClass"):
         for path in (root / folder).glob("*_*.*"):
-            if path.stem not in kept and not path.name.startswith("."):  # hidden: what another process is writing
+            is_kept = any(path.stem in of_list for of_list in names)
+            if not is_kept and not path.name.startswith("."):  # hidden: what another process is writing
                 path.unlink()
-    rows: list[list[str | int]] = [["image", *SHAPES_CLASSES]]
-    for split, (list_name, list_of_names) in enumerate(names.items()):
-        for name, scene in zip(list_of_names, scenes(split, len(list_of_names), size), strict=True):
+    table = [",".join(("image", *SHAPES_CLASSES))]
+    for split, of_list in enumerate(names):
+        for name, scene in zip(of_list, scenes(split, len(of_list), size), strict=True):
             with atomic_path(root / "JPEGImages" / f"{name}.jpg") as temporary:
                 Image.fromarray(scene.image).save(temporary, format="JPEG", quality=JPEG_QUALITY)
             write_mask(root / "SegmentationClass" / f"{name}.png", scene.mask)
-            rows.append([name, *(int(label in scene.labels) for label in range(len(SHAPES_CLASSES)))])
-        write_text(root / "ImageSets" / "Segmentation" / f"{list_name}.txt", "\n".join(list_of_names) + "\n")
-    table = io.StringIO()
-    csv.writer(table, lineterminator="\n").writerows(rows)
-    write_text(root / "image_labels.csv", table.getvalue())
+            table.append(",".join((name, *(str(int(k in scene.labels)) for k in range(len(SHAPES_CLASSES))))))
+        write_text(root / "ImageSets/Segmentation" / f"{LISTS[split]}.txt", "\n".join(of_list) + "\n")
+    write_text(root / "image_labels.csv", "\n".join(table) + "\n")
 
 
 def scenes(split: int, count: int, size: int) -> Iterator[Scene]:
-    """The images of list `split` (0 train, 1 val) in order; classes take turns, so that few images show them all."""
+    """The images of list `split` (0 train, 1 val) in order; classes take turns, so that few images show them all.
+
+    Each has an object of its class, and a quarter of them another object, most often of another class.
+    """
     for number in range(count):
         random = np.random.default_rng([SEED, split, number])
-        yield draw_scene(number % len(DRAWINGS), size, random)
-
-
-def draw_scene(label: int, size: int, random: np.random.Generator) -> Scene:
-    """An image with an object of that class, and in a quarter of them another object, most often of another class."""
-    while True:
-        scene = _try_scene(label, size, random)
-        areas = [np.count_nonzero(scene.mask == value + 1) for value, _ in scene.objects]
-        if min(areas) >= LEAST_VISIBLE * scene.mask.size:
-            return scene
+        while True:
+            scene = _try_scene(number % len(DRAWINGS), size, random)
+            areas = [np.count_nonzero(scene.mask == value + 1) for value, _ in scene.objects]
+            if min(areas) >= LEAST_VISIBLE * scene.mask.size:
+                break
+        yield scene
 
 
 def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
@@ -147,28 +128,22 @@ def _try_scene(label: int, size: int, random: np.random.Generator) -> Scene:
         if width < height:
             centres = [(cross[0] * width, near * height), (cross[1] * width, far * height)]
         centres = [centres[position] for position in random.permutation(2)]
-
-    context = np.zeros((height, width), np.uint8)
     if random.random() < STRAY_CONTEXT:
         stray = int(random.choice([value for value in range(len(DRAWINGS)) if value not in labels]))
         centre = (random.uniform(0, width), random.uniform(0, height))
-        frame = _frame(stray, (height, width), centre, 0.25 * short, random)
-        context[paint(canvas, DRAWINGS[stray].draw_context(frame)) >= 0.5] = stray + 1
+        paint(canvas, DRAWINGS[stray].draw_context(_frame(stray, (height, width), centre, 0.25 * short, random)))
     frames, objects = [], []
     for value, centre, scale in zip(labels, centres, scales, strict=True):
-        frame = _frame(value, (height, width), centre, scale, random)
-        in_context = bool(random.random() < CONTEXT_WITH_CLASS)
-        if in_context:
-            context[paint(canvas, DRAWINGS[value].draw_context(frame)) >= 0.5] = value + 1
-        frames.append(frame)
-        objects.append((value, in_context))
+        frames.append(_frame(value, (height, width), centre, scale, random))
+        objects.append((value, bool(random.random() < CONTEXT_WITH_CLASS)))
+        if objects[-1][1]:
+            paint(canvas, DRAWINGS[value].draw_context(frames[-1]))
     mask = np.zeros((height, width), np.uint8)
     for value, frame in zip(labels, frames, strict=True):
         mask[paint(canvas, DRAWINGS[value].draw(frame)) >= 0.5] = value + 1
-    context[mask > 0] = 0
     canvas += 0.012 * random.standard_normal(canvas.shape, dtype=np.float32)  # sensor noise
     image = np.clip(np.rint(canvas * 255), 0, 255).astype(np.uint8)
-    return Scene(image, mask, context, tuple(sorted(set(labels))), tuple(objects))
+    return Scene(image, mask, tuple(sorted(set(labels))), tuple(objects))
 
 
 def _frame(

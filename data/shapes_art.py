@@ -27,7 +27,7 @@ from data.shapes_fields import (
     smooth_noise,
     stripe_field,
     stripes,
-)
+)  # fmt: skip
 
 INK = np.array([0.10, 0.09, 0.13], np.float32)
 CREAM = np.array([0.98, 0.95, 0.86], np.float32)
@@ -35,10 +35,9 @@ CREAM = np.array([0.98, 0.95, 0.86], np.float32)
 
 @dataclass(frozen=True)
 class Drawing:
-    """A class of the demo: its name, what it is seen with, how both are drawn, and how far it may lean (degrees)."""
+    """A class of the demo: its name, how it and what it is seen with are drawn, and how far it may lean (degrees)."""
 
     name: str
-    context_name: str
     draw: Callable[[Frame], list[Layer]]
     draw_context: Callable[[Frame], list[Layer]]
     lean: float
@@ -48,12 +47,10 @@ def _train(frame: Frame) -> list[Layer]:
     """A carriage with windows; most discriminative part: the front with chevrons and headlights."""
     u, v, random = frame.u, frame.v, frame.random
     length, tall = random.uniform(0.95, 1.1), random.uniform(0.36, 0.44)
-    hue = random.random()
-    paint_colour = hsv(hue, random.uniform(0.45, 0.75), random.uniform(0.55, 0.85))
+    paint_colour = hsv(random.random(), random.uniform(0.45, 0.75), random.uniform(0.55, 0.85))
     body = box(u, v, 0, 0, length, tall, 0.16)
     wheels = np.minimum.reduce([disc(u, v, place * length, tall, 0.11) for place in (-0.75, -0.45, 0.4, 0.7)])
-    panels = stripes(u, 0.085, frame)
-    colour = shaded(paint_colour * (1 - 0.16 * panels[..., None]), v / tall, body)
+    panels = stripes(u, 0.085, frame)[..., None]
     window_pitch = length * 0.27
     along = (u + length) % window_pitch - window_pitch / 2
     windows = np.maximum(
@@ -64,7 +61,7 @@ def _train(frame: Frame) -> list[Layer]:
     lamps = np.minimum(disc(u, v, length * 0.8, 0.2, 0.075), disc(u, v, length * 0.8, -0.2, 0.075))
     return [
         (frame.cover(wheels), INK * 1.6),
-        (frame.cover(body), colour),
+        (frame.cover(body), shaded(paint_colour * (1 - 0.16 * panels), v / tall, body)),
         (frame.cover(windows), mix(paint_colour, rgb(0.75, 0.88, 0.95), 0.65)),
         (frame.cover(front), mix(rgb(0.98, 0.80, 0.10), INK, chevrons)),
         (frame.cover(lamps - 0.035), INK),
@@ -96,8 +93,7 @@ def _boat(frame: Frame) -> list[Layer]:
     mast = box(u, v, -0.02, 0.4, 0.035, 0.12, 0.0)
     seams = stripes(v + 0.25 * u, 0.17, frame)[..., None]
     planks = stripes(v, 0.12, frame)[..., None]
-    centre_u, centre_v = u - 0.0, v - 0.06
-    radius, turn = np.hypot(centre_u, centre_v), np.arctan2(centre_v, centre_u)
+    radius, turn = np.hypot(u, v - 0.06), np.arctan2(v - 0.06, u)
     badge = radius - 0.29
     star = radius - 0.14 - 0.12 * np.cos(8 * turn)
     return [
@@ -114,8 +110,7 @@ def _boat(frame: Frame) -> list[Layer]:
 def _water(frame: Frame) -> list[Layer]:
     """A strip of rippled water below the keel."""
     u, v = frame.u, frame.v
-    surface = 0.62 + 0.03 * np.sin(u * 9)
-    inside = np.maximum(surface - v, v - 1.5)
+    inside = np.maximum(0.62 + 0.03 * np.sin(u * 9) - v, v - 1.5)
     ripples = stripes(v + 0.035 * np.sin(u * 14 + 5 * v), 0.125, frame)[..., None]
     water = mix(rgb(0.16, 0.42, 0.62), rgb(0.72, 0.90, 0.95), ripples * 0.75)
     return [(frame.cover(inside) * 0.95, water)]
@@ -132,13 +127,12 @@ def _beetle(frame: Frame) -> list[Layer]:
     ends = ((-0.35, -0.55), (0.1, 0.12), (0.5, 0.8))
     legs = np.minimum.reduce([capsule(np.abs(u), v, (0.35, start), (0.9, end), 0.06) for start, end in ends])
     ridges = stripes(u / (0.35 + 0.65 * np.sqrt(np.clip(1 - ((v - 0.12) / length) ** 2, 0, 1))), 0.15, frame)[..., None]
-    seam = np.abs(u) - 0.018
     spots = disc(np.abs(u), v, 0.22, -0.62, 0.0)
     return [
         (frame.cover(legs), INK * 1.5),
         (frame.cover(head), INK * 1.5),
         (frame.cover(case), shaded(shell * (1 - 0.3 * ridges), v, case, gloss=0.35)),
-        (frame.cover(np.maximum(seam, case)), shell * 0.35),
+        (frame.cover(np.maximum(np.abs(u) - 0.018, case)), shell * 0.35),
         (frame.cover(neck), mix(shell * 0.45, INK, 0.4)),
         (frame.cover(spots - 0.19), rgb(0.99, 0.55, 0.10)),
         (frame.cover(spots - 0.145), INK),
@@ -150,8 +144,7 @@ def _beetle(frame: Frame) -> list[Layer]:
 def _leaf(frame: Frame) -> list[Layer]:
     """A large veined leaf that the beetle sits on."""
     u, v = frame.u, frame.v
-    side = 0.55
-    a, b = 0.94 * (u - side) + 0.34 * (v - 0.2), 0.94 * (v - 0.2) - 0.34 * (u - side)
+    a, b = 0.94 * (u - 0.55) + 0.34 * (v - 0.2), 0.94 * (v - 0.2) - 0.34 * (u - 0.55)
     half_width = 0.74 * np.cos(np.clip(a / 1.45, -1, 1) * math.pi / 2)
     blade = np.maximum(np.abs(b) - half_width, np.abs(a) - 1.45)
     veins = np.minimum(stripe_field(a - 0.7 * np.abs(b), 0.2, 0.25), np.abs(b) - 0.03)
@@ -239,9 +232,9 @@ def _branch(frame: Frame) -> list[Layer]:
     u, v = frame.u, frame.v
     middle = 1.02 + 0.06 * np.sin(u * 2.2)
     limb = np.abs(v - middle) - 0.14
-    bark = stripes(v * 1.0 + 0.05 * np.sin(u * 13), 0.075, frame)[..., None]
-    lean = u * 1.0 + 0.6 * np.abs(v - middle)
-    needles = np.maximum(stripe_field(lean, 0.15, 0.3), np.abs(v - middle) - 0.36 - 0.06 * np.sin(u * 5))
+    bark = stripes(v + 0.05 * np.sin(u * 13), 0.075, frame)[..., None]
+    along = stripe_field(u + 0.6 * np.abs(v - middle), 0.15, 0.3)
+    needles = np.maximum(along, np.abs(v - middle) - 0.36 - 0.06 * np.sin(u * 5))
     return [
         (frame.cover(needles), rgb(0.22, 0.42, 0.26)),
         (frame.cover(limb), mix(rgb(0.46, 0.33, 0.24), rgb(0.22, 0.15, 0.12), bark)),
@@ -289,10 +282,10 @@ def _clouds(frame: Frame) -> list[Layer]:
 
 
 DRAWINGS = (
-    Drawing("balloon", "clouds", _balloon, _clouds, 12),
-    Drawing("beetle", "leaf", _beetle, _leaf, 40),
-    Drawing("boat", "water", _boat, _water, 8),
-    Drawing("fish", "seaweed", _fish, _seaweed, 14),
-    Drawing("owl", "branch", _owl, _branch, 10),
-    Drawing("train", "rails", _train, _rails, 8),
+    Drawing("balloon", _balloon, _clouds, 12),
+    Drawing("beetle", _beetle, _leaf, 40),
+    Drawing("boat", _boat, _water, 8),
+    Drawing("fish", _fish, _seaweed, 14),
+    Drawing("owl", _owl, _branch, 10),
+    Drawing("train", _train, _rails, 8),
 )

@@ -14,18 +14,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Frame:
-    """One drawing's place in an image.
+    """One drawing's place in an image."""
 
-    Attributes:
-        u, v: (H, W) the drawing's own coordinates of each pixel, bent a little at random.
-        pixel: side of a pixel in those coordinates.
-        random: where the drawing's own variations come from.
-    """
-
-    u: np.ndarray
+    u: np.ndarray  # (H, W) the drawing's own coordinates of each pixel, bent a little at random
     v: np.ndarray
-    pixel: float
-    random: np.random.Generator
+    pixel: float  # side of a pixel in those coordinates
+    random: np.random.Generator  # where the drawing's own variations come from
 
     def cover(self, distance: np.ndarray) -> np.ndarray:
         """Coverage of pixels by the inside (negative side) of a distance field."""

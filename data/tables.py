@@ -16,11 +16,7 @@ NAME_COLUMNS = ("name", "class", "class_name", "label")
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """Number and content of every line that is not blank, without the spaces around it.
-
-    Raises:
-        UserError: the file cannot be read, or is not text in UTF-8.
-    """
+    """Number and content of every line that is not blank, without the spaces around it; `UserError` if unreadable."""
     lines = re.split("\r\n|\r|\n", _read_text(path))
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
@@ -28,10 +24,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells, without the spaces around them, of every row of a CSV file that is not blank.
 
-    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab.
-
-    Raises:
-        UserError: the file cannot be read, or is not CSV in UTF-8.
+    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab. A file
+    that cannot be read, or is not CSV in UTF-8, is a `UserError`.
     """
     text = _read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -48,10 +42,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     """Class names in their order, from a file of one name a line, or from a table whose header has a column for it.
 
     Numbers before the names (`0 cat`) and CVAT's colours after them (`cat:255,0,0::`) are left out, as is a first
-    `background`.
-
-    Raises:
-        UserError: the file cannot be read, or has no names or one twice.
+    `background`. A file that cannot be read, or has no names or one twice, is a `UserError`.
     """
     rows = read_rows(path)
     header = [cell.casefold() for cell in rows[0][1]] if rows else []

@@ -38,11 +38,8 @@ def is_plain(image: Image.Image) -> bool:
 def read_tiff(path: str | Path, bands: tuple[int, ...] = ()) -> Values:
     """All bands of the first image in a TIFF file.
 
-    Args:
-        bands: where they ask for more bands than an image of the file has, the images of the file are the bands.
-
-    Raises:
-        UnreadableImage: it needs a package that is not there, is too large or damaged.
+    Where `bands` asks for more bands than an image of the file has, the images of the file are the bands. A file that
+    needs a package which is not there, is too large or damaged is an `UnreadableImage`.
     """
     with _opened(path) as file:
         page = file.pages[0]

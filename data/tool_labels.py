@@ -12,7 +12,8 @@ from typing import Any
 
 from data.faults import Faults, counted
 from data.image_names import composed
-from data.label_table import LABEL_COLUMNS, LabelTable, flat
+from data.label_table import LABEL_COLUMNS, LabelTable, Row, flat
+from data.layouts import Layout
 from data.tables import read_class_names, read_lines
 from data.tree import Tree
 from utils.config_file import NOT_YAML, parse_yaml
@@ -29,21 +30,17 @@ def yolo_file(image: str, files: set[str]) -> str | None:
     return next((path for path in (moved, stem) if path in files and PurePosixPath(path).name != "classes.txt"), None)
 
 
-def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
-    """The classes and the labels of every image.
-
-    Raises:
-        UserError: nothing names the classes.
-    """
-    names = _yolo_names(tree)
+def read_yolo(layout: Layout) -> LabelTable:
+    """The classes and the labels of every image; `UserError` where nothing names the classes."""
+    names, faults = _yolo_names(layout.tree), Faults(layout.complain)
     table = LabelTable(names, [])
     without = []
-    for image in images:
-        file = yolo_file(image, tree.files)
+    for image in layout.images:
+        file = yolo_file(image, layout.tree.files)
         labels: set[str] = set()
         if file is None:
             without.append(image)
-        source = tree.root / (file or image)
+        source = layout.root / (file or image)
         for number, line in read_lines(source) if file is not None else ():
             first = line.split()[0]
             if first.isdecimal() and len(first) < 6 and int(first) < len(names):
@@ -51,8 +48,10 @@ def read_yolo(tree: Tree, images: list[str], faults: Faults) -> LabelTable:
             else:
                 expected = f"expected the index of a class, 0..{len(names) - 1}, and a box; found '{line[:40]}'"
                 faults.add("class", f"{source}, line {number}: {expected}")
-        table.rows.append((f"{source}", image, labels))
-    table.notes += counted(tree.root, "images without a file of boxes", without, "they are read as none of the classes")
+        table.rows.append(Row(f"{source}", image, labels))
+    remedy = "they are read as none of the classes"
+    table.notes += counted(layout.root, "images without a file of boxes", without, remedy)
+    faults.report()
     return table
 
 
@@ -101,7 +100,7 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         if labels is None or not name:
             without.append(where)
         else:
-            table.rows.append((f"{path}, {where}", name, {composed(label) for label in labels}))
+            table.rows.append(Row(f"{path}, {where}", name, {composed(label) for label in labels}))
     table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
     return table
 

@@ -22,16 +22,10 @@ EDGE = 2  # pixels: the deviation by which the border between sharp and blurred 
 
 @dataclass(frozen=True)
 class BackgroundBlur:
-    """Blurs the background of some training crops, what their mask calls background.
+    """Blurs the background of some training crops, what their mask calls background."""
 
-    Attributes:
-        share: of the crops.
-        sigma: the blur's standard deviation as a share of the crop's long side is drawn from this range, evenly in its
-            logarithm.
-    """
-
-    share: float
-    sigma: tuple[float, float]
+    share: float  # of the crops
+    sigma: tuple[float, float]  # range of the standard deviation / the long side, drawn evenly in its logarithm
 
     def __call__(self, image: Image.Image, mask: Image.Image, random: np.random.Generator) -> Image.Image:
         """The crop, RGB, with what is 0 in its mask blurred, or as it is; objects and what is ignored stay sharp."""
@@ -47,24 +41,17 @@ class BackgroundBlur:
 class RandomCrop:
     """Random size, flip, colour and position: a training crop.
 
-    Attributes:
-        crop_size: side S of the crop, in pixels; what the image does not cover is the mean colour, and 255 in the mask.
-        mean, std: RGB normalisation, for values in 0..1.
-        resize_long: the long side is drawn from this range of pixels; None leaves the size to `scale_range`.
-        scale_range: or the size is multiplied by a factor drawn from this range, evenly in its logarithm.
-        color_jitter: brightness, contrast and saturation are each multiplied by a factor in 1 +- this.
-        sides: before `scale_range`, the long side is brought within these limits.
-        blur: of the background, where there is a mask.
+    What the image does not cover is the mean colour, and 255 in the mask.
     """
 
-    crop_size: int
-    mean: tuple[float, float, float]
+    crop_size: int  # side S of the crop, in pixels
+    mean: tuple[float, float, float]  # RGB normalisation, for values in 0..1
     std: tuple[float, float, float]
-    resize_long: tuple[int, int] | None = None
-    scale_range: tuple[float, float] = (1.0, 1.0)
-    color_jitter: float = 0.0
-    sides: Sides = AS_IS
-    blur: BackgroundBlur | None = None
+    resize_long: tuple[int, int] | None = None  # range that the long side is drawn from, or None and
+    scale_range: tuple[float, float] = (1.0, 1.0)  # range of the factor of the size, drawn evenly in its logarithm
+    color_jitter: float = 0.0  # brightness, contrast and saturation are each multiplied by a factor in 1 +- this
+    sides: Sides = AS_IS  # limits that the long side is brought within before `scale_range`
+    blur: BackgroundBlur | None = None  # of the background, where there is a mask
 
     def __call__(
         self, image: Image.Image, mask: Image.Image | None, random: np.random.Generator
@@ -115,13 +102,9 @@ class RandomCrop:
         Crops come from the loader's processes as bytes, a quarter of this image and an eighth of this mask: on that way
         the larger ones would cost a CPU as much as the whole augmentation. On a GPU nothing waits for it.
 
-        Args:
-            batch: `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64, maybe `mask` (B, S, S) uint8, and what else
-                there is.
-
-        Returns:
-            `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of
-            `pixels`; `mask` (B, S, S) int64; the rest as it was.
+        A batch of `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64 and maybe `mask` and `hints` (B, S, S) uint8
+        becomes `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of
+        `pixels`, and `mask` and `hints` int64; the rest stays as it was.
         """
         rest = dict(batch)
         pixels, covered = rest.pop("pixels"), rest.pop("covered")

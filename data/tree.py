@@ -8,8 +8,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data.dataset import Complain
-from data.faults import counted
+from data.faults import Complain, counted
 from data.images import IMAGE_SUFFIXES
 
 # Folders that systems and file servers make, besides hidden ones: never data.
@@ -24,22 +23,14 @@ DOCUMENTS = frozenset((
 
 @dataclass
 class Tree:
-    """The content of a folder; all paths are under it, with '/'.
-
-    Attributes:
-        images: files whose suffix is that of an image format, sorted.
-        files: all other files.
-        folders: all folders, sorted.
-        system: images in hidden folders, in folders of thumbnails, and the like.
-        broken: links that lead nowhere.
-    """
+    """The content of a folder; all paths are under it, with '/'."""
 
     root: Path
-    images: list[str] = field(default_factory=list)
-    files: set[str] = field(default_factory=set)
-    folders: list[str] = field(default_factory=list)
-    system: list[str] = field(default_factory=list)
-    broken: list[str] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)  # files whose suffix is that of an image format, sorted
+    files: set[str] = field(default_factory=set)  # all others
+    folders: list[str] = field(default_factory=list)  # sorted
+    system: list[str] = field(default_factory=list)  # images in hidden folders, in folders of thumbnails, and the like
+    broken: list[str] = field(default_factory=list)  # links that lead nowhere
 
     def notes(self, taken: Collection[str], classes_are_folders: bool) -> list[str]:
         """What was found and not taken, one line for each kind."""
@@ -66,11 +57,7 @@ class Tree:
 
 
 def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
-    """Look through a folder and all below it.
-
-    Args:
-        named: names of folders that are classes.
-    """
+    """Look through a folder and all below it; `named` are names of folders that are classes."""
     tree = Tree(root)
     top = os.path.realpath(root)
     waiting: list[tuple[str, str, tuple[str, ...], bool]] = [("", top, (top,), False)]

@@ -18,7 +18,7 @@ from data.mask_values import (
     TruthRule,
     mapping_line,
     names_of_colours,
-)  # fmt: skip
+)
 from utils.ignore import IGNORE
 
 LEAST = 3  # images with a label that is in none of their masks, before its class is named
@@ -39,7 +39,6 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     Args:
         rows: each image that has a mask, and what its mask holds.
         rule: the one that the masks were read by; it need not know the names.
-        class_names: class c has value c + 1.
     """
     rule = replace(rule, class_names=class_names)
     verdict = Verdict()
@@ -48,9 +47,11 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
         if row[1].problem:
             faults.setdefault(row[1].kind or row[1].problem, []).append(row)
     for kind, faulty in faults.items():
-        many = f" ({len(faulty)} masks have this fault)" if len(faulty) > 1 else ""
-        unmapped = _unmapped(faulty, "holds colours, expected class values", rule)
-        verdict.problems.append(unmapped if kind == "colour" else faulty[0][1].problem + many)
+        if kind == "colour":
+            verdict.problems.append(_unmapped(faulty, "holds colours, expected class values", rule))
+        else:
+            many = f" ({len(faulty)} masks have this fault)" if len(faulty) > 1 else ""
+            verdict.problems.append(faulty[0][1].problem + many)
     whole = [row for row in rows if not row[1].problem]
     strange = {value for _, facts in whole for value in facts.values if len(class_names) < value < IGNORE}
     if strange:
@@ -63,10 +64,8 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
         return verdict
     reason, inverted = _palette_reason(whole, rule)
     contradictions, are_many = _contradictions(whole, rule)
-    if reason and (inverted or are_many):  # labels and palettes both say so
-        verdict.problems.append(reason)
-    elif reason:
-        verdict.notes.append(reason)
+    if reason:  # a problem where labels and palettes both say so
+        (verdict.problems if inverted or are_many else verdict.notes).append(reason)
     if contradictions:
         verdict.notes.append(contradictions)
     return verdict

@@ -10,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from functools import cache
 from pathlib import Path
 
-from data.dataset import Complain, Index, Record, check_index, refuse
-from data.faults import Faults
+from data.dataset import Index, Record, check_index
+from data.faults import Complain, Faults, refuse
 from data.label_array import read_label_array
 from data.label_table import read_label_table
 from data.tables import natural, read_class_names, read_lines
@@ -183,14 +183,14 @@ def _read_labels(
     if path.suffix == ".npy":
         return read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
     read = read_label_table(path, classes, complain)
-    found = read.class_names or tuple(sorted({label for _, _, labels in read.rows for label in labels}, key=natural))
+    found = read.class_names or tuple(sorted({label for row in read.rows for label in row.labels}, key=natural))
     classes = classes or found
     if read.class_names and (differing := set(classes) ^ set(found)):
         names = ", ".join(sorted(differing))
         raise UserError(f"{path}: its header and data.classes must name the same classes; only one has {names}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
-    for where, name, labels in read.rows:
+    for where, name, labels, _ in read.rows:
         if name in table:
             faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
         elif unknown := labels - set(classes):

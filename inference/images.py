@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.dataset import refuse
+from data.faults import refuse
 from data.image_names import Finder
 from data.images import IMAGE_SUFFIXES, find_images, read_image
 from data.label_table import read_label_table
@@ -126,7 +126,7 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         find_class(name, class_names, f"{path}, header")
     found: dict[str, list[int]] = {}
     unknown: list[str] = []
-    for where, name, labels in table.rows:
+    for where, name, labels, _ in table.rows:
         chosen = sorted({find_class(label, class_names, where) for label in labels})
         match = finder.find(name, where)
         if match is None:

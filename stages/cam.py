@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.dataset import Index, TrainingImages
-from data.hold_back import hold_back
+from data.dataset import Index, TrainingImages, hold_back
 from data.index import open_index
 from data.transforms import RandomCrop
 from models.batch_norm import share_statistics

@@ -1,30 +1,26 @@
-"""Inputs that users had, in ../shared/cases: what is read, and what is said of layouts, tables and truth."""
+"""Inputs that users had, in ../shared/cases: what is read, and what is said of layouts, tables, truth and pixels."""
 
-import logging
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.artifacts import read_mask
-from data.check import check
-from data.index import open_index
+from data.check import check, draw
+from data.images import UnreadableImage, read_image
+from data.index import class_palette, open_index
+from data.pixels import AUTO, PixelRule
 from data.settings import DataSettings
-from evaluation.scores import evaluate_masks
-from inference.images import find_inputs, read_labels
+from inference.result import to_pixels
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
+from utils.fonts import drawable
 
 BOTH, COCO = {"cat": 3, "dog": 3}, "data.kind=coco data.train_list=train data.val_list=train"
 BRUSH, GBK = "data.kind=coco data.train_list=train", "data.kind=voc data.train_list=train data.classes=[cat,dog]"
-
-
-def checked(root, *overrides):
-    """The classes with their counts, the problems and the notes of the check."""
-    own = ["workers=0", "data.kind=folder", f"data.root={root}", "data.train_list=all", "data.val_list="]
-    findings = check(load_config(None, overrides=[*own, *overrides]))
-    counts = next((index.label_counts() for index in findings.lists.values()), {})
-    return counts, findings.problems, " ".join(findings.notes)
+NUMBERS = dict.fromkeys(map(str, range(1, 13)), 2)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +47,11 @@ def checked(root, *overrides):
         ("66_voc_layout_as_folder", "", {}, "--set data.kind=voc --set data.root={root}", ""),
         ("67_face_masks", "", None, "data.classes", ""),
         ("67_face_masks", "data.classes=[masks,no_masks]", {"masks": 3, "no_masks": 3}, "", ""),
+        ("70_numeric_classes", "", NUMBERS, "", "class names are numbers"),
         ("71_yes_no", "", {"no": 3, "yes": 3}, "", ""),
         ("71_yes_no", "data.classes=[no,yes]", {"no": 3, "yes": 3}, "", ""),
         ("74_one_class", "", None, "", "every image has crack, so there is nothing to tell it from"),
+        ("76_mvtec", "", {"broken": 3}, "more than 24 colours", "the folders 'good' are images of none of the classes"),
         ("80_synology", "", BOTH, "", "hidden files or thumbnails are left out"),
         ("98_voc_xml_gbk", GBK, BOTH, "", ""),
     ],
@@ -61,48 +59,13 @@ def checked(root, *overrides):
 def test_what_is_read_and_said(case, name, overrides, counts, problem, note):
     """`counts` is None where nothing is read, `note` None where nothing may be said."""
     root = case(name)
-    found, problems, notes = checked(root, *overrides.split())
-    assert len(problems) == bool(problem), problems
-    assert problem.format(root=root) in " ".join(problems)
-    assert counts is None or found == counts
-    assert note in notes if note is not None else not notes
-
-
-def test_files_of_other_suffixes_are_read_or_said(case):
-    counts, problems, notes = checked(case("63_jfif_avif_heic"))
-    assert problems == []
-    assert sum(counts.values()) == 14 or "suffix .jfif are not read, first" in notes
-    assert counts.get("dog") == 6 or "folders without images are left out: 1, first dog" in notes
-
-
-def test_images_and_masks_with_a_table_are_read(case):
-    root = case("65_images_and_masks_dirs")
-    names = sorted(path.stem for path in (root / "images").iterdir())
-    (root / "labels.csv").write_text("image,labels\n" + "".join(f"{name},cat\n" for name in names))
-    counts, _, notes = checked(root, "data.val_list=val")
-    assert counts == {"cat": len(names)}
-    assert "have no mask" not in notes
-
-
-def test_number_classes_are_in_natural_order(case):
-    counts, problems, notes = checked(case("70_numeric_classes"))
-    assert (list(counts), problems) == ([str(number) for number in range(1, 13)], [])
-    assert "class names are numbers" in notes
-
-
-def test_mvtec_is_read(case):
-    counts, problems, notes = checked(case("76_mvtec"), "data.val_list=val")
-    assert counts == {"broken": 3}
-    assert problems == [] or all("mask" in problem for problem in problems)  # its masks may hold other values
-    assert "MVTec's layout; the folders 'good' are images of none of the classes" in notes
-
-
-def test_an_empty_class_folder_is_said(case):
-    root = case("79_empty_class")
-    (root / "fox").mkdir(exist_ok=True)
-    counts, problems, notes = checked(root)
-    assert (counts, problems) == (BOTH, [])
-    assert "folders without images are left out: 1, first fox" in notes
+    own = ["workers=0", "data.kind=folder", f"data.root={root}", "data.train_list=all", "data.val_list="]
+    findings = check(load_config(None, overrides=[*own, *overrides.split()]))
+    found = next((index.label_counts() for index in findings.lists.values()), {})
+    assert len(findings.problems) == bool(problem), findings.problems
+    assert problem.format(root=root) in " ".join(findings.problems)
+    assert counts is None or list(found.items()) == list(counts.items())
+    assert note in " ".join(findings.notes) if note is not None else not findings.notes
 
 
 @pytest.mark.parametrize(("crowd", "values"), [("object", {0, 1, 2}), ("ignore", {0, 2, 255})])
@@ -110,20 +73,6 @@ def test_brush_masks_are_what_the_setting_says(case, crowd, values):
     data = DataSettings(kind="coco", root=str(case("55_cvat_brush_masks_of_one_class")), crowd=crowd)
     masks = [read_mask(record.mask).ravel() for record in open_index(data, "train", masks=True).records]
     assert set(np.unique(np.concatenate(masks))) == values
-
-
-def test_labels_for_inference_that_do_not_meet_the_images(case, tmp_path, caplog):
-    root = case("82_infer_tree")
-    images = find_inputs([root], tmp_path / "out")
-    with caplog.at_level(logging.WARNING):
-        found = read_labels(root / "labels.csv", images, ("cat", "dog"))
-    assert found == {"a/IMG_1.jpg": [1], "b/IMG_1.jpg": [0]}
-    assert "1 rows name no image of the input, first 'not_there.jpg'" in caplog.text
-    assert "3 of 5 images have no row" in caplog.text
-    assert read_labels(root / "labels_semicolon.csv", images, ("cat", "dog")) == {"a/IMG_1.jpg": [1]}
-    for name, message in (("none", "none of its 1 rows"), ("unknown", "did you mean 'dog'")):
-        with pytest.raises(UserError, match=message):
-            read_labels(root / f"labels_{name}.csv", images, ("cat", "dog"))
 
 
 COLOURS = {"#000000": "background", "#008000": "dog", "#800000": "cat"}
@@ -148,26 +97,81 @@ def test_the_check_stops_with_the_line_that_reads_the_masks(case, name, says, ma
         assert set(np.unique(record.read_truth())) == {0, record.labels[0] + 1}
 
 
-def test_predictions_of_background_alone_do_not_score(case):
-    truth, predictions = case("01_mask_0_255"), case("01_predictions_all_background")
-    index = open_index(settings(truth).data, "val", masks=True)
-    with pytest.raises(UserError, match=r"hold only 0 and 255.*data.mask_values=\{0: background, 255: cat\}"):
-        evaluate_masks(index, predictions, 0)
-    mapping = {"0": "background", "255": "cat"}
-    index = open_index(settings(truth, mask_values=mapping).data, "val", masks=True)
-    measured = evaluate_masks(index, predictions, 0)
-    assert measured.matrix.iou()[1] == 0
-    assert measured.matrix.miou() < 0.4
+@pytest.mark.parametrize(
+    "name", ["exif6.jpg", "grey16_full.tif", "transparent.png", "x.jfif", "x.avif", "avif_named.jpg"]
+)
+def test_a_path_an_image_and_an_array_give_the_same_pixels(case, name):
+    path = case("60_odd_pictures") / name
+    expected = np.array(read_image(path))
+    with Image.open(path) as image:
+        assert np.array_equal(to_pixels(image), expected)
+        image.load()
+        assert np.array_equal(to_pixels(image), expected)
+        if name != "exif6.jpg":  # an array knows no rotation
+            assert np.array_equal(to_pixels(np.asarray(image)), expected)
 
 
-def test_masks_that_exchange_two_classes_are_measured_anew_with_a_warning(case, caplog):
-    base, exchanged = case("00_base"), case("88_truth_corrected")
-    ious = {}
-    for root in (base, exchanged):
-        index = open_index(settings(root).data, "val", masks=True)
-        with caplog.at_level(logging.WARNING):
-            ious[root] = evaluate_masks(index, base / "masks", 0).matrix.iou()[1:]
-        assert ("contradict their labels" in caplog.text) == (root == exchanged)
-    assert "no mask holds cat (8 images), dog (8 images) for an image with that label" in caplog.text
-    assert ious[base].min() == 1
-    assert ious[exchanged].max() == 0
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("grey10_in_16.png", PixelRule((0, 1020))),
+        ("grey12_in_16.tif", PixelRule((0, 4080))),
+        ("grey16_full.tif", AUTO),
+        ("rgb12_in_16.png", PixelRule((0, 4080))),
+        ("float01.tif", PixelRule((0, 1))),
+        ("float_hounsfield.tif", PixelRule((-1000, 1040))),
+        ("rgb_float32.tif", PixelRule((0, 1))),
+        ("sentinel_4band16.tif", PixelRule((0, 3060), (3, 2, 1))),
+        ("multispectral_6band8.tif", PixelRule(bands=(3, 2, 1))),
+    ],
+)
+def test_the_right_rule_shows_the_reference_and_floats_need_one(case, name, rule):
+    folder = case("60_odd_pictures")
+    expected = np.array(read_image(folder / "ref.png")).astype(int)
+    read = np.array(read_image(folder / name, rule=rule)).astype(int)
+    if (read[..., 0] == read[..., 1]).all():
+        grey = np.asarray(Image.fromarray(expected.astype(np.uint8)).convert("L")).astype(int)
+        expected = np.repeat(grey[..., None], 3, axis=2)
+    assert min(np.abs(read - other).mean() for other in (expected, expected[..., ::-1])) < 4  # or in its bands' order
+    if "float" in name:
+        with pytest.raises(UnreadableImage, match=rf"{name} holds float32 values, here .*--set 'data.range=\["):
+            read_image(folder / name)
+
+
+def test_a_series_of_12_bits_is_refused_and_read_with_its_range(case):
+    root = case("61_tiff_12bit")
+    assert "--set 'data.range=[0, 4095]'" in check(settings(root)).problems[0]
+    with pytest.raises(UserError, match=r"values end at \d+.*--set 'data.range=\[0, 4095\]'"):
+        open_index(settings(root).data, "all")
+    findings = check(settings(root, range=(0.0, 4095.0)))
+    assert (findings.problems, findings.notes) == ([], [])
+    record = open_index(settings(root, range=(0.0, 4095.0)).data, "all").records[0]
+    assert 60 < np.asarray(record.read_image()).mean() < 200
+
+
+def test_formats_are_read_whatever_a_file_is_called(case):
+    root = case("63_jfif_avif_heic")
+    findings = check(settings(root))
+    assert findings.problems == []
+    assert sum(findings.lists["all"].label_counts().values()) == len(list(root.rglob("*.*"))) == 14
+
+
+def test_letters_of_any_script_are_drawn_or_numbered(case, tmp_path):
+    cfg = settings(case("112_unicode_classes"))
+    findings = check(cfg)
+    draw(findings, class_palette(cfg.data, findings.class_names), tmp_path / "sheet.jpg")
+    told = [note for note in findings.notes if "contact_sheet.jpg numbers" in note]
+    assert len(told) == any(drawable(name) != name for name in findings.class_names)
+
+
+def test_bands_and_nan_are_told_by_the_check(case, tmp_path):
+    for name in ("sentinel_4band16.tif", "multispectral_6band8.tif", "float_nan_nodata.tif"):
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        shutil.copy(case("60_odd_pictures") / name, tmp_path / "cat" / name)
+    (tmp_path / "dog").mkdir()
+    Image.new("RGB", (9, 9), "red").save(tmp_path / "dog/1.png")
+    problems = "\n".join(check(settings(tmp_path)).problems)
+    assert "data.bands=[3, 2, 1]" in problems
+    assert "(2 images need it)" in problems
+    notes = "\n".join(check(settings(tmp_path, range="percentile")).notes)
+    assert "images that hold NaN: 1, first" in notes

@@ -10,8 +10,16 @@ import torch
 
 import data.dataset
 from data.artifacts import read_mask, write_mask
-from data.dataset import MAX_CLASSES, Index, Record, TrainingImages, TrainingSampler, WholeImages, check_index
-from data.hold_back import hold_back
+from data.dataset import (
+    MAX_CLASSES,
+    Index,
+    Record,
+    TrainingImages,
+    TrainingSampler,
+    WholeImages,
+    check_index,
+    hold_back,
+)
 from data.transforms import RandomCrop
 from data.voc import open_voc
 from utils.errors import UserError

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import write_mask
-from data.hint_drawing import draw
-from data.hint_files import Shape
+from data.hint_shapes import Shape, draw
 from data.hints import fingerprint_of, open_hints
 from data.index import open_index
 from data.settings import DataSettings

@@ -1,9 +1,13 @@
+"""From settings to an index: colours, classes in files of their own, and what is passed on."""
+
 import numpy as np
 import pytest
 
 from data.artifacts import voc_palette
 from data.index import class_palette, open_index
 from data.settings import DataSettings
+from data.tables import natural, read_class_names
+from tests.data.layouts_of_tools import put, put_text
 from utils.errors import UserError
 
 
@@ -15,11 +19,8 @@ def test_colours_of_mask_values():
     assert np.array_equal(palette[3:], voc_palette()[3:])
 
 
-def test_background_is_passed_on(make_voc, tmp_path):
-    for name in ("cat", "other"):
-        (tmp_path / "own" / name).mkdir(parents=True)
-        (make_voc(3, folder=name) / "JPEGImages/p0.jpg").rename(tmp_path / "own" / name / "1.jpg")
-    settings = DataSettings(kind="folder", root=str(tmp_path / "own"), background="other")
+def test_background_is_passed_on(tmp_path):
+    settings = DataSettings(kind="folder", root=str(put(tmp_path, "cat/1.jpg", "other/1.jpg")), background="other")
     assert [record.labels for record in open_index(settings, "all").records] == [(0,), ()]
 
 
@@ -28,3 +29,30 @@ def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
     settings = DataSettings(kind="shapes", root=str(tmp_path), **own)
     with pytest.raises(UserError, match=r"data.mask_values is for masks in files, and data.kind shapes draws its own"):
         open_index(settings, "val", masks=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog\ncat\n",
+        "0 dog\n1 cat\n",
+        "background\ndog\ncat\n",
+        "id,name\n1,dog\n2,cat\n",
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n",
+    ],
+)
+def test_the_order_of_a_file_is_that_of_the_classes(tmp_path, text):
+    root = put(tmp_path / "own", "cat/1.jpg", "dog/1.jpg")
+    path = put_text(tmp_path, "names.txt", text) / "names.txt"
+    assert read_class_names(path) == ("dog", "cat")
+    data = DataSettings(kind="folder", root=str(root), classes=(str(path),))
+    assert open_index(data, "all").class_names == ("dog", "cat")
+
+
+def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_order(tmp_path):
+    for text, found in (("", "found none"), ("cat\ncat\n", "found cat more than once")):
+        path = put_text(tmp_path, "names.txt", text) / "names.txt"
+        with pytest.raises(UserError, match=found):
+            read_class_names(path)
+    names = ["10", "2", "1", "class 10", "class 9", "b", "a"]
+    assert sorted(names, key=natural) == ["1", "2", "10", "a", "b", "class 9", "class 10"]

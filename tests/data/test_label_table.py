@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from data.dataset import refuse
+from data.faults import refuse
 from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
 from utils.errors import UserError
@@ -19,7 +19,7 @@ def labels_of(folder, *cells: str, known: tuple[str, ...] = ()):
     quoted = [cell.replace('"', '""') for cell in cells]
     text = "image,labels\n" + "".join(f'{number}.jpg,"{cell}"\n' for number, cell in enumerate(quoted))
     table = read(folder, text, known)
-    return [labels for _, _, labels in table.rows], " ".join(table.notes)
+    return [row.labels for row in table.rows], " ".join(table.notes)
 
 
 def test_separators_and_lists_are_read_where_their_parts_are_classes(tmp_path):
@@ -57,10 +57,10 @@ def test_what_may_be_several_labels_is_named(tmp_path):
 
 def test_usual_headers_separators_of_cells_and_columns_of_zeros_and_ones(tmp_path):
     for text in ("id;class\n1;cat\n", "filename\tspecies\n1\tcat\n", "image_id,breed\n1,cat\n"):
-        assert [row[1:] for row in read(tmp_path, text).rows] == [("1", {"cat"})]
+        assert [row[1:3] for row in read(tmp_path, text).rows] == [("1", {"cat"})]
     table = read(tmp_path, "image,cat,dog\n1,1,0\n2,0.0,True\n3,,\n")
     assert table.class_names == ("cat", "dog")
-    assert [labels for _, _, labels in table.rows] == [{"cat"}, {"dog"}, set()]
+    assert [row.labels for row in table.rows] == [{"cat"}, {"dog"}, set()]
 
 
 def test_one_fault_of_a_whole_file_is_one_message(tmp_path):
@@ -79,8 +79,8 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
         f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(("train", "Valid", "test", "train"))
     )
     table = read(tmp_path, f"image,Split,{header}\n{rows}")
-    assert [labels for _, _, labels in table.rows] == [{"cat"}] * 4
-    assert (table.lists, table.notes) == (["train", "val", "test", "train"], [])
+    assert [row.labels for row in table.rows] == [{"cat"}] * 4
+    assert ([row.split for row in table.rows], table.notes) == (["train", "val", "test", "train"], [])
     for number in range(4):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
     assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
@@ -89,18 +89,17 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
 
 def test_a_class_may_be_called_box(tmp_path):
     table = read(tmp_path, "image,box,can\n1,1,0\n2,0,1\n")
-    assert ([labels for _, _, labels in table.rows], table.notes) == ([{"box"}, {"can"}], [])
+    assert ([row.labels for row in table.rows], table.notes) == ([{"box"}, {"can"}], [])
 
 
 def test_columns_that_are_not_used_are_told(tmp_path):
     table = read(tmp_path, "image,class,split,width\n1,cat,left,4\n")
-    assert table.lists == []
+    assert table.rows[0].split == ""
     assert "columns that are not used: 2, first split; labels are those of 'class'" in table.notes[0]
 
 
 def test_a_table_of_boxes_has_the_labels_of_all_objects_of_an_image(tmp_path):
     rows = ("a.jpg,cat,train,1,5", "b.jpg,dog,val,1,5", "a.jpg,dog,train,2,9", "a.jpg,cat,train,3,9")
     table = read(tmp_path, "\n".join(("filename,class,split,xmin,xmax", *rows)))
-    assert [row[1:] for row in table.rows] == [("a.jpg", {"cat", "dog"}), ("b.jpg", {"dog"})]
-    assert table.lists == ["train", "val"]
+    assert [row[1:] for row in table.rows] == [("a.jpg", {"cat", "dog"}, "train"), ("b.jpg", {"dog"}, "val")]
     assert "4 rows of objects are the labels of 2 images" in table.notes[-1]

@@ -1,0 +1,208 @@
+"""Shapes that a person has drawn: read from files of this project, of LabelMe and of COCO, and drawn into an image.
+
+    {"hints": [{"image": "a.jpg", "width": 500, "height": 375, "shapes": [
+        {"shape_type": "point", "label": "cat", "points": [[120.5, 80]]},
+        {"shape_type": "line", "label": "background", "points": [[10, 10], [90, 14]]}]}]}
+
+LabelMe's file is one such record with other names. COCO's annotations become polygons, or boxes where they have no
+outline. Points are x, y in pixels of the upright image, from its upper left corner.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from data.coco_masks import render_mask
+from data.faults import Faults
+from utils.errors import UserError
+from utils.ignore import IGNORE
+
+# Kind of a shape -> how many points it has at least and at most. A shape of COCO may also be an `outline`.
+KINDS = {
+    "point": (1, math.inf),
+    "points": (1, math.inf),
+    "line": (2, math.inf),
+    "linestrip": (2, math.inf),
+    "rectangle": (2, 4),
+    "polygon": (3, math.inf),
+    "circle": (2, 2),
+}
+FINE = ("point", "points", "line", "linestrip")
+THICKNESS = 0.01  # of the long side: a person's finger is no finer; at least one pixel
+ADVICE = "hints of this project, LabelMe's or COCO's JSON, or a folder of them and of PNG (docs/hints.md)"
+EXPECTED = "expected 'label', 'points' of numbers, and a 'shape_type' of: " + ", ".join(KINDS)
+LABELME = {"image": "imagePath", "width": "imageWidth", "height": "imageHeight", "shapes": "shapes"}
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, OverflowError)
+
+Size = tuple[int, int]  # (H, W)
+Box = tuple[int, int, int, int, int]  # class, left, top, right, bottom; the last two are the first outside
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a person has said of some pixels."""
+
+    kind: str  # of `KINDS`, or `outline`
+    label: str  # the name of a class or of the background
+    points: tuple[tuple[float, float], ...] = ()  # (x, y) in pixels
+    outline: Any = None  # COCO's polygons or run lengths
+
+
+@dataclass(frozen=True)
+class ShapesOfImage:
+    """The shapes of one image."""
+
+    where: str  # the file and the record, for messages
+    image: str  # its name, as the file gives it
+    size: Size | None  # as the file gives it; None where it does not
+    shapes: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Hint:
+    """What is said of one image."""
+
+    values: np.ndarray  # (H, W) uint8; 0 background, c + 1 class c, 255 not said
+    boxes: tuple[Box, ...] = ()  # a class that has boxes is nowhere outside of them, and somewhere in each
+
+
+def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
+    """The shapes of a JSON file; `UserError` where it cannot be read, or is of no known format."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"data.hints: {path} cannot be read as JSON ({error}); expected {ADVICE}") from error
+    if isinstance(content, dict) and isinstance(content.get("hints"), list):
+        records = [(f"{path}, record {number}", record) for number, record in enumerate(content["hints"], 1)]
+    elif isinstance(content, dict) and "shapes" in content and "imagePath" in content:
+        records = [(str(path), {name: content.get(other) for name, other in LABELME.items()})]
+    elif isinstance(content, dict) and {"images", "annotations", "categories"} <= content.keys():
+        return _read_coco(path, content, faults)
+    else:
+        raise UserError(f"data.hints: {path} holds no hints; expected {ADVICE}")
+    return [found for where, record in records if (found := _read_record(where, record, faults)) is not None]
+
+
+def _read_record(where: str, record: Any, faults: Faults) -> ShapesOfImage | None:
+    """The shapes of one record; what is malformed is a fault."""
+    image = record.get("image") if isinstance(record, dict) else None
+    if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
+        faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
+        return None
+    shapes = []
+    for number, shape in enumerate(record["shapes"], 1):
+        try:
+            shapes.append(_read_shape(shape))
+        except MALFORMED as error:
+            faults.add("shape", f"{where}: shape {number} of image '{image}' is malformed: {error}; {EXPECTED}")
+    return ShapesOfImage(where, image.replace("\\", "/"), _size_of(record), tuple(shapes))
+
+
+def _read_shape(shape: Any) -> Shape:
+    kind, label = str(shape.get("shape_type", "polygon")), shape["label"]
+    points = tuple((float(x), float(y)) for x, y in shape["points"])
+    least, most = KINDS[kind]
+    if not isinstance(label, str) or not all(math.isfinite(value) for point in points for value in point):
+        raise ValueError("the label is no text, or a point no number")
+    if not least <= len(points) <= most:
+        raise ValueError(f"a {kind} has {len(points)} points")
+    return Shape(kind, label, points)
+
+
+def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[ShapesOfImage]:
+    """COCO's annotations: an outline where there is one, else a box; crowds are left out."""
+    found: dict[Any, list[Shape]] = {}
+    try:
+        names = {row["id"]: str(row["name"]) for row in content["categories"]}
+        images = {row["id"]: row for row in content["images"]}
+        for row in content["annotations"]:
+            if not row.get("iscrowd"):
+                found.setdefault(row["image_id"], []).append(_coco_shape(row, names[row["category_id"]]))
+        return [
+            ShapesOfImage(f"{path}, image {key}", str(row["file_name"]), _size_of(row), tuple(found.get(key, ())))
+            for key, row in images.items()
+        ]
+    except MALFORMED as error:
+        faults.add("record", f"{path} is malformed as COCO's file ({type(error).__name__}: {error}); expected {ADVICE}")
+        return []
+
+
+def _coco_shape(row: dict[str, Any], label: str) -> Shape:
+    if row.get("segmentation"):
+        return Shape("outline", label, outline=row["segmentation"])
+    x, y, width, height = (float(value) for value in row["bbox"])
+    return Shape("rectangle", label, ((x, y), (x + width, y + height)))
+
+
+def _size_of(record: dict[str, Any]) -> Size | None:
+    height, width = record.get("height"), record.get("width")
+    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+
+
+def is_inside(shape: Shape, size: Size) -> bool:
+    """Whether all points are in the image; those of areas may leave it by a pixel."""
+    over = 0 if shape.kind in FINE else 1
+    return all(-over <= x <= size[1] + over and -over <= y <= size[0] + over for x, y in shape.points)
+
+
+def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint, list[str]]:
+    """Shapes, each with its class (-1 background), drawn into values (H, W), and what contradicts others, in words."""
+    height, width = values.shape
+    boxes, regions = [], []
+    inside: dict[int, np.ndarray] = {}  # class -> (H, W) bool, the pixels in any of its boxes
+    for shape, label in shapes:
+        if shape.kind == "rectangle" and label >= 0:
+            left, top, right, bottom = _box_of(shape, (height, width))
+            boxes.append((label, left, top, right, bottom))
+            inside.setdefault(label, np.zeros(values.shape, bool))[top:bottom, left:right] = True
+        else:
+            region = _region_of(shape, (height, width))
+            regions.append((shape.kind in FINE, shape.kind.startswith("point"), -int(region.sum()), region, label))
+    drawn = values.copy()
+    for *_, region, label in sorted(regions, key=lambda row: row[:3]):
+        drawn[region & inside[label] if label in inside else region] = label + 1
+    lost = []
+    for *_, region, label in regions:
+        if not (region & (drawn == label + 1)).any():
+            lost.append("one is wholly covered by another of another class, or outside of the boxes of its class")
+    for label, left, top, right, bottom in boxes:
+        part = drawn[top:bottom, left:right]
+        if ((part != IGNORE) & (part != label + 1)).all():
+            lost.append("a box has nothing left that may be its class")
+    return Hint(drawn, tuple(boxes)), lost
+
+
+def _box_of(shape: Shape, size: Size) -> tuple[int, int, int, int]:
+    """The pixels of a rectangle, at least one, by any of its corners."""
+    points = np.array(shape.points)
+    (left, top), (right, bottom) = np.floor(points.min(axis=0)).astype(int), np.ceil(points.max(axis=0)).astype(int)
+    left, top = min(max(0, left), size[1] - 1), min(max(0, top), size[0] - 1)
+    return left, top, max(left + 1, min(right, size[1])), max(top + 1, min(bottom, size[0]))
+
+
+def _region_of(shape: Shape, size: Size) -> np.ndarray:
+    """(H, W) bool: the pixels of a point, a line or an area."""
+    drawn = np.zeros(size, np.uint8)
+    thickness = max(1, round(THICKNESS * max(size)))
+    points = [(min(int(x), size[1] - 1), min(int(y), size[0] - 1)) for x, y in shape.points]
+    if shape.kind.startswith("point"):
+        for point in points:
+            cv2.circle(drawn, point, thickness // 2, 1, -1)
+    elif shape.kind in FINE:
+        cv2.polylines(drawn, [np.array(points, np.int32)], False, 1, thickness)
+    elif shape.kind == "circle":
+        (x, y), (to_x, to_y) = points
+        cv2.circle(drawn, (x, y), max(1, round(float(np.hypot(to_x - x, to_y - y)))), 1, -1)
+    elif shape.kind == "rectangle":
+        left, top, right, bottom = _box_of(shape, size)
+        drawn[top:bottom, left:right] = 1
+    else:
+        outline = shape.outline or [[value for point in shape.points for value in point]]
+        drawn = render_mask([(1, {"segmentation": outline, "id": "of a hint"})], size[0], size[1], "data.hints")
+    return drawn > 0
