@@ -8,7 +8,7 @@
 
 Which data: that of --config (with --preset and --set), else that of the checkpoint or the run folder, else config.yaml.
 A network is evaluated twice: limited to the given image-level labels, and with the classes that it predicts itself.
-Evaluated are the masks that infer.py draws (--set infer.quality=best and infer.refine=none: several sizes, not refined).
+The masks are those that infer.py draws; --set infer.quality=best --set infer.refine=none: several sizes, not refined.
 A classifier is evaluated with every step that its run has; --set infer.quality=fast leaves the slow ones out.
 Several runs to mean and deviation: python -m evaluation.gather --help
 """

@@ -56,7 +56,8 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         from data.download import download  # by torchvision, which takes seconds to import
 
         download(settings.kind, settings.root, list_name)
-    own = replace(settings, classes=_given_classes(settings))
+    classes = _given_classes(settings)
+    own = settings if classes == settings.classes else replace(settings, classes=classes)
     index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []

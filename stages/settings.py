@@ -200,13 +200,13 @@ class InferSettings:
     """infer.py and evaluate.py."""
 
     quality: Literal["fast", "normal", "best"] = setting(
-        "normal", help="fast (one reading, no other network), normal (one size), best (segment.scales, float32)"
+        "normal", help="fast (one reading, one network), normal (one size), best (segment.scales, float32)"
     )
     refine: str = setting(
         "par", help="of the masks of infer.py: par, crf, or none, because tiny objects do not survive it"
     )
     least_probability: float = setting(
-        0.6, low=0, high=1, help="a class that has it nowhere in an image is not drawn, unless labels are given"
+        0.6, low=0, high=1, help="a class that has it nowhere is not drawn, unless it is given"
     )
     runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
         "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"

@@ -25,8 +25,7 @@ Setting = tuple[str, str]  # attribute of the configuration, field
 HOW_NOT_WHAT = {
     ("", name) for name in ("run", "checkpoint", "device", "read_precision", "channels_last", "compile", "workers")
 }
-NOT_TRAINING = {("infer", "quality"), ("infer", "runtime"), ("infer", "refine")}  # infer.py and evaluate.py
-NOT_TRAINING |= {("cam_check", "must_learn")}  # whether a run goes on
+NOT_TRAINING = {("cam_check", "must_learn")}  # whether a run goes on
 NOT_TRAINING |= {("segment_watch", "validate_every"), ("segment_watch", "keep")}  # read where the best epoch is kept
 IN_THE_INDEX = {  # `Index.fingerprint`; max_pixels, background and download change no image and no label without it
     ("data", one.name) for one in fields(Config().data) if one.name != "colors"
@@ -190,7 +189,7 @@ def test_a_walk_depends_on_its_own_settings_alone(kind, other):
 @pytest.mark.parametrize(
     ("settings", "again"),
     [
-        ("infer.quality=fast", ""),
+        ("infer.quality=fast", "report"),
         ("segment.flip=false", "report"),
         ("segment.scales=[1.0,0.5]", "report"),
         ("segment.epochs=2", "segment report"),

@@ -16,7 +16,7 @@ from inference.result import to_pixels
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
-from utils.fonts import drawable
+from utils.visualize import drawable
 
 BOTH, COCO = {"cat": 3, "dog": 3}, "data.kind=coco data.train_list=train data.val_list=train"
 BRUSH, GBK = "data.kind=coco data.train_list=train", "data.kind=voc data.train_list=train data.classes=[cat,dog]"
