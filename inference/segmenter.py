@@ -97,10 +97,13 @@ class SegmenterPredictor(Predictor):
         return [found[index] for index in range(len(images))]
 
     def _restrict(self, cells: Tensor, classes: Sequence[int] | None, least: float = 0.0) -> Tensor:
-        """The cells limited to the given classes, or to those that are allowed and somewhere as probable as `least`."""
+        """The cells of the given classes, or of the likeliest one and all that are somewhere as probable as `least`."""
         if classes is None:
-            probable = cells[1:].flatten(1).amax(dim=1) >= least
-            classes = [index for index in sorted(self.allowed) if probable[index]]
+            allowed = sorted(self.allowed)
+            highest = cells[1:].flatten(1).amax(dim=1)[allowed].tolist()
+            classes = [
+                index for index, value in zip(allowed, highest, strict=True) if value >= min(least, max(highest))
+            ]
         return cells if len(classes) == len(self.class_names) else restrict_to(cells, classes)
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:

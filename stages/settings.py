@@ -206,7 +206,7 @@ class InferSettings:
         "par", help="of the masks of infer.py: par, crf, or none, because tiny objects do not survive it"
     )
     least_probability: float = setting(
-        0.6, low=0, high=1, help="a class that has it nowhere is not drawn, unless it is given"
+        0.6, low=0, high=1, help="a class that has it nowhere is not drawn, but the likeliest and given ones"
     )
     runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
         "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"

@@ -20,7 +20,9 @@ from utils.errors import UserError
 
 class TestPredictors:
     def test_segmenter_is_the_argmax_of_its_probabilities(self, checkpoints):
-        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", "infer.quality=best"])
+        predictor = load_predictor(
+            checkpoints["segmenter"], ["pseudo.refine=none", "infer.quality=best", "infer.least_probability=0"]
+        )
         image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
         network = predictor.network
         tensor = normalise(torch.from_numpy(image).permute(2, 0, 1), network.backbone.mean, network.backbone.std)
@@ -57,17 +59,22 @@ class TestPredictors:
         given = load_predictor(checkpoints["segmenter"], ["segment.scales=[1.0,2.0]", "infer.quality=best"])
         assert given.reading.scales == (1.0, 2.0)
 
-    def test_a_class_that_is_probable_nowhere_is_drawn_only_where_labels_are_given(self, checkpoints, monkeypatch):
-        predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
-        cells = torch.full((len(predictor.class_names) + 1, 4, 6), 0.01)
-        cells[0], cells[1, :2], cells[2, :, 3:] = 0.3, 0.65, 0.55
-        monkeypatch.setattr(predictor, "_cells", lambda images: [cells])
-        image = np.zeros((16, 24, 3), np.uint8)
-        assert predictor.predict(image).classes == (0,)
-        assert [found.classes for found in predictor.predict_under(image, [None, [0, 1]])] == [(0,), (0, 1)]
-        every = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", "infer.least_probability=0"])
-        monkeypatch.setattr(every, "_cells", lambda images: [cells])
-        assert every.predict(image).classes == (0, 1)
+    def test_a_class_that_is_probable_nowhere_is_not_drawn_but_the_likeliest_and_given_ones_are(
+        self, checkpoints, monkeypatch
+    ):
+        def drawn(first: float, settings: tuple[str, ...] = ()) -> list[tuple[int, ...]]:
+            predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", *settings])
+            cells = torch.full((len(predictor.class_names) + 1, 4, 6), 0.01)
+            cells[0], cells[1, :2], cells[2, :, 3:] = 0.3, first, 0.55
+            monkeypatch.setattr(predictor, "_cells", lambda images: [cells])
+            image = np.zeros((16, 24, 3), np.uint8)
+            assert predictor.predict(image).classes == predictor.predict_under(image, [None])[0].classes
+            return [found.classes for found in predictor.predict_under(image, [None, [0, 1]])]
+
+        assert drawn(0.65) == [(0,), (0, 1)]
+        assert drawn(0.58) == [(0,), (0, 1)]
+        assert drawn(0.5) == [(1,), (0, 1)]
+        assert drawn(0.65, ("infer.least_probability=0",)) == [(0, 1), (0, 1)]
 
     def test_one_size_is_the_nearest_to_the_image_s_own(self, checkpoints):
         reading = SegmentReading(scales=(0.5, 1.25, 2.0), flip=True)
