@@ -102,7 +102,13 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
     if (folder := SPLITS.get(list_name.casefold(), "")) in layout.lists:
         return [path for path in layout.lists[folder] if path in names], f"list {list_name} of {root}"
     if list_name == "train":
-        return list(names), source
+        others = {path for paths in layout.lists.values() for path in paths}
+        if names and others.issuperset(names):
+            raise UserError(
+                f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with them, "
+                f"set data.train_list={next(iter(layout.lists))}"
+            )
+        return [path for path in names if path not in others], source
     if list_name == "val":
         chosen = [path for path in names if path in layout.masks]
         if not chosen:

@@ -84,6 +84,14 @@ class TestLists:
         assert len(open_folder(tmp_path, "val")) == 2
         assert any("list 'all' takes train (2), val (2)" in note for note in open_folder(tmp_path).notes)
 
+    def test_images_of_other_lists_are_not_trained_with(self, tmp_path):
+        put(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+        put_text(tmp_path, "labels.csv", "image,labels,split\n1.jpg,cat,test\n2.jpg,dog,val\n3.jpg,cat,test\n")
+        with pytest.raises(UserError, match="all images are of list test or val, none is of 'train'.*train_list=test"):
+            open_folder(tmp_path, "train")
+        assert len(open_folder(tmp_path, "test").records) == 2
+        assert len(open_folder(tmp_path, "all").records) == 3
+
     def test_lists_inside_class_folders_and_lists_without_labels(self, tmp_path):
         put(tmp_path / "a", *(f"{name}/{part}/1.jpg" for part in ("train", "test") for name in ("cat", "dog")))
         assert open_folder(tmp_path / "a").class_names == ("cat", "dog")
