@@ -2,7 +2,7 @@
 
     python -m exports.voc_server CHECKPOINT --list test --output server/ --set data.root=VOCdevkit/VOC2012
 
-Runs the segmentation network as evaluate.py does (its scales and mirror image, labels predicted), and packs
+Runs the segmentation network as evaluate.py does (`infer.quality` of its settings, labels predicted), and packs
 `results/VOC2012/Segmentation/comp6_test_cls/ID.png` into `server/voc_server.tgz`. The masks stay in
 `server/predicted/`; the same command goes on where it stopped. For a folder of masks: python -m exports.masks MASKS
 --export voc.
