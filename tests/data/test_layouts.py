@@ -87,7 +87,7 @@ class TestLists:
     def test_images_of_other_lists_are_not_trained_with(self, tmp_path):
         put(tmp_path, "1.jpg", "2.jpg", "3.jpg")
         put_text(tmp_path, "labels.csv", "image,labels,split\n1.jpg,cat,test\n2.jpg,dog,val\n3.jpg,cat,test\n")
-        with pytest.raises(UserError, match="all images are of list test or val, none is of 'train'.*train_list=test"):
+        with pytest.raises(UserError, match=r"all images are of list test or val, none is of 'train'.*train_list=test"):
             open_folder(tmp_path, "train")
         assert len(open_folder(tmp_path, "test").records) == 2
         assert len(open_folder(tmp_path, "all").records) == 3
