@@ -105,8 +105,8 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
         others = {path for paths in layout.lists.values() for path in paths}
         if names and others.issuperset(names):
             raise UserError(
-                f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with them, "
-                f"set data.train_list={next(iter(layout.lists))}"
+                f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with "
+                f"them, set data.train_list={next(iter(layout.lists))}"
             )
         return [path for path in names if path not in others], source
     if list_name == "val":
