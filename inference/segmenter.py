@@ -99,11 +99,10 @@ class SegmenterPredictor(Predictor):
     def _restrict(self, cells: Tensor, classes: Sequence[int] | None, least: float = 0.0) -> Tensor:
         """The cells of the given classes, or of the likeliest one and all that are somewhere as probable as `least`."""
         if classes is None:
-            allowed = sorted(self.allowed)
-            highest = cells[1:].flatten(1).amax(dim=1)[allowed].tolist()
-            classes = [
-                index for index, value in zip(allowed, highest, strict=True) if value >= min(least, max(highest))
-            ]
+            classes = sorted(self.allowed)
+            highest = cells[1:].flatten(1).amax(dim=1)[classes].tolist()
+            least = min(least, max(highest))
+            classes = [index for index, value in zip(classes, highest, strict=True) if value >= least]
         return cells if len(classes) == len(self.class_names) else restrict_to(cells, classes)
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
