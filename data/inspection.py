@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -24,6 +24,8 @@ from data.truth_check import judge
 from utils.console import progress
 from utils.errors import UserError
 from utils.reading import load_items
+
+Item = TypeVar("Item")
 
 SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the check looks at all
 
@@ -97,10 +99,10 @@ def sample_depths(records: Sequence[Record]) -> list[tuple[Path, Depth]]:
     return [(path, depth) for path, depth in found if depth is not None]
 
 
-def spread(records: Sequence[Record], most: int) -> list[Record]:
-    """At most so many of the records, spread evenly."""
-    positions = np.linspace(0, len(records) - 1, min(most, len(records))).round().astype(int)
-    return [records[position] for position in positions]
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many of records, positions and the like, spread evenly."""
+    positions = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[position] for position in positions.tolist()]
 
 
 def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:

@@ -13,6 +13,7 @@ import torch
 from data.artifacts import read_mask, read_seed
 from data.dataset import Index
 from data.index import class_palette, open_index
+from data.inspection import spread
 from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, change_rows, evaluate_row, method_rows
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, count_images, evaluate_masks
@@ -21,7 +22,7 @@ from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
-from stages.lists import evenly, spread
+from stages.lists import evenly
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method

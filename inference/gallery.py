@@ -10,11 +10,11 @@ import numpy as np
 
 from data.artifacts import read_mask
 from data.images import UnreadableImage, read_image
+from data.inspection import spread
 from inference import output_folder as out
 from inference.images import MAPS, MASKS, OVERLAYS, SHEET, InputImage, file_of
 from pages.images import SIDE, image_uri, mask_layer
 from pages.page import Item, Section, Table, css, percent, write_page
-from stages.lists import spread
 from utils.compute import cores
 from utils.console import progress
 from utils.files import atomic_path, read_json, write_json

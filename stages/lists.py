@@ -15,6 +15,7 @@ from data.artifacts import SEED_STRIDE, Seed, read_seed
 from data.dataset import Index
 from data.images import DAMAGED_IMAGE
 from data.index import open_index
+from data.inspection import spread
 from stages.settings import Config
 from utils.distributed import from_main
 from utils.files import is_whole, require_space
@@ -93,9 +94,3 @@ def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
         except DAMAGED_IMAGE:  # the reader of the image reports it
             continue
     return float(np.mean(sizes)) if sizes else USUAL_PIXELS
-
-
-def spread(positions: Sequence[int], most: int) -> list[int]:
-    """At most `most` of some positions, evenly over them."""
-    chosen = np.unique(np.linspace(0, len(positions) - 1, min(most, len(positions))).round().astype(int))
-    return [positions[index] for index in chosen.tolist()]
