@@ -33,6 +33,7 @@ MOST = 500  # seeds that are looked at, evenly over the list
 NOTHING = 5 / 255  # a value up to this is no evidence: maps are 0 where a step has removed something
 REGIONS = 1.5  # regions a class and image; more are noise that is cut too low
 GRID = np.arange(0.05, 0.901, 0.025).round(6)  # thresholds at which regions are counted
+REFINED = 0.85  # of the value found, where masks are refined: that takes from objects (docs/log.md, e68)
 EXAMPLES = 6  # images of the sheet
 AROUND = 0.1  # the sheet shows the threshold, and this much below and above
 
@@ -102,6 +103,9 @@ def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[
     choice = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
     if choice is None:
         return cfg, {}, []
+    if cfg.pseudo.refine != "none":
+        reason = f"{choice.reason}; times {REFINED}, because refinement ({cfg.pseudo.refine}) takes from objects"
+        choice = Choice(round(REFINED * choice.threshold, 3), reason)
     cfg = cfg.changed("pseudo", threshold=choice.threshold)
     text = f"background threshold {choice.threshold:.3g} found without truth: {choice.reason} (see {THRESHOLD_SHEET})"
     run.log(f"pseudo    {text}")

@@ -14,12 +14,14 @@ from stages.config import Config, override
 from stages.threshold import (
     NOTHING,
     choose,
+    choose_threshold,
     draw_thresholds,
     find_threshold,
     separating_value,
     with_found_threshold,
 )
 from utils.files import write_json
+from utils.run import Run
 
 SIZE = (160, 160)
 
@@ -80,6 +82,19 @@ def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_f
     write_json(tmp_path / "threshold.json", {"threshold": 0.7, "reason": ""})
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.7
     assert with_found_threshold(Config(), tmp_path).pseudo.threshold == Config().pseudo.threshold
+
+
+def test_maps_are_cut_lower_where_masks_are_refined(index, tmp_path):
+    for record in index.records:
+        Image.new("RGB", SIZE[::-1]).save(record.image)
+    cuts = {}
+    for refine in ("none", "par"):
+        cfg = override(Config(), ["pseudo.find_threshold=true", f"pseudo.refine={refine}", f"run={tmp_path / 'run'}"])
+        changed, kept, _ = choose_threshold(cfg, Run(cfg), index, tmp_path)
+        cuts[refine] = changed.pseudo.threshold
+        assert with_found_threshold(cfg, tmp_path / "run").pseudo.threshold == kept["threshold"] == cuts[refine]
+    assert cuts["none"] == find_threshold(index, tmp_path).threshold
+    assert cuts["par"] == pytest.approx(0.85 * cuts["none"], abs=1e-3)
 
 
 def test_the_sheet_reads_images_by_the_rule_of_their_data_set(index, tmp_path):
