@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from utils.config_file import read_values
+from utils.config_file import parse_overrides, read_values
 from utils.config_values import build_parts
 from utils.settings import Part, Problem, RunSettings, known_keys, setting
 
@@ -78,7 +78,7 @@ class DataConfig(RunSettings):
 def load_data_config(path: str | Path | None, preset: str | None, overrides: Sequence[str]) -> DataConfig:
     """The settings of the data in a configuration file; its other sections are not read. `UserError` where wrong."""
     parts = [Part("", "", RunSettings), Part("data", "data", DataSettings)]
-    values = read_values(path, preset, overrides, ("data",))
+    values = read_values(path, preset, ("data",)) | parse_overrides(overrides)
     known = {"data", *known_keys(parts)}
     built = build_parts(parts, {key: value for key, value in values.items() if key.partition(".")[0] in known})
     return DataConfig(**vars(built[""]), data=built["data"])

@@ -56,7 +56,7 @@ def load_config(path: str | Path | None, preset: str | None = None, overrides: S
     Raises:
         UserError: a mistake; the message names the key, the line and the nearest known key.
     """
-    return _build(read_values(path, preset, overrides, _sections()))
+    return _build(read_values(path, preset, _sections()) | _set_by_hand(overrides))
 
 
 def load_fitting_config(
@@ -115,7 +115,15 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
 
 def override(cfg: Config, overrides: Sequence[str]) -> Config:
     """A configuration with `key.sub=value` strings on top."""
-    return _build(flatten(cfg.to_dict(), str, _sections()) | parse_overrides(overrides))
+    return _build(flatten(cfg.to_dict(), str, _sections()) | _set_by_hand(overrides))
+
+
+def _set_by_hand(overrides: Sequence[str]) -> Given:
+    """The values of `--set`; whoever sets the threshold wants that one, and none that is found."""
+    values = parse_overrides(overrides)
+    if "pseudo.threshold" in values:
+        values = {"pseudo.find_threshold": (False, values["pseudo.threshold"][1])} | values
+    return values
 
 
 def changed_settings(nested: dict[str, Any]) -> dict[str, Any]:

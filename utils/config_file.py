@@ -40,16 +40,13 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
-def read_values(
-    path: str | Path | None, preset: str | None, overrides: Sequence[str], sections: Collection[str]
-) -> Given:
-    """The values that a file (or none), its preset and `--set` give, by dotted key; a mistake is a `UserError`."""
+def read_values(path: str | Path | None, preset: str | None, sections: Collection[str]) -> Given:
+    """The values that a file (or none) and its preset give, by dotted key; a mistake is a `UserError`."""
     if path is None and preset is not None:
         raise UserError(
             f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
         )
-    values = {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
-    return values | parse_overrides(overrides)
+    return {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
 
 
 def parse_overrides(overrides: Sequence[str]) -> Given:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from docs import settings as docs_settings
-from stages.config import REMOVED, RENAMED, config_from_dict, load_config, parts
+from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts
 from utils.errors import UserError
 from utils.settings import known_keys, settings_of
 
@@ -136,6 +136,18 @@ def test_settings_of_old_files_that_are_unknown_are_left_out_and_wrong_ones_are_
     assert "old.pth: settings cam.epoch are not known here" in caplog.text
     with pytest.raises(UserError, match=r"old\.pth: 'cam\.epochs' must be of type int"):
         config_from_dict({"cam": {"epochs": "two"}}, "old.pth")
+
+
+def test_a_threshold_that_is_set_by_hand_is_not_found():
+    own = load_config("config.yaml", "folder")
+    assert own.pseudo.find_threshold
+    for cfg in (
+        load_config("config.yaml", "folder", ["pseudo.threshold=0.4"]),
+        override(own, ["pseudo.threshold=0.4"]),
+    ):
+        assert (cfg.pseudo.threshold, cfg.pseudo.find_threshold) == (0.4, False)
+    assert override(own, ["pseudo.threshold=0.4", "pseudo.find_threshold=true"]).pseudo.find_threshold
+    assert override(own, ["pseudo.refine=none"]).pseudo.find_threshold
 
 
 def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
