@@ -113,5 +113,4 @@ def _labels_of(task: dict[str, Any]) -> list[str] | None:
     done = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
     results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
     values = [result["value"] for result in results if isinstance(result.get("value"), dict)]
-    chosen = [inner for value in values for key, inner in value.items() if key == "choices" or key.endswith("labels")]
-    return [label for inner in chosen for label in flat(inner)] if done else None
+    return flat(values) if done else None

@@ -28,6 +28,9 @@ def test_separators_and_lists_are_read_where_their_parts_are_classes(tmp_path):
         assert labels_of(tmp_path, both, known=("dog", "cat")) == ([{"cat", "dog"}], "")
     for both in ("['cat', 'dog']", '["cat", "dog"]', "[cat, dog]", "{'cat', 'dog'}", '{"choices": ["cat", "dog"]}'):
         assert labels_of(tmp_path, both) == ([{"cat", "dog"}], "")
+    polygon = '[{"points": [[12.5, 3], [4, 5]], "closed": true, "polygonlabels": ["cat"], "original_width": 32}]'
+    brush = '[{"format": "rle", "rle": [0, 1, 33], "brushlabels": ["cat", "dog"]}]'
+    assert labels_of(tmp_path, polygon, brush, "[]")[0] == [{"cat"}, {"cat", "dog"}, set()]  # no number is a class
 
 
 def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
