@@ -38,6 +38,7 @@ LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
+VECTOR = re.compile(r"[\[(]?\s*[01](\.0?)?([\s,]+[01](\.0?)?)+\s*[\])]?")  # of 0 and 1, as NumPy and lists show it
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
 Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
@@ -156,9 +157,14 @@ def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Fau
 
 def _column(
     path: Path, cells: list[tuple[str, str]], known: Collection[str], faults: Faults, notes: list[str]
-) -> list[set[str]]:
-    """The labels of each cell of a column."""
+) -> Sequence[set[str] | None]:
+    """The labels of each cell of a column; None where it holds something else."""
     folded = {composed(name).casefold() for name in known}
+    if not {"0", "1"} <= folded and (vectors := _vectors(cells)):
+        where, text = vectors[0]
+        what = f"the labels look like a 0 or 1 for each class, found '{text[:80]}'"
+        faults.add("vector", f"{where}: {what}; give each class a column: {EXPECTED}")
+        return [None for _ in cells]
     items = [_items(text, folded) for _, text in cells]
     alone = folded or {item.casefold() for row in items for item in row if not re.search(SEPARATORS[-1], item)}
     found = []
@@ -176,6 +182,13 @@ def _column(
     if not known:
         notes += _judge_words(path, set().union(*found), faults)
     return found
+
+
+def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The cells that hold a 0 or 1 for each class; none where not all are such, of one length."""
+    vectors = [(where, text) for where, text in cells if VECTOR.fullmatch(text)]
+    lengths = {len(text.replace(",", " ").split()) for _, text in vectors}
+    return vectors if len(lengths) == 1 and len(vectors) == sum(bool(text) for _, text in cells) else []
 
 
 def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:

@@ -58,6 +58,14 @@ def test_what_may_be_several_labels_is_named(tmp_path):
     assert labels_of(tmp_path, *pairs, known=words)[0][0] == {"a", "b"}
 
 
+def test_a_vector_of_zeros_and_ones_in_a_cell_is_no_list_of_labels(tmp_path):
+    for cells in (("[1, 0, 1]", "[0, 0, 1]", ""), ("[1. 0. 1.]", "[0. 1. 0.]"), ("1 0", "0 1")):
+        with pytest.raises(UserError, match=r"line 2: the labels look like a 0 or 1 for each class.*image,cat,dog"):
+            labels_of(tmp_path, *cells)
+    assert labels_of(tmp_path, "[1, 0]", "[1]", known=("0", "1"))[0] == [{"0", "1"}, {"1"}]
+    assert labels_of(tmp_path, "0 1", "0", "1")[0] == [{"0", "1"}, {"0"}, {"1"}]
+
+
 def test_usual_headers_separators_of_cells_and_columns_of_zeros_and_ones(tmp_path):
     for text in ("id;class\n1;cat\n", "filename\tspecies\n1\tcat\n", "image_id,breed\n1,cat\n"):
         assert [row[1:3] for row in read(tmp_path, text).rows] == [("1", {"cat"})]
