@@ -50,9 +50,10 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     if column is not None:
         names = [row[column] for _, row in rows[1:] if len(row) > column]
     else:
-        names = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
-        numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", name) for name in names]
-        names = [match[1] for match in numbered if match] if all(numbered) else names
+        lines = [line for _, line in read_lines(path) if not line.startswith("#")]
+        numbered = [re.fullmatch(r"\d+[\s,;:]+(?!\d+,\d+,\d+:)([^\s,;:].*)", line) for line in lines]
+        lines = [match[1] for match in numbered if match] if all(numbered) else lines
+        names = [line.partition(":")[0].strip() for line in lines]
     if names and names[0].casefold() == "background":
         del names[0]
     names = [name for name in names if name]

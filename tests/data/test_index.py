@@ -36,6 +36,7 @@ def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
     [
         "dog\ncat\n",
         "0 dog\n1 cat\n",
+        "0: dog\n1: cat\n",
         "background\ndog\ncat\n",
         "id,name\n1,dog\n2,cat\n",
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n",
@@ -54,5 +55,8 @@ def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_or
         path = put_text(tmp_path, "names.txt", text) / "names.txt"
         with pytest.raises(UserError, match=found):
             read_class_names(path)
+    for text in ("0 3d\n1 2d\n", "3d:1,2,3::\n2d:4,5,6::\n"):
+        assert read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt") == ("3d", "2d")
+    assert read_class_names(put_text(tmp_path, "names.txt", "7:1,2,3::\n9:4,5,6::\n") / "names.txt") == ("7", "9")
     names = ["10", "2", "1", "class 10", "class 9", "b", "a"]
     assert sorted(names, key=natural) == ["1", "2", "10", "a", "b", "class 9", "class 10"]

@@ -165,6 +165,19 @@ class TestMasks:
         assert (len(masks), open_folder(tmp_path, "val").records[0].name) == (2, "test/crack/000")
 
 
+def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
+    root = build("YOLO", tmp_path)
+    put_text(root, "train/labels/b.txt", "2 0.5 0.5 0.2 0.2\n")
+    put_text(root, "train/labels/a.txt", "1 0.5 0.5 0.2 0.2\n")
+    put_text(root, "data.yaml", "names:\n  2: dog\n  1: cat\n")
+    index = open_folder(root, "train")
+    assert index.class_names == ("cat", "dog")
+    assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
+    put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match=r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box"):
+        open_folder(root, "train")
+
+
 class TestLeftOut:
     def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
         put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")
