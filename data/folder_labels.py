@@ -11,7 +11,7 @@ from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import SPLITS, Layout, classes_in_names
 from data.tables import natural
-from data.tool_labels import label_studio_tasks, read_label_studio, read_yolo, yolo_file
+from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
 from utils.choices import nearest
 from utils.errors import UserError
@@ -78,7 +78,7 @@ def _read_rows(
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
         return _rows_of(layout, classes_in_names(layout.images), "names no class")
-    if any(yolo_file(path, layout.tree.files) for path in layout.images):
+    if is_yolo(layout):
         return read_yolo(layout)
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")

@@ -20,6 +20,7 @@ from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
 
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+BOX = re.compile(r"\S+(\s+[-+.eE\d]+){4}")  # the class, then numbers
 IMAGE_KEYS = ("image", "img", "file_upload")
 
 
@@ -28,6 +29,21 @@ def yolo_file(image: str, files: set[str]) -> str | None:
     stem = str(PurePosixPath(image).with_suffix(".txt"))
     moved = re.sub(r"(^|/)images/(?!.*(^|/)images/)", r"\1labels/", stem)
     return next((path for path in (moved, stem) if path in files and PurePosixPath(path).name != "classes.txt"), None)
+
+
+def is_yolo(layout: Layout) -> bool:
+    """Whether the texts of images are boxes, or all empty; others beside images are captions and the like."""
+    files = [file for image in layout.images if (file := yolo_file(image, layout.tree.files)) is not None]
+    lines = [_first_line(layout.root / file) for file in files]
+    return any(map(BOX.match, lines)) or (bool(lines) and not any(lines))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return next((line.strip() for line in file if line.strip()), "")
+    except OSError:
+        return ""
 
 
 def read_yolo(layout: Layout) -> LabelTable:

@@ -178,6 +178,16 @@ def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
         open_folder(root, "train")
 
 
+def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
+    put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
+    put_text(tmp_path, "dog/1.txt", "")
+    assert labels_of(open_folder(tmp_path)) == {"cat/1": {"cat"}, "cat/2": {"cat"}, "dog/1": {"dog"}}
+    put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
+        open_folder(tmp_path)
+
+
 class TestLeftOut:
     def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
         put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")
