@@ -202,7 +202,7 @@ class _Reader:
         groups = {str(category.get("supercategory")) for category in categories.values()}
         names: dict[Id, str] = {}
         for record_id, category in sorted(categories.items(), key=_by_id):
-            name = category["name"].strip()
+            name = composed(category["name"].strip())
             if record_id not in used and name in groups and category.get("supercategory") != name:
                 what = f"category '{name}' has no annotation and only groups others"
                 self.notes.append(f"{self.path}: {what}; it takes no class value")

@@ -73,7 +73,7 @@ def _read_rows(
         if tasks := label_studio_tasks(table):
             return read_label_studio(table, tasks)
         coco = read_coco_file(table, rules, layout.complain)
-        names = tuple(map(composed, coco.class_names))
+        names = coco.class_names
         rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:

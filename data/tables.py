@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from data.image_names import composed
 from utils.errors import UserError
 
 NAME_COLUMNS = ("name", "class", "class_name", "label")
@@ -56,7 +57,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         names = [line.partition(":")[0].strip() for line in lines]
     if names and names[0].casefold() == "background":
         del names[0]
-    names = [name for name in names if name]
+    names = [composed(name) for name in names if name]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"

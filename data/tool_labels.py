@@ -82,7 +82,7 @@ def _yolo_names(tree: Tree) -> dict[int, str]:
         if isinstance(names, list):
             names = dict(enumerate(names))
         if isinstance(names, dict) and names and all(isinstance(key, int) for key in names):
-            return {key: str(names[key]) for key in sorted(names)}
+            return {key: composed(str(names[key])) for key in sorted(names)}
     for name in NAME_FILES:
         if name in tree.files:
             return dict(enumerate(read_class_names(tree.root / name)))

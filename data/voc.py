@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data.dataset import Index, Record, check_index
 from data.faults import Complain, Faults, refuse
+from data.image_names import composed
 from data.label_array import read_label_array
 from data.label_table import read_label_table
 from data.tables import natural, read_class_names, read_lines
@@ -227,7 +228,7 @@ def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
     text, is_guessed = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
-    names = tuple((element.text or "").strip() for element in tree.iterfind("object/name"))
+    names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
     if is_guessed and not all(name.isascii() for name in names):
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names
