@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "masks_cache"
 SOURCE = ".source"  # beside the masks: what they were rendered from
-RULE = 1  # raise it when the rule above changes: masks of an older one are drawn anew
+RULE = 2  # raise it when the rule above changes: masks of an older one are drawn anew
 LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
