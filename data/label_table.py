@@ -77,8 +77,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
     body = _body(path, header, image, lines[1:], faults)
-    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
-    split = next((column for column in found if all(row[column].casefold() in SPLITS for _, row in body)), None)
+    split = _split_column(header, body, faults)
     label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
     if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
@@ -96,13 +95,28 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
     for (where, row), of_row in zip(body, labels, strict=True):
         if of_row is not None:
-            table.rows.append(Row(where, row[image], of_row, "" if split is None else SPLITS[row[split].casefold()]))
+            in_list = "" if split is None else SPLITS.get(row[split].casefold(), "")
+            table.rows.append(Row(where, row[image], of_row, in_list))
     faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     if label is not None and not BOX_COLUMNS.isdisjoint(columns):  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
+
+
+def _split_column(header: list[str], body: list[Cells], faults: Faults) -> int | None:
+    """The column of train, val and test, where there is one; an empty cell is an image of none of these lists."""
+    columns = [cell.casefold() for cell in header]
+    for column in (columns.index(name) for name in LIST_COLUMNS if name in columns):
+        if not any(row[column].casefold() in SPLITS for _, row in body):
+            continue
+        for where, row in body:
+            if row[column] and row[column].casefold() not in SPLITS:
+                what = f"expected train, val or test in the column '{header[column]}', found '{row[column][:40]}'"
+                faults.add("list", f"{where}: {what}; correct it, or call the column otherwise if it names no list")
+        return column
+    return None
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:

@@ -98,6 +98,17 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
     assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
 
 
+def test_a_row_without_a_list_is_in_none_and_another_word_is_named(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    rows = "0.jpg,cat,train\n1.jpg,dog,val\n2.jpg,cat,{}\n3.jpg,cat,train\n"
+    read(tmp_path, "image,label,split\n" + rows.format(""))
+    assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
+    assert len(open_folder(tmp_path, "all")) == 4
+    with pytest.raises(UserError, match="line 4: expected train, val or test in the column 'Split', found 'dev'"):
+        read(tmp_path, "image,label,Split\n" + rows.format("dev"))
+
+
 def test_a_class_may_be_called_box(tmp_path):
     table = read(tmp_path, "image,box,can\n1,1,0\n2,0,1\n")
     assert ([row.labels for row in table.rows], table.notes) == ([{"box"}, {"can"}], [])
