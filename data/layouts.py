@@ -215,6 +215,11 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         depth += 1
 
 
+def _is_like_a_list(name: str) -> bool:
+    """Whether a folder's name has a word for a list in it: training_set, seg_test, dev."""
+    return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W_]+", name.casefold()))
+
+
 def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
     """Whether single folders in each other end at folders that are lists of classes, as in ILSVRC/Data/train/cat."""
     deeper = [part for part in parts.values() if len(part) > depth + 1]
@@ -231,6 +236,11 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
         return
     heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
+    if len(heads) > 1 and all(map(_is_like_a_list, heads)):
+        raise UserError(
+            f"{base}: the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}: call "
+            f"them train, val and test; if {heads[0]} and the others are the classes, name them in data.classes"
+        )
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             raise UserError(

@@ -178,6 +178,16 @@ def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
         open_folder(root, "train")
 
 
+@pytest.mark.parametrize("lists", [("train", "dev"), ("training_set", "test_set"), ("seg_train", "seg_test")])
+def test_folders_that_look_like_lists_are_no_classes(tmp_path, lists):
+    put(tmp_path, *(f"{name}/{label}/1.jpg" for name in lists for label in ("cat", "dog")))
+    with pytest.raises(UserError, match="look like lists of the classes cat, dog: call them train, val and test"):
+        open_folder(tmp_path)
+    assert open_folder(tmp_path, classes=lists).class_names == lists
+    other = put(tmp_path / "other", "train/2023/1.jpg", "car/2024/1.jpg")  # two classes, each in its folders
+    assert open_folder(other).class_names == ("car", "train")
+
+
 def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
     put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
     put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
