@@ -13,9 +13,10 @@ import numpy as np
 
 from data.faults import refuse
 from data.image_names import Finder, composed
-from data.images import IMAGE_SUFFIXES, find_images, read_image
+from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
+from data.tree import find_images
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.names import shown
