@@ -253,8 +253,8 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
         """Called for each record as soon as it is read, so that the whole file never lies in memory as objects."""
         if "bbox" in record or "area" in record:
             box = record.get("bbox")
-            has_box = isinstance(box, list) and len(box) == 4
-            sizes = box[2:] if has_box else [record.get("area")]  # some tools write 0 for the area of every object
+            # Some tools write 0 for the area of every object.
+            sizes = box[2:] if isinstance(box, list) and len(box) == 4 else [record.get("area")]
             record["empty"] = any(isinstance(size, int | float) and size <= 0 for size in sizes)
         for name in DROPPED if outlines else (*DROPPED, "segmentation"):
             record.pop(name, None)

@@ -36,7 +36,8 @@ def read_labels(
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
     names = [(row.where, row.image) for row in rows.rows]
-    for index, image in finder.find_rows(names, faults, f"under {layout.root}"):
+    again = "keep one of them, with all labels of the image, separated by ';'"
+    for index, image in finder.find_rows(names, faults, f"under {layout.root}", again):
         row = rows.rows[index]
         shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
