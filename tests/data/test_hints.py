@@ -148,6 +148,11 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
         ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
         ('{"hints": [3]}', r"record 1: expected 'image'"),
         ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),
+        (
+            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
+            '[{"image_id": "1", "category_id": 1, "bbox": [1, 1, 5, 5]}]}',
+            r"malformed as COCO's file \(KeyError: '1'\)",
+        ),
     ):
         Path(settings.hints).write_text(content)
         with pytest.raises(UserError, match=message):
@@ -176,5 +181,8 @@ def test_a_turned_image_is_meant_the_right_way_up(data):
     write(settings, CAT)
     with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
         open_hints(settings, index)
-    write(settings, CAT, width=30, height=40)
+    write(settings, CAT, width=40.0, height=30.0)
+    with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
+        open_hints(settings, index)
+    write(settings, CAT, width=30, height=40.0)
     assert open_hints(settings, index).of("p0").values.shape == (40, 30)
