@@ -85,7 +85,8 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box, or without a box whose area, is empty shows nothing: it gives neither label nor pixels, and is counted in a note.
+    An annotation whose box, or without a box whose area, is empty shows
+    nothing: it gives neither label nor pixels, and is counted in a note.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
