@@ -19,7 +19,7 @@ import numpy as np
 
 from benchmarks.common import HERE, call, parser_of, scratch_folder, set_all
 from data.artifacts import read_mask
-from data.images import find_images
+from data.tree import find_images
 from utils.errors import UserError, run_script
 
 

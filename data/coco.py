@@ -7,13 +7,13 @@ root/result.json, root/images/*.jpg                                             
 """
 
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data.coco_file import PLAIN_RULES, CocoFile, CocoImage, CocoRules, read_coco_file
 from data.coco_masks import coco_masks
 from data.dataset import Index, Record, check_index
 from data.faults import Complain, Faults, counted, refuse
-from data.image_names import Finder
+from data.image_names import Finder, record_names
 from data.tree import scan
 from utils.errors import UserError
 from utils.names import shown
@@ -56,10 +56,10 @@ def open_coco(
             f"there is no folder of images {' or '.join(map(str, folders))}; put the images of {path} there"
         )
     found, notes = _find_images(coco, root, folder, path, complain)
-    records = []
+    records, name_of = [], record_names(found)
     for file, image in found.items():
         labels = tuple(sorted(position_of[label] for label in image.labels))
-        records.append(Record(PurePosixPath(file).with_suffix("").as_posix(), folder / file, labels))
+        records.append(Record(name_of[file], folder / file, labels))
     index = check_index(Index(class_names, tuple(records), (*coco.notes, *notes)), str(path))
     if not masks:
         return index

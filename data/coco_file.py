@@ -85,7 +85,8 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box or area is empty shows nothing: it gives neither label nor pixels, and is counted in a note.
+    An annotation whose box, or without a box whose area, is empty shows
+    nothing: it gives neither label nor pixels, and is counted in a note.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
@@ -202,7 +203,7 @@ class _Reader:
         groups = {str(category.get("supercategory")) for category in categories.values()}
         names: dict[Id, str] = {}
         for record_id, category in sorted(categories.items(), key=_by_id):
-            name = category["name"].strip()
+            name = composed(category["name"].strip())
             if record_id not in used and name in groups and category.get("supercategory") != name:
                 what = f"category '{name}' has no annotation and only groups others"
                 self.notes.append(f"{self.path}: {what}; it takes no class value")
@@ -253,8 +254,9 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
         """Called for each record as soon as it is read, so that the whole file never lies in memory as objects."""
         if "bbox" in record or "area" in record:
             box = record.get("bbox")
-            sides = box[2:] if isinstance(box, list) and len(box) == 4 else []
-            record["empty"] = any(isinstance(n, int | float) and n <= 0 for n in (*sides, record.get("area")))
+            # Some tools write 0 for the area of every object.
+            sizes = box[2:] if isinstance(box, list) and len(box) == 4 else [record.get("area")]
+            record["empty"] = any(isinstance(size, int | float) and size <= 0 for size in sizes)
         for name in DROPPED if outlines else (*DROPPED, "segmentation"):
             record.pop(name, None)
         if isinstance(record.get("segmentation"), list):

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 FOLDER = "masks_cache"
 SOURCE = ".source"  # beside the masks: what they were rendered from
-RULE = 1  # raise it when the rule above changes: masks of an older one are drawn anew
+RULE = 2  # raise it when the rule above changes: masks of an older one are drawn anew
 LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
@@ -97,7 +97,7 @@ class _Rendering(Dataset):
 
     def __getitem__(self, position: int) -> str:
         target, image = self.jobs[position]
-        height, width = _whole(image.height), _whole(image.width)
+        height, width = whole(image.height), whole(image.width)
         what = f"{self.source}: image {image.file_name}"
         if height is None or width is None or min(height, width) < 1:
             return f"{what} has no 'height' and 'width' in pixels; export the file again"
@@ -159,7 +159,7 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
             raise ValueError(f"its outline is {length:.3g} pixels long")
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
     else:
-        if [_whole(side) for side in segmentation["size"]] != [height, width]:
+        if [whole(side) for side in segmentation["size"]] != [height, width]:
             raise ValueError(f"the size is {segmentation['size']}")
         counts = segmentation["counts"]
         counts = counts if isinstance(counts, list) else unpacked_counts(counts)
@@ -192,6 +192,6 @@ def unpacked_counts(text: str | bytes) -> list[int]:
     return counts
 
 
-def _whole(value: Any) -> int | None:
-    """A size in pixels, which some tools write as 160.0."""
+def whole(value: Any) -> int | None:
+    """A size in pixels, which some tools write as 160.0; None where it is none."""
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value % 1 == 0 else None

@@ -11,7 +11,7 @@ from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import SPLITS, Layout, classes_in_names
 from data.tables import natural
-from data.tool_labels import label_studio_tasks, read_label_studio, read_yolo, yolo_file
+from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
 from utils.choices import nearest
 from utils.errors import UserError
@@ -36,7 +36,8 @@ def read_labels(
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
     names = [(row.where, row.image) for row in rows.rows]
-    for index, image in finder.find_rows(names, faults, f"under {layout.root}"):
+    again = "keep one of them, with all labels of the image, separated by ';'"
+    for index, image in finder.find_rows(names, faults, f"under {layout.root}", again):
         row = rows.rows[index]
         shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
@@ -73,12 +74,12 @@ def _read_rows(
         if tasks := label_studio_tasks(table):
             return read_label_studio(table, tasks)
         coco = read_coco_file(table, rules, layout.complain)
-        names = tuple(map(composed, coco.class_names))
+        names = coco.class_names
         rows = [Row(f"{table}, image '{i.file_name}'", i.file_name, {names[n] for n in i.labels}) for i in coco.images]
         return LabelTable(names, rows, [*coco.notes])
     if labels == IN_NAMES:
         return _rows_of(layout, classes_in_names(layout.images), "names no class")
-    if any(yolo_file(path, layout.tree.files) for path in layout.images):
+    if is_yolo(layout):
         return read_yolo(layout)
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from data.coco_masks import render_mask
+from data.coco_masks import render_mask, whole
 from data.faults import Faults
 from utils.errors import UserError
 from utils.ignore import IGNORE
@@ -123,7 +123,7 @@ def _read_coco(path: Path, content: dict[str, Any], faults: Faults) -> list[Shap
         images = {row["id"]: row for row in content["images"]}
         for row in content["annotations"]:
             if not row.get("iscrowd"):
-                found.setdefault(row["image_id"], []).append(_coco_shape(row, names[row["category_id"]]))
+                found.setdefault(images[row["image_id"]]["id"], []).append(_coco_shape(row, names[row["category_id"]]))
         return [
             ShapesOfImage(f"{path}, image {key}", str(row["file_name"]), _size_of(row), tuple(found.get(key, ())))
             for key, row in images.items()
@@ -141,8 +141,8 @@ def _coco_shape(row: dict[str, Any], label: str) -> Shape:
 
 
 def _size_of(record: dict[str, Any]) -> Size | None:
-    height, width = record.get("height"), record.get("width")
-    return (height, width) if isinstance(height, int) and isinstance(width, int) else None
+    height, width = whole(record.get("height")), whole(record.get("width"))
+    return None if height is None or width is None else (height, width)
 
 
 def is_inside(shape: Shape, size: Size) -> bool:

@@ -86,7 +86,7 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _remembered(states, Path(settings.root), settings.background, index)
+    return _remembered(states, Path(settings.hints), Path(settings.root), settings.background, index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -96,7 +96,8 @@ def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
 
 def check_hints(settings: DataSettings, index: Index, complain: Complain) -> None:
     """Complain of every kind of mistake in `data.hints`."""
-    _read_hints(_hint_files(Path(settings.hints)), Path(settings.root), settings.background, index, complain)
+    reader = _Reader(Path(settings.root), settings.background, index, Faults(complain))
+    reader.read(_hint_files(Path(settings.hints)), Path(settings.hints))
 
 
 def _hint_files(path: Path) -> list[Path]:
@@ -112,25 +113,10 @@ def _hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _remembered(states: tuple[tuple[Path, int, int], ...], root: Path, background: str, index: Index) -> Hints:
-    return _read_hints([path for path, *_ in states], root, background, index, refuse)
-
-
-def _read_hints(files: list[Path], root: Path, background: str, index: Index, complain: Complain) -> Hints:
-    """Read, check and gather the hints of all files."""
-    reader = _Reader(root, background, index, Faults(complain))
-    top = min(len(file.parts) for file in files) - 1  # how many folders lead to the one that all files are in
-    for path in files:
-        if path.suffix.lower() == ".png":
-            reader.add_mask(path, "/".join(path.parts[top:]))
-        else:
-            for record in read_hint_file(path, reader.faults):
-                reader.add_shapes(record)
-    if not reader.found and not reader.faults.found:
-        where = files[0] if len(files) == 1 else files[0].parent
-        reader.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
-    reader.faults.report(is_empty=not reader.found)
-    return Hints(reader.found)
+def _remembered(
+    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index
+) -> Hints:
+    return _Reader(root, background, index, Faults(refuse)).read([path for path, *_ in states], top)
 
 
 class _Reader:
@@ -142,12 +128,31 @@ class _Reader:
         self.sizes: dict[str, tuple[int, int]] = {}
         self.records = {_path_of(record, root): record for record in index.records}
         self.finder = Finder(root, self.records)
+        self.folders = {part for path in self.records for part in path.split("/")[:-1]}
         self.labels = {composed(name): number for number, name in enumerate(index.class_names)}
         self.labels = {"background": -1, composed(background): -1} | self.labels
 
+    def read(self, files: list[Path], top: Path) -> Hints:
+        """Read, check and gather the hints of all files; `top` is `data.hints`."""
+        for path in files:
+            if path.suffix.lower() == ".png":
+                self.add_mask(path, path.relative_to(top if path != top else top.parent).as_posix())
+            else:
+                for record in read_hint_file(path, self.faults):
+                    self.add_shapes(record)
+        if not self.found and not self.faults.found:
+            where = files[0] if len(files) == 1 else files[0].parent
+            self.faults.add("empty", f"data.hints: {where} is empty: it says nothing of any pixel; expected {ADVICE}")
+        self.faults.report(is_empty=not self.found)
+        return Hints(self.found)
+
     def add_mask(self, path: Path, inside: str) -> None:
-        """A PNG of values, named as its image; `inside` is its path in the folder of hints."""
-        record = self._record(inside.removesuffix(path.suffix), str(path))
+        """A PNG of values, named as its image; `inside` is its path in the folder of hints, with folders or without."""
+        name = inside.removesuffix(path.suffix)
+        is_there = self.finder.find(name, f"data.hints: {path}") is not None
+        if not is_there and path.parent.name not in self.folders:  # a folder of the hints alone, and of no image
+            name = path.stem
+        record = self._record(name, str(path))
         if record is None:
             return
         values = read_mask(path)

@@ -70,8 +70,13 @@ class Finder:
             )
         return path if path in self.others else None
 
-    def find_rows(self, rows: Iterable[tuple[str, str]], faults: Faults, what: str) -> Iterator[tuple[int, str]]:
-        """Index and image of every row (where, name) that names an image, each image once; the others are faults."""
+    def find_rows(
+        self, rows: Iterable[tuple[str, str]], faults: Faults, what: str, again: str = "remove one of them"
+    ) -> Iterator[tuple[int, str]]:
+        """Index and image of every row (where, name) that names an image, each image once; the others are faults.
+
+        `again` is what to do where an image has two rows.
+        """
         found: dict[str, str] = {}
         for index, (where, name) in enumerate(rows):
             try:
@@ -84,7 +89,7 @@ class Finder:
                 remedy = "mend the name or remove the line" + "".join(f"; did you mean '{other}'?" for other in near)
                 faults.add("image", f"{where}: there is no image '{name}' {what}; {remedy}")
             elif image in found:
-                faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); remove one of them")
+                faults.add("twice", f"{where}: image '{name}' has a line already ({found[image]}); {again}")
             elif (fault := fault_of(image)) is not None:
                 faults.add("file", f"image {self.root}/{shown(image)}: its name {fault}; rename it")
             else:

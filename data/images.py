@@ -175,18 +175,6 @@ def frames_of(path: Path) -> int:
         return 1
 
 
-def find_images(folder: str | Path) -> list[Path]:
-    """All image files below a folder by suffix, hidden ones left out, sorted by path."""
-    folder = Path(folder)
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-
-
 def _deep_values(image: Image.Image, path: str | Path, bands: tuple[int, ...]) -> Values | None:
     """What the file holds, where Pillow would not give it in full; None where it does."""
     if image.format == "TIFF":

@@ -17,6 +17,7 @@ from data.coco_file import CocoRules
 from data.dataset import Index
 from data.faults import Complain, refuse
 from data.folder import open_folder
+from data.image_names import composed
 from data.images import limit_pixels
 from data.inspection import sample_depths, series_problem
 from data.mask_values import truth_rule
@@ -94,11 +95,12 @@ def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
 
 def _given_classes(settings: DataSettings) -> tuple[str, ...]:
     """`data.classes`, or the names in the file that it names instead."""
-    if len(settings.classes) != 1 or not Path(settings.classes[0]).suffix:
-        return settings.classes
+    given = tuple(map(composed, settings.classes))
+    if len(given) != 1 or not Path(settings.classes[0]).suffix:
+        return given
     paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
     path = next((path for path in paths if path.is_file()), None)
-    return settings.classes if path is None else read_class_names(path)
+    return given if path is None else read_class_names(path)
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:

@@ -38,6 +38,7 @@ LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
+VECTOR = re.compile(r"[\[(]?\s*[01](\.0?)?([\s,]+[01](\.0?)?)+\s*[\])]?")  # of 0 and 1, as NumPy and lists show it
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
 Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
@@ -76,8 +77,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
     body = _body(path, header, image, lines[1:], faults)
-    found = (columns.index(name) for name in LIST_COLUMNS if name in columns)
-    split = next((column for column in found if all(row[column].casefold() in SPLITS for _, row in body)), None)
+    split = _split_column(header, body, faults)
     label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
     if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
@@ -95,13 +95,28 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
     for (where, row), of_row in zip(body, labels, strict=True):
         if of_row is not None:
-            table.rows.append(Row(where, row[image], of_row, "" if split is None else SPLITS[row[split].casefold()]))
+            in_list = "" if split is None else SPLITS.get(row[split].casefold(), "")
+            table.rows.append(Row(where, row[image], of_row, in_list))
     faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
     if label is not None and not BOX_COLUMNS.isdisjoint(columns):  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
+
+
+def _split_column(header: list[str], body: list[Cells], faults: Faults) -> int | None:
+    """The column of train, val and test, where there is one; an empty cell is an image of none of these lists."""
+    columns = [cell.casefold() for cell in header]
+    for column in (columns.index(name) for name in LIST_COLUMNS if name in columns):
+        if not any(row[column].casefold() in SPLITS for _, row in body):
+            continue
+        for where, row in body:
+            if row[column] and row[column].casefold() not in SPLITS:
+                what = f"expected train, val or test in the column '{header[column]}', found '{row[column][:40]}'"
+                faults.add("list", f"{where}: {what}; correct it, or call the column otherwise if it names no list")
+        return column
+    return None
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
@@ -156,9 +171,14 @@ def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Fau
 
 def _column(
     path: Path, cells: list[tuple[str, str]], known: Collection[str], faults: Faults, notes: list[str]
-) -> list[set[str]]:
-    """The labels of each cell of a column."""
+) -> Sequence[set[str] | None]:
+    """The labels of each cell of a column; None where it holds something else."""
     folded = {composed(name).casefold() for name in known}
+    if not {"0", "1"} <= folded and (vectors := _vectors(cells)):
+        where, text = vectors[0]
+        what = f"the labels look like a 0 or 1 for each class, found '{text[:80]}'"
+        faults.add("vector", f"{where}: {what}; give each class a column: {EXPECTED}")
+        return [None for _ in cells]
     items = [_items(text, folded) for _, text in cells]
     alone = folded or {item.casefold() for row in items for item in row if not re.search(SEPARATORS[-1], item)}
     found = []
@@ -176,6 +196,13 @@ def _column(
     if not known:
         notes += _judge_words(path, set().union(*found), faults)
     return found
+
+
+def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The cells that hold a 0 or 1 for each class; none where not all are such, of one length."""
+    vectors = [(where, text) for where, text in cells if VECTOR.fullmatch(text)]
+    lengths = {len(text.replace(",", " ").split()) for _, text in vectors}
+    return vectors if len(lengths) == 1 and len(vectors) == sum(bool(text) for _, text in cells) else []
 
 
 def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
@@ -208,10 +235,15 @@ def _items(text: str, known: Collection[str]) -> list[str]:
     return [composed(item) for item in found if item]
 
 
+def chosen(value: dict[str, Any]) -> list[Any]:
+    """What Label Studio's object says of classes; its other lists are points and run lengths."""
+    return [inner for key, inner in value.items() if key in ("choices", "taxonomy") or str(key).endswith("labels")]
+
+
 def flat(value: Any) -> list[str]:
-    """The texts in a value of JSON: in lists of any depth, and in the lists of objects."""
+    """The texts in a value of JSON: in lists of any depth, and in those of objects that name classes."""
     if isinstance(value, dict):
-        value = [inner for inner in value.values() if isinstance(inner, list)]
+        value = chosen(value)
     if isinstance(value, list | tuple | set):
         return [text for inner in value for text in flat(inner)]
     return [str(value).strip()] if value is not None and str(value).strip() else []

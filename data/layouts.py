@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data.faults import Complain, counted
-from data.image_names import record_names
+from data.image_names import composed, record_names
 from data.tree import Tree
 from utils.errors import UserError
 
@@ -86,7 +86,7 @@ def _plain(name: str) -> str:
 
 def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
     """Take masks out of the images: by a folder whose names are those of images, or by a name such as 1_mask.png."""
-    stems = {path.rpartition(".")[0] for path in layout.images}
+    stems = {composed(path.rpartition(".")[0]) for path in layout.images}
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder of masks, folder of the images -> files
     for path in layout.images:
         parts = path.split("/")[:-1]
@@ -94,7 +94,7 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         match = MASK_NAME.fullmatch(PurePosixPath(path).stem)
         if at is not None:
             groups["/".join(parts[: at + 1]), "/".join(parts[:at])].append(path)
-        elif match is not None and "/".join([*parts, match[1]]) in stems:
+        elif match is not None and composed("/".join([*parts, match[1]])) in stems:
             groups["/".join(parts), "/".join(parts)].append(path)
     if not groups:
         return
@@ -171,7 +171,7 @@ def _by_tail(images: list[str]) -> dict[str, list[str]]:
     for path, name in record_names(images).items():
         parts = name.split("/")
         for start in range(len(parts)):
-            found["/".join(parts[start:])].append(path)
+            found[composed("/".join(parts[start:]))].append(path)
     return found
 
 
@@ -184,8 +184,8 @@ def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]
     match = MASK_NAME.fullmatch(inner)
     below = f"{parent}/" if parent else ""
     for name in (inner, *((match[1],) if match is not None else ())):
-        found = by_tail.get(name, [])
-        whole = [path for path in found if path.rpartition(".")[0] == below + name]
+        found = by_tail.get(composed(name), [])
+        whole = [path for path in found if composed(path.rpartition(".")[0]) == composed(below + name)]
         for candidates in (whole, [path for path in found if path.startswith(below)], found):
             if len(candidates) == 1:
                 return candidates[0]
@@ -215,6 +215,11 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         depth += 1
 
 
+def _is_like_a_list(name: str) -> bool:
+    """Whether a folder's name has a word for a list in it: training_set, seg_test, dev."""
+    return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W_]+", name.casefold()))
+
+
 def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
     """Whether single folders in each other end at folders that are lists of classes, as in ILSVRC/Data/train/cat."""
     deeper = [part for part in parts.values() if len(part) > depth + 1]
@@ -231,6 +236,11 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
         return
     heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
+    if len(heads) > 1 and all(map(_is_like_a_list, heads)):
+        raise UserError(
+            f"{base}: the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}: call "
+            f"them train, val and test; if {heads[0]} and the others are the classes, name them in data.classes"
+        )
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             raise UserError(

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.image_names import composed
 from data.images import DAMAGED_IMAGE, open_image
 from utils.choices import nearest
 from utils.errors import UserError
@@ -145,12 +146,13 @@ def truth_rule(
     A key that is no value and no colour, and an unknown class, are a `UserError`.
     """
     classes = {name: value for value, name in enumerate(class_names, 1)}
-    words = {BACKGROUND_WORD: 0, background: 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
+    words = {BACKGROUND_WORD: 0, composed(background): 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
     table = []
     for key, name in mapping.items():
         if not re.fullmatch(r"\d{1,18}|#[0-9a-fA-F]{6}", key, re.ASCII):
             expected = "a number from 0 on, such as 255, or a colour in quotes, such as '#ff0000'"
             raise UserError(f"data.mask_values: '{key}' is no value of a mask and no colour; expected {expected}")
+        name = composed(name)
         if name not in words:
             known = ", ".join(dict.fromkeys([*classes, BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD]))
             near = nearest(name, words)

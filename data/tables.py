@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+from data.image_names import composed
 from utils.errors import UserError
 
 NAME_COLUMNS = ("name", "class", "class_name", "label")
@@ -50,12 +51,13 @@ def read_class_names(path: Path) -> tuple[str, ...]:
     if column is not None:
         names = [row[column] for _, row in rows[1:] if len(row) > column]
     else:
-        names = [line.partition(":")[0].strip() for _, line in read_lines(path) if not line.startswith("#")]
-        numbered = [re.fullmatch(r"\d+[\s,;:]+(.+)", name) for name in names]
-        names = [match[1] for match in numbered if match] if all(numbered) else names
+        lines = [line for _, line in read_lines(path) if not line.startswith("#")]
+        numbered = [re.fullmatch(r"\d+[\s,;:]+(?!\d+,\d+,\d+:)([^\s,;:].*)", line) for line in lines]
+        lines = [match[1] for match in numbered if match] if all(numbered) else lines
+        names = [line.partition(":")[0].strip() for line in lines]
     if names and names[0].casefold() == "background":
         del names[0]
-    names = [name for name in names if name]
+    names = [composed(name) for name in names if name]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if not names or repeated:
         found = f"found {repeated[0]} more than once" if repeated else "found none"

@@ -20,6 +20,7 @@ from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
 
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
+BOX = re.compile(r"\S+(\s+[-+.eE\d]+){4}")  # the class, then numbers
 IMAGE_KEYS = ("image", "img", "file_upload")
 
 
@@ -30,10 +31,25 @@ def yolo_file(image: str, files: set[str]) -> str | None:
     return next((path for path in (moved, stem) if path in files and PurePosixPath(path).name != "classes.txt"), None)
 
 
+def is_yolo(layout: Layout) -> bool:
+    """Whether the texts of images are boxes, or all empty; others beside images are captions and the like."""
+    files = [file for image in layout.images if (file := yolo_file(image, layout.tree.files)) is not None]
+    lines = [_first_line(layout.root / file) for file in files]
+    return any(map(BOX.match, lines)) or (bool(lines) and not any(lines))
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return next((line.strip() for line in file if line.strip()), "")
+    except OSError:
+        return ""
+
+
 def read_yolo(layout: Layout) -> LabelTable:
     """The classes and the labels of every image; `UserError` where nothing names the classes."""
     names, faults = _yolo_names(layout.tree), Faults(layout.complain)
-    table = LabelTable(names, [])
+    table = LabelTable(tuple(names.values()), [])
     without = []
     for image in layout.images:
         file = yolo_file(image, layout.tree.files)
@@ -43,10 +59,10 @@ def read_yolo(layout: Layout) -> LabelTable:
         source = layout.root / (file or image)
         for number, line in read_lines(source) if file is not None else ():
             first = line.split()[0]
-            if first.isdecimal() and len(first) < 6 and int(first) < len(names):
+            if first.isdecimal() and len(first) < 6 and int(first) in names:
                 labels.add(names[int(first)])
             else:
-                expected = f"expected the index of a class, 0..{len(names) - 1}, and a box; found '{line[:40]}'"
+                expected = f"expected the index of a class, {min(names)}..{max(names)}, and a box; found '{line[:40]}'"
                 faults.add("class", f"{source}, line {number}: {expected}")
         table.rows.append(Row(f"{source}", image, labels))
     remedy = "they are read as none of the classes"
@@ -55,20 +71,21 @@ def read_yolo(layout: Layout) -> LabelTable:
     return table
 
 
-def _yolo_names(tree: Tree) -> tuple[str, ...]:
+def _yolo_names(tree: Tree) -> dict[int, str]:
+    """The name of each index, in the order of the indices, which need not begin with 0 where a file gives them."""
     for path in sorted(path for path in tree.files if path.count("/") < 2 and path.endswith((".yaml", ".yml"))):
         try:
             _, document = parse_yaml((tree.root / path).read_text(encoding="utf-8-sig"))
         except (OSError, *NOT_YAML) as error:
             raise UserError(f"{tree.root / path} cannot be read as YAML ({error}); export it again") from error
         names: Any = document.get("names") if isinstance(document, dict) else None
-        if isinstance(names, dict) and all(isinstance(key, int) for key in names):
-            names = [names[key] for key in sorted(names)]
-        if isinstance(names, list) and names:
-            return tuple(map(str, names))
+        if isinstance(names, list):
+            names = dict(enumerate(names))
+        if isinstance(names, dict) and names and all(isinstance(key, int) for key in names):
+            return {key: composed(str(names[key])) for key in sorted(names)}
     for name in NAME_FILES:
         if name in tree.files:
-            return read_class_names(tree.root / name)
+            return dict(enumerate(read_class_names(tree.root / name)))
     raise UserError(
         f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
         "classes.txt there, one name a line"
@@ -113,5 +130,4 @@ def _labels_of(task: dict[str, Any]) -> list[str] | None:
     done = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
     results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
     values = [result["value"] for result in results if isinstance(result.get("value"), dict)]
-    chosen = [inner for value in values for key, inner in value.items() if key == "choices" or key.endswith("labels")]
-    return [label for inner in chosen for label in flat(inner)] if done else None
+    return flat(values) if done else None

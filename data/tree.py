@@ -3,13 +3,17 @@
 Links to folders are followed. Hidden files and the thumbnails of file servers are never images of the data.
 """
 
+import logging
 import os
+import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from data.faults import Complain, counted
 from data.images import IMAGE_SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 # Folders that systems and file servers make, besides hidden ones: never data.
 SYSTEM_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "thumbnails", "thumbs", "_thumbs"})
@@ -85,6 +89,16 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
     tree.images.sort(key=lambda path: path.split("/"))
     tree.folders.sort()
     return tree
+
+
+def find_images(folder: str | Path) -> list[Path]:
+    """All image files below a folder by suffix, hidden ones left out, sorted by path; what cannot be read is warned of.
+
+    Thumbnails are among them: who asks for masks of a folder may mean these.
+    """
+    tree = scan(Path(folder), (), logger.warning)
+    names = [path for path in (*tree.images, *tree.system) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES]
+    return sorted(tree.root / path for path in names if not re.search(r"(^|/)\.", path))
 
 
 def _add_file(tree: Tree, path: str, entry: os.DirEntry[str], outside: bool) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data.dataset import Index, Record, check_index
 from data.faults import Complain, Faults, refuse
+from data.image_names import composed
 from data.label_array import read_label_array
 from data.label_table import read_label_table
 from data.tables import natural, read_class_names, read_lines
@@ -137,8 +138,7 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
     for number, line in read_lines(path):
         where = f"{path}, line {number}"
         first = line.split()[0].replace("\\", "/")
-        whole = line.replace("\\", "/").removeprefix("/").removeprefix("JPEGImages/")
-        whole = whole.removesuffix(".jpg").removesuffix(".png")
+        whole = _name_of(line)
         name = Path(first).stem if "/" in first else first
         if name != line and fault_of(whole) is None and _find_image(root, whole) is not None:
             name = whole
@@ -149,6 +149,12 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
         else:
             names[name] = where
     return names
+
+
+def _name_of(text: str) -> str:
+    """An image's name, where a file gives its path or its suffix, too."""
+    name = text.replace("\\", "/").rpartition("JPEGImages/")[2].removeprefix("./").removeprefix("/")
+    return name.removesuffix(".jpg").removesuffix(".png")
 
 
 def _find_image(root: Path, name: str) -> Path | None:
@@ -181,7 +187,8 @@ def _read_labels(
     if path is None:
         return {}, classes or VOC_CLASSES
     if path.suffix == ".npy":
-        return read_label_array(path, classes or VOC_CLASSES), classes or VOC_CLASSES
+        arrays = read_label_array(path, classes or VOC_CLASSES)
+        return {_name_of(name): labels for name, labels in arrays.items()}, classes or VOC_CLASSES
     read = read_label_table(path, classes, complain)
     found = read.class_names or tuple(sorted({label for row in read.rows for label in row.labels}, key=natural))
     classes = classes or found
@@ -190,8 +197,8 @@ def _read_labels(
         raise UserError(f"{path}: its header and data.classes must name the same classes; only one has {names}")
     table: dict[str, list[int]] = {}
     faults = Faults(complain)
-    for where, name, labels, _ in read.rows:
-        if name in table:
+    for where, text, labels, _ in read.rows:
+        if (name := _name_of(text)) in table:
             faults.add("twice", f"{where}: image '{name}' has a row already; remove one")
         elif unknown := labels - set(classes):
             faults.add("class", f"{where}: unknown class '{min(unknown)}'; add it to data.classes or mend it")
@@ -227,7 +234,7 @@ def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
     text, is_guessed = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
-    names = tuple((element.text or "").strip() for element in tree.iterfind("object/name"))
+    names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
     if is_guessed and not all(name.isascii() for name in names):
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names

@@ -12,10 +12,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.faults import refuse
-from data.image_names import Finder
-from data.images import IMAGE_SUFFIXES, find_images, read_image
+from data.image_names import Finder, composed
+from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
 from data.pixels import AUTO, PixelRule
+from data.tree import find_images
 from utils.choices import nearest
 from utils.errors import UserError
 from utils.names import shown
@@ -96,8 +97,8 @@ def find_class(name: str, class_names: Sequence[str], where: str) -> int:
     Raises:
         UserError: the network does not know it; the message begins with `where` and has the nearest known name.
     """
-    by_name = {known.casefold(): index for index, known in reversed(list(enumerate(class_names)))}
-    index = by_name.get(name.strip().casefold())
+    by_name = {composed(known).casefold(): index for index, known in reversed(list(enumerate(class_names)))}
+    index = by_name.get(composed(name.strip()).casefold())
     if index is None:
         more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
         raise UserError(

@@ -17,7 +17,7 @@ from data.coco_file import CocoRules
 from data.coco_masks import unpacked_counts
 from data.index import open_index
 from data.settings import DataSettings
-from tests.data.layouts_of_tools import put, put_json
+from tests.data.layouts_of_tools import labels_of, put, put_json
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
@@ -98,6 +98,38 @@ def test_given_classes_set_the_order_of_labels_and_mask_values(root):
     assert (mask[3, 3], mask[14, 19], again[3, 3], again[14, 19]) == (1, 3, TOOTHBRUSH, PERSON)
     with pytest.raises(UserError, match="only one of them has dog, person"):
         open_coco(root, "val2017", ("toothbrush", "car", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("size", "shows"),
+    [
+        ({"bbox": [30, 0, 8, 8], "area": 0}, True),  # a tool that computes no areas
+        ({"bbox": [30, 0, 0, 8], "area": 64}, False),
+        ({"bbox": [], "area": 0}, False),
+        ({"area": 0}, False),
+        ({"area": None}, True),
+    ],
+)
+def test_an_annotation_whose_box_is_empty_shows_nothing(root, size, shows):
+    document = json.loads((root / VAL).read_text())
+    of_b = [row["image_id"] == 1 and not row["iscrowd"] for row in document["annotations"]].index(True)
+    change(root, "annotations", of_b, **size)
+    index = open_coco(root, "val2017")
+    assert labels_of(index)["b"] == ({"car"} if shows else set())
+    assert any("has no area: 1" in note for note in index.notes) != shows
+
+
+def test_images_that_differ_in_their_suffix_alone_are_two(root):
+    put(root / "val2017", "b.png")
+    change(root, "images", 0, file_name="b.png")  # it was d
+    assert labels_of(open_coco(root, "val2017")) == {
+        "a": {"person", "toothbrush"},
+        "b.jpg": {"car"},
+        "c": set(),
+        "b.png": set(),
+    }
+    masks = masks_of(root)
+    assert (masks["b.jpg"].any(), masks["b.png"].any()) == (True, False)
 
 
 class TestMasks:

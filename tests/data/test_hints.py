@@ -14,6 +14,7 @@ from data.hint_shapes import Shape, draw
 from data.hints import fingerprint_of, open_hints
 from data.index import open_index
 from data.settings import DataSettings
+from tests.data.layouts_of_tools import put, put_masks
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
@@ -148,6 +149,11 @@ def test_another_file_or_folder_is_refused(data, tmp_path):
         ("[]", r"holds no hints; expected hints of this project, LabelMe's or COCO's JSON"),
         ('{"hints": [3]}', r"record 1: expected 'image'"),
         ('{"images": [{}], "annotations": [], "categories": []}', r"malformed as COCO's file"),
+        (
+            '{"images": [{"id": 1, "file_name": "p0.jpg"}], "categories": [{"id": 1, "name": "cat"}], "annotations": '
+            '[{"image_id": "1", "category_id": 1, "bbox": [1, 1, 5, 5]}]}',
+            r"malformed as COCO's file \(KeyError: '1'\)",
+        ),
     ):
         Path(settings.hints).write_text(content)
         with pytest.raises(UserError, match=message):
@@ -167,6 +173,22 @@ def test_a_png_that_does_not_fit_is_refused(data, tmp_path):
             open_hints(replace(settings, hints=str(tmp_path / "masks")), index)
 
 
+@pytest.mark.parametrize("folder", ["hints", "hints/mine"])
+def test_a_png_is_of_the_image_with_its_folder_and_name(tmp_path, folder):
+    root = put(tmp_path / "data", "cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/3.jpg")
+    settings = DataSettings(kind="folder", root=str(root), hints=str(tmp_path / "hints"))
+    index = open_index(settings, "all")
+    put_masks(tmp_path / folder, "cat/1.png", "2.png")
+    assert open_hints(settings, index).names == {"cat/1", "cat/2"}
+    (tmp_path / folder / "2.png").unlink()  # all that are left lie in one folder, which tells the two images apart
+    assert open_hints(settings, index).names == {"cat/1"}
+    put_masks(tmp_path / folder, "cat/3.png")  # of no image, and not of dog/3
+    with pytest.raises(UserError, match=r"cat/3\.png: image '.*cat/3' is not in the list"):
+        open_hints(settings, index)
+    put_masks(tmp_path / "other", "png/2.png")
+    assert open_hints(replace(settings, hints=str(tmp_path / "other")), index).names == {"cat/2"}
+
+
 def test_a_turned_image_is_meant_the_right_way_up(data):
     settings, index = data
     image = Image.open(index.records[0].image)
@@ -176,5 +198,8 @@ def test_a_turned_image_is_meant_the_right_way_up(data):
     write(settings, CAT)
     with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
         open_hints(settings, index)
-    write(settings, CAT, width=30, height=40)
+    write(settings, CAT, width=40.0, height=30.0)
+    with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
+        open_hints(settings, index)
+    write(settings, CAT, width=30, height=40.0)
     assert open_hints(settings, index).of("p0").values.shape == (40, 30)

@@ -7,7 +7,7 @@ from data.artifacts import voc_palette
 from data.index import class_palette, open_index
 from data.settings import DataSettings
 from data.tables import natural, read_class_names
-from tests.data.layouts_of_tools import put, put_text
+from tests.data.layouts_of_tools import put, put_json, put_masks, put_text
 from utils.errors import UserError
 
 
@@ -36,6 +36,7 @@ def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
     [
         "dog\ncat\n",
         "0 dog\n1 cat\n",
+        "0: dog\n1: cat\n",
         "background\ndog\ncat\n",
         "id,name\n1,dog\n2,cat\n",
         "# label:color_rgb:parts:actions\nbackground:0,0,0::\ndog:128,0,0::\ncat:0,128,0::\n",
@@ -54,5 +55,38 @@ def test_a_file_without_different_names_is_refused_and_numbers_are_in_natural_or
         path = put_text(tmp_path, "names.txt", text) / "names.txt"
         with pytest.raises(UserError, match=found):
             read_class_names(path)
+    for text in ("0 3d\n1 2d\n", "3d:1,2,3::\n2d:4,5,6::\n"):
+        assert read_class_names(put_text(tmp_path, "names.txt", text) / "names.txt") == ("3d", "2d")
+    assert read_class_names(put_text(tmp_path, "names.txt", "7:1,2,3::\n9:4,5,6::\n") / "names.txt") == ("7", "9")
     names = ["10", "2", "1", "class 10", "class 9", "b", "a"]
     assert sorted(names, key=natural) == ["1", "2", "10", "a", "b", "class 9", "class 10"]
+
+
+class TestAccents:
+    """Names whose accents some systems take apart are the same names, wherever they are read."""
+
+    APART, TOGETHER = "cafe\u0301", "caf\xe9"
+
+    @pytest.mark.parametrize("named", [APART, TOGETHER])
+    @pytest.mark.parametrize("there", [APART, TOGETHER])
+    def test_of_folders_masks_and_settings(self, tmp_path, there, named):
+        root = put(tmp_path, f"{there}/{there}.jpg", "dog/1.jpg")
+        put_masks(tmp_path, f"masks/{named}/{named}.png")
+        data = DataSettings(kind="folder", root=str(root), classes=(named, "dog"), mask_values={"0": named})
+        index = open_index(data, "val", masks=True)
+        assert (index.class_names, len(index), index.records[0].labels) == ((self.TOGETHER, "dog"), 1, (0,))
+
+    def test_of_coco_and_voc(self, tmp_path):
+        put(tmp_path, "images/1.jpg", "images/2.jpg")
+        annotations = [{"id": 1, "image_id": 1, "category_id": 1}]
+        images = [{"id": number, "file_name": f"{number}.jpg"} for number in (1, 2)]
+        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": self.APART}]}
+        put_json(tmp_path, "annotations/instances_all.json", content)
+        data = DataSettings(kind="coco", root=str(tmp_path), classes=(self.TOGETHER,))
+        assert [record.labels for record in open_index(data, "all").records] == [(0,), ()]
+        put(tmp_path, "JPEGImages/1.jpg")
+        put_text(tmp_path, "ImageSets/Main/all.txt", "1")
+        objects = f"<annotation><object><name>{self.APART}</name></object></annotation>"
+        put_text(tmp_path, "Annotations/1.xml", objects)
+        data = DataSettings(kind="voc", root=str(tmp_path), classes=(self.TOGETHER,))
+        assert [record.labels for record in open_index(data, "all").records] == [(0,)]

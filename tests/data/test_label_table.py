@@ -28,6 +28,9 @@ def test_separators_and_lists_are_read_where_their_parts_are_classes(tmp_path):
         assert labels_of(tmp_path, both, known=("dog", "cat")) == ([{"cat", "dog"}], "")
     for both in ("['cat', 'dog']", '["cat", "dog"]', "[cat, dog]", "{'cat', 'dog'}", '{"choices": ["cat", "dog"]}'):
         assert labels_of(tmp_path, both) == ([{"cat", "dog"}], "")
+    polygon = '[{"points": [[12.5, 3], [4, 5]], "closed": true, "polygonlabels": ["cat"], "original_width": 32}]'
+    brush = '[{"format": "rle", "rle": [0, 1, 33], "brushlabels": ["cat", "dog"]}]'
+    assert labels_of(tmp_path, polygon, brush, "[]")[0] == [{"cat"}, {"cat", "dog"}, set()]  # no number is a class
 
 
 def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
@@ -53,6 +56,14 @@ def test_what_may_be_several_labels_is_named(tmp_path):
     with pytest.raises(UserError, match=r"look like several, separated by spaces.*data\.classes=\[a, b, c, \.\.\.\]"):
         labels_of(tmp_path, *pairs)
     assert labels_of(tmp_path, *pairs, known=words)[0][0] == {"a", "b"}
+
+
+def test_a_vector_of_zeros_and_ones_in_a_cell_is_no_list_of_labels(tmp_path):
+    for cells in (("[1, 0, 1]", "[0, 0, 1]", ""), ("[1. 0. 1.]", "[0. 1. 0.]"), ("1 0", "0 1")):
+        with pytest.raises(UserError, match=r"line 2: the labels look like a 0 or 1 for each class.*image,cat,dog"):
+            labels_of(tmp_path, *cells)
+    assert labels_of(tmp_path, "[1, 0]", "[1]", known=("0", "1"))[0] == [{"0", "1"}, {"1"}]
+    assert labels_of(tmp_path, "0 1", "0", "1")[0] == [{"0", "1"}, {"0"}, {"1"}]
 
 
 def test_usual_headers_separators_of_cells_and_columns_of_zeros_and_ones(tmp_path):
@@ -85,6 +96,17 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
         Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
     assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
     assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
+
+
+def test_a_row_without_a_list_is_in_none_and_another_word_is_named(tmp_path):
+    for number in range(4):
+        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    rows = "0.jpg,cat,train\n1.jpg,dog,val\n2.jpg,cat,{}\n3.jpg,cat,train\n"
+    read(tmp_path, "image,label,split\n" + rows.format(""))
+    assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
+    assert len(open_folder(tmp_path, "all")) == 4
+    with pytest.raises(UserError, match="line 4: expected train, val or test in the column 'Split', found 'dev'"):
+        read(tmp_path, "image,label,Split\n" + rows.format("dev"))
 
 
 def test_a_class_may_be_called_box(tmp_path):

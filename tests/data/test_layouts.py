@@ -165,6 +165,39 @@ class TestMasks:
         assert (len(masks), open_folder(tmp_path, "val").records[0].name) == (2, "test/crack/000")
 
 
+def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
+    root = build("YOLO", tmp_path)
+    put_text(root, "train/labels/b.txt", "2 0.5 0.5 0.2 0.2\n")
+    put_text(root, "train/labels/a.txt", "1 0.5 0.5 0.2 0.2\n")
+    put_text(root, "data.yaml", "names:\n  2: dog\n  1: cat\n")
+    index = open_folder(root, "train")
+    assert index.class_names == ("cat", "dog")
+    assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
+    put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match=r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box"):
+        open_folder(root, "train")
+
+
+@pytest.mark.parametrize("lists", [("train", "dev"), ("training_set", "test_set"), ("seg_train", "seg_test")])
+def test_folders_that_look_like_lists_are_no_classes(tmp_path, lists):
+    put(tmp_path, *(f"{name}/{label}/1.jpg" for name in lists for label in ("cat", "dog")))
+    with pytest.raises(UserError, match="look like lists of the classes cat, dog: call them train, val and test"):
+        open_folder(tmp_path)
+    assert open_folder(tmp_path, classes=lists).class_names == lists
+    other = put(tmp_path / "other", "train/2023/1.jpg", "car/2024/1.jpg")  # two classes, each in its folders
+    assert open_folder(other).class_names == ("car", "train")
+
+
+def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
+    put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
+    put_text(tmp_path, "dog/1.txt", "")
+    assert labels_of(open_folder(tmp_path)) == {"cat/1": {"cat"}, "cat/2": {"cat"}, "dog/1": {"dog"}}
+    put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
+        open_folder(tmp_path)
+
+
 class TestLeftOut:
     def test_each_kind_is_one_note_with_its_first_name(self, tmp_path):
         put(tmp_path, "cat/1.jpg", "cat/@eaDir/1.jpg/SMALL.jpg", "cat/.thumbnails/1.jpg", "__MACOSX/cat/._1.jpg")

@@ -58,7 +58,11 @@ def csv_text(*rows: str) -> str:
         ("image,cat,cat\nc.jpg,1,0\n", ": expected different classes in the header", None),
         ("image,cat,height\nc.jpg,1,20\n", ", line 2: expected 0 or 1 in the column 'height', found '20'", None),
         (csv_text("a 1.jpg"), ", line 2: expected 2 cells", None),
-        (csv_text(*ROWS, "./a 1.jpg,dog"), r", line 5: image './a 1.jpg' has a line already \(.*line 2\)", 3),
+        (
+            csv_text(*ROWS, "./a 1.jpg,dog"),
+            r", line 5: image './a 1.jpg' has a line already \(.*line 2\); keep one of them, with all labels",
+            3,
+        ),
         (csv_text(*ROWS, "cc.jpg,dog"), r", line 5: there is no image 'cc.jpg' .*did you mean 'c\.jpg'", 3),
         (csv_text(*ROWS, "masks/m.png,dog"), ", line 5: there is no image 'masks/m.png'", 3),
         (csv_text(*ROWS, ",dog"), ", line 5: there is no image's name", 3),

@@ -137,6 +137,14 @@ class TestLists:
         write_labels(root, {"p0": [1]}, CLASSES, "xml")
         assert labels_of(opened(root, "test")) == {"p0": (1,), "p1": ()}
 
+    @pytest.mark.parametrize("written", ["{}.jpg", "JPEGImages/{}.jpg", "D:\\VOC\\JPEGImages\\{}.jpg"])
+    @pytest.mark.parametrize("labels", ["csv", "npy"])
+    def test_tables_of_labels_may_have_paths_and_suffixes_as_lists_may(self, make_voc, labels, written):
+        root = make_voc(4, labels="none")
+        write_labels(root, {written.format(f"p{number}"): [number % 2] for number in range(4)}, CLASSES, labels)
+        for name in ("train", "val"):
+            assert labels_of(opened(root, name)) == {image: (int(image[1]) % 2,) for image in read_names(root, name)}
+
 
 class TestImages:
     def test_png_images_are_found_and_masks_only_where_asked_for(self, make_voc):

@@ -51,6 +51,15 @@ def test_folders_are_searched_as_deep_as_asked_for(shots):
     assert relative("shots", recursive=False) == {"a.jpg", "b.png", "[1].jpg"}
 
 
+def test_links_to_folders_are_followed_and_loops_warned_of(shots, caplog):
+    (shots / "shots/linked").symlink_to(shots / "more")
+    assert relative("shots") == ALL | {"linked/a.jpg"}
+    assert not [record for record in caplog.records if "link" in record.message]
+    (shots / "more/back").symlink_to(shots / "shots")
+    assert relative("shots") == ALL | {"linked/a.jpg"}
+    assert "which is a folder above it; remove the link" in caplog.text
+
+
 def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_counted(shots, caplog):
     wanted = {image.relative: image.name for image in find_inputs(["shots"], Path("out"))}
     assert "--input shots: 2 files are no images by their suffix and are left out, first shots/film.MP4" in caplog.text
