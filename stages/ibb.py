@@ -36,6 +36,15 @@ class BlurTraining:
     blurred_sigma: tuple[float, float] = setting(
         (0.03, 0.1), low=0.001, high=1, help="with a deviation between these parts of the crop's side"
     )
+    crop_size: int | None = setting(None, low=32, help="of stage ibb; null: as in segment, also for the next three")
+    scale_range: tuple[float, float] | None = setting(None, low=0.1, high=8, help="as in segment, for stage ibb alone")
+    max_side: int | None = setting(None, low=0, help="the same; stage correct reads images at this size, too")
+    frozen_stride: int | None = setting(None, low=0, high=64, help="the same")
+
+    def training(self, cfg: Config) -> Config:
+        """The configuration with what stage `ibb` has otherwise than stage `segment`."""
+        own = {name: getattr(self, name) for name in ("crop_size", "scale_range", "max_side", "frozen_stride")}
+        return cfg.changed("segmenter", **{name: value for name, value in own.items() if value is not None})
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ def train_with_blur(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     own = replace(cfg.changed("data", colors=()), pseudo=cut)
     write_pseudo_masks(own, index, seeds, run.fresh_folder(IBB_MASKS), open_hints(cfg.data, index))
     blur = BackgroundBlur(settings.blurred_share, settings.blurred_sigma)
-    return train_on_masks(cfg, run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
+    return train_on_masks(settings.training(cfg), run, SegmenterPlan("ibb", settings.epochs, IBB_MASKS, IBB, blur=blur))
 
 
 def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change:
@@ -79,7 +88,7 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
     def change(maps: Tensor, probabilities: Tensor, told: Told | None = None) -> Tensor:
         return torch.lerp(maps, probabilities.to(maps), settings.weight)
 
-    return Change(segmenter, cfg.segmenter, see, change)
+    return Change(segmenter, cfg.part("blur_training").training(cfg).segmenter, see, change)
 
 
 BLUR_STEP = DatasetStep(

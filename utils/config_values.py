@@ -69,6 +69,8 @@ def _build(part: Part, values: Given) -> Any:
 
 
 def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: str) -> None:
+    if value is None:
+        return
     low, high = bounds["low"], bounds["high"]
     for each in value if isinstance(value, tuple) else (value,):
         if (low is not None and each < low) or (high is not None and each > high):
@@ -131,7 +133,8 @@ def _convert_one(value: Any, annotation: Any) -> Any:
         return expand_home(value) if annotation is str else value
     elif annotation is str and isinstance(value, int | float):
         return str(value).lower() if isinstance(value, bool) else str(value)  # classes may be called true and false
-    raise _Unfit(f"of type {annotation.__name__}", value, f" ({type(value).__name__})")
+    expected = "null" if annotation is type(None) else f"of type {annotation.__name__}"
+    raise _Unfit(expected, value, f" ({type(value).__name__})")
 
 
 def shortened(value: Any) -> str:

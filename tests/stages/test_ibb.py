@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.common import set_all
 from data.artifacts import Seed, read_mask, read_seed
 from models.segmenter import Segmenter
 from stages.config import load_config
@@ -85,6 +86,21 @@ def test_the_blur_changes_what_the_network_learns(project: Project):
     assert ended.code == 2
     assert "training of stage 'ibb' diverged in epoch 2" in ended.err
     assert "lower segment.lr, which is 1e+30" in ended.err
+
+
+def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
+    own = ("crop_size=64", "scale_range=[0.5,0.6]", "max_side=60", "frozen_stride=4")
+    weights = []
+    for section in ("segment", "ibb"):
+        ended = project.train(*set_all([f"{section}.{setting}" for setting in own]), "--stages", "ibb")
+        assert ended.code == 0, ended.err
+        weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
+    assert torch.equal(*weights)
+    ended = project.train("--set", "ibb.max_side=50")
+    assert {"ibb", "correct", "segment"} <= set(ended.stages("done"))
+    cfg = load_config(None, overrides=["segment.max_side=60", "ibb.max_side=50"])
+    assert open_correction(cfg, project.run, tiny_classifier()).sides.max_side == 50
+    assert cfg.segmenter.max_side == 60
 
 
 @pytest.mark.parametrize(
