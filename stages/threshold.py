@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 
@@ -30,10 +29,7 @@ from utils.visualize import Tile, contact_sheet, overlay
 logger = logging.getLogger(__name__)
 
 MOST = 500  # seeds that are looked at, evenly over the list
-NOTHING = 5 / 255  # a value up to this is no evidence: maps are 0 where a step has removed something
-REGIONS = 1.5  # regions a class and image; more are noise that is cut too low
-GRID = np.arange(0.05, 0.901, 0.025).round(6)  # thresholds at which regions are counted
-REFINED = 0.85  # of the value found, where masks are refined: that takes from objects (docs/log.md, e68)
+REFINED = 0.9  # of the value found, where masks are refined: that takes from objects (docs/log.md, e69)
 EXAMPLES = 6  # images of the sheet
 AROUND = 0.1  # the sheet shows the threshold, and this much below and above
 
@@ -47,37 +43,15 @@ class Choice:
 
 
 def choose(seeds: Iterable[Seed]) -> Choice | None:
-    """Of seeds with a class: the value that separates two groups best, or the first above it with few regions."""
+    """Of seeds with a class: what separates the highest value of each of their cells into two groups best."""
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
-    regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
-    maps = 0
     for seed in seeds:
-        highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
-        histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
-        maps += len(seed.classes)
-        for index in range(len(seed.classes)):
-            own = np.where(winner == index, highest, 0)
-            regions += [cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1 for threshold in GRID]
-    if not maps:
+        histogram += np.bincount(np.rint(seed.maps.max(axis=0) * 255).astype(np.int64).ravel(), minlength=256)
+    if not histogram.any():
         return None
-    histogram[: int(np.ceil(NOTHING * 255)) + 1] = 0
-    split, each = separating_value(histogram), regions / maps
-    first = float(np.interp(split, GRID, each))
-    if first <= REGIONS:
-        reason = f"it separates the values of the maps best, and leaves {first:.1f} regions a class and image"
-        return Choice(round(split, 3), reason)
-    few = np.flatnonzero((split < GRID) & (each <= REGIONS))
-    if len(few):
-        reason = (
-            f"{split:.2f} separates the values of the maps best, but leaves {first:.1f} regions a class and image; "
-            f"from here on there are {each[few[0]]:.1f}"
-        )
-        return Choice(float(GRID[few[0]]), reason)
-    reason = (
-        f"it separates the values of the maps best; it leaves {first:.1f} regions a class and image, and no higher "
-        "one leaves few: there are many objects in each image, or the maps show none"
-    )
-    return Choice(round(split, 3), reason)
+    split = separating_value(histogram)
+    above = histogram[np.arange(256) > split * 255].sum() / histogram.sum()
+    return Choice(round(split, 3), f"it separates the values of the maps best, {100 * above:.3g} % of which are above")
 
 
 def separating_value(histogram: np.ndarray) -> float:
