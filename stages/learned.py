@@ -175,10 +175,10 @@ def pseudo_warnings(index: Index, folder: Path) -> list[str]:
     return _extent_warnings(
         _none_and_everywhere(parts),
         len(parts),
-        "pseudo masks of images whose labels say an object there is none; lower pseudo.threshold (with "
-        "pseudo.find_threshold=false), or set pseudo.refine=none, which small objects need",
+        "pseudo masks of images whose labels say an object there is none; lower pseudo.threshold, or set "
+        "pseudo.refine=none, which small objects need",
         f"pseudo masks objects cover more than {EVERYWHERE:.0%} of the image; if they do not in the images, raise "
-        "pseudo.threshold (with pseudo.find_threshold=false), and add images without any class",
+        "pseudo.threshold, and add images without any class",
     )
 
 
