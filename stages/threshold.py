@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 
@@ -29,6 +30,10 @@ from utils.visualize import Tile, contact_sheet, overlay
 logger = logging.getLogger(__name__)
 
 MOST = 500  # seeds that are looked at, evenly over the list
+TINY = 0.03  # of all cells; noise around objects that cover less is cut away, too,
+REGIONS = 1.5  # until so many regions a class and image are left,
+KEPT = 0.25  # but this part of what is above stays
+GRID = np.arange(0.05, 0.901, 0.025).round(6)  # thresholds at which regions are counted
 REFINED = 0.9  # of the value found, where masks are refined: that takes from objects (docs/log.md, e69)
 EXAMPLES = 6  # images of the sheet
 AROUND = 0.1  # the sheet shows the threshold, and this much below and above
@@ -43,15 +48,32 @@ class Choice:
 
 
 def choose(seeds: Iterable[Seed]) -> Choice | None:
-    """Of seeds with a class: what separates the highest value of each of their cells into two groups best."""
+    """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
+
+    Where objects are tiny, the first higher value that leaves few regions.
+    """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
+    regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
+    maps = 0
     for seed in seeds:
-        histogram += np.bincount(np.rint(seed.maps.max(axis=0) * 255).astype(np.int64).ravel(), minlength=256)
-    if not histogram.any():
+        highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
+        histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
+        maps += len(seed.classes)
+        for index in range(len(seed.classes)):
+            own = np.where(winner == index, highest, 0)
+            regions += [cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1 for threshold in GRID]
+    if not maps:
         return None
-    split = separating_value(histogram)
-    above = histogram[np.arange(256) > split * 255].sum() / histogram.sum()
-    return Choice(round(split, 3), f"it separates the values of the maps best, {100 * above:.3g} % of which are above")
+    split, each = separating_value(histogram), regions / maps
+    area, *areas = (histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID))
+    reason = f"it separates the values of the maps best, {area:.2%} of which are above"
+    if area > TINY or (first := np.interp(split, GRID, each)) <= REGIONS:
+        return Choice(round(split, 3), reason)
+    for threshold, count, kept in zip(GRID, each, areas, strict=True):
+        if threshold > split and count <= REGIONS and kept >= KEPT * area:
+            tiny = f"objects are tiny, and {split:.2f}, which separates the values of the maps best, leaves {first:.1f}"
+            return Choice(float(threshold), f"{tiny} regions a class and image; from here on there are {count:.1f}")
+    return Choice(round(split, 3), reason)
 
 
 def separating_value(histogram: np.ndarray) -> float:

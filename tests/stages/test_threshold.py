@@ -51,7 +51,19 @@ def test_many_objects_in_each_image_are_kept():
         spots[0, row * 8 : row * 8 + 3, column * 8 : column * 8 + 3] = 0.4 + 0.02 * (row + column)
     choice = choose([seed(spots)] * 4)
     assert 0 < choice.threshold < 0.4
-    assert "14.1 %" in choice.reason
+    assert "14.06%" in choice.reason
+
+
+@pytest.mark.parametrize(("specks", "least"), [(3, 0.45), (40, 0.0)])
+def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks, least):
+    random = np.random.default_rng(0)
+    noisy = [np.zeros((1, 40, 40)) for _ in range(4)]
+    for one in noisy:
+        one[0, random.integers(20, 40, specks), random.integers(0, 20, specks) * 2] = 0.48
+        one[:, 4:6, 4:6] = 1.0
+    choice = choose(map(seed, noisy))
+    assert least < choice.threshold < (1.0 if least else 0.45)
+    assert ("tiny" in choice.reason) == bool(least)
 
 
 @pytest.fixture
