@@ -18,6 +18,7 @@ from data.artifacts import Seed, read_seed
 from data.dataset import Index
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
+from stages.context import CONTEXT_STEP
 from stages.files import THRESHOLD, THRESHOLD_SHEET
 from stages.lists import evenly, some_seeds
 from stages.settings import Config
@@ -47,10 +48,13 @@ class Choice:
     reason: str
 
 
-def choose(seeds: Iterable[Seed]) -> Choice | None:
+def choose(seeds: Iterable[Seed], by_roots: bool = False) -> Choice | None:
     """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
 
     Where objects are tiny, the first higher value that leaves few regions.
+
+    Args:
+        by_roots: else, what separates the roots of these values best; for maps that are low on most of an object.
     """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
     regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
@@ -67,6 +71,10 @@ def choose(seeds: Iterable[Seed]) -> Choice | None:
     split, each = separating_value(histogram), regions / maps
     area, *areas = (histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID))
     reason = f"it separates the values of the maps best, {area:.2%} of which are above"
+    if area > TINY and by_roots:
+        return Choice(
+            round(separating_value(histogram, 0.5), 3), "it separates the roots of the values of the maps best"
+        )
     if area > TINY or (first := np.interp(split, GRID, each)) <= REGIONS:
         return Choice(round(split, 3), reason)
     for threshold, count, kept in zip(GRID, each, areas, strict=True):
@@ -76,9 +84,12 @@ def choose(seeds: Iterable[Seed]) -> Choice | None:
     return Choice(round(split, 3), reason)
 
 
-def separating_value(histogram: np.ndarray) -> float:
-    """(256,) counts of 0/255 .. 255/255 -> the value with most variance between below and above it (Otsu, 1979)."""
-    share, values = histogram / max(1, histogram.sum()), np.arange(256) / 255
+def separating_value(histogram: np.ndarray, power: float = 1.0) -> float:
+    """(256,) counts of 0/255 .. 255/255 -> the value with most variance between below and above it (Otsu, 1979).
+
+    The variance is that of the values to this power.
+    """
+    share, values = histogram / max(1, histogram.sum()), (np.arange(256) / 255) ** power
     below, moment = share.cumsum(), (share * values).cumsum()
     between = (moment[-1] * below - moment) ** 2 / np.maximum(below * (1 - below), 1e-9)
     best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
@@ -86,8 +97,11 @@ def separating_value(histogram: np.ndarray) -> float:
 
 
 def find_threshold(index: Index, folder: Path) -> Choice | None:
-    """The threshold of the seeds of a list; None where no image has a class."""
-    return choose(some_seeds(index, folder, MOST))
+    """The threshold of the seeds of a list; None where no image has a class.
+
+    Where the last step was the removal of context, maps are low on most of an object.
+    """
+    return choose(some_seeds(index, folder, MOST), by_roots=folder.name == CONTEXT_STEP.folder)
 
 
 def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any], list[str]]:

@@ -54,6 +54,18 @@ def test_many_objects_in_each_image_are_kept():
     assert "14.06%" in choice.reason
 
 
+def test_maps_that_are_low_on_most_of_an_object_are_cut_lower(index, tmp_path):
+    faint = np.zeros((1, 40, 40))
+    faint[0, 5:25, 5:25] = np.linspace(0.1, 1, 400).reshape(20, 20) ** 3
+    plain, low = (choose([seed(faint)] * 3, by_roots).threshold for by_roots in (False, True))
+    assert 0 < low < plain
+    folder = tmp_path / "seeds_context"
+    folder.mkdir()
+    for record in index.records:
+        write_seed(folder / f"{record.name}.npz", seed(faint if record.labels else faint[:0]))
+    assert find_threshold(index, folder).threshold == low
+
+
 @pytest.mark.parametrize(("specks", "least"), [(3, 0.45), (40, 0.0)])
 def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks, least):
     random = np.random.default_rng(0)
