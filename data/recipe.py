@@ -19,7 +19,8 @@ ONE_COLOUR = 3.0  # of 255: deviation of colours from shades of one; JPEG makes 
 MOSTLY = 0.5  # of the images have no colour
 WITHOUT = 1 / 3  # of the images show none of the classes
 INSPECTION = "inspection"
-READ_AT = Sides(320, 512)  # the long side at which the networks of both presets that draw masks see images
+# The long side at which the networks that draw masks see images, in the preset for photographs and in the other one.
+READ_AT = {"": Sides(320, 448), INSPECTION: Sides(320, 512)}
 LARGE = 2  # images are large from this many times the upper limit on
 LEAST_OBJECT = 8  # pixels, as the networks see it: about the smallest object that was found
 
@@ -47,7 +48,7 @@ def fitting_preset(index: Index) -> Fit:
     preset, used = "", "for photographs are used; for textures and tiny objects: --preset inspection"
     if without_colour > MOSTLY or empty > WITHOUT:
         preset, used = INSPECTION, f"of preset '{INSPECTION}' are used"
-    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT.max_side])))
+    sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT[preset].max_side])), preset)
     return Fit(
         preset,
         f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour, and {100 * empty:.0f} % of all show "
@@ -65,9 +66,9 @@ def has_no_colour(image: Image.Image) -> bool:
     return bool(variance < ONE_COLOUR**2)
 
 
-def what_sizes_mean(long_side: int) -> str:
-    """What to say of images with this long side; empty where there is nothing."""
-    seen = READ_AT.longest(long_side)
+def what_sizes_mean(long_side: int, preset: str) -> str:
+    """What to say of images with this long side under a preset of `READ_AT`; empty where there is nothing."""
+    seen = READ_AT[preset].longest(long_side)
     if seen > long_side:
         return f". The images are small (long side {long_side}) and are enlarged to {seen} before a network reads them"
     if long_side < LARGE * seen:

@@ -69,6 +69,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
         with FileLock(root.absolute().parent / f".{root.name}.lock"):
             if not is_there():
                 remove_leftovers(root)
+                _refuse_others(root)
                 generate(root, train, val, size)
                 write_json(root / MARKER, wanted)
     return open_voc(root, list_name, masks=masks)
@@ -159,18 +160,20 @@ def _names(list_name: str, count: int) -> list[str]:
 
 
 def _read_marker(root: Path) -> dict | None:
-    """The marker of an earlier generation; None where there is nothing yet."""
+    """The marker of an earlier generation; None where there is none, or none that can be read."""
     try:
         return json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if root.is_dir() and any(root.iterdir()):
-            raise UserError(
-                f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo images "
-                "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
-            ) from None
+    except (FileNotFoundError, json.JSONDecodeError):
         return None
-    except json.JSONDecodeError:
-        return None
+
+
+def _refuse_others(root: Path) -> None:
+    """Raise a `UserError` where a folder holds something that was not generated."""
+    if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists():
+        raise UserError(
+            f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo images "
+            "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
+        )
 
 
 def _has_files(root: Path, train: int, val: int, masks: bool) -> bool:

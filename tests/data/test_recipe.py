@@ -72,14 +72,16 @@ def test_shades_of_one_colour_are_no_colours(tint, expected):
 
 
 def test_sizes_are_told_where_they_are_unusual():
-    assert "enlarged to 320" in what_sizes_mean(200)
-    assert what_sizes_mean(320) == what_sizes_mean(500) == what_sizes_mean(1000) == ""
-    assert "less than about 62 pixels" in what_sizes_mean(4000)
+    for preset in ("", INSPECTION):
+        assert "enlarged to 320" in what_sizes_mean(200, preset)
+        assert {what_sizes_mean(long_side, preset) for long_side in (320, 500, 890)} == {""}
+    assert "less than about 71 pixels" in what_sizes_mean(4000, "")
+    assert "less than about 62 pixels" in what_sizes_mean(4000, INSPECTION)
 
 
 def test_what_is_said_of_sizes_is_what_the_presets_do():
-    for preset in ("folder", INSPECTION):
-        cfg = load_config(ROOT / "config.yaml", preset)
-        assert (cfg.segmenter.min_side, cfg.segmenter.max_side) == (READ_AT.min_side, READ_AT.max_side)
-        assert cfg.seeds.min_side == READ_AT.min_side
-        assert cfg.seeds.max_side <= READ_AT.max_side
+    for preset, read_at in READ_AT.items():
+        cfg = load_config(ROOT / "config.yaml", preset or "folder")
+        assert (cfg.segmenter.min_side, cfg.segmenter.max_side) == (read_at.min_side, read_at.max_side)
+        assert cfg.seeds.min_side == read_at.min_side
+        assert cfg.seeds.max_side <= read_at.max_side
