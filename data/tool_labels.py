@@ -7,6 +7,7 @@ Label Studio: a list of tasks, each with its image and what was chosen, in the l
 
 import json
 import re
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -34,8 +35,9 @@ def yolo_file(image: str, files: set[str]) -> str | None:
 def is_yolo(layout: Layout) -> bool:
     """Whether the texts of images are boxes, or all empty; others beside images are captions and the like."""
     files = [file for image in layout.images if (file := yolo_file(image, layout.tree.files)) is not None]
-    lines = [_first_line(layout.root / file) for file in files]
-    return any(map(BOX.match, lines)) or (bool(lines) and not any(lines))
+    lines = filter(None, (_first_line(layout.root / file) for file in files))  # read up to the first box
+    first = next(lines, "")
+    return bool(files) and (not first or any(map(BOX.match, chain([first], lines))))
 
 
 def _first_line(path: Path) -> str:
