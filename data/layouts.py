@@ -4,6 +4,7 @@ cat/1.jpg                                                   a folder a class
 images/cat/1.jpg, data/train/cat/1.jpg                      the same inside folders without meaning, or that are lists
 images/1.jpg, masks/1.png                                   masks beside the images; a table gives the classes
 cat/1.png, cat/1_mask.png                                   masks in the same folder
+cat/1.jpg, cat/1.png                                        the same, where the PNG hold few values
 test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is background
 """
 
@@ -11,10 +12,12 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from data.faults import Complain, counted
 from data.image_names import composed, record_names
+from data.mask_values import decode_mask, used_codes
 from data.tree import Tree
 from utils.errors import UserError
 
@@ -31,6 +34,7 @@ MASK_NAME = re.compile(
     r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
 )
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
+SAMPLE, FEW_VALUES = 12, 16  # files of a JPEG's name that are looked at, and how many values masks among them hold
 NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
 
 
@@ -86,7 +90,7 @@ def _plain(name: str) -> str:
 
 def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
     """Take masks out of the images: by a folder whose names are those of images, or by a name such as 1_mask.png."""
-    stems = {composed(path.rpartition(".")[0]) for path in layout.images}
+    stems, twins = {_stem(path) for path in layout.images}, _twins(layout)
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder of masks, folder of the images -> files
     for path in layout.images:
         parts = path.split("/")[:-1]
@@ -94,7 +98,7 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         match = MASK_NAME.fullmatch(PurePosixPath(path).stem)
         if at is not None:
             groups["/".join(parts[: at + 1]), "/".join(parts[:at])].append(path)
-        elif match is not None and composed("/".join([*parts, match[1]])) in stems:
+        elif path in twins or (match is not None and composed("/".join([*parts, match[1]])) in stems):
             groups["/".join(parts), "/".join(parts)].append(path)
     if not groups:
         return
@@ -116,6 +120,31 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         else:
             _take_masks(layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
+
+
+def _twins(layout: Layout) -> set[str]:
+    """The files that have the name of a JPEG beside them, and hold few values, as masks do; none if most hold many."""
+    photographs = {_stem(path) for path in layout.images if _is_lossy(path)}
+    found = [path for path in layout.images if not _is_lossy(path) and _stem(path) in photographs]
+    counts = [_count_values(layout.root / path) for path in found[:: -(-len(found) // SAMPLE) or 1]]
+    if max(counts, default=0) < 2 or 2 * sum(count > FEW_VALUES for count in counts) > len(counts):
+        return set()
+    what = f"files with the name of a JPEG beside them hold at most {FEW_VALUES} values"
+    layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
+    return set(found)
+
+
+@cache
+def _count_values(path: Path) -> int:
+    """How many values or colours an image holds; more than any mask where it cannot be read."""
+    try:
+        return len(used_codes(decode_mask(path).codes))
+    except UserError:
+        return FEW_VALUES + 1
+
+
+def _stem(path: str) -> str:
+    return composed(path.rpartition(".")[0])
 
 
 def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
@@ -185,7 +214,7 @@ def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]
     below = f"{parent}/" if parent else ""
     for name in (inner, *((match[1],) if match is not None else ())):
         found = by_tail.get(composed(name), [])
-        whole = [path for path in found if composed(path.rpartition(".")[0]) == composed(below + name)]
+        whole = [path for path in found if _stem(path) == composed(below + name)]
         for candidates in (whole, [path for path in found if path.startswith(below)], found):
             if len(candidates) == 1:
                 return candidates[0]

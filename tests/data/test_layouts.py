@@ -5,9 +5,11 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from data.folder import open_folder
 from data.index import open_index
+from data.layouts import _count_values
 from data.settings import DataSettings
 from stages.config import load_config
 from tests.data.layouts_of_tools import TREES, build, coco, labels_of, put, put_json, put_masks, put_text
@@ -165,19 +167,6 @@ class TestMasks:
         assert (len(masks), open_folder(tmp_path, "val").records[0].name) == (2, "test/crack/000")
 
 
-def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
-    root = build("YOLO", tmp_path)
-    put_text(root, "train/labels/b.txt", "2 0.5 0.5 0.2 0.2\n")
-    put_text(root, "train/labels/a.txt", "1 0.5 0.5 0.2 0.2\n")
-    put_text(root, "data.yaml", "names:\n  2: dog\n  1: cat\n")
-    index = open_folder(root, "train")
-    assert index.class_names == ("cat", "dog")
-    assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
-    put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(UserError, match=r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box"):
-        open_folder(root, "train")
-
-
 @pytest.mark.parametrize("lists", [("train", "dev"), ("training_set", "test_set"), ("seg_train", "seg_test")])
 def test_folders_that_look_like_lists_are_no_classes(tmp_path, lists):
     put(tmp_path, *(f"{name}/{label}/1.jpg" for name in lists for label in ("cat", "dog")))
@@ -186,16 +175,6 @@ def test_folders_that_look_like_lists_are_no_classes(tmp_path, lists):
     assert open_folder(tmp_path, classes=lists).class_names == lists
     other = put(tmp_path / "other", "train/2023/1.jpg", "car/2024/1.jpg")  # two classes, each in its folders
     assert open_folder(other).class_names == ("car", "train")
-
-
-def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
-    put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
-    put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
-    put_text(tmp_path, "dog/1.txt", "")
-    assert labels_of(open_folder(tmp_path)) == {"cat/1": {"cat"}, "cat/2": {"cat"}, "dog/1": {"dog"}}
-    put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
-        open_folder(tmp_path)
 
 
 class TestLeftOut:
@@ -243,3 +222,19 @@ class TestLeftOut:
             with pytest.raises(UserError, match=r"cat/deep/loop is a link to .*, which is a folder above it; remove"):
                 open_folder(root)
             (root / "cat/deep/loop").unlink()
+
+
+@pytest.mark.parametrize("table", [False, True])
+def test_a_png_with_the_name_of_a_jpeg_beside_it_is_its_mask_unless_it_is_a_photograph(tmp_path, table):
+    put(tmp_path, *(f"{name}/Imgs/{number}.jpg" for name in ("crack", "hole") for number in (1, 2)))
+    put_masks(tmp_path, "crack/Imgs/1.png", "crack/Imgs/2.png", "hole/Imgs/1.png")
+    put_text(tmp_path, "labels.csv", "image,labels\ncrack/Imgs/1,crack\nhole/Imgs/1,hole\n") if table else None
+    index = open_folder(tmp_path, masks=True)
+    assert {record.image.suffix for record in index.records} == {".jpg"}
+    assert index.records[0].mask == tmp_path / "crack/Imgs/1.png"
+    assert "hold at most 16 values: 3, first crack/Imgs/1.png; they are taken for its masks" in " ".join(index.notes)
+    Image.effect_noise((8, 8), 80).save(tmp_path / "crack/Imgs/1.png")
+    Image.effect_noise((8, 8), 80).save(tmp_path / "crack/Imgs/2.png")
+    if not table:
+        _count_values.cache_clear()
+        assert len(open_folder(tmp_path)) == 7
