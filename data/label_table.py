@@ -1,46 +1,40 @@
-"""A CSV of labels: its rows, and how a cell of labels is read.
+"""A CSV of labels: its columns and rows.
 
 image,labels                        image,cat,dog
 1.jpg,cat;dog                       1.jpg,1,1
 2.jpg,                              2.jpg,0,0
 
-The columns may have other usual names (`filename`, `class`, ...). Labels are separated by ';'. Another separator is
-read where all its parts are known classes; lists such as ['cat', 'dog'] are read as lists; what looks like either and
-is not known is named.
+The columns may have other usual names (`filename`, `class`, ...). data/label_cells.py says how a cell is read.
 """
 
-import ast
-import contextlib
-import json
 import re
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data.faults import Complain, Faults, counted
 from data.image_names import composed
+from data.label_cells import EXPECTED, read_cells
 from data.layouts import SPLITS
 from data.tables import read_rows
 from utils.errors import UserError
 
+# Names of columns, without capitals, spaces and signs.
 IMAGE_COLUMNS = (
-    "image", "filename", "file_name", "file", "path", "filepath", "file_path", "image_path", "image_name",
-    "image_id", "img", "img_path", "name", "id",
+    "image", "filename", "fname", "file", "path", "filepath", "imagepath", "imagename", "imageid", "imageindex", "img",
+    "imgpath", "name", "id",
 )  # fmt: skip
 LABEL_COLUMNS = (
-    "labels", "label", "classes", "class", "class_name", "class_names", "category", "categories", "choice",
-    "choices", "tags", "tag", "target", "species",
+    "labels", "label", "classes", "class", "classname", "classnames", "classid", "labelname", "findinglabels",
+    "category", "categories", "choice", "choices", "tags", "tag", "target", "species",
 )  # fmt: skip
-BOX_COLUMNS = frozenset({"xmin", "x_min", "x1", "left", "bbox", "box", "bbox_x"})  # a row is one object of an image
+# A row is one object of an image; an empty cell, or -1, is none.
+BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
 LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
-NO_LABEL = frozenset({"nan", "none", "null", "n/a", "<na>", "[]", "{}", "()"})
-YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", ""})
-EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
-VECTOR = re.compile(r"[\[(]?\s*[01](\.0?)?([\s,]+[01](\.0?)?)+\s*[\])]?")  # of 0 and 1, as NumPy and lists show it
-SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
-
+LIST_MARKS = {"isvalid": "val", "isval": "val", "istest": "test", "istrain": "train"}  # columns of yes and no
+CONFIDENCE = ("confidence", "probability", "score", "ispresent")  # 0: verified that the label is not there
+YES, NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
 Cells = tuple[str, list[str]]  # where a row is, for errors; its cells
 
 
@@ -71,20 +65,26 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     if not lines:
         raise UserError(f"{path} is empty; expected {EXPECTED}")
     header = _unpadded(lines[0][1], 1)
-    columns = [cell.casefold() for cell in header]
-    image = next((columns.index(name) for name in IMAGE_COLUMNS if name in columns), None)
+    columns = [plain(cell) for cell in header]
+    image = _first(IMAGE_COLUMNS, columns)
     if image is None or len(header) < 2:
         raise UserError(f"{path}, line {lines[0][0]}: expected {EXPECTED}; found '{','.join(header)[:80]}'")
     faults = Faults(complain)
     body = _body(path, header, image, lines[1:], faults)
-    split = _split_column(header, body, faults)
-    label = next((columns.index(name) for name in LABEL_COLUMNS if name in columns), None)
-    if len(header) == 2 and split is None and any(row[1 - image].casefold() not in YES | NO for _, row in body):
+    split, lists = _lists(header, columns, body, faults)
+    label, box = _first(LABEL_COLUMNS, columns), _first(BOX_COLUMNS, columns)
+    is_one = len(header) == 2 and split is None and box is None
+    if is_one and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
     table = LabelTable((), [])
+    if split is not None and columns[split] in LIST_MARKS:
+        table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
     labels: Sequence[set[str] | None]
     if label is not None:
-        labels = _column(path, [(where, row[label]) for where, row in body], known, faults, table.notes)
+        is_there = [box is None or row[box] not in ("", "-1") for _, row in body]
+        cells = [(where, row[label] if there else "") for (where, row), there in zip(body, is_there, strict=True)]
+        labels = read_cells(path, cells, known, faults, table.notes)
+        _refuse_denied(header, columns, body, faults)
         others = [name for position, name in enumerate(header) if position not in (image, label, split)]
         table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
     else:
@@ -93,30 +93,57 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
             raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
         labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
-    for (where, row), of_row in zip(body, labels, strict=True):
+    for (where, row), of_row, in_list in zip(body, labels, lists, strict=True):
         if of_row is not None:
-            in_list = "" if split is None else SPLITS.get(row[split].casefold(), "")
             table.rows.append(Row(where, row[image], of_row, in_list))
     faults.report(is_empty=not table.rows)
     if not table.rows:
         raise UserError(f"{path} has no rows under its header; expected {EXPECTED}")
-    if label is not None and not BOX_COLUMNS.isdisjoint(columns):  # without labels, a column called `box` is a class
+    if label is not None and box is not None:  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
 
 
-def _split_column(header: list[str], body: list[Cells], faults: Faults) -> int | None:
-    """The column of train, val and test, where there is one; an empty cell is an image of none of these lists."""
-    columns = [cell.casefold() for cell in header]
-    for column in (columns.index(name) for name in LIST_COLUMNS if name in columns):
-        if not any(row[column].casefold() in SPLITS for _, row in body):
+def plain(name: str) -> str:
+    """The name of a column without capitals, spaces and signs."""
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _first(names: Iterable[str], columns: list[str]) -> int | None:
+    """The column that has the first of these names that is there."""
+    return next((columns.index(name) for name in names if name in columns), None)
+
+
+def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> tuple[int | None, list[str]]:
+    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row.
+
+    An empty cell is an image of none of these lists.
+    """
+    for column in (columns.index(name) for name in (*LIST_COLUMNS, *LIST_MARKS) if name in columns):
+        words: Mapping[str, str] = SPLITS
+        if mark := LIST_MARKS.get(columns[column]):
+            other = "val" if mark == "train" else "train"
+            words = dict.fromkeys(YES, mark) | dict.fromkeys(NO - {""}, other)
+        if not any(row[column].casefold() in words for _, row in body):
             continue
         for where, row in body:
-            if row[column] and row[column].casefold() not in SPLITS:
-                what = f"expected train, val or test in the column '{header[column]}', found '{row[column][:40]}'"
+            if row[column] and row[column].casefold() not in words:
+                expected = "0 or 1" if mark else "train, val or test"
+                what = f"expected {expected} in the column '{header[column]}', found '{row[column][:40]}'"
                 faults.add("list", f"{where}: {what}; correct it, or call the column otherwise if it names no list")
-        return column
-    return None
+        return column, [words.get(row[column].casefold(), "") for _, row in body]
+    return None, ["" for _ in body]
+
+
+def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> None:
+    """Refuse rows with a confidence of 0, which OpenImages has for labels that an image does not show."""
+    column = _first(CONFIDENCE, columns)
+    if column is None:
+        return
+    for where, row in body:
+        if row[column] and row[column].casefold() in NO:
+            what = f"the column '{header[column]}' is {row[column]}, so the label of this row is not in the image"
+            faults.add("denied", f"{where}: {what}; remove such rows, or the column if it means something else")
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
@@ -167,92 +194,3 @@ def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Fau
             )
             return None
     return found
-
-
-def _column(
-    path: Path, cells: list[tuple[str, str]], known: Collection[str], faults: Faults, notes: list[str]
-) -> Sequence[set[str] | None]:
-    """The labels of each cell of a column; None where it holds something else."""
-    folded = {composed(name).casefold() for name in known}
-    if not {"0", "1"} <= folded and (vectors := _vectors(cells)):
-        where, text = vectors[0]
-        what = f"the labels look like a 0 or 1 for each class, found '{text[:80]}'"
-        faults.add("vector", f"{where}: {what}; give each class a column: {EXPECTED}")
-        return [None for _ in cells]
-    items = [_items(text, folded) for _, text in cells]
-    alone = folded or {item.casefold() for row in items for item in row if not re.search(SEPARATORS[-1], item)}
-    found = []
-    for (where, text), row in zip(cells, items, strict=True):
-        labels = {part for item in row for part in _parts(item, alone)}
-        if any(label.casefold() not in alone and re.search(r"[,|]|^[\[{('\"]", label) for label in labels):
-            faults.add(
-                "separator",
-                f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it cut, name "
-                "the classes in data.classes",
-            )
-        found.append(labels)
-    empty = [where for (where, text), row in zip(cells, items, strict=True) if text and not row]
-    notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
-    if not known:
-        notes += _judge_words(path, set().union(*found), faults)
-    return found
-
-
-def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The cells that hold a 0 or 1 for each class; none where not all are such, of one length."""
-    vectors = [(where, text) for where, text in cells if VECTOR.fullmatch(text)]
-    lengths = {len(text.replace(",", " ").split()) for _, text in vectors}
-    return vectors if len(lengths) == 1 and len(vectors) == sum(bool(text) for _, text in cells) else []
-
-
-def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
-    """Labels of several words that share words with others: many made of few words are lists, the others may be."""
-    words_of = {label: {word for word in re.split(SEPARATORS[-1], label.casefold()) if word} for label in labels}
-    counts = Counter(word for words in words_of.values() for word in words)
-    shared = {label for label, words in words_of.items() if len(words) > 1 and max(counts[w] for w in words) > 1}
-    words = sorted(set().union(*(words_of[label] for label in shared)))
-    if len(shared) > max(2, len(words)):
-        faults.add(
-            "spaces",
-            f"{path}: labels such as '{min(shared)}' look like several, separated by spaces; separate them with ';', "
-            f"or name the classes: data.classes=[{', '.join(words[:3])}, ...]",
-        )
-        return []
-    what = "labels that are each read as one class, though other labels have some of their words"
-    return counted(path, what, shared, "if these are several labels, separate them with ';'")
-
-
-def _items(text: str, known: Collection[str]) -> list[str]:
-    """The labels of a cell that ';' separates, or a list in the notation of Python or JSON."""
-    if text.casefold() in NO_LABEL and text.casefold() not in known:
-        return []
-    if text.startswith(("[", "{")):
-        for read in (json.loads, ast.literal_eval):
-            with contextlib.suppress(ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-                return [composed(item) for item in flat(read(text))]
-        text = ";".join(text.strip("[]{}").split(","))
-    found = [re.sub(r"^(['\"])(.+)\1$", r"\2", item.strip()).strip() for item in text.split(";")]
-    return [composed(item) for item in found if item]
-
-
-def chosen(value: dict[str, Any]) -> list[Any]:
-    """What Label Studio's object says of classes; its other lists are points and run lengths."""
-    return [inner for key, inner in value.items() if key in ("choices", "taxonomy") or str(key).endswith("labels")]
-
-
-def flat(value: Any) -> list[str]:
-    """The texts in a value of JSON: in lists of any depth, and in those of objects that name classes."""
-    if isinstance(value, dict):
-        value = chosen(value)
-    if isinstance(value, list | tuple | set):
-        return [text for inner in value for text in flat(inner)]
-    return [str(value).strip()] if value is not None and str(value).strip() else []
-
-
-def _parts(item: str, known: Collection[str]) -> list[str]:
-    """The labels that are joined in one: the first separator that gives known classes alone, else the whole."""
-    for separator in SEPARATORS if item.casefold() not in known else ():
-        parts = [part.strip() for part in re.split(separator, item) if part.strip()]
-        if len(parts) > 1 and all(part.casefold() in known for part in parts):
-            return parts
-    return [item]

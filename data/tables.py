@@ -25,25 +25,28 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells, without the spaces around them, of every row of a CSV file that is not blank.
 
-    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab. A file
-    that cannot be read, or is not CSV in UTF-8, is a `UserError`.
+    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab, or what
+    Excel's line `sep=` says. A file that cannot be read, or is not CSV in UTF-8, is a `UserError`.
     """
     text = _read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    named = re.fullmatch("sep=([,;\t])", first.strip(" "))
+    separator = named[1] if named else max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
         line = reader.line_num
         raise UserError(f"{path}, line {line}: this is not CSV ({error}); save the table as CSV in UTF-8") from error
-    return [(number, cells) for number, cells in rows if any(cells)]
+    return [(number, cells) for number, cells in rows[named is not None :] if any(cells)]
 
 
-def read_class_names(path: Path) -> tuple[str, ...]:
+def read_class_names(path: Path, *, all_lines: bool = False) -> tuple[str, ...]:
     """Class names in their order, from a file of one name a line, or from a table whose header has a column for it.
 
     Numbers before the names (`0 cat`) and CVAT's colours after them (`cat:255,0,0::`) are left out, as is a first
-    `background`. A file that cannot be read, or has no names or one twice, is a `UserError`.
+    `background`, unless `all_lines` count, because the names have indices. A file that cannot be read, or has no names
+    or one twice, is a `UserError`.
     """
     rows = read_rows(path)
     header = [cell.casefold() for cell in rows[0][1]] if rows else []
@@ -55,7 +58,7 @@ def read_class_names(path: Path) -> tuple[str, ...]:
         numbered = [re.fullmatch(r"\d+[\s,;:]+(?!\d+,\d+,\d+:)([^\s,;:].*)", line) for line in lines]
         lines = [match[1] for match in numbered if match] if all(numbered) else lines
         names = [line.partition(":")[0].strip() for line in lines]
-    if names and names[0].casefold() == "background":
+    if names and names[0].casefold() == "background" and not all_lines:
         del names[0]
     names = [composed(name) for name in names if name]
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)

@@ -125,3 +125,37 @@ def test_a_table_of_boxes_has_the_labels_of_all_objects_of_an_image(tmp_path):
     table = read(tmp_path, "\n".join(("filename,class,split,xmin,xmax", *rows)))
     assert [row[1:] for row in table.rows] == [("a.jpg", {"cat", "dog"}, "train"), ("b.jpg", {"dog"}, "val")]
     assert "4 rows of objects are the labels of 2 images" in table.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sep=;\r\nimage;labels;;\r\n1;cat;;\r\n", [("1", {"cat"}, "")]),
+        ("Image Index,Finding Labels\n1,cat|dog\n2,cat\n3,dog\n", [("1", {"cat", "dog"}, "")]),
+        ("fname,labels,is_valid\n1,cat,True\n2,dog,False\n", [("1", {"cat"}, "val"), ("2", {"dog"}, "train")]),
+        ("image,cat,dog,is_train\n1,1,0,0\n2,0,1,1\n", [("1", {"cat"}, "val"), ("2", {"dog"}, "train")]),
+        ("image,defect\n1,yes\n2,no\n", [("1", {"defect"}, ""), ("2", set(), "")]),
+        ("image,label\n1,-\n2,#N/A\n3,cat\n", [("1", set(), ""), ("2", set(), ""), ("3", {"cat"}, "")]),
+        ("ImageId,ClassId,EncodedPixels\n1,3,1 5\n1,4,\n1,2,7 3\n2,1,-1\n", [("1", {"3", "2"}, ""), ("2", set(), "")]),
+    ],
+)
+def test_tables_of_excel_fastai_and_kaggle(tmp_path, text, expected):
+    table = read(tmp_path, text)
+    assert [row[1:] for row in table.rows][: len(expected)] == expected
+    assert any("divides the images into train, val and test" in note for note in table.notes) == ("is_" in text)
+
+
+def test_rows_whose_label_is_denied_are_refused(tmp_path):
+    with pytest.raises(UserError, match="line 3: the column 'Confidence' is 0, so the label of this row is not in the"):
+        read(tmp_path, "ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0\n")
+    assert len(read(tmp_path, "ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0.4\n").rows) == 2
+
+
+def test_captions_numbers_and_run_lengths_are_no_classes(tmp_path):
+    text = "image,text\n" + "".join(f"{number},a dog with {number} cats\n" for number in range(20))
+    with pytest.raises(
+        UserError, match=r"20 rows have 20 different labels, such as 'a dog.*classes of many images each"
+    ):
+        read(tmp_path, text)
+    with pytest.raises(UserError, match="line 2: expected 0 or 1 in the column 'EncodedPixels', found '1 5 9 3'"):
+        read(tmp_path, "ImageId,EncodedPixels\n1,1 5 9 3\n2,\n")
