@@ -111,6 +111,9 @@ def check_index(index: Index, what: str) -> Index:
             f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in "
             "data.classes"
         )
+    if len(set(index.class_names)) < len(index.class_names):
+        twice = next(name for name in index.class_names if index.class_names.count(name) > 1)
+        raise UserError(f"{what} has two classes called '{twice}'; give each a name of its own")
     if not index.records:
         raise UserError(f"{what} has no images; give a list with at least one name")
     seen: set[str] = set()
@@ -263,6 +266,7 @@ def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) 
     if mask.shape != image.size[::-1]:
         raise UserError(
             f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
-            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again"
+            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again, "
+            "or correct the size in the file of annotations that it is drawn from"
         )
     return mask

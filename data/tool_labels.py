@@ -13,8 +13,9 @@ from typing import Any
 
 from data.faults import Faults, counted
 from data.image_names import composed
-from data.label_table import LABEL_COLUMNS, LabelTable, Row, flat
-from data.layouts import Layout
+from data.label_cells import flat
+from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row, plain
+from data.layouts import SPLITS, Layout
 from data.tables import read_class_names, read_lines
 from data.tree import Tree
 from utils.config_file import NOT_YAML, parse_yaml
@@ -22,7 +23,7 @@ from utils.errors import UserError
 
 NAME_FILES = ("classes.txt", "obj.names", "labels/classes.txt")
 BOX = re.compile(r"\S+(\s+[-+.eE\d]+){4}")  # the class, then numbers
-IMAGE_KEYS = ("image", "img", "file_upload")
+IMAGE_KEYS = ("image", "img", "file_upload", "filename", "file_name", "path")
 
 
 def yolo_file(image: str, files: set[str]) -> str | None:
@@ -75,6 +76,7 @@ def read_yolo(layout: Layout) -> LabelTable:
 
 def _yolo_names(tree: Tree) -> dict[int, str]:
     """The name of each index, in the order of the indices, which need not begin with 0 where a file gives them."""
+    found: dict[str, dict[int, str]] = {}
     for path in sorted(path for path in tree.files if path.count("/") < 2 and path.endswith((".yaml", ".yml"))):
         try:
             _, document = parse_yaml((tree.root / path).read_text(encoding="utf-8-sig"))
@@ -84,10 +86,15 @@ def _yolo_names(tree: Tree) -> dict[int, str]:
         if isinstance(names, list):
             names = dict(enumerate(names))
         if isinstance(names, dict) and names and all(isinstance(key, int) for key in names):
-            return {key: composed(str(names[key])) for key in sorted(names)}
-    for name in NAME_FILES:
-        if name in tree.files:
-            return dict(enumerate(read_class_names(tree.root / name)))
+            found[path] = {key: composed(str(names[key])) for key in sorted(names)}
+    for name in (name for name in NAME_FILES if name in tree.files):
+        found[name] = dict(enumerate(read_class_names(tree.root / name, all_lines=True)))
+    first, *others = found or [""]
+    if different := [path for path in others if found[path] != found[first]]:
+        what = f"{first} and {different[0]} name different classes for YOLO's boxes"
+        raise UserError(f"{tree.root}: {what}; remove what does not belong to these images")
+    if first:
+        return found[first]
     raise UserError(
         f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
         "classes.txt there, one name a line"
@@ -119,7 +126,10 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
         if labels is None or not name:
             without.append(where)
         else:
-            table.rows.append(Row(f"{path}, {where}", name, {composed(label) for label in labels}))
+            split = next((str(data[key]).casefold() for key in data if plain(key) in LIST_COLUMNS), "")
+            table.rows.append(
+                Row(f"{path}, {where}", name, {composed(label) for label in labels}, SPLITS.get(split, ""))
+            )
     table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
     return table
 
@@ -127,7 +137,7 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
 def _labels_of(task: dict[str, Any]) -> list[str] | None:
     """What the annotations or the columns of a task chose; None where there are none."""
     if "annotations" not in task:
-        column = next((name for name in LABEL_COLUMNS if name in task), None)
+        column = next((key for name in LABEL_COLUMNS for key in task if plain(key) == name), None)
         return None if column is None else flat(task[column])
     done = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
     results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]

@@ -1,0 +1,54 @@
+"""Labels in the files of tools: YOLO's boxes, and records of JSON."""
+
+import pytest
+
+from data.folder import open_folder
+from tests.data.layouts_of_tools import build, labels_of, put, put_json, put_text
+from utils.errors import UserError
+
+
+def test_the_indices_of_yolo_are_those_of_its_names(tmp_path):
+    root = build("YOLO", tmp_path)
+    put_text(root, "train/labels/b.txt", "2 0.5 0.5 0.2 0.2\n")
+    put_text(root, "train/labels/a.txt", "1 0.5 0.5 0.2 0.2\n")
+    put_text(root, "data.yaml", "names:\n  2: dog\n  1: cat\n")
+    index = open_folder(root, "train")
+    assert index.class_names == ("cat", "dog")
+    assert labels_of(index) == {"train/images/a": {"cat"}, "train/images/b": {"dog"}}
+    put_text(root, "train/labels/a.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match=r"a\.txt, line 1: expected the index of a class, 1\.\.2, and a box"):
+        open_folder(root, "train")
+
+
+def test_names_of_yolo_that_differ_or_begin_with_background_move_no_index(tmp_path):
+    root = put(tmp_path, "images/1.jpg", "images/2.jpg")
+    put_text(root, "labels/1.txt", "1 0.5 0.5 0.2 0.2\n")
+    put_text(root, "labels/2.txt", "2 0.5 0.5 0.2 0.2\n")
+    put_text(root, "classes.txt", "background\ncat\ndog\n")
+    assert labels_of(open_folder(root)) == {"images/1": {"cat"}, "images/2": {"dog"}}
+    put_text(root, "data.yaml", "names: [background, dog, cat]\n")
+    with pytest.raises(UserError, match=r"data\.yaml and classes\.txt name different classes for YOLO's boxes; remove"):
+        open_folder(root)
+    (root / "classes.txt").unlink()
+    put_text(root, "data.yaml", "names: [a, cat, cat]\n")
+    with pytest.raises(UserError, match="has two classes called 'cat'"):
+        open_folder(root)
+
+
+def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
+    put(tmp_path, "cat/1.jpg", "cat/2.jpg", "dog/1.jpg")
+    put_text(tmp_path, "cat/1.txt", "a photo of a cat, 2024")
+    put_text(tmp_path, "dog/1.txt", "")
+    assert labels_of(open_folder(tmp_path)) == {"cat/1": {"cat"}, "cat/2": {"cat"}, "dog/1": {"dog"}}
+    put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
+        open_folder(tmp_path)
+
+
+def test_records_of_json_may_name_their_list(tmp_path):
+    put(tmp_path, "1.jpg", "2.jpg")
+    records = [
+        {"file_name": f"{n}.jpg", "Class Name": "cat", "Split": split} for n, split in ((1, "train"), (2, "val"))
+    ]
+    put_json(tmp_path, "labels.json", records)
+    assert [list(labels_of(open_folder(tmp_path, name))) for name in ("train", "val")] == [["1"], ["2"]]
