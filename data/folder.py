@@ -4,7 +4,7 @@ root/cat/IMG_1.jpg, root/dog/2024/IMG_7.jpg      one sub-folder a class, `backgr
 root/labels.csv                                  header `image,labels`, rows such as `IMG_1.jpg,cat;dog`, or
 root/labels.json                                 COCO's format; labels alone will do, without boxes and outlines
 root/masks/cat/IMG_1.png                         truth (0 background, class c is c + 1, 255 ignore), if there is any
-root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line
+root/lists/train.txt, root/lists/val.txt         lists, if there are any; a name or relative path a line; or in root/
 
 Layouts of others are read too, or refused with the setting that reads them: see `data/layouts.py`.
 """
@@ -41,8 +41,9 @@ def open_folder(
 
     Args:
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
-            the folders of these names; without either, `train` is every image and `val` those with a mask; else a name
-            under `lists`, or a path (absolute, from here, or from the root) to a text file of names or relative paths.
+            the folders of these names; without either, `train` is every image of no other list and `val` those with a
+            mask; else a name under `lists`, or a path (absolute, from here, or from the root) to a text file of names
+            or relative paths. `train.txt` and the like in the root are lists, too, if they begin with an image.
         labels: a CSV or JSON file (from here or from the root), or `names`: file names begin with the class; empty
             takes `labels.csv` or `labels.json` in the root, else the folders are the classes. A file's images are all
             that there are; one without a label has none of the classes.
@@ -60,7 +61,7 @@ def open_folder(
     by_folders = table is None and labels != IN_NAMES
     tree = scan(root, classes, complain)
     if by_folders:
-        refuse_foreign(tree)
+        refuse_foreign(tree, classes)
     layout = find_layout(tree, classes, complain, has_table=not by_folders)
     class_names, images = read_labels(layout, table, labels, tuple(classes), rules)
     names = record_names(images)
@@ -80,7 +81,9 @@ def _find_table(root: Path, labels: str) -> Path | None:
     if not labels:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
-    if not path.is_file() or path.suffix.lower() not in SUFFIXES:
+    if path.is_file() and path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"data.labels: {path} is not read; expected {', '.join(SUFFIXES)}: save the table as CSV")
+    if not path.is_file():
         raise UserError(
             f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path, or "
             "'names' if file names begin with the class"
@@ -93,16 +96,20 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
     root = layout.root
     if list_name in ("", "all"):
         return list(names), source
-    candidates = [root / RESERVED / f"{list_name}.txt"]
-    if list_name not in ("train", "val"):  # these are names, whatever else lies around that is called so
-        candidates += [Path(list_name), root / list_name]
-    path = next((path for path in candidates if path.is_file()), None)
+    finder = Finder(root, names)
+    path = _list_file(layout, list_name, finder)
+    if path is None and list_name not in ("train", "val"):  # these are names, whatever else lies around so called
+        path = next((path for path in (Path(list_name), root / list_name) if path.is_file()), None)
     if path is not None:
-        return _read_list(layout, source, path, names), f"list {path}"
+        return _read_list(layout, source, path, finder), f"list {path}"
     if (folder := SPLITS.get(list_name.casefold(), "")) in layout.lists:
         return [path for path in layout.lists[folder] if path in names], f"list {list_name} of {root}"
     if list_name == "train":
         others = {path for paths in layout.lists.values() for path in paths}
+        for other in ("val", "test"):
+            if (file := _list_file(layout, other, finder)) is not None:
+                others.update(_read_list(layout, source, file, finder))
+                layout.lists.setdefault(other, [])
         if names and others.issuperset(names):
             raise UserError(
                 f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with "
@@ -125,8 +132,27 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
     )
 
 
-def _read_list(layout: Layout, source: str, path: Path, names: dict[str, str]) -> list[str]:
-    finder, faults = Finder(layout.root, names), Faults(layout.complain)
+def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
+    """`lists/NAME.txt`; else one in the root or in `Lists`, in any case, for `val` also `valid.txt`.
+
+    The latter may be something else, so their first line has to name an image.
+    """
+    if (path := layout.root / RESERVED / f"{list_name}.txt").is_file():
+        return path
+    wanted = SPLITS.get(list_name)
+    for file in sorted(layout.tree.files) if wanted else ():
+        folder, _, name = file.casefold().rpartition("/")
+        if folder in ("", RESERVED) and name.endswith(".txt") and SPLITS.get(name.removesuffix(".txt")) == wanted:
+            path = layout.root / file
+            where, line = next(iter(read_lines(path)), (0, ""))
+            if line and Finder(layout.root, finder.paths).find(line, f"{path}, line {where}") is not None:
+                return path
+            layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
+    return None
+
+
+def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[str]:
+    faults = Faults(layout.complain)
     rows = [(f"{path}, line {number}", name) for number, name in read_lines(path)]
     found = [image for _, image in finder.find_rows(rows, faults, f"in {source}")]
     faults.report(is_empty=not found)

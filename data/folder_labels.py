@@ -3,6 +3,8 @@
 Layouts that another kind of data or another setting reads are refused with the settings that read them.
 """
 
+import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
@@ -18,6 +20,13 @@ from utils.errors import UserError
 
 IN_NAMES = "names"  # data.labels of this value: file names begin with the class
 ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"
+ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
+OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
+LOOKED_AT = 12  # annotations beside images
+UNREAD = (
+    ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
+    ".zip", ".tar", ".gz", ".7z", ".rar",
+)  # fmt: skip
 MOST_NUMBERED = 0.9  # from this part of the images on, names such as Abyssinian_100 are taken for a system
 
 Labels = dict[str, tuple[int, ...]]  # image's path under the root -> indices of its classes
@@ -106,8 +115,11 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
     return LabelTable((), rows)
 
 
-def refuse_foreign(tree: Tree) -> None:
-    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them."""
+def refuse_foreign(tree: Tree, classes: Collection[str]) -> None:
+    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them.
+
+    Also files of boxes and outlines beside the images, unless `classes` name the folders.
+    """
     voc = next((path for path in tree.folders if path.rpartition("/")[2] == "JPEGImages"), None)
     if voc is not None:
         root = (tree.root / voc).parent
@@ -119,10 +131,42 @@ def refuse_foreign(tree: Tree) -> None:
     if roboflow := [path for path in files if path.name == ROBOFLOW_COCO]:
         lists = [path.parent.as_posix() for path in roboflow]
         raise UserError(f"{tree.root} {_reads_coco(tree.root, str(roboflow[0]), lists)}")
-    if instances := [path for path in files if path.match("annotations/*.json")]:
+    if not classes and (file := _annotations_beside(tree)):
+        raise UserError(
+            f"{tree.root} has annotations beside its images ({file}), which are not read: export them as COCO, YOLO or "
+            f"CSV, or put the labels of all images into {tree.root / 'labels.csv'}; if the folders are the classes, "
+            "name them in data.classes"
+        )
+    if instances := [path for path in files if path.match("annotations/*.json") and _is_coco(tree.root / path)]:
         root = tree.root / instances[0].parent.parent
         lists = [path.stem.removeprefix("instances_") for path in instances]
         raise UserError(f"{root} {_reads_coco(root, str(instances[0]), lists)}")
+
+
+def _annotations_beside(tree: Tree) -> str:
+    """A file of LabelMe, VOC or Supervisely beside an image that names an object as no folder is called; else empty."""
+    images = {path.rpartition(".")[0] for path in tree.images}
+    folders = {part.casefold() for path in tree.folders for part in path.split("/")}
+    stems = {path: path.rpartition(".")[0].replace("/ann/", "/img/") for path in tree.files}
+    beside = [path for path, stem in sorted(stems.items()) if {stem, stem.rpartition(".")[0]} & images]
+    for path in [path for path in beside if path.endswith((".json", ".xml"))][:LOOKED_AT]:
+        text = _start(tree.root / path)
+        if ANNOTATION.search(text) and any(name.casefold() not in folders for name in OBJECT.findall(text)):
+            return path
+    return ""
+
+
+def _start(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(100_000)
+    except OSError:
+        return ""
+
+
+def _is_coco(path: Path) -> bool:
+    """Whether a JSON file has one of the lists of COCO's format near its beginning."""
+    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', _start(path)) is not None
 
 
 def _what_reads(layout: Layout) -> str:
@@ -130,6 +174,9 @@ def _what_reads(layout: Layout) -> str:
     tree = layout.tree
     tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
     documents = sorted(path for path in tree.files if "/" not in path and path.lower().endswith(".json"))
+    documents = [path for path in documents if _is_coco(tree.root / path) or label_studio_tasks(tree.root / path)]
+    values = [path for path in tables if _start(tree.root / path).casefold().startswith("pixel value")]
+    tables = [path for path in tables if path not in values]
     if roboflow := [path for path in tables if path.endswith(f"/{ROBOFLOW_CSV}")]:
         root = tree.root / PurePosixPath(roboflow[0]).parent
         read = f"--set data.root={root} --set data.labels={ROBOFLOW_CSV}"
@@ -147,8 +194,10 @@ def _what_reads(layout: Layout) -> str:
         what = f"has no class folders; its names look like CLASS_NUMBER, first '{PurePosixPath(min(named)).name}'"
         return f"{what}: if the classes are {', '.join(classes[:4])}, ..., read them with --set data.labels=names"
     example = layout.images[0] if layout.images else "IMG_1.jpg"
+    unread = sorted(path for path in tree.files if path.lower().endswith(UNREAD)) + values
+    what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
     return (
-        "says nothing about classes; expected one sub-folder of images a class (cat/, dog/, ...), or a file "
+        f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, dog/, ...), or a file "
         f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
     )
 

@@ -158,6 +158,18 @@ class TestLists:
         assert [names_of(open_folder(pets, name)) for name in ("train", "val")] == [["cat/1"], ["dog/3"]]
         assert len(open_folder(pets, "all")) == 4
 
+    def test_lists_in_the_root_are_taken_if_they_begin_with_an_image(self, pets):
+        put_masks(pets, "masks/cat/1.png", "masks/dog/1.png")
+        put_text(pets, "valid.txt", "data/cat/1.jpg\n")
+        assert names_of(open_folder(pets, "train")) == ["cat/young/2", "dog/1", "dog/3"]  # all but those of other lists
+        put_text(pets, "Train.txt", "cat/young/2.jpg\n")
+        assert [names_of(open_folder(pets, name)) for name in ("train", "val")] == [["cat/young/2"], ["cat/1"]]
+        put_text(pets, "Train.txt", "The images to train with\n")
+        put_text(pets, "lists/val.txt", "dog/1\n")  # goes before valid.txt
+        index = open_folder(pets, "train")
+        assert names_of(index) == ["cat/1", "cat/young/2", "dog/3"]
+        assert "Train.txt is not read as a list, because its first line names no image" in " ".join(index.notes)
+
     @pytest.mark.parametrize(
         ("text", "message"),
         [

@@ -1,0 +1,45 @@
+"""What says nothing about classes, and what another setting or another file would have to say."""
+
+import json
+
+import pytest
+
+from data.folder import open_folder
+from tests.data.layouts_of_tools import put, put_text
+from utils.errors import UserError
+
+
+def test_annotations_beside_images_are_refused_where_folders_are_not_called_as_their_objects(tmp_path):
+    put(tmp_path, "batch1/1.jpg", "batch2/2.jpg", "batch2/img/3.jpg")
+    label_me = {"shapes": [{"label": "cat", "points": []}], "imagePath": "1.jpg"}
+    for name, text in (
+        ("batch1/1.json", json.dumps(label_me)),
+        ("batch2/2.xml", "<annotation><object>\n <name>cat</name></object></annotation>"),
+        ("batch2/ann/3.jpg.json", json.dumps({"objects": [{"classTitle": "cat"}]})),
+    ):
+        put_text(tmp_path, name, text)
+        with pytest.raises(
+            UserError, match=rf"annotations beside its images \({name}\), which are not read.*COCO, YOLO"
+        ):
+            open_folder(tmp_path)
+        assert open_folder(tmp_path, classes=("batch1", "batch2")).class_names == ("batch1", "batch2")
+        put_text(tmp_path, name, text.replace("cat", "batch1"))  # boxes of the classes that the folders are
+        assert open_folder(tmp_path).class_names == ("batch1", "batch2")
+        (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.json", '{"shapes": [{"label": "cat"}]}', r"annotations beside its images \(a\.json\)"),
+        ("via.json", '{"a.jpg1": {"regions": []}}', "says nothing about classes; expected"),
+        ("train/metadata.jsonl", "{}", r"train/metadata\.jsonl is of a kind that is not read \(save it as CSV"),
+        ("data.parquet", "PAR1", r"data\.parquet is of a kind that is not read"),
+        ("_classes.csv", "Pixel Value, Class\n0, cat\n", r"_classes\.csv is of a kind that is not read"),
+    ],
+)
+def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name, text, message):
+    put_text(put(tmp_path, "a.jpg"), name, text)
+    with pytest.raises(UserError, match=message) as raised:
+        open_folder(tmp_path)
+    assert "data.kind=coco" not in str(raised.value)
