@@ -39,6 +39,7 @@ from data.inspection import (
     image_notes,
     inspect,
     label_notes,
+    other_classes,
     reading_problems,
     records_of,
     same_content,
@@ -109,6 +110,10 @@ def check(cfg: DataConfig) -> Findings:
                 findings.notes.append(str(error))
         except UserError as error:
             complain(str(error))
+    for name, index in findings.lists.items():
+        first = next(iter(findings.lists))
+        if problem := other_classes(first, findings.class_names, name, index.class_names):
+            complain(problem)
     hinted = findings.lists.get(cfg.data.seed_list or cfg.data.train_list)
     if cfg.data.hints and hinted is not None:
         try:

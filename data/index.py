@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.artifacts import voc_palette
+from data.class_names import notes_on_names
 from data.coco import open_coco
 from data.coco_file import CocoRules
 from data.dataset import Index
@@ -32,6 +33,7 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
+KINDS_WITH_BACKGROUND = ("coco", "folder")  # where `data.background` names the class that is none
 NOTES = 3  # of an index that a command logs; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
@@ -60,6 +62,8 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     classes = _given_classes(settings)
     own = settings if classes == settings.classes else replace(settings, classes=classes)
     index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
+    if not classes and settings.kind in KINDS_WITH_BACKGROUND:
+        index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):

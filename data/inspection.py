@@ -5,7 +5,6 @@ a data set, so it is a setting, and a list of images that needs one is refused w
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from data.dataset import Index, Record, check_fit
 from data.faults import counted
 from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
-from data.pixels import NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
+from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
 from data.settings import DataConfig
 from data.truth_check import judge
 from utils.console import progress
@@ -48,7 +47,7 @@ class Facts:
     image: Path
     size: tuple[int, int] = (0, 0)  # (H, W), upright; (0, 0) where it cannot be read
     content: str = ""  # fingerprint of its pixels; equal images have equal ones, whatever their format
-    brightness: str = ""  # `nearly black`, `nearly white` or `flat`, as the network sees it; else empty
+    look: str = ""  # `nearly black`, `nearly white`, `flat` or `DRAWN`, as the network sees it; else empty
     depth: Depth | None = None  # its values, where they are not of 8 bits
     frames: int = 1  # images that the file holds
     mask: MaskFacts | None = None  # what its mask holds, where there is one
@@ -195,14 +194,16 @@ def truth_findings(findings: Findings) -> None:
             findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]
 
 
+def other_classes(first: str, classes: tuple[str, ...], second: str, others: tuple[str, ...]) -> str:
+    """A message where two lists have different classes, or these in another order; empty where they have not."""
+    if classes == others:
+        return ""
+    what = f"list '{first}' has the classes {', '.join(classes)}, list '{second}' has {', '.join(others)}"
+    return f"{what}; both need the same in one order: mend the labels, or name the classes in data.classes"
+
+
 def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
-    """What is odd about labels and classes."""
-    by_spelling = defaultdict(list)
-    for name in findings.class_names:
-        by_spelling["".join(name.casefold().split())].append(name)
-    for alike in by_spelling.values():
-        if len(alike) > 1:
-            yield f"classes {' and '.join(alike)} differ in nothing but capitals or spaces; are they one?"
+    """What is odd about the labels of each list."""
     for list_name, index in findings.lists.items():
         where, counts = f"list '{list_name}'", index.label_counts()
         without = [str(record.image) for record in index.records if not record.labels]
@@ -223,9 +224,10 @@ def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     """What is odd about the images themselves."""
     every = findings.facts.values()
-    for look in dict.fromkeys(facts.brightness for facts in every if facts.brightness):
-        alike = (facts for facts in every if facts.brightness == look)
-        yield from _images(f"images that are {look} as the network sees them", alike, "see data.range in docs/data.md")
+    for look in dict.fromkeys(facts.look for facts in every if facts.look):
+        alike = (facts for facts in every if facts.look == look)
+        remedy = "if these are masks, move them to masks/" if look == DRAWN else "see data.range in docs/data.md"
+        yield from _images(f"images that are {look} as the network sees them", alike, remedy)
     holes = (facts for facts in every if facts.depth is not None and facts.depth.has_nan)
     yield from _images("images that hold NaN", holes, "it is shown as the low end of the range")
     several = (facts for facts in every if facts.frames > 1)

@@ -22,6 +22,7 @@ STEP = 4  # every so many pixels are looked at, a side
 DARK, LIGHT = 16, 250  # what looks black, and what looks white
 MOST = 0.9  # of the pixels
 FLAT = 4  # levels between the 1st and the 99th percentile
+FEW_COLOURS, DRAWN = 4, "of few colours, like masks,"
 
 
 class UnreadableImage(UserError):
@@ -123,14 +124,17 @@ def to_rgb(values: Values, rule: PixelRule, what: str) -> np.ndarray:
 
 
 def look_of(pixels: np.ndarray) -> str:
-    """What is wrong with the brightness of an image (H, W, 3) uint8; empty where nothing is."""
+    """What is wrong with the look of an image (H, W, 3) uint8; empty where nothing is."""
     some = pixels[::STEP, ::STEP]
     low, high = np.percentile(some, PERCENTILES)
     if (some.max(axis=2) < DARK).mean() > MOST:
         return "nearly black"
     if (some.min(axis=2) >= LIGHT).mean() > MOST:
         return "nearly white"
-    return "flat" if high - low < FLAT else ""
+    if high - low < FLAT:
+        return "flat"
+    colours = np.unique(some.astype(np.int64) @ [1, 256, 65536])
+    return DRAWN if len(colours) <= FEW_COLOURS and some.size > 100 else ""
 
 
 def unknown_range(dtype: np.dtype | str, low: float, high: float) -> str:

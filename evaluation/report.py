@@ -17,7 +17,7 @@ from data.inspection import spread
 from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, change_rows, evaluate_row, method_rows
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, count_images, evaluate_masks
-from evaluation.truth import why_no_truth
+from evaluation.truth import warn_of_trained, why_no_truth
 from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
@@ -47,6 +47,7 @@ def no_truth(cfg: Config) -> str | None:
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     """Evaluate all rows of the list with intervals over images, write the files of the report, and print its table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
+    warn_of_trained(cfg, index)
     cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
     counts = {}  # (N, 3, C) by image

@@ -4,19 +4,23 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from torch.utils.data import Dataset
 
 from data.dataset import Index, NoTruth, Record
 from data.index import open_index
+from data.inspection import other_classes
 from data.mask_values import MaskFacts, read_with_facts
 from data.truth_check import judge
 from stages.settings import Config
 from utils.distributed import gather
 from utils.errors import UserError
+from utils.file_digests import digest_files
 from utils.files import digest
 from utils.reading import read_once
+from utils.run import CONTENTS
 
 logger = logging.getLogger(__name__)
 _checked: set[str] = set()  # digests of the lists that this process has checked
@@ -48,7 +52,7 @@ def read_records(
 
 
 def why_no_truth(cfg: Config) -> str | None:
-    """Why the validation list cannot be evaluated, or None if it can."""
+    """Why the validation list cannot be evaluated, or None if it can; `UserError` where its classes are others."""
     if not cfg.data.val_list:
         return "data.val_list is empty"
     try:
@@ -63,7 +67,22 @@ def why_no_truth(cfg: Config) -> str | None:
             f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first "
             f"{without[0].image}; add them, or make a list of the images that have one"
         )
+    known = open_index(cfg.data, cfg.data.train_list).class_names
+    if problem := other_classes(cfg.data.train_list, known, cfg.data.val_list, index.class_names):
+        raise UserError(problem)
     return None
+
+
+def warn_of_trained(cfg: Config, index: Index) -> None:
+    """Warn of images of the validation list whose very files are in the training list, too."""
+    train = open_index(cfg.data, cfg.data.train_list)
+    digests = [digest_files([r.image for r in one.records], Path(cfg.run) / CONTENTS) for one in (train, index)]
+    trained = set(digests[0])
+    if both := sum(one in trained for one in digests[1]):
+        logger.warning(
+            "%d of %d images of list '%s' are in list '%s', too: figures on them say little about new images",
+            *(both, len(index), cfg.data.val_list, cfg.data.train_list),
+        )
 
 
 def check_truth(index: Index, workers: int) -> None:

@@ -15,6 +15,7 @@ from data.artifacts import write_mask
 from data.check import check, figures, main, report
 from data.settings import DataSettings
 from stages.config import Config
+from tests.data.layouts_of_tools import coco, put_json
 from utils.errors import run_script
 
 random = np.random.default_rng(0)
@@ -79,8 +80,9 @@ def test_every_mistake_of_a_label_file_is_found(pets):
     where = [problem.split(":")[0].removeprefix(f"{pets}/labels.csv, line ") for problem in findings.problems]
     assert where == ["7", "4", "5"]
     assert findings.notes == [
+        f"{pets}: classes Cat and cat differ in nothing but capitals, signs, letters that look alike, or a plural; are "
+        "they one?",
         f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
-        "classes Cat and cat differ in nothing but capitals or spaces; are they one?",
         f"list 'all': images without a label: 1, first {pets}/dog/1.png; they train as none of the classes",
         "list 'all': one image of Cat, cat, dog",
     ]
@@ -111,6 +113,19 @@ def test_validation_images_that_were_trained_on(make_voc):
     write_mask(root / "SegmentationClass/p5.png", np.zeros((30, 40)))
     notes = check(settings(root, "voc")).notes
     assert any("images of list 'val' that are in list 'train' too, of 3: 2, first" in note for note in notes)
+
+
+def test_lists_with_other_classes_are_a_problem(tmp_path):
+    for name, classes in (("train", ("cat", "dog")), ("val", ("dog", "cat"))):
+        document = coco("1.png", "2.png")
+        document["categories"] = [{"id": number, "name": word} for number, word in enumerate(classes, 1)]
+        put_json(tmp_path, f"annotations/instances_{name}.json", document)
+        for number in (1, 2):
+            put(tmp_path / name / f"{number}.png", random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+    expected = "list 'train' has the classes cat, dog, list 'val' has dog, cat; both need the same in one order"
+    given = settings(tmp_path, "coco", train_list="train", val_list="val")
+    assert [problem.startswith(expected) for problem in check(given).problems] == [True]
+    assert check(replace(given, data=replace(given.data, classes=("cat", "dog")))).problems == []
 
 
 def test_each_image_is_read_once_and_training_masks_never(make_voc, monkeypatch):

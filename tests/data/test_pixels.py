@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.images import UnreadableImage, array_to_rgb, read_image
 from data.inspection import depth_of, series_problem
-from data.pixels import AUTO, NeedsSetting, PixelRule, Values, look_of, range_line, to_rgb
+from data.pixels import AUTO, DRAWN, NeedsSetting, PixelRule, Values, look_of, range_line, to_rgb
 from inference.result import to_pixels
 
 tifffile = pytest.importorskip("tifffile")
@@ -112,4 +112,5 @@ def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_pat
         assert depth_of(tmp_path / "a.tif") is None
     for level, look in ((5, "nearly black"), (252, "nearly white"), (120, "flat")):
         assert look_of(np.full((40, 40, 3), level, np.uint8)) == look
+    assert look_of(np.repeat(np.indices((40, 40))[:1] // 20 * 255, 3, axis=0).T.astype(np.uint8)) == DRAWN
     assert look_of(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)) == ""

@@ -1,15 +1,21 @@
 """Truth is there and can be right, before anything is measured."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.artifacts import write_mask
 from data.dataset import Index, Record
+from data.index import open_index
+from data.settings import DataSettings
 from evaluation import truth
-from evaluation.truth import check_truth
+from evaluation.truth import check_truth, warn_of_trained, why_no_truth
+from stages.config import Config
+from tests.data.layouts_of_tools import coco, put, put_json
 from utils.errors import UserError
 
 
@@ -52,3 +58,23 @@ def test_a_few_contradictions_are_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         check_truth(index(tmp_path, right, right, right, right, wrong), 0)
     assert "the masks of 1 of 5 images contradict their labels" in caplog.text
+
+
+def test_validation_images_that_were_trained_on_are_told_and_other_classes_refused(tmp_path, caplog):
+    for name in ("train", "val"):
+        document = coco("1.png", "2.png")
+        put_json(tmp_path, f"annotations/instances_{name}.json", document)
+        put(tmp_path / name, "1.png", "2.png")
+    shutil.copy(tmp_path / "train/1.png", tmp_path / "val/2.png")
+    Image.effect_noise((8, 8), 50).save(tmp_path / "val/1.png")
+    data = DataSettings(kind="coco", root=str(tmp_path), train_list="train", val_list="val")
+    cfg = Config(run=str(tmp_path / "run"), data=data)
+    assert why_no_truth(cfg) is None
+    with caplog.at_level(logging.WARNING):
+        warn_of_trained(cfg, open_index(data, "val"))
+    assert "1 of 2 images of list 'val' are in list 'train', too: figures on them say little" in caplog.text
+    document["categories"].reverse()
+    document["categories"][0]["id"], document["categories"][1]["id"] = 1, 2
+    put_json(tmp_path, "annotations/instances_val.json", document)
+    with pytest.raises(UserError, match="list 'train' has the classes cat, dog, list 'val' has dog, cat"):
+        why_no_truth(cfg)

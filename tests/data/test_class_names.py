@@ -1,0 +1,35 @@
+"""Names of classes that may be mistakes are told, and others are not."""
+
+import pytest
+
+from data.class_names import notes_on_names
+from data.coco_file import CocoRules
+from data.index import open_index
+from data.settings import DataSettings
+from data.voc import VOC_CLASSES
+from tests.data.layouts_of_tools import put
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no_crack", "No Finding", "not-cat", "OK", "good", "healthy", "defect-free", "negative", "no_label", "un cut"],
+)
+def test_words_for_nothing_are_told_with_the_setting_that_makes_them_none(tmp_path, name):
+    put(tmp_path, f"{name}/1.png", "crack/1.png")
+    settings = DataSettings(kind="folder", root=str(tmp_path), background=name)
+    assert open_index(settings, "all").class_names == ("crack",)
+    for background, told in (("background", True), (name, False)):
+        settings = DataSettings(kind="folder", root=str(tmp_path), background=background)
+        remedy = f"{name} will be trained as an object like others; if images of '{name}' show none of the classes"
+        notes = " ".join(open_index(settings, "all").notes)
+        assert (remedy in notes, f"--set 'data.background={name}'" in notes) == (told, told)
+    assert CocoRules(background="background").is_background("_background_")
+
+
+def test_names_that_look_like_one_are_told():
+    for names in (("cat", "Cat"), ("cat", "cats"), ("hot dog", "hot-dog"), ("cat", "c\u0430t"), ("cat", "cat\u200b")):
+        assert "differ in nothing but capitals" in next(notes_on_names(names, "x"))
+    assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
+    assert "0 will be trained as an object" in next(notes_on_names(("0", "1"), "x"))
+    for names in (VOC_CLASSES, ("0", "1", "2"), ("goods", "nose", "freedom", "кот", "ток"), ("+", "-")):
+        assert list(notes_on_names(names, "x")) == []
