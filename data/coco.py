@@ -44,9 +44,8 @@ def open_coco(
     path = _annotation_file(root, list_name)
     coco = read_coco_file(path, rules, complain)
     class_names = classes or coco.class_names
-    if differing := set(class_names) ^ set(coco.class_names):
-        names = ", ".join(sorted(differing))
-        raise UserError(f"{path}: its categories and data.classes must be the same; only one of them has {names}")
+    if unknown := set(coco.class_names) - set(class_names):
+        raise UserError(f"{path}: data.classes must name all of its categories, and lacks {', '.join(sorted(unknown))}")
     position_of = [class_names.index(name) for name in coco.class_names]
     folders = [root / list_name, root / "images" / list_name]
     folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]

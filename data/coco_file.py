@@ -42,8 +42,8 @@ class CocoRules:
     crowd: str = "auto"
 
     def is_background(self, name: str) -> bool:
-        """Whether a label means none of the classes."""
-        return name.casefold() == composed(self.background).casefold()
+        """Whether a label means none of the classes; LabelMe writes `_background_`."""
+        return name.casefold().strip("_") == composed(self.background).casefold().strip("_")
 
 
 PLAIN_RULES = CocoRules()
@@ -77,7 +77,7 @@ class CocoFile:
 
 def is_crowd(annotation: Json) -> bool:
     """Whether an annotation outlines a group; such a region is ignored (255) and gives no label."""
-    return bool(annotation.get("iscrowd"))
+    return str(annotation.get("iscrowd") or 0).casefold() not in ("0", "false")
 
 
 def read_coco_file(

@@ -157,6 +157,8 @@ def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
         is_finite = all(np.isfinite(polygon).all() for polygon in polygons)
         if not is_finite or length > LONGEST_OUTLINE * (height * width + height + width):
             raise ValueError(f"its outline is {length:.3g} pixels long")
+        if all(polygon.max() <= 1 for polygon in polygons):
+            raise ValueError("its points are within 0..1, as parts of the size")
         packed = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, height, width))
     else:
         if [whole(side) for side in segmentation["size"]] != [height, width]:

@@ -29,6 +29,7 @@ from utils.ignore import IGNORE
 BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label
 LOSSY = frozenset({"JPEG", "MPO", "AVIF", "HEIF", "JPEG2000"})  # a value of 3 may come back as 2
+MOST_BORDER = 0.9  # of the border's pixels
 MOST_KEYS = 24  # different values or colours of a mask in a message
 
 
@@ -74,21 +75,36 @@ def decode_mask(path: str | Path) -> Decoded:
         if image.format in LOSSY:
             change = f"is a {image.format} file, which changes values a little when it is saved"
             raise MaskFault(f"mask {path} {change}; save masks as PNG", "lossy")
-        if image.mode in ("1", "L", "LA", "La"):
-            values = np.atleast_3d(np.array(image).astype(np.uint8))[..., 0]
-            greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
-            return Decoded(values.copy(), palette=greys)
-        if image.mode == "P":
-            colours = (image.getpalette("RGB") or [])[:768]
-            palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
-            return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
-        if image.mode == "F" or image.mode.startswith("I"):
-            values = np.asarray(image)
-            codes = values.astype(np.int64)
-            if not np.array_equal(codes, values):
-                raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
-            return Decoded(codes)
-        return Decoded(packed(np.asarray(image.convert("RGB"))), is_colour=True)
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise MaskFault(
+                f"mask {path} holds {frames} images, expected one with all class values; join them", "frames"
+            )
+        decoded = _decode(image, path)
+        if "A" in image.getbands():
+            is_clear = np.asarray(image.getchannel("A")) == 0
+            if set(used_codes(decoded.codes[is_clear])) & set(used_codes(decoded.codes[~is_clear])):
+                what = "has transparent pixels of the same colour as others, so it is not clear what they are"
+                raise MaskFault(f"mask {path} {what}; save it without alpha, with a colour for each class", "alpha")
+        return decoded
+
+
+def _decode(image: Image.Image, path: str | Path) -> Decoded:
+    """The codes of an opened mask; alpha apart."""
+    if image.mode in ("1", "L", "LA", "La"):
+        values = np.atleast_3d(np.array(image).astype(np.uint8))[..., 0]
+        greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
+        return Decoded(values.copy(), palette=greys)
+    if image.mode == "P":
+        colours = (image.getpalette("RGB") or [])[:768]
+        palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
+        return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        codes = values.astype(np.int64)
+        if not np.array_equal(codes, values):
+            raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
+        return Decoded(codes)
+    return Decoded(packed(np.asarray(image.convert("RGB"))), is_colour=True)
 
 
 def packed(colours: np.ndarray) -> np.ndarray:
@@ -134,6 +150,7 @@ class MaskFacts:
     keys: tuple[str, ...] = ()  # `255` or `#rrggbb` of what occurs, at most `MOST_KEYS` and one
     values: tuple[int, ...] = ()  # class values that occur; of a mask without rule, whatever is there
     colours: tuple[tuple[int, str], ...] = ()  # of a palette's used values, where masks are read without a table
+    frame: int = 0  # the class that covers the border around background, if one does
     problem: str = ""  # why the mask cannot be read, as a message for a person
     kind: str = ""  # is the same for problems of one cause
 
@@ -184,7 +201,15 @@ def read_with_facts(
         return None, MaskFacts(keys, problem=str(error), kind=getattr(error, "kind", ""))
     show_colours = decoded.has_own_palette and not rule.table
     colours = tuple((code, decoded.keys(code)[1]) for code in codes) if show_colours else ()
-    return mask, MaskFacts(keys, tuple(used_codes(mask)), colours)
+    return mask, MaskFacts(keys, tuple(used_codes(mask)), colours, _frame(mask))
+
+
+def _frame(mask: np.ndarray) -> int:
+    """The class value that covers most of the border of a mask (H, W) with background inside; 0 where none does."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    counts = np.bincount(border, minlength=256)
+    value = int(counts[:IGNORE].argmax())
+    return value if counts[value] > MOST_BORDER * border.size and not mask.all() else 0
 
 
 def mapping_line(table: Mapping[str, str]) -> str:

@@ -66,6 +66,11 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     contradictions, are_many = _contradictions(whole, rule)
     if reason:  # a problem where labels and palettes both say so
         (verdict.problems if inverted or are_many else verdict.notes).append(reason)
+    framed = [row for row in whole if row[1].frame]
+    if len(framed) >= LEAST and 2 * len(framed) > len(whole):
+        what = f"in {len(framed)} of {len(whole)} masks an object covers the border and background lies inside"
+        remedy = "if they have changed places, name both in data.mask_values, such as {0: CLASS, 1: background}"
+        verdict.notes.append(f"{what}, first {framed[0][0].mask}; {remedy}")
     if contradictions:
         verdict.notes.append(contradictions)
     return verdict
@@ -162,6 +167,9 @@ def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[st
         fitting = [name for name, images in labelled.items() if images == having]
         only = fitting[0] if len(fitting) == 1 else names_of_colours(rule).get(key, "CLASS")
         guesses[key] = known.get(key, only)
+    words = list(guesses.values())
+    if BACKGROUND_WORD not in words:  # one of those that go with the same label is the background
+        return {key: "CLASS" if words.count(word) > 1 else word for key, word in guesses.items()}
     return guesses
 
 

@@ -96,7 +96,8 @@ def test_given_classes_set_the_order_of_labels_and_mask_values(root):
     assert index.records[0].labels == (0, 2)
     mask, again = read_mask(index.records[0].mask), masks_of(root)["a"]
     assert (mask[3, 3], mask[14, 19], again[3, 3], again[14, 19]) == (1, 3, TOOTHBRUSH, PERSON)
-    with pytest.raises(UserError, match="only one of them has dog, person"):
+    assert open_coco(root, "val2017", ("dog", "toothbrush", "car", "person")).records[0].labels == (1, 3)
+    with pytest.raises(UserError, match="must name all of its categories, and lacks person"):
         open_coco(root, "val2017", ("toothbrush", "car", "dog"))
 
 
@@ -108,6 +109,7 @@ def test_given_classes_set_the_order_of_labels_and_mask_values(root):
         ({"bbox": [], "area": 0}, False),
         ({"area": 0}, False),
         ({"area": None}, True),
+        ({"iscrowd": "0"}, True),
     ],
 )
 def test_an_annotation_whose_box_is_empty_shows_nothing(root, size, shows):

@@ -184,6 +184,7 @@ def test_one_fault_of_all_records_is_one_message_and_annotations_without_area_ar
         (changed("images", 1, height=10**6, width=10**6), "image ü.jpg is of 1000000 x 1000000 pixels, above"),
         (without("annotations", 1, "segmentation"), "segmentation of annotation 2 cannot be rendered"),
         (changed("annotations", 1, segmentation=[["a"] * 6]), "segmentation of annotation 2 cannot be rendered"),
+        (changed("annotations", 1, segmentation=[[0, 0, 0.5, 0, 0.5, 1]]), "its points are within 0..1, as parts of"),
     ],
 )
 def test_coco_outlines(tmp_path, change, message):

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from data.artifacts import voc_palette
-from data.mask_values import TruthRule, read_truth, read_with_facts, truth_rule
+from data.mask_values import TruthRule, decode_mask, read_truth, read_with_facts, truth_rule
 from utils.errors import UserError
 
 NAMES = ("cat", "dog")
@@ -108,3 +108,20 @@ def test_facts_say_what_is_in_the_file(tmp_path):
     assert mask is None
     assert set(facts.keys) == {"#000000", "#c80a14", "#0ac81e", "#ffffff"}
     assert "data.mask_values={" in facts.problem
+
+
+def test_what_alpha_or_further_images_of_a_file_hold_is_not_lost_in_silence(tmp_path):
+    alpha = np.zeros((4, 4, 4), np.uint8)
+    alpha[1:3, 1:3, 3] = 255
+    Image.fromarray(alpha).save(tmp_path / "alpha.png")
+    with pytest.raises(
+        UserError, match=r"alpha\.png has transparent pixels of the same colour as others.*without alpha"
+    ):
+        read_truth(tmp_path / "alpha.png")
+    alpha[1:3, 1:3, :3] = 9
+    Image.fromarray(alpha).save(tmp_path / "clear.png")
+    assert decode_mask(tmp_path / "clear.png").codes[1, 1] == 0x090909
+    pages = [Image.new("L", (4, 4), value) for value in (0, 1)]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"pages\.tif holds 2 images, expected one"):
+        read_truth(tmp_path / "pages.tif")

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from data.artifacts import voc_palette
 from data.dataset import Record
-from data.mask_values import AS_IS, MaskFacts, truth_rule
+from data.mask_values import AS_IS, MaskFacts, read_with_facts, truth_rule
 from data.truth_check import judge
 
 NAMES = ("cat", "dog")
@@ -94,3 +96,23 @@ def test_palettes_with_the_classes_colours_at_other_values():
     assert "value 0 has #800000, the colour of cat" in verdict.problems[0]
     for own in (((0, "#ffffff"), (1, "#123456")), ((0, BLACK), (1, CAT))):
         assert judge(rows(OF_CAT, colours=[own]), RULE, NAMES).notes == []
+
+
+def test_objects_around_background_may_have_changed_places(tmp_path):
+    values = np.ones((6, 6), np.uint8)
+    values[2:4, 2:4] = 0
+    Image.fromarray(values).save(tmp_path / "turned.png")
+    Image.fromarray(1 - values).save(tmp_path / "right.png")
+    turned, right = (read_with_facts(tmp_path / name)[1] for name in ("turned.png", "right.png"))
+    assert (turned.frame, right.frame) == (1, 0)
+    records = [record for record, _ in rows(*[((0,), ())] * 5)]
+    (note,) = judge([(record, turned) for record in records], RULE, NAMES).notes
+    assert "in 5 of 5 masks an object covers the border and background lies inside, first p0.png" in note
+    few = [(record, turned if number < 2 else right) for number, record in enumerate(records)]
+    assert judge(few, RULE, NAMES).notes == []
+
+
+def test_no_line_gives_all_values_of_masks_to_one_class():
+    given = rows(*[((0,), (3, 4))] * 3)
+    assert "{3: CLASS, 4: CLASS}" in judge(given, RULE, NAMES).problems[0]
+    assert "{0: background, 3: cat, 4: cat}" in judge(rows(*[((0,), (0, 3, 4))] * 3), RULE, NAMES).problems[0]
