@@ -4,7 +4,7 @@ cat/1.jpg                                                   a folder a class
 images/cat/1.jpg, data/train/cat/1.jpg                      the same inside folders without meaning, or that are lists
 images/1.jpg, masks/1.png                                   masks beside the images; a table gives the classes
 cat/1.png, cat/1_mask.png                                   masks in the same folder
-cat/1.jpg, cat/1.png                                        the same, where the PNG hold few values
+cat/1.jpg, cat/1.png                                        the same, where the latter hold few values
 test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is background
 """
 
@@ -34,7 +34,7 @@ MASK_NAME = re.compile(
     r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
 )
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
-SAMPLE, FEW_VALUES = 12, 16  # files of a JPEG's name that are looked at, and how many values masks among them hold
+SAMPLE, FEW_VALUES = 12, 16  # files of one name that are looked at, and how many values masks among them hold
 NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
 
 
@@ -123,15 +123,23 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
 
 
 def _twins(layout: Layout) -> set[str]:
-    """The files that have the name of a JPEG beside them, and hold few values, as masks do; none if most hold many."""
-    photographs = {_stem(path) for path in layout.images if _is_lossy(path)}
-    found = [path for path in layout.images if not _is_lossy(path) and _stem(path) in photographs]
-    counts = [_count_values(layout.root / path) for path in found[:: -(-len(found) // SAMPLE) or 1]]
-    if max(counts, default=0) < 2 or 2 * sum(count > FEW_VALUES for count in counts) > len(counts):
-        return set()
-    what = f"files with the name of a JPEG beside them hold at most {FEW_VALUES} values"
+    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do, beside others."""
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    by_suffix: dict[str, list[str]] = defaultdict(list)
+    for path in layout.images:
+        by_stem[_stem(path)].append(path)
+    for path in (path for paths in by_stem.values() if len(paths) > 1 for path in paths):
+        by_suffix[path.rpartition(".")[2].lower()].append(path)
+    drawn = [suffix for suffix, paths in by_suffix.items() if _are_drawn(layout.root, paths)]
+    found = {path for suffix in drawn for path in by_suffix[suffix]} if len(drawn) < len(by_suffix) else set()
+    what = f"files with the name of an image beside them, and with at most {FEW_VALUES} values"
     layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
-    return set(found)
+    return found
+
+
+def _are_drawn(root: Path, paths: list[str]) -> bool:
+    counts = [_count_values(root / path) for path in paths[:: -(-len(paths) // SAMPLE)]]
+    return max(counts) > 1 and 2 * sum(count > FEW_VALUES for count in counts) <= len(counts)
 
 
 @cache

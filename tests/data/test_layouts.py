@@ -224,17 +224,21 @@ class TestLeftOut:
             (root / "cat/deep/loop").unlink()
 
 
+@pytest.mark.parametrize(("image", "mask"), [("jpg", "png"), ("tif", "png"), ("png", "bmp")])
 @pytest.mark.parametrize("table", [False, True])
-def test_a_png_with_the_name_of_a_jpeg_beside_it_is_its_mask_unless_it_is_a_photograph(tmp_path, table):
-    put(tmp_path, *(f"{name}/Imgs/{number}.jpg" for name in ("crack", "hole") for number in (1, 2)))
-    put_masks(tmp_path, "crack/Imgs/1.png", "crack/Imgs/2.png", "hole/Imgs/1.png")
+def test_of_files_with_one_name_those_of_few_values_are_masks(tmp_path, table, image, mask):
+    names = [f"{name}/Imgs/{number}" for name in ("crack", "hole") for number in (1, 2)]
+    put(tmp_path, *(f"{name}.{image}" for name in names))
+    for name in names:
+        Image.effect_noise((8, 8), 80).convert("RGB").save(tmp_path / f"{name}.{image}")
+    put_masks(tmp_path, *(f"{name}.{mask}" for name in names[:3]))
     put_text(tmp_path, "labels.csv", "image,labels\ncrack/Imgs/1,crack\nhole/Imgs/1,hole\n") if table else None
     index = open_folder(tmp_path, masks=True)
-    assert {record.image.suffix for record in index.records} == {".jpg"}
-    assert index.records[0].mask == tmp_path / "crack/Imgs/1.png"
-    assert "hold at most 16 values: 3, first crack/Imgs/1.png; they are taken for its masks" in " ".join(index.notes)
-    Image.effect_noise((8, 8), 80).save(tmp_path / "crack/Imgs/1.png")
-    Image.effect_noise((8, 8), 80).save(tmp_path / "crack/Imgs/2.png")
+    assert {record.image.suffix for record in index.records} == {f".{image}"}
+    assert index.records[0].mask == tmp_path / f"crack/Imgs/1.{mask}"
+    assert "at most 16 values: 3, first crack/Imgs/1" in " ".join(index.notes)
+    for name in names[:3]:
+        Image.effect_noise((8, 8), 80).save(tmp_path / f"{name}.{mask}")
+    _count_values.cache_clear()
     if not table:
-        _count_values.cache_clear()
-        assert len(open_folder(tmp_path)) == 7
+        assert len(open_folder(tmp_path)) == 7  # photographs
