@@ -11,7 +11,7 @@ from data.coco_file import CocoRules, read_coco_file
 from data.faults import Faults, counted
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import SPLITS, Layout, classes_in_names
+from data.layouts import SPLITS, Layout, are_drawn, classes_in_names
 from data.tables import natural
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
@@ -22,7 +22,7 @@ IN_NAMES = "names"  # data.labels of this value: file names begin with the class
 ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"
 ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
 OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
-LOOKED_AT = 12  # annotations beside images
+LOOKED_AT, FEW = 12, 3  # annotations beside images, and files of a class, that are looked at
 UNREAD = (
     ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
     ".zip", ".tar", ".gz", ".7z", ".rar",
@@ -65,7 +65,7 @@ def read_labels(
     class_names = classes or table_names or tuple(sorted(set().union(*found.values()), key=natural))
     if not class_names:
         expected = "a folder of images for each class, or rows such as 'IMG_1.jpg,cat;dog'"
-        raise UserError(f"{source} gives no image a label; expected {expected}")
+        raise UserError(f"{source} gives no image a label; expected {expected}{'; '.join(['', *rows.notes[:1]])}")
     if table is not None:
         unnamed = [path for path in layout.images if path not in found]
         layout.notes += counted(table, f"images under {layout.root} that have no row", unnamed, "they are not used")
@@ -92,7 +92,23 @@ def _read_rows(
         return read_yolo(layout)
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")
+    if not classes:
+        _refuse_masks(layout)
     return _rows_of(layout, layout.class_of, "lies in no class folder")
+
+
+def _refuse_masks(layout: Layout) -> None:
+    """Refuse folders of masks that nothing but their content tells from those of classes, unless all are such."""
+    by_class: dict[str, list[str]] = {}
+    for path, name in layout.class_of.items():
+        by_class.setdefault(name, []).append(path)
+    drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
+    for name in drawn if len(drawn) < len(by_class) else ():
+        what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
+        layout.complain(
+            f"{layout.root}: {what}: if they are masks, call the folder 'masks', and the files as their images; if "
+            "this is a class, name all classes in data.classes"
+        )
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:

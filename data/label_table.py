@@ -31,7 +31,7 @@ LABEL_COLUMNS = (
 )  # fmt: skip
 # A row is one object of an image; an empty cell, or -1, is none.
 BOX_COLUMNS = ("xmin", "x1", "left", "bbox", "box", "bboxx", "encodedpixels", "rle")
-LIST_COLUMNS = ("split", "set", "subset", "partition", "phase")
+LIST_COLUMNS = ("split", "set", "subset", "partition", "phase", "dataset", "usage", "fold", "kfold")
 LIST_MARKS = {"isvalid": "val", "isval": "val", "istest": "test", "istrain": "train"}  # columns of yes and no
 CONFIDENCE = ("confidence", "probability", "score", "ispresent")  # 0: verified that the label is not there
 YES, NO = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no", ""})
@@ -92,6 +92,9 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table.class_names = tuple(composed(header[position]) for position in classes)
         if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
             raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
+        if lost := [name for name in table.class_names if plain(name) in (*LIST_COLUMNS, *LIST_MARKS)]:
+            what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
+            faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
         labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
     for (where, row), of_row, in_list in zip(body, labels, lists, strict=True):
         if of_row is not None:

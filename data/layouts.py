@@ -130,20 +130,23 @@ def _twins(layout: Layout) -> set[str]:
         by_stem[_stem(path)].append(path)
     for path in (path for paths in by_stem.values() if len(paths) > 1 for path in paths):
         by_suffix[path.rpartition(".")[2].lower()].append(path)
-    drawn = [suffix for suffix, paths in by_suffix.items() if _are_drawn(layout.root, paths)]
+    drawn = [suffix for suffix, paths in by_suffix.items() if are_drawn(layout.root, paths)]
     found = {path for suffix in drawn for path in by_suffix[suffix]} if len(drawn) < len(by_suffix) else set()
     what = f"files with the name of an image beside them, and with at most {FEW_VALUES} values"
     layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
     return found
 
 
-def _are_drawn(root: Path, paths: list[str]) -> bool:
-    counts = [_count_values(root / path) for path in paths[:: -(-len(paths) // SAMPLE)]]
-    return max(counts) > 1 and 2 * sum(count > FEW_VALUES for count in counts) <= len(counts)
+def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
+    """Whether most of a sample of the files hold few values, and not all of them one."""
+    counts = [count_values(root / path) for path in paths[:: -(-len(paths) // sample)]]
+    return any(1 < count <= FEW_VALUES for count in counts) and 2 * sum(count > FEW_VALUES for count in counts) <= len(
+        counts
+    )
 
 
 @cache
-def _count_values(path: Path) -> int:
+def count_values(path: Path) -> int:
     """How many values or colours an image holds; more than any mask where it cannot be read."""
     try:
         return len(used_codes(decode_mask(path).codes))
@@ -166,7 +169,7 @@ def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
 
 def _is_maybe_masks(name: str) -> bool:
     is_known = name in MAYBE_MASKS or name.startswith(("segmentation", "annot"))
-    return name not in MASK_FOLDERS and (is_known or "mask" in name)
+    return name not in MASK_FOLDERS and (is_known or "mask" in name or GROUND_TRUTH in name)
 
 
 def _is_class(name: str, paths: list[str], images: list[str]) -> bool:

@@ -117,11 +117,12 @@ def label_studio_tasks(path: Path) -> list[Any]:
 def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
     """The labels of every task that has an annotation: choices, and the labels of boxes, polygons and brushes."""
     table = LabelTable((), [])
-    without = []
+    without, questions = [], set[str]()
     for position, task in enumerate(task for task in tasks if isinstance(task, dict)):
         data = task["data"] if isinstance(task.get("data"), dict) else task
         name = next((data[key] for key in IMAGE_KEYS if isinstance(data.get(key), str)), "")
         labels = _labels_of(task)
+        questions.update(_questions_of(task))
         where = f"task {task.get('id', position + 1)}"
         if labels is None or not name:
             without.append(where)
@@ -131,7 +132,17 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
                 Row(f"{path}, {where}", name, {composed(label) for label in labels}, SPLITS.get(split, ""))
             )
     table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
+    if len(questions) > 1:
+        what = f"answers to different questions ({', '.join(sorted(questions))}) are all read as classes"
+        table.notes.append(f"{path}: {what}; remove those that are none, or export a CSV with one column of labels")
     return table
+
+
+def _questions_of(task: dict[str, Any]) -> set[str]:
+    """The names of what the choices of a task answer."""
+    done = [one for one in task.get("annotations") or () if isinstance(one, dict)]
+    results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
+    return {str(result.get("from_name")) for result in results if result.get("type") == "choices"}
 
 
 def _labels_of(task: dict[str, Any]) -> list[str] | None:

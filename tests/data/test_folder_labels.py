@@ -5,7 +5,7 @@ import json
 import pytest
 
 from data.folder import open_folder
-from tests.data.layouts_of_tools import put, put_text
+from tests.data.layouts_of_tools import put, put_masks, put_text
 from utils.errors import UserError
 
 
@@ -43,3 +43,25 @@ def test_files_of_other_formats_are_named_and_none_is_called_coco(tmp_path, name
     with pytest.raises(UserError, match=message) as raised:
         open_folder(tmp_path)
     assert "data.kind=coco" not in str(raised.value)
+
+
+def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(tmp_path):
+    put(tmp_path, "photographs/1.jpg", "photographs/2.jpg")
+    put_masks(tmp_path, "approved/1_L.png", "approved/2_L.png")
+    with pytest.raises(
+        UserError, match=r"class folder 'approved' hold few values, as masks do, first approved/1_L\.png"
+    ):
+        open_folder(tmp_path)
+    assert len(open_folder(tmp_path, classes=("approved", "photographs"))) == 4
+    put_masks(tmp_path, "photographs/1.png", "photographs/2.png")
+    for number in (1, 2):
+        (tmp_path / f"photographs/{number}.jpg").unlink()
+    assert len(open_folder(tmp_path)) == 4  # drawings of two classes
+
+
+def test_masks_of_isic_are_found_by_the_name_of_their_folder(tmp_path):
+    put(tmp_path, "Training_Input/ISIC_1.jpg", "Other/2.jpg")
+    put_masks(tmp_path, "Task1_Training_GroundTruth/ISIC_1_segmentation.png")
+    masks = {record.name: record.mask for record in open_folder(tmp_path, masks=True).records}
+    assert masks["Training_Input/ISIC_1"] == tmp_path / "Task1_Training_GroundTruth/ISIC_1_segmentation.png"
+    assert masks["Other/2"] is None

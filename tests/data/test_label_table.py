@@ -159,3 +159,10 @@ def test_captions_numbers_and_run_lengths_are_no_classes(tmp_path):
         read(tmp_path, text)
     with pytest.raises(UserError, match="line 2: expected 0 or 1 in the column 'EncodedPixels', found '1 5 9 3'"):
         read(tmp_path, "ImageId,EncodedPixels\n1,1 5 9 3\n2,\n")
+
+
+@pytest.mark.parametrize("name", ["partition", "Fold", "is_valid"])
+def test_a_column_of_lists_without_their_words_is_no_class(tmp_path, name):
+    with pytest.raises(UserError, match=f"the column '{name}' looks like one of lists, and would be a class; write"):
+        read(tmp_path, f"image,cat,dog,{name}\n1,1,0,\n2,0,1,\n")
+    assert [row.split for row in read(tmp_path, "image,label,Dataset\n1,cat,Test\n2,dog,val\n").rows] == ["test", "val"]

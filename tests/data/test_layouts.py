@@ -9,7 +9,7 @@ from PIL import Image
 
 from data.folder import open_folder
 from data.index import open_index
-from data.layouts import _count_values
+from data.layouts import count_values
 from data.settings import DataSettings
 from stages.config import load_config
 from tests.data.layouts_of_tools import TREES, build, coco, labels_of, put, put_json, put_masks, put_text
@@ -239,6 +239,6 @@ def test_of_files_with_one_name_those_of_few_values_are_masks(tmp_path, table, i
     assert "at most 16 values: 3, first crack/Imgs/1" in " ".join(index.notes)
     for name in names[:3]:
         Image.effect_noise((8, 8), 80).save(tmp_path / f"{name}.{mask}")
-    _count_values.cache_clear()
+    count_values.cache_clear()
     if not table:
         assert len(open_folder(tmp_path)) == 7  # photographs

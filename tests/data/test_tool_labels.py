@@ -52,3 +52,13 @@ def test_records_of_json_may_name_their_list(tmp_path):
     ]
     put_json(tmp_path, "labels.json", records)
     assert [list(labels_of(open_folder(tmp_path, name))) for name in ("train", "val")] == [["1"], ["2"]]
+
+
+def test_answers_to_two_questions_and_tasks_without_annotations_are_told(tmp_path):
+    put(tmp_path, "1.jpg")
+    answers = [{"type": "choices", "from_name": key, "value": {"choices": [key]}} for key in ("kind", "quality")]
+    put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": [{"result": answers}]}])
+    assert "answers to different questions (kind, quality) are all read as classes" in open_folder(tmp_path).notes[0]
+    put_json(tmp_path, "labels.json", [{"data": {"image": "1.jpg"}, "annotations": []}])
+    with pytest.raises(UserError, match=r"gives no image a label.*tasks without an annotation or an image: 1"):
+        open_folder(tmp_path)
