@@ -123,7 +123,7 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
 
 
 def _twins(layout: Layout) -> set[str]:
-    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do, beside others."""
+    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do."""
     by_stem: dict[str, list[str]] = defaultdict(list)
     by_suffix: dict[str, list[str]] = defaultdict(list)
     for path in layout.images:
