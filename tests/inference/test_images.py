@@ -112,7 +112,7 @@ class TestLabels:
             ("image,labels\na.jpg,cat,dog\n", "separate labels with ';'"),
             ("image,labels\na,cat\na.jpg,dog\n", "has a row already"),
             ("image,labels\nzzz.jpg,cat\n", "none of its 1 rows"),
-            ("image,cat,dog\na.jpg,1,yes\n", "expected 0 or 1"),
+            ("image,cat,dog\na.jpg,1,maybe\n", "expected 0 or 1"),
             ("image,cat,hog\na.jpg,1,1\n", "did you mean 'dog'"),
         ],
     )
