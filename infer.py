@@ -35,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 from data.images import limit_pixels
+from data.pixels import look_of
 from exports.mask_sets import open_mask_set
 from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
@@ -147,9 +148,9 @@ def predict(
     image: str | Path | Image.Image | np.ndarray,
     model_path: str | Path | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     tile: int = 0,
 ) -> Result:
     """The mask of one image, for programs and notebooks; the network is loaded once.
@@ -174,10 +175,14 @@ def predict(
     """
     path = Path(model_path or default_checkpoint(Config()))
     changed = path.stat().st_mtime_ns if path.is_file() else 0
-    predictor = _predictor(str(path), changed, (*settings, f"device={device}"), tile)
+    lines = [settings] if isinstance(settings, str) else settings
+    predictor = _predictor(str(path), changed, (*lines, f"device={device}"), tile)
     limit_pixels(predictor.cfg.data.max_pixels)
     pixels = to_pixels(image, predictor.pixels)
-    known = None if labels is None else [find_class(name, predictor.class_names, "labels") for name in labels]
+    if look := look_of(pixels):
+        say(f"the image is {look} to the network; {range_note(predictor)}")
+    names = [labels] if isinstance(labels, str) else labels
+    known = None if names is None else [find_class(str(name), predictor.class_names, "labels") for name in names]
     return to_result(pixels, predictor.predict(pixels, known), predictor)
 
 
@@ -208,6 +213,15 @@ def network_line(predictor: Predictor) -> str:
     )
 
 
+def range_note(predictor: Predictor) -> str:
+    """What to do if images are black, white or flat to the network."""
+    if predictor.pixels.range == "auto":
+        why = "if their files hold more than 8 bits"
+    else:
+        why = f"they are read with data.range={list(predictor.pixels.range)}; if their files have other values"
+    return f"{why}, state their range with --set data.range=... (docs/data.md)"
+
+
 def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     """Print what was done."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
@@ -219,8 +233,8 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
         notes.append(f"and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}")
     if summary.odd:
         notes.append(
-            f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
-            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)"
+            f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; "
+            f"{range_note(predictor)}"
         )
     if summary.without_value:
         notes.append(

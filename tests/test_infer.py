@@ -212,8 +212,18 @@ class TestTool:
         expected = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
         found = {one.name: (one.value, round(one.score, 4), round(one.share, 5)) for one in result.classes}
         assert found == expected
-        given = infer.predict(np.array(result.image), checkpoints[kind], labels=["Train", "cat"])
-        assert {found.name for found in given.classes} == {"cat", "train"}
+        for labels, names in ((["Train", "cat"], {"cat", "train"}), ("train", {"train"})):
+            given = infer.predict(np.array(result.image), checkpoints[kind], labels=labels, settings="device=cpu")
+            assert {found.name for found in given.classes} == names
+
+    def test_values_of_another_range_than_the_networks_are_told(self, infer_on, checkpoints, images, capsys):
+        ranged = "data.range=[0, 60000]"
+        for says in (infer_on("segmenter", images / "a.jpg", "--set", ranged)[1], None):
+            if says is None:
+                infer.predict(images / "a.jpg", checkpoints["segmenter"], settings=[ranged])
+                says = capsys.readouterr().out
+            assert "nearly black" in says
+            assert "read with data.range=[0.0, 60000.0]; if" in says
 
     def test_predict_loads_a_network_once_and_a_changed_file_anew(self, checkpoints, tmp_path, monkeypatch):
         path, loaded = tmp_path / "network.pth", []
