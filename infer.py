@@ -37,7 +37,7 @@ from PIL import Image
 from data.images import limit_pixels
 from data.pixels import look_of
 from exports.mask_sets import open_mask_set
-from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
+from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
 from inference.images import MAPS, find_class, split_videos
 from inference.loading import load_predictor
@@ -125,19 +125,19 @@ def main() -> None:
     if args.batch < 1:
         raise UserError(f"--batch {args.batch}: expected a number of images from 1 on; leave it out for one at a time")
     formats = parse_formats(args.export, (*FORMATS, MAPS)) if args.export else []
+    exports = [name for name in formats if name != MAPS]
     videos, images = split_videos(args.input)
     if not images and (formats or args.labels):
         raise UserError("--export and --labels are for images, and --input names videos only; leave them out")
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
     say(network_line(predictor))
-    claim(args.output)
+    claim(args.output, EXPORTED if exports else ())
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
         if images:
             options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch)
             summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
-        exports = [name for name in formats if name != MAPS]
         if exports and is_main():
             say(summary_lines(export_masks(open_mask_set(args.output), exports, args.output)))
         for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
@@ -235,6 +235,11 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
         notes.append(
             f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; "
             f"{range_note(predictor)}"
+        )
+    if summary.first_of:
+        notes.append(
+            f"{len(summary.first_of)} files hold several images, first {summary.first_of[0]}; masks are of the first "
+            "image of each: save the others as files of their own"
         )
     if summary.without_value:
         notes.append(

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import Seed, write_mask, write_seed
-from data.images import UnreadableImage
+from data.images import UnreadableImage, frames_of
 from data.pixels import look_of
 from inference import output_folder as out
 from inference.gallery import JPEG_QUALITY, publish
@@ -59,6 +59,7 @@ class Summary:
     others: int  # images done earlier in this folder that were not among the input
     without_value: list[str]  # classes that occur and have no mask value left (see `ClassValues`)
     odd: list[str]  # images that are nearly black, nearly white or flat to the network, each with that
+    first_of: list[str]  # files that hold several images, of which the first was read, each with their number
 
 
 @dataclass
@@ -71,6 +72,7 @@ class _Job:
     entry: dict[str, Any] | None = None
     unreadable: str = ""
     brightness: str = ""
+    frames: int = 1
 
 
 def predict_images(
@@ -166,7 +168,8 @@ class _Work:
         with atomic_path(self.output / file_of(job.image, OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
         rows = out.class_rows(prediction, values, self.predictor.class_names)
-        entry = ({"looks": job.brightness} if job.brightness else {}) | {
+        entry: dict[str, Any] = {"looks": job.brightness} if job.brightness else {}
+        entry |= ({"frames": job.frames} if job.frames > 1 else {}) | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
@@ -210,7 +213,8 @@ class _Work:
         without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)
         odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]
-        return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value), odd)
+        first_of = [f"{entry['image']} ({entry['frames']})" for entry in entries if "frames" in entry]
+        return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value), odd, first_of)
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
@@ -220,6 +224,7 @@ def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
             raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
         image = job.image.read_image()
         job.brightness = look_of(image)
+        job.frames = 1 if job.image.pixels.bands else frames_of(job.image.path)  # pages may be bands
         return job, image
     except UnreadableImage as error:
         job.unreadable = str(error)

@@ -174,6 +174,18 @@ class TestUnreadable:
         assert len(report["images"]) == 3
 
 
+def test_files_with_several_images_are_told(infer_on, images, tmp_path):
+    frames = [Image.new("RGB", (30, 20), (40 * number, 9, 200)) for number in range(3)]
+    for name in ("moving.gif", "pages.tif"):
+        frames[0].save(images / name, save_all=True, append_images=frames[1:])
+    for _ in range(2):  # also of images that are done already
+        code, printed = infer_on("segmenter", images)
+        assert (code, "2 files hold several images, first moving.gif (3); masks are of the first" in printed) == (
+            0,
+            True,
+        )
+
+
 @pytest.mark.parametrize("option", [(), ("--verbose",)])
 def test_verbose_shows_where_a_mistake_was_noticed(infer_on, tmp_path, monkeypatch, option):
     monkeypatch.setattr(console, "_level", console.NORMAL)
