@@ -231,14 +231,13 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     notes = [f"skipped {row['reason']}" for row in summary.unreadable[:SOME]]
     if len(summary.unreadable) > SOME:
         notes.append(f"and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}")
-    if summary.odd:
+    if odd := summary.with_note("looks"):
         notes.append(
-            f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; "
-            f"{range_note(predictor)}"
+            f"{len(odd)} images are black, white or flat to the network, first {odd[0]}; {range_note(predictor)}"
         )
-    if summary.first_of:
+    if several := summary.with_note("frames"):
         notes.append(
-            f"{len(summary.first_of)} files hold several images, first {summary.first_of[0]}; masks are of the first "
+            f"{len(several)} files hold several images, first {several[0]}; masks are of the first "
             "image of each: save the others as files of their own"
         )
     if summary.without_value:

@@ -83,7 +83,7 @@ def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
-    """A message where the masks of all images hold no class, and labels name some or no pixel counts; else empty."""
+    """A message where no mask holds a class, and labels name some or no pixel counts; else empty."""
     values = {value for _, facts in rows for value in facts.values}
     labels = {label for record, _ in rows for label in record.labels}
     if not rows or values - {0, IGNORE} or (0 in values and not labels):

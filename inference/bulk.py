@@ -57,9 +57,16 @@ class Summary:
     seconds: float  # for the new ones
     unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
     others: int  # images done earlier in this folder that were not among the input
-    without_value: list[str]  # classes that occur and have no mask value left (see `ClassValues`)
-    odd: list[str]  # images that are nearly black, nearly white or flat to the network, each with that
-    first_of: list[str]  # files that hold several images, of which the first was read, each with their number
+    entries: list[dict[str, Any]]  # of all images of the input that were read, as in `predictions.json`
+
+    @property
+    def without_value(self) -> list[str]:
+        """Classes that occur and have no mask value left (see `ClassValues`)."""
+        return sorted({row["name"] for entry in self.entries for row in entry["classes"] if row["value"] == IGNORE})
+
+    def with_note(self, key: str) -> list[str]:
+        """Images whose entries have a note, each with it: `looks`, or `frames`, whose first one was read."""
+        return [f"{entry['image']} ({entry[key]})" for entry in self.entries if key in entry]
 
 
 @dataclass
@@ -210,11 +217,8 @@ class _Work:
         publish(self.output, report, [image for image, _ in done], self.values)
         known = {self.output / file_of(job.image, DONE) for job in jobs}
         others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
-        without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)
-        odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]
-        first_of = [f"{entry['image']} ({entry['frames']})" for entry in entries if "frames" in entry]
-        return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value), odd, first_of)
+        return Summary(new, len(entries) - new, seconds, unreadable, others, entries)
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:

@@ -78,11 +78,16 @@ def load_predictor(
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
     predictor = kind(network, class_names, cfg, about, names, tile)
+    _tell_unread(predictor, overrides)
+    return predictor
+
+
+def _tell_unread(predictor: Predictor, overrides: Sequence[str]) -> None:
     for key in (line.partition("=")[0].strip() for line in overrides):
         section, _, name = key.rpartition(".")
         if section and not (name in PIXELS if section == "data" else predictor.reads(section, name)):
-            logger.warning("--set %s changes nothing here: masks of a %s do not depend on it", key, about["kind"])
-    return predictor
+            kind = predictor.about["kind"]
+            logger.warning("--set %s changes nothing here: masks of a %s do not depend on it", key, kind)
 
 
 def _refuse_unread_sizes(cfg: Config, overrides: Sequence[str]) -> None:
