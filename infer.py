@@ -156,8 +156,8 @@ def predict(
     """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4)
-            RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
+        image: a path, an image of Pillow, or an array or a tensor with the values of a file: (H, W), (H, W, 3) RGB,
+            (H, W, 4) RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
             (data.range, data.bands).
         model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made
             last, and where there is none that of VOC's classes.

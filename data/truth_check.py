@@ -95,7 +95,8 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
         remedy = f"{IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
     return (
         f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first "
-        f"{rows[0][0].mask}{', although labels name classes' if labels else ''}, so there is no object to evaluate; {remedy}"
+        f"{rows[0][0].mask}{', although labels name classes' if labels else ''}, so there is no object to evaluate; "
+        f"{remedy}"
     )
 
 

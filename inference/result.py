@@ -90,7 +90,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     return Result(image, to_values(prediction.mask, values), found, palette, names)
 
 
-def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AUTO) -> np.ndarray:
+def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule: PixelRule = AUTO) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels for each of them.
 
     Raises:
