@@ -141,6 +141,11 @@ def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
 
 def find_config(args: argparse.Namespace) -> Config:
     """The settings to evaluate with: a file's, or those of the run or the checkpoint."""
+    if any(line.startswith("pseudo.refine=") for line in args.set):
+        raise UserError(
+            "--set pseudo.refine is for stage pseudo and infer.py and would change nothing here; give --set "
+            "infer.refine=..., by which the masks of a network are refined"
+        )
     if args.config or args.preset:
         return load_config(args.config or DEFAULT_CONFIG, args.preset, args.set)
     source = Path(args.run or args.seeds or args.masks or args.model_path or args.compare[0])

@@ -35,8 +35,9 @@ import numpy as np
 from PIL import Image
 
 from data.images import limit_pixels
+from data.pixels import look_of
 from exports.mask_sets import open_mask_set
-from exports.masks import FORMATS, export_masks, parse_formats, summary_lines
+from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
 from inference.images import MAPS, find_class, split_videos
 from inference.loading import load_predictor
@@ -124,19 +125,19 @@ def main() -> None:
     if args.batch < 1:
         raise UserError(f"--batch {args.batch}: expected a number of images from 1 on; leave it out for one at a time")
     formats = parse_formats(args.export, (*FORMATS, MAPS)) if args.export else []
+    exports = [name for name in formats if name != MAPS]
     videos, images = split_videos(args.input)
     if not images and (formats or args.labels):
         raise UserError("--export and --labels are for images, and --input names videos only; leave them out")
     predictor = load_predictor(path, overrides, settings=settings, allowed=allowed, tile=args.tile)
     say(network_line(predictor))
-    claim(args.output)
+    claim(args.output, EXPORTED if exports else ())
     with lock_folder(args.output, "--output"):
         from_main(lambda: remove_leftovers(args.output))
         if images:
             options = Options(args.labels, args.limit, MAPS in formats, args.recursive, args.batch)
             summary = predict_images(images, args.output, predictor, options)
             report(summary, predictor, args.output)
-        exports = [name for name in formats if name != MAPS]
         if exports and is_main():
             say(summary_lines(export_masks(open_mask_set(args.output), exports, args.output)))
         for video in predict_videos(videos, args.output, predictor, args.limit, args.batch):
@@ -147,16 +148,16 @@ def predict(
     image: str | Path | Image.Image | np.ndarray,
     model_path: str | Path | None = None,
     *,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     device: str = "auto",
-    settings: Sequence[str] = (),
+    settings: str | Sequence[str] = (),
     tile: int = 0,
 ) -> Result:
     """The mask of one image, for programs and notebooks; the network is loaded once.
 
     Args:
-        image: a path, an image of Pillow, or an array with the values of a file: (H, W), (H, W, 3) RGB, (H, W, 4)
-            RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
+        image: a path, an image of Pillow, or an array or a tensor with the values of a file: (H, W), (H, W, 3) RGB,
+            (H, W, 4) RGBA, or more bands if `data.bands` names them. All are read by the rule of the network's own data
             (data.range, data.bands).
         model_path: a checkpoint, or `imagenet` for the packaged classifier; None takes the one that train.py made
             last, and where there is none that of VOC's classes.
@@ -174,10 +175,14 @@ def predict(
     """
     path = Path(model_path or default_checkpoint(Config()))
     changed = path.stat().st_mtime_ns if path.is_file() else 0
-    predictor = _predictor(str(path), changed, (*settings, f"device={device}"), tile)
+    lines = [settings] if isinstance(settings, str) else settings
+    predictor = _predictor(str(path), changed, (*lines, f"device={device}"), tile)
     limit_pixels(predictor.cfg.data.max_pixels)
     pixels = to_pixels(image, predictor.pixels)
-    known = None if labels is None else [find_class(name, predictor.class_names, "labels") for name in labels]
+    if look := look_of(pixels):
+        say(f"the image is {look} to the network; {range_note(predictor)}")
+    names = [labels] if isinstance(labels, str) else labels
+    known = None if names is None else [find_class(str(name), predictor.class_names, "labels") for name in names]
     return to_result(pixels, predictor.predict(pixels, known), predictor)
 
 
@@ -208,6 +213,15 @@ def network_line(predictor: Predictor) -> str:
     )
 
 
+def range_note(predictor: Predictor) -> str:
+    """What to do if images are black, white or flat to the network."""
+    if predictor.pixels.range == "auto":
+        why = "if their files hold more than 8 bits"
+    else:
+        why = f"they are read with data.range={list(predictor.pixels.range)}; if their files have other values"
+    return f"{why}, state their range with --set data.range=... (docs/data.md)"
+
+
 def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     """Print what was done."""
     each = f" ({summary.seconds / summary.new:.1f} s each on {predictor.compute.device})" if summary.new else ""
@@ -217,10 +231,14 @@ def report(summary: Summary, predictor: Predictor, output: Path) -> None:
     notes = [f"skipped {row['reason']}" for row in summary.unreadable[:SOME]]
     if len(summary.unreadable) > SOME:
         notes.append(f"and {len(summary.unreadable) - SOME} more, listed in {output / PREDICTIONS}")
-    if summary.odd:
+    if odd := summary.with_note("looks"):
         notes.append(
-            f"{len(summary.odd)} images are black, white or flat to the network, first {summary.odd[0]}; if their "
-            "files hold more than 8 bits, state the range of their values with --set data.range=... (docs/data.md)"
+            f"{len(odd)} images are black, white or flat to the network, first {odd[0]}; {range_note(predictor)}"
+        )
+    if several := summary.with_note("frames"):
+        notes.append(
+            f"{len(several)} files hold several images, first {several[0]}; masks are of the first "
+            "image of each: save the others as files of their own"
         )
     if summary.without_value:
         notes.append(

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from data.images import check_pixels
-from data.mask_values import opened_mask, voc_palette
+from data.mask_values import grey_values, opened_mask, voc_palette
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.ignore import IGNORE
@@ -188,11 +188,11 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
                 f"mask {path} is an image of mode {image.mode}; expected one channel of class values: save it as "
                 "palette or grey PNG"
             )
-        image.load()
+        values = grey_values(image)[1]
         own = image.info.get(CLASS_NAMES)
         if class_names is not None and isinstance(own, str):
             check_class_names(_names_of_text(own), class_names, f"mask {path}")
-        return np.array(image, dtype=np.uint8)
+        return values
 
 
 def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:

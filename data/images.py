@@ -93,6 +93,9 @@ def _opened(path: str | Path) -> Iterator[Image.Image | None]:
             yield image
     except FileNotFoundError as error:
         raise UnreadableImage(f"image {path} does not exist; check the path") from error
+    except (IsADirectoryError, PermissionError) as error:
+        why = f"cannot be opened ({error.strerror})"
+        raise UnreadableImage(f"image {path} {why}; check the path, and who may read it") from error
     except DAMAGED_IMAGE as error:
         raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
 

@@ -30,6 +30,7 @@ BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD = "background", "ignore", "label"
 LABEL = -1  # stands for the class of the image's one label
 LOSSY = frozenset({"JPEG", "MPO", "AVIF", "HEIF", "JPEG2000"})  # a value of 3 may come back as 2
 MOST_BORDER = 0.9  # of the border's pixels
+SCALED = {"L;2": 85, "L;4": 17}  # grey of 2 or 4 bits: what Pillow multiplies its values by, to fill 0..255
 MOST_KEYS = 24  # different values or colours of a mask in a message
 
 
@@ -91,9 +92,9 @@ def decode_mask(path: str | Path) -> Decoded:
 def _decode(image: Image.Image, path: str | Path) -> Decoded:
     """The codes of an opened mask; alpha apart."""
     if image.mode in ("1", "L", "LA", "La"):
-        values = np.atleast_3d(np.array(image).astype(np.uint8))[..., 0]
-        greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else 0x010101)
-        return Decoded(values.copy(), palette=greys)
+        step, values = grey_values(image)
+        greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else step * 0x010101)
+        return Decoded(values, palette=greys)
     if image.mode == "P":
         colours = (image.getpalette("RGB") or [])[:768]
         palette = np.array(colours + [0] * (768 - len(colours))).reshape(256, 3)
@@ -105,6 +106,14 @@ def _decode(image: Image.Image, path: str | Path) -> Decoded:
             raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
         return Decoded(codes)
     return Decoded(packed(np.asarray(image.convert("RGB"))), is_colour=True)
+
+
+def grey_values(image: Image.Image) -> tuple[int, np.ndarray]:
+    """The values (H, W) uint8 that an opened file of one channel holds, and the grey of value 1."""
+    tiles = getattr(image, "tile", None)  # empty once it is decoded
+    raw = tiles[0][3] if tiles else ""
+    step = SCALED.get(raw[0] if isinstance(raw, tuple) else raw, 1)
+    return step, np.atleast_3d(np.array(image).astype(np.uint8))[..., 0] // step
 
 
 def packed(colours: np.ndarray) -> np.ndarray:

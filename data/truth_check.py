@@ -88,10 +88,10 @@ def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
-    """A message where labels name classes, and the masks of all images hold none; else empty."""
+    """A message where no mask holds a class, and labels name some or no pixel counts; else empty."""
     values = {value for _, facts in rows for value in facts.values}
     labels = {label for record, _ in rows for label in record.labels}
-    if values - {0, IGNORE} or not labels:
+    if not rows or values - {0, IGNORE} or (0 in values and not labels):
         return ""
     remedy = "correct the masks or the labels"
     if IGNORE in values and not rule.table:
@@ -100,7 +100,8 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
         remedy = f"{IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
     return (
         f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first "
-        f"{rows[0][0].mask}, although labels name classes, so there is no object to evaluate; {remedy}"
+        f"{rows[0][0].mask}{', although labels name classes' if labels else ''}, so there is no object to evaluate; "
+        f"{remedy}"
     )
 
 

@@ -118,8 +118,8 @@ def table(gathered: dict[str, dict[str, Any]]) -> str:
     headers = "".join(f"{name:>14}" for name in HEADERS.values())
     lines = [f"{f'{_runs(gathered)} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
     for title, row in gathered.items():
-        spreads = [row["figures"][name] for name in HEADERS if name in row["figures"]]
-        cells = (f"{100 * spread.mean:.2f} ± {100 * spread.deviation:.2f}" for spread in spreads)
+        spreads = (row["figures"].get(name) for name in HEADERS)
+        cells = (f"{100 * each.mean:.2f} ± {100 * each.deviation:.2f}" if each else "-" for each in spreads)
         lines.append(f"{title:34}{row['list']:>12}{row['n_images']:>10}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 

@@ -4,7 +4,7 @@ Stage `segment` itself knows no truth: it gets `open_validation` from evaluation
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,38 @@ from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import Segmenter, cell_probabilities, most_likely
-from stages.config import Config, override
+from stages.config import MACHINE, Config, override
 from stages.lists import require_image_space
 from stages.reading import prepare, whole_images
 from utils.compute import choose_compute
 from utils.distributed import from_main
 from utils.errors import UserError
-from utils.files import is_whole
+from utils.file_digests import digest_files
+from utils.files import digest, is_whole, read_json, write_json
 from utils.metrics import ConfusionMatrix
 
 logger = logging.getLogger(__name__)
+MADE_BY = ".made_by.json"  # in a folder of predictions: what they depend on
+
+
+def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Config) -> None:
+    """Note what the predictions in a folder depend on, because files that are there are kept.
+
+    Raises:
+        UserError: the folder holds predictions of other networks, by other settings or of other images.
+    """
+    settings = {name: value for name, value in cfg.to_dict().items() if name not in MACHINE}
+    made_by = {"networks": digest(digest_files(networks)), "settings": digest(settings)}
+    sizes = {record.name: record.image.stat().st_size for record in index.records}
+    known = read_json(folder / MADE_BY)
+    before = known.get("images", {}) if known.items() >= made_by.items() else {}
+    is_used = any((folder / labels).exists() for labels in (PREDICTED, GIVEN))
+    if is_used and (not before or any(before.get(name, size) != size for name, size in sizes.items())):
+        raise UserError(
+            f"{folder} holds predictions of another network, by other settings or of other images, and files that are "
+            "there are kept; choose another folder, or remove this one"
+        )
+    write_json(folder / MADE_BY, made_by | {"images": before | sizes})
 
 
 def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:

@@ -12,7 +12,13 @@ from typing import Any
 from data.dataset import Index
 from data.index import open_index
 from evaluation.ablation import GIVEN, PREDICTED, classifier_rows, evaluate_row
-from evaluation.predictions import about_reading, evaluate_predictions, has_predictions, write_predictions
+from evaluation.predictions import (
+    about_reading,
+    claim_folder,
+    evaluate_predictions,
+    has_predictions,
+    write_predictions,
+)
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
 from models.classifier import Classifier
 from models.segmenter import Segmenter
@@ -30,6 +36,7 @@ from utils.run import RUN_RECORD, RUN_SETTINGS, run_of
 
 PUBLISHED = {"voc": {"train": 1464, "val": 1449}}  # kind of data -> list -> its images
 SEED_LISTS = {"voc": "train"}  # kind of data -> the list that seeds and pseudo masks are published on
+PREDICT_BY = ("data", "segment", "pseudo", "infer")  # settings that the masks of a run's network depend on
 CSV_COLUMNS = (
     *("labels", "list", "n_images", "backbone", "weights", "scales", "flip", "crf"),
     *("threshold", "miou", "threshold_best", "miou_best", "over_activation", "under_activation"),
@@ -79,6 +86,8 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
             "runs/demo"
         )
     found = {}
+    own = load_config(folder / RUN_SETTINGS).to_dict()
+    is_as_run = all(cfg.to_dict()[name] == own[name] for name in PREDICT_BY)
     cfg = with_found_threshold(cfg, folder)
     titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
     for name, title in (titles | {PSEUDO: "pseudo masks"}).items():
@@ -96,7 +105,7 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     about |= {"backbone": cfg.model.backbone, "weights": cfg.model.weights}
     with scratch_folder() as scratch:
         predictions = folder / PREDICTIONS
-        if not from_main(lambda: _is_fresh(folder, index)):
+        if not (is_as_run and from_main(lambda: _is_fresh(folder, index))):
             predictions = scratch
             write_predictions(load_segmenter(folder / SEGMENTER), index, predictions, cfg)
         return found | evaluate_predictions(index, predictions, cfg, **about)
@@ -110,9 +119,11 @@ def evaluate_network(
     Args:
         source: its file; a classifier's steps over the data set take their networks from the folder of this file.
         index: opened with masks.
-        folder: where its masks or maps go.
+        folder: where its masks or maps go; see `claim_folder`.
         about: what to state of the evaluation.
     """
+    networks = {source} if isinstance(network, Segmenter) else {source, *source.parent.glob("*.pth")}
+    from_main(lambda: claim_folder(folder, sorted(networks), index, cfg))
     if isinstance(network, Segmenter):
         write_predictions(network, index, folder, cfg)
         return evaluate_predictions(index, folder, cfg, **about)

@@ -53,16 +53,16 @@ class Evaluation:
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios and IoU in 0..1, null where a class is in neither truth nor prediction."""
         return {
-            "miou": self.matrix.miou(),
+            "miou": finite(self.matrix.miou()),
             "threshold": self.threshold,
-            "miou_best": self.best.miou(),
+            "miou_best": finite(self.best.miou()),
             "miou_classes": finite(self.matrix.miou_of_classes()),
             "miou_classes_best": finite(self.best.miou_of_classes()),
             "threshold_best": self.threshold_best,
-            "over_activation": self.matrix.over_activation(),
-            "under_activation": self.matrix.under_activation(),
-            "over_activation_best": self.best.over_activation(),
-            "under_activation_best": self.best.under_activation(),
+            "over_activation": finite(self.matrix.over_activation()),
+            "under_activation": finite(self.matrix.under_activation()),
+            "over_activation_best": finite(self.best.over_activation()),
+            "under_activation_best": finite(self.best.under_activation()),
             "per_class": self.per_class(),
             "n_images": self.matrix.n_images,
             "ignored_predictions": self.matrix.ignored_predictions,
@@ -83,6 +83,10 @@ class Evaluation:
             f"{_summary(self.matrix, at)} ({self.matrix.n_images} images)",
             f"mIoU of the classes alone {_percent(self.matrix.miou_of_classes())}",
         ]
+        truth = (self.matrix.counts.sum(dim=1) > 0).tolist()
+        drawn = ((name, row["iou"] is not None) for name, row in self.per_class().items())
+        if beyond := [name for (name, is_drawn), there in zip(drawn, truth, strict=True) if is_drawn and not there]:
+            lines.append(f"not in the truth of these images, so not in the mean: {', '.join(beyond)}")
         if self.threshold_best is not None:
             lines.append(_summary(self.best, f" at the best threshold {self.threshold_best:g}"))
             some = self.curve[:: max(1, len(self.curve) // 12)]

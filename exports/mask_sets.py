@@ -17,6 +17,7 @@ from inference.output_folder import CLASSES, PREDICTIONS
 from stages.config import load_config
 from stages.lists import seed_list
 from utils.errors import UserError
+from utils.ignore import IGNORE
 from utils.names import fault_of, shown
 from utils.run import RUN_SETTINGS, run_of
 
@@ -82,6 +83,9 @@ def _of_inference(folder: Path) -> MaskSet:
             path = Path(row["mask"])
             masks.append(MaskFile(path.relative_to(MASKS).with_suffix("").as_posix(), folder / path, row["image"]))
         names = {int(row["value"]): str(row["name"]) for row in classes["classes"]}
+        found = {(row["value"], row["name"]) for image in report["images"] for row in image.get("classes", ())}
+        if strange := sorted(name for value, name in found if value != IGNORE and names.get(value) != name):
+            raise ValueError(f"the class '{strange[0]}' of {PREDICTIONS} has another value in {CLASSES}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(
             f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"

@@ -43,6 +43,7 @@ from utils.files import atomic_path, write_text
 from utils.ignore import IGNORE
 
 VOC_FOLDER = "results/VOC2012/Segmentation/comp6_test_cls"  # comp6: trained on more than VOC's own data, as ImageNet is
+EXPORTED = ("coco.json", "coco_polygons.json", "yolo", "voc_server.tgz")
 DECIMALS = 6  # of a coordinate in 0..1: a hundredth of a pixel in 10,000
 Read = Iterator[tuple[str, np.ndarray]]  # image file name and (H, W) uint8 mask of each
 

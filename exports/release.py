@@ -22,13 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.config import Config
+from stages.config import MACHINE, Config
 from utils.checkpoint import load_checkpoint, save_checkpoint
 from utils.errors import run_script
 from utils.files import atomic_path
-
-# Settings of the machine; the file has their defaults.
-LOCAL = ("run", "checkpoint", "device", "workers")
 
 
 def main() -> None:
@@ -69,7 +66,7 @@ def portable(config: dict[str, Any]) -> dict[str, Any]:
     defaults = Config().to_dict()
     data = config["data"] | {"root": defaults["data"]["root"]}
     model = config["model"] | {"weights": Path(config["model"]["weights"]).name}
-    return config | {name: defaults[name] for name in LOCAL} | {"data": data, "model": model}
+    return config | {name: defaults[name] for name in MACHINE} | {"data": data, "model": model}
 
 
 if __name__ == "__main__":

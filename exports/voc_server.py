@@ -19,7 +19,7 @@ from pathlib import Path
 
 from data.index import open_index
 from data.voc import VOC_CLASSES
-from evaluation.predictions import PREDICTED, write_predictions
+from evaluation.predictions import PREDICTED, claim_folder, write_predictions
 from exports.mask_sets import MaskFile, MaskSet
 from exports.masks import export_masks, summary_lines
 from models.segmenter import Segmenter
@@ -49,6 +49,7 @@ def main() -> None:
         )
     cfg = override(own, args.set)
     index = open_index(cfg.data, args.list)
+    claim_folder(args.output, [args.checkpoint], index, cfg)
     write_predictions(network, index, args.output, cfg, given=False)
     folder = args.output / PREDICTED
     masks = (MaskFile(record.name, folder / f"{record.name}.png", record.image.name) for record in index.records)

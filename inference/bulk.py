@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import Seed, write_mask, write_seed
-from data.images import UnreadableImage
+from data.images import UnreadableImage, frames_of
 from data.pixels import look_of
 from inference import output_folder as out
 from inference.gallery import JPEG_QUALITY, publish
@@ -57,8 +57,16 @@ class Summary:
     seconds: float  # for the new ones
     unreadable: list[dict[str, str]]  # `image` and `reason` of each file that could not be read
     others: int  # images done earlier in this folder that were not among the input
-    without_value: list[str]  # classes that occur and have no mask value left (see `ClassValues`)
-    odd: list[str]  # images that are nearly black, nearly white or flat to the network, each with that
+    entries: list[dict[str, Any]]  # of all images of the input that were read, as in `predictions.json`
+
+    @property
+    def without_value(self) -> list[str]:
+        """Classes that occur and have no mask value left (see `ClassValues`)."""
+        return sorted({row["name"] for entry in self.entries for row in entry["classes"] if row["value"] == IGNORE})
+
+    def with_note(self, key: str) -> list[str]:
+        """Images whose entries have a note, each with it: `looks`, or `frames`, whose first one was read."""
+        return [f"{entry['image']} ({entry[key]})" for entry in self.entries if key in entry]
 
 
 @dataclass
@@ -71,6 +79,7 @@ class _Job:
     entry: dict[str, Any] | None = None
     unreadable: str = ""
     brightness: str = ""
+    frames: int = 1
 
 
 def predict_images(
@@ -166,7 +175,8 @@ class _Work:
         with atomic_path(self.output / file_of(job.image, OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
         rows = out.class_rows(prediction, values, self.predictor.class_names)
-        entry = ({"looks": job.brightness} if job.brightness else {}) | {
+        entry: dict[str, Any] = {"looks": job.brightness} if job.brightness else {}
+        entry |= ({"frames": job.frames} if job.frames > 1 else {}) | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
@@ -207,10 +217,8 @@ class _Work:
         publish(self.output, report, [image for image, _ in done], self.values)
         known = {self.output / file_of(job.image, DONE) for job in jobs}
         others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))
-        without_value = {row["name"] for entry in entries for row in entry["classes"] if row["value"] == IGNORE}
         new = sum(not job.unreadable for job in todo)
-        odd = [f"{entry['image']} ({entry['looks']})" for entry in entries if entry.get("looks")]
-        return Summary(new, len(entries) - new, seconds, unreadable, others, sorted(without_value), odd)
+        return Summary(new, len(entries) - new, seconds, unreadable, others, entries)
 
 
 def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
@@ -220,6 +228,7 @@ def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
             raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
         image = job.image.read_image()
         job.brightness = look_of(image)
+        job.frames = 1 if job.image.pixels.bands else frames_of(job.image.path)  # pages may be bands
         return job, image
     except UnreadableImage as error:
         job.unreadable = str(error)

@@ -1,6 +1,7 @@
 """From a checkpoint to the predictor of what it holds: a segmenter, or a classifier with the method."""
 
 import hashlib
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from models.segmenter import Segmenter
 from stages.config import Config, check_choices, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+PIXELS = ("range", "bands", "max_pixels")  # the settings of data that are read here
 
 # What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person
 # wants a decision for every pixel, refined as `infer.refine` says.
@@ -73,7 +77,17 @@ def load_predictor(
     _refuse_unread_sizes(cfg, overrides)
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
-    return kind(network, class_names, cfg, about, names, tile)
+    predictor = kind(network, class_names, cfg, about, names, tile)
+    _tell_unread(predictor, overrides)
+    return predictor
+
+
+def _tell_unread(predictor: Predictor, overrides: Sequence[str]) -> None:
+    for key in (line.partition("=")[0].strip() for line in overrides):
+        section, _, name = key.rpartition(".")
+        if section and not (name in PIXELS if section == "data" else predictor.reads(section, name)):
+            kind = predictor.about["kind"]
+            logger.warning("--set %s changes nothing here: masks of a %s do not depend on it", key, kind)
 
 
 def _refuse_unread_sizes(cfg: Config, overrides: Sequence[str]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from data.artifacts import voc_palette
-from inference.images import DONE, MASKS, OVERLAYS, VIDEOS, InputImage, file_of
+from inference.images import DONE, MAPS, MASKS, OVERLAYS, SHEET, VIDEOS, InputImage, file_of
 from inference.predictor import Prediction
 from utils.distributed import is_main
 from utils.errors import UserError
@@ -89,14 +89,19 @@ class ClassValues:
             write_json(self.path, content)
 
 
-def claim(output: Path) -> None:
-    """Make the output folder; refuse one whose masks another program has written."""
+def claim(output: Path, exported: Sequence[str] = ()) -> None:
+    """Make the output folder; refuse one with files of these names that another program has written.
+
+    Args:
+        exported: names of other files and folders that will be written there.
+    """
     try:
-        for name in (MASKS, OVERLAYS, VIDEOS):
-            if any((output / name).glob("*")) and not (output / DONE).is_dir():
+        for name in (MASKS, OVERLAYS, MAPS, VIDEOS, CLASSES, PREDICTIONS, PAGE, SHEET, *exported):
+            path = output / name
+            if not (output / DONE).is_dir() and (path.is_file() or any(path.glob("*"))):
                 raise UserError(
-                    f"--output {output}: its folder {name} was not written by infer.py and would be overwritten; "
-                    "choose another folder"
+                    f"--output {output}: its {name} was not written by infer.py and would be overwritten; choose "
+                    "another folder"
                 )
         (output / DONE).mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -93,11 +93,19 @@ class Predictor(ABC):
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
         """`predict` for several images of any sizes; a segmenter reads those of one size at once."""
-        known = [None if given is None else sorted(set(given)) for given in classes or [None] * len(images)]
+        known = [self._wanted(given) for given in classes or [None] * len(images)]
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, known)
         return [at_size_of(image, prediction) for image, prediction in zip(images, found, strict=True)]
+
+    def _wanted(self, classes: Sequence[int] | None) -> list[int] | None:
+        """The given classes, those that are allowed; None lets the network predict them."""
+        return None if classes is None else sorted(self.allowed.intersection(classes))
+
+    def reads(self, section: str, name: str) -> bool:
+        """Whether masks depend on a setting."""
+        return section != "segment"
 
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""

@@ -1,12 +1,12 @@
 """What `infer.predict` returns: the mask of one image, drawn in a notebook or a window, or saved."""
 
 import io
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 from data.artifacts import voc_palette, write_mask
@@ -14,11 +14,13 @@ from data.images import array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
+from utils.errors import UserError
 from utils.ignore import IGNORE
 from utils.visualize import bright_palette, fit, legend, overlay
 
 SCREEN_SIDE = 720  # pixels of an image
 QUALITY = 90  # of the JPEG in a notebook
+MOST_BANDS = 16  # of an array whose first side counts them
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
     return Result(image, to_values(prediction.mask, values), found, palette, names)
 
 
-def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AUTO) -> np.ndarray:
+def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule: PixelRule = AUTO) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels for each of them.
 
     Raises:
@@ -96,9 +98,26 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray, rule: PixelRule = AU
     """
     if isinstance(image, Image.Image):
         file = getattr(image, "filename", "")
-        if not getattr(image, "tile", None) or not file:  # it is decoded already, or was never a file
+        # What is decoded already, was never a file, or is not its first frame.
+        if not getattr(image, "tile", None) or not file or image.tell():
             return np.array(image_to_rgb(image, rule, "predict: the image"))
         image = file
-    if isinstance(image, str | bytes | Path):
-        return np.array(read_image(Path(os.fsdecode(image)), rule=rule))
-    return array_to_rgb(np.asarray(image), rule, "predict: the array")
+    if isinstance(image, str | Path):
+        return np.array(read_image(Path(image), rule=rule))
+    if isinstance(image, torch.Tensor):
+        image = image.detach().cpu()
+    try:
+        array = np.asarray(image)
+    except ValueError:  # a list of arrays of several sizes
+        array = np.asarray(None)
+    if array.dtype.kind not in "buif":
+        raise UserError(
+            f"predict: the image is a {type(image).__name__}; expected a path, an image of Pillow, or an array, one at "
+            "a time; open bytes and files with PIL.Image.open"
+        )
+    if array.ndim == 3 and array.shape[0] <= MOST_BANDS < min(array.shape[1:]):
+        raise UserError(
+            f"predict: the array is {array.shape}, which looks like (bands, H, W), and expected is (H, W, bands); give "
+            "image.transpose(1, 2, 0), of a tensor image.permute(1, 2, 0)"
+        )
+    return array_to_rgb(array, rule, "predict: the array")

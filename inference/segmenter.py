@@ -49,7 +49,7 @@ class SegmenterPredictor(Predictor):
         self, images: Sequence[np.ndarray], classes: Sequence[Sequence[int] | None] | None = None
     ) -> list[Prediction]:
         """As for any predictor; images longer than `tile` are read in tiles, one by one."""
-        known = list(classes or [None] * len(images))
+        known = [self._wanted(given) for given in classes or [None] * len(images)]
         large = [index for index, image in enumerate(images) if self.tile and max(image.shape[:2]) > self.tile]
         found = {index: self._predict_tiled(images[index], known[index]) for index in large}
         rest = [index for index in range(len(images)) if index not in found]
@@ -57,12 +57,16 @@ class SegmenterPredictor(Predictor):
         found |= dict(zip(rest, whole, strict=True))
         return [found[index] for index in range(len(images))]
 
+    def reads(self, section: str, name: str) -> bool:
+        """Whether masks depend on a setting."""
+        return section == "infer" or name in self.settings.get(section, ())
+
     def predict_under(self, image: np.ndarray, label_sets: Sequence[Sequence[int] | None]) -> list[Prediction]:
         """`predict` with each of several sets of classes; the network reads the image once."""
         small = self._small(image)
         with self.compute.autocast():
             cells = self._cells([small])[0]
-            found = [self._decide(small, cells, None if known is None else sorted(set(known))) for known in label_sets]
+            found = [self._decide(small, cells, self._wanted(known)) for known in label_sets]
         return [at_size_of(image, each) for each in found]
 
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
@@ -81,7 +85,7 @@ class SegmenterPredictor(Predictor):
 
         cells = read_tiles(image, self.tile, len(self.class_names) + 1, probabilities)
         values, means = decide(cells, image.shape[:2])
-        found = [value - 1 for value in sorted(means) if value] if classes is None else sorted(set(classes))
+        found = [value - 1 for value in sorted(means) if value] if classes is None else list(classes)
         maps = cells[[index + 1 for index in found]].astype(np.float32) / 255
         return self._prediction(values, found, means, maps)
 

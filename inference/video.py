@@ -66,8 +66,11 @@ def video_names(videos: Sequence[Path]) -> list[str]:
     """Names of the overlays: the videos' own, with a number where several have the same."""
     names: list[str] = []
     for video in videos:
-        same = sum(video.stem.casefold() == other.stem.casefold() for other in videos[: len(names)])
-        names.append(f"{video.stem} ({same + 1})" if same else video.stem)
+        name, taken = video.stem, {other.casefold() for other in names}
+        numbers = itertools.count(2)
+        while name.casefold() in taken:
+            name = f"{video.stem} ({next(numbers)})"
+        names.append(name)
     return names
 
 

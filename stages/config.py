@@ -28,6 +28,7 @@ from utils.settings import Part, known_keys
 
 logger = logging.getLogger(__name__)
 
+MACHINE = ("run", "checkpoint", "device", "workers")  # what is of the machine, and changes no result
 RENAMED = {"affinity.lr_displacement_factor": "affinity.lr_head_factor"}
 RENAMED_VALUES = {"infer.quality": {"full": "normal"}}  # in files of earlier versions
 # Settings of earlier versions, with the value at which they did nothing: a file that has that value is as it was.

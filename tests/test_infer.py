@@ -174,6 +174,18 @@ class TestUnreadable:
         assert len(report["images"]) == 3
 
 
+def test_files_with_several_images_are_told(infer_on, images, tmp_path):
+    frames = [Image.new("RGB", (30, 20), (40 * number, 9, 200)) for number in range(3)]
+    for name in ("moving.gif", "pages.tif"):
+        frames[0].save(images / name, save_all=True, append_images=frames[1:])
+    for _ in range(2):  # also of images that are done already
+        code, printed = infer_on("segmenter", images)
+        assert (code, "2 files hold several images, first moving.gif (3); masks are of the first" in printed) == (
+            0,
+            True,
+        )
+
+
 @pytest.mark.parametrize("option", [(), ("--verbose",)])
 def test_verbose_shows_where_a_mistake_was_noticed(infer_on, tmp_path, monkeypatch, option):
     monkeypatch.setattr(console, "_level", console.NORMAL)
@@ -212,8 +224,18 @@ class TestTool:
         expected = {found["name"]: (found["value"], found["score"], found["share"]) for found in row["classes"]}
         found = {one.name: (one.value, round(one.score, 4), round(one.share, 5)) for one in result.classes}
         assert found == expected
-        given = infer.predict(np.array(result.image), checkpoints[kind], labels=["Train", "cat"])
-        assert {found.name for found in given.classes} == {"cat", "train"}
+        for labels, names in ((["Train", "cat"], {"cat", "train"}), ("train", {"train"})):
+            given = infer.predict(np.array(result.image), checkpoints[kind], labels=labels, settings="device=cpu")
+            assert {found.name for found in given.classes} == names
+
+    def test_values_of_another_range_than_the_networks_are_told(self, infer_on, checkpoints, images, capsys):
+        ranged = "data.range=[0, 60000]"
+        for says in (infer_on("segmenter", images / "a.jpg", "--set", ranged)[1], None):
+            if says is None:
+                infer.predict(images / "a.jpg", checkpoints["segmenter"], settings=[ranged])
+                says = capsys.readouterr().out
+            assert "nearly black" in says
+            assert "read with data.range=[0.0, 60000.0]; if" in says
 
     def test_predict_loads_a_network_once_and_a_changed_file_anew(self, checkpoints, tmp_path, monkeypatch):
         path, loaded = tmp_path / "network.pth", []

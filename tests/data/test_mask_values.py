@@ -1,10 +1,13 @@
 """Masks of other programs, read by value or by colour."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import voc_palette
+from data.artifacts import read_mask, voc_palette
 from data.mask_values import TruthRule, decode_mask, read_truth, read_with_facts, truth_rule
 from utils.errors import UserError
 
@@ -59,6 +62,23 @@ def test_every_way_to_save_a_mask_gives_the_same_classes(tmp_path, image, mappin
     read = read_truth(tmp_path / f"a.{suffix}", rule(mapping))
     assert read.dtype == np.uint8
     assert np.array_equal(read, CLASSES)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_holds_values_and_no_brightness(tmp_path, bits):
+    """As programs write it that make PNG files small; Pillow would make 17 of a 1 in 4 bits."""
+    values, path = np.array([[0, 1, 0, 1, 1, 0, 1, 2**bits - 1]], np.uint8), tmp_path / "a.png"
+    rows = b"\0" + np.packbits(np.unpackbits(values[0][:, None], axis=1)[:, -bits:]).tobytes()
+    header = struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    whole = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+    assert np.array_equal(read_truth(path), values)
+    assert np.array_equal(read_mask(path), values)
+    table = {"#ffffff": "dog"} | dict.fromkeys(map(str, range(2**bits - 1)), "cat")
+    assert np.array_equal(read_truth(path, rule(table)) == 2, values == 2**bits - 1)
 
 
 def test_one_bit_by_value_and_by_colour_and_the_label_of_the_image_names_the_object(tmp_path):

@@ -46,6 +46,7 @@ def test_what_agrees_is_not_told():
         ([((0,), (0, 255))] * 4, r"data.mask_values={0: background, 255: cat}"),
         ([((0,), (0, 255)), ((1,), (0, 255))], r"data.mask_values={0: background, 255: label}"),
         ([((0,), (0,)), ((1,), (0,))], "hold only 0, first p0.png, although labels name classes"),
+        ([((), (255,))] * 2, "hold only 255, first p0.png, so there is no object to evaluate"),
     ],
 )
 def test_masks_without_any_class_are_refused(given, says):

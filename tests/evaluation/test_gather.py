@@ -34,6 +34,14 @@ def test_mean_and_deviation_of_a_sample(call, paths, tmp_path):
     assert float(lines["iou cat"]["mean"]) == pytest.approx(np.mean(cats))
 
 
+def test_a_figure_that_no_run_has_leaves_the_others_in_their_columns(call, paths):
+    for path in paths[:2]:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"over_activation": None}))
+    code, printed = call(gather, *paths[:2])
+    header, row = printed.splitlines()[-2:]
+    assert (code, row[: header.index("over") + 4][-4:]) == (0, "   -"), printed
+
+
 def test_what_is_no_repeat_is_refused(call, paths):
     code, printed = call(gather, paths[0], paths[3])
     assert (code, "images is 10 and 20" in printed) == (2, True), printed

@@ -3,7 +3,11 @@
 import csv
 import json
 
+import numpy as np
+
 import evaluate
+from data.artifacts import read_mask, write_mask
+from tests.project import call as call_script
 
 NAMES = ("cat", "dog", "train")
 
@@ -32,3 +36,37 @@ def test_a_run_folder_says_how_its_files_were_made(call, data, tmp_path):
     assert code == 0, printed
     expected = "backbone: resnet101 | weights: imagenet | crf: par | scales: [1.0, 0.5, 1.5, 2.0] | affinity: none"
     assert [line for line in expected.split(" | ") if line not in printed] == []
+
+
+def test_predictions_of_another_network_settings_or_images_are_never_evaluated_as_its_own(finished_tiny, tmp_path):
+    project = finished_tiny.copy(tmp_path)
+    kept = ("--output", tmp_path / "kept", "--model_path")
+    first, again = (project.evaluate(*kept, project.run / "segmenter.pth")[1] for _ in range(2))
+    assert first == again
+    image = project.folder / "voc/JPEGImages/val_0001.jpg"
+    fast = ("--set", "infer.quality=fast")
+    for network, *changed in (("ibb.pth",), ("classifier.pth",), ("segmenter.pth", *fast), ("segmenter.pth",)):
+        if not changed and network == "segmenter.pth":
+            image.write_bytes(image.read_bytes() + b"1")
+        ended = project.evaluate_only(*kept, project.run / network, *changed)
+        assert (ended.code, "holds predictions of another network" in ended.err) == (2, True), ended.err
+
+
+def test_a_run_is_predicted_anew_by_other_settings(finished_tiny, tmp_path):
+    project = finished_tiny.copy(tmp_path)
+    for path in (project.run / "predictions").rglob("*.png"):
+        write_mask(path, np.ones_like(read_mask(path)))
+    words = ("--run", project.run, "--json", tmp_path / "f.json")
+    found = []
+    for settings in ((), ("--set", "infer.refine=none")):
+        ended = call_script("evaluate", *words, *settings)
+        assert ended.code == 0, ended.err
+        found.append(json.loads((tmp_path / "f.json").read_text())["segmentation, predicted labels"])
+    assert [row["evaluated"]["crf"] for row in found] == ["par", "none"]
+    assert found[0]["over_activation"] == 1
+    assert found[1]["over_activation"] < 1
+
+
+def test_a_setting_that_refines_nothing_here_is_refused(call, data, tmp_path):
+    code, printed = call(evaluate, *data, "--masks", tmp_path / "good", "--set", "pseudo.refine=none")
+    assert (code, "give --set infer.refine=" in printed) == (2, True)

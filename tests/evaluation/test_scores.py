@@ -1,5 +1,7 @@
 """Masks are counted where they are read, and what is wrong with a file is said with its name."""
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,21 @@ def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
     assert measured.ignored_predictions == expected.ignored_predictions > 0
     assert measured.n_images == 3
     assert np.array_equal(count_images(index, folder, None, workers=0), np.stack(each))
+
+
+def test_a_class_that_is_only_drawn_is_told_to_be_outside_the_mean_and_what_is_nowhere_is_null(masks, tmp_path):
+    index, folder, _ = masks
+    for record, values in zip(index.records, ((0, 0), (0, 2), (0, 0)), strict=True):
+        for path, value in zip((record.mask, folder / f"{record.name}.png"), values, strict=True):
+            write_mask(path, np.full((20, 31), value, np.uint8))
+    found = evaluate_masks(
+        Index(NAMES, tuple(replace(record, labels=()) for record in index.records)), folder, workers=0
+    )
+    assert "not in the truth of these images, so not in the mean: dog\n" in found.table() + "\n"
+    figures = found.figures()
+    assert figures["miou"] == pytest.approx(2 / 3)
+    assert figures["under_activation"] is None
+    json.dumps(figures, allow_nan=False)
 
 
 def test_loader_processes_count_the_same(masks, monkeypatch):

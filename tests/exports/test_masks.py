@@ -18,6 +18,9 @@ from data.voc import VOC_CLASSES
 from exports import masks as exports
 from exports.mask_sets import MaskFile, MaskSet, open_mask_set
 from exports.masks import VOC_FOLDER, export_masks
+from inference.bulk import predict_images
+from inference.output_folder import ClassValues
+from tests.inference.stub import Stub, save
 from tests.project import call
 from utils.errors import UserError
 
@@ -160,6 +163,14 @@ class TestMistakes:
             with pytest.raises(UserError, match=message):
                 export_masks(masks, [kind], tmp_path / "out")
         assert not list(tmp_path.glob("out/*"))
+
+
+def test_masks_of_one_network_never_get_the_class_names_of_another(tmp_path):
+    save(tmp_path / "in/a.png", (20, 30), 1)
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    ClassValues(tmp_path / "out", ("bus", "car", "dog"))  # as a call that was stopped leaves it
+    with pytest.raises(UserError, match=r"the class 'dog' of predictions.json has another value.*run infer\.py again"):
+        open_mask_set(tmp_path / "out")
 
 
 def test_names_in_predictions_stay_in_the_folder(tmp_path):

@@ -29,5 +29,5 @@ def test_images_without_labels_or_truth_become_an_archive(make_voc, tmp_path):
     with tarfile.open(server / "voc_server.tgz", "r:gz") as archive:
         names = archive.getnames()
     assert names == [f"results/VOC2012/Segmentation/comp6_test_cls/p{number}.png" for number in (2, 5)]
-    assert sorted(path.name for path in server.iterdir()) == ["predicted", "voc_server.tgz"]
+    assert sorted(path.name for path in server.glob("[!.]*")) == ["predicted", "voc_server.tgz"]
     assert read_mask(server / "predicted/p5.png").shape == (40, 30)

@@ -32,6 +32,21 @@ class TestPredictors:
         assert len(found.classes) > 1
         assert np.array_equal(values[found.mask], expected)
 
+    def test_a_setting_that_changes_nothing_is_told(self, checkpoints, caplog):
+        read = ["segment.flip=false", "pseudo.refine=none", "infer.runtime=pytorch", "data.range=auto", "device=cpu"]
+        unread = ["pseudo.threshold=0.5", "data.root=x", "cam.scales=[1.0]", "segment.epochs=3"]
+        load_predictor(checkpoints["segmenter"], [*read, *unread])
+        assert [record.args[0] for record in caplog.records] == [line.split("=")[0] for line in unread]
+        caplog.clear()
+        load_predictor(checkpoints["classifier"], ["pseudo.threshold=0.5", "cam.scales=[1.0]", "segment.flip=false"])
+        assert [record.args[0] for record in caplog.records if record.module == "loading"] == ["segment.flip"]
+
+    @pytest.mark.parametrize("kind", ["classifier", "segmenter"])
+    def test_given_classes_that_are_not_to_be_found_are_left_out(self, checkpoints, kind):
+        predictor = load_predictor(checkpoints[kind], ["device=cpu"], allowed=("cat", "train"))
+        image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        assert [predictor.predict(image, given).classes for given in ([1, 2], [1])] == [(2,), ()]
+
     @pytest.mark.parametrize("kind", ["segment", "seeds"])
     def test_a_small_image_is_enlarged_for_the_network_and_its_mask_has_its_own_size(self, checkpoints, kind):
         path = checkpoints["segmenter" if kind == "segment" else "classifier"]

@@ -8,11 +8,22 @@ from PIL import Image
 from data.artifacts import read_mask, write_mask
 from inference.bulk import predict_images
 from inference.images import InputImage
-from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, read_done, write_done
+from inference.output_folder import CLASSES, DONE, ClassValues, claim, file_of, find_done, read_done, write_done
 from tests.inference.stub import MANY, NAMES, Stub, save
+from utils.errors import UserError
 from utils.ignore import IGNORE
 
 IMAGE = InputImage(Path("a.jpg"), "a.jpg", "a")
+
+
+@pytest.mark.parametrize("name", ["masks/a.png", "maps/a.npz", "classes.json", "index.html", "coco.json"])
+def test_files_of_other_programs_are_never_overwritten(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=f"its {name.split('/')[0]} was not written by infer.py"):
+        claim(tmp_path, ("coco.json",))
+    (tmp_path / DONE).mkdir()
+    claim(tmp_path, ("coco.json",))
 
 
 def test_a_note_is_read_as_it_was_written_or_not_at_all(tmp_path):

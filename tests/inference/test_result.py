@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from data.artifacts import read_mask
@@ -79,7 +80,22 @@ def test_any_way_to_give_an_image(tmp_path):
     for wrong, says in (
         (pixels / 255, r"float64 values, here 0 to .* --set 'data.range=\[0, 1\]'"),
         (pixels.transpose(2, 0, 1)[:, :2].transpose(1, 2, 0)[..., [0, 1, 2, 0, 1]], r"5 bands.*data\.bands"),
+        (torch.rand(3, 40, 50, requires_grad=True), r"\(3, 40, 50\), which looks like \(bands, H, W\).*permute"),
+        ([pixels, pixels[:3]], "the image is a list; expected a path"),
+        (b"\xff\xd8", "the image is a bytes; expected a path.*PIL.Image.open"),
+        (tmp_path, "cannot be opened .*check the path"),
         (pixels[:0], r"expected \(H, W\) or \(H, W, bands\)"),
     ):
         with pytest.raises(UserError, match=says):
             to_pixels(wrong)
+    assert np.array_equal(to_pixels(torch.from_numpy(pixels)), pixels)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif"])
+def test_the_frame_that_pillow_has_gone_to_is_read(tmp_path, suffix):
+    frames = [Image.new("L", (30, 20), value) for value in (10, 90, 200)]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:])
+    with Image.open(tmp_path / f"a.{suffix}") as image:
+        for number, value in ((2, 200), (0, 10), (1, 90)):
+            image.seek(number)
+            assert to_pixels(image).max() == value

@@ -85,3 +85,4 @@ def test_frames_of_more_pixels_than_the_limit_are_refused(clip, tmp_path, monkey
 
 def test_videos_of_one_name_do_not_overwrite_each_other():
     assert video_names([Path("a/x.mp4"), Path("b/X.avi"), Path("y.mp4")]) == ["x", "X (2)", "y"]
+    assert len({name.casefold() for name in video_names([Path("x.mp4"), Path("x.avi"), Path("x (2).mp4")])}) == 3
