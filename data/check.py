@@ -89,12 +89,10 @@ def check(cfg: DataConfig) -> Findings:
     """Open the configured lists, read everything in them, and judge it."""
     settings = replace(cfg.data, download=False)  # what is there is looked at
     findings = Findings()
-    seen: set[str] = set()  # one mistake in a label file comes up for each list
 
     def complain(message: str) -> None:
-        if message not in seen:
+        if message not in findings.problems:  # one mistake in a label file comes up for each list
             findings.problems.append(message)
-        seen.add(message)
 
     wanted = {cfg.data.train_list: False, cfg.data.seed_list: False, cfg.data.val_list: True}
     if not cfg.data.val_list and cfg.data.kind == "folder":

@@ -85,8 +85,7 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box, or without a box whose area, is empty shows
-    nothing: it gives neither label nor pixels, and is counted in a note.
+    An annotation whose box, or without a box whose area, is empty shows nothing, and is counted in a note.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
@@ -115,7 +114,6 @@ class _Reader:
         self.path, self.rules, self.faults, self.notes = path, rules, Faults(complain), list[str]()
 
     def read(self, outlines: bool) -> CocoFile:
-        was_enabled = gc.isenabled()
         gc.disable()  # it would look at a million new records again and again
         try:
             document = _load(self.path, outlines)
@@ -123,12 +121,11 @@ class _Reader:
             categories = self._records(document["categories"], "category", "name")
             rows_of = self._annotations(document["annotations"], images, categories)
         finally:
-            if was_enabled:
-                gc.enable()
+            gc.enable()
         used = Counter(row["category_id"] for rows in rows_of.values() for row in rows)
         names = self._class_names(categories, used)
         crowds = Counter(row["category_id"] for rows in rows_of.values() for row in rows if is_crowd(row))
-        self._judge_crowds({key: (crowds[key], used[key], name) for key, name in names.items()})
+        self._judge_crowds(names, crowds, used)
         self.faults.report(is_empty=not (names and images))
         if not names:
             raise UserError(f"{self.path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
@@ -213,14 +210,10 @@ class _Reader:
                 names[record_id] = name
         return names
 
-    def _judge_crowds(self, counts: dict[Id, tuple[int, int, str]]) -> None:
-        """Refuse a class that would vanish because all its annotations are crowds, unless the setting allows it.
-
-        `counts` has the number of crowds and of all annotations of each class, and its name.
-        """
-        whole = [name for crowds, every, name in counts.values() if crowds == every > 0]
-        crowds = sum(of_class for of_class, _, _ in counts.values())
-        every = sum(of_class for _, of_class, _ in counts.values())
+    def _judge_crowds(self, names: dict[Id, str], crowds: Counter[Id], used: Counter[Id]) -> None:
+        """Refuse a class that would vanish because all its annotations are crowds, unless the setting allows it."""
+        whole = [name for key, name in names.items() if crowds[key] == used[key] > 0]
+        count, every = (sum(of_class[key] for key in names) for of_class in (crowds, used))
         if whole and self.rules.crowd == "auto":
             self.faults.add(
                 "crowd",
@@ -228,9 +221,9 @@ class _Reader:
                 "brush masks, and would give no label; add --set data.crowd=object if they are objects, or --set "
                 "data.crowd=ignore if they are crowds",
             )
-        elif crowds:
+        elif count:
             self.notes.append(
-                f"{self.path}: {crowds} of {every} annotations are marked iscrowd; they give no label and do not count "
+                f"{self.path}: {count} of {every} annotations are marked iscrowd; they give no label and do not count "
                 "in the truth; data.crowd=object makes objects of them"
             )
 
