@@ -97,24 +97,18 @@ def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> See
             if class_names is not None and f"{CLASS_NAMES}.npy" in archive.namelist():
                 own = _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
     except FileNotFoundError as error:
-        raise UserError(
-            f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
-        ) from error
+        remedy = "run the stage that writes it: python train.py --stages seeds"
+        raise UserError(f"there is no seed file {path}; {remedy}") from error
     except UserError:
         raise
     except Exception as error:  # for damaged bytes numpy and zipfile raise whatever Python has
-        raise UserError(
-            f"seed file {path} is damaged or of another kind ({type(error).__name__}: {error}); delete it and run "
-            "train.py again, which makes what is missing"
-        ) from error
-    if class_names is not None:
-        if own is not None:
-            check_class_names(own, class_names, f"seed file {path}")
-        elif classes.size and classes.max() >= len(class_names):
-            raise UserError(
-                f"seed file {path} has class {classes.max()}; the data has classes 0..{len(class_names) - 1}: "
-                f"{_shown_names(class_names)}; name the data that it was made for"
-            )
+        what = f"is damaged or of another kind ({type(error).__name__}: {error})"
+        raise UserError(f"seed file {path} {what}; delete it and run train.py again, which makes it") from error
+    if own is not None and class_names is not None:
+        check_class_names(own, class_names, f"seed file {path}")
+    elif class_names is not None and classes.size and classes.max() >= len(class_names):
+        known = f"the data has classes 0..{len(class_names) - 1}: {_shown_names(class_names)}"
+        raise UserError(f"seed file {path} has class {classes.max()}; {known}; name the data that it was made for")
     return Seed(classes, maps.astype(np.float32) / 255, (height, width))
 
 
@@ -123,7 +117,6 @@ def _names_as_text(names: Sequence[str]) -> str:
 
 
 def _names_of_text(text: str | bytes) -> list[str]:
-    """What `_names_as_text` gave."""
     try:
         names = json.loads(text)
     except RecursionError:
@@ -184,10 +177,8 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
     """
     with opened_mask(path) as image:
         if image.mode not in ("P", "L", "1"):
-            raise UserError(
-                f"mask {path} is an image of mode {image.mode}; expected one channel of class values: save it as "
-                "palette or grey PNG"
-            )
+            remedy = "expected one channel of class values: save it as palette or grey PNG"
+            raise UserError(f"mask {path} is an image of mode {image.mode}; {remedy}")
         image.load()
         own = image.info.get(CLASS_NAMES)
         if class_names is not None and isinstance(own, str):

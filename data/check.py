@@ -22,7 +22,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,21 +33,11 @@ import numpy as np
 from data.dataset import NoTruth, Record
 from data.hints import check_hints
 from data.index import class_palette, open_index
-from data.inspection import (
-    Findings,
-    image_notes,
-    inspect,
-    label_notes,
-    reading_problems,
-    records_of,
-    same_content,
-    spread,
-    truth_findings,
-)
+from data.inspection import Findings, inspect, judge_all, records_of, same_content, spread
 from data.recipe import fitting_preset
 from data.settings import DataConfig, load_data_config
 from utils.config_file import add_setting_options
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path, write_json, write_text
 from utils.visualize import Tile, contact_sheet, drawable, fit, overlay, printable
 
@@ -56,21 +45,13 @@ SHOWN = 10  # problems and notes on the screen; the files have all
 COLUMNS, TILE = 6, 180  # of the contact sheet
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_setting_options(parser)
-    parser.add_argument(
-        "--output", default="out/check", type=Path, metavar="FOLDER", help="where the report goes (default: out/check)"
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """The command."""
-    args = parse_args()
+    parser = script_parser(__doc__)
+    add_setting_options(parser)
+    where = "where the report goes (default: out/check)"
+    parser.add_argument("--output", default="out/check", type=Path, metavar="FOLDER", help=where)
+    args = parser.parse_args()
     cfg = load_data_config(args.config, args.preset, args.set)
     findings = check(cfg)
     print(report(findings, SHOWN))
@@ -114,10 +95,7 @@ def check(cfg: DataConfig) -> Findings:
         except UserError as error:
             complain(str(error))
     findings.facts = inspect(findings.lists.values(), cfg.workers)
-    findings.problems += reading_problems(findings.facts, cfg.data.range)
-    truth_findings(findings)
-    findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
-    findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
+    judge_all(findings, cfg)
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
         findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list]).reason)
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import contextlib
 import copy
 import importlib.util
@@ -34,7 +33,7 @@ from torch.nn.functional import interpolate
 from models.segmenter import Segmenter
 from stages.config import config_from_dict
 from stages.networks import load_network
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path
 
 NEEDED = ("onnx", "onnxscript")
@@ -133,13 +132,8 @@ def _trace(module: FromPixels, size: Size | None) -> Any:
     example = torch.zeros(2, 3, *(size or TRACED))  # a batch of one would be taken for a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
-        exported = torch.export.export(
-            module,
-            (example,),
-            dynamic_shapes={"image": free},
-            strict=False,
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+        how: dict[str, Any] = {"strict": False, "prefer_deferred_runtime_asserts_over_guards": True}
+        exported = torch.export.export(module, (example,), dynamic_shapes={"image": free}, **how)
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         return torch.onnx.export(exported, (), **names, dynamo=True, verbose=False)
 
@@ -174,9 +168,7 @@ def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote")
     add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only")
@@ -185,10 +177,9 @@ def main() -> None:
     network, checkpoint = load_network(args.checkpoint)
     cfg = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter):
-        raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "
-            "of the same run: a classifier's masks take gradients, which ONNX has not"
-        )
+        expected = "expected a segmentation network, such as segmenter.pth of the same run"
+        why = "a classifier's masks take gradients, which ONNX has not"
+        raise UserError(f"{args.checkpoint} holds a {checkpoint.kind}; {expected}: {why}")
     if args.size and not all(SMALLEST <= side <= LARGEST for side in args.size):
         raise UserError(f"--size {args.size[0]} {args.size[1]}: expected sides from {SMALLEST} to {LARGEST}")
     size = (args.size[0], args.size[1]) if args.size else None
