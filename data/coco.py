@@ -52,9 +52,8 @@ def open_coco(
     folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        raise UserError(
-            f"there is no folder of images {' or '.join(map(str, folders))}; put the images of {path} there"
-        )
+        remedy = f"put the images of {path} there"
+        raise UserError(f"there is no folder of images {' or '.join(map(str, folders))}; {remedy}")
     found, notes = _find_images(coco, root, folder, path, complain)
     records, name_of = [], record_names(found)
     for file, image in found.items():

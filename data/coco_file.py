@@ -222,10 +222,8 @@ class _Reader:
                 "data.crowd=ignore if they are crowds",
             )
         elif count:
-            self.notes.append(
-                f"{self.path}: {count} of {every} annotations are marked iscrowd; they give no label and do not count "
-                "in the truth; data.crowd=object makes objects of them"
-            )
+            effect = "they give no label and do not count in the truth; data.crowd=object makes objects of them"
+            self.notes.append(f"{self.path}: {count} of {every} annotations are marked iscrowd; {effect}")
 
 
 def _id_of(value: Any) -> Id | None:

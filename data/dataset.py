@@ -107,10 +107,8 @@ def check_index(index: Index, what: str) -> Index:
     If not, a `UserError` names `what`.
     """
     if len(index.class_names) > MAX_CLASSES:
-        raise UserError(
-            f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in "
-            "data.classes"
-        )
+        most = f"masks of 8 bits hold at most {MAX_CLASSES}; name fewer in data.classes"
+        raise UserError(f"{what} has {len(index.class_names)} classes; {most}")
     if not index.records:
         raise UserError(f"{what} has no images; give a list with at least one name")
     seen: set[str] = set()

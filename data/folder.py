@@ -81,10 +81,8 @@ def _find_table(root: Path, labels: str) -> Path | None:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
     if not path.is_file() or path.suffix.lower() not in SUFFIXES:
-        raise UserError(
-            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path, or "
-            "'names' if file names begin with the class"
-        )
+        remedy = "give its path, or 'names' if file names begin with the class"
+        raise UserError(f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; {remedy}")
     return path
 
 
@@ -137,12 +135,9 @@ def _read_list(layout: Layout, source: str, path: Path, names: dict[str, str]) -
 def _note_order_and_lists(layout: Layout, source: str, class_names: tuple[str, ...], list_name: str) -> None:
     if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
         shown_names = ", ".join(class_names if len(class_names) <= 4 else [*class_names[:3], "...", class_names[-1]])
-        layout.notes.append(
-            f"{source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
-            f"{shown_names}; data.classes sets another"
-        )
+        order = f"their order, and that of the mask values 1, 2, 3, ..., is {shown_names}; data.classes sets another"
+        layout.notes.append(f"{source}: class names are numbers; {order}")
     if len(layout.lists) > 1 and list_name in ("", "all"):
         sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
-        layout.notes.append(
-            f"{layout.root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
-        )
+        remedy = "data.train_list and data.val_list may name one"
+        layout.notes.append(f"{layout.root}: list 'all' takes {sizes} together; {remedy}")

@@ -95,10 +95,8 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
     what = "images that lie in a list and in no class's folder are left out"
     layout.notes += counted(layout.root, what, unlabelled, "without labels there is nothing to learn from them")
     if stray:
-        layout.complain(
-            f"image {layout.root / stray[0]} {problem} ({len(stray)} such); move it into one, or give the labels of "
-            f"all images in {layout.root / 'labels.csv'}"
-        )
+        remedy = f"move it into one, or give the labels of all images in {layout.root / 'labels.csv'}"
+        layout.complain(f"image {layout.root / stray[0]} {problem} ({len(stray)} such); {remedy}")
     rows = []
     for path, name in class_of.items():
         labels = set() if name in layout.background else {composed(name)}

@@ -65,9 +65,8 @@ class Finder:
                 return match
         if fault is not None:
             remedy = "copy the file into it" if is_there else "there is none that ends so: mend the name"
-            raise UserError(
-                f"{where}: the image's name {shown(name)} {fault}; expected an image under {self.root}; {remedy}"
-            )
+            expected = f"expected an image under {self.root}; {remedy}"
+            raise UserError(f"{where}: the image's name {shown(name)} {fault}; {expected}")
         return path if path in self.others else None
 
     def find_rows(
@@ -103,9 +102,8 @@ class Finder:
             for table in tables:
                 matches = table.get(composed(spelling), [])
                 if len(matches) > 1:
-                    raise UserError(
-                        f"{where}: '{name}' may be {matches[0]} or {matches[1]}; give the whole path from {self.root}"
-                    )
+                    remedy = f"give the whole path from {self.root}"
+                    raise UserError(f"{where}: '{name}' may be {matches[0]} or {matches[1]}; {remedy}")
                 if matches:
                     return matches[0]
         return None

@@ -62,10 +62,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
     """What `load_tensors` returned, as a checkpoint; `path` is for messages."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as "
-            "checkpoints/best_model.pth"
-        )
+        expected = "expected a file that train.py wrote, such as checkpoints/best_model.pth"
+        raise UserError(f"{path} is not an IBBNet checkpoint; {expected}")
     if isinstance(version := content.get("version", 0), int) and version > VERSION:
         raise UserError(
             f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
@@ -111,10 +109,8 @@ def load_tensors(path: str | Path) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth "
-            "file"
-        )
+        remedy = "train first (python train.py --config config.yaml) or give the path of a .pth file"
+        raise UserError(f"there is no file {path}; {remedy}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

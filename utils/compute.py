@@ -138,13 +138,10 @@ def choose_compute(cfg: RunSettings) -> Compute:
 
 def _own_gpu(name: str) -> str:
     if name != "cuda":
-        raise UserError(
-            f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; use --set device=cuda"
-        )
+        remedy = "use --set device=cuda"
+        raise UserError(f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; {remedy}")
     if local_rank() >= torch.cuda.device_count():
-        raise UserError(
-            f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; use torchrun "
-            f"--nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
-        )
+        remedy = f"use torchrun --nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
+        raise UserError(f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; {remedy}")
     torch.cuda.set_device(local_rank())
     return f"cuda:{local_rank()}"

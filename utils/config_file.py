@@ -43,9 +43,8 @@ _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FA
 def read_values(path: str | Path | None, preset: str | None, sections: Collection[str]) -> Given:
     """The values that a file (or none) and its preset give, by dotted key; a mistake is a `UserError`."""
     if path is None and preset is not None:
-        raise UserError(
-            f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
-        )
+        remedy = "name one with --config"
+        raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in; {remedy}")
     return {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
 
 

@@ -213,10 +213,8 @@ def _record_epoch(
     """
     epoch, step, rate = at
     if not means["loss"] < float("inf"):
-        raise UserError(
-            f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "
-            f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
-        )
+        remedy = f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
+        raise UserError(f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); {remedy}")
     run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
     parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
     parts += [f"{name} {value:.3f}" for name, value in watched.items()]

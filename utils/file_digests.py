@@ -75,6 +75,5 @@ def _digest(name: str) -> str:
         with open(name, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
     except OSError as error:
-        raise UserError(
-            f"{name} cannot be read ({error.strerror}); check its permissions, or take it off the list"
-        ) from error
+        remedy = "check its permissions, or take it off the list"
+        raise UserError(f"{name} cannot be read ({error.strerror}); {remedy}") from error

@@ -43,15 +43,12 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise UserError(
-            f"{folder} is being written by {_holder(folder)}; wait until that has ended, stop it there, or name "
-            f"another folder with {option}"
-        ) from None
+        remedy = f"wait until that has ended, stop it there, or name another folder with {option}"
+        raise UserError(f"{folder} is being written by {_holder(folder)}; {remedy}") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise UserError(
-                f"folder {folder} cannot be written ({error.strerror}); choose another with {option}"
-            ) from error
+            remedy = f"choose another with {option}"
+            raise UserError(f"folder {folder} cannot be written ({error.strerror}); {remedy}") from error
         say(f"the file system of {folder} has no locks ({error.strerror}): see that nothing else writes there", QUIET)
     try:
         since = datetime.now().isoformat(" ", "seconds")

@@ -156,11 +156,9 @@ class _Pipeline:
         entry = self.run.stages.get(stage.name, {"fingerprint": ""})
         code, made_as = entry.get("code", ""), entry["fingerprint"]
         if made_as and is_needed and from_main(lambda: with_code(self._base(stage)[0], code) != made_as):
-            self.run.log(
-                f"{stage.name:9} is stale and not asked for: its settings or its data have changed; the stages behind "
-                "it work on what it made before",
-                QUIET,
-            )
+            what = "is stale and not asked for: its settings or its data have changed"
+            remedy = "the stages behind it work on what it made before"
+            self.run.log(f"{stage.name:9} {what}; {remedy}", QUIET)
         self._note(stage, made_as, from_main(partial(self.code.changes, stage.name, code)))
 
     def _bring_up_to_date(self, stage: Stage) -> None:

@@ -32,10 +32,8 @@ class TrainingState:
         content = self._read()
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:
-            raise UserError(
-                f"processes find different states {self.path} to go on from; the run folder must be the same for all: "
-                "on several machines give one that they share with --run"
-            )
+            remedy = "the run folder must be the same for all: on several machines give one that they share with --run"
+            raise UserError(f"processes find different states {self.path} to go on from; {remedy}")
         if not step:
             return 0, {}
         for name, part in self.parts.items():
