@@ -86,14 +86,12 @@ def read_coco_file(
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
     An annotation whose box, or without a box whose area, is empty shows nothing, and is counted in a note.
+    Another file, or a malformed record, is a `UserError`.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
             `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
-
-    Raises:
-        UserError: not such a file, or a malformed record; the message says which.
     """
     if outlines or complain is not refuse:
         return _Reader(path, rules, complain).read(outlines)

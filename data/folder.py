@@ -35,9 +35,10 @@ def open_folder(
     rules: CocoRules = PLAIN_RULES,
     complain: Complain = refuse,
 ) -> Index:
-    """Index of own images.
+    """Index of own images; `UserError` where something is missing or malformed.
 
-    A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`).
+    A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`). The list
+    `val` without a file and without any mask is `NoTruth`.
 
     Args:
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
@@ -48,10 +49,6 @@ def open_folder(
             that there are; one without a label has none of the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
-
-    Raises:
-        NoTruth: the list is `val`, and there is neither a list of that name nor a mask.
-        UserError: something is missing or malformed; the message says what and where.
     """
     root = Path(root)
     if not root.is_dir():

@@ -37,7 +37,9 @@ def region_polygons(region: np.ndarray) -> list[np.ndarray]:
     for number, (_, _, _, parent) in enumerate(hierarchy[0] if len(contours) else ()):
         parts.setdefault(number if parent < 0 else int(parent), []).append(rings[number])
     # A hole may come before its outline in the list, but never has the larger box.
-    return [_polygon(sorted(part, key=_box_area, reverse=True)) for part in parts.values()]
+    return [
+        _polygon(sorted(part, key=lambda ring: np.ptp(ring, axis=0).prod(), reverse=True)) for part in parts.values()
+    ]
 
 
 def fill_polygons(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -93,7 +95,3 @@ def _join(rings: list[np.ndarray]) -> np.ndarray:
         pieces += [outline[done : start + 1], hole, hole[:1]]
         done = start  # the corner that the cut began at is its end, too
     return np.concatenate([*pieces, outline[done:]])
-
-
-def _box_area(ring: np.ndarray) -> int:
-    return int(np.prod(ring.max(axis=0) - ring.min(axis=0)))

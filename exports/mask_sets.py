@@ -39,14 +39,11 @@ class MaskSet(NamedTuple):
 
 
 def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None = None) -> MaskSet:
-    """The masks of a folder of any of the three kinds.
+    """The masks of a folder of any of the three kinds; `UserError` where there are none, or of unknown classes.
 
     Args:
         classes: names in the order of the values from 1; empty takes those of infer.py or the run.
         images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg.
-
-    Raises:
-        UserError: no folder, no masks in it, or their classes are not known.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")

@@ -58,8 +58,7 @@ class Exported(NamedTuple):
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
     """Write the masks into `output` in each of the formats (names in `FORMATS`).
 
-    Raises:
-        UserError: a mask that is missing, damaged or has a value of no class.
+    A mask that is missing, damaged or has a value of no class is a `UserError`.
     """
     exported, counter = {}, Counter[str]()
     for name in formats:

@@ -89,9 +89,7 @@ def export_onnx(
         size: for a file that takes images of this size only; None: of any size, or where that is impossible of
             `else_size`.
 
-    Raises:
-        UserError: the packages that it needs are not installed.
-        RuntimeError: the file gives other logits than the network.
+    A missing package is a `UserError`, a file that gives other logits than the network a `RuntimeError`.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -142,9 +140,6 @@ def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | 
     """The largest difference of a logit between the module and the file on random images; None without onnxruntime.
 
     Both compute in float32. How far rounding alone moves the network is what float64 tells.
-
-    Raises:
-        RuntimeError: the file gives other logits than the network.
     """
     if importlib.util.find_spec(CHECKER) is None:
         return None

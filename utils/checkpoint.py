@@ -114,7 +114,11 @@ def load_tensors(path: str | Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        _check_unpacked_size(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MOST_UNPACKED * path.stat().st_size:
+                raise ValueError(f"it would unpack to {unpacked} bytes")
         torch.serialization.add_safe_globals([argparse.Namespace])  # plain values, often saved beside weights
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes may raise any kind
@@ -129,12 +133,3 @@ def load_tensors(path: str | Path) -> Any:
             f"{path} cannot be read as weights ({text.splitlines()[0][:200]}); the file is damaged, or holds more than "
             "plain tensors, which is refused; download or copy it again, or save its state_dict() alone"
         ) from error
-
-
-def _check_unpacked_size(path: Path) -> None:
-    """Refuse an archive that unpacks to more than a few times its size, as weights never do."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MOST_UNPACKED * path.stat().st_size:
-            raise ValueError(f"it would unpack to {unpacked} bytes")

@@ -45,25 +45,9 @@ def read_values(path: str | Path | None, preset: str | None, sections: Collectio
     if path is None and preset is not None:
         remedy = "name one with --config"
         raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in; {remedy}")
-    return {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
-
-
-def parse_overrides(overrides: Sequence[str]) -> Given:
-    """`key.sub=value` strings as values by key."""
-    values: Given = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
-        try:
-            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
-        except NOT_YAML as error:
-            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
-    return values
-
-
-def _read_settings(path: Path, preset: str | None, sections: Collection[str]) -> Given:
-    """The values of a file, with its preset's block on top."""
+    if path is None:
+        return {}
+    path = Path(path).expanduser()
     document, lines = _read_yaml(path)
     presets, named = document.pop("presets", None) or {}, document.pop("preset", None)
     if preset is None and named is not None:
@@ -80,6 +64,20 @@ def _read_settings(path: Path, preset: str | None, sections: Collection[str]) ->
     if preset not in presets:
         raise UserError(f"{path}: there is no preset '{preset}'{nearest(preset, presets)}; known: {', '.join(presets)}")
     return given | flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")), sections)
+
+
+def parse_overrides(overrides: Sequence[str]) -> Given:
+    """`key.sub=value` strings as values by key."""
+    values: Given = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
+        try:
+            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
+        except NOT_YAML as error:
+            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
+    return values
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:

@@ -23,14 +23,11 @@ Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
 def build_parts(
     parts: Sequence[Part], values: Given, renamed: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Any]:
-    """Objects of the settings classes of a configuration, by the attribute of each part.
+    """Objects of the settings classes of a configuration, by the attribute of each part; `UserError` where wrong.
 
     Args:
         parts: each class may have a method `check` that gives the `Problem` of its settings, or None.
         renamed: keys of earlier versions, with their new names.
-
-    Raises:
-        UserError: unknown or renamed key, wrong type, value out of range, or settings that do not agree.
     """
     keys = known_keys(parts)
     for key, (_, where) in values.items():

@@ -43,8 +43,12 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
+        about = read_json(folder / HOLDER)
+        holder = "another process"
+        if {"process", "host", "since"} <= about.keys():
+            holder = f"process {about['process']} on {about['host']} since {about['since']}"
         remedy = f"wait until that has ended, stop it there, or name another folder with {option}"
-        raise UserError(f"{folder} is being written by {_holder(folder)}; {remedy}") from None
+        raise UserError(f"{folder} is being written by {holder}; {remedy}") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
             remedy = f"choose another with {option}"
@@ -56,11 +60,3 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _holder(folder: Path) -> str:
-    """Who has the lock, by its own record."""
-    about = read_json(folder / HOLDER)
-    if not {"process", "host", "since"} <= about.keys():
-        return "another process"
-    return f"process {about['process']} on {about['host']} since {about['since']}"
