@@ -64,10 +64,7 @@ def _shown_names(names: Sequence[str]) -> str:
 
 
 def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
-    """Write a seed file; maps are rounded to 1/255, and a `ValueError` where they are not (K, h, w) at stride 4.
-
-    `class_names` are all classes of its data, in their order.
-    """
+    """Write a seed of data with these classes; maps are rounded to 1/255; `ValueError` unless (K, h, w) at stride 4."""
     if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
         raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
     maps = np.clip(np.rint(seed.maps * 255), 0, 255).astype(np.uint8)

@@ -1,8 +1,5 @@
 """An annotation file in COCO's format: classes, and the images with their labels; read whole and checked.
 
-    coco = read_coco_file("annotations/instances_val2017.json")
-    coco.class_names, coco.images[0].file_name, coco.images[0].labels
-
 Outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then
 takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them (`data/coco_masks.py`).
 """
@@ -51,19 +48,13 @@ PLAIN_RULES = CocoRules()
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One image.
-
-    Attributes:
-        labels: indices of the classes of which at least one annotation is not a crowd, sorted.
-        height, width: whatever the file has for them.
-        annotations: (index of the class, annotation) in the file's order, where outlines were asked for.
-    """
+    """One image."""
 
     file_name: str
-    labels: tuple[int, ...]
-    height: Any
+    labels: tuple[int, ...]  # indices of the classes of which at least one annotation is not a crowd, sorted
+    height: Any  # whatever the file has
     width: Any
-    annotations: tuple[tuple[int, Json], ...]
+    annotations: tuple[tuple[int, Json], ...]  # (index of the class, annotation) in the file's order, if asked for
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,7 @@ SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 
 
 def download(kind: str, root: str | Path, list_name: str) -> None:
-    """Fetch what is missing: VOC 2012 where the root has no images, and SBD's lists where `train_aug` needs them.
-
-    Where something cannot be fetched, a `UserError` says what to put where.
-    """
+    """Fetch what is missing of VOC 2012, and SBD's lists for `train_aug`; else a `UserError` says what to put where."""
     if kind != "voc":
         raise UserError(
             f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; set data.download=false and put the "

@@ -31,7 +31,7 @@ def read_labels(
     `table` is the file of labels, None where names or folders give the classes; `labels` is `data.labels`.
     """
     source = table or layout.root
-    rows = _read_rows(layout, table, labels, classes, rules)
+    rows = _read(layout, table, labels, classes, rules)
     finder, faults = Finder(layout.root, layout.images, layout.tree.files), Faults(layout.complain)
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
@@ -64,9 +64,7 @@ def read_labels(
     return class_names, {image: tuple(sorted(value_of[label] for label in shown)) for image, shown in found.items()}
 
 
-def _read_rows(
-    layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
-) -> LabelTable:
+def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules) -> LabelTable:
     """What each image shows, from whichever source there is."""
     if table is not None and table.suffix.lower() != ".json":
         return read_label_table(table, classes, layout.complain)

@@ -86,7 +86,7 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _remembered(states, Path(settings.hints), Path(settings.root), settings.background, index)
+    return _cached(states, Path(settings.hints), Path(settings.root), settings.background, index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -113,9 +113,7 @@ def _hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _remembered(
-    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index
-) -> Hints:
+def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index) -> Hints:
     return _Reader(root, background, index, Faults(refuse)).read([path for path, *_ in states], top)
 
 

@@ -53,14 +53,14 @@ class Finder:
         fault = fault_of(path)
         slashed = path.replace("\\", "/")
         is_there = fault is not None and os.path.exists(self.root / slashed)
-        if fault is None and (match := self._look_up((path, slashed), name, where, self.tables)) is not None:
+        if fault is None and (match := self._match((path, slashed), name, where, self.tables)) is not None:
             return match
         if not is_there:  # the end of the path that is found here, the longest first
             parts = slashed.split("/")
             ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
             ends = [end for end in ends if fault_of(end) is None]
             tables = self.tables if fault is not None else self.tables[:2]
-            if (match := self._look_up(ends, name, where, tables)) is not None:
+            if (match := self._match(ends, name, where, tables)) is not None:
                 self.moved.append(name)
                 return match
         if fault is not None:
@@ -72,10 +72,7 @@ class Finder:
     def find_rows(
         self, rows: Iterable[tuple[str, str]], faults: Faults, what: str, again: str = "remove one of them"
     ) -> Iterator[tuple[int, str]]:
-        """Index and image of every row (where, name) that names an image, each image once; the others are faults.
-
-        `again` is what to do where an image has two rows.
-        """
+        """Index and image of every row (where, name) that names one; others are faults, `again` advises on doubles."""
         found: dict[str, str] = {}
         for index, (where, name) in enumerate(rows):
             try:
@@ -95,9 +92,7 @@ class Finder:
                 found[image] = where
                 yield index, image
 
-    def _look_up(
-        self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]
-    ) -> str | None:
+    def _match(self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]) -> str | None:
         for spelling in spellings:
             for table in tables:
                 matches = table.get(composed(spelling), [])

@@ -105,10 +105,7 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
-    """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
-
-    `what` is the list, for the message.
-    """
+    """What is unclear about the values of images of list `what` without `data.range`; empty where nothing is."""
     by_bits = defaultdict(list)
     for path, depth in depths:
         by_bits[depth.bits].append((path, depth))

@@ -27,9 +27,7 @@ MASK_FOLDERS = frozenset({MASKS, "mask", GROUND_TRUTH, "segmentationclass", "seg
 MAYBE_MASKS = frozenset({"annotations", "annotation", "labels", "label", "gt", "seg", "segmentation", "segmentations"})
 RESERVED = "lists"  # the folder of lists; a class of that name has to be in data.classes
 NO_TRUTH = frozenset({"trimaps", "segmentationobject", RESERVED})  # folders whose images hold no values of classes
-MASK_NAME = re.compile(
-    r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
-)
+MASK_NAME = re.compile(r"(?i)(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?")
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
 NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
 
@@ -176,10 +174,7 @@ def _by_tail(images: list[str]) -> dict[str, list[str]]:
 
 
 def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]) -> str | None:
-    """The image whose path ends like the mask's path inside its folder.
-
-    None where there is none, or more than one below `parent`, the folder that the images are in.
-    """
+    """The image whose path ends like the mask's inside its folder; None where none does, or several below `parent`."""
     inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
     match = MASK_NAME.fullmatch(inner)
     below = f"{parent}/" if parent else ""

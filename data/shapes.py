@@ -1,11 +1,8 @@
 """The demo dataset: generated images in VOC layout; every class has a most discriminative part and a usual context.
 
-    index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
-
 A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
 most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
-dataset is written once under `root`; the same numbers always give the same files. The drawings are in
-`data/shapes_art.py`.
+dataset is written once; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
 """
 
 from collections.abc import Iterator

@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def import_published(weights: Weights, target: Path) -> str:
-    """Write IRN's network of VOC's 20 classes as a checkpoint; the name of its kind. `UserError` where it is another."""
+    """Write IRN's network of VOC's classes as a checkpoint; the name of its kind. Another file is a `UserError`."""
     if weights.class_names is not None:
         expected = "expected IRN's res50_cam.pth or res50_irn.pth"
         raise UserError(f"{weights.path} is a checkpoint of this project; {expected}")

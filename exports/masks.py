@@ -56,10 +56,7 @@ class Exported(NamedTuple):
 
 
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
-    """Write the masks into `output` in each of the formats (names in `FORMATS`).
-
-    A mask that is missing, damaged or has a value of no class is a `UserError`.
-    """
+    """Write the masks into `output` in some of `FORMATS`; a damaged one, or a value of no class, is a `UserError`."""
     exported, counter = {}, Counter[str]()
     for name in formats:
         path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)

@@ -65,10 +65,8 @@ def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
         expected = "expected a file that train.py wrote, such as checkpoints/best_model.pth"
         raise UserError(f"{path} is not an IBBNet checkpoint; {expected}")
     if isinstance(version := content.get("version", 0), int) and version > VERSION:
-        raise UserError(
-            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
-            "project"
-        )
+        what = f"was written by a newer IBBNet (checkpoint version {version}, known: {VERSION})"
+        raise UserError(f"{path} {what}; update this project")
     hints, fault = get_type_hints(Checkpoint), ""
     if missing := [name for name in hints if name not in content]:
         fault = f"it lacks {', '.join(missing)}"

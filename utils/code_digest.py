@@ -1,8 +1,5 @@
 """Which code makes a stage's output, and what of it has changed.
 
-    symbols = symbols_of(make_seeds)     # {"models.ibb.reactivate": "5f1c0a9e", ...}
-    changed(before, symbols)             # ["models.ibb.reactivate"]
-
 Every name that a function uses is followed to its definition in this project (a function, a class, a table), and so
 on from there. Each definition has a digest of its syntax. Comments, docstrings, annotations, log lines and error
 messages are left out, because they change no output. Nothing is imported or run for this: the files are only parsed.

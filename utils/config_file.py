@@ -100,12 +100,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     def walk(mapping: yaml.Node | None, prefix: str) -> None:
         if isinstance(mapping, yaml.MappingNode):
             for key, value in mapping.value:
-                dotted = f"{prefix}{key.value}"
+                dotted, line = f"{prefix}{key.value}", key.start_mark.line + 1
                 if dotted in lines:
-                    raise UserError(
-                        f"{path}, line {key.start_mark.line + 1}: '{dotted}' was already set in line {lines[dotted]}"
-                    )
-                lines[dotted] = key.start_mark.line + 1
+                    raise UserError(f"{path}, line {line}: '{dotted}' was already set in line {lines[dotted]}")
+                lines[dotted] = line
                 walk(value, dotted + ".")
 
     walk(node, "")

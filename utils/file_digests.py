@@ -1,7 +1,5 @@
 """Digests of files' contents, kept in a cache so that only files that may have changed are read.
 
-    digests = digest_files(paths, run.path("contents.json"))
-
 A file is read again if its size, its times or its inode differ from those in the cache. So an image that replaces
 another of the same size is noticed, and `touch` costs one reading and changes nothing.
 """
@@ -25,13 +23,10 @@ TICK = 2 * 10**9  # nanoseconds
 
 
 def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list[str]:
-    """The digest of each file's content; "" for a file that is not there.
+    """The digest of each file's content, "" for a file that is not there; `UserError` for one that cannot be read.
 
-    A file that cannot be read is a `UserError`.
-
-    Args:
-        cache: a JSON file: absolute path -> state and digest, with a space between. It is written where there is
-            something new; a damaged one is ignored.
+    `cache` is a JSON file: absolute path -> state and digest, with a space between. It is written where there is
+    something new; a damaged one is ignored.
     """
     known = read_json(cache) if cache is not None else {}
     names = [os.path.abspath(path) for path in paths]

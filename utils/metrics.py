@@ -187,8 +187,5 @@ def iou_of(counts: Tensor) -> Tensor:
 
 
 def miou_of(counts: Tensor) -> float:
-    """(C, C) confusion counts, truth in rows -> the mean IoU over the classes in the truth, background included.
-
-    NaN before any pixel.
-    """
+    """(C, C) counts, truth in rows -> the mean IoU over the classes in the truth and background; NaN without pixels."""
     return float(iou_of(counts)[counts.sum(dim=1) > 0].mean())

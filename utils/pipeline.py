@@ -67,15 +67,12 @@ def run_stages(
     redo: Sequence[str] = (),
     after: Callable[[Any, Run], None] = lambda cfg, run: None,
 ) -> None:
-    """Run what is missing or stale, in order, and log each stage.
+    """Run what is missing or stale, in order, and log each stage; an unknown name or a missing stage is a `UserError`.
 
     Args:
         only: names to restrict it to; the others keep what they have made so far.
         redo: names of stages to make again though up to date; `changed` stands for those whose code has changed.
         after: called by the main process after each stage that was run, and at the end.
-
-    Raises:
-        UserError: an unknown name in `only` or `redo`, or a stage that needs one that has not run.
     """
     names = [stage.name for stage in stages]
     for option, given, known in (("--stages", only, names), ("--redo", redo, [*(only or names), CHANGED])):
@@ -86,20 +83,14 @@ def run_stages(
 
 
 class _Pipeline:
-    """The stages of one call, and what is known of them so far.
-
-    Attributes:
-        fingerprints: by stage; "" for one that has never run.
-        source: whose output stands for a stage's: its own, or where it is skipped another's.
-        former: stages whose output is of former code, or stands on such -> what has changed.
-    """
+    """The stages of one call, and what is known of them so far."""
 
     def __init__(self, stages: Sequence[Stage], cfg: RunSettings, run: Run, after: Callable[[Any, Run], None]):
         self.stages, self.cfg, self.run, self.after = stages, cfg, run, after
         self.code = CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages})
-        self.fingerprints: dict[str, str] = {}
-        self.source: dict[str, str] = {}
-        self.former: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}  # by stage; "" for one that has never run
+        self.source: dict[str, str] = {}  # whose output stands for a stage's: its own, or, if skipped, another's
+        self.former: dict[str, str] = {}  # stages whose output is of former code, or stands on such -> what changed
 
     def run_all(self, only: Sequence[str], redo: Sequence[str]) -> None:
         made = {name: entry.get("code", "") for name, entry in self.run.stages.items() if name in self.code.current}

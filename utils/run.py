@@ -80,10 +80,7 @@ class Run:
         self.events = Events(self.folder)
 
     def begin(self, stage: str, fingerprint: str, look: str = "", **record: Any) -> None:
-        """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`).
-
-        `record` is what else to note of the stage when it is done.
-        """
+        """Note the running stage, what its output depends on, what only its look does (`Stage.looks`), and more."""
         self.stage, self.fingerprint = stage, fingerprint + look
         noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
         self.begun = {"fingerprint": fingerprint, **noted}

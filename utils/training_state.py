@@ -15,12 +15,9 @@ SAVE_EVERY = 60.0  # seconds between resumable states
 
 
 class TrainingState:
-    """Everything that training needs to go on.
+    """What training needs to go on: `parts`, such as the network and its optimizer, each with a state of its own.
 
-    Another number of processes may go on from a state: they see the same images, but draw new dropout.
-
-    Args:
-        parts: by name, what has a state of its own, such as the network and its optimizer.
+    Another number of processes may go on from it: they see the same images, but draw new dropout.
     """
 
     def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):

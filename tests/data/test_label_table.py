@@ -47,9 +47,7 @@ def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
 
 def test_what_may_be_several_labels_is_named(tmp_path):
     for odd in ("fox|hen", "fox, hen"):
-        with pytest.raises(
-            UserError, match=r"labels\.csv, line 3: separate labels with ';', found 'fox.*data\.classes"
-        ):
+        with pytest.raises(UserError, match=r"labels\.csv, line 3: separate labels .* found 'fox.*data\.classes"):
             labels_of(tmp_path, "cat", odd)
     words = ("a", "b", "c", "d")
     pairs = [f"{first} {second}" for first in words for second in words if first < second]
@@ -86,9 +84,8 @@ def test_one_fault_of_a_whole_file_is_one_message(tmp_path):
 @pytest.mark.parametrize("rest", [("class", "cat"), ("cat,dog", "1,0")])
 def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
     header, cells = rest
-    rows = "".join(
-        f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(("train", "Valid", "test", "train"))
-    )
+    splits = ("train", "Valid", "test", "train")
+    rows = "".join(f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(splits))
     table = read(tmp_path, f"image,Split,{header}\n{rows}")
     assert [row.labels for row in table.rows] == [{"cat"}] * 4
     assert ([row.split for row in table.rows], table.notes) == (["train", "val", "test", "train"], [])
