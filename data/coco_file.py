@@ -204,12 +204,9 @@ class _Reader:
         whole = [name for key, name in names.items() if crowds[key] == used[key] > 0]
         count, every = (sum(of_class[key] for key in names) for of_class in (crowds, used))
         if whole and self.rules.crowd == "auto":
-            self.faults.add(
-                "crowd",
-                f"{self.path}: all annotations of {', '.join(whole[:5])} are marked iscrowd, as labelling tools mark "
-                "brush masks, and would give no label; add --set data.crowd=object if they are objects, or --set "
-                "data.crowd=ignore if they are crowds",
-            )
+            what = f"all annotations of {', '.join(whole[:5])} are marked iscrowd, as labelling tools mark brush masks"
+            remedy = "add --set data.crowd=object if they are objects, or --set data.crowd=ignore if they are crowds"
+            self.faults.add("crowd", f"{self.path}: {what}, and would give no label; {remedy}")
         elif count:
             effect = "they give no label and do not count in the truth; data.crowd=object makes objects of them"
             self.notes.append(f"{self.path}: {count} of {every} annotations are marked iscrowd; {effect}")
@@ -254,10 +251,9 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
     missing = [part for part in PARTS if not isinstance(document, dict) or not isinstance(document.get(part), list)]
     if missing:
         reason = f"it has no list '{missing[0]}'" if isinstance(document, dict) else "it holds no object"
-        raise UserError(
-            f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}; "
-            "export from your tool as COCO, or, for labels alone, as CSV"
-        )
+        remedy = "export from your tool as COCO, or, for labels alone, as CSV"
+        expected = f"expected an object with the lists {', '.join(PARTS)}; {remedy}"
+        raise UserError(f"{path} is not an instances file of COCO: {reason}; {expected}")
     return document
 
 

@@ -244,8 +244,7 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
 def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) -> np.ndarray:
     """The mask (H, W) itself, if it has the size of the record's image; else a `UserError` that names `path`."""
     if mask.shape != image.size[::-1]:
-        raise UserError(
-            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
-            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again"
-        )
+        of_image = f"its image {record.image} has {image.width} x {image.height}"
+        remedy = "a mask must fit its image, seen the right way up: make it again"
+        raise UserError(f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, {of_image}; {remedy}")
     return mask

@@ -99,25 +99,20 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
     if list_name == "train":
         others = {path for paths in layout.lists.values() for path in paths}
         if names and others.issuperset(names):
-            raise UserError(
-                f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with "
-                f"them, set data.train_list={next(iter(layout.lists))}"
-            )
+            remedy = f"to train with them, set data.train_list={next(iter(layout.lists))}"
+            what = f"all images are of list {' or '.join(layout.lists)}, none is of 'train'"
+            raise UserError(f"{source}: {what}; {remedy}")
         return [path for path in names if path not in others], source
     if list_name == "val":
         chosen = [path for path in names if path in layout.masks]
         if not chosen:
-            example = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
-            raise NoTruth(
-                f"there is no truth to validate on: {root} has neither {RESERVED}/val.txt nor a mask of any image; put "
-                f"palette PNG of class values under {root / MASKS}, such as {example}"
-            )
+            what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
+            mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
+            raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
         return chosen, f"list val of {root}"
     known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
-    raise UserError(
-        f"there is no list '{list_name}': expected all, train, val, a name under {root / RESERVED} (there: {known}), "
-        f"or the path of a text file, from here or from {root}"
-    )
+    other = f"a name under {root / RESERVED} (there: {known}), or the path of a text file, from here or from {root}"
+    raise UserError(f"there is no list '{list_name}': expected all, train, val, {other}")
 
 
 def _read_list(layout: Layout, source: str, path: Path, names: dict[str, str]) -> list[str]:

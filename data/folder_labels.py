@@ -41,11 +41,8 @@ def read_labels(
         row = rows.rows[index]
         shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
-            faults.add(
-                f"class {label}",
-                f"{row.where}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name or add "
-                f"the class there{nearest(label, classes)}",
-            )
+            known = f"data.classes has {', '.join(classes)}; mend the name or add the class{nearest(label, classes)}"
+            faults.add(f"class {label}", f"{row.where}: unknown class '{label}', {known}")
         found[image] = shown & set(classes) if classes else shown
         if row.split:
             lists.setdefault(row.split, []).append(image)

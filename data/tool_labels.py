@@ -88,10 +88,8 @@ def _yolo_names(tree: Tree) -> dict[int, str]:
     for name in NAME_FILES:
         if name in tree.files:
             return dict(enumerate(read_class_names(tree.root / name)))
-    raise UserError(
-        f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
-        "classes.txt there, one name a line"
-    )
+    remedy = "put data.yaml with 'names:' or classes.txt there, one name a line"
+    raise UserError(f"{tree.root} has YOLO's files of boxes, and nothing names the classes: {remedy}")
 
 
 def label_studio_tasks(path: Path) -> list[Any]:

@@ -102,10 +102,9 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
             the whole batch (`utils.distributed.total`), so the sum over the processes is the loss of one process.
     """
     if data.sampler.batch_size < world_size():
-        raise UserError(
-            f"a batch of stage '{plan.stage}' has {data.sampler.batch_size} images, too few for {world_size()} "
-            f"processes, each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
-        )
+        what = f"{data.sampler.batch_size} images, too few for {world_size()} processes, each of which needs one"
+        remedy = f"raise {plan.section}.batch_size, or start fewer processes"
+        raise UserError(f"a batch of stage '{plan.stage}' has {what}; {remedy}")
     data.sampler.split(rank(), world_size())
     # Each process has its own dropout; images and weights have seeds of their own.
     torch.manual_seed(plan.seed + rank())

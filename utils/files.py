@@ -64,10 +64,8 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there"
-        raise UserError(
-            f"{target} cannot be written ({why}); make room, or choose a folder that can be written, then run the same "
-            "command again: what is done is kept"
-        ) from error
+        remedy = "make room, or choose a folder that can be written, then run the same command again"
+        raise UserError(f"{target} cannot be written ({why}); {remedy}: what is done is kept") from error
 
 
 def write_text(target: str | os.PathLike, text: str, durable: bool = False) -> None:

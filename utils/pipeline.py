@@ -110,10 +110,8 @@ class _Pipeline:
             elif not asked:
                 self._leave(stage, stage.name in needed)
             elif missing := [self.source[name] for name in stage.upstream if not self.fingerprints[name]]:
-                raise UserError(
-                    f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {self.run.folder}; add it: "
-                    f"--stages {missing[0]},{stage.name}"
-                )
+                what = f"needs stage '{missing[0]}', which has not run in {self.run.folder}"
+                raise UserError(f"stage '{stage.name}' {what}; add it: --stages {missing[0]},{stage.name}")
             else:
                 self._bring_up_to_date(stage)
         self._warn_of_former_code()
@@ -168,11 +166,8 @@ class _Pipeline:
         if found.state == INCOMPLETE:
             run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
         elif found.changes:
-            run.log(
-                f"{stage.name:9} goes on with what other code has begun: {found.changes} changed since "
-                f"(--redo {stage.name} begins it anew)",
-                QUIET,
-            )
+            since = f"{found.changes} changed since (--redo {stage.name} begins it anew)"
+            run.log(f"{stage.name:9} goes on with what other code has begun: {since}", QUIET)
         self._run(stage)
         if is_main():
             self.after(self.cfg, run)
@@ -201,11 +196,9 @@ class _Pipeline:
         former = [name for name in names if name in self.former and self.source[name] == name]  # not the skipped ones
         if former:
             changes = "; ".join(dict.fromkeys(self.former[name] for name in former))
-            self.run.log(
-                f"WARNING: code has changed since it was used ({changes}); the output of the stages "
-                f"{', '.join(former)} is still that of the former code; make it again with --redo changed",
-                QUIET,
-            )
+            what = f"the output of the stages {', '.join(former)} is still that of the former code"
+            remedy = "make it again with --redo changed"
+            self.run.log(f"WARNING: code has changed since it was used ({changes}); {what}; {remedy}", QUIET)
 
     def _run(self, stage: Stage) -> None:
         run = self.run

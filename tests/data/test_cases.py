@@ -8,10 +8,8 @@ from PIL import Image
 
 from data.artifacts import read_mask
 from data.check import check, draw
-from data.images import read_image
 from data.index import class_palette, open_index
 from data.settings import DataSettings
-from inference.result import to_pixels
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
@@ -89,20 +87,6 @@ def test_the_check_stops_with_the_line_that_reads_the_masks(case, name, says, ma
     assert check(cfg).problems == []
     for record in open_index(cfg.data, "val", masks=True).records:
         assert set(np.unique(record.read_truth())) == {0, record.labels[0] + 1}
-
-
-@pytest.mark.parametrize(
-    "name", ["exif6.jpg", "grey16_full.tif", "transparent.png", "x.jfif", "x.avif", "avif_named.jpg"]
-)
-def test_a_path_an_image_and_an_array_give_the_same_pixels(case, name):
-    path = case("60_odd_pictures") / name
-    expected = np.array(read_image(path))
-    with Image.open(path) as image:
-        assert np.array_equal(to_pixels(image), expected)
-        image.load()
-        assert np.array_equal(to_pixels(image), expected)
-        if name != "exif6.jpg":  # an array knows no rotation
-            assert np.array_equal(to_pixels(np.asarray(image)), expected)
 
 
 def test_a_series_of_12_bits_is_refused_and_read_with_its_range(case):
