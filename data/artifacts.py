@@ -52,10 +52,9 @@ def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) 
     if list(found) == list(expected):
         return
     order = ", in this order" if sorted(found) == sorted(expected) else ""
-    raise UserError(
-        f"{what} was made for the classes {_shown_names(found)}{order}; the data has {_shown_names(expected)}{order}; "
-        "run train.py without --stages, which makes it again, or name the data that it was made for"
-    )
+    known = f"the data has {_shown_names(expected)}{order}"
+    remedy = "run train.py without --stages, which makes it again, or name the data that it was made for"
+    raise UserError(f"{what} was made for the classes {_shown_names(found)}{order}; {known}; {remedy}")
 
 
 def _shown_names(names: Sequence[str]) -> str:

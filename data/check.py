@@ -99,10 +99,9 @@ def check(cfg: DataConfig) -> Findings:
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
         findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list]).reason)
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
-        findings.notes.append(
-            f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "
-            f"{', '.join(numbered)}; install one, for example: apt-get install fonts-noto-cjk"
-        )
+        why = f"because no font here has the letters of {', '.join(numbered)}"
+        remedy = "install one, for example: apt-get install fonts-noto-cjk"
+        findings.notes.append(f"contact_sheet.jpg numbers {len(numbered)} classes, {why}; {remedy}")
     return findings
 
 
@@ -117,10 +116,8 @@ def report(findings: Findings, limit: int | None = None) -> str:
     counts = {list_name: index.label_counts() for list_name, index in findings.lists.items()}
     if counts:
         lines += ["", f"{'class':24}" + "".join(f"{name or 'all':>14}" for name in counts)]
-        lines += [
-            f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values())
-            for name in findings.class_names
-        ]
+        for name in findings.class_names:
+            lines.append(f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values()))
     lines += _section("problems to mend", findings.problems, limit)
     lines += _section("notes", findings.notes, limit)
     return "\n".join(printable(line) for line in lines)  # file names may hold bytes that are no text

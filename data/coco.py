@@ -78,11 +78,9 @@ def _annotation_file(root: Path, list_name: str) -> Path:
         known = [other.stem.removeprefix(PREFIX) for other in root.glob("annotations/*.json")]
         known += [other.parent.name for other in root.glob("*/_annotations.coco.json")]
         known += [other.name for other in root.glob("*.json")]
-        raise UserError(
-            f"there is no annotation file {candidates[0]}; expected COCO layout (annotations/{PREFIX}LIST.json and a "
-            f"folder LIST of images); lists there: {', '.join(sorted(known)) or 'none'}; set data.root and the list's "
-            "name"
-        )
+        expected = f"expected COCO layout (annotations/{PREFIX}LIST.json and a folder LIST of images)"
+        there = f"lists there: {', '.join(sorted(known)) or 'none'}; set data.root and the list's name"
+        raise UserError(f"there is no annotation file {candidates[0]}; {expected}; {there}")
     return path
 
 

@@ -28,10 +28,9 @@ SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 def download(kind: str, root: str | Path, list_name: str) -> None:
     """Fetch what is missing of VOC 2012, and SBD's lists for `train_aug`; else a `UserError` says what to put where."""
     if kind != "voc":
-        raise UserError(
-            f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; set data.download=false and put the "
-            "data at data.root yourself (COCO: https://cocodataset.org/#download)"
-        )
+        what = f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}"
+        remedy = "put the data at data.root yourself (COCO: https://cocodataset.org/#download)"
+        raise UserError(f"{what}; set data.download=false and {remedy}")
     root = Path(root)
     if (root / "JPEGImages").is_dir() and not _needs_sbd(root, list_name):
         return
@@ -85,7 +84,7 @@ def _fetch(url: str, path: Path, md5: str) -> Path:
     try:
         download_url(url, str(path.parent), path.name, md5)
     except (OSError, RuntimeError) as error:  # no network is an OSError, a wrong checksum a RuntimeError
-        place = f"put it at {path} (MD5 {md5}), and give the same command again: it is unpacked from there"
-        remedy = f"fetch it with a browser, also from a copy elsewhere, {place}"
-        raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
+        how = "fetch it with a browser, also from a copy elsewhere"
+        remedy = f"put it at {path} (MD5 {md5}), and give the same command again: it is unpacked from there"
+        raise UserError(f"{url} cannot be downloaded ({error}); {how}, {remedy}") from error
     return path

@@ -66,10 +66,9 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
             if not is_there():
                 remove_leftovers(root)
                 if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists():
-                    raise UserError(
-                        f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo images "
-                        "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
-                    )
+                    what = f"data.root {root} is not empty and holds no generated dataset ({MARKER})"
+                    remedy = "set data.root to a new folder, or data.kind to voc"
+                    raise UserError(f"{what}; the demo images would be mixed with what is there; {remedy}")
                 generate(root, train, val, size)
                 write_json(root / MARKER, wanted)
     return open_voc(root, list_name, masks=masks)

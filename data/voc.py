@@ -48,10 +48,9 @@ def open_voc(
     """
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
-        raise UserError(
-            f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
-            "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 data.download=true"
-        )
+        expected = "expected a dataset in VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation)"
+        remedy = "set data.root to it, or for VOC 2012 data.download=true"
+        raise UserError(f"data.root {root} has no folder JPEGImages; {expected}; {remedy}")
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")

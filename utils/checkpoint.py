@@ -123,11 +123,10 @@ def load_tensors(path: str | Path) -> Any:
         text = f"{type(error).__name__}: {error}"
         if refused := REFUSED.search(text):
             what = refused["name"] or "a TorchScript program"
-            raise UserError(
-                f"{path} holds more than plain tensors: {what}; opening that would run code from the file, which is "
-                "refused; in the project that made it, save the weights alone: torch.save(model.state_dict(), FILE)"
-            ) from error
-        raise UserError(
-            f"{path} cannot be read as weights ({text.splitlines()[0][:200]}); the file is damaged, or holds more than "
-            "plain tensors, which is refused; download or copy it again, or save its state_dict() alone"
-        ) from error
+            why = "opening that would run code from the file, which is refused"
+            remedy = "in the project that made it, save the weights alone: torch.save(model.state_dict(), FILE)"
+            raise UserError(f"{path} holds more than plain tensors: {what}; {why}; {remedy}") from error
+        why = "the file is damaged, or holds more than plain tensors, which is refused"
+        remedy = "download or copy it again, or save its state_dict() alone"
+        text = text.splitlines()[0][:200]
+        raise UserError(f"{path} cannot be read as weights ({text}); {why}; {remedy}") from error

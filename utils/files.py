@@ -126,10 +126,9 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
     """Stop before hours of work rather than after them: a `UserError` where there are fewer bytes than `needed`."""
     free = free_space(folder)
     if needed > free:
-        raise UserError(
-            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, "
-            f"{free / 1e9:.2f} GB are free; make room, or choose a folder on another disk; what is done is kept"
-        )
+        what = f"about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free"
+        remedy = "make room, or choose a folder on another disk; what is done is kept"
+        raise UserError(f"the disk is too full for {purpose}: {what}; {remedy}")
 
 
 def free_space(path: str | os.PathLike) -> int:
