@@ -9,7 +9,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,13 +17,13 @@ from evaluation.report_page import write_report_page
 from evaluation.stages import pipeline
 from stages.config import load_config
 from stages.files import REPORT_PAGE
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.run import RUN_SETTINGS, Run
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="FOLDER", help="a run folder, such as runs/demo")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER")

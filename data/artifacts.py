@@ -52,10 +52,9 @@ def check_class_names(found: Sequence[str], expected: Sequence[str], what: str) 
     if list(found) == list(expected):
         return
     order = ", in this order" if sorted(found) == sorted(expected) else ""
-    raise UserError(
-        f"{what} was made for the classes {_shown_names(found)}{order}; the data has {_shown_names(expected)}{order}; "
-        "run train.py without --stages, which makes it again, or name the data that it was made for"
-    )
+    known = f"the data has {_shown_names(expected)}{order}"
+    remedy = "run train.py without --stages, which makes it again, or name the data that it was made for"
+    raise UserError(f"{what} was made for the classes {_shown_names(found)}{order}; {known}; {remedy}")
 
 
 def _shown_names(names: Sequence[str]) -> str:
@@ -64,10 +63,7 @@ def _shown_names(names: Sequence[str]) -> str:
 
 
 def write_seed(path: str | Path, seed: Seed, class_names: Sequence[str] = ()) -> None:
-    """Write a seed file; maps are rounded to 1/255, and a `ValueError` where they are not (K, h, w) at stride 4.
-
-    `class_names` are all classes of its data, in their order.
-    """
+    """Write a seed of data with these classes; maps are rounded to 1/255; `ValueError` unless (K, h, w) at stride 4."""
     if seed.maps.shape != (len(seed.classes), *seed_size(*seed.size)):
         raise ValueError(f"maps {seed.maps.shape} do not fit {len(seed.classes)} classes of an image {seed.size}")
     maps = np.clip(np.rint(seed.maps * 255), 0, 255).astype(np.uint8)
@@ -97,24 +93,18 @@ def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> See
             if class_names is not None and f"{CLASS_NAMES}.npy" in archive.namelist():
                 own = _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
     except FileNotFoundError as error:
-        raise UserError(
-            f"there is no seed file {path}; run the stage that writes it: python train.py --stages seeds"
-        ) from error
+        remedy = "run the stage that writes it: python train.py --stages seeds"
+        raise UserError(f"there is no seed file {path}; {remedy}") from error
     except UserError:
         raise
     except Exception as error:  # for damaged bytes numpy and zipfile raise whatever Python has
-        raise UserError(
-            f"seed file {path} is damaged or of another kind ({type(error).__name__}: {error}); delete it and run "
-            "train.py again, which makes what is missing"
-        ) from error
-    if class_names is not None:
-        if own is not None:
-            check_class_names(own, class_names, f"seed file {path}")
-        elif classes.size and classes.max() >= len(class_names):
-            raise UserError(
-                f"seed file {path} has class {classes.max()}; the data has classes 0..{len(class_names) - 1}: "
-                f"{_shown_names(class_names)}; name the data that it was made for"
-            )
+        what = f"is damaged or of another kind ({type(error).__name__}: {error})"
+        raise UserError(f"seed file {path} {what}; delete it and run train.py again, which makes it") from error
+    if own is not None and class_names is not None:
+        check_class_names(own, class_names, f"seed file {path}")
+    elif class_names is not None and classes.size and classes.max() >= len(class_names):
+        known = f"the data has classes 0..{len(class_names) - 1}: {_shown_names(class_names)}"
+        raise UserError(f"seed file {path} has class {classes.max()}; {known}; name the data that it was made for")
     return Seed(classes, maps.astype(np.float32) / 255, (height, width))
 
 
@@ -123,7 +113,6 @@ def _names_as_text(names: Sequence[str]) -> str:
 
 
 def _names_of_text(text: str | bytes) -> list[str]:
-    """What `_names_as_text` gave."""
     try:
         names = json.loads(text)
     except RecursionError:

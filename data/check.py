@@ -22,7 +22,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,22 +33,11 @@ import numpy as np
 from data.dataset import NoTruth, Record
 from data.hints import check_hints
 from data.index import class_palette, open_index
-from data.inspection import (
-    Findings,
-    image_notes,
-    inspect,
-    label_notes,
-    other_classes,
-    reading_problems,
-    records_of,
-    same_content,
-    spread,
-    truth_findings,
-)
+from data.inspection import Findings, inspect, judge_all, other_classes, records_of, same_content, spread
 from data.recipe import fitting_preset
 from data.settings import DataConfig, load_data_config
 from utils.config_file import add_setting_options
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path, write_json, write_text
 from utils.visualize import Tile, contact_sheet, drawable, fit, overlay, printable
 
@@ -57,21 +45,13 @@ SHOWN = 10  # problems and notes on the screen; the files have all
 COLUMNS, TILE = 6, 180  # of the contact sheet
 
 
-def parse_args() -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m data.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add_setting_options(parser)
-    parser.add_argument(
-        "--output", default="out/check", type=Path, metavar="FOLDER", help="where the report goes (default: out/check)"
-    )
-    return parser.parse_args()
-
-
 def main() -> None:
     """The command."""
-    args = parse_args()
+    parser = script_parser(__doc__)
+    add_setting_options(parser)
+    where = "where the report goes (default: out/check)"
+    parser.add_argument("--output", default="out/check", type=Path, metavar="FOLDER", help=where)
+    args = parser.parse_args()
     cfg = load_data_config(args.config, args.preset, args.set)
     findings = check(cfg)
     print(report(findings, SHOWN))
@@ -90,12 +70,10 @@ def check(cfg: DataConfig) -> Findings:
     """Open the configured lists, read everything in them, and judge it."""
     settings = replace(cfg.data, download=False)  # what is there is looked at
     findings = Findings()
-    seen: set[str] = set()  # one mistake in a label file comes up for each list
 
     def complain(message: str) -> None:
-        if message not in seen:
+        if message not in findings.problems:  # one mistake in a label file comes up for each list
             findings.problems.append(message)
-        seen.add(message)
 
     wanted = {cfg.data.train_list: False, cfg.data.seed_list: False, cfg.data.val_list: True}
     if not cfg.data.val_list and cfg.data.kind == "folder":
@@ -121,17 +99,13 @@ def check(cfg: DataConfig) -> Findings:
         except UserError as error:
             complain(str(error))
     findings.facts = inspect(findings.lists.values(), cfg.workers)
-    findings.problems += reading_problems(findings.facts, cfg.data.range)
-    truth_findings(findings)
-    findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
-    findings.notes += [*label_notes(findings, cfg), *image_notes(findings, cfg)]
+    judge_all(findings, cfg)
     if cfg.data.recipe == "auto" and cfg.data.train_list in findings.lists:
         findings.notes.append(fitting_preset(findings.lists[cfg.data.train_list]).reason)
     if numbered := [name for name in findings.class_names if not _can_be_drawn(name)]:
-        findings.notes.append(
-            f"contact_sheet.jpg numbers {len(numbered)} classes, because no font here has the letters of "
-            f"{', '.join(numbered)}; install one, for example: apt-get install fonts-noto-cjk"
-        )
+        why = f"because no font here has the letters of {', '.join(numbered)}"
+        remedy = "install one, for example: apt-get install fonts-noto-cjk"
+        findings.notes.append(f"contact_sheet.jpg numbers {len(numbered)} classes, {why}; {remedy}")
     return findings
 
 
@@ -146,10 +120,8 @@ def report(findings: Findings, limit: int | None = None) -> str:
     counts = {list_name: index.label_counts() for list_name, index in findings.lists.items()}
     if counts:
         lines += ["", f"{'class':24}" + "".join(f"{name or 'all':>14}" for name in counts)]
-        lines += [
-            f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values())
-            for name in findings.class_names
-        ]
+        for name in findings.class_names:
+            lines.append(f"{name:24}" + "".join(f"{of_list[name]:14}" for of_list in counts.values()))
     lines += _section("problems to mend", findings.problems, limit)
     lines += _section("notes", findings.notes, limit)
     return "\n".join(printable(line) for line in lines)  # file names may hold bytes that are no text

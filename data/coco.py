@@ -30,15 +30,14 @@ def open_coco(
     rules: CocoRules = PLAIN_RULES,
     complain: Complain = refuse,
 ) -> Index:
-    """Index of one list of a COCO-layout dataset; images without annotations are kept, with no labels.
+    """Index of one list of a COCO-layout dataset; `UserError` where something is missing or malformed.
+
+    Images without annotations are kept, with no labels.
 
     Args:
         list_name: `train2014`, `val2017` and the like, or the path of a JSON file, from here or from the root.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
         masks: draw the truth masks that are not there yet (`data/coco_masks.py` states the rule of overlaps).
-
-    Raises:
-        UserError: something is missing or malformed; the message says what and where.
     """
     root = Path(root)
     path = _annotation_file(root, list_name)
@@ -51,9 +50,8 @@ def open_coco(
     folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        raise UserError(
-            f"there is no folder of images {' or '.join(map(str, folders))}; put the images of {path} there"
-        )
+        remedy = f"put the images of {path} there"
+        raise UserError(f"there is no folder of images {' or '.join(map(str, folders))}; {remedy}")
     found, notes = _find_images(coco, root, folder, path, complain)
     records, name_of = [], record_names(found)
     for file, image in found.items():
@@ -79,11 +77,9 @@ def _annotation_file(root: Path, list_name: str) -> Path:
         known = [other.stem.removeprefix(PREFIX) for other in root.glob("annotations/*.json")]
         known += [other.parent.name for other in root.glob("*/_annotations.coco.json")]
         known += [other.name for other in root.glob("*.json")]
-        raise UserError(
-            f"there is no annotation file {candidates[0]}; expected COCO layout (annotations/{PREFIX}LIST.json and a "
-            f"folder LIST of images); lists there: {', '.join(sorted(known)) or 'none'}; set data.root and the list's "
-            "name"
-        )
+        expected = f"expected COCO layout (annotations/{PREFIX}LIST.json and a folder LIST of images)"
+        there = f"lists there: {', '.join(sorted(known)) or 'none'}; set data.root and the list's name"
+        raise UserError(f"there is no annotation file {candidates[0]}; {expected}; {there}")
     return path
 
 

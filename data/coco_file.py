@@ -1,8 +1,5 @@
 """An annotation file in COCO's format: classes, and the images with their labels; read whole and checked.
 
-    coco = read_coco_file("annotations/instances_val2017.json")
-    coco.class_names, coco.images[0].file_name, coco.images[0].labels
-
 Outlines, most of such a file, are dropped while it is read, unless they are asked for: a file of 118,000 images then
 takes two fifths of the memory of the class `pycocotools.coco.COCO`. pycocotools draws them (`data/coco_masks.py`).
 """
@@ -51,19 +48,13 @@ PLAIN_RULES = CocoRules()
 
 @dataclass(frozen=True, slots=True)
 class CocoImage:
-    """One image.
-
-    Attributes:
-        labels: indices of the classes of which at least one annotation is not a crowd, sorted.
-        height, width: whatever the file has for them.
-        annotations: (index of the class, annotation) in the file's order, where outlines were asked for.
-    """
+    """One image."""
 
     file_name: str
-    labels: tuple[int, ...]
-    height: Any
+    labels: tuple[int, ...]  # indices of the classes of which at least one annotation is not a crowd, sorted
+    height: Any  # whatever the file has
     width: Any
-    annotations: tuple[tuple[int, Json], ...]
+    annotations: tuple[tuple[int, Json], ...]  # (index of the class, annotation) in the file's order, if asked for
 
 
 @dataclass(frozen=True)
@@ -85,16 +76,13 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box, or without a box whose area, is empty shows
-    nothing: it gives neither label nor pixels, and is counted in a note.
+    An annotation whose box, or without a box whose area, is empty shows nothing, and is counted in a note.
+    Another file, or a malformed record, is a `UserError`.
 
     Args:
         path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
             `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
-
-    Raises:
-        UserError: not such a file, or a malformed record; the message says which.
     """
     if outlines or complain is not refuse:
         return _Reader(path, rules, complain).read(outlines)
@@ -115,7 +103,6 @@ class _Reader:
         self.path, self.rules, self.faults, self.notes = path, rules, Faults(complain), list[str]()
 
     def read(self, outlines: bool) -> CocoFile:
-        was_enabled = gc.isenabled()
         gc.disable()  # it would look at a million new records again and again
         try:
             document = _load(self.path, outlines)
@@ -123,12 +110,11 @@ class _Reader:
             categories = self._records(document["categories"], "category", "name")
             rows_of = self._annotations(document["annotations"], images, categories)
         finally:
-            if was_enabled:
-                gc.enable()
+            gc.enable()
         used = Counter(row["category_id"] for rows in rows_of.values() for row in rows)
         names = self._class_names(categories, used)
         crowds = Counter(row["category_id"] for rows in rows_of.values() for row in rows if is_crowd(row))
-        self._judge_crowds({key: (crowds[key], used[key], name) for key, name in names.items()})
+        self._judge_crowds(names, crowds, used)
         self.faults.report(is_empty=not (names and images))
         if not names:
             raise UserError(f"{self.path} has no categories; expected records such as {{'id': 1, 'name': 'cat'}}")
@@ -213,26 +199,17 @@ class _Reader:
                 names[record_id] = name
         return names
 
-    def _judge_crowds(self, counts: dict[Id, tuple[int, int, str]]) -> None:
-        """Refuse a class that would vanish because all its annotations are crowds, unless the setting allows it.
-
-        `counts` has the number of crowds and of all annotations of each class, and its name.
-        """
-        whole = [name for crowds, every, name in counts.values() if crowds == every > 0]
-        crowds = sum(of_class for of_class, _, _ in counts.values())
-        every = sum(of_class for _, of_class, _ in counts.values())
+    def _judge_crowds(self, names: dict[Id, str], crowds: Counter[Id], used: Counter[Id]) -> None:
+        """Refuse a class that would vanish because all its annotations are crowds, unless the setting allows it."""
+        whole = [name for key, name in names.items() if crowds[key] == used[key] > 0]
+        count, every = (sum(of_class[key] for key in names) for of_class in (crowds, used))
         if whole and self.rules.crowd == "auto":
-            self.faults.add(
-                "crowd",
-                f"{self.path}: all annotations of {', '.join(whole[:5])} are marked iscrowd, as labelling tools mark "
-                "brush masks, and would give no label; add --set data.crowd=object if they are objects, or --set "
-                "data.crowd=ignore if they are crowds",
-            )
-        elif crowds:
-            self.notes.append(
-                f"{self.path}: {crowds} of {every} annotations are marked iscrowd; they give no label and do not count "
-                "in the truth; data.crowd=object makes objects of them"
-            )
+            what = f"all annotations of {', '.join(whole[:5])} are marked iscrowd, as labelling tools mark brush masks"
+            remedy = "add --set data.crowd=object if they are objects, or --set data.crowd=ignore if they are crowds"
+            self.faults.add("crowd", f"{self.path}: {what}, and would give no label; {remedy}")
+        elif count:
+            effect = "they give no label and do not count in the truth; data.crowd=object makes objects of them"
+            self.notes.append(f"{self.path}: {count} of {every} annotations are marked iscrowd; {effect}")
 
 
 def _id_of(value: Any) -> Id | None:
@@ -274,10 +251,9 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
     missing = [part for part in PARTS if not isinstance(document, dict) or not isinstance(document.get(part), list)]
     if missing:
         reason = f"it has no list '{missing[0]}'" if isinstance(document, dict) else "it holds no object"
-        raise UserError(
-            f"{path} is not an instances file of COCO: {reason}; expected an object with the lists {', '.join(PARTS)}; "
-            "export from your tool as COCO, or, for labels alone, as CSV"
-        )
+        remedy = "export from your tool as COCO, or, for labels alone, as CSV"
+        expected = f"expected an object with the lists {', '.join(PARTS)}; {remedy}"
+        raise UserError(f"{path} is not an instances file of COCO: {reason}; {expected}")
     return document
 
 

@@ -34,22 +34,14 @@ class NoTruth(UserError):
 
 @dataclass(frozen=True)
 class Record:
-    """One image.
+    """One image."""
 
-    Attributes:
-        name: unique in the index, usable as a relative path without suffix.
-        image: the image's file.
-        labels: indices into `Index.class_names`, sorted; background has none.
-        mask: the truth, only where it was asked for.
-        pixels, truth: what the values of image and mask mean; one rule for a data set.
-    """
-
-    name: str
+    name: str  # unique in the index, usable as a relative path without suffix
     image: Path
-    labels: tuple[int, ...]
-    mask: Path | None = None
-    pixels: PixelRule = AUTO
-    truth: TruthRule = AS_IS
+    labels: tuple[int, ...]  # indices into `Index.class_names`, sorted; background has none
+    mask: Path | None = None  # the truth, only where it was asked for
+    pixels: PixelRule = AUTO  # what the values of the image mean; one rule for a data set
+    truth: TruthRule = AS_IS  # and those of the mask
 
     def read_image(self) -> Image.Image:
         """The image as 8-bit RGB, upright; `UnreadableImage` where it cannot be read."""
@@ -102,10 +94,7 @@ class Index:
 
 
 def check_index(index: Index, what: str) -> Index:
-    """The index itself, if it has images with unique, safe names (utils/names.py) and classes that a mask can hold.
-
-    If not, a `UserError` names `what`.
-    """
+    """The index, if its classes fit into masks and its images have unique, safe names; a `UserError` names `what`."""
     if len(index.class_names) > MAX_CLASSES:
         raise UserError(
             f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in "
@@ -219,15 +208,11 @@ class TrainingSampler(Sampler[tuple[int, int]]):
 
     Every epoch goes through the images `passes` times, in `passes * length // batch_size` whole batches; where the data
     has fewer images than a batch, batches are as large as the data.
-
-    Attributes:
-        batch_size: of all processes together.
-        share: how many draws of each batch are given here: all, or after `split` those of one process.
     """
 
     def __init__(self, length: int, batch_size: int, seed: int, passes: int = 1):
         self.length, self.seed, self.passes = length, seed, passes
-        self.batch_size = min(batch_size, length)
+        self.batch_size = min(batch_size, length)  # of all processes together
         self.steps_per_epoch = passes * length // self.batch_size
         self.epoch, self.first_step = 0, 0
         self.split(0, 1)
@@ -235,7 +220,7 @@ class TrainingSampler(Sampler[tuple[int, int]]):
     def split(self, rank: int, processes: int) -> None:
         """Give only what process `rank` takes of each batch: draws `rank`, `rank + processes`, ..."""
         self.rank, self.processes = rank, processes
-        self.share = len(range(rank, self.batch_size, processes))
+        self.share = len(range(rank, self.batch_size, processes))  # of each batch
 
     def start(self, epoch: int, step: int = 0) -> None:
         """The next iteration is that epoch's, without its first `step` batches."""

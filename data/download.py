@@ -26,15 +26,11 @@ SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 
 
 def download(kind: str, root: str | Path, list_name: str) -> None:
-    """Fetch what is missing: VOC 2012 where the root has no images, and SBD's lists where `train_aug` needs them.
-
-    Where something cannot be fetched, a `UserError` says what to put where.
-    """
+    """Fetch what is missing of VOC 2012, and SBD's lists for `train_aug`; else a `UserError` says what to put where."""
     if kind != "voc":
-        raise UserError(
-            f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; set data.download=false and put the "
-            "data at data.root yourself (COCO: https://cocodataset.org/#download)"
-        )
+        what = f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}"
+        remedy = "put the data at data.root yourself (COCO: https://cocodataset.org/#download)"
+        raise UserError(f"{what}; set data.download=false and {remedy}")
     root = Path(root)
     if (root / "JPEGImages").is_dir() and not _needs_sbd(root, list_name):
         return
@@ -56,10 +52,8 @@ def _needs_sbd(root: Path, list_name: str) -> bool:
 
 def _fetch_voc(root: Path, base: Path) -> None:
     if root.absolute() != base / VOC_FOLDER:
-        raise UserError(
-            f"data.root {root}: VOC's archive unpacks into {VOC_FOLDER}, so data.root must end in it to be downloaded, "
-            f"such as data/{VOC_FOLDER}"
-        )
+        remedy = f"data.root must end in it to be downloaded, such as data/{VOC_FOLDER}"
+        raise UserError(f"data.root {root}: VOC's archive unpacks into {VOC_FOLDER}, so {remedy}")
     if root.exists():
         raise UserError(f"data.root {root} is there but has no JPEGImages; move it away to have VOC 2012 put there")
     source = DATASET_YEAR_DICT["2012"]
@@ -78,8 +72,7 @@ def _fetch_sbd_lists(root: Path, base: Path) -> None:
     with tarfile.open(archive) as tar:
         for name in ("train.txt", "val.txt"):
             file = tar.extractfile(f"{SBD_FOLDER}/{name}")
-            if file is None:
-                raise UserError(f"{archive}: {SBD_FOLDER}/{name} is no file; delete the archive to download it again")
+            assert file is not None  # the archive's checksum is right
             write_text(root / SBD_LISTS[0] / name, file.read().decode())
 
 
@@ -91,8 +84,7 @@ def _fetch(url: str, path: Path, md5: str) -> Path:
     try:
         download_url(url, str(path.parent), path.name, md5)
     except (OSError, RuntimeError) as error:  # no network is an OSError, a wrong checksum a RuntimeError
-        raise UserError(
-            f"{url} cannot be downloaded ({error}); fetch it with a browser, also from a copy elsewhere, put it at "
-            f"{path} (MD5 {md5}), and give the same command again: it is unpacked from there"
-        ) from error
+        how = "fetch it with a browser, also from a copy elsewhere"
+        remedy = f"put it at {path} (MD5 {md5}), and give the same command again: it is unpacked from there"
+        raise UserError(f"{url} cannot be downloaded ({error}); {how}, {remedy}") from error
     return path

@@ -25,11 +25,7 @@ class Faults:
         self.found.setdefault(kind, []).append(message)
 
     def report(self, *, is_empty: bool = False) -> None:
-        """Complain of every kind.
-
-        Raises:
-            UserError: there are faults, and nothing is left (`is_empty`); so no complaint about that follows.
-        """
+        """Complain of every kind; a `UserError` where nothing is left (`is_empty`), so that no other follows."""
         messages = [found[0] + (f" ({len(found)} such)" if len(found) > 1 else "") for found in self.found.values()]
         for message in messages:
             self.complain(message)

@@ -35,9 +35,10 @@ def open_folder(
     rules: CocoRules = PLAIN_RULES,
     complain: Complain = refuse,
 ) -> Index:
-    """Index of own images.
+    """Index of own images; `UserError` where something is missing or malformed.
 
-    A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`).
+    A record's name is the image's path under the root without suffix, where that is unique (`cat/IMG_1`). The list
+    `val` without a file and without any mask is `NoTruth`.
 
     Args:
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
@@ -49,10 +50,6 @@ def open_folder(
             that there are; one without a label has none of the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
-
-    Raises:
-        NoTruth: the list is `val`, and there is neither a list of that name nor a mask.
-        UserError: something is missing or malformed; the message says what and where.
     """
     root = Path(root)
     if not root.is_dir():
@@ -111,25 +108,20 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
                 others.update(_read_list(layout, source, file, finder))
                 layout.lists.setdefault(other, [])
         if names and others.issuperset(names):
-            raise UserError(
-                f"{source}: all images are of list {' or '.join(layout.lists)}, none is of 'train'; to train with "
-                f"them, set data.train_list={next(iter(layout.lists))}"
-            )
+            remedy = f"to train with them, set data.train_list={next(iter(layout.lists))}"
+            what = f"all images are of list {' or '.join(layout.lists)}, none is of 'train'"
+            raise UserError(f"{source}: {what}; {remedy}")
         return [path for path in names if path not in others], source
     if list_name == "val":
         chosen = [path for path in names if path in layout.masks]
         if not chosen:
-            example = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
-            raise NoTruth(
-                f"there is no truth to validate on: {root} has neither {RESERVED}/val.txt nor a mask of any image; put "
-                f"palette PNG of class values under {root / MASKS}, such as {example}"
-            )
+            what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
+            mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
+            raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
         return chosen, f"list val of {root}"
     known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
-    raise UserError(
-        f"there is no list '{list_name}': expected all, train, val, a name under {root / RESERVED} (there: {known}), "
-        f"or the path of a text file, from here or from {root}"
-    )
+    other = f"a name under {root / RESERVED} (there: {known}), or the path of a text file, from here or from {root}"
+    raise UserError(f"there is no list '{list_name}': expected all, train, val, {other}")
 
 
 def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
@@ -163,12 +155,9 @@ def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[
 def _note_order_and_lists(layout: Layout, source: str, class_names: tuple[str, ...], list_name: str) -> None:
     if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
         shown_names = ", ".join(class_names if len(class_names) <= 4 else [*class_names[:3], "...", class_names[-1]])
-        layout.notes.append(
-            f"{source}: class names are numbers; their order, and that of the mask values 1, 2, 3, ..., is "
-            f"{shown_names}; data.classes sets another"
-        )
+        order = f"their order, and that of the mask values 1, 2, 3, ..., is {shown_names}; data.classes sets another"
+        layout.notes.append(f"{source}: class names are numbers; {order}")
     if len(layout.lists) > 1 and list_name in ("", "all"):
         sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
-        layout.notes.append(
-            f"{layout.root}: list 'all' takes {sizes} together; data.train_list and data.val_list may name one"
-        )
+        remedy = "data.train_list and data.val_list may name one"
+        layout.notes.append(f"{layout.root}: list 'all' takes {sizes} together; {remedy}")

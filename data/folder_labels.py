@@ -40,7 +40,7 @@ def read_labels(
     `table` is the file of labels, None where names or folders give the classes; `labels` is `data.labels`.
     """
     source = table or layout.root
-    rows = _read_rows(layout, table, labels, classes, rules)
+    rows = _read(layout, table, labels, classes, rules)
     finder, faults = Finder(layout.root, layout.images, layout.tree.files), Faults(layout.complain)
     found: dict[str, set[str]] = {}
     lists: dict[str, list[str]] = {}
@@ -50,11 +50,8 @@ def read_labels(
         row = rows.rows[index]
         shown = {label for label in row.labels if not rules.is_background(label)}
         for label in sorted(shown - set(classes)) if classes else ():
-            faults.add(
-                f"class {label}",
-                f"{row.where}: unknown class '{label}', data.classes has {', '.join(classes)}; mend the name or add "
-                f"the class there{nearest(label, classes)}",
-            )
+            known = f"data.classes has {', '.join(classes)}; mend the name or add the class{nearest(label, classes)}"
+            faults.add(f"class {label}", f"{row.where}: unknown class '{label}', {known}")
         found[image] = shown & set(classes) if classes else shown
         if row.split:
             lists.setdefault(row.split, []).append(image)
@@ -73,9 +70,7 @@ def read_labels(
     return class_names, {image: tuple(sorted(value_of[label] for label in shown)) for image, shown in found.items()}
 
 
-def _read_rows(
-    layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules
-) -> LabelTable:
+def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules) -> LabelTable:
     """What each image shows, from whichever source there is."""
     if table is not None and table.suffix.lower() != ".json":
         return read_label_table(table, classes, layout.complain)
@@ -120,10 +115,8 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
     what = "images that lie in a list and in no class's folder are left out"
     layout.notes += counted(layout.root, what, unlabelled, "without labels there is nothing to learn from them")
     if stray:
-        layout.complain(
-            f"image {layout.root / stray[0]} {problem} ({len(stray)} such); move it into one, or give the labels of "
-            f"all images in {layout.root / 'labels.csv'}"
-        )
+        remedy = f"move it into one, or give the labels of all images in {layout.root / 'labels.csv'}"
+        layout.complain(f"image {layout.root / stray[0]} {problem} ({len(stray)} such); {remedy}")
     rows = []
     for path, name in class_of.items():
         labels = set() if name in layout.background else {composed(name)}

@@ -86,7 +86,7 @@ def open_hints(settings: DataSettings, index: Index) -> Hints:
         return NO_HINTS
     files = _hint_files(Path(settings.hints))
     states = tuple((path, (state := path.stat()).st_size, state.st_mtime_ns) for path in files)
-    return _remembered(states, Path(settings.hints), Path(settings.root), settings.background, index)
+    return _cached(states, Path(settings.hints), Path(settings.root), settings.background, index)
 
 
 def fingerprint_of(settings: DataSettings, cache: Path | None = None) -> str:
@@ -113,9 +113,7 @@ def _hint_files(path: Path) -> list[Path]:
 
 
 @lru_cache(maxsize=2)  # every stage asks, and the answer takes seconds where there are many images
-def _remembered(
-    states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index
-) -> Hints:
+def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, background: str, index: Index) -> Hints:
     return _Reader(root, background, index, Faults(refuse)).read([path for path, *_ in states], top)
 
 
@@ -178,11 +176,9 @@ class _Reader:
         shapes = [(shape, self._label(shape, record, found.where)) for shape in found.shapes]
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
-            self.faults.add(
-                "outside",
-                f"{found.where}: a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels; "
-                "give x, y of the upright image, from its upper left corner",
-            )
+            what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
+            remedy = "give x, y of the upright image, from its upper left corner"
+            self.faults.add("outside", f"{found.where}: {what}; {remedy}")
         try:
             lost = draw(np.full(size, IGNORE, np.uint8), known)[1]
         except UserError as error:
@@ -197,11 +193,9 @@ class _Reader:
         path = self.finder.find(name, f"data.hints: {where}")
         if path is not None and path in self.records:
             return self.records[path]
-        self.faults.add(
-            "image",
-            f"data.hints: {where}: image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, "
-            f"else data.train_list); name images of this list{nearest(name, self.records)}",
-        )
+        what = f"image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, else data.train_list)"
+        remedy = f"name images of this list{nearest(name, self.records)}"
+        self.faults.add("image", f"data.hints: {where}: {what}; {remedy}")
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
@@ -212,11 +206,8 @@ class _Reader:
         own = self.sizes[record.name]
         if size is None or tuple(size) == own:
             return own
-        self.faults.add(
-            "size",
-            f"data.hints: {where} is for {size[1]} x {size[0]} pixels, image {record.image} has {own[1]} x {own[0]}, "
-            "seen the right way up; make it for that size",
-        )
+        what = f"image {record.image} has {own[1]} x {own[0]}, seen the right way up; make it for that size"
+        self.faults.add("size", f"data.hints: {where} is for {size[1]} x {size[0]} pixels, {what}")
         return None
 
     def _label(self, shape: Shape, record: Record, where: str) -> int | None:
@@ -231,11 +222,8 @@ class _Reader:
         if label < 0 or label in record.labels:
             return True
         own = ", ".join(self.index.class_names[each] for each in record.labels) or "none of the classes"
-        self.faults.add(
-            "label",
-            f"{where}: a hint says that image '{record.name}' shows {self.index.class_names[label]}, and its labels "
-            f"say {own}; correct one of them",
-        )
+        what = f"a hint says that image '{record.name}' shows {self.index.class_names[label]}"
+        self.faults.add("label", f"{where}: {what}, and its labels say {own}; correct one of them")
         return False
 
 

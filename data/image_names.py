@@ -53,30 +53,26 @@ class Finder:
         fault = fault_of(path)
         slashed = path.replace("\\", "/")
         is_there = fault is not None and os.path.exists(self.root / slashed)
-        if fault is None and (match := self._look_up((path, slashed), name, where, self.tables)) is not None:
+        if fault is None and (match := self._match((path, slashed), name, where, self.tables)) is not None:
             return match
         if not is_there:  # the end of the path that is found here, the longest first
             parts = slashed.split("/")
             ends = ["/".join(parts[start:]) for start in range(1, len(parts))]
             ends = [end for end in ends if fault_of(end) is None]
             tables = self.tables if fault is not None else self.tables[:2]
-            if (match := self._look_up(ends, name, where, tables)) is not None:
+            if (match := self._match(ends, name, where, tables)) is not None:
                 self.moved.append(name)
                 return match
         if fault is not None:
             remedy = "copy the file into it" if is_there else "there is none that ends so: mend the name"
-            raise UserError(
-                f"{where}: the image's name {shown(name)} {fault}; expected an image under {self.root}; {remedy}"
-            )
+            expected = f"expected an image under {self.root}; {remedy}"
+            raise UserError(f"{where}: the image's name {shown(name)} {fault}; {expected}")
         return path if path in self.others else None
 
     def find_rows(
         self, rows: Iterable[tuple[str, str]], faults: Faults, what: str, again: str = "remove one of them"
     ) -> Iterator[tuple[int, str]]:
-        """Index and image of every row (where, name) that names an image, each image once; the others are faults.
-
-        `again` is what to do where an image has two rows.
-        """
+        """Index and image of every row (where, name) that names one; others are faults, `again` advises on doubles."""
         found: dict[str, str] = {}
         for index, (where, name) in enumerate(rows):
             try:
@@ -96,16 +92,13 @@ class Finder:
                 found[image] = where
                 yield index, image
 
-    def _look_up(
-        self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]
-    ) -> str | None:
+    def _match(self, spellings: Iterable[str], name: str, where: str, tables: list[dict[str, list[str]]]) -> str | None:
         for spelling in spellings:
             for table in tables:
                 matches = table.get(composed(spelling), [])
                 if len(matches) > 1:
-                    raise UserError(
-                        f"{where}: '{name}' may be {matches[0]} or {matches[1]}; give the whole path from {self.root}"
-                    )
+                    remedy = f"give the whole path from {self.root}"
+                    raise UserError(f"{where}: '{name}' may be {matches[0]} or {matches[1]}; {remedy}")
                 if matches:
                     return matches[0]
         return None

@@ -51,10 +51,7 @@ UPRIGHT = {
 
 @contextmanager
 def open_image(path: str | Path, what: str) -> Iterator[Image.Image]:
-    """An image file of a known format and no more pixels than the limit, not decoded yet.
-
-    A larger one is an `UnreadableImage`; the message begins with `what`.
-    """
+    """An image file of a known format, not decoded; one over the limit is an `UnreadableImage`, begun with `what`."""
     Image.MAX_IMAGE_PIXELS = most_pixels()  # Pillow's own limit, which also looks at the frames inside a file
     named = tuple(name for name, suffixes in BY_SUFFIX.items() if Path(path).suffix.lower() in suffixes)
     try:

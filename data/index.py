@@ -112,10 +112,8 @@ def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.nd
     palette = voc_palette().copy()
     if settings.colors:
         if len(settings.colors) != len(class_names):
-            raise UserError(
-                f"data.colors has {len(settings.colors)} colours, expected one for each of the {len(class_names)} "
-                f"classes in their order: {', '.join(class_names)}"
-            )
+            expected = f"one for each of the {len(class_names)} classes in their order: {', '.join(class_names)}"
+            raise UserError(f"data.colors has {len(settings.colors)} colours, expected {expected}")
         codes = [color.lstrip("#") for color in settings.colors]
         palette[1 : len(codes) + 1] = [[int(code[start : start + 2], 16) for start in (0, 2, 4)] for code in codes]
     return palette

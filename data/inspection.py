@@ -5,6 +5,7 @@ a data set, so it is a setting, and a list of images that needs one is refused w
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -74,11 +75,10 @@ def records_of(indexes: Iterable[Index]) -> list[Record]:
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
     """Groups of files that hold the same image."""
-    groups: dict[str, list[Path]] = {}
+    groups = defaultdict(list)
     for one in facts:
-        if one.content:
-            groups.setdefault(one.content, []).append(one.image)
-    return [sorted(group) for group in groups.values() if len(group) > 1]
+        groups[one.content].append(one.image)
+    return [sorted(group) for content, group in groups.items() if content and len(group) > 1]
 
 
 def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
@@ -105,13 +105,10 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
 
 
 def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
-    """What is unclear about the values of images that no `data.range` is set for; empty where nothing is.
-
-    `what` is the list, for the message.
-    """
-    by_bits: dict[int, list[tuple[Path, Depth]]] = {}
+    """What is unclear about the values of images of list `what` without `data.range`; empty where nothing is."""
+    by_bits = defaultdict(list)
     for path, depth in depths:
-        by_bits.setdefault(depth.bits, []).append((path, depth))
+        by_bits[depth.bits].append((path, depth))
     for bits, found in sorted(by_bits.items()):
         path, first = found[0]
         low, high = min(depth.low for _, depth in found), max(depth.high for _, depth in found)
@@ -173,18 +170,9 @@ class Findings:
         return next((index.class_names for index in self.lists.values()), ())
 
 
-def reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
-    """Images that cannot be read: a missing setting once for all of them, the others each."""
-    depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
-    if value_range == "auto" and (problem := series_problem(depths, "the data")):
-        yield problem
-    if needs := [one.problem for one in facts.values() if one.needs_bands]:
-        yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
-    yield from (one.problem for one in facts.values() if one.problem and not one.needs_bands)
-
-
-def truth_findings(findings: Findings) -> None:
-    """Judge the masks of each list together."""
+def judge_all(findings: Findings, cfg: DataConfig) -> None:
+    """Add the problems and notes that the lists and their images give."""
+    findings.problems += _reading_problems(findings.facts, cfg.data.range)
     for list_name, index in findings.lists.items():
         masked = [record for record in index.records if record.mask is not None]
         rows = [(record, mask) for record in masked if (mask := findings.facts[record.image].mask) is not None]
@@ -192,6 +180,18 @@ def truth_findings(findings: Findings) -> None:
             verdict = judge(rows, rows[0][0].truth, index.class_names)
             findings.problems += verdict.problems
             findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]
+    findings.notes += dict.fromkeys(note for index in findings.lists.values() for note in index.notes)
+    findings.notes += [*_label_notes(findings, cfg), *_image_notes(findings, cfg)]
+
+
+def _reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
+    """Images that cannot be read: a missing setting once for all of them, the others each."""
+    depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
+    if value_range == "auto" and (problem := series_problem(depths, "the data")):
+        yield problem
+    if needs := [one.problem for one in facts.values() if one.needs_bands]:
+        yield needs[0] + (f" ({len(needs)} images need it)" if len(needs) > 1 else "")
+    yield from (one.problem for one in facts.values() if one.problem and not one.needs_bands)
 
 
 def other_classes(first: str, classes: tuple[str, ...], second: str, others: tuple[str, ...]) -> str:
@@ -202,8 +202,7 @@ def other_classes(first: str, classes: tuple[str, ...], second: str, others: tup
     return f"{what}; both need the same in one order: mend the labels, or name the classes in data.classes"
 
 
-def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
-    """What is odd about the labels of each list."""
+def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     for list_name, index in findings.lists.items():
         where, counts = f"list '{list_name}'", index.label_counts()
         without = [str(record.image) for record in index.records if not record.labels]
@@ -221,8 +220,7 @@ def label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
             yield from counted(where, f"images without a mask, of {len(index)}", unmasked, "add their masks")
 
 
-def image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
-    """What is odd about the images themselves."""
+def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     every = findings.facts.values()
     for look in dict.fromkeys(facts.look for facts in every if facts.look):
         alike = (facts for facts in every if facts.look == look)

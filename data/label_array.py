@@ -38,10 +38,8 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         raise UserError(f"{path}: expected a dictionary of image name -> 0/1 vector: {f'{error}'[:200]}") from error
     for name, vector in vectors.items():
         if vector.shape != (len(class_names),):
-            raise UserError(
-                f"{path}: image {shown(name)} has a vector of shape {vector.shape}, expected ({len(class_names)},), "
-                "one value a class; set data.classes to the classes of this file"
-            )
+            expected = f"expected ({len(class_names)},), one value a class; set data.classes to those of this file"
+            raise UserError(f"{path}: image {shown(name)} has a vector of shape {vector.shape}, {expected}")
     return {name: np.flatnonzero(vector > 0).tolist() for name, vector in vectors.items()}
 
 

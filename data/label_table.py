@@ -155,11 +155,9 @@ def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list
     for line, cells in lines:
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
         if len(row) != len(header):
-            faults.add(
-                "cells",
-                f"{where}: expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}; separate labels "
-                "with ';', and leave the cell empty, but keep its comma, where an image has none",
-            )
+            what = f"expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}"
+            remedy = "separate labels with ';', and leave the cell empty, but keep its comma, where an image has none"
+            faults.add("cells", f"{where}: {what}; {remedy}")
         elif not row[image]:
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
@@ -190,10 +188,8 @@ def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Fau
         if cell.casefold() in YES:
             found.add(name)
         elif cell.casefold() not in NO:
-            faults.add(
-                f"column {name}",
-                f"{where}: expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'; remove the column "
-                "if it is no class, or call the column of the labels 'labels'",
-            )
+            what = f"expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'"
+            remedy = "remove the column if it is no class, or call the column of the labels 'labels'"
+            faults.add(f"column {name}", f"{where}: {what}; {remedy}")
             return None
     return found

@@ -30,9 +30,7 @@ MASK_FOLDERS = frozenset({MASKS, "mask", GROUND_TRUTH, "segmentationclass", "seg
 MAYBE_MASKS = frozenset({"annotations", "annotation", "labels", "label", "gt", "seg", "segmentation", "segmentations"})
 RESERVED = "lists"  # the folder of lists; a class of that name has to be in data.classes
 NO_TRUTH = frozenset({"trimaps", "segmentationobject", RESERVED})  # folders whose images hold no values of classes
-MASK_NAME = re.compile(
-    r"(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?", re.IGNORECASE
-)
+MASK_NAME = re.compile(r"(?i)(.+?)[ _.-]*(masks?|gt|groundtruth|seg|segmentation|label|labelids)([ _.-]?\d+)?")
 LOSSY = (".jpg", ".jpeg", ".jfif", ".webp", ".jpe")
 SAMPLE, FEW_VALUES = 12, 16  # files of one name that are looked at, and how many values masks among them hold
 NUMBERED = re.compile(r"(.*[^\W\d_])[ ._-]*\(?\d+\)?")  # Abyssinian_100, cat.0, benign (1)
@@ -112,11 +110,10 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
         if is_unclear and (_is_maybe_masks(_plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and not has_table:
-            layout.complain(
-                f"folder {layout.root / folder} holds {len(paths)} images, first {min(paths)}, and they are not masks "
-                f"of other images by their names: if '{name}' is a class, rename the folder or name all classes in "
-                "data.classes; if they are masks, save them as PNG with the names of their images"
-            )
+            what = f"holds {len(paths)} images, first {min(paths)}, which are not masks of other images by their names"
+            remedy = f"if '{name}' is a class, rename the folder or name all classes in data.classes"
+            other = "if they are masks, save them as PNG with the names of their images"
+            layout.complain(f"folder {layout.root / folder} {what}: {remedy}; {other}")
         else:
             _take_masks(layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
@@ -216,10 +213,7 @@ def _by_tail(images: list[str]) -> dict[str, list[str]]:
 
 
 def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]) -> str | None:
-    """The image whose path ends like the mask's path inside its folder.
-
-    None where there is none, or more than one below `parent`, the folder that the images are in.
-    """
+    """The image whose path ends like the mask's inside its folder; None where none does, or several below `parent`."""
     inner = mask.removeprefix(f"{folder}/").rpartition(".")[0]
     match = MASK_NAME.fullmatch(inner)
     below = f"{parent}/" if parent else ""
@@ -242,10 +236,9 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         lists = sorted(head for head in heads if head.casefold() in SPLITS)
         others = sorted(heads - set(lists))
         if len(lists) > 1 and others and not has_table:
-            raise UserError(
-                f"{layout.root}: the folders {', '.join(lists)} look like lists, and {', '.join(others[:5])} beside "
-                "them like classes: move one or the other elsewhere, or, if all are classes, name them in data.classes"
-            )
+            what = f"{', '.join(lists)} look like lists, and {', '.join(others[:5])} beside them like classes"
+            remedy = "move one or the other elsewhere, or, if all are classes, name them in data.classes"
+            raise UserError(f"{layout.root}: the folders {what}: {remedy}")
         if not layout.lists and not others:
             for path, part in parts.items():
                 if len(part) > depth + 1:
@@ -277,22 +270,17 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
     heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
     if len(heads) > 1 and all(map(_is_like_a_list, heads)):
-        raise UserError(
-            f"{base}: the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}: call "
-            f"them train, val and test; if {heads[0]} and the others are the classes, name them in data.classes"
-        )
+        what = f"the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}"
+        remedy = f"call them train, val and test; if {heads[0]} and the others are classes, name them in data.classes"
+        raise UserError(f"{base}: {what}: {remedy}")
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
-            raise UserError(
-                f"{base} has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it: if these are the "
-                f"classes, set data.root={base / heads[0]}; if {heads[0]} is the only class, set "
-                f"data.classes=[{heads[0]}]"
-            )
+            what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"
+            remedy = f"if these are the classes, set data.root={base / heads[0]}"
+            raise UserError(f"{base} {what}: {remedy}; if {heads[0]} is the only class, set data.classes=[{heads[0]}]")
         return
     if any(len(parts[path]) > depth + 3 for path in inner):
-        raise UserError(
-            f"{base}: {', '.join(heads[:5])} hold lists ({', '.join(names)}) with classes and look like data sets: set "
-            f"data.root to one of them, such as data.root={base / heads[0]}"
-        )
+        what = f"{', '.join(heads[:5])} hold lists ({', '.join(names)}) with classes and look like data sets"
+        raise UserError(f"{base}: {what}: set data.root to one of them, such as data.root={base / heads[0]}")
     for path, name in inner.items():
         layout.lists.setdefault(SPLITS[name.casefold()], []).append(path)

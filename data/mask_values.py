@@ -148,6 +148,10 @@ class TruthRule:
     table: tuple[tuple[str, int], ...] = ()  # `255` or `#rrggbb`, class value or `LABEL`; empty: masks of class values
     colours: tuple[str, ...] = ()  # `#rrggbb` of the background and of each class
 
+    def names_of_colours(self) -> dict[str, str]:
+        """Colour -> the class that has it, for messages."""
+        return dict(zip(self.colours, (BACKGROUND_WORD, *self.class_names), strict=False))
+
 
 AS_IS = TruthRule()
 
@@ -164,17 +168,12 @@ class MaskFacts:
     kind: str = ""  # is the same for problems of one cause
 
 
-def truth_rule(
-    mapping: Mapping[str, str], class_names: Sequence[str], background: str, palette: np.ndarray
-) -> TruthRule:
-    """The rule of `data.mask_values`; `palette` (256, 3) has the colours of the classes.
-
-    A key that is no value and no colour, and an unknown class, are a `UserError`.
-    """
+def truth_rule(given: Mapping[str, str], class_names: Sequence[str], background: str, palette: np.ndarray) -> TruthRule:
+    """The rule of `data.mask_values`; `palette` (256, 3) has the classes' colours. `UserError` where wrong."""
     classes = {name: value for value, name in enumerate(class_names, 1)}
     words = {BACKGROUND_WORD: 0, composed(background): 0, IGNORE_WORD: IGNORE, LABEL_WORD: LABEL} | classes
     table = []
-    for key, name in mapping.items():
+    for key, name in given.items():
         if not re.fullmatch(r"\d{1,18}|#[0-9a-fA-F]{6}", key, re.ASCII):
             expected = "a number from 0 on, such as 255, or a colour in quotes, such as '#ff0000'"
             raise UserError(f"data.mask_values: '{key}' is no value of a mask and no colour; expected {expected}")
@@ -227,18 +226,13 @@ def mapping_line(table: Mapping[str, str]) -> str:
     return "--set 'data.mask_values={" + ", ".join(pairs) + "}'"
 
 
-def names_of_colours(rule: TruthRule) -> dict[str, str]:
-    """Colour -> the class that has it, for messages."""
-    return dict(zip(rule.colours, (BACKGROUND_WORD, *rule.class_names), strict=False))
-
-
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
     """(H, W) uint8."""
     if rule.table:
         return _translated(decoded, path, rule, labels)
     used = used_codes(decoded.codes)
     if decoded.is_colour:
-        known = {colour_key(int(packed(voc_palette())[IGNORE])): IGNORE_WORD} | names_of_colours(rule)
+        known = {colour_key(int(packed(voc_palette())[IGNORE])): IGNORE_WORD} | rule.names_of_colours()
         line = mapping_line({key: known.get(key, "CLASS") for key in map(colour_key, used[:MOST_KEYS])})
         what = f"holds colours ({len(used)} different), expected one channel of class values"
         raise MaskFault(f"mask {path} {what}; name the class of each colour: {line}", "colour")

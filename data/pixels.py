@@ -165,12 +165,9 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
         return values.array[..., [band - 1 for band in rule.bands]]
     if values.colours.shape[2] in (1, 3):
         return values.colours
-    example = "[3, 2, 1]" if count > 2 else "[1]"
-    raise NeedsSetting(
-        f"{what} has {count} bands, and nothing says which of them are red, green and blue; name three of them, or "
-        f"one for grey, for example --set 'data.bands={example}'",
-        "data.bands",
-    )
+    unclear = f"has {count} bands, and nothing says which of them are red, green and blue"
+    example = f"for example --set 'data.bands={'[3, 2, 1]' if count > 2 else '[1]'}'"
+    raise NeedsSetting(f"{what} {unclear}; name three of them, or one for grey, {example}", "data.bands")
 
 
 def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> tuple[float, float]:

@@ -20,14 +20,10 @@ LEAST_IOU = 0.98  # of a smoothed part with its pixels
 
 
 def region_polygons(region: np.ndarray) -> list[np.ndarray]:
-    """Polygons that together cover a region.
+    """Polygons that together cover a region (H, W) bool.
 
-    Args:
-        region: (H, W) bool.
-
-    Returns:
-        For each connected part a closed outline (N, 2) float64, N >= 3, of x in 0..W and y in 0..H in halves; the last
-        point is joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
+    For each connected part a closed outline (N, 2) float64, N >= 3, of x in 0..W and y in 0..H in halves; the last
+    point is joined to the first. Read back by pycocotools, each part has at least `LEAST_IOU` with its pixels.
     """
     # Twice as large, a pixel has a first and a second half, so a contour tells its left edge from its right one.
     doubled = np.kron(region.astype(np.uint8), np.ones((2, 2), np.uint8)).astype(np.uint8)
@@ -37,7 +33,7 @@ def region_polygons(region: np.ndarray) -> list[np.ndarray]:
     for number, (_, _, _, parent) in enumerate(hierarchy[0] if len(contours) else ()):
         parts.setdefault(number if parent < 0 else int(parent), []).append(rings[number])
     # A hole may come before its outline in the list, but never has the larger box.
-    return [_polygon(sorted(part, key=_box_area, reverse=True)) for part in parts.values()]
+    return [_polygon(sorted(part, key=lambda ring: np.ptp(ring, 0).prod(), reverse=True)) for part in parts.values()]
 
 
 def fill_polygons(polygons: list[np.ndarray], height: int, width: int) -> np.ndarray:
@@ -93,7 +89,3 @@ def _join(rings: list[np.ndarray]) -> np.ndarray:
         pieces += [outline[done : start + 1], hole, hole[:1]]
         done = start  # the corner that the cut began at is its end, too
     return np.concatenate([*pieces, outline[done:]])
-
-
-def _box_area(ring: np.ndarray) -> int:
-    return int(np.prod(ring.max(axis=0) - ring.min(axis=0)))

@@ -1,14 +1,10 @@
 """The demo dataset: generated images in VOC layout; every class has a most discriminative part and a usual context.
 
-    index = open_shapes("data/shapes", "val", train=160, val=48, size=192)
-
 A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
 most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
-dataset is written once under `root`; the same numbers always give the same files. The drawings are in
-`data/shapes_art.py`.
+dataset is written once; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +19,7 @@ from data.shapes_art import DRAWINGS
 from data.shapes_fields import Frame, background, make_frame, paint
 from data.voc import open_voc
 from utils.errors import UserError
-from utils.files import atomic_path, remove_leftovers, write_json, write_text
+from utils.files import atomic_path, read_json, remove_leftovers, write_json, write_text
 
 SHAPES_CLASSES = tuple(drawing.name for drawing in DRAWINGS)
 
@@ -61,7 +57,7 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
     wanted["complete"] = True
 
     def is_there() -> bool:
-        return _read_marker(root) == wanted and _has_files(root, train, val, masks)
+        return read_json(root / MARKER) == wanted and _has_files(root, train, val, masks)
 
     if not is_there():
         root.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -69,7 +65,10 @@ def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: in
         with FileLock(root.absolute().parent / f".{root.name}.lock"):
             if not is_there():
                 remove_leftovers(root)
-                _refuse_others(root)
+                if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists():
+                    what = f"data.root {root} is not empty and holds no generated dataset ({MARKER})"
+                    remedy = "set data.root to a new folder, or data.kind to voc"
+                    raise UserError(f"{what}; the demo images would be mixed with what is there; {remedy}")
                 generate(root, train, val, size)
                 write_json(root / MARKER, wanted)
     return open_voc(root, list_name, masks=masks)
@@ -157,23 +156,6 @@ def _frame(
 
 def _names(list_name: str, count: int) -> list[str]:
     return [f"{list_name}_{number:04d}" for number in range(1, count + 1)]
-
-
-def _read_marker(root: Path) -> dict | None:
-    """The marker of an earlier generation; None where there is none, or none that can be read."""
-    try:
-        return json.loads((root / MARKER).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-
-
-def _refuse_others(root: Path) -> None:
-    """Raise a `UserError` where a folder holds something that was not generated."""
-    if root.is_dir() and any(root.iterdir()) and not (root / MARKER).exists():
-        raise UserError(
-            f"data.root {root} is not empty and holds no generated dataset ({MARKER}); the demo images "
-            "would be mixed with what is there; set data.root to a new folder, or data.kind to voc"
-        )
 
 
 def _has_files(root: Path, train: int, val: int, masks: bool) -> bool:

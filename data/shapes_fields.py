@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+Field = np.ndarray  # (H, W), a value for each pixel
+
 
 @dataclass(frozen=True)
 class Frame:
     """One drawing's place in an image."""
 
-    u: np.ndarray  # (H, W) the drawing's own coordinates of each pixel, bent a little at random
-    v: np.ndarray
+    u: Field  # the drawing's own coordinates of each pixel, bent a little at random
+    v: Field
     pixel: float  # side of a pixel in those coordinates
     random: np.random.Generator  # where the drawing's own variations come from
 
@@ -64,17 +66,13 @@ def ellipse(u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half
     return (value - 1) * value / np.maximum(np.hypot(a / half_u, b / half_v), 1e-3)
 
 
-def box(
-    u: np.ndarray, v: np.ndarray, centre_u: float, centre_v: float, half_u: float, half_v: float, corner: float
-) -> np.ndarray:
+def box(u: Field, v: Field, centre_u: float, centre_v: float, half_u: float, half_v: float, corner: float) -> Field:
     """Of a box with corners rounded by `corner`."""
     a, b = np.abs(u - centre_u) - half_u + corner, np.abs(v - centre_v) - half_v + corner
     return np.hypot(np.maximum(a, 0), np.maximum(b, 0)) + np.minimum(np.maximum(a, b), 0) - corner
 
 
-def capsule(
-    u: np.ndarray, v: np.ndarray, start: tuple[float, float], end: tuple[float, float], radius: float
-) -> np.ndarray:
+def capsule(u: Field, v: Field, start: tuple[float, float], end: tuple[float, float], radius: float) -> Field:
     """Of everything nearer than `radius` to the line from `start` to `end`."""
     du, dv = end[0] - start[0], end[1] - start[1]
     along = np.clip(((u - start[0]) * du + (v - start[1]) * dv) / (du * du + dv * dv), 0, 1)
@@ -150,10 +148,8 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
     """A neutral (H, W, 3) scene: a gradient or a hilly horizon, cloth or stone grain, and a few blobs."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / max(height, width)
     hue = random.random()
-    first, second = (
-        hsv((hue + shift) % 1, random.uniform(0.12, 0.42), random.uniform(0.55, 0.9))
-        for shift in (0, random.uniform(-0.2, 0.2))
-    )
+    shifts = (0, random.uniform(-0.2, 0.2))
+    first, second = (hsv((hue + s) % 1, random.uniform(0.12, 0.42), random.uniform(0.55, 0.9)) for s in shifts)
     angle = random.uniform(0, math.pi)
     ramp = np.clip(0.5 + math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5), 0, 1)[..., None]
     canvas = first * (1 - ramp) + second * ramp

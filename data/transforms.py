@@ -39,10 +39,7 @@ class BackgroundBlur:
 
 @dataclass(frozen=True)
 class RandomCrop:
-    """Random size, flip, colour and position: a training crop.
-
-    What the image does not cover is the mean colour, and 255 in the mask.
-    """
+    """A training crop of random size, flip, colour and position; around the image it is the mean colour, and 255."""
 
     crop_size: int  # side S of the crop, in pixels
     mean: tuple[float, float, float]  # RGB normalisation, for values in 0..1

@@ -63,10 +63,9 @@ class Tree:
 def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
     """Look through a folder and all below it; `named` are names of folders that are classes."""
     tree = Tree(root)
-    top = os.path.realpath(root)
-    waiting: list[tuple[str, str, tuple[str, ...], bool]] = [("", top, (top,), False)]
+    waiting = [("", False)]
     while waiting:
-        folder, real, above, is_system = waiting.pop()
+        folder, is_system = waiting.pop()
         try:
             entries = list(os.scandir(root / folder))
         except OSError as error:
@@ -79,13 +78,14 @@ def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
             if not is_folder:
                 _add_file(tree, path, entry, outside)
                 continue
-            inner = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(real, entry.name)
-            if any(one == inner or one.startswith(inner.rstrip(os.sep) + os.sep) for one in above):
-                complain(f"{entry.path} is a link to {inner}, which is a folder above it; remove the link")
-                continue
+            if entry.is_symlink():
+                target, above = Path(entry.path).resolve(), [root / part for part in PurePosixPath(path).parents]
+                if any(one.resolve().is_relative_to(target) for one in above):
+                    complain(f"{entry.path} is a link to {target}, which is a folder above it; remove the link")
+                    continue
             if not outside:
                 tree.folders.append(path)
-            waiting.append((path, inner, (*above, inner), outside))
+            waiting.append((path, outside))
     tree.images.sort(key=lambda path: path.split("/"))
     tree.folders.sort()
     return tree

@@ -9,16 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.dataset import Record
-from data.mask_values import (
-    BACKGROUND_WORD,
-    IGNORE_WORD,
-    LABEL_WORD,
-    MOST_KEYS,
-    MaskFacts,
-    TruthRule,
-    mapping_line,
-    names_of_colours,
-)
+from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS, MaskFacts, TruthRule, mapping_line
 from utils.ignore import IGNORE
 
 LEAST = 3  # images with a label that is in none of their masks, before its class is named
@@ -82,9 +73,8 @@ def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
     start = f"mask {rows[0][0].mask} {fault} ({len(rows)} such)"
     if len(keys) > MOST_KEYS:
         return f"{start}; more than {MOST_KEYS} colours: a photograph, or saved with loss; expected one a class"
-    return (
-        f"{start}; found {', '.join(_sorted(keys))}; name the class of each: {mapping_line(_guess(rows, keys, rule))}"
-    )
+    line = mapping_line(_guess(rows, keys, rule))
+    return f"{start}; found {', '.join(_sorted(keys))}; name the class of each: {line}"
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
@@ -137,7 +127,7 @@ def _palette_reason(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
 
     Also whether background and object have changed places, which no palette does by chance.
     """
-    names = names_of_colours(rule)
+    names = rule.names_of_colours()
     index_of = {colour: value for value, colour in enumerate(rule.colours)}
     pairs = [(record, [pair for pair in facts.colours if pair[0] != IGNORE]) for record, facts in rows]
     every = {pair for _, of_mask in pairs for pair in of_mask}
@@ -158,15 +148,14 @@ def _palette_reason(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
 def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[str, str]:
     """What each key may mean: a class whose colour it is, or that is a label of exactly the images with that key."""
     known = {"0": BACKGROUND_WORD, "#000000": BACKGROUND_WORD, str(IGNORE): IGNORE_WORD, "#e0e0c0": IGNORE_WORD}
-    labelled = {
-        name: {record.name for record, _ in rows if label in record.labels}
-        for label, name in enumerate(rule.class_names)
-    }
+    labelled = {}
+    for label, name in enumerate(rule.class_names):
+        labelled[name] = {record.name for record, _ in rows if label in record.labels}
     guesses = {}
     for key in _sorted(keys):
         having = {record.name for record, facts in rows if key in facts.keys}
         fitting = [name for name, images in labelled.items() if images == having]
-        only = fitting[0] if len(fitting) == 1 else names_of_colours(rule).get(key, "CLASS")
+        only = fitting[0] if len(fitting) == 1 else rule.names_of_colours().get(key, "CLASS")
         guesses[key] = known.get(key, only)
     words = list(guesses.values())
     if BACKGROUND_WORD not in words:  # one of those that go with the same label is the background

@@ -24,7 +24,6 @@ VOC_CLASSES = (
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
-TEST = "test"  # VOC keeps its labels and masks to itself
 SBD_LISTS = ("ImageSets/SBD", "benchmark_RELEASE/dataset")  # where under the root SBD's train.txt and val.txt may lie
 
 Names = dict[str, str]  # image name -> where it was listed, for errors
@@ -38,7 +37,7 @@ def open_voc(
     masks: bool = False,
     complain: Complain = refuse,
 ) -> Index:
-    """Index of one list of a VOC-layout dataset.
+    """Index of one list of a VOC-layout dataset; `UserError` where something is missing or malformed.
 
     Args:
         list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
@@ -46,20 +45,16 @@ def open_voc(
             `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
             difficult count.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
-
-    Raises:
-        UserError: something is missing or malformed; the message says what and where.
     """
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
-        raise UserError(
-            f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout (JPEGImages, "
-            "SegmentationClass, ImageSets/Segmentation); set data.root to it, or for VOC 2012 data.download=true"
-        )
+        expected = "expected a dataset in VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation)"
+        remedy = "set data.root to it, or for VOC 2012 data.download=true"
+        raise UserError(f"data.root {root} has no folder JPEGImages; {expected}; {remedy}")
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
-    optional = list_name == TEST
+    optional = list_name == "test"  # VOC keeps its labels and masks to itself
     label_path = _find_labels(root, labels, optional)
     table, class_names = _read_labels(root, label_path, tuple(classes), complain)
     records = []
@@ -68,8 +63,8 @@ def open_voc(
         image, mask = _find_image(root, name), root / "SegmentationClass" / f"{name}.png"
         annotation = root / "Annotations" / f"{name}.xml"
         if image is None:
-            missing = f"there is no image {root / 'JPEGImages' / name}.jpg (or .png)"
-            faults.add("image", f"{where}: {missing}; add it or remove the line")
+            path = root / "JPEGImages" / f"{name}.jpg"
+            faults.add("image", f"{where}: there is no image {path} (or .png); add it or remove the line")
             continue
         if label_path is None and (not optional or annotation.is_file()):
             table[name] = labels_from_xml(annotation, class_names, faults)
@@ -83,16 +78,11 @@ def open_voc(
 
 
 def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names:
-    """The images of a list, in its order.
+    """The images of a list, in its order; `UserError` where there is no such list, or a line is malformed.
 
-    Args:
-        list_name: a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also
-            be `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and
-            `train_aug` is the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582
-            names, sorted).
-
-    Raises:
-        UserError: there is no such list, or a line is malformed.
+    It is a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also be
+    `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and `train_aug` is
+    the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
     """
     path = find_list(root, list_name)
     if path is not None:

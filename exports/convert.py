@@ -11,7 +11,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -21,12 +20,12 @@ from models.classifier import build_classifier
 from models.weights import PUBLISHED_BACKBONE, Weights, read_weights
 from stages.config import load_config
 from stages.networks import KINDS, Kind, Network, save_network
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     parser.add_argument("source", metavar="FILE", type=Path, help="IRN's .pth file")
     parser.add_argument("target", metavar="OUT", type=Path, help="the .pth file to write")
     args = parser.parse_args()
@@ -37,15 +36,10 @@ def main() -> None:
 
 
 def import_published(weights: Weights, target: Path) -> str:
-    """Write IRN's network as a checkpoint; returns the name of its kind.
-
-    Raises:
-        UserError: not a file of IRN's program, or not for VOC's 20 classes.
-    """
+    """Write IRN's network of VOC's classes as a checkpoint; the name of its kind. Another file is a `UserError`."""
     if weights.class_names is not None:
-        raise UserError(
-            f"{weights.path} is a checkpoint of this project; expected IRN's res50_cam.pth or res50_irn.pth"
-        )
+        expected = "expected IRN's res50_cam.pth or res50_irn.pth"
+        raise UserError(f"{weights.path} is a checkpoint of this project; {expected}")
     settings = load_config(None).changed("model", backbone=PUBLISHED_BACKBONE, weights=weights.path)
     head = weights.state.get("classifier.weight") if weights.backbone == PUBLISHED_BACKBONE else None
     kind: Kind
@@ -55,16 +49,13 @@ def import_published(weights: Weights, target: Path) -> str:
         network = build_affinity_net(PUBLISHED_BACKBONE, weights, bool(weights.part("fc_dp1.")))
     elif head is not None:
         if len(head) != len(VOC_CLASSES):
-            raise UserError(
-                f"{weights.path} knows {len(head)} classes, expected VOC's {len(VOC_CLASSES)}, whose names are known; "
-                "to train on from it, set model.weights to the file"
-            )
+            expected = f"expected VOC's {len(VOC_CLASSES)}, whose names are known"
+            remedy = "to train on from it, set model.weights to the file"
+            raise UserError(f"{weights.path} knows {len(head)} classes, {expected}; {remedy}")
         kind, network = "classifier", build_classifier(PUBLISHED_BACKBONE, len(VOC_CLASSES), weights)
     else:
-        raise UserError(
-            f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; a backbone's weights need no "
-            "conversion: set model.weights to the file"
-        )
+        remedy = "a backbone's weights need no conversion: set model.weights to the file"
+        raise UserError(f"{weights.path} is neither IRN's res50_cam.pth nor its res50_irn.pth; {remedy}")
     save_network(target, kind, network, VOC_CLASSES, settings, figures={})
     return KINDS[kind]
 

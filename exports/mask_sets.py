@@ -40,14 +40,11 @@ class MaskSet(NamedTuple):
 
 
 def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None = None) -> MaskSet:
-    """The masks of a folder of any of the three kinds.
+    """The masks of a folder of any of the three kinds; `UserError` where there are none, or of unknown classes.
 
     Args:
         classes: names in the order of the values from 1; empty takes those of infer.py or the run.
         images: the folder of the images, for their file names; None takes those of infer.py or the run, or NAME.jpg.
-
-    Raises:
-        UserError: no folder, no masks in it, or their classes are not known.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
@@ -61,10 +58,8 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     index = None if classes else _index_of(folder, set(by_name))
     names = tuple(classes) or (index.class_names if index is not None else ())
     if not names:
-        raise UserError(
-            f"{folder} does not say which classes its masks have: it lies in no run folder whose data can be read; "
-            "name them in the order of the mask values, --classes cat,dog,..."
-        )
+        what = "does not say which classes its masks have: it lies in no run folder whose data can be read"
+        raise UserError(f"{folder} {what}; name them in the order of the mask values, --classes cat,dog,...")
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if images is not None:
         suffixes = _suffixes(images, by_name)
@@ -87,14 +82,11 @@ def _of_inference(folder: Path) -> MaskSet:
         if strange := sorted(name for value, name in found if value != IGNORE and names.get(value) != name):
             raise ValueError(f"the class '{strange[0]}' of {PREDICTIONS} has another value in {CLASSES}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(
-            f"{folder} is not a whole output of infer.py ({type(error).__name__}: {error}); run infer.py again"
-        ) from error
+        what = f"is not a whole output of infer.py ({type(error).__name__}: {error})"
+        raise UserError(f"{folder} {what}; run infer.py again") from error
     if missing := [mask for mask in masks if not mask.path.is_file()]:
-        raise UserError(
-            f"{missing[0].path} is not there; run infer.py again, and if the name of image '{missing[0].image}' is not "
-            "in UTF-8, which these formats cannot hold, rename it first"
-        )
+        name = f"if the name of image '{missing[0].image}' is not in UTF-8, which these formats cannot hold"
+        raise UserError(f"{missing[0].path} is not there; run infer.py again, and {name}, rename it first")
     return MaskSet(names, tuple(masks))
 
 
@@ -117,8 +109,6 @@ def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
     paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)
     found = {path.relative_to(images).with_suffix("").as_posix(): path.suffix for path in paths}
     if without := sorted(set(masks) - set(found)):
-        raise UserError(
-            f"--images {images}: there is no image of mask {masks[without[0]]}; expected {without[0]}{IMAGE_SUFFIX} or "
-            "another suffix there"
-        )
+        expected = f"expected {without[0]}{IMAGE_SUFFIX} or another suffix there"
+        raise UserError(f"--images {images}: there is no image of mask {masks[without[0]]}; {expected}")
     return found

@@ -19,7 +19,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import json
 import sys
 import tarfile
@@ -38,7 +37,7 @@ from data.polygons import region_polygons
 from data.voc import VOC_CLASSES
 from exports.mask_sets import MaskSet, open_mask_set
 from utils.console import progress
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path, write_text
 from utils.ignore import IGNORE
 
@@ -58,11 +57,7 @@ class Exported(NamedTuple):
 
 
 def export_masks(masks: MaskSet, formats: Sequence[str], output: Path) -> dict[str, Exported]:
-    """Write the masks into `output` in each of the formats (names in `FORMATS`).
-
-    Raises:
-        UserError: a mask that is missing, damaged or has a value of no class.
-    """
+    """Write the masks into `output` in some of `FORMATS`; a damaged one, or a value of no class, is a `UserError`."""
     exported, counter = {}, Counter[str]()
     for name in formats:
         path, annotations = FORMATS[name](masks, _read_all(masks, counter, f"export {name}"), output)
@@ -101,7 +96,6 @@ def export_coco(masks: MaskSet, read: Read, output: Path, *, polygons: bool = Fa
 
 
 def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any]:
-    """COCO's entry of a class's pixels (H, W) bool."""
     packed = pycocotools.mask.encode(np.asfortranarray(region.astype(np.uint8)))
     outlines = [outline.ravel().tolist() for outline in region_polygons(region)] if polygons else []
     return {
@@ -123,10 +117,8 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
     name, count = Counter(names).most_common(1)[0] if names else ("", 0)
     if count > 1:
-        raise UserError(
-            f"--export yolo: two images are named {name} but for their suffix, and YOLO would look for one label file "
-            "for both; rename one"
-        )
+        what = f"two images are named {name} but for their suffix"
+        raise UserError(f"--export yolo: {what}, and YOLO would look for one label file for both; rename one")
     written = 0
     for name, (_, mask) in zip(names, read, strict=True):
         height, width = mask.shape
@@ -146,10 +138,9 @@ def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
 def export_voc(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`voc_server.tgz`: palette PNG of VOC's 20 classes, 255 made background."""
     if tuple(masks.class_names.values()) != VOC_CLASSES:
-        raise UserError(
-            f"--export voc: the VOC server takes masks of its own {len(VOC_CLASSES)} classes in its own order; these "
-            f"have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
-        )
+        found = f"these have {', '.join(list(masks.class_names.values())[:5])}, ...; export them as coco or yolo"
+        own = f"masks of its own {len(VOC_CLASSES)} classes in its own order"
+        raise UserError(f"--export voc: the VOC server takes {own}; {found}")
     path = output / "voc_server.tgz"
     with atomic_path(path) as temporary, tarfile.open(temporary, "w:gz") as archive:
         for entry, (_, mask) in zip(masks.masks, read, strict=True):
@@ -180,10 +171,8 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
         mask = read_mask(entry.path)
         if strange := sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names}):
             known = f"the values {min(masks.class_names)}..{max(masks.class_names)}" if masks.class_names else "none"
-            raise UserError(
-                f"mask {entry.path} has value {strange[0]}, which no class has ({known}); name the classes in the "
-                "order of the mask values with --classes"
-            )
+            remedy = "name the classes in the order of the mask values with --classes"
+            raise UserError(f"mask {entry.path} has value {strange[0]}, which no class has ({known}); {remedy}")
         counter.update(ignored=int((mask == IGNORE).sum()), pixels=mask.size)
         yield entry.image, mask
 
@@ -206,9 +195,7 @@ def summary_lines(exported: dict[str, Exported]) -> str:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exports.masks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("masks", type=Path, metavar="MASKS", help="a folder of masks ID.png, or one that infer.py wrote")
     add("--export", required=True, metavar="A,B", help=f"formats: {', '.join(FORMATS)}")

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import contextlib
 import copy
 import importlib.util
@@ -34,7 +33,7 @@ from torch.nn.functional import interpolate
 from models.segmenter import Segmenter
 from stages.config import config_from_dict
 from stages.networks import load_network
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path
 
 NEEDED = ("onnx", "onnxscript")
@@ -90,9 +89,7 @@ def export_onnx(
         size: for a file that takes images of this size only; None: of any size, or where that is impossible of
             `else_size`.
 
-    Raises:
-        UserError: the packages that it needs are not installed.
-        RuntimeError: the file gives other logits than the network.
+    A missing package is a `UserError`, a file that gives other logits than the network a `RuntimeError`.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
@@ -133,13 +130,8 @@ def _trace(module: FromPixels, size: Size | None) -> Any:
     example = torch.zeros(2, 3, *(size or TRACED))  # a batch of one would be taken for a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own, of its own internals
-        exported = torch.export.export(
-            module,
-            (example,),
-            dynamic_shapes={"image": free},
-            strict=False,
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+        how: dict[str, Any] = {"strict": False, "prefer_deferred_runtime_asserts_over_guards": True}
+        exported = torch.export.export(module, (example,), dynamic_shapes={"image": free}, **how)
         names: dict[str, Any] = {"input_names": ["image"], "output_names": ["logits"]}
         return torch.onnx.export(exported, (), **names, dynamo=True, verbose=False)
 
@@ -148,9 +140,6 @@ def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | 
     """The largest difference of a logit between the module and the file on random images; None without onnxruntime.
 
     Both compute in float32. How far rounding alone moves the network is what float64 tells.
-
-    Raises:
-        RuntimeError: the file gives other logits than the network.
     """
     if importlib.util.find_spec(CHECKER) is None:
         return None
@@ -174,9 +163,7 @@ def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exports.onnx", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network that train.py wrote")
     add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="a file for images of this size only")
@@ -185,10 +172,9 @@ def main() -> None:
     network, checkpoint = load_network(args.checkpoint)
     cfg = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter):
-        raise UserError(
-            f"{args.checkpoint} holds a {checkpoint.kind}; expected a segmentation network, such as segmenter.pth "
-            "of the same run: a classifier's masks take gradients, which ONNX has not"
-        )
+        expected = "expected a segmentation network, such as segmenter.pth of the same run"
+        why = "a classifier's masks take gradients, which ONNX has not"
+        raise UserError(f"{args.checkpoint} holds a {checkpoint.kind}; {expected}: {why}")
     if args.size and not all(SMALLEST <= side <= LARGEST for side in args.size):
         raise UserError(f"--size {args.size[0]} {args.size[1]}: expected sides from {SMALLEST} to {LARGEST}")
     size = (args.size[0], args.size[1]) if args.size else None

@@ -12,7 +12,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 import zipfile
 from dataclasses import replace
@@ -24,15 +23,13 @@ from torch import Tensor
 
 from stages.config import MACHINE, Config
 from utils.checkpoint import load_checkpoint, save_checkpoint
-from utils.errors import run_script
+from utils.errors import run_script, script_parser
 from utils.files import atomic_path
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exports.release", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a network that train.py wrote")
     parser.add_argument("output", type=Path, metavar="FILE", help="the small file")
     args = parser.parse_args()
@@ -40,9 +37,8 @@ def main() -> None:
     state = {name: smaller(tensor) for name, tensor in checkpoint.state.items()}
     save_checkpoint(args.output, replace(checkpoint, state=state, config=portable(checkpoint.config)))
     compress(args.output)
-    print(
-        f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB, was {args.checkpoint.stat().st_size / 1e6:.1f} MB"
-    )
+    size, former = (path.stat().st_size / 1e6 for path in (args.output, args.checkpoint))
+    print(f"{args.output}: {size:.1f} MB, was {former:.1f} MB")
 
 
 def smaller(tensor: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -25,29 +24,24 @@ from exports.masks import export_masks, summary_lines
 from models.segmenter import Segmenter
 from stages.config import config_from_dict, override
 from stages.networks import load_network
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m exports.voc_server", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, metavar="CHECKPOINT", help="a segmentation network of VOC's 20 classes")
     add("--list", default="test", metavar="LIST", help="a list's name or file (default: test)")
     add("--output", required=True, type=Path, metavar="FOLDER", help="where the masks and the archive go")
-    setting = "a setting of the checkpoint, such as data.root"
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting, such as data.root")
     args = parser.parse_args()
     network, checkpoint = load_network(args.checkpoint)
-    own = config_from_dict(checkpoint.config, str(args.checkpoint))
     if not isinstance(network, Segmenter) or checkpoint.class_names != VOC_CLASSES:
-        raise UserError(
-            f"{args.checkpoint} is no segmentation network of VOC's {len(VOC_CLASSES)} classes, and the VOC server "
-            "takes masks of no other; give segmenter.pth of a run on VOC"
-        )
-    cfg = override(own, args.set)
+        what = f"is no segmentation network of VOC's {len(VOC_CLASSES)} classes"
+        remedy = "give segmenter.pth of a run on VOC"
+        raise UserError(f"{args.checkpoint} {what}, and the VOC server takes masks of no other; {remedy}")
+    cfg = override(config_from_dict(checkpoint.config, str(args.checkpoint)), args.set)
     index = open_index(cfg.data, args.list)
     claim_folder(args.output, [args.checkpoint], index, cfg)
     write_predictions(network, index, args.output, cfg, given=False)

@@ -32,12 +32,7 @@ def image_uri(image: np.ndarray, side: int = SIDE) -> str:
 
 
 def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
-    """A mask to lay over an image: background is clear, objects have a light rim, 255 is grey and half clear.
-
-    Args:
-        mask: (H, W) uint8 class values.
-        palette: (N, 3) uint8 with a row for each value below 255 that occurs.
-    """
+    """A mask (H, W) uint8 to lay over an image: background is clear, objects have a light rim, 255 is half clear."""
     small = fit(mask, SIDE, nearest=True)
     values, indices = np.unique(small, return_inverse=True)
     indexed = indices.reshape(small.shape).astype(np.uint8)
@@ -71,15 +66,10 @@ def heat_layer(name: str, map_: np.ndarray) -> Layer:
 
 
 def name_positions(mask: np.ndarray, class_names: Sequence[str]) -> list[tuple[str, float, float]]:
-    """Where names of classes are written on a mask: where each is thickest, but not on another name.
+    """Where names of classes (of the values from 1 on) are written on a mask (H, W): where each is thickest.
 
-    Args:
-        mask: (H, W) uint8; 0 and 255 have no name.
-        class_names: of the values from 1 on; an empty name is not written.
-
-    Returns:
-        (name, x, y) with x and y in 0..1, of the image and of the name itself: x 1 is the right end of both, so that a
-        name at the rim stays inside.
+    But not on another name; 0 and 255 have none. Each is (name, x, y) with x and y in 0..1, of the image and of the
+    name itself: x 1 is the right end of both, so that a name at the rim stays inside.
     """
     height, width = mask.shape
     ys, xs = (np.arange(height)[:, None] + 0.5) / height, (np.arange(width) + 0.5) / width

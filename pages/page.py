@@ -90,10 +90,7 @@ class Section:
 
 
 def write_page(path: Path, title: str, intro: Sequence[str], sections: Sequence[Section]) -> None:
-    """Write one HTML file that needs nothing else, except the files that its download links name.
-
-    `intro` are the paragraphs below the title. A section without content is left out.
-    """
+    """Write one HTML file that needs only the files that its download links name; `intro` are its first paragraphs."""
     shown = [part for part in sections if part.plots or part.tables or part.items]
     items = [item for part in shown for item in part.items]
     layers = [layer for item in items for layer in item.layers]

@@ -33,11 +33,7 @@ class Plot:
 
 
 def layout(plot: Plot) -> dict[str, Any]:
-    """Positions for the template: `x_ticks` and `y_ticks` as (position, text), `lines` as (name, style, points).
-
-    Raises:
-        ValueError: a series whose x and y differ in length.
-    """
+    """Positions for the template: `x_ticks` and `y_ticks` as (position, text), `lines` as (name, style, points)."""
     lines = [
         [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
         for line in plot.series

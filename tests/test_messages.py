@@ -265,18 +265,27 @@ ADVICE = re.compile(
 )
 
 
+def text_of(node: ast.AST) -> str:
+    parts = [part.value for part in ast.walk(node) if isinstance(part, ast.Constant)]
+    return " ".join(part for part in parts if isinstance(part, str))
+
+
 def messages() -> list[tuple[str, str]]:
-    """Place and text of every `raise UserError(...)` whose text stands there; what a function builds is left out."""
+    """Place and text of every `raise UserError(...)`, its variables included; what a function builds is left out."""
     found = []
     for path in product_files():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            call = node.exc if isinstance(node, ast.Raise) else None
-            if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "UserError":
-                continue
-            if not isinstance(call.args[0], ast.Call | ast.Name):  # those are built elsewhere
-                parts = [part.value for part in ast.walk(call.args[0]) if isinstance(part, ast.Constant)]
-                texts = " ".join(part for part in parts if isinstance(part, str))
-                found.append((f"{path.relative_to(ROOT)}:{node.lineno}", texts))
+        functions = [n for n in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(n, ast.FunctionDef)]
+        for nodes in ([*ast.walk(function)] for function in functions):
+            given = [node for node in nodes if isinstance(node, ast.Assign)]
+            given = [node for node in given if isinstance(node.value, ast.JoinedStr | ast.Constant)]
+            words = {ast.unparse(node.targets[0]): text_of(node.value) for node in given}
+            for node in nodes:
+                call = node.exc if isinstance(node, ast.Raise) else None
+                if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "UserError":
+                    continue
+                if not isinstance(call.args[0], ast.Call | ast.Name):  # those are built elsewhere
+                    used = [words.get(part.id, "") for part in ast.walk(call.args[0]) if isinstance(part, ast.Name)]
+                    found.append((f"{path.relative_to(ROOT)}:{node.lineno}", " ".join([text_of(call.args[0]), *used])))
     return found
 
 

@@ -62,15 +62,11 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def to_checkpoint(content: Any, path: str | Path) -> Checkpoint:
     """What `load_tensors` returned, as a checkpoint; `path` is for messages."""
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(
-            f"{path} is not an IBBNet checkpoint; expected a file that train.py wrote, such as "
-            "checkpoints/best_model.pth"
-        )
+        expected = "expected a file that train.py wrote, such as checkpoints/best_model.pth"
+        raise UserError(f"{path} is not an IBBNet checkpoint; {expected}")
     if isinstance(version := content.get("version", 0), int) and version > VERSION:
-        raise UserError(
-            f"{path} was written by a newer IBBNet (checkpoint version {version}, known: {VERSION}); update this "
-            "project"
-        )
+        what = f"was written by a newer IBBNet (checkpoint version {version}, known: {VERSION})"
+        raise UserError(f"{path} {what}; update this project")
     hints, fault = get_type_hints(Checkpoint), ""
     if missing := [name for name in hints if name not in content]:
         fault = f"it lacks {', '.join(missing)}"
@@ -111,34 +107,26 @@ def load_tensors(path: str | Path) -> Any:
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(
-            f"there is no file {path}; train first (python train.py --config config.yaml) or give the path of a .pth "
-            "file"
-        )
+        remedy = "train first (python train.py --config config.yaml) or give the path of a .pth file"
+        raise UserError(f"there is no file {path}; {remedy}")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        _check_unpacked_size(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                unpacked = sum(entry.file_size for entry in archive.infolist())
+            if unpacked > MOST_UNPACKED * path.stat().st_size:
+                raise ValueError(f"it would unpack to {unpacked} bytes")
         torch.serialization.add_safe_globals([argparse.Namespace])  # plain values, often saved beside weights
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes may raise any kind
         text = f"{type(error).__name__}: {error}"
         if refused := REFUSED.search(text):
             what = refused["name"] or "a TorchScript program"
-            raise UserError(
-                f"{path} holds more than plain tensors: {what}; opening that would run code from the file, which is "
-                "refused; in the project that made it, save the weights alone: torch.save(model.state_dict(), FILE)"
-            ) from error
-        raise UserError(
-            f"{path} cannot be read as weights ({text.splitlines()[0][:200]}); the file is damaged, or holds more than "
-            "plain tensors, which is refused; download or copy it again, or save its state_dict() alone"
-        ) from error
-
-
-def _check_unpacked_size(path: Path) -> None:
-    """Refuse an archive that unpacks to more than a few times its size, as weights never do."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > MOST_UNPACKED * path.stat().st_size:
-            raise ValueError(f"it would unpack to {unpacked} bytes")
+            why = "opening that would run code from the file, which is refused"
+            remedy = "in the project that made it, save the weights alone: torch.save(model.state_dict(), FILE)"
+            raise UserError(f"{path} holds more than plain tensors: {what}; {why}; {remedy}") from error
+        why = "the file is damaged, or holds more than plain tensors, which is refused"
+        remedy = "download or copy it again, or save its state_dict() alone"
+        text = text.splitlines()[0][:200]
+        raise UserError(f"{path} cannot be read as weights ({text}); {why}; {remedy}") from error

@@ -1,8 +1,5 @@
 """Which code makes a stage's output, and what of it has changed.
 
-    symbols = symbols_of(make_seeds)     # {"models.ibb.reactivate": "5f1c0a9e", ...}
-    changed(before, symbols)             # ["models.ibb.reactivate"]
-
 Every name that a function uses is followed to its definition in this project (a function, a class, a table), and so
 on from there. Each definition has a digest of its syntax. Comments, docstrings, annotations, log lines and error
 messages are left out, because they change no output. Nothing is imported or run for this: the files are only parsed.
@@ -124,7 +121,11 @@ def _parse(path: Path, module: str, changed_at: int, size: int) -> Names:
             for name in _given(statement):
                 statements[name].append(statement)
     places = imported | {name: f"{module}.{name}" for name in statements}
-    return imported, {name: (_digest_of(found), _uses(found, places)) for name, found in statements.items()}
+    definitions = {}
+    for name, found in statements.items():
+        text = "\n".join(map(ast.dump, found))
+        definitions[name] = hashlib.sha256(text.encode()).hexdigest()[:LENGTH], _uses(found, places)
+    return imported, definitions
 
 
 def _strip(node: Any) -> None:
@@ -167,11 +168,6 @@ def _given(statement: ast.stmt) -> set[str]:
     elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         targets = [statement.value.func]
     return {node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)}
-
-
-def _digest_of(statements: Sequence[ast.stmt]) -> str:
-    text = "\n".join(map(ast.dump, statements))
-    return hashlib.sha256(text.encode()).hexdigest()[:LENGTH]
 
 
 def _uses(statements: Sequence[ast.stmt], places: Mapping[str, str]) -> set[str]:

@@ -30,12 +30,9 @@ class CodeRecord:
         self.known: dict[str, Symbols] = _tables(content.get("code"))
 
     def made_by(self, stage: str, base: str, entry: Mapping[str, Any], has_begun: Callable[[str], bool]) -> str:
-        """The code of the output that is there, whole or begun; else the present code.
+        """The code of the output that is there, done (`entry` in `stages.json`) or begun; else the present code.
 
-        Args:
-            base: what the output depends on besides code.
-            entry: the stage's record in `stages.json`, empty where it is not done.
-            has_begun: whether there is something of a fingerprint to go on from.
+        `base` is what the output depends on besides code; `has_begun` says whether a fingerprint has left something.
         """
         for record in (entry, self.begun.get(stage, {})):
             code, fingerprint = record.get("code", ""), record.get("fingerprint", "")

@@ -1,5 +1,6 @@
 """Where and how tensors are computed."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from utils.distributed import barrier, local_rank, world_size
+from utils.distributed import barrier, world_size
 from utils.errors import UserError
 from utils.reading import read_ahead
 from utils.settings import RunSettings
@@ -138,13 +139,11 @@ def choose_compute(cfg: RunSettings) -> Compute:
 
 def _own_gpu(name: str) -> str:
     if name != "cuda":
-        raise UserError(
-            f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; use --set device=cuda"
-        )
-    if local_rank() >= torch.cuda.device_count():
-        raise UserError(
-            f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; use torchrun "
-            f"--nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
-        )
-    torch.cuda.set_device(local_rank())
-    return f"cuda:{local_rank()}"
+        remedy = "use --set device=cuda"
+        raise UserError(f"device '{name}' is one GPU, but each of the {world_size()} processes needs its own; {remedy}")
+    own = int(os.environ["LOCAL_RANK"])  # the index of this process on its machine
+    if own >= torch.cuda.device_count():
+        remedy = f"use torchrun --nproc_per_node={torch.cuda.device_count()}, or --set device=cpu"
+        raise UserError(f"there are more processes than the {torch.cuda.device_count()} GPUs of this machine; {remedy}")
+    torch.cuda.set_device(own)
+    return f"cuda:{own}"

@@ -43,28 +43,11 @@ _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FA
 def read_values(path: str | Path | None, preset: str | None, sections: Collection[str]) -> Given:
     """The values that a file (or none) and its preset give, by dotted key; a mistake is a `UserError`."""
     if path is None and preset is not None:
-        raise UserError(
-            f"preset '{preset}' was asked for, but there is no configuration file to find it in; name one with --config"
-        )
-    return {} if path is None else _read_settings(Path(path).expanduser(), preset, sections)
-
-
-def parse_overrides(overrides: Sequence[str]) -> Given:
-    """`key.sub=value` strings as values by key."""
-    values: Given = {}
-    for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
-        try:
-            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
-        except NOT_YAML as error:
-            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
-    return values
-
-
-def _read_settings(path: Path, preset: str | None, sections: Collection[str]) -> Given:
-    """The values of a file, with its preset's block on top."""
+        remedy = "name one with --config"
+        raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in; {remedy}")
+    if path is None:
+        return {}
+    path = Path(path).expanduser()
     document, lines = _read_yaml(path)
     presets, named = document.pop("presets", None) or {}, document.pop("preset", None)
     if preset is None and named is not None:
@@ -81,6 +64,20 @@ def _read_settings(path: Path, preset: str | None, sections: Collection[str]) ->
     if preset not in presets:
         raise UserError(f"{path}: there is no preset '{preset}'{nearest(preset, presets)}; known: {', '.join(presets)}")
     return given | flatten(presets[preset] or {}, lambda key: where(f"presets.{preset}.{key}".rstrip(".")), sections)
+
+
+def parse_overrides(overrides: Sequence[str]) -> Given:
+    """`key.sub=value` strings as values by key."""
+    values: Given = {}
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: expected key.sub=value, for example --set cam.epochs=3")
+        try:
+            values[key.strip()] = (parse_yaml(value)[1], f"--set {text}")
+        except NOT_YAML as error:
+            raise UserError(f"--set {text[:200]}: the value is not valid YAML") from error
+    return values
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
@@ -103,12 +100,10 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
     def walk(mapping: yaml.Node | None, prefix: str) -> None:
         if isinstance(mapping, yaml.MappingNode):
             for key, value in mapping.value:
-                dotted = f"{prefix}{key.value}"
+                dotted, line = f"{prefix}{key.value}", key.start_mark.line + 1
                 if dotted in lines:
-                    raise UserError(
-                        f"{path}, line {key.start_mark.line + 1}: '{dotted}' was already set in line {lines[dotted]}"
-                    )
-                lines[dotted] = key.start_mark.line + 1
+                    raise UserError(f"{path}, line {line}: '{dotted}' was already set in line {lines[dotted]}")
+                lines[dotted] = line
                 walk(value, dotted + ".")
 
     walk(node, "")

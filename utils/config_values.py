@@ -5,7 +5,6 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Literal
 
 from utils.choices import nearest
@@ -20,21 +19,16 @@ BOOLEANS = {"yes": True, "on": True, "no": False, "off": False}  # besides YAML'
 Given = dict[str, tuple[Any, str]]  # dotted key -> (value, where it was given)
 
 
-def build_parts(
-    parts: Sequence[Part], values: Given, renamed: Mapping[str, str] = MappingProxyType({})
-) -> dict[str, Any]:
-    """Objects of the settings classes of a configuration, by the attribute of each part.
+def build_parts(parts: Sequence[Part], values: Given, renamed: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Objects of the settings classes of a configuration, by the attribute of each part; `UserError` where wrong.
 
     Args:
         parts: each class may have a method `check` that gives the `Problem` of its settings, or None.
         renamed: keys of earlier versions, with their new names.
-
-    Raises:
-        UserError: unknown or renamed key, wrong type, value out of range, or settings that do not agree.
     """
     keys = known_keys(parts)
     for key, (_, where) in values.items():
-        if key in renamed:
+        if renamed and key in renamed:
             raise UserError(f"{where}: the setting '{key}' is now called '{renamed[key]}'; use that name")
         if key not in keys:
             raise UserError(f"{where}: unknown setting '{key}'{nearest(key, keys) or '; config.yaml lists all'}")

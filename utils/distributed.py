@@ -66,11 +66,6 @@ def is_main() -> bool:
     return rank() == 0
 
 
-def local_rank() -> int:
-    """The index of this process on its machine, from 0, and of its GPU."""
-    return int(os.environ["LOCAL_RANK"]) if world_size() > 1 else 0
-
-
 def barrier() -> None:
     """Wait until all processes are here; files written before it are there after it."""
     if world_size() > 1:

@@ -93,22 +93,18 @@ class Plan:
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
-    """Train `network` in place.
+    """Train `network` in place; the mean of each loss, and of their sum `loss`, over the last epoch.
 
     Args:
         network: on the device; its `fast_part()` has a learning rate `lr_head_factor` times as high. Parameters without
             `requires_grad` are left alone.
         losses: their sum is minimised. Each of several processes sees its part of the batch and divides by counts of
             the whole batch (`utils.distributed.total`), so the sum over the processes is the loss of one process.
-
-    Returns:
-        The mean of each loss, and of their sum `loss`, over the last epoch.
     """
     if data.sampler.batch_size < world_size():
-        raise UserError(
-            f"a batch of stage '{plan.stage}' has {data.sampler.batch_size} images, too few for {world_size()} "
-            f"processes, each of which needs one; raise {plan.section}.batch_size, or start fewer processes"
-        )
+        what = f"{data.sampler.batch_size} images, too few for {world_size()} processes, each of which needs one"
+        remedy = f"raise {plan.section}.batch_size, or start fewer processes"
+        raise UserError(f"a batch of stage '{plan.stage}' has {what}; {remedy}")
     data.sampler.split(rank(), world_size())
     # Each process has its own dropout; images and weights have seeds of their own.
     torch.manual_seed(plan.seed + rank())
@@ -207,16 +203,11 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
 def _record_epoch(
     run: Run, plan: Plan, at: tuple[int, int, float], means: dict[str, float], watched: dict[str, float]
 ) -> None:
-    """Note an epoch's losses and what was evaluated after it; refuse losses that are not finite.
-
-    `at` is epoch, step, and images per second.
-    """
+    """Note an epoch (`at`: epoch, step, images a second), its losses and what was evaluated; refuse infinite losses."""
     epoch, step, rate = at
     if not means["loss"] < float("inf"):
-        raise UserError(
-            f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); "
-            f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
-        )
+        remedy = f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
+        raise UserError(f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); {remedy}")
     run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
     parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
     parts += [f"{name} {value:.3f}" for name, value in watched.items()]

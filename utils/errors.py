@@ -1,5 +1,6 @@
 """A user's mistake has its own exception and its own exit code; everything else is ours and keeps its traceback."""
 
+import argparse
 import os
 import shlex
 import sys
@@ -22,6 +23,13 @@ class UserError(Exception):
         if not text.startswith(FROM_LOADER):
             return text
         return text.rsplit(f"{type(self).__name__}: ", 1)[-1].strip()
+
+
+def script_parser(about: str | None) -> argparse.ArgumentParser:
+    """A parser for a script or a module that `python -m` runs; `about` is its docstring."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    name = f"python -m {spec.name}" if spec is not None else None
+    return argparse.ArgumentParser(name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run_script(main: Callable[[], None]) -> int:

@@ -1,7 +1,5 @@
 """Digests of files' contents, kept in a cache so that only files that may have changed are read.
 
-    digests = digest_files(paths, run.path("contents.json"))
-
 A file is read again if its size, its times or its inode differ from those in the cache. So an image that replaces
 another of the same size is noticed, and `touch` costs one reading and changes nothing.
 """
@@ -25,31 +23,25 @@ TICK = 2 * 10**9  # nanoseconds
 
 
 def digest_files(paths: Sequence[str | Path], cache: Path | None = None) -> list[str]:
-    """The digest of each file's content; "" for a file that is not there.
+    """The digest of each file's content, "" for a file that is not there; `UserError` for one that cannot be read.
 
-    Args:
-        cache: a JSON file: absolute path -> state and digest, with a space between. It is written where there is
-            something new; a damaged one is ignored.
-
-    Raises:
-        UserError: a file cannot be read.
+    `cache` is a JSON file: absolute path -> state and digest, with a space between. It is written where there is
+    something new; a damaged one is ignored.
     """
     known = read_json(cache) if cache is not None else {}
     names = [os.path.abspath(path) for path in paths]
     states = {name: _state(name) for name in names}
     stale = [name for name, state in states.items() if state and str(known.get(name)).rpartition(" ")[0] != state]
     found: dict[str, str] = {}
-    now = time.time_ns()
+    youngest = time.time_ns() - TICK
+    pool = ThreadPoolExecutor(THREADS)
     try:
-        with ThreadPoolExecutor(THREADS) as pool:
-            try:
-                digests = progress(pool.map(_digest, stale), len(stale), "digests of new files", unit="file")
-                for name, digest in zip(stale, digests, strict=True):
-                    found[name] = f"{states[name]} {digest}"
-            finally:
-                pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
+        digests = progress(pool.map(_digest, stale), len(stale), "digests of new files", unit="file")
+        for name, digest in zip(stale, digests, strict=True):
+            found[name] = f"{states[name]} {digest}"
     finally:
-        lasting = {name: entry for name, entry in found.items() if _is_lasting(states[name], now)}
+        pool.shutdown(cancel_futures=True)  # else Ctrl-C would wait for all files
+        lasting = {name: entry for name, entry in found.items() if max(map(int, entry.split()[1:3])) < youngest}
         if cache is not None and lasting:
             write_text(cache, json.dumps(known | lasting) + "\n")
     known = known | found
@@ -65,16 +57,10 @@ def _state(name: str) -> str:
     return f"{about.st_size} {about.st_mtime_ns} {about.st_ctime_ns} {about.st_ino}"
 
 
-def _is_lasting(state: str, now: int) -> bool:
-    _, *times, _ = state.split()
-    return all(int(changed) < now - TICK for changed in times)
-
-
 def _digest(name: str) -> str:
     try:
         with open(name, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
     except OSError as error:
-        raise UserError(
-            f"{name} cannot be read ({error.strerror}); check its permissions, or take it off the list"
-        ) from error
+        remedy = "check its permissions, or take it off the list"
+        raise UserError(f"{name} cannot be read ({error.strerror}); {remedy}") from error

@@ -64,10 +64,8 @@ def writing(target: str | os.PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         why = f"{error.strerror or str(error)[:200]}; {free_space(target) / 1e9:.1f} GB free there"
-        raise UserError(
-            f"{target} cannot be written ({why}); make room, or choose a folder that can be written, then run the same "
-            "command again: what is done is kept"
-        ) from error
+        remedy = "make room, or choose a folder that can be written, then run the same command again"
+        raise UserError(f"{target} cannot be written ({why}); {remedy}: what is done is kept") from error
 
 
 def write_text(target: str | os.PathLike, text: str, durable: bool = False) -> None:
@@ -128,10 +126,9 @@ def require_space(folder: str | os.PathLike, needed: float, purpose: str) -> Non
     """Stop before hours of work rather than after them: a `UserError` where there are fewer bytes than `needed`."""
     free = free_space(folder)
     if needed > free:
-        raise UserError(
-            f"the disk is too full for {purpose}: about {needed / 1e9:.2f} GB are needed in {folder}, "
-            f"{free / 1e9:.2f} GB are free; make room, or choose a folder on another disk; what is done is kept"
-        )
+        what = f"about {needed / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free"
+        remedy = "make room, or choose a folder on another disk; what is done is kept"
+        raise UserError(f"the disk is too full for {purpose}: {what}; {remedy}")
 
 
 def free_space(path: str | os.PathLike) -> int:

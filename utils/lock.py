@@ -1,8 +1,5 @@
 """One process at a time writes into a folder; the message for a second one names the first.
 
-    with lock_folder(cfg.run, "--run"):
-        ...
-
 The lock is the kernel's (filelock, on the file `.lock`): it ends with the process, so there is nothing to clean up.
 `.lock.json` names the holder. Where a file system has no locks, a message warns once and the work goes on. Readers
 need no lock: files are written whole.
@@ -43,15 +40,16 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
-        raise UserError(
-            f"{folder} is being written by {_holder(folder)}; wait until that has ended, stop it there, or name "
-            f"another folder with {option}"
-        ) from None
+        about = read_json(folder / HOLDER)
+        holder = "another process"
+        if {"process", "host", "since"} <= about.keys():
+            holder = f"process {about['process']} on {about['host']} since {about['since']}"
+        remedy = f"wait until that has ended, stop it there, or name another folder with {option}"
+        raise UserError(f"{folder} is being written by {holder}; {remedy}") from None
     except OSError as error:
         if error.errno not in NO_LOCKS:
-            raise UserError(
-                f"folder {folder} cannot be written ({error.strerror}); choose another with {option}"
-            ) from error
+            remedy = f"choose another with {option}"
+            raise UserError(f"folder {folder} cannot be written ({error.strerror}); {remedy}") from error
         say(f"the file system of {folder} has no locks ({error.strerror}): see that nothing else writes there", QUIET)
     try:
         since = datetime.now().isoformat(" ", "seconds")
@@ -59,11 +57,3 @@ def lock_folder(folder: str | Path, option: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _holder(folder: Path) -> str:
-    """Who has the lock, by its own record."""
-    about = read_json(folder / HOLDER)
-    if not {"process", "host", "since"} <= about.keys():
-        return "another process"
-    return f"process {about['process']} on {about['host']} since {about['since']}"

@@ -31,11 +31,8 @@ class ConfusionMatrix:
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add the (truth, prediction) of each of several images, which is faster than one by one.
 
-        Args:
-            pairs: integers of any shape, the same in both, values 0..num_classes-1 or 255.
-
-        Raises:
-            ValueError: other shapes or values; then no image is counted.
+        Integers of any shape, the same in both, values 0..num_classes-1 or 255; where there are others, no image is
+        counted, and a `ValueError` says so.
         """
         runs = [_runs(target, prediction) for target, prediction in pairs]
         if not runs:
@@ -190,8 +187,5 @@ def iou_of(counts: Tensor) -> Tensor:
 
 
 def miou_of(counts: Tensor) -> float:
-    """(C, C) confusion counts, truth in rows -> the mean IoU over the classes in the truth, background included.
-
-    NaN before any pixel.
-    """
+    """(C, C) counts, truth in rows -> the mean IoU over the classes in the truth and background; NaN without pixels."""
     return float(iou_of(counts)[counts.sum(dim=1) > 0].mean())

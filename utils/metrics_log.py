@@ -42,10 +42,8 @@ def read_metrics(path: Path) -> dict[str, list[dict[str, Any]]]:
         except (ValueError, TypeError, LookupError, RecursionError) as error:
             if number == len(lines):
                 break
-            raise UserError(
-                f"{path}, line {number}: expected JSON with stage and epoch, found '{line[:60]}' ({error}); "
-                "mend or delete the line"
-            ) from error
+            what = f"expected JSON with stage and epoch, found '{line[:60]}' ({error})"
+            raise UserError(f"{path}, line {number}: {what}; mend or delete the line") from error
         earlier = found.setdefault(stage, [])
         while earlier and earlier[-1]["epoch"] >= epoch:
             earlier.pop()

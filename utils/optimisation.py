@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from utils.settings import setting
 
@@ -59,9 +60,7 @@ def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimiz
     return torch.optim.SGD(groups, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
-def build_schedule(
-    optimizer: torch.optim.Optimizer, settings: Optimisation, steps: int
-) -> torch.optim.lr_scheduler.LambdaLR:
+def build_schedule(optimizer: torch.optim.Optimizer, settings: Optimisation, steps: int) -> LambdaLR:
     """The factor of the learning rates at each step: from 0 up over the warm-up, then down to 0 at the last step."""
     rise = min(settings.warmup, steps // 4)
 
@@ -69,4 +68,4 @@ def build_schedule(
         decayed = max(0.0, 1 - step / steps) ** settings.poly_power
         return decayed * (step + 1) / (rise + 1) if step < rise else decayed
 
-    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    return LambdaLR(optimizer, factor)

@@ -67,15 +67,12 @@ def run_stages(
     redo: Sequence[str] = (),
     after: Callable[[Any, Run], None] = lambda cfg, run: None,
 ) -> None:
-    """Run what is missing or stale, in order, and log each stage.
+    """Run what is missing or stale, in order, and log each stage; an unknown name or a missing stage is a `UserError`.
 
     Args:
         only: names to restrict it to; the others keep what they have made so far.
         redo: names of stages to make again though up to date; `changed` stands for those whose code has changed.
         after: called by the main process after each stage that was run, and at the end.
-
-    Raises:
-        UserError: an unknown name in `only` or `redo`, or a stage that needs one that has not run.
     """
     names = [stage.name for stage in stages]
     for option, given, known in (("--stages", only, names), ("--redo", redo, [*(only or names), CHANGED])):
@@ -86,20 +83,14 @@ def run_stages(
 
 
 class _Pipeline:
-    """The stages of one call, and what is known of them so far.
-
-    Attributes:
-        fingerprints: by stage; "" for one that has never run.
-        source: whose output stands for a stage's: its own, or where it is skipped another's.
-        former: stages whose output is of former code, or stands on such -> what has changed.
-    """
+    """The stages of one call, and what is known of them so far."""
 
     def __init__(self, stages: Sequence[Stage], cfg: RunSettings, run: Run, after: Callable[[Any, Run], None]):
         self.stages, self.cfg, self.run, self.after = stages, cfg, run, after
         self.code = CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages})
-        self.fingerprints: dict[str, str] = {}
-        self.source: dict[str, str] = {}
-        self.former: dict[str, str] = {}
+        self.fingerprints: dict[str, str] = {}  # by stage; "" for one that has never run
+        self.source: dict[str, str] = {}  # whose output stands for a stage's: its own, or, if skipped, another's
+        self.former: dict[str, str] = {}  # stages whose output is of former code, or stands on such -> what changed
 
     def run_all(self, only: Sequence[str], redo: Sequence[str]) -> None:
         made = {name: entry.get("code", "") for name, entry in self.run.stages.items() if name in self.code.current}
@@ -119,10 +110,8 @@ class _Pipeline:
             elif not asked:
                 self._leave(stage, stage.name in needed)
             elif missing := [self.source[name] for name in stage.upstream if not self.fingerprints[name]]:
-                raise UserError(
-                    f"stage '{stage.name}' needs stage '{missing[0]}', which has not run in {self.run.folder}; add it: "
-                    f"--stages {missing[0]},{stage.name}"
-                )
+                what = f"needs stage '{missing[0]}', which has not run in {self.run.folder}"
+                raise UserError(f"stage '{stage.name}' {what}; add it: --stages {missing[0]},{stage.name}")
             else:
                 self._bring_up_to_date(stage)
         self._warn_of_former_code()
@@ -156,11 +145,9 @@ class _Pipeline:
         entry = self.run.stages.get(stage.name, {"fingerprint": ""})
         code, made_as = entry.get("code", ""), entry["fingerprint"]
         if made_as and is_needed and from_main(lambda: with_code(self._base(stage)[0], code) != made_as):
-            self.run.log(
-                f"{stage.name:9} is stale and not asked for: its settings or its data have changed; the stages behind "
-                "it work on what it made before",
-                QUIET,
-            )
+            what = "is stale and not asked for: its settings or its data have changed"
+            remedy = "the stages behind it work on what it made before"
+            self.run.log(f"{stage.name:9} {what}; {remedy}", QUIET)
         self._note(stage, made_as, from_main(partial(self.code.changes, stage.name, code)))
 
     def _bring_up_to_date(self, stage: Stage) -> None:
@@ -179,11 +166,8 @@ class _Pipeline:
         if found.state == INCOMPLETE:
             run.log(f"{stage.name:9} was done, but not all of its files are there and whole; they are made again")
         elif found.changes:
-            run.log(
-                f"{stage.name:9} goes on with what other code has begun: {found.changes} changed since "
-                f"(--redo {stage.name} begins it anew)",
-                QUIET,
-            )
+            since = f"{found.changes} changed since (--redo {stage.name} begins it anew)"
+            run.log(f"{stage.name:9} goes on with what other code has begun: {since}", QUIET)
         self._run(stage)
         if is_main():
             self.after(self.cfg, run)
@@ -212,11 +196,9 @@ class _Pipeline:
         former = [name for name in names if name in self.former and self.source[name] == name]  # not the skipped ones
         if former:
             changes = "; ".join(dict.fromkeys(self.former[name] for name in former))
-            self.run.log(
-                f"WARNING: code has changed since it was used ({changes}); the output of the stages "
-                f"{', '.join(former)} is still that of the former code; make it again with --redo changed",
-                QUIET,
-            )
+            what = f"the output of the stages {', '.join(former)} is still that of the former code"
+            remedy = "make it again with --redo changed"
+            self.run.log(f"WARNING: code has changed since it was used ({changes}); {what}; {remedy}", QUIET)
 
     def _run(self, stage: Stage) -> None:
         run = self.run

@@ -1,11 +1,10 @@
 """A run folder: its files, its log, and the record of its stages (utils/pipeline.py runs them).
 
-runs/NAME/config.yaml   the resolved configuration
-runs/NAME/run.json      versions, commit, device, command of the last call
-runs/NAME/stages.json   per stage: fingerprint, seconds, peak memory, result; code, commit, versions and settings of it
-runs/NAME/code.json     what is behind the digests of code in stages.json (utils/code_record.py)
-runs/NAME/contents.json digests of the data's files (utils/file_digests.py), a cache
-runs/NAME/log.txt, metrics.jsonl (utils/metrics_log.py), tensorboard/ where that is installed
+run.json      versions, commit, device, command of the last call
+stages.json   per stage: fingerprint, seconds, peak memory, result; code, commit, versions and settings of it
+code.json     what is behind the digests of code in stages.json (utils/code_record.py)
+contents.json digests of the data's files (utils/file_digests.py), a cache
+log.txt, metrics.jsonl (utils/metrics_log.py), config.yaml (all settings), tensorboard/ where that is installed
 """
 
 import json
@@ -49,10 +48,9 @@ class Run:
         record = self.path("run.json")
         written = from_main(record.read_text)
         if not record.is_file() or record.read_text() != written:
-            raise UserError(
-                f"the run folder {self.folder} is not the same for all processes: run.json differs from that of the "
-                "main one; on several machines give a folder that they share with --run"
-            )
+            what = "is not the same for all processes: run.json differs from that of the main one"
+            remedy = "on several machines give a folder that they share with --run"
+            raise UserError(f"the run folder {self.folder} {what}; {remedy}")
         self._open()
 
     def _begin(self, cfg: RunSettings, command: Sequence[str]) -> None:
@@ -80,10 +78,7 @@ class Run:
         self.events = Events(self.folder)
 
     def begin(self, stage: str, fingerprint: str, look: str = "", **record: Any) -> None:
-        """Which stage is running, what its output depends on, and what only the look of its files does (`Stage.looks`).
-
-        `record` is what else to note of the stage when it is done.
-        """
+        """Note the running stage, what its output depends on, what only its look does (`Stage.looks`), and more."""
         self.stage, self.fingerprint = stage, fingerprint + look
         noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
         self.begun = {"fingerprint": fingerprint, **noted}

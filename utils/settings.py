@@ -1,8 +1,6 @@
 """A setting: a field of a frozen dataclass with its default, bounds and one line of help.
 
-    @dataclass(frozen=True)
-    class PseudoSettings:
-        threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
+    threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
 
 A configuration is made of such classes.
 """
@@ -19,12 +17,9 @@ Problem = tuple[tuple[str, ...], str]  # the keys of settings that do not fit to
 
 
 def setting(default: Any, *, low: float | None = None, high: float | None = None, help: str = "") -> Any:
-    """A field that is a setting.
+    """A field that is a setting; lists are tuples, and the default `dict` is an empty mapping.
 
-    Args:
-        default: lists are tuples, and `dict` is an empty mapping.
-        low, high: the bounds, both allowed; None is open. In a list they hold for each value.
-        help: one line for config.yaml and the tables of docs/method.md.
+    `low` and `high` are allowed, too, None is open; in a list they hold for each value. `help` is one line for people.
     """
     given: dict[str, Any] = {"default_factory": dict} if default is dict else {"default": default}
     return field(**given, metadata={"low": low, "high": high, "help": help})

@@ -15,12 +15,9 @@ SAVE_EVERY = 60.0  # seconds between resumable states
 
 
 class TrainingState:
-    """Everything that training needs to go on.
+    """What training needs to go on: `parts`, such as the network and its optimizer, each with a state of its own.
 
-    Another number of processes may go on from a state: they see the same images, but draw new dropout.
-
-    Args:
-        parts: by name, what has a state of its own, such as the network and its optimizer.
+    Another number of processes may go on from it: they see the same images, but draw new dropout.
     """
 
     def __init__(self, path: Path, fingerprint: str, device: torch.device, parts: dict[str, Any]):
@@ -32,10 +29,8 @@ class TrainingState:
         content = self._read()
         step = content.get("step", 0)
         if len(set(gather(step))) > 1:
-            raise UserError(
-                f"processes find different states {self.path} to go on from; the run folder must be the same for all: "
-                "on several machines give one that they share with --run"
-            )
+            remedy = "the run folder must be the same for all: on several machines give one that they share with --run"
+            raise UserError(f"processes find different states {self.path} to go on from; {remedy}")
         if not step:
             return 0, {}
         for name, part in self.parts.items():

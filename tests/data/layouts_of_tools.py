@@ -50,13 +50,12 @@ def coco(*file_names: str) -> dict:
     """A file in COCO's format: the first half of the images shows cats, the others dogs."""
     shown = {"bbox": [0, 0, 4, 4], "area": 16, "iscrowd": 0, "segmentation": [[0, 0, 4, 0, 4, 4, 0, 4]]}
     half = len(file_names) / 2
+    rows = [{"id": n, "image_id": n, "category_id": 1 + (n >= half), **shown} for n in range(len(file_names))]
     return {
         "info": {},
         "images": [{"id": n, "file_name": name, "width": SIZE, "height": SIZE} for n, name in enumerate(file_names)],
         "categories": [{"id": n, "name": name, "supercategory": "pets"} for n, name in enumerate(CLASSES, 1)],
-        "annotations": [
-            {"id": n, "image_id": n, "category_id": 1 + (n >= half), **shown} for n in range(len(file_names))
-        ],
+        "annotations": rows,
     }
 
 

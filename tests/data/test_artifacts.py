@@ -1,4 +1,3 @@
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,18 +179,3 @@ def test_names_that_are_no_list_of_names_are_damage(tmp_path, monkeypatch):
             read_seed(seed, NAMES)
         with pytest.raises(UserError, match=r"a\.png cannot be decoded"):
             read_mask(mask, NAMES)
-
-
-def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    def fail(*arguments, **options):
-        next(argument for argument in arguments if isinstance(argument, os.PathLike)).write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(np, "savez_compressed", fail)
-    monkeypatch.setattr(Image.Image, "save", fail)
-    path = tmp_path / "a.npz"
-    path.write_text("old")
-    for write in (lambda: write_seed(path, make_seed()), lambda: write_mask(path, np.zeros((4, 4)))):
-        with pytest.raises(UserError, match=r"a\.npz cannot be written .disk full"):
-            write()
-        assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == {"a.npz": "old"}

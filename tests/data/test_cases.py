@@ -8,11 +8,8 @@ from PIL import Image
 
 from data.artifacts import read_mask
 from data.check import check, draw
-from data.images import UnreadableImage, read_image
 from data.index import class_palette, open_index
-from data.pixels import AUTO, PixelRule
 from data.settings import DataSettings
-from inference.result import to_pixels
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
@@ -26,11 +23,7 @@ NUMBERS = dict.fromkeys(map(str, range(1, 13)), 2)
 @pytest.mark.parametrize(
     ("name", "overrides", "counts", "problem", "note"),
     [
-        ("14_csv_onehot", "", BOTH, "", ""),
         ("18_csv_windows_paths", "", BOTH, "", "18_csv_windows_paths: 6, first"),
-        ("23_csv_space_separated_labels", "", {"cat": 3, "dog": 4}, "", ""),
-        ("24_csv_pipe_labels", "", {"cat": 3, "dog": 4}, "", ""),
-        ("30_csv_list_literal", "", BOTH, "", ""),
         ("34_coco_string_ids", COCO, BOTH, "", None),
         ("39_coco_filename_has_folder", COCO, BOTH, "", None),
         ("41_labelstudio_dotdot", "", BOTH, "", "41_labelstudio_dotdot: 6, first"),
@@ -50,7 +43,6 @@ NUMBERS = dict.fromkeys(map(str, range(1, 13)), 2)
         ("70_numeric_classes", "", NUMBERS, "", "class names are numbers"),
         ("71_yes_no", "", {"no": 3, "yes": 3}, "", ""),
         ("71_yes_no", "data.classes=[no,yes]", {"no": 3, "yes": 3}, "", ""),
-        ("74_one_class", "", None, "", "every image has crack, so there is nothing to tell it from"),
         ("76_mvtec", "", {"broken": 3}, "more than 24 colours", "the folders 'good' are images of none of the classes"),
         ("80_synology", "", BOTH, "", "hidden files or thumbnails are left out"),
         ("98_voc_xml_gbk", GBK, BOTH, "", ""),
@@ -97,47 +89,6 @@ def test_the_check_stops_with_the_line_that_reads_the_masks(case, name, says, ma
         assert set(np.unique(record.read_truth())) == {0, record.labels[0] + 1}
 
 
-@pytest.mark.parametrize(
-    "name", ["exif6.jpg", "grey16_full.tif", "transparent.png", "x.jfif", "x.avif", "avif_named.jpg"]
-)
-def test_a_path_an_image_and_an_array_give_the_same_pixels(case, name):
-    path = case("60_odd_pictures") / name
-    expected = np.array(read_image(path))
-    with Image.open(path) as image:
-        assert np.array_equal(to_pixels(image), expected)
-        image.load()
-        assert np.array_equal(to_pixels(image), expected)
-        if name != "exif6.jpg":  # an array knows no rotation
-            assert np.array_equal(to_pixels(np.asarray(image)), expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"),
-    [
-        ("grey10_in_16.png", PixelRule((0, 1020))),
-        ("grey12_in_16.tif", PixelRule((0, 4080))),
-        ("grey16_full.tif", AUTO),
-        ("rgb12_in_16.png", PixelRule((0, 4080))),
-        ("float01.tif", PixelRule((0, 1))),
-        ("float_hounsfield.tif", PixelRule((-1000, 1040))),
-        ("rgb_float32.tif", PixelRule((0, 1))),
-        ("sentinel_4band16.tif", PixelRule((0, 3060), (3, 2, 1))),
-        ("multispectral_6band8.tif", PixelRule(bands=(3, 2, 1))),
-    ],
-)
-def test_the_right_rule_shows_the_reference_and_floats_need_one(case, name, rule):
-    folder = case("60_odd_pictures")
-    expected = np.array(read_image(folder / "ref.png")).astype(int)
-    read = np.array(read_image(folder / name, rule=rule)).astype(int)
-    if (read[..., 0] == read[..., 1]).all():
-        grey = np.asarray(Image.fromarray(expected.astype(np.uint8)).convert("L")).astype(int)
-        expected = np.repeat(grey[..., None], 3, axis=2)
-    assert min(np.abs(read - other).mean() for other in (expected, expected[..., ::-1])) < 4  # or in its bands' order
-    if "float" in name:
-        with pytest.raises(UnreadableImage, match=rf"{name} holds float32 values, here .*--set 'data.range=\["):
-            read_image(folder / name)
-
-
 def test_a_series_of_12_bits_is_refused_and_read_with_its_range(case):
     root = case("61_tiff_12bit")
     assert "--set 'data.range=[0, 4095]'" in check(settings(root)).problems[0]
@@ -147,13 +98,6 @@ def test_a_series_of_12_bits_is_refused_and_read_with_its_range(case):
     assert (findings.problems, findings.notes) == ([], [])
     record = open_index(settings(root, range=(0.0, 4095.0)).data, "all").records[0]
     assert 60 < np.asarray(record.read_image()).mean() < 200
-
-
-def test_formats_are_read_whatever_a_file_is_called(case):
-    root = case("63_jfif_avif_heic")
-    findings = check(settings(root))
-    assert findings.problems == []
-    assert sum(findings.lists["all"].label_counts().values()) == len(list(root.rglob("*.*"))) == 14
 
 
 def test_letters_of_any_script_are_drawn_or_numbered(case, tmp_path):

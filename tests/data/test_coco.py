@@ -62,9 +62,8 @@ def root(tmp_path) -> Path:
     ]
     categories = [{"id": number, "name": category} for number, category in CATEGORIES.items()]
     put(tmp_path / "coco/val2017", *(f"{name}.jpg" for name in FOUND))
-    return put_json(
-        tmp_path / "coco", VAL, {"images": images[::-1], "annotations": annotations, "categories": categories}
-    )
+    document = {"images": images[::-1], "annotations": annotations, "categories": categories}
+    return put_json(tmp_path / "coco", VAL, document)
 
 
 def change(root: Path, part: str, place: int, **values: Any) -> None:
@@ -124,12 +123,8 @@ def test_an_annotation_whose_box_is_empty_shows_nothing(root, size, shows):
 def test_images_that_differ_in_their_suffix_alone_are_two(root):
     put(root / "val2017", "b.png")
     change(root, "images", 0, file_name="b.png")  # it was d
-    assert labels_of(open_coco(root, "val2017")) == {
-        "a": {"person", "toothbrush"},
-        "b.jpg": {"car"},
-        "c": set(),
-        "b.png": set(),
-    }
+    expected = {"a": {"person", "toothbrush"}, "b.jpg": {"car"}, "c": set(), "b.png": set()}
+    assert labels_of(open_coco(root, "val2017")) == expected
     masks = masks_of(root)
     assert masks["b.jpg"].any()
     assert not masks["b.png"].any()
@@ -275,7 +270,7 @@ def test_malformed_segmentation_is_named(root):
     counts = ([HEIGHT * WIDTH + 5, -5], [HEIGHT * WIDTH / 2] * 2, [10, 20], "nonsense", "zzzzzzzzz", "0", "", "ü")
     other_size = {"size": [HEIGHT, WIDTH + 1], "counts": [HEIGHT * (WIDTH + 1)]}
     of_counts = ({"size": [HEIGHT, WIDTH], "counts": values} for values in counts)
-    for segmentation in ([], [[]], None, [[1, 1, 2, 2]], other_size, *of_counts, *far):
+    for segmentation in ([], [[]], None, [[1, 1, 2, 2]], [["a"] * 6], other_size, *of_counts, *far):
         change(root, "annotations", 1, segmentation=segmentation)
         assert len(open_coco(root, "val2017")) == 4
         with pytest.raises(UserError, match=r"segmentation of annotation 2 cannot be rendered.*30 x 20"):

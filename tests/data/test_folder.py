@@ -184,9 +184,7 @@ class TestLists:
         with pytest.raises(UserError, match=message):
             open_folder(pets, "mine")
 
-    def test_unknown_list_and_image_without_a_row(self, tagged):
+    def test_an_image_without_a_row(self, tagged):
         put_text(tagged, "lists/mine.txt", "unlisted.jpg\n")
         with pytest.raises(UserError, match=r"line 1: there is no image 'unlisted\.jpg' in .*labels\.csv"):
             open_folder(tagged, "mine")
-        with pytest.raises(UserError, match=r"no list 'trian': expected all, train, val.*there: mine"):
-            open_folder(tagged, "trian")

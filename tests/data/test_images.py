@@ -141,11 +141,10 @@ def test_an_image_of_more_pixels_than_the_limit_is_refused(tmp_path, monkeypatch
 def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
     """A few hundred bytes that say they are 10 gigapixels."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(9999))), (b"IEND", b"")]
-    data = b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + data)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(9999))), (b"IEND", b"")):
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    (tmp_path / "bomb.png").write_bytes(content)
     with pytest.raises(UnreadableImage, match=r"bomb\.png is of far too many pixels, above data.max_pixels"):
         read_image(tmp_path / "bomb.png")
 
@@ -185,9 +184,7 @@ def test_every_format_of_pillow_is_read_or_left_out_for_a_reason():
         assert registered <= set(suffixes), name
 
 
-@pytest.mark.parametrize(
-    "suffix", ["jfif", "jp2", "j2k", "ppm", "tga", "pcx", "qoi", "sgi", "dib", "webp", "avif", "heic"]
-)
+@pytest.mark.parametrize("suffix", ["jfif", "jp2", "j2k", "ppm", "tga", "pcx", "qoi", "sgi", "dib", "avif", "heic"])
 def test_further_formats(tmp_path, suffix):
     if suffix == "heic":
         pytest.importorskip("pillow_heif")

@@ -1,11 +1,11 @@
 """Tables of labels: cells in the notations of people and tools, read where they mean one thing, else named."""
 
 import pytest
-from PIL import Image
 
 from data.faults import refuse
 from data.folder import open_folder
 from data.label_table import LabelTable, read_label_table
+from tests.data.layouts_of_tools import put
 from utils.errors import UserError
 
 
@@ -47,9 +47,7 @@ def test_quotes_empty_cells_and_names_of_several_words(tmp_path):
 
 def test_what_may_be_several_labels_is_named(tmp_path):
     for odd in ("fox|hen", "fox, hen"):
-        with pytest.raises(
-            UserError, match=r"labels\.csv, line 3: separate labels with ';', found 'fox.*data\.classes"
-        ):
+        with pytest.raises(UserError, match=r"labels\.csv, line 3: separate labels .* found 'fox.*data\.classes"):
             labels_of(tmp_path, "cat", odd)
     words = ("a", "b", "c", "d")
     pairs = [f"{first} {second}" for first in words for second in words if first < second]
@@ -86,21 +84,18 @@ def test_one_fault_of_a_whole_file_is_one_message(tmp_path):
 @pytest.mark.parametrize("rest", [("class", "cat"), ("cat,dog", "1,0")])
 def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
     header, cells = rest
-    rows = "".join(
-        f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(("train", "Valid", "test", "train"))
-    )
+    splits = ("train", "Valid", "test", "train")
+    rows = "".join(f"{number}.jpg,{split},{cells}\n" for number, split in enumerate(splits))
     table = read(tmp_path, f"image,Split,{header}\n{rows}")
     assert [row.labels for row in table.rows] == [{"cat"}] * 4
     assert ([row.split for row in table.rows], table.notes) == (["train", "val", "test", "train"], [])
-    for number in range(4):
-        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    put(tmp_path, "0.jpg", "1.jpg", "2.jpg", "3.jpg")
     assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]
     assert [record.name for record in open_folder(tmp_path, "val").records] == ["1"]
 
 
 def test_a_row_without_a_list_is_in_none_and_another_word_is_named(tmp_path):
-    for number in range(4):
-        Image.new("RGB", (8, 6), (number, 0, 0)).save(tmp_path / f"{number}.jpg")
+    put(tmp_path, "0.jpg", "1.jpg", "2.jpg", "3.jpg")
     rows = "0.jpg,cat,train\n1.jpg,dog,val\n2.jpg,cat,{}\n3.jpg,cat,train\n"
     read(tmp_path, "image,label,split\n" + rows.format(""))
     assert [record.name for record in open_folder(tmp_path, "train").records] == ["0", "3"]

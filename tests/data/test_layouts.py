@@ -50,9 +50,10 @@ def test_the_command_of_the_documentation_reads_what_the_tool_writes(tmp_path, t
     assert not any("mask" in str(record.image.relative_to(tmp_path)) for record in index.records)
 
 
-@pytest.mark.parametrize(
-    "tool", ["Roboflow, COCO", "Roboflow, multi-label", "CVAT, COCO", "CVAT, VOC", "Kaggle", "Label Studio, JSON"]
-)
+REFUSED = ["Roboflow, COCO", "Roboflow, multi-label", "CVAT, COCO", "CVAT, VOC", "Kaggle", "Label Studio, JSON"]
+
+
+@pytest.mark.parametrize("tool", REFUSED)
 def test_the_preset_folder_refuses_with_settings_that_read_it(tmp_path, tool):
     build(tool, tmp_path)
     with pytest.raises(UserError) as raised:
@@ -110,9 +111,7 @@ class TestLists:
             ("pets/cat/1 pets/dog/1", r"set data\.root={root}/pets; .*data\.classes=\[pets\]", "pets"),
         ],
     )
-    def test_what_may_be_lists_or_one_folder_too_high_is_refused_unless_it_is_named(
-        self, tmp_path, images, message, classes
-    ):
+    def test_what_may_be_lists_or_one_folder_too_high_is_refused_unless_named(self, tmp_path, images, message, classes):
         put(tmp_path, *(f"{name}.jpg" for name in images.split()))
         with pytest.raises(UserError, match=message.format(root=tmp_path)):
             open_folder(tmp_path)

@@ -7,12 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from data.artifacts import write_mask
-from data.dataset import WholeImages
 from data.index import open_index
 from data.settings import DataSettings
 from tests.conftest import VOC_OBJECT, VOC_XML
@@ -182,12 +178,10 @@ def test_one_fault_of_all_records_is_one_message_and_annotations_without_area_ar
         (without("images", 1, "height"), "image ü.jpg has no 'height' and 'width'"),
         (changed("images", 1, height=0), "image ü.jpg has no 'height' and 'width'"),
         (changed("images", 1, height=10**6, width=10**6), "image ü.jpg is of 1000000 x 1000000 pixels, above"),
-        (without("annotations", 1, "segmentation"), "segmentation of annotation 2 cannot be rendered"),
-        (changed("annotations", 1, segmentation=[["a"] * 6]), "segmentation of annotation 2 cannot be rendered"),
         (changed("annotations", 1, segmentation=[[0, 0, 0.5, 0, 0.5, 1]]), "its points are within 0..1, as parts of"),
     ],
 )
-def test_coco_outlines(tmp_path, change, message):
+def test_coco_sizes(tmp_path, change, message):
     document = coco_document()
     document["images"][1] |= {"height": 6, "width": 8}
     for row in document["annotations"]:
@@ -226,21 +220,3 @@ def test_voc_annotations(make_voc, content, message):
     path = root / "Annotations/p1.xml"
     path.unlink() if content is None else path.write_text(content)
     refused(DataSettings(kind="voc", root=str(root), classes=("cat", "dog", "train")), "train", message, 2)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda path: Image.new("RGB", (40, 30)).save(path), r"holds colours \(1 different\), expected one channel"),
-        (lambda path: Image.new("RGBA", (40, 30)).save(path), "holds colours"),
-        (lambda path: write_mask(path, np.zeros((30, 41))), "has 41 x 30 pixels, its image .*40 x 30"),
-        (lambda path: path.write_bytes(path.read_bytes()[:60]), "cannot be decoded"),
-        (Path.unlink, "expected a palette"),
-    ],
-)
-def test_masks(make_voc, make, message):
-    root = make_voc(3)
-    make(root / "SegmentationClass/p2.png")
-    images = WholeImages(open_index(DataSettings(kind="voc", root=str(root)), "val", masks=True))
-    with pytest.raises(UserError, match=rf"p2\.png.* {message}"):
-        images[0]

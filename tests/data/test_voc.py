@@ -83,14 +83,6 @@ class TestLabels:
         with pytest.raises(UserError, match=r"train\.txt, line 1: there is no image .*p0\.jpg"):
             open_voc(root, "train")
 
-    def test_real_ones_are_the_classes_of_the_masks(self, shared_data):
-        index = open_voc(shared_data / "voc12", "val", masks=True)
-        assert len(index) == 117
-        assert index.class_names == VOC_CLASSES
-        assert min(index.label_counts().values()) >= 7
-        for record in index.records[::5]:
-            assert set(np.unique(read_mask(record.mask))) - {0, 255} <= {label + 1 for label in record.labels}
-
 
 class TestLists:
     def test_paths_blanks_windows_lines_spaces_and_other_alphabets(self, make_voc, monkeypatch):
@@ -100,9 +92,7 @@ class TestLists:
         monkeypatch.chdir(root.parent)
         for list_name in (str(path), "copied.txt", "ImageSets/Segmentation/train.txt"):  # from here and from the root
             assert labels_of(open_voc(root, list_name)) == LABELS
-        list_file(
-            root, "\ufeffp4 1\r\n/JPEGImages/p3.jpg /SegmentationClassAug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0 \r\n"
-        )
+        list_file(root, "\ufeffp4 1\r\n/JPEGImages/p3.jpg /Aug/p3.png\r\n\r\nJPEGImages/p1.jpg\r\n  p0 \r\n")
         assert list(labels_of(open_voc(root, "mine"))) == ["p4", "p3", "p1", "p0"]
         table = root / "image_labels.csv"
         for old, new in (("p0", "my image 1"), ("p1", "große 犬"), ("p3", "p3 1")):
@@ -267,17 +257,4 @@ class TestNpy:
         ):
             write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector})
             with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):
-                opened(root)
-
-    def test_damaged_headers_files_and_other_arrays(self, make_voc):
-        root = make_voc(3, labels="npy")
-        path = root / "cls_labels.npy"
-        whole = path.read_bytes()
-        np.save(root / "other.npy", np.arange(3))
-        damaged = [(root / "other.npy").read_bytes(), *(whole[:length] for length in range(0, len(whole), 97))]
-        for header in (b"{'descr': '|O', ", b"(", b"", b"\xff", b"'" * 3):
-            damaged.append(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
-        for content in damaged:
-            path.write_bytes(content)
-            with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary"):
                 opened(root)

@@ -20,6 +20,7 @@ from exports.mask_sets import MaskFile, MaskSet, open_mask_set
 from exports.masks import VOC_FOLDER, export_masks
 from inference.bulk import predict_images
 from inference.output_folder import ClassValues
+from tests.data.test_polygons import iou
 from tests.inference.stub import Stub, save
 from tests.project import call
 from utils.errors import UserError
@@ -53,10 +54,6 @@ def masks(tmp_path) -> MaskSet:
 def load_coco(path: Path) -> COCO:
     with contextlib.redirect_stdout(io.StringIO()):
         return COCO(str(path))
-
-
-def iou(one: np.ndarray, other: np.ndarray) -> float:
-    return (one & other).sum() / max(1, (one | other).sum())
 
 
 def without_ignored(mask: np.ndarray) -> np.ndarray:

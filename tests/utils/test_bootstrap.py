@@ -21,10 +21,8 @@ def confusions(count: int, errors: Sequence[float], seed: int = 0) -> list[np.nd
     for error in errors:
         share = random.uniform(0, 2 * error, (count, 1))
         predicted = np.where(random.random(truth.shape) < share, random.integers(CLASSES, size=truth.shape), truth)
-        pairs = [
-            np.bincount(row, minlength=CLASSES**2).reshape(CLASSES, CLASSES) for row in truth * CLASSES + predicted
-        ]
-        methods.append(np.stack(pairs))
+        counts = [np.bincount(row, minlength=CLASSES**2) for row in truth * CLASSES + predicted]
+        methods.append(np.stack(counts).reshape(-1, CLASSES, CLASSES))
     return methods
 
 

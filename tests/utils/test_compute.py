@@ -55,15 +55,3 @@ def test_each_item_has_cores_of_its_own(threads, lanes, own, monkeypatch):
     assert list(compute.each(square, range(12))) == [(value * value, own) for value in range(12)]
     monkeypatch.undo()
     torch.set_num_threads(before)
-
-
-def test_what_has_not_begun_is_not_done_after_an_error():
-    begun = []
-
-    def fail(value: int) -> None:
-        begun.append(value)
-        raise ValueError(value)
-
-    with pytest.raises(ValueError, match="0"):
-        Compute(CPU).do_each(fail, range(100))
-    assert len(begun) <= 3

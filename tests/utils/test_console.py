@@ -45,10 +45,10 @@ def test_each_level_says_what_it_should_and_a_warning_once_in_one_line(level, ca
 
 
 @pytest.mark.parametrize(
-    ("arguments", "terminal", "drawn"), [([], True, True), ([], False, False), (["--quiet"], True, False)]
+    ("arguments", "terminal", "drawn"), [("", True, True), ("", False, False), ("--quiet", True, False)]
 )
 def test_bars_are_for_terminals(level, monkeypatch, capsys, arguments, terminal, drawn):
-    level(*arguments)
+    level(*arguments.split())
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     assert list(progress(range(3), 3, "seeds")) == [0, 1, 2]
     assert ("seeds" in capsys.readouterr().err) == drawn

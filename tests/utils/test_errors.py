@@ -29,9 +29,7 @@ def test_our_mistakes_have_a_traceback_and_what_a_file_says_cannot_act_on_the_te
     with pytest.raises(KeyError):  # from which Python makes exit code 1 and a traceback
         run_script(lambda: {}["our mistake"])
     assert report(ValueError("ours")) == 1
-    assert (
-        capsys.readouterr().err == "ValueError: ours\n"
-    )  # an error that was not raised has no traceback but this line
+    assert capsys.readouterr().err == "ValueError: ours\n"  # one that was not raised has no traceback but this line
 
 
 class Failing(Dataset):

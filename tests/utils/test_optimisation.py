@@ -2,21 +2,12 @@
 
 import pytest
 import torch
-from torch import nn
 
 from models.backbone import build_backbone
 from models.classifier import Classifier
+from tests.utils.test_engine import Network
 from utils.errors import UserError
 from utils.optimisation import Optimisation, build_optimizer, build_schedule, passes_an_epoch
-
-
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body, self.head, self.frozen = nn.Linear(2, 3), nn.Linear(3, 1), nn.Linear(1, 1).requires_grad_(False)
-
-    def fast_part(self) -> nn.Module:
-        return self.head
 
 
 def rates(settings: Optimisation, steps: int) -> list[float]:
@@ -44,7 +35,7 @@ def test_the_head_is_fast_and_what_is_frozen_is_left_out():
         optimizer = build_optimizer(Network(), Optimisation(optimizer=kind, lr=0.01, lr_head_factor=5))
         assert type(optimizer) is expected
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([0.01, 0.05])
-        assert sum(len(group["params"]) for group in optimizer.param_groups) == 4
+        assert sum(len(group["params"]) for group in optimizer.param_groups) == 6
 
 
 def test_epochs_have_the_least_steps_and_not_a_pass_more():

@@ -6,19 +6,7 @@ from PIL import ImageFont
 
 import utils.visualize
 from utils.ignore import IGNORE
-from utils.visualize import (
-    MAX_ROWS,
-    RIM,
-    Tile,
-    bright_palette,
-    contact_sheet,
-    drawable,
-    fit,
-    font_for,
-    heatmap,
-    legend,
-    overlay,
-)
+from utils.visualize import MAX_ROWS, Tile, bright_palette, contact_sheet, drawable, fit, heatmap, legend, overlay
 
 PALETTE = np.array([(0, 0, 0), (200, 0, 0), (0, 0, 220)], np.uint8)
 
@@ -39,7 +27,7 @@ def mask() -> np.ndarray:
 def test_an_overlay_tints_and_outlines_classes_and_leaves_the_background_alone_but_for_the_rim(image, mask):
     drawn = overlay(image, mask, PALETTE, 0.5)
     differs = (drawn != image).any(axis=-1) & (mask == 0)
-    assert (drawn[differs] == RIM).all()
+    assert (drawn[differs] == utils.visualize.RIM).all()
     far = np.ones_like(mask, bool)
     far[8:32, 8:62] = False
     assert not (differs & far).any()
@@ -123,7 +111,7 @@ def test_latin_needs_no_font_of_the_system_and_what_none_has_becomes_a_question_
 
 
 def test_a_font_of_the_system_is_taken_where_it_has_more_letters():
-    font = font_for("Кот", 16)
+    font = utils.visualize.font_for("Кот", 16)
     if drawable("Кот") != "Кот":
         pytest.skip("no font here has Cyrillic letters")
     assert font.getname() != ImageFont.load_default(16).getname()
