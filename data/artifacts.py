@@ -147,9 +147,7 @@ def write_mask(
 ) -> None:
     """Write an (H, W) mask of class values 0..255 as palette PNG; `ValueError` where there are others.
 
-    Args:
-        palette: (N, 3) colours of the first N values, in 0..255; the others have VOC's.
-        class_names: of the values from 1 on.
+    `palette` (N, 3) has the colours of the first N values, the others have VOC's; `class_names` are of those from 1 on.
     """
     values = np.asarray(mask)
     if values.size and not 0 <= values.min() <= values.max() <= 255:

@@ -56,11 +56,9 @@ class Layout:
 
 
 def find_layout(tree: Tree, named: Collection[str], complain: Complain, has_table: bool) -> Layout:
-    """The layout of a folder.
+    """The layout of a folder; `named` are names of folders that are classes.
 
-    Args:
-        named: names of folders that are classes.
-        has_table: folders are not the classes, so none is complained of as one that may be a class or hold masks.
+    With a table, folders are not the classes, so none is complained of as one that may be a class or hold masks.
     """
     layout = Layout(tree, complain, list(tree.images))
     _split_masks(layout, named, has_table)

@@ -25,11 +25,9 @@ class Verdict:
 
 
 def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) -> Verdict:
-    """What is wrong with the masks of a list.
+    """What is wrong with the masks of a list; `rows` have each image with a mask, and what that holds.
 
-    Args:
-        rows: each image that has a mask, and what its mask holds.
-        rule: the one that the masks were read by; it need not know the names.
+    `rule` is the one that the masks were read by; it need not know the names.
     """
     rule = replace(rule, class_names=class_names)
     verdict = Verdict()

@@ -32,7 +32,10 @@ def image_uri(image: np.ndarray, side: int = SIDE) -> str:
 
 
 def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
-    """A mask (H, W) uint8 to lay over an image: background is clear, objects have a light rim, 255 is half clear."""
+    """A mask (H, W) uint8 to lay over an image: background is clear, objects have a light rim, 255 is half clear.
+
+    `palette` (N, 3) uint8 has a row for each value below 255 that occurs.
+    """
     small = fit(mask, SIDE, nearest=True)
     values, indices = np.unique(small, return_inverse=True)
     indexed = indices.reshape(small.shape).astype(np.uint8)
@@ -46,11 +49,9 @@ def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
 
 
 def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Sequence[str], **more: Any) -> Layer:
-    """A mask with the names of its classes, in a legend and written on it: not everyone sees colours as different.
+    """A mask with the names of its classes (values from 1 on) in a legend and on it: not everyone tells colours apart.
 
-    Args:
-        class_names: of the values from 1 on.
-        more: other attributes of the layer.
+    `more` are other attributes of the layer.
     """
     legend = [(class_names[value - 1], css(palette[value]), "") for value in np.unique(mask) if 0 < value < IGNORE]
     names = name_positions(fit(mask, SIDE, nearest=True), class_names)
