@@ -69,15 +69,9 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
     Without a published list, or without all of its files, seeds are evaluated on the run's own list.
-
-    Raises:
-        UserError: not a run folder, or a stage that has not run.
     """
     if not (folder / RUN_RECORD).is_file():
-        raise UserError(
-            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as "
-            "runs/demo"
-        )
+        raise UserError(f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote")
     found = {}
     cfg = with_found_threshold(cfg, folder)
     titles = {SEEDS: "seeds"} | {step.folder: f"seeds + {step.title}" for step in used_steps(cfg)}
@@ -107,11 +101,8 @@ def evaluate_network(
 ) -> dict[str, Evaluation]:
     """Run a network over a list and evaluate it, with predicted classes (first) and limited to the given labels.
 
-    Args:
-        source: its file; a classifier's steps over the data set take their networks from the folder of this file.
-        index: opened with masks.
-        folder: where its masks or maps go.
-        about: what to state of the evaluation.
+    Its masks or maps go into `folder`. A classifier's steps over the data set take their networks from beside `source`,
+    its file.
     """
     if isinstance(network, Segmenter):
         write_predictions(network, index, folder, cfg)
@@ -134,10 +125,8 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
             continue  # this copy of the data has no such list
         if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
             return list_name, index
-    raise UserError(
-        f"{folder} has not a file for each image of list '{seed_list(cfg)}'; run the stages that are missing: python "
-        f"train.py --config {folder.parent / RUN_SETTINGS}"
-    )
+    command, name = f"python train.py --config {folder.parent / RUN_SETTINGS}", seed_list(cfg)
+    raise UserError(f"{folder} has not a file for each image of '{name}'; run the stages that are missing: {command}")
 
 
 def _is_fresh(folder: Path, index: Index) -> bool:

@@ -116,11 +116,9 @@ def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.nda
 
 
 def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Positions, ascending, of the images that a page draws: all, or the worst and the best and an even sample.
+    """Positions, ascending, of at most `most` images: all, or `extremes` of the worst and best, and an even sample.
 
-    Args:
-        miou: (N,) of each image.
-        most: how many to choose; `extremes` of the worst and of the best are among them.
+    `miou` (N,) is that of each image.
     """
     if len(miou) <= most:
         return list(range(len(miou)))
@@ -166,8 +164,8 @@ def report_table(rows: dict[str, Evaluation], list_name: str) -> str:
     lines = [f"{f'{list_name}: {count} images':34}{'mIoU':>7}{'over':>8}{'under':>8}{'best at':>9}{'at set':>8}"]
     for title, row in rows.items():
         best = row.best
-        cells = f"{title:34}{100 * best.miou():7.1f}{100 * best.over_activation():8.1f}"
-        cells += f"{100 * best.under_activation():8.1f}"
+        over, under = 100 * best.over_activation(), 100 * best.under_activation()
+        cells = f"{title:34}{100 * best.miou():7.1f}{over:8.1f}{under:8.1f}"
         if row.threshold_best is not None:
             cells += f"{row.threshold_best:9.2f}{100 * row.matrix.miou():8.1f}"
         lines.append(cells)

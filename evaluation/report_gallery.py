@@ -77,11 +77,7 @@ def training_gallery(cfg: Config, run: Run) -> Section:
 
 
 def write_hints_page(cfg: Config, run: Run) -> Path:
-    """Write `hints.html`: the least certain images of the training list, to give hints on; never a truth.
-
-    Raises:
-        UserError: the run has no seeds yet.
-    """
+    """Write `hints.html`: the least certain images of the training list, to give hints on; never a truth."""
     index, rows = seed_index(cfg), training_images(cfg)
     seeds = [row.folder for row in rows if row.as_map and run.path(row.folder).is_dir()]
     threshold = with_found_threshold(cfg, run.folder).pseudo.threshold

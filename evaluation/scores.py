@@ -132,11 +132,7 @@ def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, wor
 
 
 def evaluate_masks(index: Index, folder: Path, workers: int, **about: Any) -> Evaluation:
-    """Evaluate the mask files of `folder`.
-
-    Raises:
-        UserError: a mask or the truth is missing, their sizes differ, or a value is of no class.
-    """
+    """Evaluate the mask files of `folder`; `UserError` where one does not fit the truth or the classes."""
     check_truth(index, workers)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     count = partial(_count_masks, folder, index.class_names)
@@ -160,11 +156,7 @@ def count_images(index: Index, folder: Path, threshold: float | None, workers: i
 
 
 def read_seed_pixels(folder: Path, class_names: Sequence[str], record: Record) -> tuple[Tensor, Tensor, Tensor]:
-    """Truth, winning map and winning mask value, (H, W) each, as `ThresholdSweep.update` takes them.
-
-    Raises:
-        UserError: the seed file or the truth is missing or damaged, or their sizes differ.
-    """
+    """Truth, winning map and winning mask value, (H, W) each, as `ThresholdSweep.update` takes them."""
     path = folder / f"{record.name}.npz"
     seed, truth = read_seed(path, class_names), record.read_truth()
     _check_values(truth, record.mask, len(class_names))
@@ -232,7 +224,5 @@ def _check_values(mask: np.ndarray, path: Path | None, num_classes: int) -> None
 
 def _check_size(path: Path, size: Sequence[int], truth: np.ndarray) -> None:
     if tuple(size) != truth.shape:
-        raise UserError(
-            f"{path} is {size[0]} x {size[1]} (height x width), its truth {truth.shape[0]} x {truth.shape[1]}; they "
-            "must be of one image"
-        )
+        found, other = (f"{height} x {width}" for height, width in (size, truth.shape))
+        raise UserError(f"{path} is {found} (height x width), its truth {other}; they must be of one image")

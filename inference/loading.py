@@ -42,14 +42,9 @@ def load_predictor(
         settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
         tile: images longer than this many pixels are read in tiles of that side; 0 reads all images whole.
-
-    Raises:
-        UserError: not a checkpoint, an unknown class, or settings that do not exist.
     """
     if tile and tile < LEAST_TILE:
-        raise UserError(
-            f"--tile {tile}: expected at least {LEAST_TILE} pixels, which can hold an object, or 0 for whole images"
-        )
+        raise UserError(f"--tile {tile}: expected at least {LEAST_TILE} pixels, or 0 for whole images")
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter
     if model_path is None:
@@ -79,7 +74,5 @@ def load_predictor(
 def _refuse_unread_sizes(cfg: Config, overrides: Sequence[str]) -> None:
     several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
     if several and cfg.infer.quality != "best":
-        raise UserError(
-            f"--set segment.scales: with quality {cfg.infer.quality} an image is read at one size; for these sizes "
-            "take --quality best"
-        )
+        quality = f"with quality {cfg.infer.quality} an image is read at one size"
+        raise UserError(f"--set segment.scales: {quality}; for these sizes take --quality best")

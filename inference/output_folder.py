@@ -94,10 +94,8 @@ def claim(output: Path) -> None:
     try:
         for name in (MASKS, OVERLAYS, VIDEOS):
             if any((output / name).glob("*")) and not (output / DONE).is_dir():
-                raise UserError(
-                    f"--output {output}: its folder {name} was not written by infer.py and would be overwritten; "
-                    "choose another folder"
-                )
+                what = f"its folder {name} was not written by infer.py and would be overwritten"
+                raise UserError(f"--output {output}: {what}; choose another folder")
         (output / DONE).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {output} cannot be written ({error}); choose a folder that can") from error

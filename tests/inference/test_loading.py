@@ -62,19 +62,21 @@ class TestPredictors:
     def test_a_class_that_is_probable_nowhere_is_not_drawn_but_the_likeliest_and_given_ones_are(
         self, checkpoints, monkeypatch
     ):
-        def drawn(first: float, settings: tuple[str, ...] = ()) -> list[tuple[int, ...]]:
+        def drawn(first: float, settings: tuple[str, ...] = ()) -> list[set[int]]:
             predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", *settings])
             cells = torch.full((len(predictor.class_names) + 1, 4, 6), 0.01)
             cells[0], cells[1, :2], cells[2, :, 3:] = 0.3, first, 0.55
-            monkeypatch.setattr(predictor, "_cells", lambda images: [cells])
+            monkeypatch.setattr(predictor, "_cells", lambda images: [cells] * len(images))
             image = np.zeros((16, 24, 3), np.uint8)
-            assert predictor.predict(image).classes == predictor.predict_under(image, [None])[0].classes
-            return [found.classes for found in predictor.predict_under(image, [None, [0, 1]])]
+            masks = predictor.masks_under(image, [None, [0, 1]])
+            for mask, found in zip(masks, predictor.predict_many([image] * 2, [None, [0, 1]]), strict=True):
+                assert np.array_equal(mask, np.array([0, *(index + 1 for index in found.classes)])[found.mask])
+            return [set(np.unique(mask)) - {0} for mask in masks]
 
-        assert drawn(0.65) == [(0,), (0, 1)]
-        assert drawn(0.58) == [(0,), (0, 1)]
-        assert drawn(0.5) == [(1,), (0, 1)]
-        assert drawn(0.65, ("infer.least_probability=0",)) == [(0, 1), (0, 1)]
+        assert drawn(0.65) == [{1}, {1, 2}]
+        assert drawn(0.58) == [{1}, {1, 2}]
+        assert drawn(0.5) == [{2}, {1, 2}]
+        assert drawn(0.65, ("infer.least_probability=0",)) == [{1, 2}, {1, 2}]
 
     def test_one_size_is_the_nearest_to_the_image_s_own(self, checkpoints):
         reading = SegmentReading(scales=(0.5, 1.25, 2.0), flip=True)
