@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from data.artifacts import read_mask, read_seed
+from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import class_palette, open_index
 from data.inspection import spread
@@ -18,7 +17,6 @@ from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, change_rows, evalu
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, count_images, evaluate_masks
 from evaluation.truth import why_no_truth
-from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
@@ -26,7 +24,7 @@ from stages.lists import evenly
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method
-from stages.threshold import with_found_threshold
+from stages.threshold import mask_at, with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
@@ -137,7 +135,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
         image = np.array(record.read_image())
         masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():
-            masks[title] = mask_at(Path(row.about["path"]) / f"{record.name}.npz", row.threshold_best)
+            masks[title] = mask_at(Path(row.about["path"]) / f"{record.name}.npz", row.threshold_best or 0.0)
         predicted = run.path(files.PREDICTIONS, PREDICTED, f"{record.name}.png")
         if is_whole(predicted):
             masks["segmentation"] = read_mask(predicted)
@@ -149,13 +147,6 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
         sheet_rows.append(tiles)
     with atomic_path(run.path(files.REPORT_SHEET)) as temporary:
         contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)
-
-
-def mask_at(path: Path, threshold: float | None) -> np.ndarray:
-    """The (H, W) uint8 mask of a seed file at a threshold."""
-    seed = read_seed(path)
-    maps = upsample(torch.from_numpy(seed.maps), seed.size)
-    return np.asarray(pseudo_mask(maps, torch.from_numpy(seed.classes), threshold=threshold or 0.0), dtype=np.uint8)
 
 
 def report_table(rows: dict[str, Evaluation], list_name: str) -> str:

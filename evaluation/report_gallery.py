@@ -14,7 +14,6 @@ from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, READ_IMAGES, method_rows, step_rows
-from evaluation.report import mask_at
 from evaluation.scores import finite
 from pages.images import SIDE, heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
@@ -23,7 +22,7 @@ from stages.dataset_steps import used_steps
 from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
 from stages.lists import evenly, seed_index
 from stages.reading import build_method
-from stages.threshold import with_found_threshold
+from stages.threshold import mask_at, with_found_threshold
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import is_whole

@@ -4,6 +4,7 @@ Stages of the steps over the data set follow from their list (stages/dataset_ste
 configuration that it reads (stages/config.py); the fingerprints of its upstream stages cover what those read.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -12,8 +13,8 @@ from evaluation.predictions import open_validation
 from evaluation.report import make_report, no_truth, report_is_complete
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.dataset_step import DatasetStep
-from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, fit_step
+from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_steps import DATASET_STEPS, change_list, fit_step, last_seeds
 from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
 from stages.hints import with_hints
 from stages.lists import list_complete, list_fingerprint, seed_list
@@ -53,30 +54,28 @@ def _first_stages() -> list[Stage]:
 
 def _stages_of_steps() -> list[Stage]:
     stages: list[Stage] = []
-    before = "seeds"
+    upstream = "seeds"
     for position, step in enumerate(DATASET_STEPS):
-        seeds = LastSeeds(DATASET_STEPS[:position])
+        before = DATASET_STEPS[:position]
         if step.fit is not None:
-            stages.append(with_hints(_fit_stage(step, seeds, before), step.fit.reads_with_hints))
-            before = step.fit.stage
+            stages.append(with_hints(_fit_stage(step, step.fit, before, upstream), step.fit.reads_with_hints))
+            upstream = step.fit.stage
         apply = replace(
-            Stage(step.apply.stage, step.apply.title, partial(change_list, step, seeds), reads=step.apply.reads),
-            upstream=(before,),
+            Stage(step.apply.stage, step.apply.title, partial(change_list, step, before), reads=step.apply.reads),
+            upstream=(upstream,),
             code=(step.apply.open,),
             complete=partial(list_complete, step.folder, ".npz"),
             skip=step.skip,
         )
         stages.append(with_hints(apply, step.apply.reads_with_hints))
-        before = step.apply.stage
+        upstream = step.apply.stage
     return stages
 
 
-def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
-    fit = step.fit
-    assert fit is not None
+def _fit_stage(step: DatasetStep, fit: Fit, before: Sequence[DatasetStep], upstream: str) -> Stage:
     return replace(
-        Stage(fit.stage, fit.title, partial(fit_step, fit, seeds), reads=fit.reads),
-        upstream=(before,),
+        Stage(fit.stage, fit.title, partial(fit_step, fit, before), reads=fit.reads),
+        upstream=(upstream,),
         code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
         skip=lambda cfg: step.skip(cfg) or fit.skip(cfg),
@@ -88,7 +87,7 @@ def _mask_stages() -> list[Stage]:
     pseudo = Stage(
         "pseudo",
         "turn seeds into pseudo masks",
-        partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
+        partial(make_pseudo_masks, partial(last_seeds, DATASET_STEPS)),
         reads=("pseudo",),
         looks=("data.colors",),
         upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),

@@ -142,9 +142,6 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
     """An affinity network on `build_backbone(backbone, weights)`, in evaluation mode.
 
     Its branches are fresh, or those of the weight file, where this is an affinity network's (ours or IRN's).
-
-    Raises:
-        UserError: as `build_backbone`; a branch of the file that does not fit.
     """
     loaded = open_weights(weights)
     network = AffinityNet(build_backbone(backbone, loaded), displacement)

@@ -36,12 +36,7 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
         `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of
         pairs of different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|: pairs
         of a class point to one centre; and `disp_bg` = |d_source - d_other|: pairs of background point the same way.
-
-    Raises:
-        ValueError: labels of another size than the maps.
     """
-    if labels.shape != (len(edge_logits), *edge_logits.shape[-2:]):
-        raise ValueError(f"labels {tuple(labels.shape)} do not fit edge logits {tuple(edge_logits.shape)}")
     affinity = 1 - path_maxima(edge_logits.float().sigmoid()[:, 0], radius)
     source, other = _pairs(labels, radius)
     known = (source != IGNORE) & (other != IGNORE)

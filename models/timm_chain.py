@@ -32,10 +32,7 @@ class TimmBackbone(Backbone):
 
     Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame
     again: a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map. A name may
-    have the tag of its weights.
-
-    Raises:
-        UserError: no such network, one that cannot work, or weights that cannot be had.
+    have the tag of its weights. A network that cannot work is refused.
     """
 
     def __init__(self, name: str, pretrained: bool = False):

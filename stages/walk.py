@@ -28,9 +28,7 @@ from utils.settings import Part, setting
 class AffinitySettings(Sides):
     """Stages `affinity` and `walk`; images have the same size in both."""
 
-    kind: str = setting(
-        "none", help="none, learned (train the network), features (walk over the classifier's own features)"
-    )
+    kind: str = setting("none", help="none, learned (train a network), features (walk over the classifier's features)")
 
 
 @dataclass(frozen=True)
@@ -40,18 +38,14 @@ class BoundaryWalk:
     walk_radius: int = setting(5, low=2, high=50, help="for kind: learned; of the random walk (IRN: 5)")
     beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
     exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
-    walk_background: float = setting(
-        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: it does not (IRN)"
-    )
+    walk_background: float = setting(0.0, low=0, high=10, help="the background walks as a map of this value (IRN: 0)")
 
 
 @dataclass(frozen=True)
 class FeatureWalk:
     """Stage `walk` with `affinity.kind: features`."""
 
-    feature_strides: tuple[int, ...] = setting(
-        (8, 16), help="for kind: features; the first stage of each of these strides"
-    )
+    feature_strides: tuple[int, ...] = setting((8, 16), help="for kind: features; the first stage of each stride")
     feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")

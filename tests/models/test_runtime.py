@@ -88,7 +88,7 @@ def test_onnx_runtime_is_for_chips_without_bf16(segmenter, monkeypatch):
 
 
 def test_a_runtime_for_cpus_is_refused_on_a_gpu_and_a_precision_that_was_asked_for_is_pytorchs(segmenter):
-    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and the device is cuda"):
+    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and not for cuda"):
         open_runtime(segmenter, Compute(torch.device("cuda")), "openvino")
     assert open_runtime(segmenter, Compute(CPU)).name == "PyTorch, float32"
     assert open_runtime(segmenter, Compute(CPU, "bf16")).name == "PyTorch, bf16"
