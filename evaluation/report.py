@@ -28,7 +28,7 @@ from stages.threshold import mask_at, with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
-from utils.files import atomic_path, is_whole, read_json, write_json, write_text
+from utils.files import atomic_path, is_whole, write_json, write_text
 from utils.ignore import IGNORE
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
@@ -66,11 +66,6 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
         write_json(run.path(files.REPORT), figures_with_intervals(rows, counts))
         run.log(table)
     return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
-
-
-def report_is_complete(cfg: Config, run: Run) -> bool:
-    """Whether the figures are there, and what the page needs beside them."""
-    return all(read_json(run.path(name)) for name in (files.REPORT, files.REPORT_IMAGES))
 
 
 def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:

@@ -10,19 +10,19 @@ from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.predictions import open_validation
-from evaluation.report import make_report, no_truth, report_is_complete
+from evaluation.report import make_report, no_truth
 from models.steps import STEPS
 from stages.cam import train_classifier
 from stages.dataset_step import DatasetStep, Fit
 from stages.dataset_steps import DATASET_STEPS, change_list, fit_step, last_seeds
-from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
+from stages.files import CLASSIFIER, PSEUDO, REPORT, REPORT_IMAGES, SEEDS, SEGMENTER
 from stages.hints import with_hints
 from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
 from stages.settings import Config
-from utils.files import is_whole
+from utils.files import is_whole, read_json
 from utils.pipeline import Stage
 
 
@@ -125,7 +125,7 @@ def _report_stages() -> list[Stage]:
             Stage("report", title, make_report, reads=("report", "segment_reading", "infer"), looks=("data.colors",)),
             upstream=("ablation", "segment"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
-            complete=report_is_complete,
+            complete=lambda cfg, run: all(read_json(run.path(name)) for name in (REPORT, REPORT_IMAGES)),
             skip=no_truth,
             shows_result=False,
         ),

@@ -65,14 +65,10 @@ def load_predictor(
         refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
         settings = override(own, (*INFERENCE, refinement, precision))
     cfg = override(settings, overrides)
-    _refuse_unread_sizes(cfg, overrides)
-    check_choices(cfg)
-    names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
-    return kind(network, class_names, cfg, about, names, tile)
-
-
-def _refuse_unread_sizes(cfg: Config, overrides: Sequence[str]) -> None:
     several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
     if several and cfg.infer.quality != "best":
         quality = f"with quality {cfg.infer.quality} an image is read at one size"
         raise UserError(f"--set segment.scales: {quality}; for these sizes take --quality best")
+    check_choices(cfg)
+    names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
+    return kind(network, class_names, cfg, about, names, tile)

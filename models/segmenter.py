@@ -88,11 +88,7 @@ def _normed(convolution: nn.Conv2d) -> nn.Sequential:
 
 
 def build_segmenter(
-    backbone: str,
-    num_classes: int,
-    weights: str = "imagenet",
-    stage: int = -1,
-    decoder_strides: Sequence[int] = (),
+    backbone: str, num_classes: int, weights: str = "imagenet", stage: int = -1, decoder_strides: Sequence[int] = ()
 ) -> Segmenter:
     """A segmentation network with a fresh head, in evaluation mode; `num_classes` counts the background."""
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()

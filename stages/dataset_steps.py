@@ -29,11 +29,7 @@ from utils.run import Run
 
 logger = logging.getLogger(__name__)
 
-DATASET_STEPS: list[DatasetStep] = [
-    CONTEXT_STEP,
-    BLUR_STEP,
-    WALK_STEP,
-]
+DATASET_STEPS: list[DatasetStep] = [CONTEXT_STEP, BLUR_STEP, WALK_STEP]
 
 
 def used_steps(cfg: Config) -> list[DatasetStep]:
@@ -85,10 +81,8 @@ def fit_step(fit: Fit, before: Sequence[DatasetStep], cfg: Config, run: Run) -> 
 class FullMethod:
     """Maps of the classes that an image contains, with everything that a run has learned.
 
-    Args:
-        folder: of the run's networks; None for a classifier without a run.
-        classifier: in evaluation mode, on the device.
-        fast: one size, no step that reads an image again, no network beside the classifier.
+    The run's networks are in `folder`; None: the classifier has no run. The classifier is in evaluation mode, on the
+    device. With `fast`: one size, no step that reads an image again, no network beside the classifier.
     """
 
     def __init__(self, cfg: Config, folder: Path | None, classifier: Classifier, compute: Compute, fast: bool = False):

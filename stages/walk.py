@@ -91,12 +91,9 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
 def walk_over_boundaries(maps: Sequence[Tensor], edges: Sequence[Tensor], settings: BoundaryWalk) -> list[Tensor]:
     """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order.
 
-    With `walk_background` above 0 the background walks too, as a map that has this value everywhere. Then the scores of
-    a cell are divided by their sum, before the walk and after it, so that classes and background compete.
-
-    Args:
-        maps: (K, h, w) in 0..1 of each image, h x w the grid of its boundary.
-        edges: B, the boundary map of each.
+    Of each image: maps (K, h, w) in 0..1 and its boundary map (h, w). With `walk_background` above 0 the background
+    walks too, as a map that has this value everywhere. Then the scores of a cell are divided by their sum, before the
+    walk and after it, so that classes and background compete.
     """
     background = settings.walk_background
     if background:

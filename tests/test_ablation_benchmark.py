@@ -92,9 +92,8 @@ def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
     torch.testing.assert_close(read_anew(run, item, ("gfm", "walk")), image.maps(("gfm", "walk")))
 
 
-def test_the_command_prints_a_line_for_each_row(finished_tiny):
-    ended = call("benchmarks.ablation", finished_tiny.run, "--list", "train", "--every", "4", "--seconds")
-    assert ended.code == 0, ended.err
+def test_the_command_prints_a_line_for_each_row(finished):
+    ended = call("benchmarks.ablation", finished.run, "--list", "train", "--every", "4", "--seconds").well()
     about, head, *rows = ended.out.splitlines()
     assert about.startswith("train, ")
     assert head.split()[-2:] == ["at", "s/image"]

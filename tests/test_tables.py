@@ -91,7 +91,7 @@ class Extended:
 
 
 @pytest.fixture(scope="module")
-def extended(finished_tiny: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
+def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Extended]:
     """One more entry in each list and table for as long as these tests run, and one run with all of them."""
     seen: dict[str, list] = {"swap": [], "shift": [], "mirror": []}
 
@@ -115,8 +115,10 @@ def extended(finished_tiny: Project, tmp_path_factory: pytest.TempPathFactory) -
         STEPS.insert(2, Sharpen)
         DATASET_STEPS.append(step)
         try:
-            project = finished_tiny.copy(tmp_path_factory.mktemp("extended"))
-            yield Extended(project, project.train(*SETTINGS), {name: list(calls) for name, calls in seen.items()})
+            project = finished.copy(tmp_path_factory.mktemp("extended"))
+            yield Extended(
+                project, project.train(*SETTINGS).well(), {name: list(calls) for name, calls in seen.items()}
+            )
         finally:
             STEPS.remove(Sharpen)
             DATASET_STEPS.remove(step)
@@ -141,7 +143,6 @@ def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, tmp_p
 
 
 def test_the_pipeline_takes_all_of_them(extended: Extended):
-    assert extended.ended.code == 0, extended.ended.err
     stages = "cam seeds context remove ibb correct walk count mirror pseudo segment ablation report"
     assert extended.ended.stages("done") == stages.split()
     training, validation = len(names(extended.project, "train")), len(names(extended.project, "val"))
@@ -190,8 +191,7 @@ def test_a_step_has_a_section_in_the_configuration(
 )
 def test_what_a_step_reads_makes_its_files_again(extended: Extended, tmp_path, text, stages, again):
     project = extended.project.copy(tmp_path)
-    ended = project.train(*SETTINGS, "--set", text, "--stages", stages)
-    assert ended.code == 0, ended.err
+    ended = project.train(*SETTINGS, "--set", text, "--stages", stages).well()
     assert ended.stages("done") == again
 
 
@@ -214,13 +214,11 @@ def test_the_ablation_and_the_report_have_its_rows(extended: Extended):
 def test_infer_and_evaluate_take_all_of_them(extended: Extended, tmp_path, checkpoint):
     model = ("--model_path", extended.project.run / checkpoint)
     inputs = ("--input", extended.project.folder / "voc/JPEGImages", "--limit", "2", "--output", tmp_path / "out")
-    ended = call("infer", *inputs, *model, "--set", "device=cpu", "--set", "mirror.weight=0.25")
-    assert ended.code == 0, ended.err
+    call("infer", *inputs, *model, "--set", "device=cpu", "--set", "mirror.weight=0.25").well()
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 2
     settings = json.loads((tmp_path / "out/predictions.json").read_text())["settings"]
     if checkpoint == "classifier.pth":
         assert settings["steps"]["sharpen"] == {"enabled": True, "power": 2.0}
         assert settings["dataset steps"] == ["context", "trained", "walk", "mirror"]
         assert settings["mirror"] == {"weight": 0.25}
-    figures, _ = extended.project.evaluate(*SETTINGS, *model)
-    assert figures.code == 0, figures.err
+    extended.project.evaluate_only(*SETTINGS, *model).well()

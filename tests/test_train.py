@@ -61,11 +61,6 @@ def closure(name: str) -> list[Stage]:
     return [stage, *(before for one in stage.upstream for before in closure(one))]
 
 
-@pytest.fixture(scope="session")
-def finished(finished_tiny: Project) -> Project:
-    return finished_tiny
-
-
 class Recorder:
     """Which settings of one configuration are read, by what is running."""
 
@@ -210,8 +205,7 @@ def test_a_setting_redoes_what_depends_on_it_and_nothing_else(project: Project, 
         pipeline.run.log(f"{stage.name:9} done")
 
     monkeypatch.setattr("utils.pipeline._Pipeline._run", pretend)
-    ended = project.train("--set", settings)
-    assert ended.code == 0, ended.err
+    ended = project.train("--set", settings).well()
     assert ended.stages("done") == again.split()
 
 

@@ -3,15 +3,12 @@
 import csv
 import json
 
-import evaluate
-
-NAMES = ("cat", "dog", "train")
+from tests.project import call
 
 
-def test_list_and_count_and_what_is_not_known(call, data, tmp_path):
+def test_list_and_count_and_what_is_not_known(data, tmp_path):
     words = ("--masks", tmp_path / "good", "--json", tmp_path / "f.json", "--csv", tmp_path / "f.csv")
-    code, printed = call(evaluate, *data, *words)
-    assert code == 0, printed
+    printed = call("evaluate", *data, *words).well().out
     assert "list: val" in printed
     assert "published list: no, the published 'val' has 1,449 images, this one 10" in printed
     assert "backbone: not known: the files lie in no run folder" in printed
@@ -23,12 +20,11 @@ def test_list_and_count_and_what_is_not_known(call, data, tmp_path):
     assert float(row["iou dog"]) == figures["per_class"]["dog"]["iou"]
 
 
-def test_a_run_folder_says_how_its_files_were_made(call, data, tmp_path):
+def test_a_run_folder_says_how_its_files_were_made(data, tmp_path):
     (tmp_path / "good").rename(tmp_path / "pseudo")
     settings = (tmp_path / "settings.yaml").read_text() + "model: {backbone: resnet101}\npseudo: {refine: par}\n"
     (tmp_path / "config.yaml").write_text(settings)
     (tmp_path / "stages.json").write_text("{}")
-    code, printed = call(evaluate, "--masks", tmp_path / "pseudo")
-    assert code == 0, printed
+    printed = call("evaluate", "--masks", tmp_path / "pseudo").well().out
     expected = "backbone: resnet101 | weights: imagenet | crf: par | scales: [1.0, 0.5, 1.5, 2.0] | affinity: none"
     assert [line for line in expected.split(" | ") if line not in printed] == []

@@ -15,6 +15,7 @@ from stages.config import Config, config_from_dict, override
 from stages.networks import load_network, save_network
 from stages.settings import SegmentReading
 from tests.inference.stub import predictions, save
+from tests.project import call
 from utils.errors import UserError
 
 
@@ -96,20 +97,18 @@ class TestPredictors:
         for path in checkpoints.values():
             assert load_predictor(path).predict(image).mask.shape == size
 
-    def test_the_network_of_the_project_steps_in_with_a_message(self, script, tmp_path, monkeypatch):
+    def test_the_network_of_the_project_steps_in_with_a_message(self, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
-        code, printed = script("--input", "in")
-        assert code == 0, printed
-        assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in printed
+        ended = call("infer", "--input", "in").well()
+        assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in ended.out
         assert predictions(tmp_path / "out")["network"]["classes"] == 20
 
-    def test_the_packaged_classifier_finds_some_of_its_classes(self, script, tmp_path, monkeypatch):
+    def test_the_packaged_classifier_finds_some_of_its_classes(self, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
         settings = ("--model_path", "imagenet", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
-        code, printed = script("--input", "in", *settings)
-        assert code == 0, printed
+        call("infer", "--input", "in", *settings).well()
         found = predictions(tmp_path / "out")["images"][0]["classes"]
         assert 1 <= len(found) <= 3
         assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))

@@ -32,8 +32,7 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     before = outputs(project)
     chosen = give_truth(project, 2)
     words = ("--set", f"data.hints={project.folder / 'hints'}")
-    hinted = project.train(*words)
-    assert hinted.code == 0, hinted.err
+    hinted = project.train(*words).well()
     assert hinted.stages("up to date") == BEFORE
     after = outputs(project)
     assert all(after[name] == before[name] for name in before if name.startswith(("classifier", "seeds/")))
