@@ -113,9 +113,6 @@ def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, wor
     """Sweep `count` background thresholds, from 0 to `HIGHEST_THRESHOLD`, over the seed files of `folder`.
 
     The configured `threshold` gets its own figures; `about` is what to state of the evaluation.
-
-    Raises:
-        UserError: a seed file or the truth is missing, or their sizes differ.
     """
     check_truth(index, workers)
     thresholds = np.unique(np.append(np.linspace(0, HIGHEST_THRESHOLD, count).round(6), threshold))

@@ -101,10 +101,9 @@ def find_class(name: str, class_names: Sequence[str], where: str) -> int:
 def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:
     """What images contain, from a CSV file: the header `image,labels`, or `image,CLASS,...` (`data/label_table.py`).
 
-    A row names an image by its path under the input folder or its file name, with or without suffix. A row without
-    labels is an image without any class. Rows of other images, and images without a row, are counted in a warning.
-
-    Returns indices in `class_names` by `InputImage.relative`.
+    Indices in `class_names` by `InputImage.relative`. A row names an image by its path under the input folder or its
+    file name, with or without suffix. A row without labels is an image without any class. Rows of other images, and
+    images without a row, are counted in a warning.
     """
     table = read_label_table(path, class_names, refuse)
     base = images[0].path.absolute().as_posix().removesuffix(images[0].relative)

@@ -81,11 +81,9 @@ class Predictor(ABC):
             self.settings["tile"] = tile
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
-        """The mask of one image.
+        """The mask of one image (H, W, 3) uint8 RGB.
 
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            classes: the classes that it contains, as indices in `class_names`; None lets the network predict them.
+        `classes` are those that it contains, as indices in `class_names`; None lets the network predict them.
         """
         return self.predict_many([image], [classes])[0]
 

@@ -1,7 +1,6 @@
 """IRN's losses: two cells with a label either belong together or do not (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
-losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published
-loss
+losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published one
 """
 
 from functools import lru_cache

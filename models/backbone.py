@@ -10,8 +10,8 @@ from functools import partial
 
 from models.chain import Backbone
 from models.depthwise import speed_up_depthwise
-from models.efficientnet_lite import build_lite
-from models.resnet import build_resnet
+from models.efficientnet_lite import EfficientNetLite
+from models.resnet import ResNet
 from models.timm_chain import TimmBackbone, require_name
 from models.timm_weights import load_published
 from models.weights import Weights, fitting, read_weights
@@ -23,11 +23,11 @@ TIMM = "timm/"
 
 # Name -> the backbone, with its ImageNet weights or with random ones.
 BACKBONES: dict[str, Callable[[bool], Backbone]] = {
-    "resnet50": partial(build_resnet, 50),
-    "resnet101": partial(build_resnet, 101),
-    COMPACT: partial(build_lite, 0),
-    "efficientnet_lite1": partial(build_lite, 1),
-    "efficientnet_lite2": partial(build_lite, 2),
+    "resnet50": partial(ResNet, 50),
+    "resnet101": partial(ResNet, 101),
+    COMPACT: partial(EfficientNetLite, 0),
+    "efficientnet_lite1": partial(EfficientNetLite, 1),
+    "efficientnet_lite2": partial(EfficientNetLite, 2),
 }
 
 

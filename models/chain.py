@@ -42,17 +42,13 @@ class Backbone(nn.Module):
         return self.stages(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
-        """All stages' maps.
+        """All stages' maps F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]), of images (B, 3, H, W).
 
         Args:
-            x: (B, 3, H, W) normalised images.
+            x: normalised.
             grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
-                grad. So gradients with respect to it and later ones can be had at the price of the part behind it
-                alone.
+                grad: gradients with respect to it and later ones cost the part behind it alone.
             last: the stage after which nothing is computed; None: all are.
-
-        Returns:
-            F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
         """
         features = []
         for number in range(len(self.parts) if last is None else last + 1):
@@ -76,9 +72,8 @@ class Backbone(nn.Module):
     def freeze(self, stride: int, depth: float = 0.0) -> None:
         """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
 
-        Args:
-            stride: is not used in a chain of one stride, such as a vision transformer's.
-            depth: this part of the blocks gets no gradient either, the shallowest first. Only timm/ backbones have it.
+        A chain of one stride, such as a vision transformer's, does not use it. Of timm/ backbones the part `depth` of
+        the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
             strides = f"the last of the strides {', '.join(map(str, self.strides))} that stays as it is"

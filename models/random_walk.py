@@ -42,12 +42,10 @@ def random_walk(
         cams: (K, h, w) float maps of each image, all on one device; K may be 0, and K, h, w differ between images.
         edges: (h, w) boundary probability in 0..1 of each.
         radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
-        beta: exponent of the affinity; a higher one makes the walk narrower.
-        exp_times: the walk has 2^exp_times steps.
 
     Returns:
-        float32, of the shapes of `cams`, on their device; not normalised. The same whichever images walk together, up
-        to the rounding of powers (one unit in the last digit of a weight).
+        float32, as `cams`, not normalised. The same whichever images walk together, up to the rounding of powers (one
+        unit in the last digit of a weight).
     """
     walked: dict[int, Tensor] = {}
     for batch in _batches(cams, len(pair_offsets(radius))):
@@ -73,18 +71,13 @@ def feature_walk(
     """A walk that needs no training: over the similarity of a classifier's own features.
 
     x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between
-    all cells.
+    all cells. S is never held whole: memory grows with the cells, not with their square.
 
     Args:
-        maps: x_0, (K, h, w).
+        maps: x_0, (K, h, w); what is returned has this shape, too, and is not normalised.
         unit: f, (D, h, w), of unit length at each cell.
-        power: the higher, the more alike two cells must be.
-        keep: what of a map walks at each step.
-        hold: what is known of the maps is put into them after each step.
+        hold: puts what is known of the maps into them after each step.
         heavy: (h, w), so many times a cell counts in the mean; None: each once.
-
-    Returns:
-        (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
     """
     with torch.autocast(maps.device.type, enabled=False):
         features, start = unit.flatten(1), maps.flatten(1)

@@ -11,28 +11,25 @@ from utils.errors import UserError
 
 
 class ResNet(Backbone):
-    """torchvision's ResNet-50 or -101, last stage at stride 1 without dilation, parameter names unchanged."""
+    """torchvision's ResNet-50 or -101, last stage at stride 1 without dilation, parameter names unchanged.
+
+    Random, or with torchvision's IMAGENET1K_V1 weights.
+    """
 
     parts = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     strides = (4, 4, 8, 16, 16)
     channels = (64, 256, 512, 1024, 2048)
 
-    def __init__(self, depth: int):
+    def __init__(self, depth: int, imagenet: bool):
         super().__init__()
         net = getattr(torchvision.models, f"resnet{depth}")(weights=None)
         net.layer4[0].conv2.stride = (1, 1)
         net.layer4[0].downsample[0].stride = (1, 1)
         for name in (name for names in self.parts for name in names):
             self.add_module(name, getattr(net, name))
-
-
-def build_resnet(depth: int, imagenet: bool) -> ResNet:
-    """ResNet of that depth, random or with torchvision's IMAGENET1K_V1 weights."""
-    backbone = ResNet(depth)
-    if imagenet:
-        state = _imagenet_state(depth)
-        backbone.load_state_dict({name: tensor for name, tensor in state.items() if not name.startswith("fc.")})
-    return backbone
+        if imagenet:
+            state = _imagenet_state(depth)
+            self.load_state_dict({name: state[name] for name in state if not name.startswith("fc.")})
 
 
 def _imagenet_state(depth: int) -> dict[str, Tensor]:

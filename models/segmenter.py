@@ -44,10 +44,8 @@ class DecoderHead(nn.Module):
 class Segmenter(nn.Module):
     """Backbone -> DeepLabV3 head, or one with a decoder.
 
-    Args:
-        num_classes: values, background included.
-        stage: position of the stage that the head reads, as a Python index; the last, or one before a wide 1x1 layer.
-        decoder_strides: the decoder joins the last stage of each of these strides; without any there is none.
+    `num_classes` counts the background. The head reads the stage of that position, a Python index: the last, or one
+    before a wide 1x1 layer. The decoder joins the last stage of each of `decoder_strides`; without any there is none.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1, decoder_strides: Sequence[int] = ()):
@@ -110,12 +108,8 @@ def fill_head(segmenter: Segmenter, weights: Weights, class_names: Sequence[str]
 def segmentation_loss(logits: Tensor, mask: Tensor, object_weight: float = 1.0) -> Tensor:
     """Cross-entropy of logits (B, C, h, w) and masks (B, H, W) int64 at `LOGIT_STRIDE`.
 
-    Args:
-        object_weight: a cell of an object counts as so many of the background.
-
-    Returns:
-        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over
-        the cells of all of them, and a process gives its own part of that mean.
+    A cell of an object counts as `object_weight` of the background. The mean over the cells whose mask is not ignored;
+    0 where all are. With several processes the mean is over the cells of all of them, and a process gives its own part.
     """
     logits, target = _at_logit_stride(logits, mask)
     if object_weight == 1:

@@ -52,10 +52,8 @@ class TimmBackbone(Backbone):
             except Unfit as unfit:
                 reason = str(unfit) or reason
         else:
-            raise UserError(
-                f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any "
-                f"size; choose another one, such as {THAT_WORK}"
-            )
+            what = f"{reason}. A backbone must give maps of images of any size"
+            raise UserError(f"model.backbone timm/{name} cannot be used: {what}; choose another, such as {THAT_WORK}")
         about: Any = self.net.pretrained_cfg
         self.mean, self.std = tuple(about["mean"]), tuple(about["std"])
 
@@ -82,10 +80,9 @@ class TimmBackbone(Backbone):
                 raise Unfit(f"its last stage does not depend on that of stride {stage.stride}")
 
     def _settle(self) -> None:
-        """Give the batch norm of random weights the statistics of noise.
+        """Give the batch norm of random weights, which keeps its running statistics in training, those of noise.
 
-        It keeps its running statistics in training, and before any training they are 0 and 1, which norms nothing:
-        the features of some networks would be too large to learn from.
+        With 0 and 1, which norm nothing, the features of some networks would be too large to learn from.
         """
         norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
@@ -101,10 +98,7 @@ class TimmBackbone(Backbone):
             norm.eval()
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
-        """All stages' maps, whatever `last` is; as of `Backbone.stages`.
-
-        Gradients with respect to maps can be had behind `grad_from` alone.
-        """
+        """As of `Backbone.stages`: all maps, whatever `last` is; gradients can be had behind `grad_from` alone."""
         stage = self.cut.stages[-1]
         frame = Frame((x.shape[-2], x.shape[-1]), stage.stride, self.cut.unit)
         self.current.begin(frame, grad_from)
@@ -132,11 +126,11 @@ class TimmBackbone(Backbone):
 
     def blocks_behind(self) -> dict[str, int]:
         """As of `Backbone.blocks_behind`; what comes before the first block counts as a part of it."""
-        behind = {
-            name: sum(end > self.cut.begins[name] for end in self.cut.block_ends)
-            for name, _ in self.net.named_parameters()
-        }
-        return {f"net.{name}": max(0, count - 1) for name, count in behind.items()}
+        behind = {}
+        for name, _ in self.net.named_parameters():
+            count = sum(end > self.cut.begins[name] for end in self.cut.block_ends)
+            behind[f"net.{name}"] = max(0, count - 1)
+        return behind
 
 
 def require_name(name: str) -> None:

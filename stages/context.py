@@ -15,6 +15,7 @@ from data.hints import open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import Told
+from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
@@ -99,10 +100,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
         if likely.shape[1] >= cells[0]:
             return unit, likely
-        unit, likely = (
-            interpolate(one[None], cells, mode="bilinear", align_corners=False)[0] for one in (unit, likely)
-        )
-        return normalize(unit, dim=0), likely
+        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)
 
     def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
         unit, likely = seen

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from data.sides import Sides
-from models.affinity import boundary
+from models.affinity import boundary, cells
 from models.classifier import Classifier
 from models.hints import Told
+from models.pseudo import upsample
 from models.random_walk import feature_walk, random_walk
 from models.reading import Views, normalise_maps, read_features, stages_of_strides, unit_features
 from stages.affinity import AffinityTraining, train_affinity
@@ -113,12 +114,11 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         features = read_features(classifier, image, stages, Views(cam.scales, cam.flip))
-        cells = (-(-image.shape[-2] // 4), -(-image.shape[-1] // 4))
-        return unit_features(features), cells
+        return unit_features(features), cells(image)
 
     def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], told: Told | None = None) -> Tensor:
-        unit, cells = seen
-        return walk_over_features(_on_grid(maps, cells), unit, settings, told)
+        unit, size = seen
+        return walk_over_features(_on_grid(maps, size), unit, settings, told)
 
     return Change(classifier, cfg.part("affinity"), see, change)
 
@@ -130,14 +130,14 @@ def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: 
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
     hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
     walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
-    return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+    return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 
 
-def _on_grid(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
+def _on_grid(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """Maps at stride 4 of the image that the walk sees, which may be smaller than the image of the seed."""
-    if tuple(maps.shape[1:]) == cells:
+    if tuple(maps.shape[1:]) == size:
         return maps
-    return interpolate(maps[None], cells, mode="bilinear", align_corners=False, antialias=True)[0]
+    return interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 WALKS = {

@@ -17,19 +17,12 @@ from tests.project import call
 from utils.compute import Compute
 
 SETTINGS = [
-    "cam.scales=[1.0]",
-    "gfm.min_stride=8",
-    "affinity.kind=features",
-    "affinity.feature_strides=[8]",
-    "model.backbone=tiny",
+    *("cam.scales=[1.0]", "gfm.min_stride=8", "model.backbone=tiny"),
+    *("affinity.kind=features", "affinity.feature_strides=[8]"),
 ]
 SWITCHES = {
-    "gfm": "gfm.enabled=false",
-    "prm": "prm.enabled=false",
-    "ibb": "ibb.iterations=0",
-    "context": "context.enabled=false",
-    "trained": "ibb.epochs=0",
-    "walk": "affinity.kind=none",
+    **{"gfm": "gfm.enabled=false", "prm": "prm.enabled=false", "ibb": "ibb.iterations=0"},
+    **{"context": "context.enabled=false", "trained": "ibb.epochs=0", "walk": "affinity.kind=none"},
 }
 NAMES = tuple(SWITCHES)
 CPU = Compute(torch.device("cpu"))

@@ -50,12 +50,6 @@ def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path):
     assert train(tmp_path, BOTH, labels, "cam.must_learn=false").code == 0
 
 
-def test_one_class_in_all_images_ends_the_run_at_once(tmp_path):
-    ended = train(tmp_path, BOTH, ["fire"] * len(BOTH))
-    assert ended.code == 2
-    assert "every image of list 'train' shows the same: fire" in ended.err
-
-
 @pytest.mark.parametrize("without", ["grass", ""])
 def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, without):
     labels = ["fire", without] * 6

@@ -18,9 +18,6 @@ SCRIPTS = ("train", "evaluate", "infer", "report")
 STAGES = ["cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 
-# Training
-
-
 def test_training_runs_from_images_and_labels_to_a_report(finished):
     assert finished.first.stages("done") == STAGES
     assert finished.first.stages("skipped") == ["affinity", "walk"]
@@ -92,8 +89,6 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
         assert np.array_equal(one.maps, other.maps)
         assert np.array_equal(one.classes, other.classes)
 
-
-# Evaluation
 
 KEYS = {
     *("miou", "miou_best", "miou_classes", "miou_classes_best", "over_activation", "over_activation_best"),
@@ -199,9 +194,6 @@ def test_a_runs_masks_are_exported_with_its_classes_and_images(finished, tmp_pat
     checkpoint = torch.load(finished.run / "segmenter.pth", weights_only=True)
     assert list(masks.class_names.values()) == checkpoint["class_names"]
     assert export_masks(masks, ["coco"], tmp_path)["coco"].images == 3
-
-
-# Mistakes
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -189,11 +189,6 @@ def test_a_mask_that_is_all_ignored_costs_nothing():
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
-def test_weight_one_is_the_plain_loss_and_does_not_round_otherwise():
-    logits, mask = random_case()
-    assert torch.equal(segmentation_loss(logits, mask, object_weight=1.0), segmentation_loss(logits, mask))
-
-
 def test_dice_against_its_definition():
     logits, mask = random_case()
     target, shares = mask[:, 2::4, 2::4], logits.softmax(dim=1)

@@ -63,9 +63,7 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     assert "segmentation" in checkpoint.figures
     assert describe(project.run / "ibb.pth")
     for name in names(project, "train"):
-        seed, corrected = (
-            read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds_context", "seeds_trained")
-        )
+        seed, corrected = (read_seed(project.run / f"seeds_{step}/{name}.npz") for step in ("context", "trained"))
         mask = read_mask(project.run / "ibb_masks" / f"{name}.png")
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
         assert mask.shape == tuple(corrected.size)
