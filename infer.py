@@ -159,15 +159,11 @@ def predict(
             last, and where there is none that of VOC's classes.
         labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
-        settings: as `--set`, such as `["pseudo.refine=none"]`.
-        tile: as `--tile`.
+        settings: as `--set`, such as `["pseudo.refine=none"]`; and `tile` as `--tile`.
 
     Returns:
         With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the
-        mask.
-
-    Raises:
-        UserError: no such file, no checkpoint, an unknown class or setting.
+        mask. Mistakes are a `UserError`.
     """
     path = Path(model_path or default_checkpoint(Config()))
     changed = path.stat().st_mtime_ns if path.is_file() else 0

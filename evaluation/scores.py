@@ -1,8 +1,4 @@
-"""Seed and mask files against the truth: the only code that opens truth masks, with its callers.
-
-`evaluate_seeds` and `evaluate_masks` return an `Evaluation`: the figures, as a table for people and as JSON.
-`count_images` returns what the bootstrap needs of each image.
-"""
+"""Seed and mask files against the truth: the only code that opens truth masks, with its callers."""
 
 import math
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """The pipeline: every stage, in order, with what it does, which settings it reads and which stages it waits for.
 
-Stages of the steps over the data set follow from their list (stages/dataset_steps.py). A stage names the parts of the
-configuration that it reads (stages/config.py); the fingerprints of its upstream stages cover what those read.
+A stage names the parts of the configuration that it reads; its upstream stages cover what those read.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ from data.index import pixel_rule
 from data.sides import AS_IS, Sides
 from stages.config import Config
 from stages.networks import Network
-from stages.reading import prepare, to_seed
+from stages.reading import prepare, to_seed_grid
 from utils.compute import Compute, choose_compute
 
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
@@ -95,7 +95,12 @@ class Predictor(ABC):
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, known)
-        return [at_size_of(image, prediction) for image, prediction in zip(images, found, strict=True)]
+        predictions = []
+        for image, own in zip(images, found, strict=True):
+            size = image.shape[:2]
+            maps = to_seed_grid(torch.from_numpy(own.maps), size).numpy()
+            predictions.append(Prediction(resize_mask(own.mask, size), own.classes, own.scores, maps))
+        return predictions
 
     def _small(self, image: np.ndarray) -> np.ndarray:
         """A copy within `sides`; a copy, because torch warns of arrays that it may not write to."""
@@ -111,13 +116,6 @@ class Predictor(ABC):
     @abstractmethod
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
-
-
-def at_size_of(image: np.ndarray, prediction: Prediction) -> Prediction:
-    """The prediction of a smaller or larger copy as one of the image; maps get the size of a seed's."""
-    size = image.shape[:2]
-    maps = to_seed(torch.from_numpy(prediction.maps), prediction.classes, size).maps
-    return Prediction(resize_mask(prediction.mask, size), prediction.classes, prediction.scores, maps)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

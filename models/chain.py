@@ -76,9 +76,9 @@ class Backbone(nn.Module):
         the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
-            strides = f"the last of the strides {', '.join(map(str, self.strides))} that stays as it is"
+            strides = ", ".join(map(str, self.strides))
             raise UserError(
-                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, and frozen_stride to {strides}"
+                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, frozen_stride to one of {strides}"
             )
         for number, reached in enumerate(self.strides):
             for module in self.modules_of(number) if reached <= stride else []:

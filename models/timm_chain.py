@@ -143,7 +143,5 @@ def require_name(name: str) -> None:
         stem = name.partition(".")[0]
         near = timm.list_models(f"*{stem}*")[:3] or difflib.get_close_matches(stem, timm.list_models(), 3)
     nearest = f" (near it: {', '.join(f'timm/{one}' for one in near)})" if near else ""
-    raise UserError(
-        f"model.backbone timm/{name[:80]}: timm has no such network{nearest}; expected a name from "
-        f"timm.list_models(), such as {THAT_WORK}"
-    )
+    what = f"model.backbone timm/{name[:80]}: timm has no such network{nearest}"
+    raise UserError(f"{what}; expected a name from timm.list_models(), such as {THAT_WORK}")

@@ -109,10 +109,10 @@ def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[st
     if wrong is not None:
         behind = f" behind '{prefix}'" if prefix else ""
         other = f"found {list(state[prefix + wrong].shape)}" if prefix + wrong in state else "found none"
+        first = f"the first that does not is '{wrong}', expected {list(shapes[wrong])}, {other}"
         raise UserError(
             f"{where} does not fit the network: {len(found)} of its {len(shapes)} entries{behind} fit in name and "
-            f"shape; the first that does not is '{wrong}', expected {list(shapes[wrong])}, {other}; give a file of "
-            "this backbone"
+            f"shape; {first}; give a file of this backbone"
         )
     return own | {inner + name: state[prefix + name] for name in found}
 

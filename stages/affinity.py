@@ -62,13 +62,9 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     confident = _make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
-    crop = RandomCrop(
-        settings.crop_size,
-        network.backbone.mean,
-        network.backbone.std,
-        scale_range=settings.scale_range,
-        sides=cfg.part("affinity"),
-    )
+    size, backbone = settings.crop_size, network.backbone
+    sides = cfg.part("affinity")
+    crop = RandomCrop(size, backbone.mean, backbone.std, scale_range=settings.scale_range, sides=sides)
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
     figures = train_on_crops(run, plan, network, items, partial(pair_losses, radius=settings.radius))

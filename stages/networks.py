@@ -93,9 +93,9 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> Any:
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
+        what, reason = f"{KINDS[checkpoint.kind]} on {checkpoint.backbone}", str(error).splitlines()[-1].strip()
         raise UserError(
-            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: "
-            f"{str(error).splitlines()[-1].strip()}; give another file, or train again"
+            f"{path}: the weights do not fit {what}: {reason}; give another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval()

@@ -26,7 +26,7 @@ from stages.refinement import REFINEMENTS
 from stages.walk import WALKS, WalkKind
 from tests.models.tiny import TinyBackbone
 from tests.pages.test_page import Page
-from tests.project import ROOT, Ended, Project, call, names
+from tests.project import Ended, Project, call, names
 from utils.errors import UserError
 from utils.run import Run
 from utils.settings import Part, setting
@@ -122,24 +122,6 @@ def extended(finished: Project, tmp_path_factory: pytest.TempPathFactory) -> Ite
         finally:
             STEPS.remove(Sharpen)
             DATASET_STEPS.remove(step)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("data.kind=vocc", r"'data\.kind' must be one of voc, coco, folder, shapes, found 'vocc'; .* mean 'voc'\?"),
-        ("model.backbone=resnet5", r"'model\.backbone' must be one of .*; did you mean 'resnet50'\?"),
-        ("affinity.kind=learnt", r"'affinity\.kind' must be one of none, learned, features, .*'learned'"),
-        ("affinity.refine=krf", r"'affinity\.refine' must be one of auto, none, par, crf, .*'crf'"),
-        ("data.kind=", r"'data\.kind' must be one of voc"),
-        ("pseudo.refine=median", r"'pseudo\.refine' must be one of none, par, crf, found 'median'$"),
-    ],
-)
-def test_a_name_that_is_in_no_table_is_told_before_any_work(text, message, tmp_path):
-    ended = call("train", "--config", ROOT / "config.yaml", "--run", tmp_path / "run", "--set", text)
-    assert ended.code == 2
-    assert re.search(message, ended.err.strip()), ended.err
-    assert not (tmp_path / "run").exists()
 
 
 def test_the_pipeline_takes_all_of_them(extended: Extended):

@@ -41,7 +41,8 @@ def blob(value: float = 1.0, side: int = 16, around: float = 0.0) -> np.ndarray:
     return one
 
 
-def test_two_groups_of_values_are_separated_between_them():
+def test_two_groups_of_values_are_separated_between_them_and_no_regions_are_counted(monkeypatch):
+    monkeypatch.setattr("stages.threshold.regions_above", pytest.fail)
     histogram = np.zeros(256)
     histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
     assert 30 / 255 <= separating_value(histogram) < 200 / 255
