@@ -28,10 +28,9 @@ MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip",
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """The evaluations that all these run folders, or files of `evaluate.py --json`, have.
+    """The evaluations that all these run folders, or files of `evaluate.py --json`, have, by title.
 
-    Returns:
-        By title: `list`, `n_images`, and `figures`, name -> the value of each run (0..1), of those that all runs have.
+    Each has `list`, `n_images`, and `figures`: name -> the value of each run (0..1), of those that all runs have.
     """
     if len(paths) < 2:
         raise UserError("a deviation needs at least two runs; give their folders or the files of evaluate.py --json")

@@ -81,10 +81,7 @@ class Predictor(ABC):
             self.settings["tile"] = tile
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
-        """The mask of one image (H, W, 3) uint8 RGB.
-
-        `classes` are those that it contains, as indices in `class_names`; None lets the network predict them.
-        """
+        """The mask of one image (H, W, 3) uint8 RGB, of these classes (indices), or of those that it predicts."""
         return self.predict_many([image], [classes])[0]
 
     def predict_many(

@@ -106,11 +106,7 @@ class SegmenterPredictor(Predictor):
         return cells if len(classes) == len(self.class_names) else restrict_to(cells, classes)
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The K values that win somewhere, and their probabilities (K, H, W), refined among these; others cost time.
-
-        Args:
-            probabilities: (C + 1, H, W).
-        """
+        """The K values that win somewhere in (C + 1, H, W), and their probabilities (K, H, W), refined among these."""
         # As argmax, but three times as fast on a CPU.
         winners = torch.tensor(_occurring(probabilities.max(dim=0).indices), device=probabilities.device)
         among = probabilities[winners]

@@ -31,8 +31,7 @@ class HeadSettings:
 class Classifier(nn.Module):
     """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
 
-    Attributes:
-        context: tells the classes from their context; None until stage `context` has found it.
+    `context` tells the classes from their context; None until stage `context` has found it.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):

@@ -22,7 +22,6 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
     """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
 
     From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
-    `UserError` where the package is not installed.
     """
     try:
         from pydensecrf.densecrf import DenseCRF2D

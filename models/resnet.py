@@ -11,10 +11,7 @@ from utils.errors import UserError
 
 
 class ResNet(Backbone):
-    """torchvision's ResNet-50 or -101, last stage at stride 1 without dilation, parameter names unchanged.
-
-    Random, or with torchvision's IMAGENET1K_V1 weights.
-    """
+    """torchvision's ResNet-50 or -101, random or IMAGENET1K_V1, its last stage at stride 1 without dilation."""
 
     parts = (("conv1", "bn1", "relu", "maxpool"), ("layer1",), ("layer2",), ("layer3",), ("layer4",))
     strides = (4, 4, 8, 16, 16)

@@ -65,10 +65,7 @@ class Segmenter(nn.Module):
         return self.head
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
-
-        s is the stride of the stage, or the least of the decoder's.
-        """
+        """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)), s the least stride."""
         features = self.backbone.stages(x)
         sides = [features[number] for number in self.side_stages]
         return self.head(features[self.stage], sides) if sides else self.head(features[self.stage])
@@ -162,10 +159,7 @@ def class_probabilities(
 def cell_probabilities(
     segmenter: Forward, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
-    """`class_probabilities` of images of one size, before they are enlarged: (B, 3, H, W) -> (B, num_classes, h, w).
-
-    h and w are a quarter of `size`, rounded up.
-    """
+    """`class_probabilities` of images (B, 3, H, W), not enlarged: (B, num_classes, h, w), a quarter of `size`."""
     cells = [-(-side // LOGIT_STRIDE) for side in size]
     count = len(images)
     found = []

@@ -1,9 +1,5 @@
 """Weight files of every kind that people have, read under this project's names.
 
-    weights = read_weights("res50_cam.pth")
-    weights.part("backbone.")                 # the state of a backbone
-    weights.part("classifier.")               # of a classifier's head; empty where the file has none
-
 Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state
 of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, as `.pth` or `.safetensors`. Other programs
 keep such a state under a key (`state_dict`, `model`), with a prefix before each name (`module.`, `encoder.`). One

@@ -160,10 +160,6 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
             write_seed(target / name, seed, index.class_names)
 
     count = TOGETHER.get(compute.device.type, 1) if change.change_all is not None else 1
-    compute.do_each(apply, _batches(whole_images(index, missing, cfg.workers, title), count))
+    items = whole_images(index, missing, cfg.workers, title)
+    compute.do_each(apply, iter(lambda: list(islice(items, count)), []))
     return len(missing)
-
-
-def _batches(items: Iterator[dict[str, Any]], count: int) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(items, count)):
-        yield batch

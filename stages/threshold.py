@@ -115,8 +115,7 @@ def mask_at(path: Path, threshold: float) -> np.ndarray:
 def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any], list[str]]:
     """Choose the threshold of stage `pseudo`, where `pseudo.find_threshold` asks for it, and write it down.
 
-    Returns:
-        The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
+    The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
     """
     choice = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
     if choice is None:

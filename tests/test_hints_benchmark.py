@@ -13,10 +13,6 @@ from tests.project import call
 from utils.ignore import IGNORE
 
 
-def test_its_first_line_says_whose_truth_it_reads():
-    assert "truth of TRAINING images only" in benchmark.__doc__.splitlines()[0]
-
-
 @pytest.mark.parametrize("kind", sorted(benchmark.SECONDS))
 def test_what_it_writes_is_right_and_can_be_read(kind, make_voc, tmp_path):
     settings = DataSettings(kind="voc", root=str(make_voc()), train_list="train")

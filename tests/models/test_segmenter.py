@@ -9,7 +9,6 @@ from torch.nn.functional import interpolate
 from models.pseudo import upsample
 from models.segmenter import (
     Segmenter,
-    build_segmenter,
     class_probabilities,
     dice_loss,
     most_likely,
@@ -136,19 +135,6 @@ def test_it_trains_on_any_batch(images, strides):
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.9 * losses[0]
-
-
-def test_a_built_segmenter_counts_the_background():
-    network = build_segmenter("efficientnet_lite0", 21, "none", -2)
-    assert not network.training
-    with torch.no_grad():
-        assert network(torch.randn(1, 3, 32, 48)).shape == (1, 21, 2, 3)
-
-
-def test_no_convolution_of_the_decoder_has_a_bias_that_a_norm_takes_away():
-    head = Segmenter(TinyBackbone(), 5, -1, (4, 8)).head
-    convolutions = [module for part in (head.sides, head.join) for module in part.modules() if hasattr(module, "bias")]
-    assert [module.bias for module in convolutions if isinstance(module, torch.nn.Conv2d)] == [None] * 3
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
