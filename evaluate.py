@@ -132,11 +132,9 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
 def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
     """A `UserError` for predictions of another program that hold 0 and 255 and no class."""
     if found.matrix.ignored_predictions and not found.matrix.counts[:, 1:].any():
-        raise UserError(
-            f"--masks {folder}: its masks hold 0 and 255 and no class; 255 means 'ignore' and counts as background, so "
-            f"this would evaluate nothing; write class values 0..{len(found.class_names)} instead (0 background, "
-            f"1 {found.class_names[0]})"
-        )
+        values = f"0..{len(found.class_names)} (0 background, 1 {found.class_names[0]})"
+        what = "its masks hold 0 and 255 and no class, and 255 counts as background"
+        raise UserError(f"--masks {folder}: {what}; write class values {values} instead")
 
 
 def find_config(args: argparse.Namespace) -> Config:

@@ -67,10 +67,8 @@ def parse_args() -> argparse.Namespace:
     depth = "search folders at any depth (the default), or only themselves"
     add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=depth)
     add("--output", default="out", type=Path, metavar="FOLDER", help="the folder to write into (default: out)")
-    checkpoint = (
-        f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes (default: {Config().checkpoint}, "
-        f"or else checkpoints/{PHOTOGRAPHS.name})"
-    )
+    default = f"(default: {Config().checkpoint}, or else checkpoints/{PHOTOGRAPHS.name})"
+    checkpoint = f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes {default}"
     add("--model_path", metavar="FILE", help=checkpoint)
     labels = (
         "the classes of images: header image,labels with rows such as IMG_1.jpg,cat;dog, or header "
@@ -92,10 +90,9 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
     add("--batch", type=int, default=1, metavar="N", help=batch)
     tile = (
-        "read images longer than this in overlapping tiles of this side, for objects that are small in them. A tile "
-        "takes the place of an image and is made as small as one (the setting segment.max_side): choose a side of "
-        "which the objects fill as much as they do of the training images. A tile takes as long as an image. "
-        f"Segmentation networks only, at most {MOST_TILES} tiles an image (default: every image whole, made small)"
+        "read images longer than this in overlapping tiles of this side, for small objects. A tile takes the place of "
+        "an image and is made as small as one: choose a side of which the objects fill as much as they do of training "
+        f"images. For segmentation networks; at most {MOST_TILES} tiles an image (default: every image whole)"
     )
     add("--tile", type=int, default=0, metavar="PIXELS", help=tile)
     quality = (
@@ -163,15 +160,11 @@ def predict(
             last, and where there is none that of VOC's classes.
         labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
-        settings: as `--set`, such as `["pseudo.refine=none"]`.
-        tile: as `--tile`.
+        settings: as `--set`, such as `["pseudo.refine=none"]`; and `tile` as `--tile`.
 
     Returns:
         With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the
-        mask.
-
-    Raises:
-        UserError: no such file, no checkpoint, an unknown class or setting.
+        mask. Mistakes are a `UserError`.
     """
     path = Path(model_path or default_checkpoint(Config()))
     changed = path.stat().st_mtime_ns if path.is_file() else 0
@@ -208,9 +201,8 @@ def network_line(predictor: Predictor) -> str:
     names, about = predictor.class_names, predictor.about
     some = ", ".join(names[:SOME]) + (", ..." if len(names) > SOME else "")
     by = f", computed by {about['computed_by']}" if "computed_by" in about else ""
-    return (
-        f"{about['kind']} of {len(names)} classes ({some}) from {about['path'] or 'the packaged ImageNet weights'}{by}"
-    )
+    source = about["path"] or "the packaged ImageNet weights"
+    return f"{about['kind']} of {len(names)} classes ({some}) from {source}{by}"
 
 
 def range_note(predictor: Predictor) -> str:

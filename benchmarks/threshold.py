@@ -16,7 +16,7 @@ from benchmarks.common import parser_of
 from data.index import open_index
 from evaluation.scores import evaluate_seeds
 from stages.config import load_config
-from stages.dataset_steps import DATASET_STEPS, LastSeeds
+from stages.dataset_steps import DATASET_STEPS, last_seeds
 from stages.threshold import find_threshold
 from utils.errors import UserError, run_script
 from utils.run import RUN_SETTINGS
@@ -32,7 +32,7 @@ def main() -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root")
     args = parser.parse_args()
     cfg = load_config(Path(args.run) / RUN_SETTINGS, overrides=args.set)
-    folder = Path(args.run) / (args.seeds or LastSeeds(DATASET_STEPS)(cfg))
+    folder = Path(args.run) / (args.seeds or last_seeds(DATASET_STEPS, cfg))
     index = open_index(cfg.data, args.list or cfg.data.seed_list or cfg.data.train_list, masks=True)
     choice = find_threshold(index, folder)
     if choice is None:

@@ -32,6 +32,11 @@ class Side:
         at = "" if self.threshold is None else f", seeds at their best threshold {self.threshold:g}"
         return f"{self.path}{at}"
 
+    def figures(self) -> dict[str, Any]:
+        """What `--json` says of it."""
+        kind = "masks" if self.threshold is None else "seeds"
+        return {"path": self.path, "kind": kind, "threshold": self.threshold}
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -54,36 +59,23 @@ class Comparison:
                 f"{100 * row.low:+.2f} .. {100 * row.high:+.2f}"
             )
         row = self.differences["miou"]
-        verdict = f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
-        if not row.is_clear:
-            verdict = (
-                f"these {count} images show no clear difference: its interval contains 0 (B is not above A in "
-                f"{100 * row.not_better:.0f} % of the draws)"
-            )
+        if row.is_clear:
+            verdict = f"{'B' if row.low > 0 else 'A'} is better: the interval of the difference leaves out 0"
+        else:
+            draws = f"B is not above A in {100 * row.not_better:.0f} % of the draws"
+            verdict = f"these {count} images show no clear difference: its interval contains 0 ({draws})"
         return "\n".join([*lines, "", verdict])
 
     def figures(self) -> dict[str, Any]:
         """What `--json` writes; ratios in 0..1."""
         numbers = ("a", "b", "difference", "low", "high", "not_better")
-        sides = {
-            name: {
-                "path": side.path,
-                "kind": "masks" if side.threshold is None else "seeds",
-                "threshold": side.threshold,
-            }
-            for name, side in (("a", self.a), ("b", self.b))
+        differences = {
+            name: {key: finite(getattr(row, key)) for key in numbers} | {"clear": row.is_clear}
+            for name, row in self.differences.items()
         }
-        return sides | {
-            "n_images": len(self.a.counts),
-            "draws": DRAWS,
-            "level": LEVEL,
-            "seed": 0,
-            "differences": {
-                name: {key: finite(getattr(row, key)) for key in numbers} | {"clear": row.is_clear}
-                for name, row in self.differences.items()
-            },
-            "evaluated": self.about,
-        }
+        found = {"a": self.a.figures(), "b": self.b.figures(), "n_images": len(self.a.counts)}
+        found |= {"draws": DRAWS, "level": LEVEL, "seed": 0}
+        return found | {"differences": differences, "evaluated": self.about}
 
 
 def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
@@ -91,9 +83,6 @@ def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparis
 
     A source is a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels. Seeds are
     taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
-
-    Raises:
-        UserError: a source is none of these, or a file is missing or does not fit the truth.
     """
     first, second = (_read(index, source, cfg) for source in (a, b))
     return Comparison(first, second, compare_counts(first.counts, second.counts), about)
@@ -119,10 +108,8 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
             best = evaluation.threshold_best or 0.0
             return Side(source, count_images(index, folder, best, cfg.workers), best)
     what = f"neither a mask {name}.png nor a seed file {name}.npz" if path.is_dir() else "no such file or folder"
-    raise UserError(
-        f"--compare {source}: {what}; expected a folder of masks, a folder of seeds, or a checkpoint, for the images "
-        "of the list (--split names another)"
-    )
+    wanted = "a folder of masks, a folder of seeds, or a checkpoint, for the images of the list (--split)"
+    raise UserError(f"--compare {source}: {what}; expected {wanted}")
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Path:

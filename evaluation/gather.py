@@ -14,10 +14,9 @@ if __name__ == "__main__":  # before imports that take seconds
 import argparse
 import csv
 import json
-import statistics
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from stages.files import REPORT
@@ -28,52 +27,28 @@ HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "unde
 MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip", "crf", "affinity")
 
 
-@dataclass(frozen=True)
-class Spread:
-    """A figure of several runs, in 0..1."""
-
-    mean: float
-    deviation: float
-    values: tuple[float, ...]
-
-
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """Mean and deviation of each evaluation that all these run folders, or files of `evaluate.py --json`, have.
+    """The evaluations that all these run folders, or files of `evaluate.py --json`, have, by title.
 
-    Returns:
-        By title: `list`, `n_images`, and `figures`, name -> `Spread`, of those that all runs have.
-
-    Raises:
-        UserError: fewer than two, a file that is no such file, or evaluations that are no repeats of each other.
+    Each has `list`, `n_images`, and `figures`: name -> the value of each run (0..1), of those that all runs have.
     """
     if len(paths) < 2:
-        raise UserError(
-            "a mean and a deviation need at least two runs; give their folders or the files of evaluate.py --json"
-        )
+        raise UserError("a deviation needs at least two runs; give their folders or the files of evaluate.py --json")
     read = [_read(path) for path in paths]
     common = [title for title in read[0] if all(title in other for other in read)]
     if not common:
-        raise UserError(
-            f"{paths[0]} and the others have no evaluation in common: {', '.join(read[0])}; evaluate the same of all"
-        )
+        raise UserError(f"{paths[0]} and the others have no evaluation in common; evaluate the same of all")
     gathered = {}
     for title in common:
         first, *others = rows = [evaluations[title] for evaluations in read]
         for path, row in zip(paths[1:], others, strict=True):
             _check_repeat(title, paths[0], first, path, row)
         figures = {name: [row[name] for row in rows] for name in HEADERS}
-        ious = {
-            f"iou {name}": [row["per_class"].get(name, {}).get("iou") for row in rows] for name in first["per_class"]
-        }
-        gathered[title] = {
-            "list": first["evaluated"].get("list", ""),
-            "n_images": first["n_images"],
-            "figures": {
-                name: Spread(statistics.fmean(values), statistics.stdev(values), tuple(values))
-                for name, values in (figures | ious).items()
-                if None not in values
-            },
-        }
+        for name in first["per_class"]:
+            figures[f"iou {name}"] = [row["per_class"].get(name, {}).get("iou") for row in rows]
+        figures = {name: values for name, values in figures.items() if None not in values}
+        about = {"list": first["evaluated"].get("list", ""), "n_images": first["n_images"]}
+        gathered[title] = about | {"figures": figures}
     return gathered
 
 
@@ -96,10 +71,8 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
             if not isinstance(row["n_images"], int) or not isinstance(row["evaluated"].get("list", ""), str):
                 raise TypeError("n_images or the list's name is of another type")
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{file} holds no figures ({type(error).__name__}: {error}); expected a run folder with {REPORT}, or a "
-            "file of evaluate.py --json"
-        ) from error
+        wanted = f"a run folder with {REPORT}, or a file of evaluate.py --json"
+        raise UserError(f"{file} holds no figures ({type(error).__name__}: {error}); expected {wanted}") from error
     return rows
 
 
@@ -107,10 +80,8 @@ def _check_repeat(title: str, first: Path, row: dict[str, Any], path: Path, othe
     one, two = ({"images": each["n_images"]} | each["evaluated"] for each in (row, other))
     for key in ("images", *MUST_AGREE):
         if one.get(key) != two.get(key):
-            raise UserError(
-                f"{title}: {first} and {path} are no repeats of one experiment: {key} is {one.get(key)} and "
-                f"{two.get(key)}; evaluate all of them the same way"
-            )
+            differ = f"{key} is {one.get(key)} and {two.get(key)}"
+            raise UserError(f"{title}: {first} and {path} are no repeats: {differ}; evaluate all the same way")
 
 
 def table(gathered: dict[str, dict[str, Any]]) -> str:
@@ -118,8 +89,8 @@ def table(gathered: dict[str, dict[str, Any]]) -> str:
     headers = "".join(f"{name:>14}" for name in HEADERS.values())
     lines = [f"{f'{_runs(gathered)} runs, mean ± deviation':34}{'list':>12}{'images':>10}{headers}"]
     for title, row in gathered.items():
-        spreads = (row["figures"].get(name) for name in HEADERS)
-        cells = (f"{100 * each.mean:.2f} ± {100 * each.deviation:.2f}" if each else "-" for each in spreads)
+        found = (row["figures"].get(name) for name in HEADERS)
+        cells = (f"{100 * fmean(values):.2f} ± {100 * stdev(values):.2f}" if values else "-" for values in found)
         lines.append(f"{title:34}{row['list']:>12}{row['n_images']:>10}" + "".join(f"{cell:>14}" for cell in cells))
     return "\n".join(lines)
 
@@ -131,13 +102,12 @@ def write_table(path: Path, gathered: dict[str, dict[str, Any]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["measured", "list", "n_images", "figure", "mean", "deviation", *runs])
         for title, row in gathered.items():
-            for name, spread in row["figures"].items():
-                about = (title, row["list"], row["n_images"], name)
-                writer.writerow([*about, spread.mean, spread.deviation, *spread.values])
+            for name, values in row["figures"].items():
+                writer.writerow([title, row["list"], row["n_images"], name, fmean(values), stdev(values), *values])
 
 
 def _runs(gathered: dict[str, dict[str, Any]]) -> int:
-    return len(next(iter(gathered.values()))["figures"]["miou"].values)
+    return len(next(iter(gathered.values()))["figures"]["miou"])
 
 
 def main() -> None:

@@ -1,14 +1,10 @@
-"""A segmentation network on a list of images: its masks, their figures, and the mIoU while it is trained.
-
-Stage `segment` itself knows no truth: it gets `open_validation` from evaluation/stages.py.
-"""
+"""A segmentation network on a list of images: its masks, their figures, and the mIoU while it is trained."""
 
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from data.artifacts import write_mask
@@ -19,7 +15,7 @@ from evaluation.scores import Evaluation, evaluate_masks
 from evaluation.truth import check_truth, why_no_truth
 from inference.segmenter import SegmenterPredictor
 from models.segmenter import Segmenter, cell_probabilities, most_likely
-from stages.config import MACHINE, Config, override
+from stages.config import MACHINE, Config
 from stages.lists import require_image_space
 from stages.reading import prepare, whole_images
 from utils.compute import choose_compute
@@ -54,7 +50,7 @@ def claim_folder(folder: Path, networks: Sequence[Path], index: Index, cfg: Conf
 
 
 def has_predictions(index: Index, folder: Path, position: int, given: bool = True) -> bool:
-    """Whether an image has the files of `write_predictions`."""
+    """Whether `write_predictions` has written the files of an image."""
     name = f"{index.records[position].name}.png"
     return all(is_whole(folder / labels / name) for labels in (PREDICTED, GIVEN)[: 1 + given])
 
@@ -62,12 +58,9 @@ def has_predictions(index: Index, folder: Path, position: int, given: bool = Tru
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> None:
     """Write the masks that infer.py draws: `predicted/ID.png`, and `given/ID.png`, limited to the given labels.
 
-    Files that are there are kept.
-
-    Args:
-        given: whether to write the latter; images without labels have none.
+    Files that are there are kept. `given` says whether to write the latter; images without labels have none.
     """
-    refined = override(cfg, [f"pseudo.refine={cfg.infer.refine}"])
+    refined = cfg.changed("pseudo", refine=cfg.infer.refine)
     predictor = SegmenterPredictor(segmenter, index.class_names, refined, {})
     missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])
     require_image_space(folder, index, missing, masks=1 + given)
@@ -75,11 +68,10 @@ def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Con
     logger.info("computed by %s", predictor.runtime.name)
 
     def predict(item: dict[str, Any]) -> None:
-        image = item["image"].permute(1, 2, 0).numpy()
         known = [None, item["labels"].nonzero().flatten().tolist()][: 1 + given]
-        for labels, found in zip((PREDICTED, GIVEN), predictor.predict_under(image, known), strict=False):
-            values = np.array([0, *(number + 1 for number in found.classes)])
-            write_mask(folder / labels / f"{item['name']}.png", values[found.mask], palette, index.class_names)
+        masks = predictor.masks_under(item["image"].permute(1, 2, 0).numpy(), known)
+        for labels, mask in zip((PREDICTED, GIVEN), masks, strict=False):
+            write_mask(folder / labels / f"{item['name']}.png", mask, palette, index.class_names)
 
     predictor.compute.do_each(predict, whole_images(index, missing, cfg.workers, "predict"))
 
@@ -100,16 +92,10 @@ def evaluate_predictions(index: Index, folder: Path, cfg: Config, **about: Any) 
 
 
 def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
-    """A function that gives the mIoU of a network on the validation list, with its own classes, read at one scale.
-
-    Raises:
-        UserError: there is no truth; names the setting that asked for it.
-    """
+    """A function that gives the mIoU of a network on the validation list, with its own classes, read at one scale."""
     if (reason := why_no_truth(cfg)) is not None:
-        raise UserError(
-            f"segment.validate_every is {cfg.segment_watch.validate_every}, but {reason}; set data.val_list to a list "
-            "with masks, or segment.validate_every=0"
-        )
+        asked = f"segment.validate_every is {cfg.segment_watch.validate_every}, but {reason}"
+        raise UserError(f"{asked}; set data.val_list to a list with masks, or segment.validate_every=0")
     index, compute = open_index(cfg.data, cfg.data.val_list, masks=True), choose_compute(cfg)
     check_truth(index, cfg.workers)
 
@@ -118,7 +104,7 @@ def open_validation(cfg: Config) -> Callable[[Segmenter], float]:
         matrix = ConfusionMatrix(segmenter.num_classes)
         for item in whole_images(index, range(len(index)), cfg.workers, "validate"):
             image = prepare(item["image"], segmenter, compute, cfg.segmenter)
-            size = (item["mask"].shape[0], item["mask"].shape[1])
+            size = item["mask"].shape
             with compute.autocast():
                 cells = cell_probabilities(segmenter, image[None], (1.0,), False, size)[0]
             matrix.update(item["mask"], most_likely(cells, size))

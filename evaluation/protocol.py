@@ -76,15 +76,9 @@ def evaluate_run(folder: Path, cfg: Config) -> dict[str, Evaluation]:
     """Seeds and pseudo masks of a finished run on their published list, segmentation on the validation list.
 
     Without a published list, or without all of its files, seeds are evaluated on the run's own list.
-
-    Raises:
-        UserError: not a run folder, or a stage that has not run.
     """
     if not (folder / RUN_RECORD).is_file():
-        raise UserError(
-            f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote, such as "
-            "runs/demo"
-        )
+        raise UserError(f"{folder} is no run folder: it has no {RUN_RECORD}; expected a folder that train.py wrote")
     found = {}
     own = load_config(folder / RUN_SETTINGS).to_dict()
     is_as_run = all(cfg.to_dict()[name] == own[name] for name in PREDICT_BY)
@@ -116,11 +110,8 @@ def evaluate_network(
 ) -> dict[str, Evaluation]:
     """Run a network over a list and evaluate it, with predicted classes (first) and limited to the given labels.
 
-    Args:
-        source: its file; a classifier's steps over the data set take their networks from the folder of this file.
-        index: opened with masks.
-        folder: where its masks or maps go; see `claim_folder`.
-        about: what to state of the evaluation.
+    Its masks or maps go into `folder`; see `claim_folder`. A classifier's steps over the data set take their networks
+    from beside `source`, its file.
     """
     networks = {source} if isinstance(network, Segmenter) else {source, *source.parent.glob("*.pth")}
     from_main(lambda: claim_folder(folder, sorted(networks), index, cfg))
@@ -145,10 +136,8 @@ def _list_of(folder: Path, suffix: str, cfg: Config) -> tuple[str, Index]:
             continue  # this copy of the data has no such list
         if all((folder / f"{record.name}{suffix}").is_file() for record in index.records):
             return list_name, index
-    raise UserError(
-        f"{folder} has not a file for each image of list '{seed_list(cfg)}'; run the stages that are missing: python "
-        f"train.py --config {folder.parent / RUN_SETTINGS}"
-    )
+    command, name = f"python train.py --config {folder.parent / RUN_SETTINGS}", seed_list(cfg)
+    raise UserError(f"{folder} has not a file for each image of '{name}'; run the stages that are missing: {command}")
 
 
 def _is_fresh(folder: Path, index: Index) -> bool:

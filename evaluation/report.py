@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from data.artifacts import read_mask, read_seed
+from data.artifacts import read_mask
 from data.dataset import Index
 from data.index import class_palette, open_index
 from data.inspection import spread
@@ -18,7 +17,6 @@ from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, change_rows, evalu
 from evaluation.predictions import evaluate_predictions, write_predictions
 from evaluation.scores import Evaluation, count_images, evaluate_masks
 from evaluation.truth import warn_of_trained, why_no_truth
-from models.pseudo import pseudo_mask, upsample
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
@@ -26,11 +24,11 @@ from stages.lists import evenly
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method
-from stages.threshold import with_found_threshold
+from stages.threshold import mask_at, with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
 from utils.distributed import is_main
-from utils.files import atomic_path, is_whole, read_json, write_json, write_text
+from utils.files import atomic_path, is_whole, write_json, write_text
 from utils.ignore import IGNORE
 from utils.run import Run
 from utils.visualize import Tile, contact_sheet, overlay
@@ -69,11 +67,6 @@ def make_report(cfg: Config, run: Run) -> dict[str, Any]:
         write_json(run.path(files.REPORT), figures_with_intervals(rows, counts))
         run.log(table)
     return {title: round(100 * row.best.miou(), 2) for title, row in rows.items()}
-
-
-def report_is_complete(cfg: Config, run: Run) -> bool:
-    """Whether the figures are there, and what the page needs beside them."""
-    return all(read_json(run.path(name)) for name in (files.REPORT, files.REPORT_IMAGES))
 
 
 def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:
@@ -117,11 +110,9 @@ def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.nda
 
 
 def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Positions, ascending, of the images that a page draws: all, or the worst and the best and an even sample.
+    """Positions, ascending, of at most `most` images: all, or `extremes` of the worst and best, and an even sample.
 
-    Args:
-        miou: (N,) of each image.
-        most: how many to choose; `extremes` of the worst and of the best are among them.
+    `miou` (N,) is that of each image.
     """
     if len(miou) <= most:
         return list(range(len(miou)))
@@ -140,7 +131,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
         image = np.array(record.read_image())
         masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():
-            masks[title] = mask_at(Path(row.about["path"]) / f"{record.name}.npz", row.threshold_best)
+            masks[title] = mask_at(Path(row.about["path"]) / f"{record.name}.npz", row.threshold_best or 0.0)
         predicted = run.path(files.PREDICTIONS, PREDICTED, f"{record.name}.png")
         if is_whole(predicted):
             masks["segmentation"] = read_mask(predicted)
@@ -154,21 +145,14 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
         contact_sheet(sheet_rows, tile=230).save(temporary, quality=88)
 
 
-def mask_at(path: Path, threshold: float | None) -> np.ndarray:
-    """The (H, W) uint8 mask of a seed file at a threshold."""
-    seed = read_seed(path)
-    maps = upsample(torch.from_numpy(seed.maps), seed.size)
-    return np.asarray(pseudo_mask(maps, torch.from_numpy(seed.classes), threshold=threshold or 0.0), dtype=np.uint8)
-
-
 def report_table(rows: dict[str, Evaluation], list_name: str) -> str:
     """A line a row: figures at the best threshold, that threshold, and mIoU at the configured one."""
     count = next(iter(rows.values())).matrix.n_images
     lines = [f"{f'{list_name}: {count} images':34}{'mIoU':>7}{'over':>8}{'under':>8}{'best at':>9}{'at set':>8}"]
     for title, row in rows.items():
         best = row.best
-        cells = f"{title:34}{100 * best.miou():7.1f}{100 * best.over_activation():8.1f}"
-        cells += f"{100 * best.under_activation():8.1f}"
+        over, under = 100 * best.over_activation(), 100 * best.under_activation()
+        cells = f"{title:34}{100 * best.miou():7.1f}{over:8.1f}{under:8.1f}"
         if row.threshold_best is not None:
             cells += f"{row.threshold_best:9.2f}{100 * row.matrix.miou():8.1f}"
         lines.append(cells)

@@ -14,7 +14,6 @@ from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
 from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, READ_IMAGES, method_rows, step_rows
-from evaluation.report import mask_at
 from evaluation.scores import finite
 from pages.images import SIDE, heat_layer, image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
@@ -23,7 +22,7 @@ from stages.dataset_steps import used_steps
 from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
 from stages.lists import evenly, seed_index
 from stages.reading import build_method
-from stages.threshold import with_found_threshold
+from stages.threshold import mask_at, with_found_threshold
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import is_whole
@@ -77,11 +76,7 @@ def training_gallery(cfg: Config, run: Run) -> Section:
 
 
 def write_hints_page(cfg: Config, run: Run) -> Path:
-    """Write `hints.html`: the least certain images of the training list, to give hints on; never a truth.
-
-    Raises:
-        UserError: the run has no seeds yet.
-    """
+    """Write `hints.html`: the least certain images of the training list, to give hints on; never a truth."""
     index, rows = seed_index(cfg), training_images(cfg)
     seeds = [row.folder for row in rows if row.as_map and run.path(row.folder).is_dir()]
     threshold = with_found_threshold(cfg, run.folder).pseudo.threshold

@@ -1,8 +1,4 @@
-"""Seed and mask files against the truth: the only code that opens truth masks, with its callers.
-
-`evaluate_seeds` and `evaluate_masks` return an `Evaluation`: the figures, as a table for people and as JSON.
-`count_images` returns what the bootstrap needs of each image.
-"""
+"""Seed and mask files against the truth: the only code that opens truth masks, with its callers."""
 
 import math
 from collections.abc import Sequence
@@ -117,9 +113,6 @@ def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, wor
     """Sweep `count` background thresholds, from 0 to `HIGHEST_THRESHOLD`, over the seed files of `folder`.
 
     The configured `threshold` gets its own figures; `about` is what to state of the evaluation.
-
-    Raises:
-        UserError: a seed file or the truth is missing, or their sizes differ.
     """
     check_truth(index, workers)
     thresholds = np.unique(np.append(np.linspace(0, HIGHEST_THRESHOLD, count).round(6), threshold))
@@ -136,11 +129,7 @@ def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, wor
 
 
 def evaluate_masks(index: Index, folder: Path, workers: int, **about: Any) -> Evaluation:
-    """Evaluate the mask files of `folder`.
-
-    Raises:
-        UserError: a mask or the truth is missing, their sizes differ, or a value is of no class.
-    """
+    """Evaluate the mask files of `folder`; `UserError` where one does not fit the truth or the classes."""
     check_truth(index, workers)
     matrix = ConfusionMatrix(len(index.class_names) + 1)
     count = partial(_count_masks, folder, index.class_names)
@@ -164,11 +153,7 @@ def count_images(index: Index, folder: Path, threshold: float | None, workers: i
 
 
 def read_seed_pixels(folder: Path, class_names: Sequence[str], record: Record) -> tuple[Tensor, Tensor, Tensor]:
-    """Truth, winning map and winning mask value, (H, W) each, as `ThresholdSweep.update` takes them.
-
-    Raises:
-        UserError: the seed file or the truth is missing or damaged, or their sizes differ.
-    """
+    """Truth, winning map and winning mask value, (H, W) each, as `ThresholdSweep.update` takes them."""
     path = folder / f"{record.name}.npz"
     seed, truth = read_seed(path, class_names), record.read_truth()
     _check_values(truth, record.mask, len(class_names))
@@ -236,7 +221,5 @@ def _check_values(mask: np.ndarray, path: Path | None, num_classes: int) -> None
 
 def _check_size(path: Path, size: Sequence[int], truth: np.ndarray) -> None:
     if tuple(size) != truth.shape:
-        raise UserError(
-            f"{path} is {size[0]} x {size[1]} (height x width), its truth {truth.shape[0]} x {truth.shape[1]}; they "
-            "must be of one image"
-        )
+        found, other = (f"{height} x {width}" for height, width in (size, truth.shape))
+        raise UserError(f"{path} is {found} (height x width), its truth {other}; they must be of one image")

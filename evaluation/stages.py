@@ -1,27 +1,27 @@
 """The pipeline: every stage, in order, with what it does, which settings it reads and which stages it waits for.
 
-Stages of the steps over the data set follow from their list (stages/dataset_steps.py). A stage names the parts of the
-configuration that it reads (stages/config.py); the fingerprints of its upstream stages cover what those read.
+A stage names the parts of the configuration that it reads; its upstream stages cover what those read.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
 from evaluation.ablation import ablation_complete, read_validation_list
 from evaluation.predictions import open_validation
-from evaluation.report import make_report, no_truth, report_is_complete
+from evaluation.report import make_report, no_truth
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.dataset_step import DatasetStep
-from stages.dataset_steps import DATASET_STEPS, LastSeeds, change_list, fit_step
-from stages.files import CLASSIFIER, PSEUDO, SEEDS, SEGMENTER
+from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_steps import DATASET_STEPS, change_list, fit_step, last_seeds
+from stages.files import CLASSIFIER, PSEUDO, REPORT, REPORT_IMAGES, SEEDS, SEGMENTER
 from stages.hints import with_hints
 from stages.lists import list_complete, list_fingerprint, seed_list
 from stages.pseudo import make_pseudo_masks
 from stages.seeds import make_seeds
 from stages.segment import train_segmenter
 from stages.settings import Config
-from utils.files import is_whole
+from utils.files import is_whole, read_json
 from utils.pipeline import Stage
 
 
@@ -53,30 +53,28 @@ def _first_stages() -> list[Stage]:
 
 def _stages_of_steps() -> list[Stage]:
     stages: list[Stage] = []
-    before = "seeds"
+    upstream = "seeds"
     for position, step in enumerate(DATASET_STEPS):
-        seeds = LastSeeds(DATASET_STEPS[:position])
+        before = DATASET_STEPS[:position]
         if step.fit is not None:
-            stages.append(with_hints(_fit_stage(step, seeds, before), step.fit.reads_with_hints))
-            before = step.fit.stage
+            stages.append(with_hints(_fit_stage(step, step.fit, before, upstream), step.fit.reads_with_hints))
+            upstream = step.fit.stage
         apply = replace(
-            Stage(step.apply.stage, step.apply.title, partial(change_list, step, seeds), reads=step.apply.reads),
-            upstream=(before,),
+            Stage(step.apply.stage, step.apply.title, partial(change_list, step, before), reads=step.apply.reads),
+            upstream=(upstream,),
             code=(step.apply.open,),
             complete=partial(list_complete, step.folder, ".npz"),
             skip=step.skip,
         )
         stages.append(with_hints(apply, step.apply.reads_with_hints))
-        before = step.apply.stage
+        upstream = step.apply.stage
     return stages
 
 
-def _fit_stage(step: DatasetStep, seeds: LastSeeds, before: str) -> Stage:
-    fit = step.fit
-    assert fit is not None
+def _fit_stage(step: DatasetStep, fit: Fit, before: Sequence[DatasetStep], upstream: str) -> Stage:
     return replace(
-        Stage(fit.stage, fit.title, partial(fit_step, fit, seeds), reads=fit.reads),
-        upstream=(before,),
+        Stage(fit.stage, fit.title, partial(fit_step, fit, before), reads=fit.reads),
+        upstream=(upstream,),
         code=(fit.run,),
         complete=lambda cfg, run: is_whole(run.path(fit.writes)),
         skip=lambda cfg: step.skip(cfg) or fit.skip(cfg),
@@ -88,7 +86,7 @@ def _mask_stages() -> list[Stage]:
     pseudo = Stage(
         "pseudo",
         "turn seeds into pseudo masks",
-        partial(make_pseudo_masks, LastSeeds(DATASET_STEPS)),
+        partial(make_pseudo_masks, partial(last_seeds, DATASET_STEPS)),
         reads=("pseudo",),
         looks=("data.colors",),
         upstream=(DATASET_STEPS[-1].apply.stage if DATASET_STEPS else "seeds",),
@@ -126,7 +124,7 @@ def _report_stages() -> list[Stage]:
             Stage("report", title, make_report, reads=("report", "segment_reading", "infer"), looks=("data.colors",)),
             upstream=("ablation", "segment"),
             inputs=lambda cfg: list_fingerprint(cfg, cfg.data.val_list, masks=True),
-            complete=report_is_complete,
+            complete=lambda cfg, run: all(read_json(run.path(name)) for name in (REPORT, REPORT_IMAGES)),
             skip=no_truth,
             shows_result=False,
         ),

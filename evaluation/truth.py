@@ -63,10 +63,8 @@ def why_no_truth(cfg: Config) -> str | None:
     if len(without) == len(index):
         return f"list '{cfg.data.val_list}' has no masks to evaluate against"
     if without:
-        return (
-            f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask, first "
-            f"{without[0].image}; add them, or make a list of the images that have one"
-        )
+        some = f"{len(without)} of {len(index)} images of list '{cfg.data.val_list}' have no mask"
+        return f"{some}, first {without[0].image}; add them, or make a list of the images that have one"
     known = open_index(cfg.data, cfg.data.train_list).class_names
     if problem := other_classes(cfg.data.train_list, known, cfg.data.val_list, index.class_names):
         raise UserError(problem)
@@ -86,16 +84,11 @@ def warn_of_trained(cfg: Config, index: Index) -> None:
 
 
 def check_truth(index: Index, workers: int) -> None:
-    """Read every truth mask once in a process, and warn of contradictions.
-
-    Raises:
-        UserError: an image has no mask, or the masks as a whole contradict their labels, palette or values.
-    """
+    """Read every truth mask once in a process; warn of few contradictions to labels, palette or values, refuse many."""
     if missing := index.without_truth():
-        raise UserError(
-            f"there is no truth to evaluate against: {missing[0].mask or missing[0].image} has no mask; evaluation "
-            f"needs one for each image of the list, and {len(missing)} of {len(index)} have none"
-        )
+        where, none = missing[0].mask or missing[0].image, f"{len(missing)} of {len(index)} have none"
+        needs = f"evaluation needs one for each image of the list, and {none}"
+        raise UserError(f"there is no truth to evaluate against: {where} has no mask; {needs}")
     states = [(str(record.mask), record.labels, _state(record)) for record in index.records]
     key = digest([index.class_names, repr(index.records[0].truth), states])
     if key in _checked:

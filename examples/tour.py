@@ -34,23 +34,10 @@ from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = (
-    "device=cpu",
-    "workers=0",
-    "data.shapes_train=32",
-    "data.shapes_val=3",
-    "data.shapes_size=128",
-    "cam.epochs=6",
-    "cam.batch_size=8",
-    "cam.crop_size=128",
-    "cam.resize_long=[112,160]",
-    "cam.scales=[1.0]",
-    "ibb.iterations=1",
-    "ibb.epochs=0",
-    "segment.epochs=1",
-    "segment.batch_size=8",
-    "segment.crop_size=128",
-    "segment.scales=[1.0]",
-    "report.enabled=false",
+    *("device=cpu", "workers=0", "data.shapes_train=32", "data.shapes_val=3", "data.shapes_size=128"),
+    *("cam.epochs=6", "cam.batch_size=8", "cam.crop_size=128", "cam.resize_long=[112,160]", "cam.scales=[1.0]"),
+    *("ibb.iterations=1", "ibb.epochs=0", "report.enabled=false"),
+    *("segment.epochs=1", "segment.batch_size=8", "segment.crop_size=128", "segment.scales=[1.0]"),
 )
 
 
@@ -102,21 +89,12 @@ def show_steps(cfg: Config, full: FullMethod, index: Index) -> tuple[list[list[T
         trace = full.trace(item["image"], classes)  # maps (K, h, w) in 0..1, one for each class of the image
         last = list(trace.maps.values())[-1]
         size = tuple(item["image"].shape[-2:])
-        mask = pseudo_mask(
-            upsample(last.cpu(), size),
-            torch.tensor(classes),
-            background="threshold",
-            threshold=cfg.pseudo.threshold,
-            power=cfg.pseudo.power,
-            ignore_band=0.0,
-            refiner=None,
-        )
-        assert record.mask is not None  # the list was opened with masks
+        mask = pseudo_mask(upsample(last.cpu(), size), torch.tensor(classes), threshold=cfg.pseudo.threshold)
         truth = record.read_truth()
-        matrix.update(torch.from_numpy(truth.copy()), torch.as_tensor(mask))
+        matrix.update(torch.from_numpy(truth.copy()), mask)
         pixels = item["image"].permute(1, 2, 0).numpy()
         maps = [found[0].cpu().numpy() for found in trace.maps.values()]
-        drawn = [overlay(pixels, values, palette) for values in (torch.as_tensor(mask).byte().numpy(), truth)]
+        drawn = [overlay(pixels, values, palette) for values in (mask.numpy(), truth)]
         rows.append([Tile(image) for image in (pixels, *(heatmap(pixels, one) for one in maps), *drawn)])
         rows[-1][0] = Tile(pixels, f"{record.name}: maps of {index.class_names[classes[0]]}")
     return rows, matrix

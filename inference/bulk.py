@@ -87,14 +87,8 @@ def predict_images(
 ) -> Summary:
     """Masks, overlays and a gallery for images, folders and patterns; those done already are kept.
 
-    Several processes share the images and end with the files that one would have written.
-
-    Args:
-        source: images, folders, patterns such as `shots/*.jpg`, or one of these.
-        output: the folder to write into (see `output_folder.claim`); may lie inside `source`.
-
-    Raises:
-        UserError: no images, none that can be read, an output folder that cannot be written, or bad labels.
+    Several processes share the images and end with the files that one would have written. The output folder
+    (`output_folder.claim`) may lie inside `source`.
     """
     options = options or Options()
     sources = [source] if isinstance(source, str | Path) else list(source)
@@ -195,11 +189,8 @@ class _Work:
     ) -> Summary:
         """Write what concerns all images together."""
         done = [(job.image, job.entry) for job in jobs if job.entry is not None]
-        unreadable = [
-            {"image": printable(job.image.relative), "reason": printable(job.unreadable)}
-            for job in jobs
-            if job.unreadable
-        ]
+        failed = [job for job in jobs if job.unreadable]
+        unreadable = [{"image": printable(job.image.relative), "reason": printable(job.unreadable)} for job in failed]
         entries = [entry for _, entry in done]
         report = {
             "input": printable(", ".join(map(str, sources))),
@@ -210,10 +201,8 @@ class _Work:
         }
         if not done:
             write_json(self.output / out.PREDICTIONS, report)
-            raise UserError(
-                f"--input {sources[0]}: not one image can be read ({len(unreadable)} tried); give other files. The "
-                f"first: {unreadable[0]['reason']}"
-            )
+            what = f"not one image can be read ({len(unreadable)} tried)"
+            raise UserError(f"--input {sources[0]}: {what}; give other files. The first: {unreadable[0]['reason']}")
         publish(self.output, report, [image for image, _ in done], self.values)
         known = {self.output / file_of(job.image, DONE) for job in jobs}
         others = sum(path not in known for path in (self.output / DONE).rglob("[!.]*.json"))

@@ -41,9 +41,8 @@ class ClassifierPredictor(Predictor):
         super().__init__(*args, **options)
         if self.tile:
             raise UserError(
-                "--tile needs a segmentation network: a classifier's activation maps are relative to the strongest "
-                "cell of an image, so maps of tiles cannot be put together; leave --tile out or train on to stage "
-                "segment"
+                "--tile needs a segmentation network: a classifier's maps are relative to the strongest cell of an "
+                "image, so those of tiles do not fit together; leave --tile out or train on to stage segment"
             )
         self.sides = self.cfg.seeds.or_at_most(MAX_SIDE)
         folder = Path(self.about["path"]).parent if self.about["path"] else None

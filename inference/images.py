@@ -52,11 +52,7 @@ def file_of(image: InputImage, folder: str) -> str:
 def find_inputs(sources: Sequence[str | Path], output: Path, recursive: bool = True) -> list[InputImage]:
     """The images of the input, each once, without what infer.py itself has written there.
 
-    Args:
-        sources: each a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
-
-    Raises:
-        UserError: there is nothing of that name, or no image in it.
+    A source is a file, a folder, or a pattern with `*`, `?`, `[...]` (`**` for any depth).
     """
     found: dict[str, Path] = {}  # absolute path -> the path as it was given
     roots = []
@@ -92,33 +88,22 @@ def output_names(relative: Sequence[str]) -> dict[str, str]:
 
 
 def find_class(name: str, class_names: Sequence[str], where: str) -> int:
-    """The index of a class by its name, in any case.
-
-    Raises:
-        UserError: the network does not know it; the message begins with `where` and has the nearest known name.
-    """
+    """The index of a class by its name, in any case; the `UserError` for an unknown one begins with `where`."""
     by_name = {composed(known).casefold(): index for index, known in reversed(list(enumerate(class_names)))}
     index = by_name.get(composed(name.strip()).casefold())
     if index is None:
         more = f", ... ({len(class_names)} in all)" if len(class_names) > MOST_NAMES else ""
-        raise UserError(
-            f"{where}: the network knows no class '{name}'{nearest(name.strip(), class_names) or ';'} it knows "
-            f"{', '.join(class_names[:MOST_NAMES])}{more}"
-        )
+        near, known = nearest(name.strip(), class_names) or ";", ", ".join(class_names[:MOST_NAMES])
+        raise UserError(f"{where}: the network knows no class '{name}'{near} it knows {known}{more}")
     return index
 
 
 def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[str]) -> dict[str, list[int]]:
     """What images contain, from a CSV file: the header `image,labels`, or `image,CLASS,...` (`data/label_table.py`).
 
-    A row names an image by its path under the input folder or its file name, with or without suffix. A row without
-    labels is an image without any class. Rows of other images, and images without a row, are counted in a warning.
-
-    Returns:
-        Indices in `class_names` by `InputImage.relative`.
-
-    Raises:
-        UserError: not such a file, an unknown class, a name that fits several images, two rows for one image.
+    Indices in `class_names` by `InputImage.relative`. A row names an image by its path under the input folder or its
+    file name, with or without suffix. A row without labels is an image without any class. Rows of other images, and
+    images without a row, are counted in a warning.
     """
     table = read_label_table(path, class_names, refuse)
     base = images[0].path.absolute().as_posix().removesuffix(images[0].relative)
@@ -137,10 +122,9 @@ def read_labels(path: Path, images: Sequence[InputImage], class_names: Sequence[
         else:
             found[match] = chosen
     if not found:
-        raise UserError(
-            f"{path}: none of its {len(table.rows)} rows names an image of the input; expected paths from the input "
-            f"folder or file names, such as {images[0].relative}"
-        )
+        what = f"none of its {len(table.rows)} rows names an image of the input"
+        wanted = f"paths from the input folder or file names, such as {images[0].relative}"
+        raise UserError(f"{path}: {what}; expected {wanted}")
     for note in (*table.notes, *finder.note(path)):
         logger.warning("%s", note)
     if unknown:
@@ -159,10 +143,8 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     """
     matches = _matches(source)
     if not matches:
-        raise UserError(
-            f"--input {source}: there is no such file or folder, and no file of this pattern; check the path from "
-            f"{Path.cwd()}"
-        )
+        what = "there is no such file or folder, and no file of this pattern"
+        raise UserError(f"--input {source}: {what}; check the path from {Path.cwd()}")
     is_image = [match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES for match in matches]
     images = list(itertools.compress(matches, is_image))
     for folder in (match for match in matches if match.is_dir()):
@@ -174,10 +156,8 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
     images = [image for image in dict.fromkeys(images) if not _is_below(image, ours)]
     if not images:
         depth = "" if recursive else ", and its sub-folders were not searched (--recursive)"
-        raise UserError(
-            f"--input {source}: no images in this folder or of this pattern{depth}; expected images, such as .jpg, "
-            ".png, .tif, .webp (docs/data.md lists all)"
-        )
+        wanted = "images, such as .jpg, .png, .tif, .webp (docs/data.md lists all)"
+        raise UserError(f"--input {source}: no images in this folder or of this pattern{depth}; expected {wanted}")
     left = sorted(
         path
         for path in (root.rglob("*") if recursive else root.glob("*"))

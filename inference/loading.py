@@ -46,14 +46,9 @@ def load_predictor(
         settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
         tile: images longer than this many pixels are read in tiles of that side; 0 reads all images whole.
-
-    Raises:
-        UserError: not a checkpoint, an unknown class, or settings that do not exist.
     """
     if tile and tile < LEAST_TILE:
-        raise UserError(
-            f"--tile {tile}: expected at least {LEAST_TILE} pixels, which can hold an object, or 0 for whole images"
-        )
+        raise UserError(f"--tile {tile}: expected at least {LEAST_TILE} pixels, or 0 for whole images")
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter
     if model_path is None:
@@ -74,7 +69,10 @@ def load_predictor(
         refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
         settings = override(own, (*INFERENCE, refinement, precision))
     cfg = override(settings, overrides)
-    _refuse_unread_sizes(cfg, overrides)
+    several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
+    if several and cfg.infer.quality != "best":
+        quality = f"with quality {cfg.infer.quality} an image is read at one size"
+        raise UserError(f"--set segment.scales: {quality}; for these sizes take --quality best")
     check_choices(cfg)
     names = tuple(class_names[find_class(name, class_names, "--classes")] for name in allowed)
     predictor = kind(network, class_names, cfg, about, names, tile)
@@ -88,12 +86,3 @@ def _tell_unread(predictor: Predictor, overrides: Sequence[str]) -> None:
         if section and not (name in PIXELS if section == "data" else predictor.reads(section, name)):
             kind = predictor.about["kind"]
             logger.warning("--set %s changes nothing here: masks of a %s do not depend on it", key, kind)
-
-
-def _refuse_unread_sizes(cfg: Config, overrides: Sequence[str]) -> None:
-    several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
-    if several and cfg.infer.quality != "best":
-        raise UserError(
-            f"--set segment.scales: with quality {cfg.infer.quality} an image is read at one size; for these sizes "
-            "take --quality best"
-        )

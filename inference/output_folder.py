@@ -99,10 +99,8 @@ def claim(output: Path, exported: Sequence[str] = ()) -> None:
         for name in (MASKS, OVERLAYS, MAPS, VIDEOS, CLASSES, PREDICTIONS, PAGE, SHEET, *exported):
             path = output / name
             if not (output / DONE).is_dir() and (path.is_file() or any(path.glob("*"))):
-                raise UserError(
-                    f"--output {output}: its {name} was not written by infer.py and would be overwritten; choose "
-                    "another folder"
-                )
+                what = f"its {name} was not written by infer.py and would be overwritten"
+                raise UserError(f"--output {output}: {what}; choose another folder")
         (output / DONE).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--output {output} cannot be written ({error}); choose a folder that can") from error

@@ -18,7 +18,7 @@ from data.index import pixel_rule
 from data.sides import AS_IS, Sides
 from stages.config import Config
 from stages.networks import Network
-from stages.reading import prepare, to_seed
+from stages.reading import prepare, to_seed_grid
 from utils.compute import Compute, choose_compute
 
 MAX_SIDE = 512  # pixels, where the settings set no limit: about the largest images that networks are trained on
@@ -81,12 +81,7 @@ class Predictor(ABC):
             self.settings["tile"] = tile
 
     def predict(self, image: np.ndarray, classes: Sequence[int] | None = None) -> Prediction:
-        """The mask of one image.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            classes: the classes that it contains, as indices in `class_names`; None lets the network predict them.
-        """
+        """The mask of one image (H, W, 3) uint8 RGB, of these classes (indices), or of those that it predicts."""
         return self.predict_many([image], [classes])[0]
 
     def predict_many(
@@ -97,7 +92,12 @@ class Predictor(ABC):
         small = [self._small(image) for image in images]
         with self.compute.autocast():
             found = self._predict_many(small, known)
-        return [at_size_of(image, prediction) for image, prediction in zip(images, found, strict=True)]
+        predictions = []
+        for image, own in zip(images, found, strict=True):
+            size = image.shape[:2]
+            maps = to_seed_grid(torch.from_numpy(own.maps), size).numpy()
+            predictions.append(Prediction(resize_mask(own.mask, size), own.classes, own.scores, maps))
+        return predictions
 
     def _wanted(self, classes: Sequence[int] | None) -> list[int] | None:
         """The given classes, those that are allowed; None lets the network predict them."""
@@ -121,13 +121,6 @@ class Predictor(ABC):
     @abstractmethod
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         """As `predict_many`, for images within `sides`; maps (K, *, *) may be of any size."""
-
-
-def at_size_of(image: np.ndarray, prediction: Prediction) -> Prediction:
-    """The prediction of a smaller or larger copy as one of the image; maps get the size of a seed's."""
-    size = image.shape[:2]
-    maps = to_seed(torch.from_numpy(prediction.maps), prediction.classes, size).maps
-    return Prediction(resize_mask(prediction.mask, size), prediction.classes, prediction.scores, maps)
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -91,11 +91,7 @@ def to_result(image: np.ndarray, prediction: Prediction, predictor: Predictor) -
 
 
 def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule: PixelRule = AUTO) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels for each of them.
-
-    Raises:
-        UserError: a file that cannot be read, an array of another shape or type, or values that need a setting.
-    """
+    """(H, W, 3) uint8 RGB of a path, an image of Pillow or an array: the same pixels for each of them."""
     if isinstance(image, Image.Image):
         file = getattr(image, "filename", "")
         # What is decoded already, was never a file, or is not its first frame.

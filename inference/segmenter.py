@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from inference.predictor import MAX_SIDE, Prediction, Predictor, at_size_of
+from inference.predictor import MAX_SIDE, Prediction, Predictor, resize_mask
 from inference.tiles import decide, read_tiles
 from models.pseudo import upsample
 from models.runtime import open_runtime
@@ -61,13 +61,13 @@ class SegmenterPredictor(Predictor):
         """Whether masks depend on a setting."""
         return section == "infer" or name in self.settings.get(section, ())
 
-    def predict_under(self, image: np.ndarray, label_sets: Sequence[Sequence[int] | None]) -> list[Prediction]:
-        """`predict` with each of several sets of classes; the network reads the image once."""
+    def masks_under(self, image: np.ndarray, label_sets: Sequence[Sequence[int] | None]) -> list[np.ndarray]:
+        """Masks (H, W) of the network's own values, with each of several sets of classes; the image is read once."""
         small = self._small(image)
         with self.compute.autocast():
             cells = self._cells([small])[0]
-            found = [self._decide(small, cells, self._wanted(known)) for known in label_sets]
-        return [at_size_of(image, each) for each in found]
+            masks = [self._mask(small, cells, self._wanted(known))[1].byte().cpu().numpy() for known in label_sets]
+        return [resize_mask(mask, image.shape[:2]) for mask in masks]
 
     def _predict_many(self, images: list[np.ndarray], classes: list[list[int] | None]) -> list[Prediction]:
         return [self._decide(*each) for each in zip(images, self._cells(images), classes, strict=True)]
@@ -110,11 +110,7 @@ class SegmenterPredictor(Predictor):
         return cells if len(classes) == len(self.class_names) else restrict_to(cells, classes)
 
     def _refine(self, probabilities: Tensor, image: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The K values that win somewhere, and their probabilities (K, H, W), refined among these; others cost time.
-
-        Args:
-            probabilities: (C + 1, H, W).
-        """
+        """The K values that win somewhere in (C + 1, H, W), and their probabilities (K, H, W), refined among these."""
         # As argmax, but three times as fast on a CPU.
         winners = torch.tensor(_occurring(probabilities.max(dim=0).indices), device=probabilities.device)
         among = probabilities[winners]
@@ -123,12 +119,16 @@ class SegmenterPredictor(Predictor):
             return winners, among
         return winners, refinement(among / among.sum(dim=0, keepdim=True)).to(probabilities)
 
-    def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
+    def _mask(self, image: np.ndarray, cells: Tensor, classes: Sequence[int] | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The cells of the classes that may be drawn, the mask (H, W) of the network's values, its probabilities."""
         cells = self._restrict(cells, classes, self.cfg.infer.least_probability)
         candidates = may_win(cells)
         occurring, refined = self._refine(upsample(cells[candidates], image.shape[:2]), image)
         best, indices = refined.max(dim=0)
-        values = candidates[occurring][indices]
+        return cells, candidates[occurring][indices], best
+
+    def _decide(self, image: np.ndarray, cells: Tensor, classes: list[int] | None) -> Prediction:
+        cells, values, best = self._mask(image, cells, classes)
         means = {value: float(best[values == value].mean()) for value in _occurring(values) if value}
         found = [value - 1 for value in means] if classes is None else classes
         maps = cells[[index + 1 for index in found]].float().cpu().numpy()

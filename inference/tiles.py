@@ -26,16 +26,12 @@ Probabilities = Callable[[np.ndarray], Tensor]
 
 
 def read_tiles(image: np.ndarray, tile: int, values: int, probabilities: Probabilities) -> np.ndarray:
-    """The network's probabilities of every cell of an image (H, W, 3) uint8.
+    """The network's probabilities of an image (H, W, 3): (values, ceil(H / 4), ceil(W / 4)) uint8, 255 for 1.
 
     Args:
         tile: side of a tile in pixels, made larger where the image would need more than `MOST_TILES`.
         values: mask values, background included.
-        probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1 over the
-            values.
-
-    Returns:
-        (values, ceil(H / 4), ceil(W / 4)) uint8, 255 for probability 1.
+        probabilities: (h, w, 3) uint8 of at most `tile` -> (values, *, *) on the CPU, of any size, sums to 1.
     """
     height, width = image.shape[:2]
     tile = tile_side(height, width, tile)
@@ -74,11 +70,9 @@ def _on_cells(window: np.ndarray, probabilities: Probabilities) -> Tensor:
 
 
 def decide(cells: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, dict[int, float]]:
-    """The mask of an image of `size` (H, W) from the cells of `read_tiles`.
+    """The mask of an image of `size` (H, W) from the cells of `read_tiles`: the likeliest value of each pixel.
 
-    Returns:
-        (H, W) of the smallest unsigned type, the likeliest value of each pixel; and by value that occurs, its mean
-        probability.
+    Beside it, the mean probability by value that occurs. The mask has the smallest unsigned type.
     """
     height, width = size
     mask = np.zeros(size, np.min_scalar_type(len(cells) - 1))

@@ -79,15 +79,8 @@ def predict_video(
 ) -> VideoSummary:
     """Draw the masks of every frame over it, `videos/NAME.mp4` in `output`; a video that is done already is kept.
 
-    The network reads each frame by itself. The overlay has the frames' size and rate, and no sound. It is written whole
-    or not at all: after a stop the video begins anew.
-
-    Args:
-        limit: the most frames to take; 0 takes all.
-        batch: frames that the network is given at once.
-
-    Raises:
-        UserError: no video, or a damaged one.
+    The network reads each frame by itself, `batch` of them at once, and at most `limit` (0: all). The overlay has the
+    frames' size and rate, and no sound. It is written whole or not at all: after a stop the video begins anew.
     """
     values = out.ClassValues(output, predictor.class_names)
     target = output / VIDEOS / f"{name or source.stem}.mp4"
@@ -147,7 +140,5 @@ def _frames(reader: Any, source: Path, limit: int) -> Iterator[np.ndarray]:
 
 
 def _no_video(source: Path, reason: str) -> UserError:
-    return UserError(
-        f"--input {source} cannot be read as a video ({reason}); give another file, or convert this one: ffmpeg -i "
-        "FILE -c:v libx264 new.mp4"
-    )
+    remedy = "give another file, or convert this one: ffmpeg -i FILE -c:v libx264 new.mp4"
+    return UserError(f"--input {source} cannot be read as a video ({reason}); {remedy}")

@@ -142,9 +142,6 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
     """An affinity network on `build_backbone(backbone, weights)`, in evaluation mode.
 
     Its branches are fresh, or those of the weight file, where this is an affinity network's (ours or IRN's).
-
-    Raises:
-        UserError: as `build_backbone`; a branch of the file that does not fit.
     """
     loaded = open_weights(weights)
     network = AffinityNet(build_backbone(backbone, loaded), displacement)
@@ -172,12 +169,8 @@ def cells(x: Tensor) -> tuple[int, int]:
 def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side: int = 0) -> Tensor:
     """The boundary map of a normalised image (3, H, W): sigmoid of the mean logit of image and mirror image.
 
-    Args:
-        least_side: the image is padded with zeros to at least this height and width. The statistics of group norm
-            include the padding, so this changes all values a little: published maps are padded to the crop size, 512.
-
-    Returns:
-        (ceil(H / 4), ceil(W / 4)) float32 in 0..1.
+    (ceil(H / 4), ceil(W / 4)) float32 in 0..1. The image is padded with zeros to at least `least_side`. The statistics
+    of group norm include the padding, so this changes all values a little: published maps are padded to the crop size.
     """
     rows, columns = cells(image)
     views = torch.stack([image, image.flip(-1)]) if flip else image[None]

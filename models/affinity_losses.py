@@ -1,7 +1,6 @@
 """IRN's losses: two cells with a label either belong together or do not (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
-losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published
-loss
+losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published one
 """
 
 from functools import lru_cache
@@ -36,12 +35,7 @@ def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Te
         `bg_pos`, `fg_pos`: -log affinity of pairs of background and of the same class; `neg`: -log(1 - affinity) of
         pairs of different labels. With a displacement also `disp_fg` = |(d_source - d_other) - (other - source)|: pairs
         of a class point to one centre; and `disp_bg` = |d_source - d_other|: pairs of background point the same way.
-
-    Raises:
-        ValueError: labels of another size than the maps.
     """
-    if labels.shape != (len(edge_logits), *edge_logits.shape[-2:]):
-        raise ValueError(f"labels {tuple(labels.shape)} do not fit edge logits {tuple(edge_logits.shape)}")
     affinity = 1 - path_maxima(edge_logits.float().sigmoid()[:, 0], radius)
     source, other = _pairs(labels, radius)
     known = (source != IGNORE) & (other != IGNORE)

@@ -10,8 +10,8 @@ from functools import partial
 
 from models.chain import Backbone
 from models.depthwise import speed_up_depthwise
-from models.efficientnet_lite import build_lite
-from models.resnet import build_resnet
+from models.efficientnet_lite import EfficientNetLite
+from models.resnet import ResNet
 from models.timm_chain import TimmBackbone, require_name
 from models.timm_weights import load_published
 from models.weights import Weights, fitting, read_weights
@@ -23,11 +23,11 @@ TIMM = "timm/"
 
 # Name -> the backbone, with its ImageNet weights or with random ones.
 BACKBONES: dict[str, Callable[[bool], Backbone]] = {
-    "resnet50": partial(build_resnet, 50),
-    "resnet101": partial(build_resnet, 101),
-    COMPACT: partial(build_lite, 0),
-    "efficientnet_lite1": partial(build_lite, 1),
-    "efficientnet_lite2": partial(build_lite, 2),
+    "resnet50": partial(ResNet, 50),
+    "resnet101": partial(ResNet, 101),
+    COMPACT: partial(EfficientNetLite, 0),
+    "efficientnet_lite1": partial(EfficientNetLite, 1),
+    "efficientnet_lite2": partial(EfficientNetLite, 2),
 }
 
 
@@ -47,29 +47,22 @@ def find_builder(name: str) -> Callable[[bool], Backbone]:
 def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     """A backbone by name (of `BACKBONES`, or `timm/NAME`), in evaluation mode.
 
-    Args:
-        weights: `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or
-            what it gave; of a whole network the backbone is taken.
-
-    Raises:
-        UserError: unknown name; weights that are not there, are of another backbone or do not fit.
+    Weights are `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or what
+    it gave; of a whole network the backbone is taken.
     """
     weights, builder = open_weights(weights), find_builder(name)
     backbone = builder(weights == "imagenet")
     if isinstance(weights, Weights):
         if weights.backbone not in (None, name):
-            raise UserError(
-                f"{weights.path} holds weights of {weights.backbone}, and model.backbone is {name}; change one of "
-                "the two"
-            )
+            of_other = f"{weights.path} holds weights of {weights.backbone}"
+            raise UserError(f"{of_other}, and model.backbone is {name}; change one of the two")
         state = weights.part("backbone.")
         try:
             backbone.load_state_dict(fitting(state, backbone, weights.path))
         except UserError:
             # A timm network's file may have the names of its publisher.
-            if not (
-                isinstance(backbone, TimmBackbone) and load_published(backbone.net, name.removeprefix(TIMM), state)
-            ):
+            own_name = name.removeprefix(TIMM)
+            if not (isinstance(backbone, TimmBackbone) and load_published(backbone.net, own_name, state)):
                 raise
     speed_up_depthwise(backbone)
     return backbone.eval()

@@ -9,10 +9,7 @@ from utils.distributed import total, world_size
 
 
 class SharedBatchNorm2d(nn.BatchNorm2d):
-    """`nn.BatchNorm2d` with, in training, the statistics of all processes' images; parts may differ in size.
-
-    As torch's SyncBatchNorm, which knows CUDA only.
-    """
+    """`nn.BatchNorm2d` with, in training, the statistics of all processes' images (SyncBatchNorm is for CUDA only)."""
 
     running_mean: Tensor
     running_var: Tensor

@@ -42,17 +42,13 @@ class Backbone(nn.Module):
         return self.stages(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
-        """All stages' maps.
+        """All stages' maps F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]), of images (B, 3, H, W).
 
         Args:
-            x: (B, 3, H, W) normalised images.
+            x: normalised.
             grad_from: stages before this one are computed without a graph, and this one's map is a leaf that requires
-                grad. So gradients with respect to it and later ones can be had at the price of the part behind it
-                alone.
+                grad: gradients with respect to it and later ones cost the part behind it alone.
             last: the stage after which nothing is computed; None: all are.
-
-        Returns:
-            F_1..F_L, (B, channels[l], ~H / strides[l], ~W / strides[l]).
         """
         features = []
         for number in range(len(self.parts) if last is None else last + 1):
@@ -76,15 +72,13 @@ class Backbone(nn.Module):
     def freeze(self, stride: int, depth: float = 0.0) -> None:
         """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
 
-        Args:
-            stride: is not used in a chain of one stride, such as a vision transformer's.
-            depth: this part of the blocks gets no gradient either, the shallowest first. Only timm/ backbones have it.
+        A chain of one stride, such as a vision transformer's, does not use it. Of timm/ backbones the part `depth` of
+        the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
+            strides = ", ".join(map(str, self.strides))
             raise UserError(
-                f"frozen_depth: {depth:g} is for timm/ backbones, found a backbone with stages of strides "
-                f"{', '.join(map(str, self.strides))}; set frozen_depth to 0, and "
-                "frozen_stride to the last stride that stays as it is"
+                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, frozen_stride to one of {strides}"
             )
         for number, reached in enumerate(self.strides):
             for module in self.modules_of(number) if reached <= stride else []:
@@ -92,10 +86,7 @@ class Backbone(nn.Module):
 
     def blocks_behind(self) -> dict[str, int]:
         """The name of each parameter of the backbone -> how many blocks come after its own; of timm/ backbones."""
-        raise UserError(
-            "lr_decay is for timm/ backbones, found one that does not know its blocks; set lr_decay=1, which gives all "
-            "of it the same learning rate"
-        )
+        raise UserError("lr_decay is for timm/ backbones; set lr_decay=1, the same learning rate for all of it")
 
 
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
@@ -114,11 +105,8 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
     """The number 0..L-1 of a stage whose position is given as a Python index; `UserError` where there is none."""
     count = len(backbone.strides)
     if not -count <= position < count:
-        raise UserError(
-            f"{setting}: there is no stage {position}; the backbone has {count}, of strides "
-            f"{', '.join(map(str, backbone.strides))}, "
-            f"so give {-count}..{count - 1}"
-        )
+        has = f"the backbone has {count}, of strides {', '.join(map(str, backbone.strides))}"
+        raise UserError(f"{setting}: there is no stage {position}; {has}, so give {-count}..{count - 1}")
     return position % count
 
 
@@ -140,7 +128,5 @@ def require_strides(strides: Sequence[int], wanted: Sequence[int], setting: str)
     """Refuse strides that no stage of the backbone has, by its level, with a `UserError` that names `setting`."""
     levels = set(stage_levels(strides))
     if missing := set(wanted) - levels:
-        raise UserError(
-            f"{setting} {list(wanted)}: the backbone has no stage of stride {min(missing)}; "
-            f"choose from {', '.join(map(str, sorted(levels)))}"
-        )
+        what, known = f"the backbone has no stage of stride {min(missing)}", ", ".join(map(str, sorted(levels)))
+        raise UserError(f"{setting} {list(wanted)}: {what}; choose from {known}")

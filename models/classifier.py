@@ -21,22 +21,17 @@ from utils.settings import setting
 class HeadSettings:
     """What the classifier's head reads, and how the evidence of an image's cells becomes a logit (docs/method.md 0)."""
 
-    head_stages: tuple[int, ...] = setting(
-        (-1,), help="positions of the backbone stages that the head reads, joined on the finest grid"
-    )
+    head_stages: tuple[int, ...] = setting((-1,), help="positions of the backbone stages that the head reads together")
     pooling: Literal["mean", "logsumexp", "top"] = setting(
         "mean", help="mean of all cells, logsumexp (few strong cells decide), top (mean of the best cells)"
     )
-    top_share: float = setting(
-        0.01, low=0, high=1, help="for pooling: top; the part of the cells that is the best ones"
-    )
+    top_share: float = setting(0.01, low=0, high=1, help="for pooling: top; the part of the cells that is the best")
 
 
 class Classifier(nn.Module):
     """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
 
-    Attributes:
-        context: tells the classes from their context; None until stage `context` has found it.
+    `context` tells the classes from their context; None until stage `context` has found it.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):

@@ -22,15 +22,13 @@ def dense_crf(image: Tensor, probabilities: Tensor, iterations: int = 10) -> Ten
     """Fully connected CRF (Krähenbühl and Koltun, NeurIPS 2011) with IRN's parameters.
 
     From an image (3, H, W) uint8 and probabilities (..., L, H, W) that sum to 1 over L; computed on the CPU.
-    `UserError` where the package is not installed.
     """
     try:
         from pydensecrf.densecrf import DenseCRF2D
         from pydensecrf.utils import unary_from_softmax
     except ImportError as error:
         raise UserError(
-            "pseudo.refine crf needs the package pydensecrf2: pip install -r requirements-extras.txt (it compiles, gcc "
-            "needed); or use pseudo.refine: par, which is always there"
+            "refinement crf needs the package pydensecrf2: pip install -r requirements-extras.txt (and gcc); or use par"
         ) from error
     labels, height, width = probabilities.shape[-3:]
     field = DenseCRF2D(width, height, labels)

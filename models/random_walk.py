@@ -42,12 +42,10 @@ def random_walk(
         cams: (K, h, w) float maps of each image, all on one device; K may be 0, and K, h, w differ between images.
         edges: (h, w) boundary probability in 0..1 of each.
         radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
-        beta: exponent of the affinity; a higher one makes the walk narrower.
-        exp_times: the walk has 2^exp_times steps.
 
     Returns:
-        float32, of the shapes of `cams`, on their device; not normalised. The same whichever images walk together, up
-        to the rounding of powers (one unit in the last digit of a weight).
+        float32, as `cams`, not normalised. The same whichever images walk together, up to the rounding of powers (one
+        unit in the last digit of a weight).
     """
     walked: dict[int, Tensor] = {}
     for batch in _batches(cams, len(pair_offsets(radius))):
@@ -73,18 +71,13 @@ def feature_walk(
     """A walk that needs no training: over the similarity of a classifier's own features.
 
     x_{s+1} = keep * T x_s + (1 - keep) * x_0 with T_ij = S_ij / sum_j S_ij and S_ij = max(0, f_i . f_j)^power, between
-    all cells.
+    all cells. S is never held whole: memory grows with the cells, not with their square.
 
     Args:
-        maps: x_0, (K, h, w).
+        maps: x_0, (K, h, w); what is returned has this shape, too, and is not normalised.
         unit: f, (D, h, w), of unit length at each cell.
-        power: the higher, the more alike two cells must be.
-        keep: what of a map walks at each step.
-        hold: what is known of the maps is put into them after each step.
+        hold: puts what is known of the maps into them after each step.
         heavy: (h, w), so many times a cell counts in the mean; None: each once.
-
-    Returns:
-        (K, h, w), not normalised. S is never held whole: memory grows with the cells, not with their square.
     """
     with torch.autocast(maps.device.type, enabled=False):
         features, start = unit.flatten(1), maps.flatten(1)
@@ -101,15 +94,9 @@ def feature_walk(
 def similar_sums(
     values: Tensor, features: Tensor, power: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sums over all cells j of S_ij x_j, and of S_ij, with S_ij = w_j max(0, f_i . f_j)^power.
+    """Sums over all cells j of S_ij x_j, (K, N), and of S_ij, (N,), with S_ij = w_j max(0, f_i . f_j)^power.
 
-    Args:
-        values: x, (K, N) of N cells.
-        features: f, (D, N), of unit length at each cell.
-        weights: w, (N,); None: 1.
-
-    Returns:
-        (K, N) and (N,). S is never held whole.
+    Of values x (K, N), features f (D, N) of unit length at each cell, weights w (N,), None: 1. S is never held whole.
     """
     cells = features.shape[1]
     sums, totals = [], []
@@ -181,14 +168,14 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
 
     root = _degree(weights, offsets, margin).rsqrt().float()
     # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
-    scaled = _pad(root, margin)
+    scaled = pad(root, (margin, margin))
     twice = [(2 * root * root).unsqueeze(1)]
     for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
         twice.append(weight.mul_(root).mul_(scaled[:, margin + offset : margin + offset + cells]).mul_(2).unsqueeze(1))
 
     # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
     start = start / root.unsqueeze(1)
-    buffers = [_pad(start, margin), start.new_zeros((batch, count, cells + 2 * margin))]
+    buffers = [pad(start, (margin, margin)), start.new_zeros((batch, count, cells + 2 * margin))]
     products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
     coefficients = chebyshev_coefficients(steps)
     result = coefficients[0] * start
@@ -230,7 +217,3 @@ def _degree(weights: Tensor, offsets: Sequence[int], margin: int) -> Tensor:
         total[:, margin : margin + cells] += weight
         total[:, margin + offset : margin + offset + cells] += weight
     return total[:, margin : margin + cells]
-
-
-def _pad(maps: Tensor, margin: int) -> Tensor:
-    return pad(maps, (margin, margin))

@@ -70,14 +70,9 @@ def read(
 ) -> Reading:
     """One reading of an image (3, H, W), normalised, at all scales; image and mirror image are one batch.
 
-    The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward pass only,
-    and without gradient stages nothing is recorded at all.
-
-    Args:
-        classifier: in evaluation mode.
-        classes: the K classes to read.
-        gradient_stages: indices of stages whose gradients are wanted (GFM).
-        feature_stages: indices of stages whose maps are wanted (PRM).
+    The classifier is in evaluation mode. Gradients are of the stages `gradient_stages` (GFM), maps of `feature_stages`
+    (PRM). The graph for d y_k / d F_l begins at the earliest gradient stage, so what lies before it costs a forward
+    pass only, and without gradient stages nothing is recorded at all.
     """
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
@@ -145,12 +140,6 @@ def first_stages(strides: Sequence[int]) -> list[int]:
     """The index of the first stage of each level: there features are least specific to the classes."""
     levels = stage_levels(strides)
     return [index for index, level in enumerate(levels) if level not in levels[:index]]
-
-
-def earlier_stages(strides: Sequence[int], min_stride: int) -> list[int]:
-    """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
-    levels = stage_levels(strides)
-    return [index for index in first_stages(strides) if levels[index] >= min_stride and index < len(strides) - 1]
 
 
 def stages_of_strides(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:

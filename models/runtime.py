@@ -52,12 +52,7 @@ class Runtime:
 def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> Runtime:
     """The runtime of a network, which is in evaluation mode, on the device of `compute`.
 
-    Args:
-        wanted: auto, pytorch, openvino or onnxruntime. `auto` with precision `off` keeps PyTorch, whose masks are the
-            reference.
-
-    Raises:
-        UserError: the wanted one is not installed, or not for this device.
+    `wanted` is auto, pytorch, openvino or onnxruntime. `auto` is PyTorch unless the precision was left to the machine.
     """
     own = Runtime(f"PyTorch, {_precision(compute.precision)}", network)
     module = _choose(compute, wanted)
@@ -80,14 +75,10 @@ def _choose(compute: Compute, wanted: str) -> str | None:
     installed = [name for name in NAMES if importlib.util.find_spec(name) is not None]
     if wanted in NAMES:
         if compute.device.type != "cpu":
-            raise UserError(
-                f"infer.runtime {wanted} is for CPUs, and the device is {compute.device}; set infer.runtime=auto"
-            )
+            raise UserError(f"infer.runtime {wanted} is for CPUs, and not for {compute.device}; set infer.runtime=auto")
         if wanted not in installed:
-            raise UserError(
-                f"infer.runtime is {wanted}, which is not installed: pip install -r requirements-extras.txt, or set "
-                "infer.runtime=auto"
-            )
+            what = f"infer.runtime is {wanted}, which is not installed"
+            raise UserError(f"{what}: pip install -r requirements-extras.txt, or set infer.runtime=auto")
         return wanted
     if wanted != "auto" or not compute.is_fastest or compute.device.type != "cpu":
         return None

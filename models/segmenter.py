@@ -44,10 +44,8 @@ class DecoderHead(nn.Module):
 class Segmenter(nn.Module):
     """Backbone -> DeepLabV3 head, or one with a decoder.
 
-    Args:
-        num_classes: values, background included.
-        stage: position of the stage that the head reads, as a Python index; the last, or one before a wide 1x1 layer.
-        decoder_strides: the decoder joins the last stage of each of these strides; without any there is none.
+    `num_classes` counts the background. The head reads the stage of that position, a Python index: the last, or one
+    before a wide 1x1 layer. The decoder joins the last stage of each of `decoder_strides`; without any there is none.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1, decoder_strides: Sequence[int] = ()):
@@ -67,10 +65,7 @@ class Segmenter(nn.Module):
         return self.head
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)).
-
-        s is the stride of the stage, or the least of the decoder's.
-        """
+        """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)), s the least stride."""
         features = self.backbone.stages(x)
         sides = [features[number] for number in self.side_stages]
         return self.head(features[self.stage], sides) if sides else self.head(features[self.stage])
@@ -88,11 +83,7 @@ def _normed(convolution: nn.Conv2d) -> nn.Sequential:
 
 
 def build_segmenter(
-    backbone: str,
-    num_classes: int,
-    weights: str = "imagenet",
-    stage: int = -1,
-    decoder_strides: Sequence[int] = (),
+    backbone: str, num_classes: int, weights: str = "imagenet", stage: int = -1, decoder_strides: Sequence[int] = ()
 ) -> Segmenter:
     """A segmentation network with a fresh head, in evaluation mode; `num_classes` counts the background."""
     return Segmenter(build_backbone(backbone, weights), num_classes, stage, decoder_strides).eval()
@@ -114,12 +105,8 @@ def fill_head(segmenter: Segmenter, weights: Weights, class_names: Sequence[str]
 def segmentation_loss(logits: Tensor, mask: Tensor, object_weight: float = 1.0) -> Tensor:
     """Cross-entropy of logits (B, C, h, w) and masks (B, H, W) int64 at `LOGIT_STRIDE`.
 
-    Args:
-        object_weight: a cell of an object counts as so many of the background.
-
-    Returns:
-        The mean over the cells whose mask is not ignored; 0 where all are. With several processes the mean is over
-        the cells of all of them, and a process gives its own part of that mean.
+    A cell of an object counts as `object_weight` of the background. The mean over the cells whose mask is not ignored;
+    0 where all are. With several processes the mean is over the cells of all of them, and a process gives its own part.
     """
     logits, target = _at_logit_stride(logits, mask)
     if object_weight == 1:
@@ -172,10 +159,7 @@ def class_probabilities(
 def cell_probabilities(
     segmenter: Forward, images: Tensor, scales: Sequence[float], flip: bool, size: tuple[int, int]
 ) -> Tensor:
-    """`class_probabilities` of images of one size, before they are enlarged: (B, 3, H, W) -> (B, num_classes, h, w).
-
-    h and w are a quarter of `size`, rounded up.
-    """
+    """`class_probabilities` of images (B, 3, H, W), not enlarged: (B, num_classes, h, w), a quarter of `size`."""
     cells = [-(-side // LOGIT_STRIDE) for side in size]
     count = len(images)
     found = []

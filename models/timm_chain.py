@@ -32,10 +32,7 @@ class TimmBackbone(Backbone):
 
     Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame
     again: a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map. A name may
-    have the tag of its weights.
-
-    Raises:
-        UserError: no such network, one that cannot work, or weights that cannot be had.
+    have the tag of its weights. A network that cannot work is refused.
     """
 
     def __init__(self, name: str, pretrained: bool = False):
@@ -55,10 +52,8 @@ class TimmBackbone(Backbone):
             except Unfit as unfit:
                 reason = str(unfit) or reason
         else:
-            raise UserError(
-                f"model.backbone timm/{name} cannot be used: {reason}. A backbone must give maps of images of any "
-                f"size; choose another one, such as {THAT_WORK}"
-            )
+            what = f"{reason}. A backbone must give maps of images of any size"
+            raise UserError(f"model.backbone timm/{name} cannot be used: {what}; choose another, such as {THAT_WORK}")
         about: Any = self.net.pretrained_cfg
         self.mean, self.std = tuple(about["mean"]), tuple(about["std"])
 
@@ -85,10 +80,9 @@ class TimmBackbone(Backbone):
                 raise Unfit(f"its last stage does not depend on that of stride {stage.stride}")
 
     def _settle(self) -> None:
-        """Give the batch norm of random weights the statistics of noise.
+        """Give the batch norm of random weights, which keeps its running statistics in training, those of noise.
 
-        It keeps its running statistics in training, and before any training they are 0 and 1, which norms nothing:
-        the features of some networks would be too large to learn from.
+        With 0 and 1, which norm nothing, the features of some networks would be too large to learn from.
         """
         norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
         momenta = [norm.momentum for norm in norms]
@@ -104,10 +98,7 @@ class TimmBackbone(Backbone):
             norm.eval()
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
-        """All stages' maps, whatever `last` is; as of `Backbone.stages`.
-
-        Gradients with respect to maps can be had behind `grad_from` alone.
-        """
+        """As of `Backbone.stages`: all maps, whatever `last` is; gradients can be had behind `grad_from` alone."""
         stage = self.cut.stages[-1]
         frame = Frame((x.shape[-2], x.shape[-1]), stage.stride, self.cut.unit)
         self.current.begin(frame, grad_from)
@@ -135,11 +126,11 @@ class TimmBackbone(Backbone):
 
     def blocks_behind(self) -> dict[str, int]:
         """As of `Backbone.blocks_behind`; what comes before the first block counts as a part of it."""
-        behind = {
-            name: sum(end > self.cut.begins[name] for end in self.cut.block_ends)
-            for name, _ in self.net.named_parameters()
-        }
-        return {f"net.{name}": max(0, count - 1) for name, count in behind.items()}
+        behind = {}
+        for name, _ in self.net.named_parameters():
+            count = sum(end > self.cut.begins[name] for end in self.cut.block_ends)
+            behind[f"net.{name}"] = max(0, count - 1)
+        return behind
 
 
 def require_name(name: str) -> None:
@@ -152,7 +143,5 @@ def require_name(name: str) -> None:
         stem = name.partition(".")[0]
         near = timm.list_models(f"*{stem}*")[:3] or difflib.get_close_matches(stem, timm.list_models(), 3)
     nearest = f" (near it: {', '.join(f'timm/{one}' for one in near)})" if near else ""
-    raise UserError(
-        f"model.backbone timm/{name[:80]}: timm has no such network{nearest}; expected a name from "
-        f"timm.list_models(), such as {THAT_WORK}"
-    )
+    what = f"model.backbone timm/{name[:80]}: timm has no such network{nearest}"
+    raise UserError(f"{what}; expected a name from timm.list_models(), such as {THAT_WORK}")

@@ -124,10 +124,7 @@ class Pass(threading.local):
         self.frame, self.grad_from, self.records, self.maps = frame, grad_from, torch.is_grad_enabled(), {}
 
     def keep(self, index: int, stage: Stage, module: nn.Module, inputs: Any, output: Tensor) -> Tensor | None:
-        """The hook behind the module of a stage: keeps its map.
-
-        Returns what the network goes on with instead of the output, None: the output itself.
-        """
+        """The hook behind the module of a stage: keeps its map; what it returns replaces the output, None does not."""
         if self.frame is None:
             return None
         values = stage.to_map(output, self.frame.grid(stage.stride))

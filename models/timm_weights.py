@@ -12,11 +12,7 @@ from utils.errors import UserError
 
 
 def create(name: str, has_weights: bool, **options: Any) -> nn.Module:
-    """A network of timm with its published weights, or with random ones.
-
-    Raises:
-        UserError: the weights could not be had; the message names the file and the ways out.
-    """
+    """A network of timm with its published weights, or with random ones."""
     try:
         return timm.create_model(name, pretrained=has_weights, **options)
     except (OSError, ConnectionError) as error:

@@ -1,9 +1,5 @@
 """Weight files of every kind that people have, read under this project's names.
 
-    weights = read_weights("res50_cam.pth")
-    weights.part("backbone.")                 # the state of a backbone
-    weights.part("classifier.")               # of a classifier's head; empty where the file has none
-
 Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state
 of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, as `.pth` or `.safetensors`. Other programs
 keep such a state under a key (`state_dict`, `model`), with a prefix before each name (`module.`, `encoder.`). One
@@ -40,9 +36,7 @@ class Weights:
     """What a weight file holds; None is what it does not say."""
 
     path: str
-    state: dict[
-        str, Tensor
-    ]  # by this project's names: backbone.*, classifier.*, fc_edge*, fc_dp*, mean_shift.*, head.*
+    state: dict[str, Tensor]  # names: backbone.*, classifier.*, fc_edge*, fc_dp*, mean_shift.*, head.*
     backbone: str | None = None
     class_names: tuple[str, ...] | None = None
 
@@ -52,22 +46,16 @@ class Weights:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Any weight file.
-
-    Raises:
-        UserError: no such file, no state dictionary, or a checkpoint that cannot be read.
-    """
+    """Any weight file; `UserError` where there is none, or no state dictionary in it."""
     content = load_tensors(path)
     if isinstance(content, dict) and content.get("format") == FORMAT:
         checkpoint = to_checkpoint(content, path)
         return Weights(str(path), checkpoint.state, checkpoint.backbone, checkpoint.class_names)
     state = largest_state(content)
     if not state:
-        found = (
-            f"a dictionary of {', '.join(map(str, [*content][:4]))}"
-            if isinstance(content, dict)
-            else type(content).__name__
-        )
+        found = type(content).__name__
+        if isinstance(content, dict):
+            found = f"a dictionary of {', '.join(map(str, [*content][:4]))}"
         raise UserError(f"{path} does not hold a state dictionary, but {found}; save the network's state_dict() alone")
     while True:
         if any(name.startswith("resnet50.") for name in state):
@@ -100,8 +88,7 @@ def largest_state(content: Any) -> dict[str, Tensor]:
 def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[str, Tensor]:
     """A network's entries from a state, with the prefix taken off with which most names and shapes fit.
 
-    Raises:
-        UserError: not all of the network's entries fit; says how many do, and which is the first that does not.
+    The `UserError` where not all of them fit says how many do, and which is the first that does not.
     """
     own = network.state_dict()
     inner = "net." if all(name.startswith("net.") for name in own) else ""  # our own wrapper of timm's networks
@@ -118,10 +105,10 @@ def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[st
     if wrong is not None:
         behind = f" behind '{prefix}'" if prefix else ""
         other = f"found {list(state[prefix + wrong].shape)}" if prefix + wrong in state else "found none"
+        first = f"the first that does not is '{wrong}', expected {list(shapes[wrong])}, {other}"
         raise UserError(
             f"{where} does not fit the network: {len(found)} of its {len(shapes)} entries{behind} fit in name and "
-            f"shape; the first that does not is '{wrong}', expected {list(shapes[wrong])}, {other}; give a file of "
-            "this backbone"
+            f"shape; {first}; give a file of this backbone"
         )
     return own | {inner + name: state[prefix + name] for name in found}
 

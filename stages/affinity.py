@@ -45,13 +45,9 @@ class AffinityTraining(Optimisation):
     fg_threshold: float = setting(0.30, low=0, high=1, help="confident foreground of a seed (IRN: 0.30)")
     bg_threshold: float = setting(0.05, low=0, high=1, help="confident background (IRN: 0.05)")
     refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
-    displacement: bool = setting(
-        False, help="also train the displacement branch, for instances, at lr times lr_head_factor"
-    )
+    displacement: bool = setting(False, help="also train the branch for instances, at lr times lr_head_factor")
     crop_size: int = setting(512, low=32, help="IRN: 512")
-    scale_range: tuple[float, float] = setting(
-        (0.5, 1.5), low=0.1, high=8, help="random size factor before the crop (IRN: 0.5 to 1.5)"
-    )
+    scale_range: tuple[float, float] = setting((0.5, 1.5), low=0.1, high=8, help="random size before the crop (IRN)")
     radius: int = setting(10, low=2, high=50, help="of the pairs that are learned from, in cells of 4 pixels (IRN: 10)")
 
     def check(self) -> Problem | None:
@@ -66,13 +62,9 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     confident = _make_confident_labels(cfg, run, index, seeds)
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
-    crop = RandomCrop(
-        settings.crop_size,
-        network.backbone.mean,
-        network.backbone.std,
-        scale_range=settings.scale_range,
-        sides=cfg.part("affinity"),
-    )
+    size, backbone = settings.crop_size, network.backbone
+    sides = cfg.part("affinity")
+    crop = RandomCrop(size, backbone.mean, backbone.std, scale_range=settings.scale_range, sides=sides)
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
     figures = train_on_crops(run, plan, network, items, partial(pair_losses, radius=settings.radius))

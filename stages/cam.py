@@ -67,8 +67,7 @@ def classification_losses(
 ) -> dict[str, Tensor]:
     """Multi-label soft margin loss on the image's logits, the mean over classes and images; a process gives its part.
 
-    Args:
-        weights: (C,) how much the images count that have the class; None: as much as the others.
+    Images that have a class count `weights` (C,) times; None: as much as the others.
     """
     return {"classification": _label_loss(network(batch["image"]), batch["labels"], weights)}
 
@@ -97,10 +96,8 @@ def class_weights(index: Index) -> Tensor:
 def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
     """Refuse a list in which no image has a label; a warning if all show a class, refused if all show the same."""
     if not any(record.labels for record in index.records):
-        raise UserError(
-            f"no image of list '{list_name}' has a label; image-level labels are what training learns from: "
-            "set data.labels to their file, or data.train_list to another list"
-        )
+        remedy = "data.labels to their file, or data.train_list to another list"
+        raise UserError(f"no image of list '{list_name}' has a label to learn from; set {remedy}")
     everywhere = set.intersection(*(set(record.labels) for record in index.records))
     if not everywhere:
         return []
@@ -108,7 +105,7 @@ def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
     names = ", ".join(index.class_names[label] for label in sorted(everywhere))
     warning = (
         f"every image of list '{list_name}' shows {'the same: ' * is_same}{names}. A class is learned from images with "
-        "it and images without it; add images of none (a sub-folder background, or an empty label) or of other classes"
+        "it and without it; add images of none (a sub-folder background, or an empty label) or of other classes"
     )
     if is_same and must_learn:
         raise UserError(f"{warning}; --set cam.must_learn=false goes on all the same")
@@ -125,11 +122,11 @@ def check_learned(cfg: Config, run: Run, classifier: Classifier, held: Index) ->
     every = together(rows, len(held))
     learned = [row for row in [*rows, every] if row is not None and row.is_learned]
     if every is not None and every.can_tell and not learned and cfg.cam_check.must_learn:
+        found = "; ".join(str(row) for row in rows if row.images)
         raise UserError(
             f"stage 'cam' has learned nothing that can be told from chance, by average precision of {len(held)} images "
-            f"held back ({'; '.join(str(row) for row in rows if row.images)}); check the labels with python -m "
-            "data.check, give more images, or a higher cam.least_steps (or, where few were held back, "
-            "cam.held_back); --set cam.must_learn=false goes on all the same"
+            f"held back ({found}); check the labels with python -m data.check, give more images, or a higher "
+            "cam.least_steps or cam.held_back; --set cam.must_learn=false goes on all the same"
         )
     precisions = {f"ap {row.name}": row.precision for row in rows if row.images}
     return {**precisions, **warned}

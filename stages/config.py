@@ -50,12 +50,7 @@ def parts() -> list[Part]:
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration from a YAML file; without one it has the defaults.
 
-    Args:
-        preset: a name under the file's `presets`; None takes the file's own `preset`, if it names one.
-        overrides: `key.sub=value` strings; the value is read as YAML.
-
-    Raises:
-        UserError: a mistake; the message names the key, the line and the nearest known key.
+    Without a preset, the file's own `preset` is taken. Overrides are `key.sub=value` strings with values as YAML.
     """
     return _build(read_values(path, preset, _sections()) | _set_by_hand(overrides))
 
@@ -94,17 +89,12 @@ def resolve_choices(cfg: Config) -> tuple[Config, str]:
     decided = cfg.changed("affinity_training", refine=kind)
     if kind == "crf" or cfg.part("affinity").kind != "learned":
         return decided, ""
-    return decided, (
-        "affinity  confident labels are refined by PAR; for the dense CRF, as published: "
-        "pip install -r requirements-extras.txt"
-    )
+    crf = "for the dense CRF, as published: pip install -r requirements-extras.txt"
+    return decided, f"affinity  confident labels are refined by PAR; {crf}"
 
 
 def config_from_dict(nested: dict[str, Any], where: str) -> Config:
-    """The configuration that `to_dict` wrote, for example inside a checkpoint.
-
-    Settings that are not known (any more) are left out with a warning that names them and `where`.
-    """
+    """The configuration that `to_dict` wrote, for example inside a checkpoint; unknown settings are warned of."""
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())
     flat = _still_meant({RENAMED.get(key, key): value for key, value in flat.items()})

@@ -15,6 +15,7 @@ from data.hints import open_hints
 from models.classifier import Classifier
 from models.context import ContextDiscriminant, ContextStatistics, context_stage
 from models.hints import Told
+from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
@@ -37,15 +38,9 @@ class ContextSettings:
     enabled: bool = setting(True, help="remove what occurs together with a class")
     hi: float = setting(0.65, low=0, high=1, help="confident object above, of the seeds that it is learned from")
     lo: float = setting(0.25, low=0, high=1, help="confident background below")
-    shrinkage: float = setting(
-        0.05, low=1e-6, high=1, help="this part of the covariance is replaced by the same variance in all directions"
-    )
-    least_others: int = setting(
-        10, low=0, help="objects of other classes count where there are so many of them; 0: never"
-    )
-    scales: tuple[float, ...] = setting(
-        (1.0,), low=0.1, high=8, help="features are read at these sizes; 2 for objects of few pixels"
-    )
+    shrinkage: float = setting(0.05, low=1e-6, high=1, help="this part of the covariance is equal in all directions")
+    least_others: int = setting(10, low=0, help="objects of other classes count where they are so many; 0: never")
+    scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="of the features; 2 for objects of few pixels")
 
     def check(self) -> Problem | None:
         """`lo` must not be above `hi`."""
@@ -105,10 +100,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
         if likely.shape[1] >= cells[0]:
             return unit, likely
-        unit, likely = (
-            interpolate(one[None], cells, mode="bilinear", align_corners=False)[0] for one in (unit, likely)
-        )
-        return normalize(unit, dim=0), likely
+        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)
 
     def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
         unit, likely = seen

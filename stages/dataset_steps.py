@@ -6,7 +6,6 @@ trace = full.trace(pixels, classes)      # trace.maps["gfm"], trace.maps["contex
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,7 @@ from utils.run import Run
 
 logger = logging.getLogger(__name__)
 
-DATASET_STEPS: list[DatasetStep] = [
-    CONTEXT_STEP,
-    BLUR_STEP,
-    WALK_STEP,
-]
+DATASET_STEPS: list[DatasetStep] = [CONTEXT_STEP, BLUR_STEP, WALK_STEP]
 
 
 def used_steps(cfg: Config) -> list[DatasetStep]:
@@ -42,15 +37,9 @@ def used_steps(cfg: Config) -> list[DatasetStep]:
     return [step for step in DATASET_STEPS if step.skip(cfg) is None]
 
 
-@dataclass(frozen=True)
-class LastSeeds:
-    """Configuration -> the folder of the seeds after the last of some steps over the data set that is not left out."""
-
-    steps: Sequence[DatasetStep]
-
-    def __call__(self, cfg: Config) -> str:
-        """Its name in the run folder."""
-        return next((step.folder for step in reversed(self.steps) if step.skip(cfg) is None), SEEDS)
+def last_seeds(steps: Sequence[DatasetStep], cfg: Config) -> str:
+    """The folder of the seeds after the last of some steps over the data set that is not left out."""
+    return next((step.folder for step in reversed(steps) if step.skip(cfg) is None), SEEDS)
 
 
 def open_steps(
@@ -58,8 +47,7 @@ def open_steps(
 ) -> list[tuple[DatasetStep, Change]]:
     """The used steps whose networks are in a folder, opened; those whose networks are missing are named in the log.
 
-    Args:
-        fast: leave out the steps that need networks beside the classifier.
+    With `fast` those that need networks beside the classifier are left out.
     """
     opened = []
     for step in used_steps(cfg):
@@ -67,10 +55,8 @@ def open_steps(
         if files and fast:
             continue
         if missing := [name for name in files if not is_whole(folder / name)]:
-            advice = "to have it, give a checkpoint that is in its run folder"
-            logger.warning(
-                "the maps are without the step '%s': %s has no %s; %s", step.title, folder, missing[0], advice
-            )
+            text = "the maps are without the step '%s': %s has no %s; give a checkpoint that is in its run folder"
+            logger.warning(text, step.title, folder, missing[0])
             continue
         change = step.apply.open(cfg, folder, classifier)
         compute.network(change.network)
@@ -78,27 +64,25 @@ def open_steps(
     return opened
 
 
-def change_list(step: DatasetStep, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
+def change_list(step: DatasetStep, before: Sequence[DatasetStep], cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds_NAME/ID.npz`, the seeds after the step, for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
     hints = open_hints(cfg.data, index)
-    folders = SeedFolders(index, run.path(seeds(cfg)), run.fresh_folder(step.folder), hints)
+    folders = SeedFolders(index, run.path(last_seeds(before, cfg)), run.fresh_folder(step.folder), hints)
     change = step.apply.open(cfg, run.folder, load_classifier(run.path(last_classifier(cfg)), index.class_names))
     return {"images": len(index), "written": change_seeds(cfg, folders, change, reading_compute(cfg), step.apply.stage)}
 
 
-def fit_step(fit: Fit, seeds: LastSeeds, cfg: Config, run: Run) -> dict[str, Any]:
-    """Let a step learn from the seeds before it."""
-    return fit.run(cfg, run, run.path(seeds(cfg)))
+def fit_step(fit: Fit, before: Sequence[DatasetStep], cfg: Config, run: Run) -> dict[str, Any]:
+    """Let a step learn from the seeds after those before it."""
+    return fit.run(cfg, run, run.path(last_seeds(before, cfg)))
 
 
 class FullMethod:
     """Maps of the classes that an image contains, with everything that a run has learned.
 
-    Args:
-        folder: of the run's networks; None for a classifier without a run.
-        classifier: in evaluation mode, on the device.
-        fast: one size, no step that reads an image again, no network beside the classifier.
+    The run's networks are in `folder`; None: the classifier has no run. The classifier is in evaluation mode, on the
+    device. With `fast`: one size, no step that reads an image again, no network beside the classifier.
     """
 
     def __init__(self, cfg: Config, folder: Path | None, classifier: Classifier, compute: Compute, fast: bool = False):

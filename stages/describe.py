@@ -1,7 +1,4 @@
-"""What a weight file is, in words: `python -m stages.describe FILE`.
-
-A checkpoint of train.py describes itself; of other files the names of the entries are shown.
-"""
+"""What a weight file is, in words: `python -m stages.describe FILE`; of another program's the entries are shown."""
 
 if __name__ == "__main__":  # before imports that take seconds
     from utils.startup import prepare

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from data.artifacts import read_mask
 from data.dataset import Index
@@ -85,11 +84,7 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
 
 
 def together(rows: Sequence[Learned], count: int) -> Learned | None:
-    """The classes as one, by the mean of their average precisions; None where no image held back shows any.
-
-    Args:
-        count: how many images were held back.
-    """
+    """The classes as one, by the mean of their average precisions on `count` images; None where these show none."""
     shown = [row for row in rows if row.images]
     if not shown:
         return None
@@ -113,9 +108,8 @@ def average_precision(truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
 def chance_level(right: Sequence[int], count: int, tests: int = 1) -> tuple[float, float]:
     """The mean average precision of random orders of `count` items, and the limit of chance.
 
-    Args:
-        right: how many are right, of each class; the figure is the mean over the classes.
-        tests: with more figures to test the limit is stricter, so that all together stay within `LEVEL`.
+    `right` is how many items are right, of each class; the figure is the mean over the classes. With more `tests` the
+    limit is stricter, so that all together stay within `LEVEL`.
     """
     random, total = np.random.default_rng(0), np.zeros(SHUFFLES)
     for one in right:
@@ -189,7 +183,10 @@ def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Comp
     parts = []
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter)
-        parts.append(_part_of_objects(segmenter, image, item["labels"]))
+        size = (image.shape[-2], image.shape[-1])
+        winner = most_likely(cell_probabilities(segmenter, image[None], (1.0,), False, size)[0], size)
+        given = item["labels"].nonzero().flatten().to(winner.device) + 1
+        parts.append(float(torch.isin(winner, given).float().mean()))
     return _extent_warnings(
         total(torch.tensor(_none_and_everywhere(parts))).tolist(),
         len(positions),
@@ -211,11 +208,3 @@ def _extent_warnings(counts: Sequence[int], images: int, *sentences: str) -> lis
     """The sentences whose count is too many of the images, each with how many."""
     found = zip(counts, sentences, strict=True)
     return [f"in {count} of {images} {sentence}" for count, sentence in found if count > TOO_MANY * images]
-
-
-def _part_of_objects(segmenter: Segmenter, image: Tensor, labels: Tensor) -> float:
-    """The part of an image on which the network draws the classes that it shows."""
-    size = (image.shape[-2], image.shape[-1])
-    winner = most_likely(cell_probabilities(segmenter, image[None], (1.0,), False, size)[0], size)
-    given = labels.nonzero().flatten().to(winner.device) + 1
-    return float(torch.isin(winner, given).float().mean())

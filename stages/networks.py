@@ -27,37 +27,22 @@ KINDS = {"classifier": "a classifier", "segmenter": "a segmentation network", "a
 
 
 def save_network(
-    path: Path,
-    kind: Kind,
-    network: Network,
-    class_names: tuple[str, ...],
-    cfg: Config,
-    figures: dict[str, float],
+    path: Path, kind: Kind, network: Network, class_names: tuple[str, ...], cfg: Config, figures: dict[str, float]
 ) -> None:
     """Write a checkpoint that describes itself; of several processes the main one writes."""
     if not is_main():
         return
-    backbone = network.backbone
-    checkpoint = Checkpoint(
-        kind=kind,
-        class_names=class_names,
-        backbone=cfg.model.backbone,
-        config=cfg.to_dict(),
-        state=network.state_dict(),
-        figures=figures,
-        normalisation={"mean": list(backbone.mean), "std": list(backbone.std)},
-    )
-    save_checkpoint(path, checkpoint)
+    normalisation = {"mean": list(network.backbone.mean), "std": list(network.backbone.std)}
+    about, state = (kind, class_names, cfg.model.backbone, cfg.to_dict()), network.state_dict()
+    save_checkpoint(path, Checkpoint(*about, state, figures, normalisation))
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint]:
     """A network that gives masks, in evaluation mode, and its checkpoint; `UserError` for other files and networks."""
     checkpoint = load_checkpoint(path)
     if checkpoint.kind == "affinity":
-        raise UserError(
-            f"{path} holds an affinity network, which knows boundaries and no classes; expected a segmentation network "
-            "or a classifier, such as segmenter.pth or classifier.pth of the same run"
-        )
+        what = "an affinity network, which knows boundaries and no classes"
+        raise UserError(f"{path} holds {what}; expected a segmentation network or a classifier of the same run")
     return _load(path, checkpoint), checkpoint
 
 
@@ -108,9 +93,9 @@ def _load(path: str | Path, checkpoint: Checkpoint) -> Any:
     try:
         network.load_state_dict(checkpoint.state)
     except RuntimeError as error:
+        what, reason = f"{KINDS[checkpoint.kind]} on {checkpoint.backbone}", str(error).splitlines()[-1].strip()
         raise UserError(
-            f"{path}: the weights do not fit {KINDS[checkpoint.kind]} on {checkpoint.backbone}: "
-            f"{str(error).splitlines()[-1].strip()}; give another file, or train again"
+            f"{path}: the weights do not fit {what}: {reason}; give another file, or train again"
         ) from error
     network.requires_grad_(False)  # maps need gradients of activations, never of weights
     return network.eval()

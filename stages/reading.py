@@ -19,6 +19,7 @@ from data.sides import Sides
 from data.transforms import normalise
 from models.hints import Told
 from models.method import Method
+from models.pseudo import upsample
 from models.steps import ClassActivationMap
 from stages.hints import told_of
 from stages.lists import require_image_space, without_file
@@ -56,18 +57,13 @@ def prepare(image: Tensor, network: Network, compute: Compute, sides: Sides) -> 
 
 def to_seed_grid(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Maps (K, h, w) of an image of `size` (H, W) on the grid of seeds, (K, ceil(H / 4), ceil(W / 4))."""
-    height, width = size
-    target = seed_size(height, width)
-    if not len(maps):
-        return maps.new_zeros((0, *target))
-    return interpolate(maps[None], target, mode="bilinear", align_corners=False)[0]
+    return upsample(maps, seed_size(size[0], size[1]))
 
 
 def to_seed(maps: Tensor, classes: Sequence[int] | np.ndarray, size: Sequence[int]) -> Seed:
     """Maps (K, h, w) of an image of `size` (H, W) as what a seed file holds."""
-    height, width = size
-    resized = to_seed_grid(maps, size)
-    return Seed(torch.as_tensor(classes, dtype=torch.int64).numpy(), resized.cpu().numpy(), (int(height), int(width)))
+    resized = to_seed_grid(maps, size).cpu().numpy()
+    return Seed(torch.as_tensor(classes, dtype=torch.int64).numpy(), resized, (int(size[0]), int(size[1])))
 
 
 def predicted_classes(logits: Tensor, threshold: float) -> list[int]:
@@ -164,10 +160,6 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
             write_seed(target / name, seed, index.class_names)
 
     count = TOGETHER.get(compute.device.type, 1) if change.change_all is not None else 1
-    compute.do_each(apply, _batches(whole_images(index, missing, cfg.workers, title), count))
+    items = whole_images(index, missing, cfg.workers, title)
+    compute.do_each(apply, iter(lambda: list(islice(items, count)), []))
     return len(missing)
-
-
-def _batches(items: Iterator[dict[str, Any]], count: int) -> Iterator[list[dict[str, Any]]]:
-    while batch := list(islice(items, count)):
-        yield batch

@@ -33,11 +33,7 @@ def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[
 
 
 def mask_of(
-    maps: Tensor,
-    classes: Tensor,
-    settings: PseudoSettings,
-    image: Callable[[], np.ndarray],
-    told: Told | None = None,
+    maps: Tensor, classes: Tensor, settings: PseudoSettings, image: Callable[[], np.ndarray], told: Told | None = None
 ) -> Tensor:
     """The mask (H, W) of maps (K, H, W), which nothing told contradicts; `image` reads what it is refined by."""
     is_refined = settings.refine != "none" and len(classes) > 0

@@ -49,9 +49,8 @@ class SegmenterPlan:
 def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses.
 
-    Args:
-        validation: opens the validation list and its masks, which this room never does; called only where
-            `segment.validate_every` asks for it.
+    `validation` opens the validation list and its masks, which this room never does, where `segment.validate_every`
+    asks for it.
     """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
     watching, watch = cfg.segment_watch, None
@@ -129,11 +128,7 @@ def object_weight(cfg: Config, index: Index, folder: Path) -> float:
 
 
 def mask_losses(
-    network: nn.Module,
-    batch: dict[str, Any],
-    object_weight: float = 1.0,
-    dice: float = 0.0,
-    hint_weight: float = 1.0,
+    network: nn.Module, batch: dict[str, Any], object_weight: float = 1.0, dice: float = 0.0, hint_weight: float = 1.0
 ) -> dict[str, Tensor]:
     """Cross-entropy against the masks, the loss of Dice where it has a weight, and that of hints."""
     logits, mask = network(batch["image"]), batch["mask"]

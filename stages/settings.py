@@ -54,18 +54,10 @@ class CamTraining(Optimisation):
         (320, 640), low=32, help="the long side is drawn from this range before the crop (IRN: 320..640)"
     )
     color_jitter: float = setting(0.0, low=0, high=1, help="brightness, contrast, saturation by 1 +- this (IRN: none)")
-    frozen_stride: int = setting(
-        8, low=0, high=64, help="stages up to this stride get no gradient (IRN detaches after layer2, stride 8)"
-    )
-    frozen_depth: float = setting(
-        0.0, low=0, high=1, help="timm/ backbones: this part of the blocks gets no gradient; for transformers"
-    )
-    class_weights: Literal["none", "balanced"] = setting(
-        "none", help="balanced: images of a class count as much as those without it"
-    )
-    stage_loss: float = setting(
-        0.0, low=0, high=100, help="weight of the loss of each of several head_stages alone; 0: their sum only"
-    )
+    frozen_stride: int = setting(8, low=0, high=64, help="stages up to this stride get no gradient (IRN: 8, layer2)")
+    frozen_depth: float = setting(0.0, low=0, high=1, help="timm/ backbones: this part of the blocks gets no gradient")
+    class_weights: Literal["none", "balanced"] = setting("none", help="balanced: images of a class count as the others")
+    stage_loss: float = setting(0.0, low=0, high=100, help="weight of each of several head_stages' own loss; 0: none")
     held_back: float = setting(
         0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
     )
@@ -87,31 +79,21 @@ class SeedReading(Sides):
 class Prediction:
     """Which classes a classifier predicts where labels are not given: the ablation, evaluate.py and infer.py."""
 
-    class_threshold: float = setting(
-        0.5, low=0, high=1, help="where labels are not given: classes of at least this probability"
-    )
+    class_threshold: float = setting(0.5, low=0, high=1, help="where labels are not given: classes this probable")
 
 
 @dataclass(frozen=True)
 class PseudoSettings:
     """Stage `pseudo`: maps -> masks (models/pseudo.py, stages/refinement.py)."""
 
-    background: Literal["threshold", "power"] = setting(
-        "threshold", help="threshold, or power: (1 - highest map) ^ power"
-    )
-    threshold: float = setting(
-        0.25, low=0, high=1, help="background where no map is above (IRN's sem_seg_bg_thres: 0.25)"
-    )
-    find_threshold: bool = setting(
-        False, help="find the threshold without truth, by the seeds; it is in threshold.json"
-    )
+    background: Literal["threshold", "power"] = setting("threshold", help="threshold or power: (1 - highest map)^power")
+    threshold: float = setting(0.25, low=0, high=1, help="background where no map is above (IRN: 0.25)")
+    find_threshold: bool = setting(False, help="find the threshold without truth, by the seeds (threshold.json)")
     power: float = setting(4.0, low=0.1, high=100, help="for background: power")
     ignore_band: float = setting(0.0, low=0, high=0.5, help="pixels this close to the decision are marked 255")
     refine: str = setting("none", help="none, par (plain torch), crf (needs pydensecrf2)")
     par_iterations: int = setting(10, low=0, high=200, help="for refine: par")
-    par_side: int = setting(
-        PAR_SIDE, low=16, help="for refine: par; the long side that images are made small to for it"
-    )
+    par_side: int = setting(PAR_SIDE, low=16, help="for refine: par; the long side that images are made small to")
     crf_iterations: int = setting(10, low=0, high=200, help="for refine: crf (IRN: 10)")
 
     def at(self, quality: str) -> "PseudoSettings":
@@ -124,19 +106,13 @@ class SegmenterTraining(Sides, Optimisation):
     """How stages `ibb` and `segment` train a segmentation network."""
 
     stage: int = setting(-1, help="position of the backbone stage that the head reads")
-    decoder_strides: tuple[int, ...] = setting(
-        (), help="such as [4, 8]: join the last stage of each stride (DeepLabV3+)"
-    )
+    decoder_strides: tuple[int, ...] = setting((), help="[4, 8]: join the last stage of each stride (DeepLabV3+)")
     from_classifier: bool = setting(False, help="begin with the backbone of the classifier; so does stage ibb")
     crop_size: int = setting(512, low=32)
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
     color_jitter: float = setting(0.3, low=0, high=1)
-    object_weight: float = setting(
-        1.0, low=0, high=1000, help="pixels of objects count this many times; 0: from the masks (segment.py)"
-    )
-    dice: float = setting(
-        0.0, low=0, high=100, help="weight of the Dice loss, in which small objects count as large ones"
-    )
+    object_weight: float = setting(1.0, low=0, high=1000, help="pixels of objects count so many times; 0: by the masks")
+    dice: float = setting(0.0, low=0, high=100, help="weight of the Dice loss: small objects count as large ones")
     lr: float = setting(0.01, low=0, help="of the backbone")
     momentum: float = setting(0.9, low=0, high=1)
     weight_decay: float = setting(1e-4, low=0)
@@ -157,9 +133,7 @@ class SegmentWatch:
     """Validation while stage `segment` trains, where there is truth; without `keep: best` it retrains nothing."""
 
     validate_every: int = setting(0, low=0, help="mIoU of data.val_list after so many epochs, at one scale; 0: never")
-    keep: Literal["last", "best"] = setting(
-        "last", help="last, or best: the epoch of the highest mIoU, so data.val_list has been used"
-    )
+    keep: Literal["last", "best"] = setting("last", help="or best: the epoch of the highest mIoU; uses data.val_list")
 
     def check(self) -> Problem | None:
         """The best epoch can be kept only if epochs are evaluated."""
@@ -173,9 +147,7 @@ class SegmentWatch:
 class HintLoss:
     """How much hints count in the training of stages `ibb` and `segment`."""
 
-    hint_weight: float = setting(
-        1.0, low=0, high=100, help="with data.hints: weight of the loss at what is said, beside that of the masks"
-    )
+    hint_weight: float = setting(1.0, low=0, high=100, help="of the loss at data.hints, beside that of the masks")
 
 
 @dataclass(frozen=True)
@@ -202,9 +174,7 @@ class InferSettings:
     quality: Literal["fast", "normal", "best"] = setting(
         "normal", help="fast (one reading, one network), normal (one size), best (segment.scales, float32)"
     )
-    refine: str = setting(
-        "par", help="of the masks of infer.py: par, crf, or none, because tiny objects do not survive it"
-    )
+    refine: str = setting("par", help="of the masks of infer.py: par, crf, or none, which tiny objects need")
     least_probability: float = setting(
         0.6, low=0, high=1, help="a class that has it nowhere is not drawn, but the likeliest and given ones"
     )

@@ -5,8 +5,9 @@ What is chosen lies in the run folder, `threshold.json`, with the reason; `thres
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,47 +49,47 @@ class Choice:
     reason: str
 
 
-def choose(seeds: Iterable[Seed], by_roots: bool = False) -> Choice | None:
+def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choice | None:
     """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
 
-    Where objects are tiny, the first higher value that leaves few regions.
-
-    Args:
-        by_roots: else, what separates the roots of these values best; for maps that are low on most of an object.
+    With `by_roots`, for maps that are low on most of an object, what separates the roots of these values best. Where
+    objects are tiny, the first higher value that leaves few regions.
     """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
-    regions = np.zeros(len(GRID), np.int64)  # connected regions above each threshold, over images and their classes
-    maps = 0
+    for seed in seeds():
+        values = np.rint(seed.maps.max(axis=0) * 255).astype(np.int64)
+        histogram += np.bincount(values.ravel(), minlength=256)
+    if not histogram.any():
+        return None
+    split = separating_value(histogram)
+    area, *areas = (histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID))
+    if area > TINY and by_roots:
+        return Choice(round(separating_value(histogram, 0.5), 3), "it separates the roots of the maps' values best")
+    if area <= TINY:
+        each = regions_above(seeds())
+        first = np.interp(split, GRID, each)
+        fits = np.flatnonzero((split < GRID) & (each <= REGIONS) & (np.array(areas) >= KEPT * area))
+        if first > REGIONS and len(fits):
+            tiny = f"objects are tiny, and {split:.2f}, which separates the maps' values best, leaves {first:.1f}"
+            reason = f"{tiny} regions a class and image; from here on there are {each[fits[0]]:.1f}"
+            return Choice(float(GRID[fits[0]]), reason)
+    return Choice(round(split, 3), f"it separates the maps' values best, {area:.2%} of which are above")
+
+
+def regions_above(seeds: Iterable[Seed]) -> np.ndarray:
+    """How many connected regions a class and image are above each threshold of `GRID`."""
+    regions, maps = np.zeros(len(GRID)), 0
     for seed in seeds:
         highest, winner = seed.maps.max(axis=0), seed.maps.argmax(axis=0)
-        histogram += np.bincount(np.rint(highest * 255).astype(np.int64).ravel(), minlength=256)
-        maps += len(seed.classes)
         for index in range(len(seed.classes)):
             own = np.where(winner == index, highest, 0)
             regions += [cv2.connectedComponents((own > threshold).astype(np.uint8))[0] - 1 for threshold in GRID]
-    if not maps:
-        return None
-    split, each = separating_value(histogram), regions / maps
-    area, *areas = (histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID))
-    reason = f"it separates the values of the maps best, {area:.2%} of which are above"
-    if area > TINY and by_roots:
-        return Choice(
-            round(separating_value(histogram, 0.5), 3), "it separates the roots of the values of the maps best"
-        )
-    if area > TINY or (first := np.interp(split, GRID, each)) <= REGIONS:
-        return Choice(round(split, 3), reason)
-    for threshold, count, kept in zip(GRID, each, areas, strict=True):
-        if threshold > split and count <= REGIONS and kept >= KEPT * area:
-            tiny = f"objects are tiny, and {split:.2f}, which separates the values of the maps best, leaves {first:.1f}"
-            return Choice(float(threshold), f"{tiny} regions a class and image; from here on there are {count:.1f}")
-    return Choice(round(split, 3), reason)
+        maps += len(seed.classes)
+    return regions / maps
 
 
 def separating_value(histogram: np.ndarray, power: float = 1.0) -> float:
-    """(256,) counts of 0/255 .. 255/255 -> the value with most variance between below and above it (Otsu, 1979).
-
-    The variance is that of the values to this power.
-    """
+    """(256,) counts of 0/255 .. 255/255 -> the value that separates the values to this power best (Otsu, 1979)."""
     share, values = histogram / max(1, histogram.sum()), (np.arange(256) / 255) ** power
     below, moment = share.cumsum(), (share * values).cumsum()
     between = (moment[-1] * below - moment) ** 2 / np.maximum(below * (1 - below), 1e-9)
@@ -101,14 +102,20 @@ def find_threshold(index: Index, folder: Path) -> Choice | None:
 
     Where the last step was the removal of context, maps are low on most of an object.
     """
-    return choose(some_seeds(index, folder, MOST), by_roots=folder.name == CONTEXT_STEP.folder)
+    return choose(partial(some_seeds, index, folder, MOST), by_roots=folder.name == CONTEXT_STEP.folder)
+
+
+def mask_at(path: Path, threshold: float) -> np.ndarray:
+    """The (H, W) uint8 mask of a seed file at a threshold."""
+    seed = read_seed(path)
+    maps = upsample(torch.from_numpy(seed.maps), seed.size)
+    return pseudo_mask(maps, torch.from_numpy(seed.classes), threshold=threshold).numpy()
 
 
 def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any], list[str]]:
     """Choose the threshold of stage `pseudo`, where `pseudo.find_threshold` asks for it, and write it down.
 
-    Returns:
-        The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
+    The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
     """
     choice = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
     if choice is None:
@@ -144,15 +151,13 @@ def draw_thresholds(cfg: Config, path: Path, index: Index, seeds: Path) -> None:
     rows = []
     for position in evenly(labelled, EXAMPLES):
         record = labelled.records[position]
-        image, seed = np.array(record.read_image()), read_seed(seeds / f"{record.name}.npz")
-        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+        image = np.array(record.read_image())
         tiles = [Tile(image, ", ".join(index.class_names[label] for label in record.labels))]
         for level in levels:
-            mask = np.asarray(pseudo_mask(maps, classes, threshold=max(0.0, level)), np.uint8)
+            mask = mask_at(seeds / f"{record.name}.npz", max(0.0, level))
             part = np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size
             tiles.append(Tile(overlay(image, mask, palette), f"{level:.2f}: {100 * part:.1f} %"))
         rows.append(tiles)
+    title = f"pseudo.threshold {cfg.pseudo.threshold:.2f}, and around it"
     with atomic_path(path) as temporary:
-        contact_sheet(rows, tile=230, title=f"pseudo.threshold {levels[1]:.2f}, and around it").save(
-            temporary, quality=88
-        )
+        contact_sheet(rows, tile=230, title=title).save(temporary, quality=88)

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from data.sides import Sides
-from models.affinity import boundary
+from models.affinity import boundary, cells
 from models.classifier import Classifier
 from models.hints import Told
+from models.pseudo import upsample
 from models.random_walk import feature_walk, random_walk
 from models.reading import Views, normalise_maps, read_features, stages_of_strides, unit_features
 from stages.affinity import AffinityTraining, train_affinity
@@ -28,9 +29,7 @@ from utils.settings import Part, setting
 class AffinitySettings(Sides):
     """Stages `affinity` and `walk`; images have the same size in both."""
 
-    kind: str = setting(
-        "none", help="none, learned (train the network), features (walk over the classifier's own features)"
-    )
+    kind: str = setting("none", help="none, learned (train a network), features (walk over the classifier's features)")
 
 
 @dataclass(frozen=True)
@@ -40,18 +39,14 @@ class BoundaryWalk:
     walk_radius: int = setting(5, low=2, high=50, help="for kind: learned; of the random walk (IRN: 5)")
     beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
     exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
-    walk_background: float = setting(
-        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: it does not (IRN)"
-    )
+    walk_background: float = setting(0.0, low=0, high=10, help="the background walks as a map of this value (IRN: 0)")
 
 
 @dataclass(frozen=True)
 class FeatureWalk:
     """Stage `walk` with `affinity.kind: features`."""
 
-    feature_strides: tuple[int, ...] = setting(
-        (8, 16), help="for kind: features; the first stage of each of these strides"
-    )
+    feature_strides: tuple[int, ...] = setting((8, 16), help="for kind: features; the first stage of each stride")
     feature_power: float = setting(8.0, low=0, high=1000, help="cosines to this power")
     feature_steps: int = setting(4, low=0, high=1000, help="of the walk")
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
@@ -97,12 +92,9 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
 def walk_over_boundaries(maps: Sequence[Tensor], edges: Sequence[Tensor], settings: BoundaryWalk) -> list[Tensor]:
     """IRN's walk; the result is divided by its maximum over all classes, so that they keep their order.
 
-    With `walk_background` above 0 the background walks too, as a map that has this value everywhere. Then the scores of
-    a cell are divided by their sum, before the walk and after it, so that classes and background compete.
-
-    Args:
-        maps: (K, h, w) in 0..1 of each image, h x w the grid of its boundary.
-        edges: B, the boundary map of each.
+    Of each image: maps (K, h, w) in 0..1 and its boundary map (h, w). With `walk_background` above 0 the background
+    walks too, as a map that has this value everywhere. Then the scores of a cell are divided by their sum, before the
+    walk and after it, so that classes and background compete.
     """
     background = settings.walk_background
     if background:
@@ -122,12 +114,11 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
 
     def see(image: Tensor, classes: Sequence[int], size: tuple[int, int]) -> tuple[Tensor, tuple[int, int]]:
         features = read_features(classifier, image, stages, Views(cam.scales, cam.flip))
-        cells = (-(-image.shape[-2] // 4), -(-image.shape[-1] // 4))
-        return unit_features(features), cells
+        return unit_features(features), cells(image)
 
     def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], told: Told | None = None) -> Tensor:
-        unit, cells = seen
-        return walk_over_features(_on_grid(maps, cells), unit, settings, told)
+        unit, size = seen
+        return walk_over_features(_on_grid(maps, size), unit, settings, told)
 
     return Change(classifier, cfg.part("affinity"), see, change)
 
@@ -139,14 +130,14 @@ def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: 
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
     hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
     walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
-    return normalise_maps(interpolate(walked[None], maps.shape[1:], mode="bilinear", align_corners=False)[0])
+    return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 
 
-def _on_grid(maps: Tensor, cells: tuple[int, ...]) -> Tensor:
+def _on_grid(maps: Tensor, size: tuple[int, ...]) -> Tensor:
     """Maps at stride 4 of the image that the walk sees, which may be smaller than the image of the seed."""
-    if tuple(maps.shape[1:]) == cells:
+    if tuple(maps.shape[1:]) == size:
         return maps
-    return interpolate(maps[None], cells, mode="bilinear", align_corners=False, antialias=True)[0]
+    return interpolate(maps[None], size, mode="bilinear", align_corners=False, antialias=True)[0]
 
 
 WALKS = {

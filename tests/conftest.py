@@ -7,7 +7,6 @@ none: where a fixture needs them, it imports them itself.
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ import utils.files
 import utils.run
 from data.artifacts import write_mask
 from stages.config import load_config
-from tests.project import Project, call, code_of, new_project, product_files
+from tests.project import Ended, Project, call, code_of, new_project, product_files
 from utils.ignore import IGNORE
 
 # Sums in another order are other numbers, and tests compare bit by bit; besides, tests run in several processes.
@@ -72,14 +71,6 @@ def same_arithmetic_everywhere() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project whose run is finished, made once; tests that change something take `project`, a copy."""
-    project = new_project(tmp_path_factory.mktemp("project"))
-    project.first = project.train()
-    return project
-
-
-@pytest.fixture(scope="session")
 def tiny_backbone() -> Iterator[str]:
     """The name of a backbone of a few hundred weights, that of tests/models/tiny.py: four times as fast."""
     from models.backbone import BACKBONES
@@ -91,11 +82,10 @@ def tiny_backbone() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def finished_tiny(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Project:
-    """As `finished`, with the tiny backbone."""
-    project = new_project(tmp_path_factory.mktemp("tiny"), tiny_backbone)
-    project.first = project.train()
-    assert project.first.code == 0, project.first.err
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Project:
+    """A project whose run is finished, made once; tests that change something take `project`, a copy."""
+    project = new_project(tmp_path_factory.mktemp("project"), tiny_backbone)
+    project.first = project.train().well()
     return project
 
 
@@ -206,19 +196,7 @@ def images(tmp_path) -> Path:
 
 
 @pytest.fixture
-def script() -> Callable[..., tuple[int, str]]:
-    """A function that runs infer.py with arguments -> (exit code, what it printed)."""
-
-    def run(*arguments: Any) -> tuple[int, str]:
-        ended = call("infer", *arguments)
-        return ended.code, ended.out + ended.err
-
-    return run
-
-
-@pytest.fixture
-def infer_on(script, checkpoints, tmp_path) -> Callable[..., tuple[int, str]]:
-    """A function that runs infer.py with a kind of network on a source, into `out` -> (exit code, what it printed)."""
-    return lambda kind, source, *options: script(
-        "--input", source, "--output", tmp_path / "out", "--model_path", checkpoints[kind], *options
-    )
+def infer_on(checkpoints, tmp_path) -> Callable[..., Ended]:
+    """A function that runs infer.py with a kind of network on a source, into `out`."""
+    words = ("--output", tmp_path / "out", "--model_path")
+    return lambda kind, source, *more: call("infer", "--input", source, *words, checkpoints[kind], *more)

@@ -52,6 +52,11 @@ class Ended:
     out: str
     err: str
 
+    def well(self) -> "Ended":
+        """Itself; a command that has failed fails the test."""
+        assert self.code == 0, self.out + self.err
+        return self
+
     def stages(self, end: str) -> list[str]:
         """Names of the stages with a line that goes on with `end`."""
         return [line.split()[0] for line in self.out.splitlines() if line[10:].startswith(end) and line[:1].isalpha()]
@@ -92,10 +97,10 @@ class Project:
     def train(self, *arguments: str) -> Ended:
         return call("train", "--config", self.folder / "settings.yaml", *arguments)
 
-    def evaluate(self, *arguments: str | Path) -> tuple[Ended, dict]:
-        json_path = self.folder / "figures.json"
-        ended = call("evaluate", "--config", self.folder / "settings.yaml", "--json", json_path, *arguments)
-        return ended, json.loads(json_path.read_text())
+    def evaluate(self, *arguments: str | Path) -> dict:
+        """The figures."""
+        self.evaluate_only(*arguments, "--json", self.folder / "figures.json").well()
+        return json.loads((self.folder / "figures.json").read_text())
 
     def evaluate_only(self, *arguments: str | Path) -> Ended:
         return call("evaluate", "--config", self.folder / "settings.yaml", *arguments)

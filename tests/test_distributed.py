@@ -98,8 +98,7 @@ def one(tmp_path_factory, arithmetic_of_the_machine) -> Shared:
     project = Shared(tmp_path_factory.mktemp("one"))
     generate(project.folder / "voc", train=7, val=3, size=64)
     project.write_settings()
-    ended = project.train()
-    assert ended.code == 0, ended.err
+    project.train().well()
     return project
 
 
@@ -162,8 +161,7 @@ def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
 )
 def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
     words = [str(one.folder / word) if word.startswith("run/") else word for word in arguments]
-    alone = call("evaluate", *one.arguments("--json", tmp_path / "one.json", *words))
-    assert alone.code == 0, alone.err
+    alone = call("evaluate", *one.arguments("--json", tmp_path / "one.json", *words)).well()
     ended = run_script(2, tmp_path / "said", "evaluate", *one.arguments("--json", tmp_path / "two.json", *words))
     assert [each.code for each in ended] == [0, 0], ended[0].err + ended[1].err
     figures = [json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json")]

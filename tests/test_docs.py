@@ -102,8 +102,7 @@ def run(tmp_path) -> Path:
 def test_figures_are_made_by_code(run):
     drawn = {*figure.FIGURES, "hints"}  # hints.jpg: docs/hints_figure.py
     assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= drawn
-    ended = call("docs.figure", run, "method", "--output", run)
-    assert ended.code == 0, ended.err
+    call("docs.figure", run, "method", "--output", run).well()
     made, kept = Image.open(run / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
     assert made.width == kept.width  # the same columns
     assert (ROOT / "docs/method.jpg").stat().st_size < 400_000

@@ -108,8 +108,7 @@ def write_seeds(settings, folder, heights) -> None:
 def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
     folder, ours, theirs = tmp_path / "seeds", tmp_path / "errors.json", tmp_path / "figures.json"
     write_seeds(settings, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
-    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours)
-    assert ended.code == 0, ended.err
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours).well()
     assert call("evaluate", "--seeds", folder, *settings, "--split", "train", "--json", theirs).code == 0
     found, measured = json.loads(ours.read_text()), json.loads(theirs.read_text())
     assert (found["list"], found["n_images"]) == ("train", 4)
@@ -130,8 +129,7 @@ def test_the_command_takes_masks(settings, tmp_path):
     for name, target in truths(settings).items():
         target[target == 1] = IGNORE  # every cat's pixel is given up
         write_mask(folder / f"{name}.png", target)
-    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", path)
-    assert ended.code == 0, ended.err
+    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", path).well()
     found = json.loads(path.read_text())
     assert (found["n_images"], found["threshold"]) == (2, None)
     assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]

@@ -16,8 +16,7 @@ def test_the_tour_shows_every_step_of_every_image_and_leaves_a_mask_and_an_image
     small = ("data.shapes_train=16", "data.shapes_size=96", "cam.crop_size=96", "cam.resize_long=[96,112]")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.import_module("examples.tour"), "QUICK", (*QUICK, *small, "cam.epochs=1"))
-    ended = call("examples.tour", "tour")
-    assert ended.code == 0, ended.out + ended.err
+    ended = call("examples.tour", "tour").well()
     folder, printed = tmp_path / "tour", ended.out
     assert [line[:2] for line in printed.splitlines() if line[:1].isdigit()] == ["1.", "2.", "3.", "4.", "5."]
     assert "seeds of 3 images: mIoU" in printed

@@ -20,11 +20,10 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def project(browser, finished_tiny, tmp_path_factory) -> Project:
+def project(browser, finished, tmp_path_factory) -> Project:
     """A run with the page; nobody changes it."""
-    copied = finished_tiny.copy(tmp_path_factory.mktemp("hints"))
-    ended = call("report", copied.run, "--hints", "--set", f"data.root={copied.folder / 'voc'}")
-    assert ended.code == 0, ended.err
+    copied = finished.copy(tmp_path_factory.mktemp("hints"))
+    call("report", copied.run, "--hints", "--set", f"data.root={copied.folder / 'voc'}").well()
     return copied
 
 
@@ -97,8 +96,7 @@ def test_from_click_to_better_mask(browser, project, tmp_path):
     record = saved(browser, tmp_path / "saved")[0]
     assert (record["image"], record["height"], record["width"]) == (name, height, width)
     project = project.copy(tmp_path)
-    ended = project.train("--set", f"data.hints={tmp_path / 'saved/hints.json'}")
-    assert ended.code == 0, ended.err
+    project.train("--set", f"data.hints={tmp_path / 'saved/hints.json'}").well()
     mask = read_mask(project.run / f"pseudo/{name}.png")
     assert mask[row, column] == 0
     assert iou(mask, truth) > before + 0.05

@@ -42,8 +42,7 @@ def written(kind, checkpoints, tmp_path_factory) -> Path:
     save(folder / "in/b/c.png", (48, 32), mode="L")
     save(folder / "in/rotated.jpg", (40, 60), orientation=6)
     words = ["--input", folder / "in", "--output", folder / "out", "--device", "cpu", "--export", "coco,maps,yolo"]
-    ended = call("infer", *words, "--model_path", checkpoints[kind])
-    assert ended.code == 0, ended.err
+    call("infer", *words, "--model_path", checkpoints[kind]).well()
     return folder
 
 
@@ -161,8 +160,8 @@ class TestUnreadable:
         (images / "text.jpg").write_text("no image")
         whole = (images / "a.jpg").read_bytes()
         (images / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-        code, printed = infer_on("segmenter", images, *["--quiet"] * quiet)
-        assert code == 0
+        ended = infer_on("segmenter", images, *["--quiet"] * quiet).well()
+        printed = ended.out + ended.err
         report = predictions(tmp_path / "out")
         listed = {row["image"]: row["reason"] for row in report["unreadable"]}
         assert set(listed) == {"text.jpg", "cut.jpg"}
@@ -189,32 +188,29 @@ def test_files_with_several_images_are_told(infer_on, images, tmp_path):
 @pytest.mark.parametrize("option", [(), ("--verbose",)])
 def test_verbose_shows_where_a_mistake_was_noticed(infer_on, tmp_path, monkeypatch, option):
     monkeypatch.setattr(console, "_level", console.NORMAL)
-    code, printed = infer_on("segmenter", tmp_path / "none.jpg", *option)
-    assert code == 2
-    assert ("Traceback" in printed) == bool(option)
-    assert "error: " in printed
+    ended = infer_on("segmenter", tmp_path / "none.jpg", *option)
+    assert ended.code == 2
+    assert ("Traceback" in ended.err) == bool(option)
+    assert "error: " in ended.err
 
 
 class TestTool:
-    def test_images_folders_and_videos_in_one_call(self, script, checkpoints, images, tmp_path):
+    def test_images_folders_and_videos_in_one_call(self, checkpoints, images, tmp_path):
         with imageio.get_writer(tmp_path / "clip.mp4", format="FFMPEG", fps=5, macro_block_size=1) as writer:
             for _ in range(3):
                 writer.append_data(np.full((32, 48, 3), 90, np.uint8))
         arguments = ["--input", images / "*.jpg", images / "b", tmp_path / "clip.mp4", "--output", tmp_path / "out"]
         arguments += ["--model_path", checkpoints["segmenter"], "--batch", "2", "--tile", "64", "--limit", "2"]
-        code, printed = script(*arguments)
-        assert code == 0, printed
+        printed = call("infer", *arguments).well().out
         assert [row["image"] for row in predictions(tmp_path / "out")["images"]] == ["a.jpg", "rotated.jpg"]
         network = f"segmenter of {len(NAMES)} classes ({', '.join(NAMES)}) from {checkpoints['segmenter']}"
         assert printed.startswith(network)
         assert "2 images predicted" in printed
         assert "videos/clip.mp4: 2 frames" in printed
-        code, printed = script(*arguments)
-        assert (code, "videos/clip.mp4: 2 frames (done already)" in printed) == (0, True)
+        assert "videos/clip.mp4: 2 frames (done already)" in call("infer", *arguments).well().out
 
     def test_quality_is_the_setting(self, infer_on, images, tmp_path):
-        code, printed = infer_on("classifier", images / "a.jpg", "--quality", "fast")
-        assert code == 0, printed
+        infer_on("classifier", images / "a.jpg", "--quality", "fast").well()
         assert predictions(tmp_path / "out")["settings"]["infer"]["quality"] == "fast"
 
     def test_predict_gives_what_the_files_hold(self, written, checkpoints, kind):

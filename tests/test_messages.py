@@ -60,6 +60,11 @@ train CONFIG --stages seed => there is no stage 'seed' | known: cam,
 train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
 train CONFIG --run {text} => folder | cannot be written | choose another with --run
 train CONFIG --set model.backbone=resnet51 => 'model.backbone' must be one of resnet50 | found 'resnet51'
+train CONFIG --set data.kind=vocc => 'data.kind' must be one of voc, coco, folder, shapes, found 'vocc' | mean 'voc'?
+train CONFIG --set data.kind= => 'data.kind' must be one of voc
+train CONFIG --set affinity.kind=learnt => 'affinity.kind' must be one of none, learned, features, | 'learned'
+train CONFIG --set affinity.refine=krf => 'affinity.refine' must be one of auto, none, par, crf, | 'crf'
+train CONFIG --set pseudo.refine=median => 'pseudo.refine' must be one of none, par, crf, found 'median'
 train CONFIG --set model.weights={none}.pth => none.pth | give the path of a .pth file
 train CONFIG --set data.root={none} => none has no folder JPEGImages | set data.root to it, or
 train CONFIG --set data.train_list=trian => there is no list 'trian' | lists there: train, val
@@ -281,9 +286,8 @@ def messages() -> list[tuple[str, str]]:
             words = {ast.unparse(node.targets[0]): text_of(node.value) for node in given}
             for node in nodes:
                 call = node.exc if isinstance(node, ast.Raise) else None
-                if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "UserError":
-                    continue
-                if not isinstance(call.args[0], ast.Call | ast.Name):  # those are built elsewhere
+                is_error = isinstance(call, ast.Call) and getattr(call.func, "id", "") == "UserError"
+                if is_error and not isinstance(call.args[0], ast.Call | ast.Name):  # those are built elsewhere
                     used = [words.get(part.id, "") for part in ast.walk(call.args[0]) if isinstance(part, ast.Name)]
                     found.append((f"{path.relative_to(ROOT)}:{node.lineno}", " ".join([text_of(call.args[0]), *used])))
     return found

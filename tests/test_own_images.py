@@ -36,8 +36,7 @@ BOTH = [*COLOURS] * 24
 
 
 def test_classes_that_can_be_told_are_learned(tmp_path):
-    ended = train(tmp_path, BOTH, BOTH)
-    assert ended.code == 0, ended.err
+    ended = train(tmp_path, BOTH, BOTH).well()
     assert "average precision of 12 images held back: fire" in ended.out
     assert "WARNING" not in ended.out
 
@@ -51,16 +50,9 @@ def test_random_labels_end_the_run_unless_it_is_told_to_go_on(tmp_path):
     assert train(tmp_path, BOTH, labels, "cam.must_learn=false").code == 0
 
 
-def test_one_class_in_all_images_ends_the_run_at_once(tmp_path):
-    ended = train(tmp_path, BOTH, ["fire"] * len(BOTH))
-    assert ended.code == 2
-    assert "every image of list 'train' shows the same: fire" in ended.err
-
-
 @pytest.mark.parametrize("without", ["grass", ""])
 def test_twelve_images_are_said_to_be_too_few_to_tell(tmp_path, without):
     labels = ["fire", without] * 6
-    ended = train(tmp_path, BOTH[:12], labels, "cam.held_back=0.1")
-    assert ended.code == 0, ended.err
+    ended = train(tmp_path, BOTH[:12], labels, "cam.held_back=0.1").well()
     assert "WARNING" in ended.out
     assert "give at least ten images of each class" in ended.out

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.long
 BEHIND_SEEDS = ["seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 
-@pytest.fixture(scope="module")
-def finished(finished_tiny: Project) -> Project:
-    return finished_tiny
-
-
 @pytest.fixture
 def code(tmp_path, monkeypatch) -> Path:
     """A copy of the project's code, whose digests count."""

@@ -86,9 +86,9 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backb
 
 
 @pytest.fixture
-def many(finished_tiny: Project, tmp_path: Path) -> Project:
+def many(finished: Project, tmp_path: Path) -> Project:
     """A finished run, of which something is made again; forked processes have its tiny backbone, too."""
-    return finished_tiny.copy(tmp_path)
+    return finished.copy(tmp_path)
 
 
 @pytest.mark.long
@@ -108,8 +108,7 @@ def test_ctrl_c_among_images_can_be_gone_on_from(many, command, bar):
     assert "Traceback" not in text
     assert "run the same command again to go on from here" in text
     assert not any("0%" in line for line in lines), text  # no bar is left
-    again = call(*arguments)
-    assert again.code == 0, again.err
+    call(*arguments).well()
     assert not list(many.folder.rglob(".*.tmp*"))
 
 

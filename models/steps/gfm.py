@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from models.reading import Reading, earlier_stages, normalise_maps
+from models.chain import stage_levels
+from models.reading import Reading, first_stages, normalise_maps
 from models.steps.base import Before, Step
 from utils.settings import setting
 
@@ -19,8 +20,9 @@ class GradientStep(Step):
     min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
 
     def gradient_stages(self, strides: Sequence[int]) -> list[int]:
-        """The first of each stride from `min_stride` on, without the last stage, which is in the maps before."""
-        return earlier_stages(strides, self.min_stride)
+        """The first of each stride from `min_stride` on; never the last stage, whose gradient is w_k everywhere."""
+        levels, last = stage_levels(strides), len(strides) - 1
+        return [index for index in first_stages(strides) if levels[index] >= self.min_stride and index < last]
 
     def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
         """The fused maps."""

@@ -16,9 +16,7 @@ class BackgroundBlur(Step):
     """x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0), A_k = PRM(n(mean over the rounds of A_k^s))."""
 
     name, title, reads_again = "ibb", "IBB", True
-    enabled: bool = setting(
-        True, help="read the image again with its background blurred; false leaves out stage ibb, too"
-    )
+    enabled: bool = setting(True, help="read the image again with its background blurred; false: also no stage ibb")
     iterations: int = setting(1, low=0, high=20, help="rounds with a blurred background")
     tau: float = setting(0.3, low=0.01, high=1, help="map value from which a pixel stays sharp")
     sigma: float = setting(0.033, low=0.001, high=1, help="standard deviation of the blur, as a part of the long side")
@@ -38,11 +36,8 @@ class BackgroundBlur(Step):
 def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:
     """IBB: x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0) with M_t = clip(max_k maps_k / tau, 0, 1).
 
-    Args:
-        image: x0, (3, H, W).
-        maps: (K, h, w) in 0..1, the mean over the rounds so far; K at least 1.
-        tau: map value from which a pixel is kept.
-        sigma: standard deviation of the blur as a share of the long side.
+    From x0 (3, H, W) and maps (K, h, w) in 0..1, the mean over the rounds so far, K at least 1. A pixel is kept from
+    the map value tau on; sigma is a share of the long side.
     """
     keep = (maps.amax(dim=0) / tau).clamp(0, 1)
     keep = interpolate(keep[None, None], image.shape[-2:], mode="bilinear", align_corners=False)[0]

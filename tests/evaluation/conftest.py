@@ -1,7 +1,6 @@
-"""Masks and seeds with known faults, and scripts called on them."""
+"""Masks and seeds with known faults."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from stages.config import Config, override
 from tests.conftest import voc_maker
 from tests.evaluation.evaluated import COMMAND, evaluated_run
-from tests.project import call as call_script
 from utils.run import Run
 
 
@@ -31,17 +29,6 @@ def evaluated(evaluated_once: tuple[Config, Path], tmp_path: Path) -> tuple[Conf
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     cfg = override(cfg, [f"run={tmp_path / 'run'}", f"data.root={tmp_path / 'voc'}"])
     return cfg, Run(cfg, COMMAND)
-
-
-@pytest.fixture
-def call() -> Callable[..., tuple[int, str]]:
-    """Run a module's `main` with arguments -> (exit code, what it printed)."""
-
-    def run(module, *arguments) -> tuple[int, str]:
-        ended = call_script(module.__name__, *arguments)
-        return ended.code, ended.out + ended.err
-
-    return run
 
 
 @pytest.fixture

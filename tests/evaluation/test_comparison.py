@@ -1,42 +1,42 @@
 """Two sources compared: what is clear, and what is no source."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-import evaluate
+from tests.project import call
 
 
-class TestCompare:
-    def test_a_clear_gain_and_none(self, call, data, tmp_path):
-        code, printed = call(
-            evaluate, *data, "--compare", tmp_path / "bad", tmp_path / "good", "--json", tmp_path / "c.json"
-        )
-        assert code == 0, printed
-        assert "B is better" in printed
-        compared = json.loads((tmp_path / "c.json").read_text())
-        row = compared["differences"]["miou"]
-        assert row["difference"] == pytest.approx(row["b"] - row["a"])
-        assert 0 < row["low"] < row["difference"] < row["high"]
-        for side, folder in (("a", "bad"), ("b", "good")):
-            call(evaluate, *data, "--masks", tmp_path / folder, "--json", tmp_path / "f.json")
-            assert row[side] == pytest.approx(json.loads((tmp_path / "f.json").read_text())["miou"], abs=1e-12)
-        _, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / "bad")
-        assert "A is better" in printed
-        _, printed = call(evaluate, *data, "--compare", tmp_path / "good", tmp_path / "same")
-        assert "these 10 images show no clear difference" in printed
+@pytest.fixture
+def evaluated(data, tmp_path):
+    """A function: arguments of evaluate.py, folders of masks and seeds among them -> what it printed, its figures."""
 
-    def test_seeds_are_compared_at_their_best_threshold(self, call, data, tmp_path):
-        _, printed = call(
-            evaluate, *data, "--compare", tmp_path / "seeds", tmp_path / "bad", "--json", tmp_path / "c.json"
-        )
-        compared = json.loads((tmp_path / "c.json").read_text())
-        call(evaluate, *data, "--seeds", tmp_path / "seeds", "--json", tmp_path / "f.json")
-        figures = json.loads((tmp_path / "f.json").read_text())
-        assert compared["a"] == {
-            "path": str(tmp_path / "seeds"),
-            "kind": "seeds",
-            "threshold": figures["threshold_best"],
-        }
-        assert compared["differences"]["miou"]["a"] == pytest.approx(figures["miou_best"], abs=1e-12)
-        assert f"seeds at their best threshold {figures['threshold_best']:g}" in printed
+    def evaluate(*words: str) -> tuple[str, dict[str, Any]]:
+        named = [word if word.startswith("--") else tmp_path / word for word in words]
+        ended = call("evaluate", *data, *named, "--json", tmp_path / "f.json").well()
+        return ended.out, json.loads(Path(tmp_path / "f.json").read_text())
+
+    return evaluate
+
+
+def test_a_clear_gain_and_none(evaluated):
+    printed, compared = evaluated("--compare", "bad", "good")
+    assert "B is better" in printed
+    row = compared["differences"]["miou"]
+    assert row["difference"] == pytest.approx(row["b"] - row["a"])
+    assert 0 < row["low"] < row["difference"] < row["high"]
+    for side, folder in (("a", "bad"), ("b", "good")):
+        assert row[side] == pytest.approx(evaluated("--masks", folder)[1]["miou"], abs=1e-12)
+    assert "A is better" in evaluated("--compare", "good", "bad")[0]
+    assert "these 10 images show no clear difference" in evaluated("--compare", "good", "same")[0]
+
+
+def test_seeds_are_compared_at_their_best_threshold(evaluated, tmp_path):
+    printed, compared = evaluated("--compare", "seeds", "bad")
+    _, figures = evaluated("--seeds", "seeds")
+    best = figures["threshold_best"]
+    assert compared["a"] == {"path": str(tmp_path / "seeds"), "kind": "seeds", "threshold": best}
+    assert compared["differences"]["miou"]["a"] == pytest.approx(figures["miou_best"], abs=1e-12)
+    assert f"seeds at their best threshold {best:g}" in printed

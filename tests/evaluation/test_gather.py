@@ -7,23 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import evaluate
-from evaluation import gather
+from tests.project import call
 
 
 @pytest.fixture
-def paths(call, data, tmp_path) -> list[Path]:
+def paths(data, tmp_path) -> list[Path]:
     """The figures of three folders of masks, and of another list."""
     found = []
     for folder, more in (("good", []), ("same", []), ("bad", []), ("good", ["--split", "train"])):
         found.append(tmp_path / f"{folder}{len(found)}.json")
-        call(evaluate, *data, "--masks", tmp_path / folder, "--json", found[-1], *more)
+        call("evaluate", *data, "--masks", tmp_path / folder, "--json", found[-1], *more)
     return found
 
 
-def test_mean_and_deviation_of_a_sample(call, paths, tmp_path):
-    code, printed = call(gather, *paths[:3], "--csv", tmp_path / "g.csv")
-    assert code == 0, printed
+def test_mean_and_deviation_of_a_sample(paths, tmp_path):
+    printed = call("evaluation.gather", *paths[:3], "--csv", tmp_path / "g.csv").well().out
     figures = [json.loads(path.read_text()) for path in paths[:3]]
     values, cats = ([each["miou"] for each in figures], [each["per_class"]["cat"]["iou"] for each in figures])
     assert f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}" in printed
@@ -34,14 +32,13 @@ def test_mean_and_deviation_of_a_sample(call, paths, tmp_path):
     assert float(lines["iou cat"]["mean"]) == pytest.approx(np.mean(cats))
 
 
-def test_a_figure_that_no_run_has_leaves_the_others_in_their_columns(call, paths):
+def test_a_figure_that_no_run_has_leaves_the_others_in_their_columns(paths):
     for path in paths[:2]:
         path.write_text(json.dumps(json.loads(path.read_text()) | {"over_activation": None}))
-    code, printed = call(gather, *paths[:2])
-    header, row = printed.splitlines()[-2:]
-    assert (code, row[: header.index("over") + 4][-4:]) == (0, "   -"), printed
+    header, row = call("evaluation.gather", *paths[:2]).well().out.splitlines()[-2:]
+    assert row[: header.index("over") + 4].endswith("   -"), row
 
 
-def test_what_is_no_repeat_is_refused(call, paths):
-    code, printed = call(gather, paths[0], paths[3])
-    assert (code, "images is 10 and 20" in printed) == (2, True), printed
+def test_what_is_no_repeat_is_refused(paths):
+    ended = call("evaluation.gather", paths[0], paths[3])
+    assert (ended.code, "images is 10 and 20" in ended.err) == (2, True), ended.err

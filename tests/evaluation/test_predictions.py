@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 import torch
 
 from stages.networks import load_network
@@ -10,11 +9,6 @@ from tests.project import Project
 
 TWO = ("--set", "segment.epochs=2", "--stages", "segment,report")
 EACH = (*TWO, "--set", "segment.validate_every=1")
-
-
-@pytest.fixture(scope="module")
-def finished(finished_tiny: Project) -> Project:
-    return finished_tiny
 
 
 def weights(project: Project) -> list[torch.Tensor]:
@@ -25,8 +19,7 @@ def test_validation_changes_no_network_and_is_in_the_curve(project: Project):
     assert project.train(*TWO).code == 0
     before = weights(project)
     assert "segment" in project.train(*EACH).stages("up to date")
-    ended = project.train(*EACH, "--redo", "segment")
-    assert ended.code == 0, ended.err
+    project.train(*EACH, "--redo", "segment").well()
     assert all(torch.equal(one, other) for one, other in zip(before, weights(project), strict=True))
     rows = [json.loads(line) for line in (project.run / "metrics.jsonl").read_text().splitlines()]
     assert all(0 <= row["miou"] < 1 for row in [row for row in rows if row["stage"] == "segment"][-2:])
@@ -34,8 +27,7 @@ def test_validation_changes_no_network_and_is_in_the_curve(project: Project):
 
 
 def test_the_best_epoch_says_that_the_list_was_used(project: Project):
-    ended = project.train(*EACH, "--set", "segment.keep=best")
-    assert ended.code == 0, ended.err
+    ended = project.train(*EACH, "--set", "segment.keep=best").well()
     assert "this list has been used to choose" in ended.out
     assert "this list has been used to choose" in (project.run / "report.html").read_text()
 

@@ -5,17 +5,15 @@ import json
 
 import numpy as np
 
-import evaluate
 from data.artifacts import read_mask, write_mask
-from tests.project import call as call_script
+from tests.project import call
 
 NAMES = ("cat", "dog", "train")
 
 
-def test_list_and_count_and_what_is_not_known(call, data, tmp_path):
+def test_list_and_count_and_what_is_not_known(data, tmp_path):
     words = ("--masks", tmp_path / "good", "--json", tmp_path / "f.json", "--csv", tmp_path / "f.csv")
-    code, printed = call(evaluate, *data, *words)
-    assert code == 0, printed
+    printed = call("evaluate", *data, *words).well().out
     assert "list: val" in printed
     assert "published list: no, the published 'val' has 1,449 images, this one 10" in printed
     assert "backbone: not known: the files lie in no run folder" in printed
@@ -27,21 +25,19 @@ def test_list_and_count_and_what_is_not_known(call, data, tmp_path):
     assert float(row["iou dog"]) == figures["per_class"]["dog"]["iou"]
 
 
-def test_a_run_folder_says_how_its_files_were_made(call, data, tmp_path):
+def test_a_run_folder_says_how_its_files_were_made(data, tmp_path):
     (tmp_path / "good").rename(tmp_path / "pseudo")
     settings = (tmp_path / "settings.yaml").read_text() + "model: {backbone: resnet101}\npseudo: {refine: par}\n"
     (tmp_path / "config.yaml").write_text(settings)
     (tmp_path / "stages.json").write_text("{}")
-    code, printed = call(evaluate, "--masks", tmp_path / "pseudo")
-    assert code == 0, printed
+    printed = call("evaluate", "--masks", tmp_path / "pseudo").well().out
     expected = "backbone: resnet101 | weights: imagenet | crf: par | scales: [1.0, 0.5, 1.5, 2.0] | affinity: none"
     assert [line for line in expected.split(" | ") if line not in printed] == []
 
 
-def test_predictions_of_another_network_settings_or_images_are_never_evaluated_as_its_own(finished_tiny, tmp_path):
-    project = finished_tiny.copy(tmp_path)
-    kept = ("--output", tmp_path / "kept", "--model_path")
-    first, again = (project.evaluate(*kept, project.run / "segmenter.pth")[1] for _ in range(2))
+def test_predictions_of_another_network_settings_or_images_are_never_evaluated_as_its_own(project):
+    kept = ("--output", project.folder / "kept", "--model_path")
+    first, again = (project.evaluate(*kept, project.run / "segmenter.pth") for _ in range(2))
     assert first == again
     image = project.folder / "voc/JPEGImages/val_0001.jpg"
     fast = ("--set", "infer.quality=fast")
@@ -52,21 +48,19 @@ def test_predictions_of_another_network_settings_or_images_are_never_evaluated_a
         assert (ended.code, "holds predictions of another network" in ended.err) == (2, True), ended.err
 
 
-def test_a_run_is_predicted_anew_by_other_settings(finished_tiny, tmp_path):
-    project = finished_tiny.copy(tmp_path)
+def test_a_run_is_predicted_anew_by_other_settings(project):
     for path in (project.run / "predictions").rglob("*.png"):
         write_mask(path, np.ones_like(read_mask(path)))
-    words = ("--run", project.run, "--json", tmp_path / "f.json")
+    words = ("--run", project.run, "--json", project.folder / "f.json")
     found = []
     for settings in ((), ("--set", "infer.refine=none")):
-        ended = call_script("evaluate", *words, *settings)
-        assert ended.code == 0, ended.err
-        found.append(json.loads((tmp_path / "f.json").read_text())["segmentation, predicted labels"])
+        call("evaluate", *words, *settings).well()
+        found.append(json.loads((project.folder / "f.json").read_text())["segmentation, predicted labels"])
     assert [row["evaluated"]["crf"] for row in found] == ["par", "none"]
     assert found[0]["over_activation"] == 1
     assert found[1]["over_activation"] < 1
 
 
-def test_a_setting_that_refines_nothing_here_is_refused(call, data, tmp_path):
-    code, printed = call(evaluate, *data, "--masks", tmp_path / "good", "--set", "pseudo.refine=none")
-    assert (code, "give --set infer.refine=" in printed) == (2, True)
+def test_a_setting_that_refines_nothing_here_is_refused(data, tmp_path):
+    ended = call("evaluate", *data, "--masks", tmp_path / "good", "--set", "pseudo.refine=none")
+    assert (ended.code, "give --set infer.refine=" in ended.err) == (2, True)

@@ -21,8 +21,7 @@ def test_irns_classifier_becomes_a_checkpoint(tmp_path):
     theirs, back = tmp_path / "res50_cam.pth", tmp_path / "back.pth"
     network = build_classifier("resnet50", 20, "none")
     torch.save(published_state(network.state_dict()), theirs)
-    ended = call("exports.convert", theirs, back)
-    assert ended.code == 0, ended.err
+    ended = call("exports.convert", theirs, back).well()
     assert "a classifier on resnet50" in ended.out
     assert same(load_classifier(back), network)
     checkpoint = load_checkpoint(back)

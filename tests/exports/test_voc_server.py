@@ -24,8 +24,7 @@ def test_images_without_labels_or_truth_become_an_archive(make_voc, tmp_path):
     torch.nn.init.normal_(network.head[-1].weight)  # else one class wins everywhere
     save_network(tmp_path / "net.pth", "segmenter", network, VOC_CLASSES, cfg, {})
     server = tmp_path / "server"
-    ended = call("exports.voc_server", tmp_path / "net.pth", "--output", server, "--set", f"data.root={root}")
-    assert ended.code == 0, ended.err
+    call("exports.voc_server", tmp_path / "net.pth", "--output", server, "--set", f"data.root={root}").well()
     with tarfile.open(server / "voc_server.tgz", "r:gz") as archive:
         names = archive.getnames()
     assert names == [f"results/VOC2012/Segmentation/comp6_test_cls/p{number}.png" for number in (2, 5)]

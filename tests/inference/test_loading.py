@@ -15,6 +15,7 @@ from stages.config import Config, config_from_dict, override
 from stages.networks import load_network, save_network
 from stages.settings import SegmentReading
 from tests.inference.stub import predictions, save
+from tests.project import call
 from utils.errors import UserError
 
 
@@ -77,19 +78,21 @@ class TestPredictors:
     def test_a_class_that_is_probable_nowhere_is_not_drawn_but_the_likeliest_and_given_ones_are(
         self, checkpoints, monkeypatch
     ):
-        def drawn(first: float, settings: tuple[str, ...] = ()) -> list[tuple[int, ...]]:
+        def drawn(first: float, settings: tuple[str, ...] = ()) -> list[set[int]]:
             predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none", *settings])
             cells = torch.full((len(predictor.class_names) + 1, 4, 6), 0.01)
             cells[0], cells[1, :2], cells[2, :, 3:] = 0.3, first, 0.55
-            monkeypatch.setattr(predictor, "_cells", lambda images: [cells])
+            monkeypatch.setattr(predictor, "_cells", lambda images: [cells] * len(images))
             image = np.zeros((16, 24, 3), np.uint8)
-            assert predictor.predict(image).classes == predictor.predict_under(image, [None])[0].classes
-            return [found.classes for found in predictor.predict_under(image, [None, [0, 1]])]
+            masks = predictor.masks_under(image, [None, [0, 1]])
+            for mask, found in zip(masks, predictor.predict_many([image] * 2, [None, [0, 1]]), strict=True):
+                assert np.array_equal(mask, np.array([0, *(index + 1 for index in found.classes)])[found.mask])
+            return [set(np.unique(mask)) - {0} for mask in masks]
 
-        assert drawn(0.65) == [(0,), (0, 1)]
-        assert drawn(0.58) == [(0,), (0, 1)]
-        assert drawn(0.5) == [(1,), (0, 1)]
-        assert drawn(0.65, ("infer.least_probability=0",)) == [(0, 1), (0, 1)]
+        assert drawn(0.65) == [{1}, {1, 2}]
+        assert drawn(0.58) == [{1}, {1, 2}]
+        assert drawn(0.5) == [{2}, {1, 2}]
+        assert drawn(0.65, ("infer.least_probability=0",)) == [{1, 2}, {1, 2}]
 
     def test_one_size_is_the_nearest_to_the_image_s_own(self, checkpoints):
         reading = SegmentReading(scales=(0.5, 1.25, 2.0), flip=True)
@@ -109,20 +112,18 @@ class TestPredictors:
         for path in checkpoints.values():
             assert load_predictor(path).predict(image).mask.shape == size
 
-    def test_the_network_of_the_project_steps_in_with_a_message(self, script, tmp_path, monkeypatch):
+    def test_the_network_of_the_project_steps_in_with_a_message(self, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
-        code, printed = script("--input", "in")
-        assert code == 0, printed
-        assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in printed
+        ended = call("infer", "--input", "in").well()
+        assert "checkpoints/voc12_compact.pth (20 classes of photographs)" in ended.out
         assert predictions(tmp_path / "out")["network"]["classes"] == 20
 
-    def test_the_packaged_classifier_finds_some_of_its_classes(self, script, tmp_path, monkeypatch):
+    def test_the_packaged_classifier_finds_some_of_its_classes(self, tmp_path, monkeypatch):
         save(tmp_path / "in/a.jpg", (64, 80))
         monkeypatch.chdir(tmp_path)
         settings = ("--model_path", "imagenet", "--set", "seeds.max_side=64", "--set", "ibb.enabled=false")
-        code, printed = script("--input", "in", *settings)
-        assert code == 0, printed
+        call("infer", "--input", "in", *settings).well()
         found = predictions(tmp_path / "out")["images"][0]["classes"]
         assert 1 <= len(found) <= 3
         assert [row["value"] for row in sorted(found, key=lambda row: row["value"])] == list(range(1, len(found) + 1))

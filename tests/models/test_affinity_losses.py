@@ -106,9 +106,3 @@ def test_losses_are_float32_under_autocast_and_finite():
     sum(losses.values()).backward()
     assert all(loss.isfinite() for loss in losses.values())
     assert edge.grad.isfinite().all()
-
-
-def test_labels_of_another_size_are_refused():
-    edge, field, labels = random_case()
-    with pytest.raises(ValueError, match=r"labels \(2, 12, 19\) do not fit edge logits \(2, 1, 13, 19\)"):
-        affinity_losses(edge, field, labels[:, 1:], 4)

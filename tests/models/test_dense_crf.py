@@ -54,7 +54,7 @@ def test_crf_takes_certainty_and_views(crf):
 
 def test_crf_without_its_package_says_what_to_do_and_knows_without_importing_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
-    with pytest.raises(UserError, match=r"requirements-extras\.txt.*pseudo\.refine: par"):
+    with pytest.raises(UserError, match=r"requirements-extras\.txt.*or use par"):
         dense_crf(random_image(4, 4), random_softmax(2, 4, 4))
     found = {"pydensecrf": object()}
     monkeypatch.setattr(importlib.util, "find_spec", found.get)

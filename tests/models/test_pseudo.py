@@ -14,9 +14,6 @@ def random_maps(classes: int = 3, height: int = 20, width: int = 30, seed: int =
     return torch.rand(classes, height, width, generator=torch.Generator().manual_seed(seed))
 
 
-# --- Masks
-
-
 def test_mask_is_the_best_label():
     maps = torch.tensor([[[0.9, 0.1, 0.5, 0.1]], [[0.2, 0.6, 0.4, 0.2]]])
     mask = pseudo_mask(maps, torch.tensor([7, 2]), background="threshold", threshold=0.3)
@@ -41,9 +38,6 @@ def test_no_class_is_all_background(background):
     assert not mask.any()
 
 
-# --- Ignore band
-
-
 @pytest.mark.parametrize("background", ["threshold", "power"])
 def test_ignore_band_is_the_margin(background):
     maps = random_maps()
@@ -58,9 +52,6 @@ def test_ignore_band_is_the_margin(background):
         mask = pseudo_mask(maps, CLASSES, ignore_band=band, **settings)
         assert (mask == IGNORE).sum() == (margin < band).sum()
         assert torch.equal(mask[mask != IGNORE], plain[mask != IGNORE])
-
-
-# --- Refiner
 
 
 def test_refiner_gets_probabilities_of_the_same_best_label():
@@ -83,9 +74,6 @@ def test_refiner_decides():
     certain[2] = 1
     mask = pseudo_mask(random_maps(), CLASSES, ignore_band=0.5, refiner=lambda probabilities: certain)
     assert (mask == CLASSES[1] + 1).all()
-
-
-# --- Upsampling
 
 
 @pytest.mark.parametrize("size", [(40, 60), (37, 58), (33, 41), (4, 4), (1, 7)])

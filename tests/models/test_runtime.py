@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import models.runtime
 import utils.compute
-from models.efficientnet_lite import build_lite
+from models.efficientnet_lite import EfficientNetLite
 from models.runtime import open_runtime
 from models.segmenter import Segmenter
 from tests.models.tiny import TinyBackbone, make_image
@@ -53,7 +53,7 @@ def test_a_runtime_gives_the_logits_of_the_network_at_any_size(segmenter, name):
 @pytest.mark.skipif("openvino" not in installed, reason="needs openvino")
 def test_padding_of_an_odd_side_is_right_in_bf16():
     """A side of 257 is 256 in bf16, so that padding must be computed in whole numbers."""
-    network = Segmenter(build_lite(0, False), 2, stage=3).eval().requires_grad_(False)
+    network = Segmenter(EfficientNetLite(0, False), 2, stage=3).eval().requires_grad_(False)
     runtime = open_runtime(network, Compute(CPU, "bf16"), "openvino")
     assert runtime.name == "OpenVINO, bf16"
     assert runtime(torch.zeros(1, 3, 257, 33)).shape == network(torch.zeros(1, 3, 257, 33)).shape
@@ -88,7 +88,7 @@ def test_onnx_runtime_is_for_chips_without_bf16(segmenter, monkeypatch):
 
 
 def test_a_runtime_for_cpus_is_refused_on_a_gpu_and_a_precision_that_was_asked_for_is_pytorchs(segmenter):
-    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and the device is cuda"):
+    with pytest.raises(UserError, match=r"infer.runtime openvino is for CPUs, and not for cuda"):
         open_runtime(segmenter, Compute(torch.device("cuda")), "openvino")
     assert open_runtime(segmenter, Compute(CPU)).name == "PyTorch, float32"
     assert open_runtime(segmenter, Compute(CPU, "bf16")).name == "PyTorch, bf16"

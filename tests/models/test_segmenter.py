@@ -9,7 +9,6 @@ from torch.nn.functional import interpolate
 from models.pseudo import upsample
 from models.segmenter import (
     Segmenter,
-    build_segmenter,
     class_probabilities,
     dice_loss,
     most_likely,
@@ -138,19 +137,6 @@ def test_it_trains_on_any_batch(images, strides):
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_a_built_segmenter_counts_the_background():
-    network = build_segmenter("efficientnet_lite0", 21, "none", -2)
-    assert not network.training
-    with torch.no_grad():
-        assert network(torch.randn(1, 3, 32, 48)).shape == (1, 21, 2, 3)
-
-
-def test_no_convolution_of_the_decoder_has_a_bias_that_a_norm_takes_away():
-    head = Segmenter(TinyBackbone(), 5, -1, (4, 8)).head
-    convolutions = [module for part in (head.sides, head.join) for module in part.modules() if hasattr(module, "bias")]
-    assert [module.bias for module in convolutions if isinstance(module, torch.nn.Conv2d)] == [None] * 3
-
-
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (2, 4, 8, 8) on the grid of the loss, and masks of pixels with some that are ignored."""
     random = torch.Generator().manual_seed(seed)
@@ -187,11 +173,6 @@ def test_a_mask_that_is_all_ignored_costs_nothing():
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
-
-
-def test_weight_one_is_the_plain_loss_and_does_not_round_otherwise():
-    logits, mask = random_case()
-    assert torch.equal(segmentation_loss(logits, mask, object_weight=1.0), segmentation_loss(logits, mask))
 
 
 def test_dice_against_its_definition():

@@ -65,8 +65,7 @@ def test_the_classifier_learns_its_context_and_stays_what_it_is(finished: Projec
 
 def test_changed_seeds_have_the_form_of_seeds(project: Project):
     make_up_seeds(project)
-    ended = project.train("--set", "context.hi=0.7", "--stages", "context,remove")
-    assert ended.code == 0, ended.err
+    ended = project.train("--set", "context.hi=0.7", "--stages", "context,remove").well()
     assert ended.stages("done") == ["context", "remove"]
     for name in names(project, "train"):
         seed, changed = (read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds", "seeds_context"))
@@ -81,8 +80,7 @@ def test_other_classes_are_asked_where_there_are_enough(project: Project):
     for least, asked in ((10, False), (1, True)):
         ended = project.train(
             "--set", "context.hi=0.7", "--set", f"context.least_others={least}", "--stages", "context"
-        )
-        assert ended.code == 0, ended.err
+        ).well()
         assert ended.stages("done") == ["context"]
         context = load_classifier(project.run / "context.pth").context
         assert context is not None

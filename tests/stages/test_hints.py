@@ -32,8 +32,7 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     before = outputs(project)
     chosen = give_truth(project, 2)
     words = ("--set", f"data.hints={project.folder / 'hints'}")
-    hinted = project.train(*words)
-    assert hinted.code == 0, hinted.err
+    hinted = project.train(*words).well()
     assert hinted.stages("up to date") == BEFORE
     after = outputs(project)
     assert all(after[name] == before[name] for name in before if name.startswith(("classifier", "seeds/")))
@@ -55,15 +54,6 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     assert project.train().code == 0
     files = [{name: each[name] for name in each if not name.endswith(".pth")} for each in (before, outputs(project))]
     assert files[0] == files[1]
-
-
-def test_a_mistake_in_the_hints_stops_the_command_before_any_work(project):
-    (project.folder / "bad.json").write_text(json.dumps({"hints": [{"image": "none.jpg", "shapes": [1]}]}))
-    before = project.files()
-    ended = project.train("--set", f"data.hints={project.folder / 'bad.json'}")
-    assert (ended.code, "Traceback" in ended.err) == (2, False)
-    assert "data.hints" in ended.err or "bad.json" in ended.err
-    assert project.files().items() >= before.items()
 
 
 def test_the_loss_counts_hints_where_there_are_any():

@@ -63,9 +63,7 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     assert "segmentation" in checkpoint.figures
     assert describe(project.run / "ibb.pth")
     for name in names(project, "train"):
-        seed, corrected = (
-            read_seed(project.run / folder / f"{name}.npz") for folder in ("seeds_context", "seeds_trained")
-        )
+        seed, corrected = (read_seed(project.run / f"seeds_{step}/{name}.npz") for step in ("context", "trained"))
         mask = read_mask(project.run / "ibb_masks" / f"{name}.png")
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
         assert mask.shape == tuple(corrected.size)
@@ -78,8 +76,7 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
 def test_the_blur_changes_what_the_network_learns(project: Project):
     weights = []
     for share in (0, 1):
-        ended = project.train("--set", f"ibb.blurred_share={share}", "--stages", "ibb")
-        assert ended.code == 0, ended.err
+        ended = project.train("--set", f"ibb.blurred_share={share}", "--stages", "ibb").well()
         weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
     assert not torch.equal(*weights)
     ended = project.train("--set", "segment.lr=1e30", "--set", "ibb.epochs=3", "--stages", "ibb")
@@ -92,8 +89,7 @@ def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
     own = ("crop_size=64", "scale_range=[0.5,0.6]", "max_side=60", "frozen_stride=4")
     weights = []
     for section in ("segment", "ibb"):
-        ended = project.train(*set_all([f"{section}.{setting}" for setting in own]), "--stages", "ibb")
-        assert ended.code == 0, ended.err
+        ended = project.train(*set_all([f"{section}.{setting}" for setting in own]), "--stages", "ibb").well()
         weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
     assert torch.equal(*weights)
     ended = project.train("--set", "ibb.max_side=50")
@@ -112,12 +108,11 @@ def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
     ],
 )
 def test_without_a_step_later_stages_take_the_seeds_before_it(project: Project, setting, skipped, seeds):
-    ended = project.train("--set", setting)
-    assert ended.code == 0, ended.err
+    ended = project.train("--set", setting).well()
     assert set(skipped) <= set(ended.stages("skipped"))
     assert not set(skipped) & set(ended.stages("done"))
-    masks = project.evaluate("--set", setting, "--masks", project.run / "pseudo", "--split", "train")[1]
-    figures = project.evaluate("--set", setting, "--seeds", project.run / seeds, "--split", "train")[1]
+    masks = project.evaluate("--set", setting, "--masks", project.run / "pseudo", "--split", "train")
+    figures = project.evaluate("--set", setting, "--seeds", project.run / seeds, "--split", "train")
     assert masks["miou"] == pytest.approx(figures["miou"], abs=1e-9)
     gone = "context" if skipped[0] == "context" else "IBB in training"
     assert not any(gone in title for title in json.loads((project.run / "report.json").read_text()))
@@ -125,7 +120,6 @@ def test_without_a_step_later_stages_take_the_seeds_before_it(project: Project, 
 
 @pytest.mark.parametrize("wanted", [True, False])
 def test_the_segmentation_network_begins_with_that_of_stage_ibb(project: Project, wanted):
-    ended = project.train("--set", f"segment.from_ibb={wanted}", "--set", "segment.lr=1e-20", "--stages", "segment")
-    assert ended.code == 0, ended.err
+    project.train("--set", f"segment.from_ibb={wanted}", "--set", "segment.lr=1e-20", "--stages", "segment").well()
     first, last = (load_network(project.run / name)[0].head[-1].weight for name in ("ibb.pth", "segmenter.pth"))
     assert torch.equal(first, last) is wanted

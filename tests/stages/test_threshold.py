@@ -12,6 +12,7 @@ from data.dataset import Index, Record
 from data.pixels import PixelRule
 from stages.config import Config, override
 from stages.threshold import (
+    Choice,
     choose,
     choose_threshold,
     draw_thresholds,
@@ -25,6 +26,10 @@ from utils.run import Run
 SIZE = (160, 160)
 
 
+def found(seeds: list[Seed], by_roots: bool = False) -> Choice | None:
+    return choose(lambda: seeds, by_roots)
+
+
 def seed(maps: np.ndarray) -> Seed:
     return Seed(np.arange(len(maps)), maps.astype(np.float32), SIZE)
 
@@ -36,12 +41,13 @@ def blob(value: float = 1.0, side: int = 16, around: float = 0.0) -> np.ndarray:
     return one
 
 
-def test_two_groups_of_values_are_separated_between_them():
+def test_two_groups_of_values_are_separated_between_them_and_no_regions_are_counted(monkeypatch):
+    monkeypatch.setattr("stages.threshold.regions_above", pytest.fail)
     histogram = np.zeros(256)
     histogram[[20, 25, 30]], histogram[[200, 210]] = 100, 40
     assert 30 / 255 <= separating_value(histogram) < 200 / 255
-    assert 0.3 < choose([seed(blob(0.8, around=0.3))] * 3).threshold < 0.8
-    assert choose([]) is None
+    assert 0.3 < found([seed(blob(0.8, around=0.3))] * 3).threshold < 0.8
+    assert found([]) is None
 
 
 def test_many_objects_in_each_image_are_kept():
@@ -49,7 +55,7 @@ def test_many_objects_in_each_image_are_kept():
     spots = np.zeros((1, 40, 40))
     for row, column in np.ndindex(5, 5):
         spots[0, row * 8 : row * 8 + 3, column * 8 : column * 8 + 3] = 0.4 + 0.02 * (row + column)
-    choice = choose([seed(spots)] * 4)
+    choice = found([seed(spots)] * 4)
     assert 0 < choice.threshold < 0.4
     assert "14.06%" in choice.reason
 
@@ -57,7 +63,7 @@ def test_many_objects_in_each_image_are_kept():
 def test_maps_that_are_low_on_most_of_an_object_are_cut_lower(index, tmp_path):
     faint = np.zeros((1, 40, 40))
     faint[0, 5:25, 5:25] = np.linspace(0.1, 1, 400).reshape(20, 20) ** 3
-    plain, low = (choose([seed(faint)] * 3, by_roots).threshold for by_roots in (False, True))
+    plain, low = (found([seed(faint)] * 3, by_roots).threshold for by_roots in (False, True))
     assert 0 < low < plain
     folder = tmp_path / "seeds_context"
     folder.mkdir()
@@ -73,7 +79,7 @@ def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks,
     for one in noisy:
         one[0, random.integers(20, 40, specks), random.integers(0, 20, specks) * 2] = 0.48
         one[:, 4:6, 4:6] = 1.0
-    choice = choose(map(seed, noisy))
+    choice = found([seed(one) for one in noisy])
     assert least < choice.threshold < (1.0 if least else 0.45)
     assert ("tiny" in choice.reason) == bool(least)
 
@@ -90,7 +96,7 @@ def index(tmp_path) -> Index:
 
 
 def test_seed_files_give_what_their_maps_give_and_it_is_used_where_it_is_asked_for(index, tmp_path, caplog):
-    assert find_threshold(index, tmp_path).threshold == choose([seed(blob(0.8, around=0.3))] * 4).threshold
+    assert find_threshold(index, tmp_path).threshold == found([seed(blob(0.8, around=0.3))] * 4).threshold
     asked = override(Config(), ["pseudo.find_threshold=true", "pseudo.threshold=0.25"])
     assert with_found_threshold(asked, tmp_path).pseudo.threshold == 0.25
     assert "threshold.json" in caplog.text

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from benchmarks.common import set_all
 from data.artifacts import Seed, read_mask, read_seed, write_seed
 from models.random_walk import MOST_WEIGHTS
 from stages.config import load_config
@@ -26,16 +27,11 @@ LEARNED = [
 ]
 
 
-def set_all(*settings: str) -> list[str]:
-    return [word for setting in settings for word in ("--set", setting)]
-
-
 @pytest.fixture(scope="module")
 def learned(finished: Project, tmp_path_factory) -> Project:
     """A run that goes on from the finished one with a learned walk."""
     project = finished.copy(tmp_path_factory.mktemp("learned"))
-    project.first = project.train(*set_all(*LEARNED))
-    assert project.first.code == 0, project.first.err
+    project.first = project.train(*set_all(LEARNED)).well()
     return project
 
 
@@ -66,7 +62,7 @@ def test_learned_walk_goes_on_from_the_seeds(learned: Project, walked: Project):
         ("affinity.exp_times=2", ["walk", "pseudo"]),
     ):
         stages = "cam,seeds,context,remove,ibb,correct,affinity,walk,pseudo"
-        assert walked.train(*set_all(*LEARNED, setting), "--stages", stages).stages("done") == redone
+        assert walked.train(*set_all([*LEARNED, setting]), "--stages", stages).stages("done") == redone
 
 
 def test_images_that_walk_together_get_the_seeds_of_each_alone(walked: Project, monkeypatch):
@@ -101,8 +97,7 @@ def test_images_that_walk_together_get_the_seeds_of_each_alone(walked: Project, 
 def test_displacement_changes_no_mask(walked: Project):
     name = names(walked, "train")[0]
     without = read_seed(walked.run / "seeds_walk" / f"{name}.npz")
-    ended = walked.train(*set_all(*LEARNED, "affinity.displacement=true"), "--stages", "affinity,walk")
-    assert ended.code == 0, ended.err
+    walked.train(*set_all([*LEARNED, "affinity.displacement=true"]), "--stages", "affinity,walk").well()
     network = load_affinity(walked.run / "affinity.pth")
     assert network.has_displacement
     assert network.mean_shift.running_mean.abs().sum() > 0
@@ -114,8 +109,7 @@ def test_displacement_changes_no_mask(walked: Project):
 def test_background_that_walks_leaves_less_to_the_classes(walked: Project):
     maps = []
     for background in (0.1, 1.0):
-        ended = walked.train(*set_all(*LEARNED, f"affinity.walk_background={background}"), "--stages", "walk")
-        assert ended.code == 0, ended.err
+        walked.train(*set_all([*LEARNED, f"affinity.walk_background={background}"]), "--stages", "walk").well()
         maps.append([read_seed(walked.run / "seeds_walk" / f"{name}.npz").maps for name in names(walked, "train")])
     for weak, strong in zip(*maps, strict=True):
         assert weak.sum(axis=0).max() < 1.01
@@ -126,9 +120,8 @@ def test_nothing_confident_and_one_image(project: Project):
     first = names(project, "train")[0]
     (project.folder / "voc/ImageSets/Segmentation/one.txt").write_text(f"{first}\n")
     settings = ("affinity.fg_threshold=1.0", "affinity.bg_threshold=0.0", "affinity.refine=none")
-    words = set_all(*LEARNED, "data.train_list=one", *settings)
-    ended = project.train(*words, "--stages", "cam,seeds,affinity,walk,pseudo")
-    assert ended.code == 0, ended.err
+    words = set_all([*LEARNED, "data.train_list=one", *settings])
+    ended = project.train(*words, "--stages", "cam,seeds,affinity,walk,pseudo").well()
     assert "loss" in ended.out
     assert read_seed(project.run / "seeds_walk" / f"{first}.npz").maps.max() == pytest.approx(1)
 
@@ -140,6 +133,5 @@ def test_any_size(project: Project):
         Image.fromarray(np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)).save(path)
     for kind in ("learned", "features"):
         stages = "seeds,context,remove,ibb,correct,affinity,walk,pseudo"
-        ended = project.train(*set_all(*LEARNED, f"affinity.kind={kind}"), "--stages", stages)
-        assert ended.code == 0, ended.err
+        project.train(*set_all([*LEARNED, f"affinity.kind={kind}"]), "--stages", stages).well()
         assert {name: read_mask(project.run / "pseudo" / f"{name}.png").shape for name in sizes} == sizes

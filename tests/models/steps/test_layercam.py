@@ -5,8 +5,7 @@ import torch
 
 from models.reading import Views, map_size, read, to_grid, views_of
 from models.steps import GradFusion, LayerFusion
-from models.steps.base import Before
-from tests.models.tiny import CLASSES, SCALES, make_image, make_method, random_maps, tiny_classifier
+from tests.models.tiny import CLASSES, SCALES, make_image, make_method, tiny_classifier
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -40,12 +39,3 @@ def test_it_follows_the_step_before_with_the_stages_of_gfm(fusion, gamma):
             for layer in layers:
                 plain = torch.maximum(plain, (gamma * layer).tanh())
         torch.testing.assert_close(maps["layercam"][k], plain / plain.max())
-
-
-def test_a_map_that_is_empty_changes_nothing():
-    reading = read(tiny_classifier(), make_image(), CLASSES, gradient_stages=[2, 3])
-    maps = random_maps(*reading.cam.shape)
-    for weighted in reading.weighted.values():
-        weighted.zero_()
-    for fusion in ("max", "mean"):
-        assert torch.equal(LayerFusion(fusion=fusion)(maps, reading, Before(tiny_classifier(), (), Views())), maps)
