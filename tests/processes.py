@@ -26,7 +26,7 @@ def run_together(count: int, folder: Path, task: Callable[..., None], *arguments
     folder.mkdir(parents=True, exist_ok=True)
     started = []
     for rank in range(count):
-        environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
+        environment: dict[str, Any] = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count}
         environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": store.port}
         environment |= {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True"}
         process = context.Process(target=_run, args=(environment, folder, task, arguments), daemon=True)
