@@ -47,7 +47,9 @@ class AffinityTraining(Optimisation):
     refine: str = setting("auto", help="crf, par, none; auto: crf where pydensecrf2 is installed, else par")
     displacement: bool = setting(False, help="also train the branch for instances, at lr times lr_head_factor")
     crop_size: int = setting(512, low=32, help="IRN: 512")
-    scale_range: tuple[float, float] = setting((0.5, 1.5), low=0.1, high=8, help="random size before the crop (IRN)")
+    scale_range: tuple[float, float] = setting(
+        (0.5, 1.5), low=0.1, high=8, help="random size factor before the crop, as IRN's"
+    )
     radius: int = setting(10, low=2, high=50, help="of the pairs that are learned from, in cells of 4 pixels (IRN: 10)")
 
     def check(self) -> Problem | None:

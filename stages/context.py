@@ -38,9 +38,15 @@ class ContextSettings:
     enabled: bool = setting(True, help="remove what occurs together with a class")
     hi: float = setting(0.65, low=0, high=1, help="confident object above, of the seeds that it is learned from")
     lo: float = setting(0.25, low=0, high=1, help="confident background below")
-    shrinkage: float = setting(0.05, low=1e-6, high=1, help="this part of the covariance is equal in all directions")
-    least_others: int = setting(10, low=0, help="objects of other classes count where they are so many; 0: never")
-    scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="of the features; 2 for objects of few pixels")
+    shrinkage: float = setting(
+        0.05, low=1e-6, high=1, help="this part of the covariance is replaced by the same variance in all directions"
+    )
+    least_others: int = setting(
+        10, low=0, help="objects of other classes count where there are so many of them; 0: never"
+    )
+    scales: tuple[float, ...] = setting(
+        (1.0,), low=0.1, high=8, help="sizes at which features are read; 2 for objects of few pixels"
+    )
 
     def check(self) -> Problem | None:
         """`lo` must not be above `hi`."""

@@ -56,7 +56,9 @@ class CamTraining(Optimisation):
     color_jitter: float = setting(0.0, low=0, high=1, help="brightness, contrast, saturation by 1 +- this (IRN: none)")
     frozen_stride: int = setting(8, low=0, high=64, help="stages up to this stride get no gradient (IRN: 8, layer2)")
     frozen_depth: float = setting(0.0, low=0, high=1, help="timm/ backbones: this part of the blocks gets no gradient")
-    class_weights: Literal["none", "balanced"] = setting("none", help="balanced: images of a class count as the others")
+    class_weights: Literal["none", "balanced"] = setting(
+        "none", help="balanced: images with and without a class count the same"
+    )
     stage_loss: float = setting(0.0, low=0, high=100, help="weight of each of several head_stages' own loss; 0: none")
     held_back: float = setting(
         0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
@@ -79,7 +81,9 @@ class SeedReading(Sides):
 class Prediction:
     """Which classes a classifier predicts where labels are not given: the ablation, evaluate.py and infer.py."""
 
-    class_threshold: float = setting(0.5, low=0, high=1, help="where labels are not given: classes this probable")
+    class_threshold: float = setting(
+        0.5, low=0, high=1, help="where labels are not given: classes of at least this probability"
+    )
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,9 @@ class SegmenterTraining(Sides, Optimisation):
     crop_size: int = setting(512, low=32)
     scale_range: tuple[float, float] = setting((0.5, 2.0), low=0.1, high=8, help="random size factor before the crop")
     color_jitter: float = setting(0.3, low=0, high=1)
-    object_weight: float = setting(1.0, low=0, high=1000, help="pixels of objects count so many times; 0: by the masks")
+    object_weight: float = setting(
+        1.0, low=0, high=1000, help="pixels of objects count this many times; 0: found by the masks"
+    )
     dice: float = setting(0.0, low=0, high=100, help="weight of the Dice loss: small objects count as large ones")
     lr: float = setting(0.01, low=0, help="of the backbone")
     momentum: float = setting(0.9, low=0, high=1)
@@ -133,7 +139,9 @@ class SegmentWatch:
     """Validation while stage `segment` trains, where there is truth; without `keep: best` it retrains nothing."""
 
     validate_every: int = setting(0, low=0, help="mIoU of data.val_list after so many epochs, at one scale; 0: never")
-    keep: Literal["last", "best"] = setting("last", help="or best: the epoch of the highest mIoU; uses data.val_list")
+    keep: Literal["last", "best"] = setting(
+        "last", help="last, or best: the epoch of the highest mIoU on data.val_list"
+    )
 
     def check(self) -> Problem | None:
         """The best epoch can be kept only if epochs are evaluated."""
@@ -147,7 +155,9 @@ class SegmentWatch:
 class HintLoss:
     """How much hints count in the training of stages `ibb` and `segment`."""
 
-    hint_weight: float = setting(1.0, low=0, high=100, help="of the loss at data.hints, beside that of the masks")
+    hint_weight: float = setting(
+        1.0, low=0, high=100, help="weight of the loss at data.hints, beside that of the masks"
+    )
 
 
 @dataclass(frozen=True)

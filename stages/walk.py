@@ -39,7 +39,9 @@ class BoundaryWalk:
     walk_radius: int = setting(5, low=2, high=50, help="for kind: learned; of the random walk (IRN: 5)")
     beta: float = setting(10.0, low=0, high=1000, help="affinities to this power (IRN: 10)")
     exp_times: int = setting(8, low=0, high=20, help="2^8 steps (IRN: 8)")
-    walk_background: float = setting(0.0, low=0, high=10, help="the background walks as a map of this value (IRN: 0)")
+    walk_background: float = setting(
+        0.0, low=0, high=10, help="the background walks too, as a map of this value; 0: not (IRN)"
+    )
 
 
 @dataclass(frozen=True)

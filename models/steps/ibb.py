@@ -16,7 +16,9 @@ class BackgroundBlur(Step):
     """x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0), A_k = PRM(n(mean over the rounds of A_k^s))."""
 
     name, title, reads_again = "ibb", "IBB", True
-    enabled: bool = setting(True, help="read the image again with its background blurred; false: also no stage ibb")
+    enabled: bool = setting(
+        True, help="read the image again with its background blurred; false leaves out stage ibb, too"
+    )
     iterations: int = setting(1, low=0, high=20, help="rounds with a blurred background")
     tau: float = setting(0.3, low=0.01, high=1, help="map value from which a pixel stays sharp")
     sigma: float = setting(0.033, low=0.001, high=1, help="standard deviation of the blur, as a part of the long side")

@@ -18,7 +18,9 @@ class LayerFusion(GradientStep):
 
     name, title = "layercam", "LayerCAM"
     enabled: bool = setting(False, help="add LayerCAM of earlier stages; instead of GFM")
-    fusion: Literal["max", "mean"] = setting("mean", help="mean: the stages' mean is added, as in GFM; max (paper)")
+    fusion: Literal["max", "mean"] = setting(
+        "mean", help="mean: the mean of the stages is added, as in GFM; max: the larger value (paper)"
+    )
     gamma: float = setting(2.0, low=0.1, high=100, help="for max: earlier stages are lifted by tanh(gamma L) (paper 2)")
 
     def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
