@@ -103,7 +103,7 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     add("--config", metavar="FILE", help="settings to use in place of the checkpoint's own")
     add("--preset", metavar="NAME", help="a named block of presets in --config (default file: config.yaml)")
-    setting = "one setting, such as pseudo.threshold=0.4, pseudo.refine=none, seeds.max_side=320; may be repeated"
+    setting = "one setting, such as pseudo.threshold=0.4, infer.refine=none, seeds.max_side=320; may be repeated"
     add("--set", action="append", default=[], metavar="KEY=VALUE", help=setting)
 
 
@@ -160,7 +160,7 @@ def predict(
             last, and where there is none that of VOC's classes.
         labels: names of the classes that it contains; None lets the network predict them.
         device: auto, cpu, cuda, cuda:1.
-        settings: as `--set`, such as `["pseudo.refine=none"]`; and `tile` as `--tile`.
+        settings: as `--set`, such as `["infer.refine=none"]`; and `tile` as `--tile`.
 
     Returns:
         With `mask` (H, W) uint8 and `classes`; a notebook draws it, `show()` does so anywhere, `save(path)` writes the

@@ -34,7 +34,7 @@ class DataSettings:
     )
     background: str = setting("background", help="folder, coco: a label of this name means none of the classes")
     crowd: Literal["auto", "ignore", "object"] = setting(
-        "auto", help="COCO's iscrowd: ignore, object; auto: ignore, refuse a class of crowds alone"
+        "auto", help="COCO's iscrowd: ignore, object; auto: ignore, but refuse a class of crowds alone"
     )
     colors: tuple[str, ...] = setting((), help='one a class, such as "#ff8000"; empty: VOC\'s')
     mask_values: dict[str, str] = setting(

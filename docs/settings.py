@@ -32,7 +32,7 @@ TITLES = {
     "context": "stages context and remove: what occurs together with each class",
     "affinity": "stages affinity (IRN's boundary network) and walk",
     "pseudo": "stage pseudo: seeds -> masks",
-    "segment": "stage segment: DeepLabV3; stage ibb reads all but epochs and from_ibb, too",
+    "segment": "stage segment: DeepLabV3; how the network is trained holds for stage ibb, too",
     "infer": "infer.py, and evaluate.py with a network",
     "report": "stages ablation and report",
 }

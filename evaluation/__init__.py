@@ -1,1 +1,1 @@
-"""Figures: what stages and networks made against the truth, the report of a run, and runs beside each other."""
+"""Figures: what stages and networks made against the truth, the report of a run, and comparisons of runs."""

@@ -1,4 +1,4 @@
-"""Maps of a list of images after every step of the method and over the data set: their files, and the rows of tables.
+"""Maps of a list of images after every step: their files, and the rows of tables.
 
 Stage `ablation` writes those of the steps of the method for the validation list, with given and predicted labels.
 """

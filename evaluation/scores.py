@@ -1,4 +1,4 @@
-"""Seed and mask files against the truth: the only code that opens truth masks, with its callers."""
+"""Seed and mask files evaluated against the truth."""
 
 import math
 from collections.abc import Sequence

@@ -19,8 +19,8 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 PIXELS = ("range", "bands", "max_pixels")  # the settings of data that are read here
 
-# What differs from a checkpoint's own settings without `--set` and `--preset`: any device will do, a person
-# wants a decision for every pixel, refined as `infer.refine` says.
+# What differs from a checkpoint's own settings without `--config` and `--preset`: any device will do, and a person
+# wants a decision for every pixel.
 INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0")
 
 # The packaged classifier has no settings of its own. Everyday photographs, one main object.
@@ -66,9 +66,9 @@ def load_predictor(
     # The maps of the method are made of small differences, which bf16 may round away.
     precision = "precision=auto" if isinstance(network, Segmenter) else "precision=off"
     if settings is None:
-        refinement = f"pseudo.refine={override(own, overrides).infer.refine}"
-        settings = override(own, (*INFERENCE, refinement, precision))
-    cfg = override(settings, overrides)
+        settings = override(own, (*INFERENCE, precision))
+    refinement = f"pseudo.refine={override(settings, overrides).infer.refine}"
+    cfg = override(settings, (refinement, *overrides))
     several = len(cfg.segment_reading.scales) > 1 and any(line.startswith("segment.scales=") for line in overrides)
     if several and cfg.infer.quality != "best":
         quality = f"with quality {cfg.infer.quality} an image is read at one size"

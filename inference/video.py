@@ -1,4 +1,4 @@
-"""A video in, the same video with its masks drawn over it out."""
+"""Videos: the same video with masks drawn over its frames."""
 
 import itertools
 import time

@@ -1,4 +1,4 @@
-"""Tensors: backbones, the classifier, activation maps and the method that repairs them, refinement, segmentation."""
+"""Tensors: backbones, the classifier, activation maps and the method that corrects them, refinement, segmentation."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""IRN: where objects end, and where their centres lie (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
+"""IRN's affinity network: where objects end, and where their centres lie (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
     network = AffinityNet(build_backbone("resnet50"))    # branches on a frozen backbone
     maps = network(x)                                    # edge logits and displacement, at stride 4

@@ -1,4 +1,4 @@
-"""IRN's losses: two cells with a label either belong together or do not (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
+"""IRN's losses: two labelled cells have the same class or different ones (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
 losses = weighted_losses(affinity_losses(*maps, labels, 10))  # maps of models.affinity; the sum is the published one
 """

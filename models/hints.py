@@ -1,4 +1,4 @@
-"""What a person has said of an image, where the maps of its classes are made, walk and are cut (docs/hints.md).
+"""The hints of an image, held in the maps of its classes, in their walk and in its mask (docs/hints.md).
 
 `Told.hold` puts it into maps on any grid: what is said is 1 or 0, and a class stays inside its boxes. `Told.hold_mask`
 does so with a mask at image size: nothing in it contradicts what is said, and no box is empty.

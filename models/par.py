@@ -1,4 +1,4 @@
-"""Pixel-adaptive refinement (PAR) of class probabilities by an image's colours, in plain torch; always there."""
+"""Pixel-adaptive refinement (PAR) of class probabilities by an image's colours, in plain torch; needs no package."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Seeds -> masks: a background score, the highest score wins, and what is not decided (docs/method.md 6 and 7)."""
+"""Seeds -> masks: the highest score of background and classes wins; near ties are 255 (docs/method.md 6 and 7)."""
 
 from collections.abc import Callable
 from typing import Literal

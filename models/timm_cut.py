@@ -1,4 +1,4 @@
-"""How a timm network is cut into stages, which a tiny image shows.
+"""Cuts a timm network into stages; a forward pass of a tiny image shows where.
 
     create = partial(timm.create_model, name)
     cut = cut_features(create)   # timm's own stages, of convolutional networks

@@ -1,1 +1,1 @@
-"""The steps of the pipeline that train.py runs: each reads files of the run folder and writes its own."""
+"""The stages of train.py: each reads files of the run folder and writes its own."""

@@ -1,4 +1,4 @@
-"""The steps over the data set, in order, where a run's seeds are after each, and all steps of a run for one image.
+"""The steps over the data set, in order; the folder of the seeds after each; all steps of a run for one image.
 
 full = FullMethod(cfg, Path("runs/demo"), classifier, compute)
 trace = full.trace(pixels, classes)      # trace.maps["gfm"], trace.maps["context"]

@@ -1,4 +1,4 @@
-"""What a weight file is, in words: `python -m stages.describe FILE`; of another program's the entries are shown."""
+"""What a weight file is, in words: `python -m stages.describe FILE`; of another program's file it lists the entries."""
 
 if __name__ == "__main__":  # before imports that take seconds
     from utils.startup import prepare

@@ -1,4 +1,4 @@
-"""Has a run learned anything? What stages look at without truth, and what they warn of.
+"""Has a run learned anything? Checks of stages without truth, and their warnings.
 
 A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage
 as `warnings`, and from there into the report.
@@ -26,7 +26,7 @@ from utils.ignore import IGNORE
 from utils.run import Run
 
 MOST = 200  # images of a list that are looked at, evenly over it
-FLAT = 0.9  # a map whose mean is above this part of its maximum shows no place
+FLAT = 0.9  # a map whose mean is above this part of its maximum shows no position
 EQUAL = 0.98  # correlation from which on the maps of two classes are the same
 EVERYWHERE = 0.9  # of an image: objects that cover more are rare
 TOO_MANY = 0.5  # of the images: from this share on there is a warning
@@ -137,7 +137,7 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 
 
 def map_warnings(index: Index, folder: Path) -> list[str]:
-    """What to say of seeds that show no place, or the same place for all classes."""
+    """What to say of seeds that show no position, or the same one for all classes."""
     flat, equal, maps, pairs = 0, 0, 0, 0
     for seed in some_seeds(index, folder, MOST):
         rows = seed.maps.reshape(len(seed.classes), -1)
@@ -150,7 +150,7 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
     warnings = []
     if maps and flat / maps > TOO_MANY:
         warnings.append(
-            f"{flat} of {maps} maps are flat and show no place; the classifier knows its classes by the whole image: "
+            f"{flat} of {maps} maps are flat and show no position; the classifier knows its classes by the whole image: "
             "add images without any class as background, or train it longer (cam.epochs, cam.least_steps)"
         )
     if pairs and equal / pairs > TOO_MANY:

@@ -1,4 +1,4 @@
-"""The refinements of probabilities by an image's colours, by the names that settings have for them.
+"""Refinements of probabilities by an image's colours, by their names in the settings.
 
 Another one: a function of an image and probabilities in a file under models/, and a line in `REFINEMENTS`.
 """

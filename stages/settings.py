@@ -59,9 +59,9 @@ class CamTraining(Optimisation):
     class_weights: Literal["none", "balanced"] = setting(
         "none", help="balanced: images with and without a class count the same"
     )
-    stage_loss: float = setting(0.0, low=0, high=100, help="weight of each of several head_stages' own loss; 0: none")
+    stage_loss: float = setting(0.0, low=0, high=100, help="weight of the loss of each of several head_stages; 0: none")
     held_back: float = setting(
-        0.0, low=0, high=0.5, help="this part of the images is not trained with, to see by it what has been learned"
+        0.0, low=0, high=0.5, help="this part of the images is left out of training, to see what has been learned"
     )
 
 
@@ -179,14 +179,14 @@ class SegmentReading:
 
 @dataclass(frozen=True)
 class InferSettings:
-    """infer.py and evaluate.py."""
+    """Masks of infer.py, and of evaluate.py with a network."""
 
     quality: Literal["fast", "normal", "best"] = setting(
         "normal", help="fast (one reading, one network), normal (one size), best (segment.scales, float32)"
     )
     refine: str = setting("par", help="of the masks of infer.py: par, crf, or none, which tiny objects need")
     least_probability: float = setting(
-        0.6, low=0, high=1, help="a class that has it nowhere is not drawn, but the likeliest and given ones"
+        0.6, low=0, high=1, help="a class that reaches it nowhere is not drawn, unless it is the likeliest one or given"
     )
     runtime: Literal["auto", "pytorch", "openvino", "onnxruntime"] = setting(
         "auto", help="what computes a segmentation network on a CPU; auto: the fastest, with precision: auto"

@@ -137,6 +137,7 @@ def test_masks_are_refined_as_the_checkpoint_says_unless_told_otherwise(checkpoi
     save_network(path, "segmenter", network, kept.class_names, cfg, {})
     assert load_predictor(checkpoints["segmenter"]).cfg.pseudo.refine == "par"
     assert load_predictor(path).cfg.pseudo.refine == "none"
+    assert load_predictor(path, settings=cfg.changed("pseudo", refine="par")).cfg.pseudo.refine == "none"
     assert load_predictor(path, ["infer.refine=par"]).cfg.pseudo.refine == "par"
     assert load_predictor(path, ["pseudo.refine=par"]).cfg.pseudo.refine == "par"
     given = load_predictor(checkpoints["classifier"], ["pseudo.refine=none", "seeds.max_side=100"])
