@@ -1,4 +1,4 @@
-"""The images of a run's page: of the validation list with truth and errors, or of the training list before the report."""
+"""The images of a run's page: before the report of the training list, then of the validation list with errors."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace

@@ -150,8 +150,8 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
     warnings = []
     if maps and flat / maps > TOO_MANY:
         warnings.append(
-            f"{flat} of {maps} maps are flat and show no position; the classifier knows its classes by the whole image: "
-            "add images without any class as background, or train it longer (cam.epochs, cam.least_steps)"
+            f"{flat} of {maps} maps are flat and show no position; the classifier knows its classes by the whole "
+            "image: add images without any class as background, or train it longer (cam.epochs, cam.least_steps)"
         )
     if pairs and equal / pairs > TOO_MANY:
         warnings.append(
