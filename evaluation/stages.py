@@ -66,7 +66,7 @@ def _stages_of_steps() -> list[Stage]:
             complete=partial(list_complete, step.folder, ".npz"),
             skip=step.skip,
         )
-        stages.append(with_hints(apply, step.apply.reads_with_hints))
+        stages.append(with_hints(apply))
         upstream = step.apply.stage
     return stages
 

@@ -128,7 +128,6 @@ CONTEXT_STEP = DatasetStep(
         title="remove what occurs together with each class from the seeds",
         reads=lambda cfg: ("seeds",),
         open=open_context,
-        reads_with_hints=("feature_walk",),
         files=lambda cfg, classifier: () if classifier.context is not None else (CONTEXT,),
     ),
     fit=Fit(

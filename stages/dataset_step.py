@@ -38,7 +38,6 @@ class Apply:
     title: str
     reads: Callable[[Config], tuple[str, ...]]
     open: Callable[[Config, Path, Classifier], Change]  # with the folder of the networks
-    reads_with_hints: tuple[str, ...] = ()  # as in `Fit`
     # The networks of the run folder that it needs, beside that classifier.
     files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
 

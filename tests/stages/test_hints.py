@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from data.artifacts import read_mask, read_seed, write_mask
+from evaluation.stages import pipeline
+from stages.config import load_config
 from stages.segment import mask_losses
 from tests.project import Project, names
 from utils.ignore import IGNORE
@@ -54,6 +56,11 @@ def test_hints_change_what_depends_on_them_and_nothing_else(project):
     assert project.train().code == 0
     files = [{name: each[name] for name in each if not name.endswith(".pth")} for each in (before, outputs(project))]
     assert files[0] == files[1]
+
+
+def test_stage_remove_does_not_depend_on_the_settings_of_the_walk():
+    stage = next(stage for stage in pipeline() if stage.name == "remove")
+    assert "feature_walk" not in stage.reads(load_config(None, overrides=["data.hints=it"]))
 
 
 def test_the_loss_counts_hints_where_there_are_any():
