@@ -10,7 +10,7 @@ Which data: that of --config (with --preset and --set), else that of the checkpo
 A network is evaluated twice: limited to the given image-level labels, and with the classes that it predicts itself.
 The masks are those that infer.py draws; --set infer.quality=best --set infer.refine=none: several sizes, not refined.
 A classifier is evaluated with every step that its run has; --set infer.quality=fast leaves the slow ones out.
-Several runs to mean and deviation: python -m evaluation.gather --help
+Mean and deviation of several runs: python -m evaluation.gather --help
 """
 
 if __name__ == "__main__":  # before imports that take seconds
