@@ -178,11 +178,8 @@ def test_files_with_several_images_are_told(infer_on, images, tmp_path):
     for name in ("moving.gif", "pages.tif"):
         frames[0].save(images / name, save_all=True, append_images=frames[1:])
     for _ in range(2):  # also of images that are done already
-        code, printed = infer_on("segmenter", images)
-        assert (code, "2 files hold several images, first moving.gif (3); masks are of the first" in printed) == (
-            0,
-            True,
-        )
+        printed = infer_on("segmenter", images).well()
+        assert "2 files hold several images, first moving.gif (3); masks are of the first" in printed.out + printed.err
 
 
 @pytest.mark.parametrize("option", [(), ("--verbose",)])
