@@ -223,7 +223,8 @@ class TestTool:
 
     def test_values_of_another_range_than_the_networks_are_told(self, infer_on, checkpoints, images, capsys):
         ranged = "data.range=[0, 60000]"
-        for says in (infer_on("segmenter", images / "a.jpg", "--set", ranged)[1], None):
+        printed = infer_on("segmenter", images / "a.jpg", "--set", ranged).well()
+        for says in (printed.out + printed.err, None):
             if says is None:
                 infer.predict(images / "a.jpg", checkpoints["segmenter"], settings=[ranged])
                 says = capsys.readouterr().out
