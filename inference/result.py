@@ -99,7 +99,8 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule:
             try:
                 return np.array(image_to_rgb(image, rule, "predict: the image"))
             except DAMAGED_IMAGE as error:
-                raise UserError(f"predict: the image cannot be read ({error}); give its path, or an open one") from error
+                what = f"predict: the image cannot be read ({error})"
+                raise UserError(f"{what}; give its path, or an open one") from error
         image = file
     if isinstance(image, str | Path):
         return np.array(read_image(Path(image), rule=rule))
