@@ -109,7 +109,7 @@ def _refuse_masks(layout: Layout) -> None:
     beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
     others = sorted(stems.keys() - set(beside))
     if beside and are_drawn(layout.root, beside) and not are_drawn(layout.root, others):
-        what = "files whose names begin as that of an image beside them hold few values, as masks do"
+        what = "files whose names begin as that of an image beside them mostly hold few values, as masks do"
         remedy = "if they are masks, call them NAME_mask.png; if they are images, name all classes in data.classes"
         layout.complain(f"{layout.root}: {len(beside)} {what}, first {min(beside)}: {remedy}")
 
