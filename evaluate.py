@@ -28,6 +28,7 @@ from data.index import open_index
 from evaluation.comparison import check_classes, compare
 from evaluation.protocol import about_folder, about_list, evaluate_network, evaluate_run, protocol_table, write_csv
 from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds
+from evaluation.truth import check_predictions
 from stages.config import Config, config_from_dict, load_config, override
 from stages.networks import load_network
 from utils.checkpoint import load_checkpoint
@@ -117,24 +118,14 @@ def evaluate(args: argparse.Namespace, cfg: Config) -> dict[str, Evaluation]:
         return {"": evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers, **about)}
     if args.masks:
         folder = Path(args.masks)
-        of_masks = evaluate_masks(index, folder, cfg.workers, **about, **about_folder(folder))
-        if run_of(folder) is None:  # in masks of a run 255 means 'ignore'
-            refuse_only_ignored(of_masks, folder)
-        return {"": of_masks}
+        check_predictions(index, folder, cfg.workers)
+        return {"": evaluate_masks(index, folder, cfg.workers, **about, **about_folder(folder))}
     network, checkpoint = load_network(args.model_path)
     own = config_from_dict(checkpoint.config, str(args.model_path))
     check_classes(args.model_path, checkpoint.class_names, index)
     about |= {"path": args.model_path, "backbone": checkpoint.backbone, "weights": own.model.weights}
     with scratch_folder() as scratch:
         return evaluate_network(network, Path(args.model_path), index, Path(args.output or scratch), cfg, about)
-
-
-def refuse_only_ignored(found: Evaluation, folder: Path) -> None:
-    """A `UserError` for predictions of another program that hold 0 and 255 and no class."""
-    if found.matrix.ignored_predictions and not found.matrix.counts[:, 1:].any():
-        values = f"0..{len(found.class_names)} (0 background, 1 {found.class_names[0]})"
-        what = "its masks hold 0 and 255 and no class, and 255 counts as background"
-        raise UserError(f"--masks {folder}: {what}; write class values {values} instead")
 
 
 def find_config(args: argparse.Namespace) -> Config:

@@ -29,6 +29,9 @@ def main() -> None:
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="one setting, such as data.root=FOLDER")
     add("--hints", action="store_true", help="write hints.html, on which a person gives hints")
     args = parser.parse_args()
+    if any(line.startswith("data.hints=") for line in args.set):
+        what = "--set data.hints is for train.py, which makes again what depends on hints"
+        raise UserError(f"{what}; the page shows what was made: leave it out")
     if not (args.run / "run.json").is_file():
         raise UserError(f"{args.run} is no run folder: it has no run.json; expected a folder that train.py wrote")
     cfg = load_config(args.run / RUN_SETTINGS, overrides=args.set)

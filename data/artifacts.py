@@ -176,10 +176,20 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
                 "palette or grey PNG"
             )
         values = grey_values(image)[1]
-        own = image.info.get(CLASS_NAMES)
-        if class_names is not None and isinstance(own, str):
-            check_class_names(_names_of_text(own), class_names, f"mask {path}")
+        if class_names is not None and (own := _names_in(image)):
+            check_class_names(own, class_names, f"mask {path}")
         return values
+
+
+def names_in_mask(path: str | Path) -> list[str]:
+    """The classes of the values from 1 on that a mask was written with; none where it does not say."""
+    with opened_mask(path) as image:
+        return _names_in(image)
+
+
+def _names_in(image: Image.Image) -> list[str]:
+    own = image.info.get(CLASS_NAMES)
+    return _names_of_text(own) if isinstance(own, str) else []
 
 
 def count_pixels(masks: Iterable[np.ndarray]) -> np.ndarray:

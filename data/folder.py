@@ -137,8 +137,14 @@ def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
         if folder in ("", RESERVED) and name.endswith(".txt") and SPLITS.get(name.removesuffix(".txt")) == wanted:
             path = layout.root / file
             where, line = next(iter(read_lines(path)), (0, ""))
-            if line and Finder(layout.root, finder.paths).find(line, f"{path}, line {where}") is not None:
+            find = Finder(layout.root, finder.paths).find
+            if line and find(line, f"{path}, line {where}") is not None:
                 return path
+            image, _, label = line.replace("\t", " ").rpartition(" ")  # as Caffe's lists have it
+            if label.isdecimal() and find(image.strip(), f"{path}, line {where}") is not None:
+                what = f"expected an image alone, found '{image}' and the label {label}"
+                remedy = "labels come from the folders or the table: write one image a line, or rename what is no list"
+                layout.complain(f"{path}, line {where}: {what}; {remedy}")
             layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
     return None
 

@@ -93,7 +93,7 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
 
 
 def _refuse_masks(layout: Layout) -> None:
-    """Refuse folders of masks that nothing but their content tells from those of classes, unless all are such."""
+    """Refuse masks that nothing but their content tells from images: whole class folders, and files beside images."""
     by_class: dict[str, list[str]] = {}
     for path, name in layout.class_of.items():
         by_class.setdefault(name, []).append(path)
@@ -104,6 +104,14 @@ def _refuse_masks(layout: Layout) -> None:
             f"{layout.root}: {what}: if they are masks, call the folder 'masks', and the files as their images; if "
             "this is a class, name all classes in data.classes"
         )
+    stems = {path: path.rpartition(".")[0] for path in layout.class_of}
+    known = set(stems.values())
+    beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
+    others = sorted(stems.keys() - set(beside))
+    if beside and are_drawn(layout.root, beside) and not are_drawn(layout.root, others):
+        what = "files whose names begin as that of an image beside them mostly hold few values, as masks do"
+        remedy = "if they are masks, call them NAME_mask.png; if they are images, name all classes in data.classes"
+        layout.complain(f"{layout.root}: {len(beside)} {what}, first {min(beside)}: {remedy}")
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:

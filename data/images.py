@@ -139,13 +139,15 @@ def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
 def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the image") -> Image.Image:
     """As `read_image`, of an image of Pillow that is in memory."""
     orientation = _orientation(image)
+    if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
+        image = image.convert(image.mode.upper())
     if image.mode in DEEP:
         values = _one_band(image)
     elif rule.is_default:
         return _to_rgb(_upright(image, orientation))
     else:
-        alpha = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-        grey = image.mode in ("1", "L", "LA", "La")
+        alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+        grey = image.mode in ("1", "L", "LA")
         array = np.asarray(image.convert(("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")))
         values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
     return _upright(Image.fromarray(to_rgb(values, rule, what)), orientation)

@@ -20,7 +20,7 @@ from data.faults import Complain, refuse
 from data.folder import open_folder
 from data.image_names import composed
 from data.images import limit_pixels
-from data.inspection import sample_depths, series_problem
+from data.inspection import mixed_depths, sample_depths, series_problem
 from data.mask_values import truth_rule
 from data.pixels import PixelRule
 from data.settings import DataSettings
@@ -68,7 +68,10 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
-        for note in index.notes[:NOTES]:  # a text that was logged before is not logged again (utils/console.py)
+        for note in (
+            *mixed_depths(depths, f"list '{list_name}'"),
+            *index.notes[:NOTES],
+        ):  # a text that was logged before is not logged again (utils/console.py)
             logger.warning("%s", note)
         if (more := len(index.notes) - NOTES) > 0:
             logger.warning("there are %d more notes about the data; python -m data.check lists all", more)

@@ -123,6 +123,18 @@ def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
     return ""
 
 
+def mixed_depths(depths: Sequence[tuple[Path, Depth]], what: str) -> list[str]:
+    """Notes on images that use a small part of the range that others of as many bits fill."""
+    notes: list[str] = []
+    for bits in sorted({depth.bits for _, depth in depths} - {0}):
+        highs = {str(path): depth.high for path, depth in depths if depth.bits == bits}
+        low, most = [path for path, high in highs.items() if high < 2 ** (bits - 4)], max(highs.values())
+        if most >= 2 ** (bits - 1):
+            few = f"images of {bits} bits with no value above {2 ** (bits - 4) - 1}, while others reach {most:g}"
+            notes += counted(what, few, low, "they look nearly black: if they have fewer bits, scale them alike")
+    return notes
+
+
 class _Reader(Dataset):
     def __init__(self, records: list[Record]):
         self.records = records
@@ -222,6 +234,8 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 
 def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     every = findings.facts.values()
+    if cfg.data.range == "auto":
+        yield from mixed_depths([(facts.image, facts.depth) for facts in every if facts.depth is not None], "images")
     for look in dict.fromkeys(facts.look for facts in every if facts.look):
         alike = (facts for facts in every if facts.look == look)
         remedy = "if these are masks, move them to masks/" if look == DRAWN else "see data.range in docs/data.md"

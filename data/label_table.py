@@ -86,7 +86,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         labels = read_cells(path, cells, known, faults, table.notes)
         _refuse_denied(header, columns, body, faults)
         others = [name for position, name in enumerate(header) if position not in (image, label, split)]
-        table.notes += counted(path, "columns that are not used", others, f"labels are those of '{header[label]}'")
+        table.notes += _note_on_others(path, header[label], others, faults)
     else:
         classes = [position for position in range(len(header)) if position not in (image, split)]
         table.class_names = tuple(composed(header[position]) for position in classes)
@@ -147,6 +147,16 @@ def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], fau
         if row[column] and row[column].casefold() in NO:
             what = f"the column '{header[column]}' is {row[column]}, so the label of this row is not in the image"
             faults.add("denied", f"{where}: {what}; remove such rows, or the column if it means something else")
+
+
+def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -> list[str]:
+    """A note on columns that are not read; one that is called as that of the labels, with a number, is refused."""
+    more = re.compile(plain(label).removesuffix("s") + r"s?\d+")
+    for name in filter(lambda name: more.fullmatch(plain(name)), others):
+        what = f"the column '{name}' looks like further labels beside '{label}', and one column is read"
+        remedy = f"put all labels of an image into '{label}', separated by ';', or rename '{name}'"
+        faults.add("column", f"{path}: {what}; {remedy}")
+    return counted(path, "columns that are not used", others, f"labels are those of '{label}'")
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:

@@ -86,7 +86,7 @@ def _plain(name: str) -> str:
 
 def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
     """Take masks out of the images: by a folder whose names are those of images, or by a name such as 1_mask.png."""
-    stems, twins = {_stem(path) for path in layout.images}, _twins(layout)
+    stems, twins = {_stem(path) for path in layout.images}, _twins(layout, has_table)
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)  # folder of masks, folder of the images -> files
     for path in layout.images:
         parts = path.split("/")[:-1]
@@ -117,8 +117,11 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
     layout.images = sorted(images, key=lambda path: path.split("/"))
 
 
-def _twins(layout: Layout) -> set[str]:
-    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do."""
+def _twins(layout: Layout, has_table: bool) -> set[str]:
+    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do.
+
+    Without a table, which would say which are images, others are noted.
+    """
     by_stem: dict[str, list[str]] = defaultdict(list)
     by_suffix: dict[str, list[str]] = defaultdict(list)
     for path in layout.images:
@@ -129,6 +132,9 @@ def _twins(layout: Layout) -> set[str]:
     found = {path for suffix in drawn for path in by_suffix[suffix]} if len(drawn) < len(by_suffix) else set()
     what = f"files with the name of an image beside them, and with at most {FEW_VALUES} values"
     layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
+    more = [path for paths in by_suffix.values() for path in paths if not found and not has_table]
+    remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
+    layout.notes += counted(layout.root, "files that differ from others in their suffix alone", more, remedy)
     return found
 
 

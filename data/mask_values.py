@@ -10,6 +10,7 @@ Without the setting, a mask holds class values in one channel. `judge` (data/tru
 list together.
 """
 
+import glob
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,7 +66,9 @@ def opened_mask(path: str | Path) -> Iterator[Image.Image]:
         with open_image(path, "mask") as image:
             yield image
     except FileNotFoundError as error:
-        raise UserError(f"there is no mask {path}; expected a palette or grey PNG of class values there") from error
+        others = sorted(other.name for other in Path(path).parent.glob(f"{glob.escape(Path(path).stem)}.*"))
+        found = f", but {others[0]}" if others else ""
+        raise UserError(f"there is no mask {path}{found}; expected a palette or grey PNG of class values") from error
     except DAMAGED_IMAGE as error:
         raise UserError(f"mask {path} cannot be decoded (truncated or damaged): {error}; write it again") from error
 

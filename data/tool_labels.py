@@ -68,6 +68,8 @@ def read_yolo(layout: Layout) -> LabelTable:
                 expected = f"expected the index of a class, {min(names)}..{max(names)}, and a box; found '{line[:40]}'"
                 faults.add("class", f"{source}, line {number}: {expected}")
         table.rows.append(Row(f"{source}", image, labels))
+    what = "class folders are not read, because YOLO's files of boxes give the labels"
+    table.notes += counted(layout.root, what, {*layout.class_of.values()}, "remove those files if the folders do")
     remedy = "they are read as none of the classes"
     table.notes += counted(layout.root, "images without a file of boxes", without, remedy)
     faults.report()

@@ -49,8 +49,7 @@ class Tree:
             notes += counted(self.root, what, paths, "if these are images, convert them to PNG or JPEG")
         remedy = "there is nothing to do unless these are your images: then rename the file or folder"
         notes += counted(self.root, "hidden files or thumbnails are left out", self.system, remedy)
-        remedy = "put the files where the links point, or remove the links"
-        notes += counted(self.root, "links to nothing are left out", self.broken, remedy)
+        notes += self.broken_notes()
         if classes_are_folders:
             used = {str(parent) for path in (*self.images, *taken) for parent in PurePosixPath(path).parents} | {"."}
             empty = [path for path in map(PurePosixPath, self.folders) if str(path) not in used]
@@ -58,6 +57,11 @@ class Tree:
             remedy = "put images of a known format there, or remove what is empty"
             notes += counted(self.root, "folders without images are left out", tops, remedy)
         return notes
+
+    def broken_notes(self) -> list[str]:
+        """The line on links that lead nowhere."""
+        remedy = "put the files where the links point, or remove the links"
+        return counted(self.root, "links to nothing are left out", self.broken, remedy)
 
 
 def scan(root: Path, named: Collection[str], complain: Complain) -> Tree:
@@ -97,6 +101,8 @@ def find_images(folder: str | Path) -> list[Path]:
     Thumbnails are among them: who asks for masks of a folder may mean these.
     """
     tree = scan(Path(folder), (), logger.warning)
+    for note in tree.broken_notes():
+        logger.warning("%s", note)
     names = [path for path in (*tree.images, *tree.system) if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES]
     return sorted(tree.root / path for path in names if not re.search(r"(^|/)\.", path))
 

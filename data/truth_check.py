@@ -13,6 +13,7 @@ from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS
 from utils.ignore import IGNORE
 
 LEAST = 3  # images with a label that is in none of their masks, before its class is named
+IGNORE_COLOUR = "#e0e0c0"  # of VOC's palette
 Row = tuple[Record, MaskFacts]
 
 
@@ -51,7 +52,7 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     if nothing := _without_classes(whole, rule):
         verdict.problems.append(nothing)
         return verdict
-    reason, inverted = _palette_reason(whole, rule)
+    reason, inverted = palette_reason(whole, rule)
     contradictions, are_many = _contradictions(whole, rule)
     if reason:  # a problem where labels and palettes both say so
         (verdict.problems if inverted or are_many else verdict.notes).append(reason)
@@ -120,13 +121,14 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
     return message, are_many
 
 
-def _palette_reason(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
+def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tuple[str, bool]:
     """A message where the masks' own palettes have the classes' colours at other values, else nothing.
 
-    Also whether background and object have changed places, which no palette does by chance.
+    Also whether background and object have changed places, which no palette does by chance. The `remedy` of truth masks
+    is to read them by colour.
     """
-    names = rule.names_of_colours()
-    index_of = {colour: value for value, colour in enumerate(rule.colours)}
+    names = {IGNORE_COLOUR: IGNORE_WORD} | rule.names_of_colours()
+    index_of = {IGNORE_COLOUR: IGNORE} | {colour: value for value, colour in enumerate(rule.colours)}
     pairs = [(record, [pair for pair in facts.colours if pair[0] != IGNORE]) for record, facts in rows]
     every = {pair for _, of_mask in pairs for pair in of_mask}
     moved = sorted((value, colour) for value, colour in every if index_of.get(colour) != value)
@@ -137,15 +139,15 @@ def _palette_reason(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
     used = {colour: names[colour] for _, of_mask in pairs for _, colour in of_mask}
     black = rule.colours[0]
     return (
-        f"the palettes of the masks have the classes' colours at other values ({what}), first {first.mask}; to read "
-        f"masks by colour: {mapping_line(used)}",
+        f"the palettes of the masks have the classes' colours at other values ({what}), first {first.mask}; "
+        + (remedy or f"to read masks by colour: {mapping_line(used)}"),
         (0, black) not in every and any(colour == black for _, colour in every),
     )
 
 
 def _guess(rows: Sequence[Row], keys: Iterable[str], rule: TruthRule) -> dict[str, str]:
     """What each key may mean: a class whose colour it is, or that is a label of exactly the images with that key."""
-    known = {"0": BACKGROUND_WORD, "#000000": BACKGROUND_WORD, str(IGNORE): IGNORE_WORD, "#e0e0c0": IGNORE_WORD}
+    known = {"0": BACKGROUND_WORD, "#000000": BACKGROUND_WORD, str(IGNORE): IGNORE_WORD, IGNORE_COLOUR: IGNORE_WORD}
     labelled = {}
     for label, name in enumerate(rule.class_names):
         labelled[name] = {record.name for record, _ in rows if label in record.labels}

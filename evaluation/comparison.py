@@ -10,6 +10,7 @@ from data.dataset import Index
 from evaluation.ablation import PREDICTED, classifier_rows
 from evaluation.predictions import write_predictions
 from evaluation.scores import count_images, evaluate_seeds, finite
+from evaluation.truth import check_predictions
 from models.segmenter import Segmenter
 from stages.config import Config
 from stages.networks import load_network
@@ -102,6 +103,8 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
     with scratch_folder() as scratch:
         folder = _predict(index, source, scratch, cfg) if path.is_file() else path
         if (folder / f"{name}.png").is_file():
+            if folder is path:
+                check_predictions(index, folder, cfg.workers)
             return Side(source, count_images(index, folder, None, cfg.workers))
         if (folder / f"{name}.npz").is_file():
             evaluation = evaluate_seeds(index, folder, cfg.pseudo.threshold, cfg.report.thresholds, cfg.workers)

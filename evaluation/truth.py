@@ -1,8 +1,8 @@
-"""Every image of a list read once, shared by all processes; and the check of its truth masks before any evaluation."""
+"""Every image of a list read once, shared by all processes; and the check of masks before any evaluation."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from data.dataset import Index, NoTruth, Record
 from data.index import open_index
 from data.inspection import other_classes
 from data.mask_values import MaskFacts, read_with_facts
-from data.truth_check import judge
+from data.truth_check import judge, palette_reason
 from stages.settings import Config
 from utils.distributed import gather
 from utils.errors import UserError
 from utils.file_digests import digest_files
 from utils.files import digest
+from utils.ignore import IGNORE
 from utils.reading import read_once
-from utils.run import CONTENTS
+from utils.run import CONTENTS, run_of
 
 logger = logging.getLogger(__name__)
 _checked: set[str] = set()  # digests of the lists that this process has checked
@@ -93,8 +94,7 @@ def check_truth(index: Index, workers: int) -> None:
     key = digest([index.class_names, repr(index.records[0].truth), states])
     if key in _checked:
         return
-    found = chain.from_iterable(gather(list(read_records(index, _facts, workers, "check the truth"))))
-    rows = [(index.records[position], facts) for position, facts in sorted(found, key=lambda row: row[0])]
+    rows = list(zip(index.records, _all_facts(index, _facts, workers, "check the truth"), strict=True))
     verdict = judge(rows, index.records[0].truth, index.class_names)
     if verdict.problems:
         first, *others = verdict.problems
@@ -102,6 +102,41 @@ def check_truth(index: Index, workers: int) -> None:
     for note in verdict.notes:
         logger.warning("%s", note)
     _checked.add(key)
+
+
+def check_predictions(index: Index, folder: Path, workers: int) -> None:
+    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all.
+
+    The index was opened with masks. In masks of a run 255 means 'ignore', and values are known to be right.
+    """
+    if run_of(folder) is not None:
+        return
+    records = [replace(record, mask=folder / f"{record.name}.png") for record in index.records]
+    found = _all_facts(replace(index, records=tuple(records)), _own_facts, workers, "check the masks")
+    rows = [(record, facts) for record, facts in zip(records, found, strict=True) if not facts.problem]
+    values, names = {value for _, facts in rows for value in facts.values}, ("background", *index.class_names)
+    remedy = f"write class values 0..{len(names) - 1} (0 background, 1 {names[1]}) instead"
+    classes = sorted(values - {0, IGNORE})
+    if IGNORE in values and not classes:
+        what = f"its masks hold {' and '.join(map(str, sorted(values)))} and no class, and 255 counts as background"
+        raise UserError(f"{folder}: {what}; {remedy}")
+    if reason := palette_reason(rows, index.records[0].truth, remedy)[0]:
+        raise UserError(f"{folder}: {reason}")
+    shown = {label for record in records for label in record.labels}
+    if len(classes) == 1 and len(shown) > 1 and classes[0] < len(names):
+        only = f"the masks hold no class but {names[classes[0]]} (value {classes[0]})"
+        logger.warning("%s: %s, and the images show %d; if it stands for all, %s", folder, only, len(shown), remedy)
+
+
+def _all_facts(index: Index, read: Callable[[Record], MaskFacts], workers: int, title: str) -> list[MaskFacts]:
+    """Of each record, in all processes."""
+    found = chain.from_iterable(gather(list(read_records(index, read, workers, title))))
+    return [facts for _, facts in sorted(found, key=lambda row: row[0])]
+
+
+def _own_facts(record: Record) -> MaskFacts:
+    assert record.mask is not None
+    return read_with_facts(record.mask)[1]
 
 
 def _facts(record: Record) -> MaskFacts:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data.artifacts import names_in_mask
 from data.dataset import Index
 from data.images import IMAGE_SUFFIXES
 from data.index import open_index
@@ -50,7 +51,7 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
         raise UserError(f"there is no folder {folder}; expected masks ID.png in it, or what infer.py wrote")
     if (folder / PREDICTIONS).is_file():
         found = _of_inference(folder)
-        return MaskSet(dict(enumerate(classes, start=1)), found.masks) if classes else found
+        return _renamed(found.masks, classes) if classes else found
     paths = sorted(folder.rglob("[!.]*.png"))
     if not paths:
         raise UserError(f"{folder} holds no masks; expected ID.png in it, or the folder that infer.py wrote")
@@ -59,12 +60,26 @@ def open_mask_set(folder: Path, classes: Sequence[str] = (), images: Path | None
     names = tuple(classes) or (index.class_names if index is not None else ())
     if not names:
         what = "does not say which classes its masks have: it lies in no run folder whose data can be read"
-        raise UserError(f"{folder} {what}; name them in the order of the mask values, --classes cat,dog,...")
+        remedy = "name them in the order of the mask values, --classes cat,dog,..."
+        if (folder.parent / PREDICTIONS).is_file():
+            remedy = f"give {folder.parent}, which infer.py wrote and which has them"
+        raise UserError(f"{folder} {what}; {remedy}")
     suffixes = {record.name: record.image.suffix for record in index.records} if index else {}
     if images is not None:
         suffixes = _suffixes(images, by_name)
     masks = (MaskFile(name, path, name + suffixes.get(name, IMAGE_SUFFIX)) for name, path in by_name.items())
-    return MaskSet(dict(enumerate(names, start=1)), tuple(masks))
+    return _renamed(tuple(masks), names)
+
+
+def _renamed(masks: tuple[MaskFile, ...], names: Sequence[str]) -> MaskSet:
+    """Masks with these classes; `UserError` where a mask itself has one of them at another value."""
+    values = {name: value for value, name in enumerate(names, start=1)}
+    for mask in masks:
+        own = names_in_mask(mask.path)
+        if moved := [name for value, name in enumerate(own, start=1) if values.get(name, value) != value]:
+            what = f"has class '{moved[0]}' at value {own.index(moved[0]) + 1}, not {values[moved[0]]}"
+            raise UserError(f"mask {mask.path} {what}; give the classes in its order: --classes {','.join(own)}")
+    return MaskSet(dict(enumerate(names, start=1)), masks)
 
 
 def _of_inference(folder: Path) -> MaskSet:

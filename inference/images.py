@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.faults import refuse
+from data.faults import counted, refuse
 from data.image_names import Finder, composed
 from data.images import IMAGE_SUFFIXES, read_image
 from data.label_table import read_label_table
@@ -147,6 +147,9 @@ def _search(source: str | Path, output: Path, recursive: bool) -> tuple[Path, li
         raise UserError(f"--input {source}: {what}; check the path from {Path.cwd()}")
     is_image = [match.is_file() and match.suffix.lower() in IMAGE_SUFFIXES for match in matches]
     images = list(itertools.compress(matches, is_image))
+    broken = [str(match) for match in matches if not match.exists()]
+    for note in counted(f"--input {source}", "links to nothing are left out", broken, "put the files there"):
+        logger.warning("%s", note)
     for folder in (match for match in matches if match.is_dir()):
         images += [image for image in find_images(folder) if recursive or image.parent == folder]
     fixed = itertools.takewhile(lambda part: not glob.has_magic(part), Path(source).parts[:-1])

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from data.artifacts import voc_palette, write_mask
-from data.images import array_to_rgb, image_to_rgb, read_image
+from data.images import DAMAGED_IMAGE, array_to_rgb, image_to_rgb, read_image
 from data.pixels import AUTO, PixelRule
 from inference.output_folder import OPACITY, class_rows, to_values
 from inference.predictor import Prediction, Predictor
@@ -96,7 +96,11 @@ def to_pixels(image: str | Path | Image.Image | np.ndarray | torch.Tensor, rule:
         file = getattr(image, "filename", "")
         # What is decoded already, was never a file, or is not its first frame.
         if not getattr(image, "tile", None) or not file or image.tell():
-            return np.array(image_to_rgb(image, rule, "predict: the image"))
+            try:
+                return np.array(image_to_rgb(image, rule, "predict: the image"))
+            except DAMAGED_IMAGE as error:
+                what = f"predict: the image cannot be read ({error})"
+                raise UserError(f"{what}; give its path, or an open one") from error
         image = file
     if isinstance(image, str | Path):
         return np.array(read_image(Path(image), rule=rule))

@@ -155,6 +155,7 @@ exports.convert {tensors} {out}.pth => is neither IRN's res50_cam.pth | set mode
 exports.convert {segmenter} {text} => exists already | give another name, or remove it first
 exports.onnx {classifier} {out}.onnx => expected a segmentation network, such as segmenter.pth
 exports.onnx {text} {out}.onnx => cannot be read as weights
+report {empty} --set data.hints=x.json => --set data.hints is for train.py | leave it out
 report {empty} => is no run folder | expected a folder that train.py wrote
 stages.describe {none}.pth => there is no file | give the path of a .pth file
 stages.describe {numbers} => and no weights | expected tensors by name

@@ -83,6 +83,8 @@ def _convert(value: Any, annotation: Any) -> Any:
     if origin is tuple:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis
         if isinstance(value, str) and arguments[0] is str:  # one name, or a file of names
+            if "," in value:
+                raise _Unfit(f"a list in brackets: [{', '.join(map(str.strip, value.split(',')))}]", value)
             value = [value]
         if not isinstance(value, list | tuple) or (not open_ended and len(value) != len(arguments)):
             many = "a list" if open_ended else f"a list of {len(arguments)} values"

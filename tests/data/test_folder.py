@@ -169,6 +169,9 @@ class TestLists:
         index = open_folder(pets, "train")
         assert names_of(index) == ["cat/1", "cat/young/2", "dog/3"]
         assert "Train.txt is not read as a list, because its first line names no image" in " ".join(index.notes)
+        put_text(pets, "Train.txt", "cat/1.jpg 0\n")
+        with pytest.raises(UserError, match=r"Train\.txt, line 1: expected an image alone, found 'cat/1\.jpg' and the"):
+            open_folder(pets, "train")
 
     @pytest.mark.parametrize(
         ("text", "message"),

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from PIL import Image
 
 from data.folder import open_folder
 from tests.data.layouts_of_tools import put, put_masks, put_text
@@ -57,6 +58,18 @@ def test_a_class_folder_of_masks_is_refused_unless_all_are_drawn_or_it_is_named(
     for number in (1, 2):
         (tmp_path / f"photographs/{number}.jpg").unlink()
     assert len(open_folder(tmp_path)) == 4  # drawings of two classes
+
+
+def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_are_named(tmp_path):
+    put(tmp_path, "tumor/1.png", "tumor/2.png")
+    for number in (1, 2):
+        Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}.png")
+        Image.effect_noise((8, 8), 80).save(tmp_path / f"tumor/{number}_b.png")
+    assert len(open_folder(tmp_path)) == 4  # images of one thing
+    put_masks(tmp_path, "tumor/1_tumor.png", "tumor/2_tumor.png", "tumor/2_more.png")
+    with pytest.raises(UserError, match=r"5 files whose names begin.*first tumor/1_b\.png.*data\.classes"):
+        open_folder(tmp_path)
+    assert len(open_folder(tmp_path, classes=("tumor",))) == 7
 
 
 def test_masks_of_isic_are_found_by_the_name_of_their_folder(tmp_path):

@@ -160,14 +160,16 @@ def test_the_limit_is_that_of_the_settings_and_of_loader_processes(make_voc, mon
             assert len(list(loader)) == 2
 
 
-def test_find_images_goes_deep_sorts_and_leaves_hidden_files_and_others_out(tmp_path):
+def test_find_images_goes_deep_sorts_and_leaves_hidden_files_and_others_out(tmp_path, caplog):
     wanted = ["a/deep/z.PNG", "a/y.jpeg", "ß ü.jpg", "x.webp"]
     others = [".hidden.jpg", ".folder/a.jpg", "a/notes.txt", "a/jpg", "x.webp.part"]
     for name in wanted + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "a/link.jpg").symlink_to("gone.jpg")
     assert find_images(tmp_path) == sorted(tmp_path / name for name in wanted)
+    assert "links to nothing are left out: 1, first a/link.jpg" in caplog.text
     hidden_root = tmp_path / ".folder"
     assert find_images(hidden_root) == [hidden_root / "a.jpg"]
 

@@ -113,6 +113,8 @@ def test_columns_that_are_not_used_are_told(tmp_path):
     table = read(tmp_path, "image,class,split,width\n1,cat,left,4\n")
     assert table.rows[0].split == ""
     assert "columns that are not used: 2, first split; labels are those of 'class'" in table.notes[0]
+    with pytest.raises(UserError, match=r"'label_2' looks like further labels beside 'labels'.*separated by ';'"):
+        read(tmp_path, "image,labels,label_2\n1,cat,dog\n")
 
 
 def test_a_table_of_boxes_has_the_labels_of_all_objects_of_an_image(tmp_path):

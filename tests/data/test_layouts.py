@@ -240,4 +240,6 @@ def test_of_files_with_one_name_those_of_few_values_are_masks(tmp_path, table, i
         Image.effect_noise((8, 8), 80).save(tmp_path / f"{name}.{mask}")
     count_values.cache_clear()
     if not table:
-        assert len(open_folder(tmp_path)) == 7  # photographs
+        index = open_folder(tmp_path)
+        assert len(index) == 7  # photographs
+        assert "differ from others in their suffix alone: 6, first crack/Imgs/1" in "".join(index.notes)

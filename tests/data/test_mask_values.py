@@ -145,3 +145,9 @@ def test_what_alpha_or_further_images_of_a_file_hold_is_not_lost_in_silence(tmp_
     pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
     with pytest.raises(UserError, match=r"pages\.tif holds 2 images, expected one"):
         read_truth(tmp_path / "pages.tif")
+
+
+def test_what_lies_in_place_of_a_mask_is_named(tmp_path):
+    (tmp_path / "a.npy").touch()
+    with pytest.raises(UserError, match=r"there is no mask .*a\.png, but a\.npy; expected a palette"):
+        read_mask(tmp_path / "a.png")

@@ -6,8 +6,10 @@ import pytest
 from PIL import Image
 
 from data.images import UnreadableImage, array_to_rgb, read_image
+from data.index import open_index
 from data.inspection import depth_of, series_problem
 from data.pixels import AUTO, DRAWN, NeedsSetting, PixelRule, Values, look_of, range_line, to_rgb
+from data.settings import DataSettings
 from inference.result import to_pixels
 
 tifffile = pytest.importorskip("tifffile")
@@ -104,6 +106,14 @@ def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(t
     depths = [(path, depth_of(path)) for path in sorted(tmp_path.glob("*.tif"))]
     problem = series_problem([(path, depth) for path, depth in depths if depth], "the data")
     assert (f"--set 'data.range=[0, {2 ** highest.bit_length() - 1}]'" in problem) == bool(problem) == refused
+
+
+def test_images_of_twelve_bits_among_those_of_sixteen_are_told_at_every_opening(tmp_path, caplog):
+    for number, highest in enumerate((4095, 65535, 60000)):
+        (tmp_path / "cat").mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / f"cat/{number}.tif", np.rint(RAMP * highest).astype(np.uint16))
+    open_index(DataSettings(kind="folder", root=str(tmp_path)), "all")
+    assert "16 bits with no value above 4095, while others reach 65535: 1, first" in caplog.text
 
 
 def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_path):

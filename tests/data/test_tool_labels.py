@@ -43,6 +43,9 @@ def test_captions_beside_images_of_class_folders_are_no_boxes(tmp_path):
     put_text(tmp_path, "cat/1.txt", "0 0.5 0.5 0.2 0.2\n")
     with pytest.raises(UserError, match="has YOLO's files of boxes, and nothing names the classes"):
         open_folder(tmp_path)
+    put_text(tmp_path, "classes.txt", "lynx\n")
+    index = open_folder(tmp_path)
+    assert (index.class_names, "class folders are not read" in "".join(index.notes)) == (("lynx",), True)
 
 
 def test_records_of_json_may_name_their_list(tmp_path):

@@ -2,18 +2,20 @@
 
 import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import write_mask
+from data.artifacts import voc_palette, write_mask
 from data.dataset import Index, Record
 from data.index import open_index
+from data.mask_values import truth_rule
 from data.settings import DataSettings
 from evaluation import truth
-from evaluation.truth import check_truth, warn_of_trained, why_no_truth
+from evaluation.truth import check_predictions, check_truth, warn_of_trained, why_no_truth
 from stages.config import Config
 from tests.data.layouts_of_tools import coco, put, put_json
 from utils.errors import UserError
@@ -78,3 +80,24 @@ def test_validation_images_that_were_trained_on_are_told_and_other_classes_refus
     put_json(tmp_path, "annotations/instances_val.json", document)
     with pytest.raises(UserError, match="list 'train' has the classes cat, dog, list 'val' has dog, cat"):
         why_no_truth(cfg)
+
+
+@pytest.mark.parametrize(
+    ("values", "palette", "told"),
+    [
+        ([0, 255], None, "hold 0 and 255 and no class"),
+        ([0, 1], [[224, 224, 192], [0, 128, 0]], "value 0 has #e0e0c0, the colour of ignore; value 1 has #008000"),
+        ([0, 1], None, ""),
+    ],
+)
+def test_predictions_with_values_that_are_not_those_of_the_classes_are_told(tmp_path, caplog, values, palette, told):
+    write_mask(tmp_path / "0.png", np.tile(values, (3, 2)), palette and np.array(palette))
+    records = tuple(Record("0", tmp_path / "0.jpg", (label,)) for label in (0, 1))
+    rule = truth_rule({}, ("cat", "dog"), "background", voc_palette())
+    found = Index(("cat", "dog"), tuple(replace(record, truth=rule) for record in records))
+    if told:
+        with pytest.raises(UserError, match=rf"{told}.*write class values 0..2 \(0 background, 1 cat\) instead"):
+            check_predictions(found, tmp_path, 0)
+    else:
+        check_predictions(found, tmp_path, 0)
+        assert "no class but cat (value 1), and the images show 2" in caplog.text

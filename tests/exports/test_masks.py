@@ -147,6 +147,15 @@ class TestMistakes:
         found = open_mask_set(tmp_path / "masks", NAMES, tmp_path / "images")
         assert [mask.image for mask in found.masks] == ["a.PNG", "b.jpeg", "deep/ü c.webp"]
 
+    def test_classes_are_those_that_the_masks_were_written_with(self, tmp_path):
+        write_mask(tmp_path / "out/masks/a.png", np.zeros((4, 4)), class_names=("cat", "dog"))
+        with pytest.raises(UserError, match=r"class 'cat' at value 1, not 2; .*--classes cat,dog"):
+            open_mask_set(tmp_path / "out/masks", ("dog", "cat"))
+        assert open_mask_set(tmp_path / "out/masks", ("cat", "hund")).class_names == {1: "cat", 2: "hund"}
+        (tmp_path / "out/predictions.json").touch()
+        with pytest.raises(UserError, match=r"which classes its masks have.*; give .*out, which infer\.py wrote"):
+            open_mask_set(tmp_path / "out/masks")
+
     def test_a_write_that_fails_leaves_nothing(self, masks, tmp_path, monkeypatch):
         read = exports.read_mask
 

@@ -58,6 +58,9 @@ def test_links_to_folders_are_followed_and_loops_warned_of(shots, caplog):
     (shots / "more/back").symlink_to(shots / "shots")
     assert relative("shots") == ALL | {"linked/a.jpg"}
     assert "which is a folder above it; remove the link" in caplog.text
+    (shots / "shots/gone.jpg").symlink_to("nowhere.jpg")
+    relative("shots/*.jpg")
+    assert "--input shots/*.jpg: links to nothing are left out: 1, first shots/gone.jpg" in caplog.text
 
 
 def test_names_are_the_same_however_a_folder_is_named_and_what_is_left_out_is_counted(shots, caplog):

@@ -77,6 +77,10 @@ def test_any_way_to_give_an_image(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     for given in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.open(tmp_path / "a.png"), pixels):
         assert np.array_equal(to_pixels(given), pixels)
+    half_clear = Image.new("LA", (2, 2), (100, 128))
+    assert np.array_equal(to_pixels(half_clear.convert("La")), to_pixels(half_clear))
+    closed = Image.open(tmp_path / "a.png").convert("L")
+    closed.close()
     for wrong, says in (
         (pixels / 255, r"float64 values, here 0 to .* --set 'data.range=\[0, 1\]'"),
         (pixels.transpose(2, 0, 1)[:, :2].transpose(1, 2, 0)[..., [0, 1, 2, 0, 1]], r"5 bands.*data\.bands"),
@@ -84,6 +88,7 @@ def test_any_way_to_give_an_image(tmp_path):
         ([pixels, pixels[:3]], "the image is a list; expected a path"),
         (b"\xff\xd8", "the image is a bytes; expected a path.*PIL.Image.open"),
         (tmp_path, "cannot be opened .*check the path"),
+        (closed, "the image cannot be read .*give its path, or an open one"),
         (pixels[:0], r"expected \(H, W\) or \(H, W, bands\)"),
     ):
         with pytest.raises(UserError, match=says):

@@ -23,6 +23,7 @@ MISTAKES = {
     "endless": ("", ["cam.lr=.inf"], ["'cam.lr'", "float"]),
     "one for a list": ("", ["cam.scales=1"], ["'cam.scales'", "a list", "float"]),
     "list of another length": ("", ["cam.resize_long=[320]"], ["'cam.resize_long'", "a list of 2 values", "int"]),
+    "list without brackets": ("", ["data.classes=cat,dog"], ["a list in brackets: [cat, dog], found 'cat,dog'"]),
     "another choice": ("", ["pseudo.background=treshold"], ["background'", "threshold, power", "mean 'threshold'?"]),
     "below": ("cam: {lr: 0.1, epochs: 0}\n", [], ["line 1", "'cam.epochs' must be at least 1, found 0"]),
     "above": ("", ["prm.hi=1.5"], ["'prm.hi' must be between 0 and 1, found 1.5"]),
