@@ -104,7 +104,8 @@ def _decode(image: Image.Image, path: str | Path) -> Decoded:
         return Decoded(np.array(image), palette=packed(palette), has_own_palette=True)
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
-        codes = values.astype(np.int64)
+        with np.errstate(invalid="ignore"):  # NaN is no whole number, so it is refused below
+            codes = values.astype(np.int64)
         if not np.array_equal(codes, values):
             raise MaskFault(f"mask {path} holds fractions, expected class values; save it as PNG", "fractions")
         return Decoded(codes)
