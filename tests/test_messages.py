@@ -1,7 +1,6 @@
 """What the command line says to mistakes: one table of commands, what each must name, and what it must say to do next.
 
-Every row ends with exit code 2, nothing but the message on the error stream, and no traceback. Placeholders in braces
-are files of a small world that the fixture makes.
+Every row ends with exit code 2 and nothing but the message. Names in braces are files that the fixture makes.
 """
 
 import ast
@@ -265,8 +264,7 @@ def test_every_command_has_rows():
 ADVICE = re.compile(
     r"\b(add|another|change|check|choose|convert|correct|delete|did you mean|download|evaluate|expected|export|"
     r"for example|give|goes into|install|it knows|known|leave|lists (there|all)|lower|make|may be|mend|must|name|"
-    r"needs?|"
-    r"pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|already set)\b|nearest",
+    r"needs?|pip|put|remove|rename|run|save|separate|set|such as|take|train|update|use|write|already set)\b|nearest",
     re.IGNORECASE,
 )
 
