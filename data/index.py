@@ -68,11 +68,8 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
         depths = sample_depths(index.records) if settings.range == "auto" else []
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
-        for note in (
-            *mixed_depths(depths, f"list '{list_name}'"),
-            *index.notes[:NOTES],
-        ):  # a text that was logged before is not logged again (utils/console.py)
-            logger.warning("%s", note)
+        for note in [*mixed_depths(depths, f"list '{list_name}'"), *index.notes[:NOTES]]:
+            logger.warning("%s", note)  # one that was logged before is not logged again (utils/console.py)
         if (more := len(index.notes) - NOTES) > 0:
             logger.warning("there are %d more notes about the data; python -m data.check lists all", more)
     return index

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from data.faults import Complain, counted
 from data.image_names import composed, record_names
+from data.inspection import spread
 from data.mask_values import decode_mask, used_codes
 from data.tree import Tree
 from utils.errors import UserError
@@ -140,10 +141,9 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
 
 def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
     """Whether most of a sample of the files hold few values, and not all of them one."""
-    counts = [count_values(root / path) for path in paths[:: -(-len(paths) // sample)]]
-    return any(1 < count <= FEW_VALUES for count in counts) and 2 * sum(count > FEW_VALUES for count in counts) <= len(
-        counts
-    )
+    counts = [count_values(root / path) for path in spread(paths, sample)]
+    many = sum(count > FEW_VALUES for count in counts)
+    return any(1 < count <= FEW_VALUES for count in counts) and 2 * many <= len(counts)
 
 
 @cache

@@ -11,7 +11,6 @@ if __name__ == "__main__":  # before imports that take seconds
 
     prepare()
 
-import argparse
 import csv
 import json
 import sys
@@ -20,7 +19,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from stages.files import REPORT
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import atomic_path
 
 HEADERS = {"miou": "mIoU", "miou_best": "best", "over_activation": "over", "under_activation": "under"}
@@ -112,9 +111,7 @@ def _runs(gathered: dict[str, dict[str, Any]]) -> int:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog="python -m evaluation.gather", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUN", help="a run folder, or a file of evaluate.py --json")
     add("--csv", type=Path, metavar="FILE", help="also write the figures as a table, one line a figure")

@@ -27,7 +27,7 @@ from stages.reading import build_method
 from stages.threshold import mask_at, with_found_threshold
 from utils.bootstrap import compare_counts, figures_of, intervals_of
 from utils.compute import choose_compute
-from utils.distributed import is_main
+from utils.distributed import from_main, is_main
 from utils.files import atomic_path, is_whole, write_json, write_text
 from utils.ignore import IGNORE
 from utils.run import Run
@@ -45,7 +45,7 @@ def no_truth(cfg: Config) -> str | None:
 def make_report(cfg: Config, run: Run) -> dict[str, Any]:
     """Evaluate all rows of the list with intervals over images, write the files of the report, and print its table."""
     index = open_index(cfg.data, cfg.data.val_list, masks=True)
-    warn_of_trained(cfg, index)
+    from_main(lambda: warn_of_trained(cfg, index))
     cfg = with_found_threshold(cfg, run.folder)
     rows = evaluate_rows(cfg, run, index)
     counts = {}  # (N, 3, C) by image
