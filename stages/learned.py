@@ -139,7 +139,7 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 def map_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of seeds that show no position, or the same one for all classes."""
     flat, equal, maps, pairs = 0, 0, 0, 0
-    for seed in some_seeds(index, folder, MOST):
+    for _, seed in some_seeds(index, folder, MOST):
         rows = seed.maps.reshape(len(seed.classes), -1)
         is_flat = (rows.max(axis=1) == 0) | (rows.mean(axis=1) > FLAT * rows.max(axis=1))
         flat, maps = flat + int(is_flat.sum()), maps + len(rows)

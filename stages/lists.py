@@ -12,7 +12,7 @@ from PIL import Image
 from torch import nn
 
 from data.artifacts import SEED_STRIDE, Seed, read_seed
-from data.dataset import Index
+from data.dataset import Index, Record
 from data.images import DAMAGED_IMAGE
 from data.index import open_index
 from data.inspection import spread
@@ -60,12 +60,13 @@ def evenly(index: Index, most: int) -> list[int]:
     return spread(range(len(index)), most)
 
 
-def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
+def some_seeds(index: Index, folder: Path, most: int) -> Iterator[tuple[Record, Seed]]:
     """At most `most` seeds of a list, evenly over it, without those of images without classes."""
     for position in evenly(index, most):
-        seed = read_seed(folder / f"{index.records[position].name}.npz")
+        record = index.records[position]
+        seed = read_seed(folder / f"{record.name}.npz")
         if len(seed.classes):
-            yield seed
+            yield record, seed
 
 
 def require_image_space(

@@ -36,8 +36,8 @@ def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> 
     """Write `pseudo/ID.png` of the seeds in the folder `seeds(cfg)`; files that are there already are kept."""
     index = seed_index(cfg)
     source, target = run.path(seeds(cfg)), run.fresh_folder(PSEUDO)
-    cfg, chosen, sentences = choose_threshold(cfg, run, index, source)
     hints = open_hints(cfg.data, index)
+    cfg, chosen, sentences = choose_threshold(cfg, run, index, source, hints)
     if hints:
         chosen["hinted_images"] = len(hints.names)
         sentences.append(f"hints of {cfg.data.hints} were used: {hints}")

@@ -5,7 +5,7 @@ What is chosen lies in the run folder, `threshold.json`, with the reason; `thres
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,12 @@ import torch
 
 from data.artifacts import Seed, read_seed
 from data.dataset import Index
+from data.hints import NO_HINTS, Hints
 from data.index import class_palette
 from models.pseudo import pseudo_mask, upsample
 from stages.context import CONTEXT_STEP
 from stages.files import THRESHOLD, THRESHOLD_SHEET
+from stages.hints import told_of
 from stages.lists import evenly, some_seeds
 from stages.settings import Config
 from utils.distributed import from_main, is_main
@@ -32,6 +34,7 @@ from utils.visualize import Tile, contact_sheet, overlay
 logger = logging.getLogger(__name__)
 
 MOST = 500  # seeds that are looked at, evenly over the list
+WITHOUT_HINTS = 20  # images with classes and without hints; where there are so many, no others are looked at
 TINY = 0.03  # of all cells; noise around objects that cover less is cut away, too,
 REGIONS = 1.5  # until so many regions a class and image are left,
 KEPT = 0.25  # but this part of what is above stays
@@ -52,13 +55,13 @@ class Choice:
 def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choice | None:
     """Of seeds with a class: what separates the highest value of each of their cells into two groups best.
 
-    With `by_roots`, for maps that are low on most of an object, what separates the roots of these values best. Where
-    objects are tiny, the first higher value that leaves few regions.
+    Cells of negative values do not count. With `by_roots`, for maps that are low on most of an object, what separates
+    the roots of these values best. Where objects are tiny, the first higher value that leaves few regions.
     """
     histogram = np.zeros(256, np.int64)  # how often each value 0/255 .. 255/255 is the highest of an image's maps
     for seed in seeds():
         values = np.rint(seed.maps.max(axis=0) * 255).astype(np.int64)
-        histogram += np.bincount(values.ravel(), minlength=256)
+        histogram += np.bincount(values[values >= 0], minlength=256)
     if not histogram.any():
         return None
     split = separating_value(histogram)
@@ -97,12 +100,27 @@ def separating_value(histogram: np.ndarray, power: float = 1.0) -> float:
     return float(best.mean() / 255)
 
 
-def find_threshold(index: Index, folder: Path) -> Choice | None:
+def find_threshold(index: Index, folder: Path, hints: Hints = NO_HINTS) -> Choice | None:
     """The threshold of the seeds of a list; None where no image has a class.
 
-    Where the last step was the removal of context, maps are low on most of an object.
+    Where the last step was the removal of context, maps are low on most of an object. What a person says of pixels
+    holds at every threshold, and a click would be a region of its own.
     """
-    return choose(partial(some_seeds, index, folder, MOST), by_roots=folder.name == CONTEXT_STEP.folder)
+    labelled = dataclasses.replace(index, records=tuple(record for record in index.records if record.labels))
+    left = tuple(record for record in labelled.records if record.name not in hints.images)
+    if len(left) >= WITHOUT_HINTS:
+        labelled, hints = dataclasses.replace(labelled, records=left), NO_HINTS
+    return choose(partial(_seeds_without, hints, labelled, folder), by_roots=folder.name == CONTEXT_STEP.folder)
+
+
+def _seeds_without(hints: Hints, index: Index, folder: Path) -> Iterator[Seed]:
+    """Some seeds of a list, with -1 in the cells of which something is said."""
+    for record, seed in some_seeds(index, folder, MOST):
+        told = told_of(hints, record.name, seed.classes.tolist())
+        if told is not None:
+            maps = torch.from_numpy(seed.maps)
+            seed = dataclasses.replace(seed, maps=maps.masked_fill(told.on_grid(maps)[0], -1).numpy())
+        yield seed
 
 
 def mask_at(path: Path, threshold: float) -> np.ndarray:
@@ -112,12 +130,14 @@ def mask_at(path: Path, threshold: float) -> np.ndarray:
     return pseudo_mask(maps, torch.from_numpy(seed.classes), threshold=threshold).numpy()
 
 
-def choose_threshold(cfg: Config, run: Run, index: Index, seeds: Path) -> tuple[Config, dict[str, Any], list[str]]:
+def choose_threshold(
+    cfg: Config, run: Run, index: Index, seeds: Path, hints: Hints = NO_HINTS
+) -> tuple[Config, dict[str, Any], list[str]]:
     """Choose the threshold of stage `pseudo`, where `pseudo.find_threshold` asks for it, and write it down.
 
     The configuration with it, what the record of the stage keeps, and a sentence for the report if one was chosen.
     """
-    choice = from_main(lambda: find_threshold(index, seeds)) if cfg.pseudo.find_threshold else None
+    choice = from_main(lambda: find_threshold(index, seeds, hints)) if cfg.pseudo.find_threshold else None
     if choice is None:
         return cfg, {}, []
     if cfg.pseudo.refine != "none":

@@ -9,6 +9,8 @@ from PIL import Image
 
 from data.artifacts import Seed, write_seed
 from data.dataset import Index, Record
+from data.hint_shapes import Shape
+from data.hints import Hints, Said
 from data.pixels import PixelRule
 from stages.config import Config, override
 from stages.threshold import (
@@ -82,6 +84,21 @@ def test_noise_around_tiny_objects_is_cut_away_unless_most_would_be_lost(specks,
     choice = found([seed(one) for one in noisy])
     assert least < choice.threshold < (1.0 if least else 0.45)
     assert ("tiny" in choice.reason) == bool(least)
+
+
+@pytest.mark.parametrize("untold", [30, 4])  # with few others, hinted images are looked at, without what is told
+def test_what_a_person_has_said_chooses_no_threshold(tmp_path, untold):
+    records, images = [], {}
+    for number in range(60):
+        name, maps = f"i{number}", blob(0.5, around=0.3)
+        records.append(Record(name, tmp_path / f"{name}.jpg", (0,)))
+        if number >= untold:
+            maps[0, 20:, 10:] = 1.0
+            images[name] = Said(SIZE, [(Shape("polygon", "cat", ((40, 80), (160, 80), (160, 160), (40, 160))), 0)])
+        write_seed(tmp_path / f"{name}.npz", seed(maps))
+    index = Index(("cat",), tuple(records))
+    assert find_threshold(index, tmp_path).threshold > 0.5
+    assert 0.3 < find_threshold(index, tmp_path, Hints(images)).threshold < 0.5
 
 
 @pytest.fixture
