@@ -1,9 +1,5 @@
 """What a backbone is: a chain of stages, each a feature map coarser or deeper than the one before.
 
-    features = backbone.stages(x)        # list of F_1..F_L
-    backbone.channels, backbone.strides  # of each of them
-    backbone.mean, backbone.std          # RGB in 0..1 that it was trained with
-
 The method speaks of stages by level and position only (`stage_levels`), so any chain will do.
 """
 
@@ -29,7 +25,7 @@ class Backbone(nn.Module):
     parts: tuple[tuple[str, ...], ...]  # names of each stage's modules, which are called one after the other
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB in 0..1, as it was trained with
     std: tuple[float, float, float] = IMAGENET_STD
     has_windows = False  # cells are grouped into windows; how many there are has to be known when a graph is exported
 
@@ -38,7 +34,7 @@ class Backbone(nn.Module):
         return [self.get_submodule(name) for name in self.parts[stage]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
+        """(B, 3, H, W) normalised images -> the last stage F_L, (B, channels[-1], h, w)."""
         return self.stages(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
@@ -76,10 +72,8 @@ class Backbone(nn.Module):
         the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
-            strides = ", ".join(map(str, self.strides))
-            raise UserError(
-                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, frozen_stride to one of {strides}"
-            )
+            remedy = f"set it to 0, frozen_stride to one of {', '.join(map(str, self.strides))}"
+            raise UserError(f"frozen_depth: {depth:g} is for timm/ backbones; {remedy}")
         for number, reached in enumerate(self.strides):
             for module in self.modules_of(number) if reached <= stride else []:
                 module.requires_grad_(False)

@@ -20,7 +20,7 @@ def par(
     dilations: Sequence[int] = DILATIONS,
     max_side: int = PAR_SIDE,
 ) -> Tensor:
-    """Pixel-adaptive refinement: each pixel takes the mean of its dilated neighbours, weighted by similarity of colour.
+    """Each pixel takes the mean of its dilated neighbours, weighted by similarity of colour.
 
     With I the image in 0..1, j the 8 neighbours of i at each dilation and sigma_i the colours' deviation among them:
 

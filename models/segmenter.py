@@ -109,9 +109,6 @@ def segmentation_loss(logits: Tensor, mask: Tensor, object_weight: float = 1.0) 
     0 where all are. With several processes the mean is over the cells of all of them, and a process gives its own part.
     """
     logits, target = _at_logit_stride(logits, mask)
-    if object_weight == 1:
-        summed = nn.functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
-        return summed / total((target != IGNORE).sum()).clamp_min(1)
     weights = logits.new_full((logits.shape[1],), object_weight)
     weights[0] = 1.0
     summed = nn.functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
@@ -187,7 +184,7 @@ def may_win(cells: Tensor) -> Tensor:
 
 
 def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mask of the probabilities (C, h, w): `upsample(cells, size).argmax(dim=0)`, without what cannot win."""
+    """The mask (*size) of probabilities (C, h, w): `upsample(cells, size).argmax(dim=0)`, without what cannot win."""
     values = may_win(cells)
     return values[upsample(cells[values], size).argmax(dim=0)]
 

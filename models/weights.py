@@ -2,9 +2,8 @@
 
 Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state
 of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, as `.pth` or `.safetensors`. Other programs
-keep such a state under a key (`state_dict`, `model`), with a prefix before each name (`module.`, `encoder.`). One
-rule reads them all: the largest of several dictionaries, and the prefix with which most names and shapes fit the
-backbone (`fitting`).
+keep such a state under a key, with a prefix before each name. One rule reads them all: the largest of several
+dictionaries, and the prefix with which most names and shapes fit the backbone.
 """
 
 from dataclasses import dataclass
@@ -114,12 +113,10 @@ def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[st
 
 
 def _from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of one of IRN's networks under our names."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        prefixes = next((prefixes for prefixes in PUBLISHED if name.startswith(prefixes[0])), None)
-        if prefixes is not None:
-            renamed = prefixes[1] + name.removeprefix(prefixes[0])
-            if not renamed.startswith(_UNUSED):
-                found[renamed] = tensor
+        theirs, ours = next((pair for pair in PUBLISHED if name.startswith(pair[0])), ("", ""))
+        renamed = ours + name.removeprefix(theirs)
+        if ours and not renamed.startswith(_UNUSED):
+            found[renamed] = tensor
     return found

@@ -63,7 +63,6 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _definitions_of(root: Any) -> Iterator[str]:
-    """Dotted names of the definitions that hold the code of an object."""
     if isinstance(root, partial):
         for each in (root.func, *root.args, *root.keywords.values()):
             yield from _definitions_of(each)

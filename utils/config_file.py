@@ -81,7 +81,6 @@ def parse_overrides(overrides: Sequence[str]) -> Given:
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The document and the line of every dotted key in it."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -168,7 +168,6 @@ def _report_once(error: BaseException) -> int:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """The error of a collective whose other process is gone, in plain words."""
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         return UserError(
             "another process of this run was killed, perhaps for lack of memory (torchrun names it below); remove the "

@@ -112,8 +112,6 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
 
 class _Training:
-    """One training: the network, its optimizer and learning rate, and the state to resume from."""
-
     def __init__(self, run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses):
         self.run, self.plan, self.network, self.data, self.losses = run, plan, network, data, losses
         self.compute, self.per_epoch = plan.compute, data.sampler.steps_per_epoch
@@ -215,5 +213,4 @@ def _record_epoch(
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
-    """Of all processes."""
     return {name: float(value) / steps for name, value in sum_totals(totals).items()}

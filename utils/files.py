@@ -143,7 +143,6 @@ def digest(value: Any) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

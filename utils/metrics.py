@@ -168,7 +168,6 @@ def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _bytes(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:
-    """Values of any type as uint8, once they are seen to be masks' values."""
     if values.dtype != np.uint8:
         _check_values(values[values != IGNORE], name, num_classes)
     return values.astype(np.uint8, copy=False)

@@ -83,8 +83,6 @@ def run_stages(
 
 
 class _Pipeline:
-    """The stages of one call, and what is known of them so far."""
-
     def __init__(self, stages: Sequence[Stage], cfg: RunSettings, run: Run, after: Callable[[Any, Run], None]):
         self.stages, self.cfg, self.run, self.after = stages, cfg, run, after
         self.code = CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages})

@@ -197,7 +197,6 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _describe() -> dict[str, Any]:
-    """What a result owes to the machine: commit, versions, device."""
     asked = ["git", "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout

@@ -175,7 +175,6 @@ def _missing(font: Font, text: str) -> set[str]:
 
 @cache
 def _system_fonts(size: int) -> list[Font]:
-    """Those of `FILES` that this system has."""
     found: list[Font] = []
     for name in FILES:
         with contextlib.suppress(OSError):
@@ -190,7 +189,6 @@ def _edges(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _draw_tile(cell: Tile, side: int, size: int) -> Image.Image:
-    """The image fit into a square, its caption and its colours below it."""
     height, width = cell.image.shape[:2]
     factor = min(side / max(height, width), 2.0)
     method = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC

@@ -48,7 +48,7 @@ def test_agrees_with_the_published_program(index: int):
 
 
 @pytest.mark.parametrize("size", [(7, 9), (1, 6), (6, 1), (1, 1), (2, 3), (12, 4)])
-@pytest.mark.parametrize(("radius", "beta", "exp_times"), [(5, 10.0, 8), (3, 2.0, 5), (2, 1.0, 0), (1, 10.0, 3)])
+@pytest.mark.parametrize(("radius", "beta", "exp_times"), [(5, 10.0, 8), (3, 2.0, 5), (2, 1.0, 0)])
 def test_agrees_with_the_definition(size: tuple[int, int], radius: int, beta: float, exp_times: int):
     cams, edge = random_maps(2, *size), 0.8 * random_maps(*size, seed=1)
     walked = walk_one(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
@@ -71,7 +71,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("options", [{}, {"radius": 3, "beta": 2.0, "exp_times": 3}, {"radius": 1}, {"beta": 0.0}])
+@pytest.mark.parametrize("options", [{}, {"radius": 3, "beta": 2.0, "exp_times": 3}, {"beta": 0.0}])
 def test_a_batch_of_images_walks_as_each_of_them_alone(name: str, options: dict[str, float], batched):
     shapes = SHAPES[name]
     cams = [random_maps(*shape, seed=index) for index, shape in enumerate(shapes)]
