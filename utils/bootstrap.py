@@ -47,10 +47,9 @@ def figures_of(counts: np.ndarray) -> dict[str, np.ndarray]:
     mIoU is over the classes in the truth, as in `utils.metrics`; a draw may be without a rare class.
     """
     hits, truth, predicted = counts[..., HITS, :], counts[..., TRUTH, :], counts[..., PREDICTED, :]
-    union = truth + predicted - hits
     present = truth > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        iou = np.where(present, hits / np.where(present, union, 1), 0.0)
+        iou = np.where(present, hits / (truth + predicted - hits), 0.0)
         return {
             "miou": iou.sum(axis=-1) / present.sum(axis=-1),
             "over_activation": (truth[..., 0] - hits[..., 0]) / truth[..., 0],

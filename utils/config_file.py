@@ -42,11 +42,11 @@ _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FA
 
 def read_values(path: str | Path | None, preset: str | None, sections: Collection[str]) -> Given:
     """The values that a file (or none) and its preset give, by dotted key; a mistake is a `UserError`."""
-    if path is None and preset is not None:
-        remedy = "name one with --config"
-        raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in; {remedy}")
     if path is None:
-        return {}
+        if preset is None:
+            return {}
+        what = f"preset '{preset}' was asked for, but there is no configuration file to find it in"
+        raise UserError(f"{what}; name one with --config")
     path = Path(path).expanduser()
     document, lines = _read_yaml(path)
     presets, named = document.pop("presets", None) or {}, document.pop("preset", None)

@@ -77,7 +77,7 @@ class ConfusionMatrix:
         return miou_of(self.counts)
 
     def miou_of_classes(self) -> float:
-        """The same without the background, which hides everything where objects are tiny."""
+        """`miou` without the background, which hides everything where objects are tiny."""
         return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
 
     def precision(self) -> Tensor:
