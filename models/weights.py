@@ -27,7 +27,6 @@ PUBLISHED = (
 )
 # Entries of IRN's files that no layer of this project has; an early version of its mean shift was a batch norm.
 _UNUSED = ("backbone.fc.", "mean_shift.running_var", "mean_shift.num_batches_tracked")
-_IMAGENET_HEADS = ("fc.", "classifier.")  # of the 1,000 classes, which a plain backbone's file may bring along
 
 
 @dataclass(frozen=True)
@@ -65,8 +64,7 @@ def read_weights(path: str | Path) -> Weights:
         if len(shared) > 1 or not all("." in name for name in state):
             break
         state = {name.partition(".")[2]: tensor for name, tensor in state.items()}  # module., model., encoder.
-    plain = {f"backbone.{name}": tensor for name, tensor in state.items() if not name.startswith(_IMAGENET_HEADS)}
-    return Weights(str(path), plain)
+    return Weights(str(path), {f"backbone.{name}": tensor for name, tensor in state.items()})
 
 
 def largest_state(content: Any) -> dict[str, Tensor]:
