@@ -55,11 +55,10 @@ class MeanShift(nn.Module):
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
-    On ResNet-50 this is the published network, with its widths and parameter names. The rule for any backbone, which is
-    frozen here: each stage has a 1x1 convolution with group norm, and all are brought to stride 4. Coarser maps are
-    interpolated. Finer ones are averaged: they know best where a colour ends. A stage has 32 channels for the boundary;
-    for the displacement stage l (from 0) has 64 * 2^l, at most 256. There, stages coarser than 4 are first joined at
-    stride 8. Images are padded with zeros at the right and bottom until every stride divides them.
+    On ResNet-50 this is the published network, with its widths and parameter names. For any backbone: each stage has a
+    1x1 convolution with group norm, and all are brought to stride 4; coarser maps are interpolated, finer ones averaged.
+    For the displacement, stages coarser than 4 are first joined at stride 8. Images are padded with zeros at the right
+    and bottom until every stride divides them.
     """
 
     def __init__(self, backbone: Backbone, displacement: bool = True):
@@ -184,8 +183,8 @@ def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Te
 def centroids(displacement: Tensor) -> Tensor:
     """Instances 1..N (h, w) int64 from a displacement (2, h, w), (dy, dx) in cells (section 5.1).
 
-    Cells that come to the same cell when they follow it many times are an instance. End cells at most two cells apart
-    are one, and so is a chain of them. Background cells belong to instances, too: a mask must show the objects.
+    Cells that come to the same cell when they follow it many times are an instance; end cells at most two cells apart
+    are one. Background cells belong to instances, too.
     """
     height, width = displacement.shape[1:]
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()

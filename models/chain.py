@@ -66,10 +66,9 @@ class Backbone(nn.Module):
         return self
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
-        """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
+        """Stages up to that stride get no gradient (IRN: 8); 0 trains all, and a chain of one stride does not use it.
 
-        A chain of one stride, such as a vision transformer's, does not use it. Of timm/ backbones the part `depth` of
-        the blocks, the shallowest first, gets no gradient either.
+        Of timm/ backbones the part `depth` of the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
             remedy = f"set it to 0, frozen_stride to one of {', '.join(map(str, self.strides))}"
@@ -86,8 +85,7 @@ class Backbone(nn.Module):
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
     """The level of each stage, by which the method chooses: its stride, or its depth where all strides are equal.
 
-    The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the
-    quarters of the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
+    The quarters of a vision transformer have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
     """
     if len(set(strides)) > 1:
         return tuple(strides)

@@ -29,10 +29,7 @@ class HeadSettings:
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
-
-    `context` tells the classes from their context; None until stage `context` has found it.
-    """
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several."""
 
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
@@ -45,7 +42,7 @@ class Classifier(nn.Module):
         joined = [*earlier, deepest] if earlier else []
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for channels in joined)
         self.stage_biases = nn.ParameterList(nn.Parameter(torch.zeros(num_classes)) for _ in joined)
-        self.context: ContextDiscriminant | None = None
+        self.context: ContextDiscriminant | None = None  # found by stage `context`
 
     @property
     def num_classes(self) -> int:

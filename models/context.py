@@ -29,10 +29,7 @@ def context_stage(backbone: Backbone) -> int:
 
 
 class ContextDiscriminant(nn.Module):
-    """min(L_k, O_k), each sigmoid(v . f + c), with what `ContextStatistics.solve` has found for v and c.
-
-    Of the first axis, L (each class against its own context) is the first, O (other classes against theirs) the second.
-    """
+    """min(L_k, O_k), each sigmoid(v . f + c); of the first axis of v and c, L is the first and O the second."""
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()

@@ -31,8 +31,7 @@ class Told:
     def on_grid(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """On the grid of maps (*, h, w), on their device: known (h, w) bool, and told (K + 1, h, w) in 0..1.
 
-        A cell is known where any of its pixels is; told is the part of those pixels that are background, and each
-        class.
+        A cell is known where any of its pixels is; told is the part of those that are background, and each class.
         """
         size = (like.shape[-2], like.shape[-1])
         if size not in self._grids:
@@ -126,8 +125,8 @@ def hint_loss(logits: Tensor, hints: Tensor) -> Tensor:
     """Cross-entropy of logits (B, C, h, w) at the cells of `LOGIT_STRIDE` of which something is said.
 
     Hints (B, H, W) int64 are 255 where nothing is said. A cell has what its pixels say; 255 where they differ. The loss
-    is the mean over the cells of each image, summed and divided by B, so that a click counts as much as a scribble, and
-    an image without hints adds nothing. With several processes a process gives its own part.
+    is the mean over the cells of each image, 0 of one without hints, summed and divided by B. With several processes a
+    process gives its own part.
     """
     pixels = hints[:, None].float()
     highest = max_pool2d(torch.where(pixels == IGNORE, -1.0, pixels), LOGIT_STRIDE, ceil_mode=True)

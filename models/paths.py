@@ -42,9 +42,8 @@ def windows(maps: Tensor, radius: int) -> Callable[[Cell], Tensor]:
 def path_maxima(edge: Tensor, radius: int) -> Tensor:
     """The highest value on the path of every pair whose source has its whole neighbourhood inside the map (B, h, w).
 
-    (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; reach = radius - 1. The source of element
-    (y, x) is the cell (y, x + reach). Empty where the map is too small to hold a neighbourhood. Where several cells of
-    a path share the highest value, the gradient is split among them.
+    (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; reach = radius - 1. Empty where the map is too
+    small. Where several cells of a path share the highest value, the gradient is split among them.
     """
     at = windows(edge, radius)
     shifted = {cell: at(cell) for cell in {cell for path in pair_paths(radius) for cell in path}}

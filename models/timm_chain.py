@@ -1,8 +1,7 @@
 """Any timm network as a backbone, at any image size: `timm/NAME`.
 
-Convolutional networks are cut into timm's `features_only` stages, at output stride 16 where it can be had. All others
-run whole, and hooks read their blocks (models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when
-it is made.
+Convolutional networks are cut into timm's `features_only` stages. All others run whole, and hooks read their blocks
+(models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
 """
 
 import difflib

@@ -1,7 +1,6 @@
 """Is a difference between two methods more than the choice of images? Paired bootstrap intervals (Efron, 1979).
 
-As many images as there are are drawn with replacement, and both methods are evaluated on each draw. mIoU is a ratio
-of sums over images, so one matrix product of draws and counts gives all draws.
+mIoU is a ratio of sums over images, so one matrix product of draws and counts gives all draws.
 """
 
 from dataclasses import dataclass
@@ -72,10 +71,7 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 
 
 def intervals_of(counts: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure.
-
-    Two methods whose intervals overlap may still differ clearly on the same images: see `compare_counts`.
-    """
+    """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure."""
     drawn = _drawn_figures(counts[None], DRAWS, seed=0)
     return {name: _interval(values[0]) for name, values in drawn.items()}
 

@@ -1,7 +1,6 @@
 """From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` uses them.
 
-`--set` beats the preset, a named block of the file; the preset beats the file, the file beats the defaults. YAML is
-read as plain values, by a safe loader, which runs nothing.
+`--set` beats the preset, a named block of the file; the preset beats the file, the file beats the defaults.
 """
 
 import argparse

@@ -31,8 +31,7 @@ class ConfusionMatrix:
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add the (truth, prediction) of each of several images, which is faster than one by one.
 
-        Integers of any shape, the same in both, values 0..num_classes-1 or 255; where there are others, no image is
-        counted, and a `ValueError` says so.
+        Integers of any shape, the same in both, values 0..num_classes-1 or 255; others are a `ValueError`.
         """
         runs = [_runs(target, prediction) for target, prediction in pairs]
         if not runs:
