@@ -56,7 +56,7 @@ class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
     On ResNet-50 this is the published network, with its widths and parameter names. For any backbone: each stage has a
-    1x1 convolution with group norm, and all are brought to stride 4; coarser maps are interpolated, finer ones averaged.
+    1x1 convolution with group norm, and all are brought to stride 4: coarser maps interpolated, finer ones averaged.
     For the displacement, stages coarser than 4 are first joined at stride 8. Images are padded with zeros at the right
     and bottom until every stride divides them.
     """

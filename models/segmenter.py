@@ -174,7 +174,7 @@ def cell_probabilities(
 
 
 def may_win(cells: Tensor) -> Tensor:
-    """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order; at least 1.
+    """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order, K > 0.
 
     A pixel is a mean of four cells, of which one weighs a quarter or more. So a value that is smaller than a quarter of
     the largest one in every cell cannot win.
