@@ -2,21 +2,10 @@
 
 import torch
 
-
-def _let_torchvision_load() -> None:
-    """Declare two operators that torchvision's Python side describes at import, where its compiled side cannot load.
-
-    The torchvision of PyPI is compiled for CUDA. With a CPU-only torch its library cannot be loaded. Then `import
-    torchvision` (which timm needs) fails because `nms` and `qnms` are unknown. Nothing in this project calls either.
-    """
-    if torch.version.cuda is not None or torch.version.hip is not None:
-        return
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in ("nms", "qnms"):
-        if not torch._C._dispatch_has_kernel(f"torchvision::{name}"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)  # operators live as long as their library object
-
-
-_KEPT: list[torch.library.Library] = []
-_let_torchvision_load()
+# The torchvision of PyPI is compiled for CUDA, so a CPU-only torch cannot load its library. Then `import torchvision`
+# (which timm needs) fails because it describes two operators that are unknown. Nothing in this project calls either.
+if torch.version.cuda is None and torch.version.hip is None:
+    _library = torch.library.Library("torchvision", "FRAGMENT")  # operators live as long as this object
+    for _name in ("nms", "qnms"):
+        if not torch._C._dispatch_has_kernel(f"torchvision::{_name}"):
+            _library.define(f"{_name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

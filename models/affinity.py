@@ -1,12 +1,10 @@
 """IRN's affinity network: where objects end, and where their centres lie (Ahn, Cho, Kwak, CVPR 2019, sections 4 and 5).
 
     network = AffinityNet(build_backbone("resnet50"))    # branches on a frozen backbone
-    maps = network(x)                                    # edge logits and displacement, at stride 4
     edge = boundary(network, image)                      # 0..1, what the random walk must not cross
     instances = centroids(displacement(network, image))  # cells that point to the same centre
 
-No branch is ever shown a boundary or an instance. All learn only from whether two near cells have the same class
-(models/affinity_losses.py).
+All branches learn only from whether two near cells have the same class (models/affinity_losses.py).
 """
 
 from math import lcm
@@ -34,7 +32,7 @@ CENTROID_DOUBLINGS = 7  # 2^7 steps, more than lie between the rim of an object 
 
 
 class AffinityMaps(NamedTuple):
-    """What the network gives for a batch (B, 3, H, W); H4 = ceil(H / 4)."""
+    """Of images (B, 3, H, W); H4 = ceil(H / 4)."""
 
     edge: Tensor  # (B, 1, H4, W4) boundary logits
     displacement: Tensor | None  # (B, 2, H4, W4): (dy, dx) in cells to the centre of the object; None without branch
@@ -57,38 +55,34 @@ class MeanShift(nn.Module):
 class AffinityNet(nn.Module):
     """A boundary branch, and a displacement branch, over all stages of a frozen backbone.
 
-    On ResNet-50 this is the published network, with its widths and parameter names. The rule for any backbone, which is
-    frozen here: each stage has a 1x1 convolution with group norm, and all are brought to stride 4. Coarser maps are
-    interpolated. Finer ones are averaged: they know best where a colour ends. A stage has 32 channels for the boundary;
-    for the displacement stage l (from 0) has 64 * 2^l, at most 256. There, stages coarser than 4 are first joined at
-    stride 8. Images are padded with zeros at the right and bottom until every stride divides them.
+    On ResNet-50 this is the published network, with its widths and parameter names. For any backbone: each stage has a
+    1x1 convolution with group norm, and all are brought to stride 4: coarser maps interpolated, finer ones averaged.
+    For the displacement, stages coarser than 4 are first joined at stride 8. Images are padded with zeros at the right
+    and bottom until every stride divides them.
     """
 
     def __init__(self, backbone: Backbone, displacement: bool = True):
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
         self.has_displacement = displacement
-        stages = range(len(backbone.channels))
-        self.edge_names = [f"fc_edge{index + 1}" for index in stages]
+        count = len(backbone.channels)
+        *self.edge_names, self.edge_output = [f"fc_edge{number}" for number in range(1, count + 2)]
         for name, channels in zip(self.edge_names, backbone.channels, strict=True):
             self.add_module(name, _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
-        self.edge_output = f"fc_edge{len(stages) + 1}"
-        self.add_module(self.edge_output, nn.Conv2d(len(stages) * EDGE_WIDTH, 1, 1))
+        self.add_module(self.edge_output, nn.Conv2d(count * EDGE_WIDTH, 1, 1))
         if not displacement:
             return
-        widths = [min(FIRST_WIDTH * 2**index, LAST_WIDTH) for index in stages]
-        self.displacement_names = [f"fc_dp{index + 1}" for index in stages]
+        names = [f"fc_dp{number}" for number in range(1, count + 3)]
+        *self.displacement_names, self.displacement_join, self.displacement_output = names
+        widths = [min(FIRST_WIDTH * 2**index, LAST_WIDTH) for index in range(count)]
         for name, channels, width in zip(self.displacement_names, backbone.channels, widths, strict=True):
             self.add_module(name, _branch(channels, width))
         self.coarse = [stride > STRIDE for stride in backbone.strides]
         joined = sum(width for width, coarse in zip(widths, self.coarse, strict=True) if coarse)
-        fine = sum(widths) - joined
-        self.displacement_join, self.displacement_output = (f"fc_dp{len(stages) + more}" for more in (1, 2))
         self.add_module(self.displacement_join, _branch(joined, LAST_WIDTH))
         self.mean_shift = MeanShift()
-        output = nn.Sequential(
-            *_branch(fine + LAST_WIDTH, LAST_WIDTH), nn.ReLU(), nn.Conv2d(LAST_WIDTH, 2, 1, bias=False)
-        )
+        last = _branch(sum(widths) - joined + LAST_WIDTH, LAST_WIDTH)
+        output = nn.Sequential(*last, nn.ReLU(), nn.Conv2d(LAST_WIDTH, 2, 1, bias=False))
         self.add_module(self.displacement_output, output)
 
     def fast_part(self) -> nn.ModuleList:
@@ -109,10 +103,11 @@ class AffinityNet(nn.Module):
         return AffinityMaps(edge, self.displacement(features)[..., :rows, :columns] if self.has_displacement else None)
 
     @torch.no_grad()
-    def features(self, x: Tensor) -> list[Tensor]:
+    def features(self, x: Tensor, least_side: int = 0) -> list[Tensor]:
         """(B, 3, H, W) -> the stages' maps of the padded image, none finer than stride 4, without a graph."""
         unit = lcm(STRIDE, *self.backbone.strides)
-        x = pad(x, (0, -x.shape[-1] % unit, 0, -x.shape[-2] % unit))
+        missing = [max(-side % unit, least_side + -least_side % unit - side) for side in x.shape[-2:]]
+        x = pad(x, (0, missing[1], 0, missing[0]))
         size = cells(x)
         maps = self.backbone.stages(x)
         return [adaptive_avg_pool2d(m, size) if m.shape[-2] > size[0] else m for m in maps]
@@ -148,15 +143,15 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
     if isinstance(loaded, Weights):
         for branch in (("fc_edge",), ("fc_dp", "mean_shift.")) if displacement else (("fc_edge",),):
             taken = {name: tensor for name, tensor in loaded.state.items() if name.startswith(branch)}
-            if taken:
-                kept = {n: tensor for n, tensor in network.state_dict().items() if not n.startswith(branch)}
-                try:
-                    network.load_state_dict(kept | taken)
-                except RuntimeError as error:
-                    detail = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
-                    raise UserError(
-                        f"{loaded.path} does not fit the network: {detail}; give a file of this backbone"
-                    ) from error
+            if not taken:
+                continue
+            kept = {n: tensor for n, tensor in network.state_dict().items() if not n.startswith(branch)}
+            try:
+                network.load_state_dict(kept | taken)
+            except RuntimeError as error:
+                what = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
+                remedy = "give a file of this backbone"
+                raise UserError(f"{loaded.path} does not fit the network: {what}; {remedy}") from error
     return network.eval()
 
 
@@ -166,31 +161,30 @@ def cells(x: Tensor) -> tuple[int, int]:
 
 
 @torch.no_grad()
-def boundary(network: AffinityNet, image: Tensor, flip: bool = True, least_side: int = 0) -> Tensor:
+def boundary(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
     """The boundary map of a normalised image (3, H, W): sigmoid of the mean logit of image and mirror image.
 
     (ceil(H / 4), ceil(W / 4)) float32 in 0..1. The image is padded with zeros to at least `least_side`. The statistics
     of group norm include the padding, so this changes all values a little: published maps are padded to the crop size.
     """
     rows, columns = cells(image)
-    views = torch.stack([image, image.flip(-1)]) if flip else image[None]
-    logits = network.edge_logits(network.features(_pad_to(views, least_side))).float()[:, 0, :rows, :columns]
-    return torch.cat([logits[:1], logits[1:].flip(-1)]).mean(dim=0).sigmoid()
+    features = network.features(torch.stack([image, image.flip(-1)]), least_side)
+    logits = network.edge_logits(features).float()[:, 0, :rows, :columns]
+    return torch.stack([logits[0], logits[1].flip(-1)]).mean(dim=0).sigmoid()
 
 
 @torch.no_grad()
 def displacement(network: AffinityNet, image: Tensor, least_side: int = 0) -> Tensor:
     """The displacement (2, ceil(H / 4), ceil(W / 4)) of an image (3, H, W), float32; arguments as of `boundary`."""
     rows, columns = cells(image)
-    features = network.features(_pad_to(image[None], least_side))
-    return network.displacement(features).float()[0, :, :rows, :columns]
+    return network.displacement(network.features(image[None], least_side)).float()[0, :, :rows, :columns]
 
 
 def centroids(displacement: Tensor) -> Tensor:
     """Instances 1..N (h, w) int64 from a displacement (2, h, w), (dy, dx) in cells (section 5.1).
 
-    Cells that come to the same cell when they follow it many times are an instance. End cells at most two cells apart
-    are one, and so is a chain of them. Background cells belong to instances, too: a mask must show the objects.
+    Cells that come to the same cell when they follow it many times are an instance; end cells at most two cells apart
+    are one. Background cells belong to instances, too.
     """
     height, width = displacement.shape[1:]
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()
@@ -212,11 +206,6 @@ def _branch(channels: int, width: int, groups: int | None = None) -> nn.Sequenti
 
 
 def _at(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """A branch's map at another size, rectified there."""
     if x.shape[-2:] != size:
         x = interpolate(x, size, mode="bilinear", align_corners=False)
     return relu(x)
-
-
-def _pad_to(x: Tensor, least_side: int) -> Tensor:
-    return pad(x, (0, max(0, least_side - x.shape[-1]), 0, max(0, least_side - x.shape[-2])))

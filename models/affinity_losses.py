@@ -20,8 +20,7 @@ LOSS_WEIGHTS = {"bg_pos": 0.25, "fg_pos": 0.25, "neg": 0.5, "disp_fg": 0.5, "dis
 def affinity_losses(edge_logits: Tensor, displacement: Tensor | None, labels: Tensor, radius: int) -> dict[str, Tensor]:
     """The published losses over all pairs of cells within the radius.
 
-    The affinity of a pair is 1 - the highest boundary on the path between its cells. A pair counts where both its cells
-    have a label and its source has its whole neighbourhood inside the map. A map smaller than that gives 0.
+    A pair counts where both its cells have a label and its source has its whole neighbourhood inside the map.
 
     Args:
         edge_logits: (B, 1, h, w); sigmoid is the boundary.

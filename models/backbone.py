@@ -1,9 +1,4 @@
-"""Backbones by name.
-
-    backbone = build_backbone("resnet50", weights="imagenet")    # models/chain.py says what a backbone offers
-
-Another one: a subclass of `models.chain.Backbone` in a file of its own, and a line in `BACKBONES`.
-"""
+"""Backbones by name; another one is a subclass of `models.chain.Backbone` in a file of its own, and a line here."""
 
 from collections.abc import Callable
 from functools import partial
@@ -50,8 +45,8 @@ def build_backbone(name: str, weights: str | Weights = "imagenet") -> Backbone:
     Weights are `imagenet`, `none` (random), or the path of any file that `models.weights.read_weights` knows, or what
     it gave; of a whole network the backbone is taken.
     """
-    weights, builder = open_weights(weights), find_builder(name)
-    backbone = builder(weights == "imagenet")
+    weights = open_weights(weights)
+    backbone = find_builder(name)(weights == "imagenet")
     if isinstance(weights, Weights):
         if weights.backbone not in (None, name):
             of_other = f"{weights.path} holds weights of {weights.backbone}"

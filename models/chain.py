@@ -1,9 +1,5 @@
 """What a backbone is: a chain of stages, each a feature map coarser or deeper than the one before.
 
-    features = backbone.stages(x)        # list of F_1..F_L
-    backbone.channels, backbone.strides  # of each of them
-    backbone.mean, backbone.std          # RGB in 0..1 that it was trained with
-
 The method speaks of stages by level and position only (`stage_levels`), so any chain will do.
 """
 
@@ -29,7 +25,7 @@ class Backbone(nn.Module):
     parts: tuple[tuple[str, ...], ...]  # names of each stage's modules, which are called one after the other
     channels: tuple[int, ...]
     strides: tuple[int, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of RGB in 0..1, as it was trained with
     std: tuple[float, float, float] = IMAGENET_STD
     has_windows = False  # cells are grouped into windows; how many there are has to be known when a graph is exported
 
@@ -38,7 +34,7 @@ class Backbone(nn.Module):
         return [self.get_submodule(name) for name in self.parts[stage]]
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 3, H, W) normalised image -> the last stage F_L, (B, channels[-1], ceil(H / 16), ceil(W / 16))."""
+        """(B, 3, H, W) normalised images -> the last stage F_L, (B, channels[-1], h, w)."""
         return self.stages(x)[-1]
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
@@ -70,16 +66,13 @@ class Backbone(nn.Module):
         return self
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
-        """Stages up to that stride get no gradient (IRN detaches after ResNet's `layer2`, stride 8); 0 trains all.
+        """Stages up to that stride get no gradient (IRN: 8); 0 trains all, and a chain of one stride does not use it.
 
-        A chain of one stride, such as a vision transformer's, does not use it. Of timm/ backbones the part `depth` of
-        the blocks, the shallowest first, gets no gradient either.
+        Of timm/ backbones the part `depth` of the blocks, the shallowest first, gets no gradient either.
         """
         if depth:
-            strides = ", ".join(map(str, self.strides))
-            raise UserError(
-                f"frozen_depth: {depth:g} is for timm/ backbones; set it to 0, frozen_stride to one of {strides}"
-            )
+            remedy = f"set it to 0, frozen_stride to one of {', '.join(map(str, self.strides))}"
+            raise UserError(f"frozen_depth: {depth:g} is for timm/ backbones; {remedy}")
         for number, reached in enumerate(self.strides):
             for module in self.modules_of(number) if reached <= stride else []:
                 module.requires_grad_(False)
@@ -92,8 +85,7 @@ class Backbone(nn.Module):
 def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
     """The level of each stage, by which the method chooses: its stride, or its depth where all strides are equal.
 
-    The blocks of a vision transformer are all on one grid, and what deepens is their meaning alone. There the
-    quarters of the chain have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
+    The quarters of a vision transformer have the levels that the stages of a ResNet have as strides: 4, 8, 16, 16.
     """
     if len(set(strides)) > 1:
         return tuple(strides)

@@ -29,10 +29,7 @@ class HeadSettings:
 
 
 class Classifier(nn.Module):
-    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several.
-
-    `context` tells the classes from their context; None until stage `context` has found it.
-    """
+    """A backbone with a 1x1 linear head on its last stage (Zhou et al., CVPR 2016, as IRN's), or on several."""
 
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
@@ -45,7 +42,7 @@ class Classifier(nn.Module):
         joined = [*earlier, deepest] if earlier else []
         self.norms = nn.ModuleList(nn.BatchNorm2d(channels, affine=False) for channels in joined)
         self.stage_biases = nn.ParameterList(nn.Parameter(torch.zeros(num_classes)) for _ in joined)
-        self.context: ContextDiscriminant | None = None
+        self.context: ContextDiscriminant | None = None  # found by stage `context`
 
     @property
     def num_classes(self) -> int:
@@ -130,8 +127,7 @@ def build_classifier(
     """A classifier with a fresh head, or with that of its weight file.
 
     A file's head is taken where it is a classifier's of as many classes; where both the file and `class_names` say
-    which classes these are, they must be the same. So IRN's published file is good for VOC as it is, and a network for
-    another number of classes takes its backbone alone. Backbone and weights as of `build_backbone`.
+    which classes these are, they must be the same. Backbone and weights as of `build_backbone`.
     """
     loaded = open_weights(weights)
     # A head of several stages has a bias: few classes are in most images, and a maximum is above 0 nearly everywhere.
@@ -148,9 +144,8 @@ def build_classifier(
 def build_imagenet_classifier() -> tuple[Classifier, tuple[str, ...]]:
     """The packaged EfficientNet-Lite0 with its 1,000 ImageNet classes and their names: maps without any training."""
     state = lite_imagenet_state(0)
-    classifier = Classifier(build_backbone(COMPACT, "imagenet"), state["classifier.bias"].numel(), bias=True)
-    classifier.classifier.weight.data.copy_(state["classifier.weight"][:, :, None, None])
-    assert classifier.classifier.bias is not None
-    classifier.classifier.bias.data.copy_(state["classifier.bias"])
     names = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    classifier = Classifier(build_backbone(COMPACT, "imagenet"), len(names), bias=True)
+    head = {"weight": state["classifier.weight"][:, :, None, None], "bias": state["classifier.bias"]}
+    classifier.classifier.load_state_dict(head)
     return classifier.eval(), tuple(names)

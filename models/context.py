@@ -5,12 +5,8 @@
     discriminant = statistics.solve(shrinkage, least_others)
     likely = discriminant(unit, classes)           # min(L, O), (K, h, w) in 0..1
 
-PRM separates object and background inside one image. Rails come with every train, so PRM takes them for train where the
-map of that image shows them. Over all images of trains, rails are background more often than not. A linear discriminant
-(Fisher, 1936) of all those cells finds this: L.
-
-Where the maps of a class are wrong in most images, its own discriminant learns the fault: water, for the class boat.
-The maps of other classes do not have this fault. What their objects have in common, and water does not have, is O.
+L is a linear discriminant (Fisher, 1936) of a class against its own context, over all images. Where the maps of a class
+are wrong in most images, it learns the fault. O, what the objects of other classes have in common, does not have it.
 """
 
 from collections.abc import Sequence
@@ -33,10 +29,7 @@ def context_stage(backbone: Backbone) -> int:
 
 
 class ContextDiscriminant(nn.Module):
-    """min(L_k, O_k), each sigmoid(v . f + c), with what `ContextStatistics.solve` has found for v and c.
-
-    Of the first axis, L (each class against its own context) is the first, O (other classes against theirs) the second.
-    """
+    """min(L_k, O_k), each sigmoid(v . f + c); of the first axis of v and c, L is the first and O the second."""
 
     def __init__(self, num_classes: int, channels: int):
         super().__init__()
@@ -87,12 +80,13 @@ class ContextStatistics:
     def _add_group(self, kind: int, classes: list[int], cells: Tensor) -> None:
         if not len(cells):
             return
-        weight = 1 / len(cells) ** 0.5
+        part = 1 / len(cells) ** 0.5
+        weight = _whole(torch.tensor(1 / part))
         around = cells - cells.mean(dim=0)
-        self.sums[kind, classes] += _whole(cells.sum(dim=0) * weight)
-        self.weights[kind, classes] += _whole(torch.tensor(1 / weight))
-        self.scatter += _whole(around.T @ around * weight)
-        self.weight += _whole(torch.tensor(1 / weight))
+        self.sums[kind, classes] += _whole(cells.sum(dim=0) * part)
+        self.weights[kind, classes] += weight
+        self.scatter += _whole(around.T @ around * part)
+        self.weight += weight
 
     def tensors(self) -> list[Tensor]:
         """All sums; those of several processes are added one by one."""
@@ -106,8 +100,7 @@ class ContextStatistics:
         `shrinkage` is replaced by the same variance in all directions.
 
         O_k is used where at least `least_others` other classes have cells on both sides; with 0 never. A class without
-        cells on either side has no L, and O alone decides. Without L and O it gives 1 / 2 everywhere, which changes no
-        map.
+        cells on either side has no L, and O alone decides. Without both, it is 1 / 2 everywhere, which changes no map.
         """
         num_classes, channels = self.sums.shape[1:]
         means = self.sums.double() / self.weights.double().clamp_min(1)[..., None]
@@ -128,8 +121,7 @@ class ContextStatistics:
         source = torch.stack([(~known & used).long(), used.long()])  # (L and O, C)
         classes = torch.arange(num_classes)
         found = ContextDiscriminant(num_classes, channels)
-        found.weight.data.copy_(weight[source, classes])
-        found.bias.data.copy_(bias[source, classes])
+        found.load_state_dict({"weight": weight[source, classes], "bias": bias[source, classes]})
         return found.eval()
 
 

@@ -1,13 +1,9 @@
 """Depthwise convolutions whose backward pass a CPU computes in a fraction of the time.
 
 oneDNN, with which PyTorch computes on CPUs, has slow kernels for some gradients of depthwise convolutions, which are
-most layers of compact backbones. Measured on one core, for 1,152 channels of 20 x 20 cells and a kernel of 5 x 5:
-
-* the gradient of the input, dilated, 240 ms. With stride 1 it is itself a convolution: that of the output's gradient
-  with the mirrored kernel. This takes 13 ms.
-* the gradient of the weights in bf16, 410 ms; in float32, 140 ms.
-
-On GPUs and without gradients these are torch's own layers.
+most layers of compact backbones. With stride 1 the gradient of the input is itself a convolution: that of the output's
+gradient with the mirrored kernel (13 ms instead of 240). The gradient of the weights is faster in float32 than in bf16
+(140 ms, 410). Measured on one core, for 1,152 channels of 20 x 20 cells and a kernel of 5 x 5, dilated.
 """
 
 from typing import Any

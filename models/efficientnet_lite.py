@@ -14,9 +14,8 @@ from utils.errors import UserError
 class EfficientNetLite(Backbone):
     """timm's `tf_efficientnet_lite0`, 1 or 2, up to the 1x1 head convolution; its sixth block group is dilated.
 
-    Stages: block groups by resolution (strides 2, 4, 8, 16), the dilated groups (16) and the head (16). Lite0 and Lite1
-    have 16, 24, 40, 112, 320 and 1280 channels there, Lite2 16, 24, 48, 120, 352 and 1280. Random, or with the packaged
-    weights.
+    Stages: block groups by resolution (strides 2, 4, 8, 16), the dilated groups (16) and the head (16). Random, or with
+    the packaged weights.
     """
 
     parts = (

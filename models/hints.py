@@ -1,8 +1,4 @@
-"""The hints of an image, held in the maps of its classes, in their walk and in its mask (docs/hints.md).
-
-`Told.hold` puts it into maps on any grid: what is said is 1 or 0, and a class stays inside its boxes. `Told.hold_mask`
-does so with a mask at image size: nothing in it contradicts what is said, and no box is empty.
-"""
+"""The hints of an image, held in the maps of its classes, in their walk and in its mask (docs/hints.md)."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,23 +25,20 @@ class Told:
     """
 
     def __init__(self, values: Tensor, boxes: Sequence[tuple[int, ...]], classes: Sequence[int]):
-        self.values, self.boxes, self.classes = values, list(boxes), list(classes)
-        self.size = (values.shape[0], values.shape[1])
+        self.values, self.boxes, self.classes = values, boxes, classes
         self._grids: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
     def on_grid(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """On the grid of maps (*, h, w), on their device: known (h, w) bool, and told (K + 1, h, w) in 0..1.
 
-        A cell is known where any of its pixels is; told is the part of those pixels that are background, and each
-        class.
+        A cell is known where any of its pixels is; told is the part of those that are background, and each class.
         """
         size = (like.shape[-2], like.shape[-1])
         if size not in self._grids:
             values = torch.tensor([0, *(label + 1 for label in self.classes)], dtype=torch.uint8)
             each = (self.values == values[:, None, None]).float()
             parts = torch.cat([(self.values != IGNORE).float()[None], each])
-            if size != self.size:
-                parts = interpolate(parts[None], size, mode="area")[0]
+            parts = interpolate(parts[None], size, mode="area")[0]
             self._grids[size] = parts[0] > 0, parts[1:] / parts[0].clamp_min(torch.finfo(parts.dtype).tiny)
         known, told = self._grids[size]
         return known.to(like.device), told.to(like.device)
@@ -119,11 +112,12 @@ class Told:
 
     def _inside(self, label: int, maps: Tensor) -> Tensor:
         """(N, h, w) bool on the grid of maps, for the N boxes of a class; a cell that a box touches is inside."""
-        (height, width), own = maps.shape[-2:], [box[1:] for box in self.boxes if box[0] == label]
+        (height, width), (rows, columns) = maps.shape[-2:], self.values.shape
+        own = [box[1:] for box in self.boxes if box[0] == label]
         inside = torch.zeros(len(own), height, width, dtype=torch.bool, device=maps.device)
         for box, (left, top, right, bottom) in zip(inside, own, strict=True):
-            rows = slice(top * height // self.size[0], -(-bottom * height // self.size[0]))
-            box[rows, left * width // self.size[1] : -(-right * width // self.size[1])] = True
+            across = slice(left * width // columns, -(-right * width // columns))
+            box[top * height // rows : -(-bottom * height // rows), across] = True
         return inside
 
 
@@ -131,8 +125,8 @@ def hint_loss(logits: Tensor, hints: Tensor) -> Tensor:
     """Cross-entropy of logits (B, C, h, w) at the cells of `LOGIT_STRIDE` of which something is said.
 
     Hints (B, H, W) int64 are 255 where nothing is said. A cell has what its pixels say; 255 where they differ. The loss
-    is the mean over the cells of each image, summed and divided by B, so that a click counts as much as a scribble, and
-    an image without hints adds nothing. With several processes a process gives its own part.
+    is the mean over the cells of each image, 0 of one without hints, summed and divided by B. With several processes a
+    process gives its own part.
     """
     pixels = hints[:, None].float()
     highest = max_pool2d(torch.where(pixels == IGNORE, -1.0, pixels), LOGIT_STRIDE, ceil_mode=True)

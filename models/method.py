@@ -1,9 +1,4 @@
-"""The method for one image: the steps of `models/steps`, one after the other (docs/method.md 0 to 3).
-
-method = Method((ClassActivationMap(scales=(1.0, 0.5)), GradFusion(), PartialReactivation(), BackgroundBlur()))
-maps = method(classifier, image, classes)         # (K, h, w) in 0..1
-trace = method.trace(classifier, image, classes)  # trace.maps["gfm"], the same after every step
-"""
+"""The method for one image: the steps of `models/steps`, one after the other (docs/method.md 0 to 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ def par(
     dilations: Sequence[int] = DILATIONS,
     max_side: int = PAR_SIDE,
 ) -> Tensor:
-    """Pixel-adaptive refinement: each pixel takes the mean of its dilated neighbours, weighted by similarity of colour.
+    """Each pixel takes the mean of its dilated neighbours, weighted by similarity of colour.
 
     With I the image in 0..1, j the 8 neighbours of i at each dilation and sigma_i the colours' deviation among them:
 
@@ -61,8 +61,8 @@ def par(
 def _minus_squared_differences(pixels: Tensor, offsets: Sequence[tuple[int, int]]) -> Tensor:
     """-mean_c (|I_i - I_j| / (w1 sigma_i))^2 of an image (3, H, W) for each offset: (offsets, H, W).
 
-    One offset at a time, added in place: what is added stays in the processor's cache, which makes it 2.5 times as fast
-    as the same operations on all offsets at once. Of differences, not colours, so that flat areas lose no digits.
+    One offset at a time, in the processor's cache, which is 2.5 times as fast as all at once. Of differences, not
+    colours, so that flat areas lose no digits.
     """
     neighbours, count = _neighbours(pixels, offsets), len(offsets)
     total, squares, difference = torch.zeros_like(pixels), torch.zeros_like(pixels), torch.empty_like(pixels)

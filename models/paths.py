@@ -1,9 +1,9 @@
 """Pairs of near cells and the straight paths between them (IRN: Ahn et al., CVPR 2019, section 4.1).
 
-A boundary anywhere on the path between two cells separates them: the affinity of a pair is 1 - the highest boundary on
-the path.
+The affinity of a pair is 1 - the highest boundary on the path.
 """
 
+import math
 from collections.abc import Callable
 from functools import lru_cache, reduce
 
@@ -20,11 +20,8 @@ def pair_paths(radius: int) -> tuple[tuple[Cell, ...], ...]:
     A path is the cells (dy, dx) from the source (0, 0) to the other cell of the pair, which is the last. A cell of the
     box between the two lies on it where its distance to the line is below 1.
     """
-    ends = [(0, dx) for dx in range(1, radius)]
-    ends += [
-        (dy, dx) for dy in range(1, radius) for dx in range(1 - radius, radius) if dy * dy + dx * dx < radius * radius
-    ]
-    return tuple(sorted((_path(end) for end in ends), key=len))
+    box = [(dy, dx) for dy in range(radius) for dx in range(1 - radius, radius) if (dy, dx) > (0, 0)]
+    return tuple(sorted((_path(*end) for end in box if math.hypot(*end) < radius), key=len))
 
 
 def pair_offsets(radius: int) -> tuple[Cell, ...]:
@@ -45,9 +42,8 @@ def windows(maps: Tensor, radius: int) -> Callable[[Cell], Tensor]:
 def path_maxima(edge: Tensor, radius: int) -> Tensor:
     """The highest value on the path of every pair whose source has its whole neighbourhood inside the map (B, h, w).
 
-    (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; reach = radius - 1. The source of element
-    (y, x) is the cell (y, x + reach). Empty where the map is too small to hold a neighbourhood. Where several cells of
-    a path share the highest value, the gradient is split among them.
+    (B, P, h - reach, w - 2 * reach), pairs in the order of `pair_paths`; reach = radius - 1. Empty where the map is too
+    small. Where several cells of a path share the highest value, the gradient is split among them.
     """
     at = windows(edge, radius)
     shifted = {cell: at(cell) for cell in {cell for path in pair_paths(radius) for cell in path}}
@@ -74,8 +70,7 @@ def _shared_parts(radius: int) -> tuple[tuple[int | None, tuple[Cell, ...]], ...
     return tuple(parts)
 
 
-def _path(end: Cell) -> tuple[Cell, ...]:
-    y, x = end
+def _path(y: int, x: int) -> tuple[Cell, ...]:
     columns = range(x + 1) if x >= 0 else range(0, x - 1, -1)
     length = y * y + x * x
     cells = [(dy, dx) for dy in range(y + 1) for dx in columns if (dy * x - dx * y) ** 2 < length]

@@ -3,12 +3,11 @@
 The published program squares a dense (hw) x (hw) transition matrix T `exp_times` times. Here no matrix is ever made:
 
 *   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by
-    shifting maps. No index is stored or read, and a pair's weight is stored once for both of its directions.
+    shifting maps. A pair's weight is stored once for both of its directions.
 *   T is similar to a symmetric S with eigenvalues in [-1, 1], and on that interval x^n is a short sum of Chebyshev
     polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. What is cut off adds up to at most
     `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256.
-*   Each operation is of all images of a batch. On a GPU, where starting thousands of operations costs more than they
-    do, a batch has as many images as fit; a CPU takes one at a time, which stays in its cache.
+*   On a GPU, where starting an operation costs more than it does, a batch has as many images as fit.
 """
 
 import math
@@ -41,7 +40,7 @@ def random_walk(
     Args:
         cams: (K, h, w) float maps of each image, all on one device; K may be 0, and K, h, w differ between images.
         edges: (h, w) boundary probability in 0..1 of each.
-        radius: of the pairs, exclusive; 1 has no pairs, and nothing walks.
+        radius: of the pairs, exclusive; at least 2.
 
     Returns:
         float32, as `cams`, not normalised. The same whichever images walk together, up to the rounding of powers (one
@@ -109,10 +108,10 @@ def similar_sums(
     return torch.cat(sums, dim=1), torch.cat(totals)
 
 
-def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[float]:
-    """a_0..a_m with |x^power - sum_k a_k T_k(x)| <= 2 * truncation on [-1, 1]; they are positive (or 0) and sum to 1.
+def chebyshev_coefficients(power: int) -> list[float]:
+    """a_0..a_m with |x^power - sum_k a_k T_k(x)| <= 2 * TRUNCATION on [-1, 1]; they are positive (or 0) and sum to 1.
 
-    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `truncation`, and is spread
+    a_k is the chance that `power` fair steps of +-1 end at k or -k. The cut tail is at most `TRUNCATION`, and is spread
     over what is kept, so that a constant map stays as it is.
     """
     log_total = power * math.log(2)
@@ -121,7 +120,7 @@ def chebyshev_coefficients(power: int, truncation: float = TRUNCATION) -> list[f
         ways = math.lgamma(power + 1) - math.lgamma((power - k) // 2 + 1) - math.lgamma((power + k) // 2 + 1)
         coefficients[k] = math.exp(ways - log_total) * (2 if k else 1)
     tail = 0.0
-    while len(coefficients) > 1 and tail + coefficients[-1] <= truncation:
+    while len(coefficients) > 1 and tail + coefficients[-1] <= TRUNCATION:
         tail += coefficients.pop()
     kept = sum(coefficients)
     return [coefficient / kept for coefficient in coefficients]
@@ -161,8 +160,6 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     offsets = [dy * width + dx for dy, dx in pair_offsets(radius)]
     margin = reach * width + reach
     start = (cams * (1 - edge).unsqueeze(1)).flatten(2)
-    if not reach:
-        return start
     affinity = 1 - path_maxima(pad(edge, (reach, reach, 0, reach), value=1.0), radius)
     weights = torch.where(affinity > 0, affinity.pow(beta), 0.0).flatten(2)  # no way stays none if beta is 0
 

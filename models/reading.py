@@ -1,8 +1,5 @@
 """One reading of an image by a classifier: activation maps, gradients and features (docs/method.md 0, 1).
 
-    reading = read(classifier, image, classes, Views((1.0, 0.5)), gradient_stages=(2, 3), feature_stages=(3,))
-    reading.cam, reading.gradients[2], reading.features[3]
-
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of
 an image are on one grid; scales and flips are summed on it before n.
 """
@@ -45,8 +42,7 @@ class Reading:
     gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
     features: dict[int, Tensor]  # feature stage -> (D_l, h, w)
     logits: Tensor  # (C,)
-    # gradient stage -> (K, h, w), ReLU(sum_channels ReLU(d y_k / d F_l) F_l) (LayerCAM)
-    weighted: dict[int, Tensor] = field(default_factory=dict)
+    weighted: dict[int, Tensor]  # LayerCAM: gradient stage -> (K, h, w), ReLU(sum_channels ReLU(d y_k / d F_l) F_l)
     shown: dict[str, list[Tensor]] = field(default_factory=dict)  # step -> images (3, H, W) made on the way
 
 
@@ -92,11 +88,10 @@ def read(
             features = _add_features(features, [stages[index] for index in feature_stages], size, views)
         if grad_from is not None:
             _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
-    strides, by_stage = tuple(classifier.backbone.strides), dict(zip(feature_stages, features, strict=True))
+    by_stage = dict(zip(feature_stages, features, strict=True))
     plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
-    reading = Reading(image, tuple(classes), strides, cam, plain, by_stage, logits.detach())
-    reading.weighted.update(weighted)
-    return reading
+    about = image, tuple(classes), classifier.backbone.strides
+    return Reading(*about, cam, plain, by_stage, logits.detach(), weighted)
 
 
 @torch.no_grad()

@@ -30,7 +30,6 @@ class ResNet(Backbone):
 
 
 def _imagenet_state(depth: int) -> dict[str, Tensor]:
-    """torchvision's IMAGENET1K_V1 weights, from torch's cache or downloaded."""
     weights = torchvision.models.get_weight(f"ResNet{depth}_Weights.IMAGENET1K_V1")
     file = Path(weights.url).name
     try:

@@ -1,8 +1,5 @@
 """What computes a segmentation network's logits: PyTorch, or on CPUs a program that is made for them.
 
-    forward = open_runtime(segmenter, compute)      # forward.name: "OpenVINO, bf16"
-    logits = forward(images)                        # as segmenter(images)
-
 OpenVINO and ONNX Runtime are extras and are found by import. A runtime is compared with the network before it is used;
 where it differs, or cannot be had, PyTorch computes, and the log says so.
 """
@@ -71,7 +68,6 @@ def open_runtime(network: Segmenter, compute: Compute, wanted: str = "auto") -> 
 
 
 def _choose(compute: Compute, wanted: str) -> str | None:
-    """The module that is to compute; None for PyTorch."""
     installed = [name for name in NAMES if importlib.util.find_spec(name) is not None]
     if wanted in NAMES:
         if compute.device.type != "cpu":
@@ -91,22 +87,14 @@ def _precision(name: str) -> str:
 
 
 def _onnx(network: Segmenter) -> bytes:
-    """The network as ONNX, for batches of any size."""
     network = copy.deepcopy(network).to(memory_format=torch.contiguous_format)
     _make_padding_whole(network)
     free = {"image": {0: "batch", 2: "height", 3: "width"}}
-    file = io.BytesIO()
+    options: dict[str, Any] = {"input_names": [*free], "dynamic_axes": free, "opset_version": OPSET, "dynamo": False}
+    file: Any = io.BytesIO()
     with torch.no_grad(), warnings.catch_warnings(), _silent():
         warnings.simplefilter("ignore")  # torch's, of sizes that become constants; `_compare` tries others
-        torch.onnx.export(
-            network,
-            (torch.zeros(2, 3, *TRACED),),
-            file,  # type: ignore[arg-type]  # a file is as good as a path
-            input_names=["image"],
-            dynamic_axes=free,
-            opset_version=OPSET,
-            dynamo=False,
-        )
+        torch.onnx.export(network, (torch.zeros(2, 3, *TRACED),), file, **options)
     return file.getvalue()
 
 

@@ -44,8 +44,8 @@ class DecoderHead(nn.Module):
 class Segmenter(nn.Module):
     """Backbone -> DeepLabV3 head, or one with a decoder.
 
-    `num_classes` counts the background. The head reads the stage of that position, a Python index: the last, or one
-    before a wide 1x1 layer. The decoder joins the last stage of each of `decoder_strides`; without any there is none.
+    `num_classes` counts the background. The head reads the stage of that position, a Python index. The decoder joins
+    the last stage of each of `decoder_strides`; without any there is none.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1, decoder_strides: Sequence[int] = ()):
@@ -109,9 +109,6 @@ def segmentation_loss(logits: Tensor, mask: Tensor, object_weight: float = 1.0) 
     0 where all are. With several processes the mean is over the cells of all of them, and a process gives its own part.
     """
     logits, target = _at_logit_stride(logits, mask)
-    if object_weight == 1:
-        summed = nn.functional.cross_entropy(logits, target, ignore_index=IGNORE, reduction="sum")
-        return summed / total((target != IGNORE).sum()).clamp_min(1)
     weights = logits.new_full((logits.shape[1],), object_weight)
     weights[0] = 1.0
     summed = nn.functional.cross_entropy(logits, target, weights, ignore_index=IGNORE, reduction="sum")
@@ -177,17 +174,16 @@ def cell_probabilities(
 
 
 def may_win(cells: Tensor) -> Tensor:
-    """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order.
+    """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order, K > 0.
 
-    A pixel is a mean of four cells, of which one weighs a quarter or more. So its largest value is at least a quarter
-    of the mean of the largest ones of these cells, and a value that is smaller than that in every cell cannot win.
-    At least one is left, also of cells that are all 0 or no numbers.
+    A pixel is a mean of four cells, of which one weighs a quarter or more. So a value that is smaller than a quarter of
+    the largest one in every cell cannot win.
     """
     return (~(cells < 0.24 * cells.amax(dim=0))).flatten(1).any(dim=1).nonzero().flatten()
 
 
 def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mask of the probabilities (C, h, w): `upsample(cells, size).argmax(dim=0)`, without what cannot win."""
+    """The mask (*size) of probabilities (C, h, w): `upsample(cells, size).argmax(dim=0)`, without what cannot win."""
     values = may_win(cells)
     return values[upsample(cells[values], size).argmax(dim=0)]
 

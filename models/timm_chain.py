@@ -1,8 +1,7 @@
 """Any timm network as a backbone, at any image size: `timm/NAME`.
 
-Convolutional networks are cut into timm's `features_only` stages, at output stride 16 where it can be had. All others
-run whole, and hooks read their blocks (models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when
-it is made.
+Convolutional networks are cut into timm's `features_only` stages. All others run whole, and hooks read their blocks
+(models/timm_cut.py, models/timm_taps.py). One that cannot work is refused when it is made.
 """
 
 import difflib
@@ -32,7 +31,7 @@ class TimmBackbone(Backbone):
 
     Images are laid into a frame of zeros, so that whole patches and windows fill it, and maps are cut out of the frame
     again: a stage of stride s has a cell for each s pixels begun. Class and register tokens are in no map. A name may
-    have the tag of its weights. A network that cannot work is refused.
+    have the tag of its weights.
     """
 
     def __init__(self, name: str, pretrained: bool = False):
@@ -85,17 +84,15 @@ class TimmBackbone(Backbone):
         With 0 and 1, which norm nothing, the features of some networks would be too large to learn from.
         """
         norms = [module for module in self.net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
-        momenta = [norm.momentum for norm in norms]
         if not norms:
             return
+        momenta = [norm.momentum for norm in norms]
         for norm in norms:
-            norm.momentum = None  # the mean of all batches, of which there is one
-            norm.train()
+            norm.train().momentum = None  # the mean of all batches, of which there is one
         with torch.no_grad():
             self(torch.randn(*NOISE, generator=torch.Generator().manual_seed(0)))
         for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-            norm.eval()
+            norm.eval().momentum = momentum
 
     def stages(self, x: Tensor, grad_from: int | None = None, last: int | None = None) -> list[Tensor]:
         """As of `Backbone.stages`: all maps, whatever `last` is; gradients can be had behind `grad_from` alone."""
@@ -114,23 +111,20 @@ class TimmBackbone(Backbone):
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
         """As of `Backbone.freeze`: the stages up to that stride, and that part of the blocks."""
-        ends = self.cut.block_ends
+        ends, everything = self.cut.block_ends, depth == 1
         end = ends[int(depth * len(ends)) - 1] if depth * len(ends) >= 1 else -1
         if len(set(self.strides)) > 1:
             reached = [when for when, of_stage in zip(self.cut.ends, self.strides, strict=True) if of_stage <= stride]
             end = max([end, *reached])
-        everything = depth == 1 or (len(set(self.strides)) > 1 and stride >= self.strides[-1])
+            everything = everything or stride >= self.strides[-1]
         for name, parameter in self.net.named_parameters():
             if everything or self.cut.begins[name] < end:
                 parameter.requires_grad_(False)
 
     def blocks_behind(self) -> dict[str, int]:
         """As of `Backbone.blocks_behind`; what comes before the first block counts as a part of it."""
-        behind = {}
-        for name, _ in self.net.named_parameters():
-            count = sum(end > self.cut.begins[name] for end in self.cut.block_ends)
-            behind[f"net.{name}"] = max(0, count - 1)
-        return behind
+        ends = self.cut.block_ends
+        return {f"net.{name}": max(0, sum(end > begin for end in ends) - 1) for name, begin in self.cut.begins.items()}
 
 
 def require_name(name: str) -> None:

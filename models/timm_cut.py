@@ -1,17 +1,14 @@
 """Cuts a timm network into stages; a forward pass of a tiny image shows where.
 
-    create = partial(timm.create_model, name)
-    cut = cut_features(create)   # timm's own stages, of convolutional networks
-    cut = cut_whole(create)      # the whole network, with hooks behind its blocks: transformers, and what is left
-
-Both raise `Unfit` with the reason where a network cannot be cut in this way.
+`cut_features` takes timm's own stages, of convolutional networks; `cut_whole` the whole network, with hooks behind its
+blocks. Both raise `Unfit` with the reason where a network cannot be cut in this way.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.models._features import FeatureGetterNet
@@ -51,8 +48,7 @@ class Cut:
 
 def features_of(net: nn.Module, x: Tensor) -> Tensor:
     """The last stage, as the network gives it."""
-    whole: Any = net
-    return whole.forward_features(x) if hasattr(net, "forward_features") else net(x)[-1]
+    return cast(Any, net).forward_features(x) if hasattr(net, "forward_features") else net(x)[-1]
 
 
 def cut_features(create: Create) -> Cut:
@@ -66,9 +62,7 @@ def cut_features(create: Create) -> Cut:
             raise Unfit("") from error
     if isinstance(net, FeatureGetterNet) or hasattr(net, "forward_features"):
         raise Unfit("")
-    info: Any = net.feature_info
-    strides = info.reduction()
-    failure = ""
+    strides, failure = cast(Any, net).feature_info.reduction(), ""
     for unit in (1, max(strides), 2 * max(strides)):
         sides = ODD if unit == 1 else (2 * unit, 3 * unit)
         try:
@@ -180,7 +174,7 @@ def order_of_parameters(net: nn.Module, seen: Seen) -> dict[str, int]:
     """Name of each parameter -> when the module that holds it began; 0 where the network itself holds it."""
     found = {}
     for name, _ in net.named_parameters():
-        owner = name.rpartition(".")[0]
+        owner = name
         while owner and owner not in seen:
             owner = owner.rpartition(".")[0]
         found[name] = seen[owner][0] if owner else 0

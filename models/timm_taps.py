@@ -1,9 +1,5 @@
 """The stages of a timm network in a forward pass: hooks behind its modules keep their outputs as maps.
 
-    stage = describe("blocks.2", output, 16, (48, 80))              # from the output for an image of 48 x 80 pixels
-    module.register_forward_hook(partial(current.keep, index, stage))
-    current.begin(frame, grad_from)                                 # current.maps[index] after the network has run
-
 A module may give (B, C, h, w), (B, h, w, C) or tokens (B, P + h * w, C), whose first P are class and register tokens.
 Where gradients are wanted, the map (B, C, h, w) goes back into the network in the module's own layout.
 """

@@ -24,11 +24,9 @@ def create(name: str, has_weights: bool, **options: Any) -> nn.Module:
 
 
 def _missing(name: str, what: str) -> str:
-    """What to do about weights that are not there."""
     config = timm.get_pretrained_cfg(name)
-    ways = (
-        "set model.weights to none or to a file, or use model.backbone=efficientnet_lite0, whose weights come with pip"
-    )
+    other = "use model.backbone=efficientnet_lite0, whose weights come with pip"
+    ways = f"set model.weights to none or to a file, or {other}"
     message = f"the ImageNet weights of timm/{name} {what}; "
     if config is None or not config.has_weights:
         return message + ways

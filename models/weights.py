@@ -2,9 +2,8 @@
 
 Read are: a backbone's state (as torchvision's, with or without its `fc`), the checkpoints of this project, the state
 of one of its networks, and IRN's `res50_cam.pth` and `res50_irn.pth`, as `.pth` or `.safetensors`. Other programs
-keep such a state under a key (`state_dict`, `model`), with a prefix before each name (`module.`, `encoder.`). One
-rule reads them all: the largest of several dictionaries, and the prefix with which most names and shapes fit the
-backbone (`fitting`).
+keep such a state under a key, with a prefix before each name. One rule reads them all: the largest of several
+dictionaries, and the prefix with which most names and shapes fit the backbone.
 """
 
 from dataclasses import dataclass
@@ -28,7 +27,6 @@ PUBLISHED = (
 )
 # Entries of IRN's files that no layer of this project has; an early version of its mean shift was a batch norm.
 _UNUSED = ("backbone.fc.", "mean_shift.running_var", "mean_shift.num_batches_tracked")
-_IMAGENET_HEADS = ("fc.", "classifier.")  # of the 1,000 classes, which a plain backbone's file may bring along
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,7 @@ def read_weights(path: str | Path) -> Weights:
         if len(shared) > 1 or not all("." in name for name in state):
             break
         state = {name.partition(".")[2]: tensor for name, tensor in state.items()}  # module., model., encoder.
-    plain = {f"backbone.{name}": tensor for name, tensor in state.items() if not name.startswith(_IMAGENET_HEADS)}
-    return Weights(str(path), plain)
+    return Weights(str(path), {f"backbone.{name}": tensor for name, tensor in state.items()})
 
 
 def largest_state(content: Any) -> dict[str, Tensor]:
@@ -114,12 +111,10 @@ def fitting(state: dict[str, Tensor], network: nn.Module, where: str) -> dict[st
 
 
 def _from_published(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state of one of IRN's networks under our names."""
     found: dict[str, Tensor] = {}
     for name, tensor in state.items():
-        prefixes = next((prefixes for prefixes in PUBLISHED if name.startswith(prefixes[0])), None)
-        if prefixes is not None:
-            renamed = prefixes[1] + name.removeprefix(prefixes[0])
-            if not renamed.startswith(_UNUSED):
-                found[renamed] = tensor
+        theirs, ours = next((pair for pair in PUBLISHED if name.startswith(pair[0])), ("", ""))
+        renamed = ours + name.removeprefix(theirs)
+        if ours and not renamed.startswith(_UNUSED):
+            found[renamed] = tensor
     return found

@@ -1,7 +1,6 @@
 """Is a difference between two methods more than the choice of images? Paired bootstrap intervals (Efron, 1979).
 
-As many images as there are are drawn with replacement, and both methods are evaluated on each draw. mIoU is a ratio
-of sums over images, so one matrix product of draws and counts gives all draws.
+mIoU is a ratio of sums over images, so one matrix product of draws and counts gives all draws.
 """
 
 from dataclasses import dataclass
@@ -47,10 +46,9 @@ def figures_of(counts: np.ndarray) -> dict[str, np.ndarray]:
     mIoU is over the classes in the truth, as in `utils.metrics`; a draw may be without a rare class.
     """
     hits, truth, predicted = counts[..., HITS, :], counts[..., TRUTH, :], counts[..., PREDICTED, :]
-    union = truth + predicted - hits
     present = truth > 0
     with np.errstate(invalid="ignore", divide="ignore"):
-        iou = np.where(present, hits / np.where(present, union, 1), 0.0)
+        iou = np.where(present, hits / (truth + predicted - hits), 0.0)
         return {
             "miou": iou.sum(axis=-1) / present.sum(axis=-1),
             "over_activation": (truth[..., 0] - hits[..., 0]) / truth[..., 0],
@@ -73,10 +71,7 @@ def compare_counts(a: np.ndarray, b: np.ndarray, draws: int = DRAWS, seed: int =
 
 
 def intervals_of(counts: np.ndarray) -> dict[str, tuple[float, float]]:
-    """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure.
-
-    Two methods whose intervals overlap may still differ clearly on the same images: see `compare_counts`.
-    """
+    """Intervals at `LEVEL` of every figure of (N, 3, C) counts of one method; NaN where no draw has the figure."""
     drawn = _drawn_figures(counts[None], DRAWS, seed=0)
     return {name: _interval(values[0]) for name, values in drawn.items()}
 

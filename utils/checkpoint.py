@@ -1,7 +1,6 @@
 """Checkpoints that describe themselves: what kind of network, which classes, which backbone, which settings.
 
 A file holds plain values and tensors only and is read with `weights_only=True`, so opening one never runs code.
-`python -m stages.describe FILE` prints what a file is.
 """
 
 import argparse

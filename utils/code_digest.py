@@ -1,8 +1,7 @@
 """Which code makes a stage's output, and what of it has changed.
 
 Every name that a function uses is followed to its definition in this project (a function, a class, a table), and so
-on from there. Each definition has a digest of its syntax. Comments, docstrings, annotations, log lines and error
-messages are left out, because they change no output. Nothing is imported or run for this: the files are only parsed.
+on from there. Each definition has a digest of its syntax, without what changes no output. Files are only parsed.
 
 Some modules do not decide any content and are not followed (`ASIDE`). What `data.index` opens is in the data's
 fingerprint, and what settings hold is in that of the settings.
@@ -63,7 +62,6 @@ def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 
 def _definitions_of(root: Any) -> Iterator[str]:
-    """Dotted names of the definitions that hold the code of an object."""
     if isinstance(root, partial):
         for each in (root.func, *root.args, *root.keywords.values()):
             yield from _definitions_of(each)
@@ -96,16 +94,15 @@ def _names_of(project: Path, module: str) -> Names:
     if path is None or module in ASIDE:
         return {}, {}
     try:
-        about = path.stat()
-        return _parse(path, module, about.st_mtime_ns, about.st_size)
+        return _parse(path.read_bytes(), module)
     except (OSError, SyntaxError, ValueError):
         return {}, {}
 
 
 @cache
-def _parse(path: Path, module: str, changed_at: int, size: int) -> Names:
+def _parse(source: bytes, module: str) -> Names:
     """A definition is all statements at the top level that give a name its value, or change it."""
-    tree = ast.parse(path.read_bytes())
+    tree = ast.parse(source)
     for node in ast.walk(tree):
         _strip(node)
     imported: dict[str, str] = {}

@@ -1,7 +1,7 @@
 """The code that made the output of each stage of a run; utils/code_digest.py says what counts as a stage's code.
 
-`stages.json` has one digest of the code of each stage. `code.json` has the definitions behind such a digest, and the
-code with which each stage was begun: one that was stopped goes on, and its output counts as made by the former code.
+`stages.json` has one digest for each stage. `code.json` has the definitions behind it, and the code with which each
+stage was begun: one that was stopped goes on, and its output counts as made by the former code.
 """
 
 from collections.abc import Callable, Mapping, Sequence

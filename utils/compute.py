@@ -53,10 +53,7 @@ class Compute:
         return network.to(self.device, memory_format=layout)  # type: ignore[call-overload]
 
     def each(self, function: Callable[[Item], T], items: Iterable[Item]) -> Iterator[T]:
-        """`function` of each item, in order: on a CPU of several at a time, each with its own cores (`lanes`).
-
-        A core that other work holds up keeps no other one waiting, as threads of one operation would.
-        """
+        """`function` of each item, in order: on a CPU of several at a time, each with its own cores (`lanes`)."""
         if self.device.type != "cpu":
             yield from read_ahead(function, items, 1)
             return

@@ -1,7 +1,6 @@
 """From `config.yaml`, a preset and `--set` to values, each with where it was given; `stages/config.py` uses them.
 
-`--set` beats the preset, a named block of the file; the preset beats the file, the file beats the defaults. YAML is
-read as plain values, by a safe loader, which runs nothing.
+`--set` beats the preset, a named block of the file; the preset beats the file, the file beats the defaults.
 """
 
 import argparse
@@ -42,11 +41,11 @@ _Loader.add_implicit_resolver(BOOL, re.compile("(?:true|True|TRUE|false|False|FA
 
 def read_values(path: str | Path | None, preset: str | None, sections: Collection[str]) -> Given:
     """The values that a file (or none) and its preset give, by dotted key; a mistake is a `UserError`."""
-    if path is None and preset is not None:
-        remedy = "name one with --config"
-        raise UserError(f"preset '{preset}' was asked for, but there is no configuration file to find it in; {remedy}")
     if path is None:
-        return {}
+        if preset is None:
+            return {}
+        what = f"preset '{preset}' was asked for, but there is no configuration file to find it in"
+        raise UserError(f"{what}; name one with --config")
     path = Path(path).expanduser()
     document, lines = _read_yaml(path)
     presets, named = document.pop("presets", None) or {}, document.pop("preset", None)
@@ -81,7 +80,6 @@ def parse_overrides(overrides: Sequence[str]) -> Given:
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[str, int]]:
-    """The document and the line of every dotted key in it."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

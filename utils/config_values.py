@@ -78,7 +78,6 @@ def _check_bounds(value: Any, annotation: Any, bounds: Mapping[str, Any], key: s
 
 
 def _convert(value: Any, annotation: Any) -> Any:
-    """`value` as the annotated type, or `_Unfit`."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is tuple:
         open_ended = len(arguments) == 2 and arguments[1] is Ellipsis

@@ -1,8 +1,4 @@
-"""What a person at a terminal sees: messages by level, progress bars, tables, and each warning once.
-
-Quiet prints warnings, errors and what was asked for; verbose prints more, and keeps finished bars. Bars are drawn on
-a terminal only, so that logs and pipes stay clean.
-"""
+"""What a person at a terminal sees: messages by level, progress bars, tables, and each warning once."""
 
 import argparse
 import logging
@@ -99,10 +95,12 @@ def close_bars() -> None:
 def table_of(values: Mapping[str, Any]) -> str:
     """Names and values in two columns: numbers aligned right, long text cut."""
     width = max(map(len, values), default=0)
-    numbers = {name: _text(value) for name, value in values.items() if isinstance(value, int | float)}
-    right = max(map(len, numbers.values()), default=0)
-    cells = {name: _text(value) for name, value in values.items()} | {n: f"{t:>{right}}" for n, t in numbers.items()}
-    return "\n".join(f"  {name:{width}}  {cell}" for name, cell in cells.items())
+    right = max((len(_text(value)) for value in values.values() if isinstance(value, int | float)), default=0)
+    lines = []
+    for name, value in values.items():
+        cell = f"{_text(value):>{right}}" if isinstance(value, int | float) else _text(value)
+        lines.append(f"  {name:{width}}  {cell}")
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

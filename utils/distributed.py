@@ -1,8 +1,7 @@
-"""Several processes of one command, as torchrun starts them; with one process all of this does nothing.
+"""Several processes of one command, as torchrun starts them; with one process all of this does nothing (docs/scale.md).
 
 The main process has rank 0: it alone prints, logs and keeps the records. All processes must come to these calls in the
-same order. Plain values travel between CPUs (gloo), tensors on a GPU over NCCL. docs/scale.md says how commands are
-started and what several processes mean for training.
+same order. Plain values travel between CPUs (gloo), tensors on a GPU over NCCL.
 """
 
 import contextlib
@@ -168,7 +167,6 @@ def _report_once(error: BaseException) -> int:
 
 
 def _explained(error: BaseException) -> BaseException:
-    """The error of a collective whose other process is gone, in plain words."""
     if isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and "gloo" in str(error)):
         return UserError(
             "another process of this run was killed, perhaps for lack of memory (torchrun names it below); remove the "

@@ -93,13 +93,10 @@ class Plan:
 
 
 def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses) -> dict[str, float]:
-    """Train `network` in place; the mean of each loss, and of their sum `loss`, over the last epoch.
+    """Train `network` in place, on its device; the mean of each loss, and of their sum `loss`, over the last epoch.
 
-    Args:
-        network: on the device; its `fast_part()` has a learning rate `lr_head_factor` times as high. Parameters without
-            `requires_grad` are left alone.
-        losses: their sum is minimised. Each of several processes sees its part of the batch and divides by counts of
-            the whole batch (`utils.distributed.total`), so the sum over the processes is the loss of one process.
+    The sum of the `losses` is minimised. Each of several processes sees its part of the batch and divides by counts of
+    the whole batch (`utils.distributed.total`), so the sum over the processes is the loss of one process.
     """
     if data.sampler.batch_size < world_size():
         what = f"{data.sampler.batch_size} images, too few for {world_size()} processes, each of which needs one"
@@ -112,8 +109,6 @@ def train_network(run: Run, plan: Plan, network: nn.Module, data: TrainingData, 
 
 
 class _Training:
-    """One training: the network, its optimizer and learning rate, and the state to resume from."""
-
     def __init__(self, run: Run, plan: Plan, network: nn.Module, data: TrainingData, losses: Losses):
         self.run, self.plan, self.network, self.data, self.losses = run, plan, network, data, losses
         self.compute, self.per_epoch = plan.compute, data.sampler.steps_per_epoch
@@ -215,5 +210,4 @@ def _record_epoch(
 
 
 def _means(totals: dict[str, Tensor], steps: int) -> dict[str, float]:
-    """Of all processes."""
     return {name: float(value) / steps for name, value in sum_totals(totals).items()}

@@ -1,7 +1,6 @@
 """Digests of files' contents, kept in a cache so that only files that may have changed are read.
 
-A file is read again if its size, its times or its inode differ from those in the cache. So an image that replaces
-another of the same size is noticed, and `touch` costs one reading and changes nothing.
+A file is read again if its size, its times or its inode differ from those in the cache.
 """
 
 import hashlib

@@ -1,8 +1,7 @@
 """Files are written whole or not at all: to a temporary name beside the target, then renamed onto it.
 
-Networks, resumable states and `stages.json` are `durable`: on the disk before they get their name, so that they survive
-a power cut. Thousands of small images are brought to the disk together, before their stage is noted as done
-(`Run.finish`). When a stage goes on, `is_whole` finds files that were cut off.
+Networks, resumable states and `stages.json` are `durable`: on the disk before they get their name. Small images are
+brought to the disk together (`Run.finish`); when a stage goes on, `is_whole` finds those that a power cut has cut off.
 """
 
 import contextlib
@@ -91,8 +90,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def is_whole(path: str | os.PathLike) -> bool:
     """Whether a file exists, and begins and ends as its kind does (`ENDS`; .webp by its length).
 
-    A power cut leaves files that are shorter, empty, or end in zeros. Only a few bytes are read, so that a hundred
-    thousand files can be checked; damage in the middle is found when the file is read.
+    Only a few bytes are read, so that a hundred thousand files can be checked.
     """
     path = Path(path)
     if path.suffix not in (*ENDS, WEBP):
@@ -143,7 +141,6 @@ def digest(value: Any) -> str:
 
 
 def _to_disk(path: Path) -> None:
-    """Wait until a file's content, or a folder's names, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,7 @@
 """One process at a time writes into a folder; the message for a second one names the first.
 
-The lock is the kernel's (filelock, on the file `.lock`): it ends with the process, so there is nothing to clean up.
-`.lock.json` names the holder. Where a file system has no locks, a message warns once and the work goes on. Readers
-need no lock: files are written whole.
+The lock is the kernel's (filelock, on the file `.lock`) and ends with the process; `.lock.json` names the holder.
+Where a file system has no locks, a message warns once and the work goes on. Readers need no lock.
 """
 
 import contextlib

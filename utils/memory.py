@@ -1,9 +1,8 @@
 """Memory: keep what is freed for the next step, give it back between stages, and find the peak of a stage.
 
-The C library (glibc) hands large blocks back to the system as soon as they are freed. A training step on a CPU frees
-more than a gigabyte, and the next one asks for it again, 4 kB at a time, filled with zeros: up to a quarter of the
-processor's time. Without glibc nothing is done. Imports only Python's own modules: `utils/startup.py` needs it before
-torch.
+glibc hands large blocks back to the system as soon as they are freed. A training step on a CPU frees more than a
+gigabyte, and the next one asks for it again, 4 kB at a time, filled with zeros: up to a quarter of the time. Without
+glibc nothing is done. Imports only Python's own modules: `utils/startup.py` needs it before torch.
 """
 
 import contextlib
@@ -34,7 +33,6 @@ def give_back_memory() -> None:
 
 
 def _glibc() -> ctypes.CDLL | None:
-    """The C library of this process, if it is glibc."""
     library = ctypes.CDLL(None) if sys.platform == "linux" else None
     return library if hasattr(library, "gnu_get_libc_version") else None
 

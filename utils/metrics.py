@@ -31,8 +31,7 @@ class ConfusionMatrix:
     def update_all(self, pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> None:
         """Add the (truth, prediction) of each of several images, which is faster than one by one.
 
-        Integers of any shape, the same in both, values 0..num_classes-1 or 255; where there are others, no image is
-        counted, and a `ValueError` says so.
+        Integers of any shape, the same in both, values 0..num_classes-1 or 255; others are a `ValueError`.
         """
         runs = [_runs(target, prediction) for target, prediction in pairs]
         if not runs:
@@ -77,7 +76,7 @@ class ConfusionMatrix:
         return miou_of(self.counts)
 
     def miou_of_classes(self) -> float:
-        """The same without the background, which hides everything where objects are tiny."""
+        """`miou` without the background, which hides everything where objects are tiny."""
         return float(self.iou()[1:][self.counts.sum(dim=1)[1:] > 0].mean())
 
     def precision(self) -> Tensor:
@@ -168,7 +167,6 @@ def _runs(target: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _bytes(values: np.ndarray, name: str, num_classes: int) -> np.ndarray:
-    """Values of any type as uint8, once they are seen to be masks' values."""
     if values.dtype != np.uint8:
         _check_values(values[values != IGNORE], name, num_classes)
     return values.astype(np.uint8, copy=False)

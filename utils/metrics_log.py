@@ -1,7 +1,6 @@
 """metrics.jsonl of a run: one line of JSON an epoch, appended as training goes (docs/run_folder.md).
 
 A stage that is trained again appends from epoch 1 on, so of two lines of one stage and epoch the later one counts.
-Where the package `tensorboard` is installed, its events have the same numbers.
 """
 
 import importlib.util

@@ -1,7 +1,6 @@
-"""Names that files give, before they become paths: lists, tables, annotations, and other people's folders.
+"""Names that files give, before they become paths: a name must stay in the folder that it is put into, on any system.
 
-An image's name is where its seeds and masks are written, so a name must stay in the folder that it is put into, on any
-system. Every reader of names asks `fault_of`, and adds its file and record to the answer.
+Every reader of names asks `fault_of`, and adds its file and record to the answer.
 """
 
 import os

@@ -45,14 +45,14 @@ def build_optimizer(network: Any, settings: Optimisation) -> torch.optim.Optimiz
     With `lr_decay` the rates of the backbone fall towards its input (layer-wise decay, Clark et al., ICLR 2020); a
     backbone that does not know its blocks is then a `UserError`.
     """
-    fast = {id(parameter) for parameter in network.fast_part().parameters()}
+    fast = set(network.fast_part().parameters())
     behind: dict[str, int] = {}
     if settings.lr_decay < 1:
         behind = {f"backbone.{name}": count for name, count in network.backbone.blocks_behind().items()}
     rates: dict[float, list[torch.nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
-            factor = settings.lr_head_factor if id(parameter) in fast else settings.lr_decay ** behind.get(name, 0)
+            factor = settings.lr_head_factor if parameter in fast else settings.lr_decay ** behind.get(name, 0)
             rates.setdefault(settings.lr * factor, []).append(parameter)
     groups = [{"params": parameters, "lr": rate} for rate, parameters in rates.items()]
     if settings.optimizer == "adamw":

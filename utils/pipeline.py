@@ -1,9 +1,8 @@
 """The stages of a run, one after the other: which of them are up to date, which are run.
 
 A stage's fingerprint covers the settings that it reads, its input data, its upstream stages' fingerprints, and the
-code that made its output. A stage whose fingerprint is recorded and whose output is there is up to date; the others
-are run, in order. When code changes, nothing runs by itself. The log names the stages, and `redo` makes them again.
-Then their fingerprints differ, so the stages behind them follow.
+code that made its output. A stage whose fingerprint is recorded and whose output is there is up to date. When code
+changes, nothing runs by itself: the log names the stages, and `redo` makes them and the stages behind them again.
 """
 
 import filecmp
@@ -49,8 +48,6 @@ class Stage:
 
 
 class _Found(NamedTuple):
-    """A stage before it runs."""
-
     fingerprint: str
     look: str
     code: str
@@ -83,8 +80,6 @@ def run_stages(
 
 
 class _Pipeline:
-    """The stages of one call, and what is known of them so far."""
-
     def __init__(self, stages: Sequence[Stage], cfg: RunSettings, run: Run, after: Callable[[Any, Run], None]):
         self.stages, self.cfg, self.run, self.after = stages, cfg, run, after
         self.code = CodeRecord(run.folder, {stage.name: partial(stage.run, *stage.code) for stage in stages})
@@ -115,8 +110,8 @@ class _Pipeline:
             else:
                 self._bring_up_to_date(stage)
         self._warn_of_former_code()
+        self._publish()
         if is_main():
-            self._publish()
             self.after(self.cfg, self.run)
 
     def _base(self, stage: Stage) -> tuple[str, dict[str, Any]]:
@@ -218,14 +213,14 @@ class _Pipeline:
         figures = {name: value for name, value in result.items() if isinstance(value, int | float | str)}
         if figures and stage.shows_result:
             run.log(table_of(figures))
-        if stage.writes_checkpoint and is_main():
+        if stage.writes_checkpoint:
             self._publish()
 
     def _publish(self) -> None:
         """Put the network that was trained last where evaluate.py and infer.py look for it."""
         done = self.run.stages
         trained = [stage for stage in self.stages if stage.writes_checkpoint and stage.name in done]
-        if not trained:
+        if not trained or not is_main():
             return
         latest = max(trained, key=lambda stage: done[stage.name]["finished"])
         source, published = self.run.path(str(latest.writes_checkpoint)), Path(self.cfg.checkpoint)

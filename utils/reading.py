@@ -27,8 +27,8 @@ def read_once(
 ) -> Iterator[Any]:
     """The dataset's items at those positions, each of them in exactly one process; with a progress bar of them all.
 
-    Ends in all processes together, once all that was made of the items is there. `workers` is how many loader
-    processes there are at most, or with `threads` threads of this process, which are there at once.
+    Ends in all processes together. `workers` is how many loader processes there are at most, or with `threads` threads
+    of this process, which are there at once.
     """
     queue = WorkQueue(positions)
     workers = min(workers, len(queue))

@@ -1,11 +1,4 @@
-"""A run folder: its files, its log, and the record of its stages (utils/pipeline.py runs them).
-
-run.json      versions, commit, device, command of the last call
-stages.json   per stage: fingerprint, seconds, peak memory, result; code, commit, versions and settings of it
-code.json     what is behind the digests of code in stages.json (utils/code_record.py)
-contents.json digests of the data's files (utils/file_digests.py), a cache
-log.txt, metrics.jsonl (utils/metrics_log.py), config.yaml (all settings), tensorboard/ where that is installed
-"""
+"""A run folder (docs/run_folder.md): its log, and the record of its stages (utils/pipeline.py runs them)."""
 
 import json
 import os
@@ -57,8 +50,8 @@ class Run:
         try:
             write_text(self.folder / RUN_SETTINGS, cfg.to_yaml())
         except UserError as error:
-            message = f"the run folder {self.folder} cannot be written: {error}; choose another with --run"
-            raise UserError(message) from error
+            what = f"the run folder {self.folder} cannot be written: {error}"
+            raise UserError(f"{what}; choose another with --run") from error
         self.made_with = _describe()
         call = {"command": list(command), "started": datetime.now().isoformat(timespec="seconds"), "seed": cfg.seed}
         write_json(self.path("run.json"), call | self.made_with)
@@ -72,7 +65,7 @@ class Run:
         return run
 
     def _open(self) -> None:
-        self.stages: dict[str, dict[str, Any]] = self._read_stages()
+        self.stages = self._read_stages()
         self.begin("", "")
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
@@ -171,8 +164,8 @@ class Run:
                 raise ValueError("expected an entry for each stage: fingerprint, finished, seconds, result")
             return stages
         except (OSError, ValueError, RecursionError) as error:
-            message = f"{path} cannot be read ({error}); delete it to run all stages of this folder again"
-            raise UserError(message) from error
+            remedy = "delete it to run all stages of this folder again"
+            raise UserError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
 def run_of(folder: Path) -> Path | None:
@@ -197,7 +190,6 @@ def _is_entry(entry: Any) -> bool:
 
 
 def _describe() -> dict[str, Any]:
-    """What a result owes to the machine: commit, versions, device."""
     asked = ["git", "describe", "--always", "--dirty"]
     try:
         commit = subprocess.run(asked, capture_output=True, text=True, cwd=Path(__file__).parent, check=False).stdout

@@ -1,8 +1,6 @@
 """A setting: a field of a frozen dataclass with its default, bounds and one line of help.
 
-    threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
-
-A configuration is made of such classes.
+threshold: float = setting(0.25, low=0, high=1, help="background where no map is above")
 """
 
 import dataclasses

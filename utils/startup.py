@@ -20,12 +20,9 @@ EXIT_USER, EXIT_INTERRUPTED = 2, 130
 def prepare() -> None:
     """To be called by a script, where it is run and not imported, before it imports anything else."""
     if sys.version_info < OLDEST:
-        found = ".".join(map(str, sys.version_info[:3]))
-        _end(
-            f"error: IBBNet needs Python {'.'.join(map(str, OLDEST))} or later, and {sys.executable} is {found}; "
-            "make the virtual environment with a newer one",
-            EXIT_USER,
-        )
+        oldest, found = (".".join(map(str, version[:3])) for version in (OLDEST, sys.version_info))
+        what = f"IBBNet needs Python {oldest} or later, and {sys.executable} is {found}"
+        _end(f"error: {what}; make the virtual environment with a newer one", EXIT_USER)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as in a shell's background
         signal.signal(signal.SIGINT, _interrupted)
     sys.excepthook = _missing_package
@@ -60,11 +57,9 @@ def _missing_package(kind: type[BaseException], error: BaseException, trace: Tra
     if not name or (PROJECT / name).is_dir():
         sys.__excepthook__(kind, error, trace)
         return
-    _end(
-        f"error: the package {name} is not installed for {sys.executable}; activate the virtual environment "
-        "(source .venv/bin/activate) or install what is needed: python -m pip install -r requirements.txt",
-        EXIT_USER,
-    )
+    remedy = "activate the virtual environment (source .venv/bin/activate) or install what is needed"
+    what = f"the package {name} is not installed for {sys.executable}"
+    _end(f"error: {what}; {remedy}: python -m pip install -r requirements.txt", EXIT_USER)
 
 
 def _end(message: str, code: int) -> NoReturn:

@@ -59,7 +59,6 @@ class TrainingState:
         self.saved_at = time.monotonic()
 
     def _read(self) -> dict[str, Any]:
-        """The file's content; empty where it is not there, damaged, or not this training's."""
         try:
             content = load_tensors(self.path) if self.path.is_file() else {}
         except UserError:

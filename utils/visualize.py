@@ -1,7 +1,6 @@
 """Drawing: masks and maps over images, legends, contact sheets, letters of any script.
 
-Knows arrays only: images are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8 with the
-colour of value v in row v.
+Images are (H, W, 3) uint8 RGB, masks (H, W) uint8 class values, palettes (N, 3) uint8, the colour of value v in row v.
 """
 
 import colorsys
@@ -80,28 +79,27 @@ def heat_colours(values: np.ndarray) -> np.ndarray:
     return cv2.applyColorMap(grey.reshape(-1, 1), cv2.COLORMAP_INFERNO)[:, 0, ::-1].reshape(*grey.shape, 3)
 
 
-def bright_palette(count: int = 256) -> np.ndarray:
-    """(count, 3) uint8: black for value 0, then bright colours, whose hues differ by the golden ratio of the circle."""
-    palette: list[tuple[int, ...]] = [(0, 0, 0)]
-    for index in range(1, count):
+def bright_palette() -> np.ndarray:
+    """(256, 3) uint8: black for value 0, then bright colours, whose hues differ by the golden ratio of the circle."""
+    palette = np.zeros((256, 3), np.uint8)
+    for index in range(1, 256):
         hue = (0.96 + index * GOLDEN_RATIO) % 1
         saturation, value = (0.9, 1.0) if index % 2 else (0.65, 0.95)
-        palette.append(tuple(round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value)))
-    return np.array(palette, np.uint8)
+        palette[index] = [round(255 * channel) for channel in colorsys.hsv_to_rgb(hue, saturation, value)]
+    return palette
 
 
 def fit(image: np.ndarray, max_side: int, nearest: bool = False) -> np.ndarray:
     """An image, or with `nearest` a mask, made smaller so that its long side is at most `max_side`; never larger."""
-    height, width = image.shape[:2]
-    factor = max_side / max(height, width)
+    factor = max_side / max(image.shape[:2])
     if factor >= 1:
         return image
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
     method = Image.Resampling.NEAREST if nearest else Image.Resampling.LANCZOS
     return np.asarray(Image.fromarray(image).resize(size, method))
 
 
-def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Image.Image:
+def legend(swatches: Sequence[Swatch], width: int, size: int = 16) -> Image.Image:
     """Names beside their colours, in as many lines as `width` pixels ask for; letters are `size` pixels high."""
     line, corners, left, top = round(size * 1.6), [], 0, 0
     for name, _ in swatches:
@@ -114,7 +112,7 @@ def legend(swatches: Sequence[Swatch], width: int = 480, size: int = 16) -> Imag
     drawn = Image.new("RGB", (width, top + line), PAPER)
     for (name, colour), (left, top) in zip(swatches, corners, strict=True):
         box = (left, top + size * 0.2, left + size * 0.9, top + size * 1.1)
-        ImageDraw.Draw(drawn).rectangle(box, fill=tuple(int(value) for value in colour), outline=INK)
+        ImageDraw.Draw(drawn).rectangle(box, fill=tuple(map(int, colour)), outline=INK)
         _draw_text(drawn, (left + round(1.3 * size), top), name, size)
     return drawn
 
@@ -175,7 +173,6 @@ def _missing(font: Font, text: str) -> set[str]:
 
 @cache
 def _system_fonts(size: int) -> list[Font]:
-    """Those of `FILES` that this system has."""
     found: list[Font] = []
     for name in FILES:
         with contextlib.suppress(OSError):
@@ -190,11 +187,9 @@ def _edges(mask: np.ndarray, width: int) -> np.ndarray:
 
 
 def _draw_tile(cell: Tile, side: int, size: int) -> Image.Image:
-    """The image fit into a square, its caption and its colours below it."""
-    height, width = cell.image.shape[:2]
-    factor = min(side / max(height, width), 2.0)
+    factor = min(side / max(cell.image.shape[:2]), 2.0)
     method = Image.Resampling.LANCZOS if factor < 1 else Image.Resampling.BICUBIC
-    shape = (max(1, round(width * factor)), max(1, round(height * factor)))
+    shape = [max(1, round(own * factor)) for own in cell.image.shape[1::-1]]
     image = Image.fromarray(cell.image).resize(shape, method)
     top = image.height + 3
     line = top + (round(size * 1.5) if cell.caption else 0)

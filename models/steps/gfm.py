@@ -47,8 +47,5 @@ class GradFusion(GradientStep):
 
 
 def fuse_gradients(cam: Tensor, gradients: Tensor) -> Tensor:
-    """GFM: G_k = n(C_k + mean_l S_l,k) with S_l,k = n(sum over channels of ReLU(d y_k / d F_l)).
-
-    From C (K, h, w) in 0..1 and the sums over channels (S, K, h, w), not normalised; S at least 1.
-    """
+    """G (K, h, w) from C (K, h, w) in 0..1 and the sums over channels (S, K, h, w), not normalised; S at least 1."""
     return normalise_maps(cam + normalise_maps(gradients).mean(dim=0))

@@ -36,10 +36,10 @@ class BackgroundBlur(Step):
 
 
 def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:
-    """IBB: x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0) with M_t = clip(max_k maps_k / tau, 0, 1).
+    """x_{t+1} (3, H, W) with M_t = clip(max_k maps_k / tau, 0, 1).
 
-    From x0 (3, H, W) and maps (K, h, w) in 0..1, the mean over the rounds so far, K at least 1. A pixel is kept from
-    the map value tau on; sigma is a share of the long side.
+    From x0 (3, H, W) and maps (K, h, w) in 0..1, the mean over the rounds so far, K at least 1; sigma is a share of the
+    long side.
     """
     keep = (maps.amax(dim=0) / tau).clamp(0, 1)
     keep = interpolate(keep[None, None], image.shape[-2:], mode="bilinear", align_corners=False)[0]

@@ -37,11 +37,10 @@ class PartialReactivation(SimilarityStep):
 
 
 def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
-    """PRM: R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))), (K, h, w) in 0..1; 0 for a class that wins nowhere.
+    """R (K, h, w) in 0..1, 0 for a class that wins nowhere; from maps G (K, h, w) in 0..1 and f (D, h, w).
 
-    From maps G (K, h, w) in 0..1 and f (D, h, w) of `models.reading.unit_features`. Prototypes: p_k is the mean of f
-    over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f over cells where max_k G_k < lo, or
-    over the lowest `BACKGROUND_SHARE` where those are fewer.
+    Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f
+    over cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
     """
     best, winner = maps.max(dim=0)
     wins = winner == torch.arange(len(maps), device=maps.device)[:, None, None]

@@ -41,10 +41,7 @@ def structure_seeds(maps: Tensor, unit: Tensor, background: float, power: float)
 
 
 def compare(maps: Tensor, unit: Tensor, background: float, power: float) -> Tensor:
-    """R_k = n(ReLU(cos(f, q_k) - cos(f, q_0))), (K, h, w) in 0..1; 0 for a class that no cell fits best.
-
-    From maps A (K, h, w) in 0..1, K at least 1, and f (D, h, w) of `models.reading.unit_features`.
-    """
+    """R_k = n(ReLU(cos(f, q_k) - cos(f, q_0))), (K, h, w) in 0..1, from A (K, h, w) in 0..1, K > 0, and f (D, h, w)."""
     seeds = structure_seeds(maps, unit, background, power)
     belongs = one_hot(seeds.flatten(), len(maps) + 1).to(unit).T
     similarity = normalize(belongs @ unit.flatten(1).T, dim=1) @ unit.flatten(1)

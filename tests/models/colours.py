@@ -1,5 +1,7 @@
 """Images and probabilities for the tests of refinements."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -30,6 +32,17 @@ def soft_edge(column: float, softness: float = 4.0) -> Tensor:
 
 def iou(prediction: Tensor, truth: Tensor) -> float:
     return ((prediction & truth).sum() / (prediction | truth).sum()).item()
+
+
+def assert_edge_is_found(refine: Callable[[Tensor, Tensor], Tensor], least: float = 0.99) -> None:
+    """Probabilities whose boundary lies beside the edge of the colours are refined to one on it."""
+    image, truth = two_colours()
+    for column in (EDGE - 6, EDGE + 6):
+        probabilities = soft_edge(column)
+        refined = refine(image, probabilities)
+        assert_probabilities(refined, probabilities)
+        assert iou(probabilities[1] > 0.5, truth) < 0.85
+        assert iou(refined[1] > 0.5, truth) > least
 
 
 def assert_probabilities(refined: Tensor, like: Tensor) -> None:

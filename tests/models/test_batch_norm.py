@@ -1,8 +1,10 @@
 """Shared batch norm is batch norm of the whole batch, with simulated processes (real ones: tests/utils)."""
 
+import copy
+
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 import models.batch_norm as module
 from models.batch_norm import SharedBatchNorm2d, share_statistics
@@ -15,23 +17,23 @@ def twins(monkeypatch):
     monkeypatch.setattr(module, "total", lambda value: 2 * value)
 
 
-def both(x: Tensor) -> tuple[SharedBatchNorm2d, nn.BatchNorm2d]:
-    """A shared and a plain layer with the same scale, shift and running statistics."""
+def both() -> tuple[nn.Module, nn.BatchNorm2d]:
+    """A plain layer, and the same as it is exchanged where there are several processes."""
     torch.manual_seed(0)
-    plain = nn.BatchNorm2d(x.shape[1], eps=0.02, momentum=0.3)
+    plain = nn.BatchNorm2d(4, eps=0.02, momentum=0.3)
     nn.init.normal_(plain.weight)
     nn.init.normal_(plain.bias)
     plain.running_mean.normal_()
     plain.running_var.uniform_(0.5, 2)
-    shared = SharedBatchNorm2d(x.shape[1], 0.02, 0.3)
-    shared.load_state_dict(plain.state_dict())
-    return shared, plain
+    network = nn.Sequential(nn.Sequential(copy.deepcopy(plain)), nn.ReLU())
+    share_statistics(network)
+    return network[0][0], plain
 
 
 def test_its_statistics_and_gradients_are_those_of_all_processes(twins):
     random = torch.Generator().manual_seed(1)
     x, weights = (torch.randn(2, 4, 5, 3, generator=random) for _ in range(2))
-    shared, plain = both(x)
+    shared, plain = both()
     own, whole = (3 * x + 1).requires_grad_(), torch.cat([3 * x + 1] * 2).requires_grad_()
     for _ in range(2):
         found, expected = shared(own), plain(whole)
@@ -46,23 +48,11 @@ def test_its_statistics_and_gradients_are_those_of_all_processes(twins):
 
 def test_in_evaluation_and_alone_it_is_the_plain_layer(twins, monkeypatch):
     x = torch.randn(2, 4, 5, 3)
-    shared, plain = both(x)
+    shared, plain = both()
+    assert type(shared) is SharedBatchNorm2d
     torch.testing.assert_close(shared.eval()(x), plain.eval()(x))
+    share_statistics(nested := nn.Sequential(plain))
+    assert not nested[0].training
     monkeypatch.setattr(module, "world_size", lambda: 1)
     torch.testing.assert_close(shared.train()(x), plain.train()(x))
-
-
-def test_layers_are_exchanged_where_there_are_several_processes(twins, monkeypatch):
-    x = torch.randn(2, 4, 5, 3)
-    plain = both(x)[1].eval()
-    network = nn.Sequential(nn.Sequential(plain), nn.ReLU())
-    expected = network(x)
-    share_statistics(network)
-    shared = network[0][0]
-    assert type(shared) is SharedBatchNorm2d
-    assert (shared.eps, shared.momentum, shared.training) == (0.02, 0.3, False)
-    torch.testing.assert_close(network(x), expected)
-    monkeypatch.setattr(module, "world_size", lambda: 1)
-    alone = nn.Sequential(nn.BatchNorm2d(4))
-    share_statistics(alone)
-    assert type(alone[0]) is nn.BatchNorm2d
+    assert type(both()[0]) is nn.BatchNorm2d

@@ -50,13 +50,10 @@ def test_a_bias_moves_the_logits_and_no_map(x, build):
     torch.testing.assert_close(cams(classifier, x), maps)
 
 
-def test_a_built_classifier_is_ready_to_use():
-    classifier = build_classifier("efficientnet_lite0", 7, "none")
-    assert classifier.num_classes == 7
+def test_a_built_classifier_is_ready_to_use(tiny_backbone, x):
+    classifier = build_classifier(tiny_backbone, 7, "none")
     assert not classifier.training
-    with torch.no_grad():
-        assert classifier(torch.randn(2, 3, 32, 48)).shape == (2, 7)
-        assert cams(classifier, torch.randn(2, 3, 32, 48)).shape == (2, 7, 2, 3)
+    assert classifier(x).shape == (2, classifier.num_classes) == (2, 7)
     assert all(parameter.requires_grad for parameter in classifier.parameters())
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.par import par
-from tests.models.colours import EDGE, assert_probabilities, iou, random_image, random_softmax, soft_edge, two_colours
+from tests.models.colours import WIDTH, assert_edge_is_found, assert_probabilities, random_image, random_softmax
 
 
 def plain_par(image: Tensor, probabilities: Tensor, iterations: int, dilations: tuple[int, ...]) -> np.ndarray:
@@ -49,14 +50,9 @@ def test_par_without_iterations_changes_nothing():
     assert torch.equal(par(image, probabilities, iterations=0, max_side=20), probabilities)
 
 
-def test_par_moves_the_boundary_to_the_colour_edge():
-    image, truth = two_colours()
-    for column in (EDGE - 6, EDGE + 6):
-        probabilities = soft_edge(column)
-        before = iou(probabilities[1] > 0.5, truth)
-        after = iou(par(image, probabilities)[1] > 0.5, truth)
-        assert before < 0.85
-        assert after > 0.99
+@pytest.mark.parametrize(("max_side", "least"), [(0, 0.99), (WIDTH // 2, 0.95)])
+def test_par_moves_the_boundary_to_the_colour_edge(max_side, least):
+    assert_edge_is_found(partial(par, max_side=max_side), least)
 
 
 @pytest.mark.parametrize("max_side", [0, 20])
@@ -72,15 +68,6 @@ def test_par_follows_flips_and_turns(turn: Callable[[Tensor], Tensor], max_side:
 @pytest.mark.parametrize("size", [(1, 1), (1, 17), (17, 1), (2, 3), (9, 13)])
 def test_par_on_images_smaller_than_its_reach(size):
     probabilities = random_softmax(2, *size)
-    for image, max_side in ((random_image(*size), 0), (torch.zeros(3, *size, dtype=torch.uint8), 0)):
-        assert_probabilities(par(image, probabilities, max_side=max_side), probabilities)
-    assert_probabilities(par(random_image(*size), probabilities, max_side=4), probabilities)
-
-
-def test_par_at_reduced_size_finds_the_same_edge():
-    image, truth = two_colours()
-    probabilities = soft_edge(EDGE + 6)
-    assert torch.equal(par(image, probabilities, max_side=image.shape[2]), par(image, probabilities, max_side=0))
-    refined = par(image, probabilities, max_side=image.shape[2] // 2)
-    assert_probabilities(refined, probabilities)
-    assert iou(refined[1] > 0.5, truth) > 0.95
+    for image in (random_image(*size), torch.zeros(3, *size, dtype=torch.uint8)):
+        for max_side in (0, 4, 300):
+            assert_probabilities(par(image, probabilities, max_side=max_side), probabilities)

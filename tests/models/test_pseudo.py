@@ -1,5 +1,7 @@
 """Properties of the way from maps to a mask."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,25 +17,17 @@ def random_maps(classes: int = 3, height: int = 20, width: int = 30, seed: int =
 
 
 def test_mask_is_the_best_label():
-    maps = torch.tensor([[[0.9, 0.1, 0.5, 0.1]], [[0.2, 0.6, 0.4, 0.2]]])
-    mask = pseudo_mask(maps, torch.tensor([7, 2]), background="threshold", threshold=0.3)
-    assert mask.dtype == torch.uint8
-    assert mask.tolist() == [[8, 3, 8, 0]]
+    maps = torch.tensor([[[0.9, 0.1, 0.5, 0.1, 0.0]], [[0.2, 0.6, 0.4, 0.2, 0.0]]])
+    for threshold, expected in ((0.3, [8, 3, 8, 0, 0]), (0.0, [8, 3, 8, 3, 0])):
+        mask = pseudo_mask(maps, torch.tensor([7, 2]), background="threshold", threshold=threshold)
+        assert mask.dtype == torch.uint8
+        assert mask.tolist() == [expected]
 
 
-def test_threshold_zero_leaves_background_only_where_all_maps_are_zero():
-    maps = random_maps().clamp_min(1e-3)
-    maps[:, :2] = 0
-    expected = (CLASSES[maps.argmax(dim=0)] + 1).to(torch.uint8)
-    expected[:2] = 0
-    assert torch.equal(pseudo_mask(maps, CLASSES, threshold=0.0), expected)
-
-
-@pytest.mark.parametrize("background", ["threshold", "power"])
-def test_no_class_is_all_background(background):
+@pytest.mark.parametrize("cut", [partial(pseudo_mask, ignore_band=0.3), confident_labels])
+def test_no_class_is_all_background(cut):
     """There is nothing to refine."""
-    maps, classes, refiner = torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), pytest.fail
-    mask = pseudo_mask(maps, classes, background=background, ignore_band=0.3, refiner=refiner)
+    mask = cut(torch.zeros(0, 5, 7), torch.zeros(0, dtype=torch.int64), refiner=pytest.fail)
     assert (mask.shape, mask.dtype) == ((5, 7), torch.uint8)
     assert not mask.any()
 
@@ -99,9 +93,6 @@ class TestConfidentLabels:
         both = confident_labels(maps, CLASSES, fg_threshold=0.8, bg_threshold=0.4)
         high, low = (pseudo_mask(maps, CLASSES, threshold=threshold) for threshold in (0.8, 0.4))
         assert torch.equal(both, torch.where(high > 0, high, torch.where(low > 0, IGNORE, 0).byte()))
-
-    def test_without_classes_all_is_background(self):
-        assert (confident_labels(torch.zeros(0, 3, 4), torch.zeros(0, dtype=torch.int64)) == 0).all()
 
     def test_refiner_gets_both_cuts_as_probabilities(self):
         maps, classes, seen = torch.tensor([[[0.5, 0.1]], [[0.1, 0.2]]]), torch.tensor([0, 1]), []

@@ -79,13 +79,12 @@ def test_gradients_agree_with_finite_differences(stage):
 
 def test_one_pass_gives_every_stage_inside_no_grad_too():
     classifier, image = tiny_classifier(), make_image()
-    together = read(classifier, image, CLASSES, gradient_stages=(3, 1, 2))
-    assert set(together.gradients) == {1, 2, 3}
-    for stage in (3, 1, 2):
-        with torch.no_grad():
-            alone = read(classifier, image, CLASSES, gradient_stages=(stage,)).gradients[stage]
-        assert alone.max() > 0
-        torch.testing.assert_close(together.gradients[stage], alone)
+    together = read(classifier, image, CLASSES, gradient_stages=(3, 1, 2)).gradients
+    with torch.no_grad():
+        alone = {
+            stage: read(classifier, image, CLASSES, gradient_stages=(stage,)).gradients[stage] for stage in (3, 1, 2)
+        }
+    torch.testing.assert_close(together, alone)
 
 
 def test_scales_are_summed_and_features_and_logits_averaged():

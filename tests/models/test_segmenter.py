@@ -94,13 +94,9 @@ def test_the_mask_is_the_argmax_of_all_enlarged_probabilities(sharpness):
         assert torch.equal(most_likely(cells, size), upsample(cells, size).argmax(dim=0))
 
 
-def test_cells_that_say_nothing_become_background():
+def test_cells_that_say_nothing_are_background_and_a_value_that_wins_in_no_cell_may_win_between_them():
     for value in (0.0, float("nan")):
-        cells = torch.full((CLASSES, 3, 4), value)
-        assert torch.equal(most_likely(cells, (9, 13)), torch.zeros(9, 13, dtype=torch.int64))
-
-
-def test_a_value_that_wins_in_no_cell_may_win_between_them():
+        assert not most_likely(torch.full((CLASSES, 3, 4), value), (9, 13)).any()
     cells = torch.zeros(5, 2, 2)
     cells[0] = 0.3
     for number, (row, column) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1)), start=1):
@@ -121,20 +117,10 @@ def test_only_the_given_classes_and_the_background_are_left():
 
 
 @pytest.mark.parametrize("strides", [(), (4,)])
-@pytest.mark.parametrize("images", [1, 3])
-def test_it_trains_on_any_batch(images, strides):
-    torch.manual_seed(0)
-    network = Segmenter(TinyBackbone(), CLASSES, 2, strides).train()
-    x = torch.stack([make_image(32, 48, seed) for seed in range(images)])
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.05)
-    losses = []
-    for _ in range(4):
-        loss = segmentation_loss(network(x), (x[:, 0] > 0).long() * 2)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.9 * losses[0]
+def test_a_batch_of_one_image_is_enough_to_train(strides):
+    network, x = Segmenter(TinyBackbone(), CLASSES, 2, strides).train(), make_image(32, 48)[None]
+    segmentation_loss(network(x), (x[:, 0] > 0).long() * 2).backward()
+    assert all(parameter.grad.isfinite().all() for parameter in network.head.parameters())
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,13 +129,6 @@ def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     mask = torch.randint(4, (2, 32, 32), generator=random)
     mask[torch.rand(2, 32, 32, generator=random) < 0.2] = 255
     return torch.randn(2, 4, 8, 8, generator=random), mask
-
-
-def tiny_object(confidence: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """One cell of 1,024 is an object, and the logits call everything background, with that confidence."""
-    mask = torch.zeros(1, 128, 128, dtype=torch.int64)
-    mask[:, 4:8, 4:8] = 1
-    return torch.tensor([confidence, 0.0])[None, :, None, None].repeat(1, 1, 32, 32), mask
 
 
 @pytest.mark.parametrize("weight", [1.0, 5.0])
@@ -167,11 +146,12 @@ def test_cross_entropy_is_the_weighted_mean_of_the_cells_that_are_not_ignored(we
     assert ((gradient != 0).any(dim=1) == valid).all()
 
 
-def test_a_mask_that_is_all_ignored_costs_nothing():
+@pytest.mark.parametrize("loss", [segmentation_loss, dice_loss])
+def test_a_mask_that_is_all_ignored_costs_nothing(loss):
     logits = torch.randn(2, 4, 2, 3, requires_grad=True)
-    loss = segmentation_loss(logits, torch.full((2, 32, 48), 255))
-    loss.backward()
-    assert loss.item() == 0
+    found = loss(logits, torch.full((2, 32, 48), 255))
+    found.backward()
+    assert found.item() == 0
     assert torch.equal(logits.grad, torch.zeros_like(logits))
 
 
@@ -185,19 +165,10 @@ def test_dice_against_its_definition():
     assert dice_loss(logits, mask).item() == pytest.approx(sum(found).item() / 3, rel=1e-5)
 
 
-def test_dice_is_0_for_the_right_masks_and_where_there_is_no_object():
-    _, mask = tiny_object(0)
-    target = mask[:, 2::4, 2::4]
-    right = 100.0 * torch.nn.functional.one_hot(target, 2).movedim(-1, 1)
-    assert dice_loss(right, mask) < 1e-6
-    assert dice_loss(right, torch.zeros_like(mask)) == 0
-    assert dice_loss(right, torch.full_like(mask, 255)) == 0
-
-
-def test_dice_pulls_at_the_missed_cell():
-    logits, mask = tiny_object(3.0)
-    logits.requires_grad_()
+def test_dice_is_0_without_objects_and_pulls_at_one_cell_of_a_thousand():
+    mask = torch.zeros(1, 128, 128, dtype=torch.int64)
+    logits = torch.tensor([3.0, 0.0])[None, :, None, None].repeat(1, 1, 32, 32).requires_grad_()
+    assert dice_loss(logits, mask) == 0
+    mask[:, 4:8, 4:8] = 1  # one cell, and the logits call everything background
     dice_loss(logits, mask).backward()
-    assert logits.grad is not None
-    assert math.isfinite(logits.grad.abs().sum())
     assert logits.grad[0, 1, 1, 1] < 0 < logits.grad[0, 1, 20, 20]

@@ -1,7 +1,6 @@
-"""timm's networks as backbones: maps and gradients of transformers, at sizes that are no multiple of anything."""
+"""timm's networks as backbones: what is refused, frozen and loaded; test_backbone.py has their maps and gradients."""
 
 import copy
-import math
 
 import pytest
 import timm
@@ -18,51 +17,15 @@ from models.timm_weights import create
 from utils.errors import UserError
 
 VIT = "vit_tiny_patch16_224"
-QUICK = (VIT, "xcit_nano_12_p16_224", "edgenext_xx_small", "mobilenetv3_small_050")
-MORE = (
-    "resnet18", "convnext_atto", "swin_tiny_patch4_window7_224", "vit_small_patch14_dinov2", "vit_small_patch16_dinov3",
-    "vit_base_patch16_clip_224", "deit3_small_patch16_224", "eva02_small_patch14_224", "maxvit_tiny_tf_224",
-    "tf_efficientnetv2_s", "hrnet_w18", "mobilenetv3_large_100", "poolformer_s12", "davit_tiny", "pvt_v2_b0",
-    "regnety_002",
-    "resnext50_32x4d", "repvgg_a0", "mobilevit_s", "mobilevitv2_050", "fastvit_t8", "tiny_vit_5m_224", "nextvit_small",
-    "twins_svt_small", "efficientvit_b0",
-)  # fmt: skip
 REFUSED = (
     "mixer_s16_224", "levit_128s", "hiera_tiny_224", "efficientformer_l1", "coatnet_0_rw_224", "beit_base_patch16_224",
 )  # fmt: skip
-SIZE = (75, 49)
 
 
 @pytest.fixture(scope="module")
 def vit() -> TimmBackbone:
     torch.manual_seed(0)
     return TimmBackbone(VIT).eval().requires_grad_(False)
-
-
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
-def test_any_network_gives_maps_and_gradients_at_any_size(name):
-    torch.manual_seed(0)
-    backbone = build_backbone(f"timm/{name}", "none")
-    x = torch.randn(2, 3, *SIZE)
-    with torch.no_grad():
-        plain = backbone.stages(x)
-        assert torch.equal(backbone(x), plain[-1])
-    for map_, channels, stride in zip(plain, backbone.channels, backbone.strides, strict=True):
-        assert map_.shape == (2, channels, *(math.ceil(side / stride) for side in SIZE))
-    trained = torch.autograd.grad(backbone(x).square().sum(), list(backbone.parameters()), allow_unused=True)
-    assert sum(gradient is not None for gradient in trained) > 0.8 * len(trained)
-    backbone.requires_grad_(False)
-    weight = torch.randn_like(plain[-1])
-    wanted = range(1, len(plain))
-    full, short = backbone.stages(x, grad_from=0), backbone.stages(x, grad_from=1)
-    assert short[1].is_leaf
-    assert not short[0].requires_grad
-    for one, other in zip(plain, short, strict=True):
-        assert torch.equal(one, other)
-    pairs = [torch.autograd.grad((maps[-1] * weight).sum(), [maps[i] for i in wanted]) for maps in (full, short)]
-    for one, other in zip(*pairs, strict=True):
-        torch.testing.assert_close(one, other)
-        assert one.abs().max() > 0
 
 
 @pytest.mark.parametrize(
@@ -115,25 +78,17 @@ def test_windows_are_known(name, windows):
     assert build_backbone(f"timm/{name}", "none").has_windows == windows
 
 
-@pytest.mark.parametrize("ending", ["safetensors", "pth", "bin"])
-def test_a_file_as_published_is_read(tmp_path, ending):
-    from safetensors.torch import save_file
-
-    torch.manual_seed(1)
-    state = timm.create_model(VIT).state_dict()  # with its head for 1,000 classes
-    path = tmp_path / f"model.{ending}"
-    save_file(state, path) if ending == "safetensors" else torch.save({"model": state}, path)
-    loaded = build_backbone(f"timm/{VIT}", str(path)).net.state_dict()
-    assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())
-
-
-def test_a_file_of_a_convolutional_network_is_read_and_another_network_refuses_it(tmp_path):
-    state = timm.create_model("convnext_atto").state_dict()
-    torch.save(state, tmp_path / "model.pth")
-    loaded = build_backbone("timm/convnext_atto", str(tmp_path / "model.pth"))
-    assert torch.equal(loaded.net.state_dict()["stem_0.weight"], state["stem.0.weight"])
+def test_a_file_as_published_is_read_and_another_network_refuses_it(tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"model": timm.create_model("resnet10t").state_dict()}, path)
     with pytest.raises(UserError, match=r"model\.pth does not fit the network: 0 of its \d+ entries fit"):
-        build_backbone(f"timm/{VIT}", str(tmp_path / "model.pth"))
+        build_backbone(f"timm/{VIT}", str(path))
+    for name in (VIT, "convnext_atto"):  # the second one is cut into features, with other names
+        state = timm.create_model(name).state_dict()  # with its head for 1,000 classes
+        torch.save({"model": state}, path)
+        published = {key.replace(".", "_"): tensor for key, tensor in state.items()}
+        for key, tensor in build_backbone(f"timm/{name}", str(path)).net.state_dict().items():
+            assert torch.equal(tensor, published[key.replace(".", "_")]), key
 
 
 FILE = r"model\.safetensors of https://huggingface\.co/timm/vit_small_patch14_dinov2\.lvd142m.*model\.weights to none"
@@ -171,7 +126,6 @@ def test_random_weights_give_features_that_can_be_learned_from(name):
     torch.manual_seed(0)
     backbone = build_backbone(f"timm/{name}", "none")
     norms = [module for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    assert not any(norm.training for norm in norms)
     assert None not in {norm.momentum for norm in norms}
     with torch.no_grad():
         assert 0.01 < backbone(torch.randn(1, 3, 96, 96)).std() < 100

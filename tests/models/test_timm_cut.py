@@ -32,13 +32,13 @@ class Steps(nn.Module):
         return [*maps, self.c(maps[1])]
 
 
-class Exact(Steps):
+class Exact(nn.Module):
     """The same, for sides that are no multiples as well."""
 
     def __init__(self):
         super().__init__()
-        del self.a, self.b, self.c
         self.one, self.two, self.three = (nn.Conv2d(3, channels, 1) for channels in (4, 8, 16))
+        self.feature_info = SimpleNamespace(reduction=lambda: [4, 8, 16])
 
     def forward(self, x: Tensor) -> list[Tensor]:
         convolutions = ((4, self.one), (8, self.two), (16, self.three))
@@ -48,13 +48,13 @@ class Exact(Steps):
 class Columns(nn.Module):
     """A vision transformer in shape: patches of 16 pixels, and blocks that keep the size."""
 
-    def __init__(self, blocks: int = 12, named: int = 12, multiple: int = 16):
+    def __init__(self, blocks: int = 12, multiple: int = 16):
         super().__init__()
         self.multiple = multiple
         self.cls_token = nn.Parameter(torch.zeros(1, 1, 6))
         self.embed = nn.Conv2d(3, 6, 16, 16)
         self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(6, 6)) for _ in range(blocks)))
-        self.feature_info = [{"module": f"blocks.{index}", "reduction": 16} for index in range(named)]
+        self.feature_info = [{"module": f"blocks.{index}", "reduction": 16} for index in range(blocks)]
 
     def forward_features(self, x: Tensor) -> Tensor:
         if any(side % self.multiple for side in x.shape[2:]):
@@ -100,9 +100,15 @@ def test_features_of_any_size_are_taken_as_they_are():
     assert torch.equal(features_of(cut.net, x), cut.net(x)[-1])
 
 
-@pytest.mark.parametrize(("multiple", "unit"), [(1, 16), (16, 16), (32, 32)])
-def test_features_need_sides_that_are_multiples_of_as_little_as_works(multiple, unit):
-    assert cut_features(creates(Steps(multiple), output_stride="fixed")).unit == unit
+@pytest.mark.parametrize(
+    ("cut", "net", "unit"),
+    [
+        *((cut_features, Steps(multiple), unit) for multiple, unit in ((1, 16), (16, 16), (32, 32))),
+        *((cut_whole, Columns(multiple=m), unit) for m, unit in ((16, 16), (112, 112), (128, 128), (64, 128))),
+    ],
+)
+def test_sides_are_multiples_of_as_little_as_works(cut, net, unit):
+    assert cut(creates(net, output_stride="fixed")).unit == unit
 
 
 @pytest.mark.parametrize(
@@ -135,13 +141,8 @@ def test_of_blocks_of_one_stride_four_are_stages_and_all_are_counted():
 
 @pytest.mark.parametrize("blocks", [2, 4])
 def test_few_blocks_are_all_stages(blocks):
-    stages = cut_whole(creates(Columns(blocks, blocks))).stages
+    stages = cut_whole(creates(Columns(blocks))).stages
     assert [stage.name for stage in stages] == [*(f"blocks.{index}" for index in range(blocks - 1)), ""]
-
-
-@pytest.mark.parametrize(("multiple", "unit"), [(16, 16), (112, 112), (128, 128), (64, 128)])
-def test_the_whole_needs_sides_that_fill_its_windows(multiple, unit):
-    assert cut_whole(creates(Columns(multiple=multiple))).unit == unit
 
 
 def test_without_a_list_the_last_module_of_each_stride_is_a_stage():
@@ -175,34 +176,27 @@ def test_what_is_no_whole_says_why_or_leaves_it_to_another_way(net, options, rea
 
 
 GRID = (3, 5)  # of an image of 48 x 80 pixels at stride 16
+MAP = torch.arange(2 * 6 * 15.0).view(2, 6, *GRID)
+TOKENS = MAP.flatten(2).mT
+MOST = torch.cat([torch.full((2, MOST_PREFIX, 6), -1.0), TOKENS], dim=1)
 
 
 @pytest.mark.parametrize(
-    ("shape", "layout"),
-    [
-        *(((2, 6, *GRID), ("nchw",)), ((2, *GRID, 6), ("nhwc",)), ((2, 15, 6), ("tokens", 0))),
-        *(((2, 15 + MOST_PREFIX, 6), ("tokens", MOST_PREFIX)), ((2, 16 + MOST_PREFIX, 6), None)),
-        *(((2, 14, 6), None), ((2, 6, 5, 3), None), ((2, 6), None)),
-    ],
+    ("output", "layout"),
+    [(MAP, ("nchw",)), (MAP.movedim(1, -1), ("nhwc",)), (TOKENS, ("tokens", 0)), (MOST, ("tokens", MOST_PREFIX))],
 )
-def test_a_shape_says_which_layout_it_is(shape, layout):
-    expected = layout and Stage("a", 16, 6, *layout)
-    assert describe("a", torch.zeros(shape), 16, (48, 80)) == expected
-    assert describe("a", torch.zeros(shape), 16, (48, 81)) is None
-    assert describe("a", [torch.zeros(shape)], 16, (48, 80)) is None
+def test_a_shape_says_which_layout_it_is_and_a_map_goes_there_and_back(output, layout):
+    stage = describe("a", output, 16, (48, 80))
+    assert stage == Stage("a", 16, 6, *layout)
+    assert describe("a", output, 16, (48, 81)) is describe("a", [output], 16, (48, 80)) is None
+    assert torch.equal(stage.to_map(output, GRID), MAP)
+    assert torch.equal(stage.from_map(MAP, output), output)
+    assert torch.equal(stage.to_map(stage.from_map(-MAP, output), GRID), -MAP)
 
 
-@pytest.mark.parametrize(
-    "stage", [Stage("", 16, 6, "nchw"), Stage("", 16, 6, "nhwc"), Stage("", 16, 6, "tokens", 2)], ids=lambda s: s.layout
-)
-def test_a_map_of_any_layout_goes_there_and_back(stage):
-    map_ = torch.arange(2 * 6 * 15.0).view(2, 6, *GRID)
-    output = {"nchw": map_, "nhwc": map_.permute(0, 2, 3, 1), "tokens": map_.flatten(2).mT}[stage.layout]
-    if stage.prefix:
-        output = torch.cat([torch.full((2, stage.prefix, 6), -1.0), output], dim=1)
-    assert torch.equal(stage.to_map(output, GRID), map_)
-    assert torch.equal(stage.from_map(map_, output), output)
-    assert torch.equal(stage.to_map(stage.from_map(-map_, output), GRID), -map_)
+@pytest.mark.parametrize("shape", [(2, 16 + MOST_PREFIX, 6), (2, 14, 6), (2, 6, 5, 3), (2, 6)])
+def test_what_is_no_map_is_no_stage(shape):
+    assert describe("a", torch.zeros(shape), 16, (48, 80)) is None
 
 
 def test_a_frame_is_as_wide_as_the_cells_need():

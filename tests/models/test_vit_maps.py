@@ -62,11 +62,8 @@ def test_gradients_of_a_logit_are_finite_differences(stage):
         def move(module, inputs, tokens):  # the first one is the class token
             return torch.cat([tokens[:, :1], tokens[:, 1:] + distance * direction.flatten(2).mT], dim=1)
 
-        handle = where.register_forward_hook(move)
-        try:
+        with where.register_forward_hook(move):
             return float(classifier(x)[0, 1])
-        finally:
-            handle.remove()
 
     difference = (moved(step) - moved(-step)) / (2 * step)
     assert difference == pytest.approx(float((gradient * direction).sum()), rel=1e-5)

@@ -70,12 +70,8 @@ def test_irns_files_are_read_under_our_names_without_duplicates_and_extras(ours,
     weights = read_weights(saved(state, tmp_path))
     assert same(weights.state, ours[kind])
     assert (weights.backbone, weights.class_names) == ("resnet50", None)
-
-
-def test_an_early_version_keeps_the_mean_in_its_last_layer(ours, tmp_path):
-    state = published_state(ours["irn"])
-    del state["mean_shift.running_mean"]
-    assert same(read_weights(saved(state, tmp_path)).state, ours["irn"])
+    state.pop("mean_shift.running_mean", None)  # an early version keeps the mean in its last layer
+    assert same(read_weights(saved(state, tmp_path)).state, ours[kind])
 
 
 def published_file(network: nn.Module, folder: Path) -> tuple[dict[str, Tensor], Path]:
@@ -110,18 +106,12 @@ def test_irns_affinity_file_gives_the_branches_that_are_asked_for(tmp_path):
     assert same({f"backbone.{name}": tensor for name, tensor in backbone.items()}, only(state, "backbone."))
 
 
-def test_torchvisions_file_with_its_head_gives_the_backbone(tmp_path):
-    state = build_backbone("resnet50", "none").state_dict()
-    path = saved(state | {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}, tmp_path)
-    weights = read_weights(path)
-    assert same(weights.part("backbone."), state)
-    assert (weights.backbone, len(weights.state)) == (None, len(state))
-    assert same(build_classifier("resnet50", 1000, weights).backbone.state_dict(), state)
+@pytest.fixture(scope="module")
+def backbone() -> nn.Module:
+    return build_backbone(LITE0, "none")
 
 
-def test_of_a_checkpoint_of_ours_the_backbone_is_taken(tmp_path):
-    torch.manual_seed(0)
-    backbone = build_backbone(LITE0, "none")
+def test_of_a_checkpoint_of_ours_the_backbone_is_taken(tmp_path, backbone):
     classifier = Classifier(backbone, 2)
     networks = {"classifier": classifier, "affinity": AffinityNet(backbone, False), "segmenter": Segmenter(backbone, 3)}
     for kind, network in networks.items():
@@ -131,24 +121,17 @@ def test_of_a_checkpoint_of_ours_the_backbone_is_taken(tmp_path):
     assert same(build_classifier(LITE0, 2, str(plain)).state_dict(), classifier.state_dict())
 
 
-def test_a_head_is_taken_where_its_classes_are_the_same(tmp_path):
-    source = Classifier(build_backbone(LITE0, "none"), 2)
+def test_a_head_is_taken_where_its_classes_are_the_same(tmp_path, backbone):
+    source = Classifier(backbone, 2)
     path = str(checkpoint_of(source, "classifier", ("cat", "dog"), tmp_path / "own.pth"))
-
-    def head_is_taken(number: int, names: tuple[str, ...] | None) -> bool:
-        built = build_classifier(LITE0, number, path, class_names=names)
-        assert torch.equal(built.backbone.conv_head.weight, source.backbone.conv_head.weight)
-        return built.num_classes == 2 and torch.equal(built.classifier.weight, source.classifier.weight)
-
-    assert head_is_taken(2, ("cat", "dog"))
-    assert head_is_taken(2, None)
-    assert not head_is_taken(2, ("dog", "cat"))
-    assert not head_is_taken(3, ("cat", "dog", "train"))
+    for names, is_taken in ((["cat", "dog"], True), (None, True), (["dog", "cat"], False), (["cat"] * 3, False)):
+        built = build_classifier(LITE0, len(names or "ab"), path, class_names=names)
+        assert same(built.backbone.state_dict(), backbone.state_dict())
+        assert torch.equal(built.classifier.weight, source.classifier.weight) == is_taken
 
 
-def test_branches_of_an_affinity_checkpoint_are_taken(tmp_path):
-    torch.manual_seed(0)
-    source = AffinityNet(build_backbone(LITE0, "none"), displacement=False)
+def test_branches_of_an_affinity_checkpoint_are_taken(tmp_path, backbone):
+    source = AffinityNet(backbone, displacement=False)
     path = str(checkpoint_of(source, "affinity", ("cat",), tmp_path / "own.pth"))
     built = build_affinity_net(LITE0, path)
     assert built.has_displacement  # fresh, for the file has none
@@ -160,11 +143,11 @@ def test_branches_of_an_affinity_checkpoint_are_taken(tmp_path):
         build_affinity_net(LITE0, path)
 
 
-def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path):
+def test_weights_of_another_backbone_are_told_by_name(ours, tmp_path, backbone):
     path = str(saved(published_state(ours["cam"]), tmp_path))
     with pytest.raises(UserError, match=rf"weights\.pth holds weights of resnet50, and model\.backbone is {LITE0}"):
         build_backbone(LITE0, path)
-    own = checkpoint_of(Classifier(build_backbone(LITE0, "none"), 2), "classifier", ("a", "b"), tmp_path / "own.pth")
+    own = checkpoint_of(Classifier(backbone, 2), "classifier", ("a", "b"), tmp_path / "own.pth")
     with pytest.raises(UserError, match=rf"own\.pth holds weights of {LITE0}, and model\.backbone is timm/resnet18"):
         build_backbone("timm/resnet18", str(own))
 
@@ -197,7 +180,7 @@ EXTRA = {"fc.weight": torch.zeros(9, 512), "queue": torch.zeros(9)}
 FOREIGN: dict[str, Callable[[dict[str, Tensor]], Any]] = {
     "in state_dict, with a head": lambda state: {"epoch": 3, "state_dict": state | EXTRA, "optimizer": {"state": {}}},
     "in model, beside a command line": lambda state: {"model": behind("module.", state), "args": Namespace(lr=1)},
-    "a scalar beside the weights": lambda state: state | {"epoch": 3},
+    "a scalar and a head beside the weights": lambda state: state | EXTRA | {"epoch": 3},
     "encoder and decoder": lambda state: behind("encoder.", state) | {"decoder.conv1.weight": EXTRA["queue"]},
     "as MoCo": lambda state: {"state_dict": behind("module.encoder_q.", state) | behind("module.encoder_k.", EXTRA)},
     "as our own backbone": lambda state: behind("net.", state),
@@ -208,18 +191,16 @@ FOREIGN: dict[str, Callable[[dict[str, Tensor]], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("kind", [*FOREIGN, "safetensors"])
 def test_weights_of_other_projects_are_read_by_one_rule(resnet, tmp_path, kind):
-    torch.save(FOREIGN[kind](resnet), tmp_path / "other.pth")
-    assert same(build_backbone("timm/resnet10t", str(tmp_path / "other.pth")).net.state_dict(), resnet)
-
-
-def test_safetensors_are_read(resnet, tmp_path):
-    path = tmp_path / "other.safetensors"
-    save_file(behind("model.", resnet), path)
+    path = tmp_path / ("other.safetensors" if kind == "safetensors" else "other.pth")
+    if kind == "safetensors":
+        save_file(behind("model.", resnet), path)
+    else:
+        torch.save(FOREIGN[kind](resnet), path)
     assert same(build_backbone("timm/resnet10t", str(path)).net.state_dict(), resnet)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(UserError, match=r"other\.safetensors cannot be read as weights"):
+    with pytest.raises(UserError, match=rf"{path.name} cannot be read as weights"):
         read_weights(path)
 
 

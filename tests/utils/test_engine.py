@@ -5,6 +5,8 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from torch.utils.data import Dataset
 from data.dataset import TrainingSampler
 from utils import training_state
 from utils.compute import Compute
-from utils.engine import Optimisation, Plan, TrainingData, train_network
+from utils.engine import Optimisation, Plan, TrainingData, Watch, train_network
 from utils.errors import UserError
 from utils.run import Run
 from utils.settings import RunSettings
@@ -58,9 +60,9 @@ def losses(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
 def new_run(tmp_path):
     """name -> a `Run` in a folder of that name, as if stage `toy` of fingerprint `f` were running."""
 
-    def make(name: str = "run", fingerprint: str = "f") -> Run:
+    def make(name: str = "run") -> Run:
         run = Run(RunSettings(run=str(tmp_path / name)))
-        run.fingerprint = fingerprint
+        run.fingerprint = "f"
         return run
 
     return make
@@ -88,11 +90,7 @@ def stop() -> None:
     raise Stopped
 
 
-def press() -> None:
-    os.kill(os.getpid(), signal.SIGINT)
-
-
-def at(step: int, act: Callable[[], None]):
+def at(step: int, act: Callable[[], object]):
     """Losses that do this first in that step, counted from 1; `terms.calls` is how many there were."""
 
     def terms(network: nn.Module, batch: dict) -> dict[str, torch.Tensor]:
@@ -143,18 +141,18 @@ def test_loader_processes_change_nothing(new_run, undisturbed):
     assert same(train(new_run(), own=plan(workers=1))[0], undisturbed[0])
 
 
-@pytest.mark.parametrize("spoil", ["fingerprint", "damaged", "of another version", "not a state"])
+@pytest.mark.parametrize("spoil", ["of another fingerprint", "damaged", "of another version", "not a state"])
 def test_a_state_that_does_not_belong_is_ignored(new_run, undisturbed, spoil):
     with pytest.raises(Stopped):
-        train(new_run(fingerprint="other" if spoil == "fingerprint" else "f"), at(8, stop))
+        train(new_run(), at(8, stop))
     run = new_run()
     path = run.path("toy.last.pth")
-    content = torch.load(path, weights_only=True)
+    state = torch.load(path, weights_only=True)
     if spoil == "damaged":
         path.write_bytes(path.read_bytes()[:200])
-    elif spoil != "fingerprint":
-        content.pop("totals")
-        torch.save(content if spoil == "of another version" else [1], path)
+    else:
+        other = {"of another fingerprint": state | {"fingerprint": "other"}, "not a state": [1]}
+        torch.save(other.get(spoil, {name: state[name] for name in state if name != "totals"}), path)
     assert same(train(run)[0], undisturbed[0])
     assert "resumed" not in run.path("log.txt").read_text()
 
@@ -248,7 +246,7 @@ def test_losses_see_what_unpacking_makes_of_the_datasets_batch(new_run):
 
 @pytest.mark.parametrize(("step", "printed"), [(3, "at step 3 of"), (5, "after epoch 1 of")])
 def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, printed):
-    handler, terms = signal.getsignal(signal.SIGINT), at(step, press)
+    handler, terms = signal.getsignal(signal.SIGINT), at(step, partial(os.kill, os.getpid(), signal.SIGINT))
     with pytest.raises(KeyboardInterrupt, match=printed):
         train(new_run(), terms)
     assert terms.calls == step
@@ -256,3 +254,44 @@ def test_an_interrupt_finishes_and_keeps_the_step(new_run, undisturbed, step, pr
     resumed, figures = train(new_run())
     assert same(resumed, undisturbed[0])
     assert figures == undisturbed[1]
+
+
+class Scores:
+    """Gives scores one after the other, uses random numbers, and keeps the weights that it was given."""
+
+    def __init__(self, *scores: float):
+        self.scores, self.seen = list(scores), []
+
+    def __call__(self, network: nn.Module) -> float:
+        assert not network.training
+        torch.rand(5)
+        self.seen.append({name: value.clone() for name, value in network.state_dict().items()})
+        return self.scores.pop(0)
+
+
+def watched(run: Run, *scores: float, every: int = 1, keep_best: bool = True) -> tuple[nn.Module, Watch]:
+    watch = Watch("miou", Scores(*scores), every, keep_best)
+    return train(run, own=replace(plan(), watch=watch))[0], watch
+
+
+def test_watching_changes_no_training_and_the_best_epoch_is_kept(new_run, undisturbed):
+    assert same(watched(new_run("last"), 0.1, 0.3, 0.2, keep_best=False)[0], undisturbed[0])
+    network, watch = watched(new_run(), 0.1, 0.3, 0.2)
+    assert watch.best_epoch == 2
+    assert all(torch.equal(value, watch.score.seen[1][name]) for name, value in network.state_dict().items())
+
+
+def test_figures_are_in_the_metrics_where_it_was_their_turn(new_run):
+    run = new_run()
+    watched(run, 0.25, 0.5, every=2)
+    assert [row.get("miou") for row in metrics(run)] == [None, 0.25, 0.5]  # the last epoch always has one
+    assert "miou 0.250" in run.path("log.txt").read_text()
+
+
+def test_a_training_that_goes_on_remembers_the_best_epoch(new_run):
+    whole, _ = watched(new_run("whole"), 0.3, 0.2, 0.1)
+    with pytest.raises(IndexError):  # no score for the second epoch
+        watched(new_run(), 0.3)
+    network, watch = watched(new_run(), 0.2, 0.1)
+    assert same(network, whole)
+    assert watch.best_epoch == 1

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
+import models  # noqa: F401  (lets torchvision load beside a CPU-only torch, which torchmetrics imports)
 from utils.metrics import ConfusionMatrix, ThresholdSweep
 
 CLASSES = 5
 
 
-def random_masks(seed: int, *shape: int) -> tuple[torch.Tensor, torch.Tensor]:
-    random = np.random.default_rng(seed)
-    masks = random.integers(CLASSES, size=(2, *shape))
-    masks[random.random((2, *shape)) < 0.1] = 255
-    return torch.from_numpy(np.asarray(masks[0])), torch.from_numpy(np.asarray(masks[1]))
+def random_masks(seed: int, *shape: int) -> tuple[torch.Tensor, ...]:
+    random = torch.Generator().manual_seed(seed)
+    masks = torch.randint(CLASSES, (2, *shape), generator=random)
+    return masks.masked_fill(torch.rand(2, *shape, generator=random) < 0.1, 255).unbind()
 
 
 def plain_counts(target: torch.Tensor, prediction: torch.Tensor) -> tuple[list[list[int]], int]:
@@ -59,6 +59,28 @@ def test_images_add_up_counted_one_by_one_together_or_by_others():
         others.update_all(bad)
     assert torch.equal(others.counts, 2 * batch.counts)
     assert (others.ignored_predictions, others.n_images) == (2 * batch.ignored_predictions, 6)
+
+
+def test_figures_are_those_of_torchmetrics_and_of_chainercvs_definition():
+    """What the three do with a class that is not in the truth differs, and only that.
+
+    Nowhere at all: chainercv gives NaN and leaves it out of the mean, as we do; torchmetrics gives 0 and leaves it out.
+    Only predicted: its IoU is 0 for all three, which chainercv and torchmetrics take into the mean, and we do not.
+    """
+    truth, predicted = random_masks(7, 60, 80)
+    predicted = torch.where(torch.arange(80) < 48, truth, predicted)
+    matrix = ConfusionMatrix(CLASSES)
+    matrix.update(truth, predicted)
+    predicted, counted = predicted.masked_fill(predicted == 255, 0), truth != 255
+    sets = [(truth[counted] == value, predicted[counted] == value) for value in range(CLASSES)]
+    theirs = [float((one & other).sum() / (one | other).sum()) for one, other in sets]
+    assert matrix.iou().tolist() == pytest.approx(theirs, abs=1e-6)
+    assert matrix.miou() == pytest.approx(np.mean(theirs), abs=1e-6)
+    classification = pytest.importorskip("torchmetrics.classification", reason="needs torchmetrics")
+    each = classification.MulticlassJaccardIndex(CLASSES, average="none", ignore_index=255)
+    each.update(predicted[None], truth[None])
+    assert torch.equal(each.confmat, matrix.counts)
+    assert matrix.iou().numpy() == pytest.approx(each.compute().numpy(), abs=1e-6)
 
 
 def test_the_mean_is_over_the_classes_in_the_truth_with_or_without_background():

@@ -10,7 +10,15 @@ from utils.reading import leave_to_main, load_items, read_once
 
 
 class Squares:
+    """Notes what is read; the square of 100 cannot be had."""
+
+    def __init__(self):
+        self.read: list[int] = []
+
     def __getitem__(self, number: int) -> int:
+        self.read.append(number)
+        if number == 100:
+            raise ZeroDivisionError
         return number**2
 
 
@@ -23,27 +31,17 @@ def test_items_come_in_the_order_of_their_positions(workers, threads):
 
 
 def test_threads_read_no_further_ahead_than_there_are_of_them():
-    read = []
-
-    class Noted:
-        def __getitem__(self, number: int) -> int:
-            read.append(number)
-            return number
-
-    items = read_once(Noted(), range(100), 3, "numbers", threads=True)
+    squares = Squares()
+    items = read_once(squares, range(100), 3, "squares", threads=True)
     assert [next(items), next(items)] == [0, 1]
     items.close()
-    assert len(read) <= 2 + 3
+    assert len(squares.read) <= 2 + 3
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPool")]
 
 
 def test_what_goes_wrong_in_a_thread_is_raised_where_its_item_is_asked_for():
-    class Faulty:
-        def __getitem__(self, number: int) -> float:
-            return 1 / (number - 2)
-
-    items = read_once(Faulty(), range(5), 2, "numbers", threads=True)
-    assert [next(items), next(items)] == [-0.5, -1.0]
+    items = read_once(Squares(), [2, 3, 100, 4], 2, "squares", threads=True)
+    assert [next(items), next(items)] == [4, 9]
     with pytest.raises(ZeroDivisionError):
         next(items)
 

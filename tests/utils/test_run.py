@@ -29,15 +29,12 @@ def test_the_folder_says_what_ran_or_why_it_cannot(settings):
     assert (about["seed"], about["torch"]) == (5, torch.__version__)
 
 
-def test_log_and_metrics_are_appended(settings, capsys):
+def test_the_log_is_appended(settings, capsys):
     for _ in range(2):
         run = Run(settings)
         run.log("hello")
-        run.record("a", step=1, loss=0.5)
     assert capsys.readouterr().out == "hello\nhello\n"
     assert [line.split(maxsplit=1)[1] for line in run.path("log.txt").read_text().splitlines()] == ["hello", "hello"]
-    lines = [json.loads(line) for line in run.path("metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"stage": "a", "step": 1, "loss": 0.5}] * 2
 
 
 @pytest.mark.parametrize(("fingerprint", "look"), [("two", ""), ("one", "red")])

@@ -77,7 +77,7 @@ def test_bright_colours_differ():
 
 class TestSheets:
     def test_legend_shows_every_colour_in_the_width(self):
-        swatches = [(f"class number {n}", tuple(int(v) for v in bright_palette()[n])) for n in range(1, 12)]
+        swatches = [(f"class number {n}", tuple(bright_palette()[n].tolist())) for n in range(1, 12)]
         image = legend(swatches, width=300)
         found = {tuple(pixel) for pixel in np.asarray(image).reshape(-1, 3)}
         assert image.width == 300

@@ -61,13 +61,6 @@ def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
     assert torch.equal(found["ibb"], normalise_maps(maps**2))
 
 
-def test_a_step_without_the_setting_is_always_on():
-    assert ClassActivationMap().is_enabled
-    assert not GradFusion(enabled=False).is_enabled
-    with pytest.raises(NotImplementedError):
-        Step()(torch.zeros(1), None, None)
-
-
 @pytest.mark.parametrize(
     ("step", "classes"),
     [
