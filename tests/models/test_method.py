@@ -69,8 +69,12 @@ def test_maps_are_in_0_to_1_on_the_grid_and_0_for_a_class_without_evidence(size)
         assert not maps.requires_grad
 
 
-def test_mixed_precision_gives_nearly_the_same_maps():
+def test_the_same_image_gives_the_same_maps_and_mixed_precision_nearly_the_same():
     classifier, image = tiny_classifier(), make_image()
+    before = {name: values.clone() for name, values in classifier.state_dict().items()}
+    one, other = (full_method()(classifier, image, CLASSES) for _ in range(2))
+    assert torch.equal(one, other)
+    assert all(torch.equal(values, before[name]) for name, values in classifier.state_dict().items())
     method = make_method(GradFusion())
     with torch.autocast("cpu", torch.bfloat16):
         mixed = method(classifier, image, CLASSES)
