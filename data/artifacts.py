@@ -1,11 +1,8 @@
 """The files that stages hand to each other: seeds (`ID.npz`) and masks (`ID.png`, palette, 255 = ignore).
 
 A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 0..255 meaning 0..1, and `size` (H, W)
-of the image. Both kinds are written whole or not at all.
-
-Both hold the names of all classes of their data: a seed as `class_names` (JSON as uint8), a mask as the text
-`class_names` of the PNG. Reading one for data with other classes, or with the same in another order, is refused.
-Files of other programs and of older versions hold no names, and are accepted.
+of the image. Both kinds hold the names of all classes of their data: a seed as `class_names` (JSON as uint8), a mask as
+the text `class_names` of the PNG. Files of other programs and of older versions hold no names, and are accepted.
 """
 
 import io
@@ -19,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from data.images import check_pixels
 from data.mask_values import grey_values, opened_mask, voc_palette
+from data.pixels import check_pixels
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.ignore import IGNORE

@@ -7,18 +7,18 @@ object is overwritten by a larger one; of equal ones the later in the file stays
 import hashlib
 import logging
 import os
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pycocotools.mask
 from filelock import FileLock
-from torch.utils.data import Dataset
 
 from data.artifacts import write_mask
 from data.coco_file import CocoImage, CocoRules, is_crowd, read_coco_file
-from data.images import check_pixels
+from data.pixels import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
@@ -32,6 +32,8 @@ SOURCE = ".source"  # beside the masks: what they were rendered from
 RULE = 2  # raise it when the rule above changes: masks of an older one are drawn anew
 LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
+
+Job = tuple[Path, CocoImage]  # the mask to write, and what it shows
 
 
 def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict[str, str], rules: CocoRules) -> Path:
@@ -68,16 +70,19 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
             images = {image.file_name: image for image in coco.images}
             values = [class_names.index(name) + 1 for name in coco.class_names]
             jobs = [(folder / f"{name}.png", images[files[name]]) for name in missing]
-            _render(folder, source, _Rendering(path, values, jobs))
+            remove_leftovers(folder)
+            if not any(folder.rglob("*.png")):
+                write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
+            _write_all(jobs, partial(_write_one, path, values))
+            write_text(folder / SOURCE, source)
     return folder
 
 
 def _to_render(folder: Path, names: dict[str, str], source: str) -> list[str]:
     """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
     marker = folder / SOURCE
-    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
-        return [name for name in names if not (folder / f"{name}.png").is_file()]
-    return list(names)
+    is_of_source = marker.is_file() and marker.read_text(encoding="utf-8") == source
+    return [name for name in names if not (is_of_source and (folder / f"{name}.png").is_file())]
 
 
 @lru_cache(maxsize=8)
@@ -86,40 +91,21 @@ def _file_digest(path: Path, state: tuple[int, int]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Rendering(Dataset):
-    """Draws and writes a mask for each image; an item is what went wrong, or empty."""
-
-    def __init__(self, source: Path, values: list[int], jobs: list[tuple[Path, CocoImage]]):
-        self.source, self.values, self.jobs = source, values, jobs
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __getitem__(self, position: int) -> str:
-        target, image = self.jobs[position]
-        height, width = whole(image.height), whole(image.width)
-        what = f"{self.source}: image {image.file_name}"
-        if height is None or width is None or min(height, width) < 1:
-            return f"{what} has no 'height' and 'width' in pixels; export the file again"
-        try:
-            check_pixels(height, width, what)
-            rows = [(IGNORE if is_crowd(row) else self.values[label], row) for label, row in image.annotations]
-            write_mask(target, render_mask(rows, height, width, str(self.source)))
-        except UserError as error:  # as text, because a loader process would wrap it in its traceback
-            return str(error)
-        return ""
+def _write_all(jobs: list[Job], write: Callable[[Job], None]) -> None:
+    workers = 0 if len(jobs) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+    for _ in progress(load_items(jobs, workers, collate_fn=write), len(jobs), "truth masks"):
+        pass
 
 
-def _render(folder: Path, source: str, rendering: _Rendering) -> None:
-    """Write the masks, and then a file that names what they were drawn from."""
-    remove_leftovers(folder)
-    if not any(folder.rglob("*.png")):
-        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
-    workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    for problem in progress(load_items(rendering, workers), len(rendering), "truth masks"):
-        if problem:
-            raise UserError(problem)
-    write_text(folder / SOURCE, source)
+def _write_one(source: Path, values: list[int], job: Job) -> None:
+    target, image = job
+    height, width = whole(image.height), whole(image.width)
+    what = f"{source}: image {image.file_name}"
+    if height is None or width is None or min(height, width) < 1:
+        raise UserError(f"{what} has no 'height' and 'width' in pixels; export the file again")
+    check_pixels(height, width, what)
+    rows = [(IGNORE if is_crowd(row) else values[label], row) for label, row in image.annotations]
+    write_mask(target, render_mask(rows, height, width, str(source)))
 
 
 def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, width: int, source: str) -> np.ndarray:

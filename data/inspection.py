@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from data.dataset import Index, Record, check_fit
 from data.faults import counted
@@ -58,9 +57,9 @@ class Facts:
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
     """Read every image once, and the mask of those whose record has one, by loader processes; by the image's file."""
-    reader = _Reader(records_of(indexes))
-    items = load_items(reader, min(workers, len(reader)))
-    return {facts.image: facts for facts in progress(items, len(reader), "reading images")}
+    records = records_of(indexes)
+    items = load_items(records, min(workers, len(records)), collate_fn=_facts_of)
+    return {facts.image: facts for facts in progress(items, len(records), "reading images")}
 
 
 def records_of(indexes: Iterable[Index]) -> list[Record]:
@@ -135,36 +134,28 @@ def mixed_depths(depths: Sequence[tuple[Path, Depth]], what: str) -> list[str]:
     return notes
 
 
-class _Reader(Dataset):
-    def __init__(self, records: list[Record]):
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, position: int) -> Facts:
-        record = self.records[position]
-        depth = depth_of(record.image, record.pixels.bands)
-        try:
-            image = record.read_image()
-        except NeedsSetting as error:
-            needs_bands = error.setting == "data.bands"
-            return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
-        except UserError as error:
-            return Facts(record.image, problem=str(error))
-        size = (image.height, image.width)
-        content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
-        frames = 1 if record.pixels.bands else frames_of(record.image)
-        facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
-        if record.mask is None or not record.mask.is_file():
-            return facts
-        values, mask = read_with_facts(record.mask, record.truth, record.labels)
-        try:
-            if values is not None:
-                check_fit(record, record.mask, values, image)
-        except UserError as error:
-            return replace(facts, problem=str(error))
-        return replace(facts, mask=mask)
+def _facts_of(record: Record) -> Facts:
+    depth = depth_of(record.image, record.pixels.bands)
+    try:
+        image = record.read_image()
+    except NeedsSetting as error:
+        needs_bands = error.setting == "data.bands"
+        return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
+    except UserError as error:
+        return Facts(record.image, problem=str(error))
+    size = (image.height, image.width)
+    content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
+    frames = 1 if record.pixels.bands else frames_of(record.image)
+    facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
+    if record.mask is None or not record.mask.is_file():
+        return facts
+    values, mask = read_with_facts(record.mask, record.truth, record.labels)
+    try:
+        if values is not None:
+            check_fit(record, record.mask, values, image)
+    except UserError as error:
+        return replace(facts, problem=str(error))
+    return replace(facts, mask=mask)
 
 
 @dataclass
