@@ -122,10 +122,7 @@ def _names_of_text(text: str | bytes) -> list[str]:
 def _read_array(
     archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[int, ...] | None, most_values: int = IGNORE
 ) -> np.ndarray:
-    """An array of that type and shape; None is a vector of at most `most_values`.
-
-    What the file says of itself is compared first, so that no more is unpacked than that takes.
-    """
+    """An array of that type and shape (None: a vector of at most `most_values`); no more than that is unpacked."""
     info = archive.getinfo(f"{name}.npy")
     most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize
     if info.file_size > most + HEADER:
@@ -168,10 +165,8 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
     """
     with opened_mask(path) as image:
         if image.mode not in ("P", "L", "1"):
-            raise UserError(
-                f"mask {path} is an image of mode {image.mode}; expected one channel of class values: save it as "
-                "palette or grey PNG"
-            )
+            expected = "expected one channel of class values: save it as palette or grey PNG"
+            raise UserError(f"mask {path} is an image of mode {image.mode}; {expected}")
         values = grey_values(image)[1]
         if class_names is not None and (own := _names_in(image)):
             check_class_names(own, class_names, f"mask {path}")

@@ -97,8 +97,6 @@ def _remembered(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoFil
 
 
 class _Reader:
-    """Reads one file; mistakes and notes gather here."""
-
     def __init__(self, path: Path, rules: CocoRules, complain: Complain):
         self.path, self.rules, self.faults, self.notes = path, rules, Faults(complain), list[str]()
 
@@ -128,14 +126,12 @@ class _Reader:
         return CocoFile(tuple(names.values()), tuple(found), tuple(self.notes))
 
     def _wrong(self, kind: str, where: str, expected: str, found: Any) -> None:
-        """A fault of one record, in the words of all of them."""
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
         text = text if len(text) <= 80 else text[:77] + "..."
         message = f"{self.path}: {where}: expected {expected}, found {text}; correct it, or export the file again"
         self.faults.add(kind, message)
 
     def _records(self, records: list, what: str, text: str) -> dict[Id, Json]:
-        """Images or categories by id."""
         found: dict[Id, Json] = {}
         file_names = set()
         for position, record in enumerate(records, start=1):
@@ -222,7 +218,6 @@ def _id_of(value: Any) -> Id | None:
 
 
 def _by_id(item: tuple[Id, Any]) -> tuple[bool, int, str]:
-    """Numbers before texts."""
     return (False, item[0], "") if isinstance(item[0], int) else (True, 0, item[0])
 
 
@@ -248,12 +243,10 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
         raise UserError(f"{where}: this is not JSON ({error.msg}); download or export it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
-    missing = [part for part in PARTS if not isinstance(document, dict) or not isinstance(document.get(part), list)]
-    if missing:
-        reason = f"it has no list '{missing[0]}'" if isinstance(document, dict) else "it holds no object"
-        remedy = "export from your tool as COCO, or, for labels alone, as CSV"
-        expected = f"expected an object with the lists {', '.join(PARTS)}; {remedy}"
-        raise UserError(f"{path} is not an instances file of COCO: {reason}; {expected}")
+    for part in PARTS:
+        if not isinstance(document, dict) or not isinstance(document.get(part), list):
+            expected = f"expected an object with {', '.join(PARTS)}; export as COCO, or labels alone as CSV"
+            raise UserError(f"{path} is not an instances file of COCO: it has no list '{part}'; {expected}")
     return document
 
 

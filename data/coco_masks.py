@@ -1,13 +1,11 @@
 """Truth masks of a COCO-layout dataset: drawn from its outlines once, in parallel, and kept as palette PNG.
 
-Crowd regions are painted first, with 255, then the objects by the number of their pixels, largest first, so that no
-object is overwritten by a larger one; of equal ones the later in the file stays on top.
+Crowd regions are painted first, with 255, then the objects, largest first; of equal ones the later stays on top.
 """
 
 import hashlib
 import logging
 import os
-from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -33,8 +31,6 @@ RULE = 2  # raise it when the rule above changes: masks of an older one are draw
 LONGEST_OUTLINE = 4  # of an object, in pixels for each pixel of the image
 FEW = 32  # masks for which starting processes costs more than it saves
 
-Job = tuple[Path, CocoImage]  # the mask to write, and what it shows
-
 
 def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict[str, str], rules: CocoRules) -> Path:
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
@@ -54,8 +50,7 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
     for inside in {folder, *((folder / name).parent for name in files)}:
         if not inside.resolve().is_relative_to(root.resolve()):  # a data set may come with links
-            where = f"{inside} leads out of {root} by a link"
-            raise UserError(f"{where}, and truth masks would be written there; remove the link")
+            raise UserError(f"{inside}, where truth masks are written, leads out of {root} by a link; remove the link")
     if not _to_render(folder, files, source):
         return folder
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -73,7 +68,10 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
             remove_leftovers(folder)
             if not any(folder.rglob("*.png")):
                 write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
-            _write_all(jobs, partial(_write_one, path, values))
+            workers = 0 if len(jobs) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+            written = load_items(jobs, workers, collate_fn=partial(_write_one, path, values))
+            for _ in progress(written, len(jobs), "truth masks"):
+                pass
             write_text(folder / SOURCE, source)
     return folder
 
@@ -91,13 +89,7 @@ def _file_digest(path: Path, state: tuple[int, int]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_all(jobs: list[Job], write: Callable[[Job], None]) -> None:
-    workers = 0 if len(jobs) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    for _ in progress(load_items(jobs, workers, collate_fn=write), len(jobs), "truth masks"):
-        pass
-
-
-def _write_one(source: Path, values: list[int], job: Job) -> None:
+def _write_one(source: Path, values: list[int], job: tuple[Path, CocoImage]) -> None:
     target, image = job
     height, width = whole(image.height), whole(image.width)
     what = f"{source}: image {image.file_name}"

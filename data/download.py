@@ -77,7 +77,6 @@ def _fetch_sbd_lists(root: Path, base: Path) -> None:
 
 
 def _fetch(url: str, path: Path, md5: str) -> Path:
-    """The archive, downloaded if it is not there whole."""
     if check_integrity(str(path), md5):
         return path
     logger.warning("downloading %s to %s", url, path)

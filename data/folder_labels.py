@@ -71,7 +71,6 @@ def read_labels(
 
 
 def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules) -> LabelTable:
-    """What each image shows, from whichever source there is."""
     if table is not None and table.suffix.lower() != ".json":
         return read_label_table(table, classes, layout.complain)
     if table is not None:
@@ -115,7 +114,6 @@ def _refuse_masks(layout: Layout) -> None:
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
-    """One class an image."""
     in_lists = {path for paths in layout.lists.values() for path in paths}
     stray = [path for path in layout.images if path not in class_of]
     unlabelled = [path for path in stray if path in in_lists and path.split("/")[0] not in class_of.values()]

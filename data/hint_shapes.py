@@ -90,7 +90,6 @@ def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
 
 
 def _read_record(where: str, record: Any, faults: Faults) -> ShapesOfImage | None:
-    """The shapes of one record; what is malformed is a fault."""
     image = record.get("image") if isinstance(record, dict) else None
     if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")

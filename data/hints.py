@@ -101,7 +101,6 @@ def check_hints(settings: DataSettings, index: Index, complain: Complain) -> Non
 
 
 def _hint_files(path: Path) -> list[Path]:
-    """The files that `data.hints` names: one JSON, or every PNG and JSON of a folder."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -118,8 +117,6 @@ def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, ba
 
 
 class _Reader:
-    """Gathers hints, and what is wrong with them, by kind."""
-
     def __init__(self, root: Path, background: str, index: Index, faults: Faults):
         self.index, self.faults = index, faults
         self.found: dict[str, Said] = {}
@@ -199,7 +196,6 @@ class _Reader:
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
-        """The size (H, W) of the image, if the hint is of this size."""
         if record.name not in self.sizes:
             width, height = record.read_image().size
             self.sizes[record.name] = (height, width)

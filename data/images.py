@@ -199,7 +199,6 @@ def _deep_values(image: Image.Image, path: str | Path, bands: tuple[int, ...]) -
 
 
 def _one_band(image: Image.Image) -> Values:
-    """The values of an image of one band with more than 8 bits."""
     array = np.asarray(image)
     tags: Any = getattr(image, "tag_v2", {})
     bits = int(tags.get(BITS, (16,))[0]) if bits_of(array.dtype) else 0

@@ -98,7 +98,6 @@ def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
 
 
 def _given_classes(settings: DataSettings) -> tuple[str, ...]:
-    """`data.classes`, or the names in the file that it names instead."""
     given = tuple(map(composed, settings.classes))
     if len(given) != 1 or not Path(settings.classes[0]).suffix:
         return given

@@ -85,7 +85,6 @@ def _numbers(type_: _Recorded, data: bytes | str) -> np.ndarray:
 
 
 def _vector(value: Any) -> np.ndarray:
-    """(N,) float64."""
     if isinstance(value, _Recorded):
         value = _numbers(*value.type_and_data())
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):

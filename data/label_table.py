@@ -113,7 +113,6 @@ def plain(name: str) -> str:
 
 
 def _first(names: Iterable[str], columns: list[str]) -> int | None:
-    """The column that has the first of these names that is there."""
     return next((columns.index(name) for name in names if name in columns), None)
 
 
@@ -150,7 +149,6 @@ def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], fau
 
 
 def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -> list[str]:
-    """A note on columns that are not read; one that is called as that of the labels, with a number, is refused."""
     more = re.compile(plain(label).removesuffix("s") + r"s?\d+")
     for name in filter(lambda name: more.fullmatch(plain(name)), others):
         what = f"the column '{name}' looks like further labels beside '{label}', and one column is read"
@@ -160,7 +158,6 @@ def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
-    """The rows below the header that have as many cells and, in the column `image`, a name."""
     body = []
     for line, cells in lines:
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
@@ -183,7 +180,6 @@ def _unpadded(cells: list[str], length: int) -> list[str]:
 
 
 def _join_objects(path: Path, table: LabelTable) -> None:
-    """Make a table of objects one of images: the labels of all rows of an image."""
     first: dict[str, Row] = {}
     for row in table.rows:
         first.setdefault(row.image, row).labels.update(row.labels)
@@ -192,7 +188,6 @@ def _join_objects(path: Path, table: LabelTable) -> None:
 
 
 def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Faults) -> set[str] | None:
-    """The labels of a row of 0 and 1; None where there is something else."""
     found = set()
     for name, cell in zip(names, cells, strict=True):
         if cell.casefold() in YES:

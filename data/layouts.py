@@ -185,7 +185,6 @@ def _is_lossy(path: str) -> bool:
 
 
 def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
-    """Record the masks of one folder, and note those that serve nothing."""
     if _plain(PurePosixPath(folder).name) in NO_TRUTH:
         what = f"files in the folder {folder}, which holds no masks of classes"
         layout.notes += counted(layout.root, what, matches, "they are left out")
@@ -231,7 +230,6 @@ def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]
 
 
 def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[str], has_table: bool) -> int:
-    """How many folders lie above those of the classes; the layout gets the lists that they are."""
     depth = 0
     while True:
         heads = {part[depth] for part in parts.values() if len(part) > depth + 1}
@@ -253,7 +251,6 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
 
 
 def _is_like_a_list(name: str) -> bool:
-    """Whether a folder's name has a word for a list in it: training_set, seg_test, dev."""
     return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W_]+", name.casefold()))
 
 

@@ -93,7 +93,6 @@ def decode_mask(path: str | Path) -> Decoded:
 
 
 def _decode(image: Image.Image, path: str | Path) -> Decoded:
-    """The codes of an opened mask; alpha apart."""
     if image.mode in ("1", "L", "LA", "La"):
         step, values = grey_values(image)
         greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else step * 0x010101)
@@ -231,7 +230,6 @@ def mapping_line(table: Mapping[str, str]) -> str:
 
 
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
-    """(H, W) uint8."""
     if rule.table:
         return _translated(decoded, path, rule, labels)
     used = used_codes(decoded.codes)

@@ -171,7 +171,6 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
 
 
 def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> tuple[float, float]:
-    """What becomes 0 and 255."""
     if rule.range == "percentile":
         finite = colours[np.isfinite(colours)]
         low, high = (float(value) for value in np.percentile(finite, PERCENTILES)) if finite.size else (0.0, 1.0)

@@ -141,7 +141,6 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
 
 
 def _questions_of(task: dict[str, Any]) -> set[str]:
-    """The names of what the choices of a task answer."""
     done = [one for one in task.get("annotations") or () if isinstance(one, dict)]
     results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
     return {str(result.get("from_name")) for result in results if result.get("type") == "choices"}

@@ -120,7 +120,6 @@ class RandomCrop:
         return {"image": image.view(pixels.shape).permute(0, 3, 1, 2), **rest}
 
     def _draw_size(self, image: Image.Image, random: np.random.Generator) -> tuple[int, int]:
-        """Width and height that the image is brought to."""
         if self.resize_long is not None:
             factor = float(random.integers(self.resize_long[0], self.resize_long[1] + 1) / max(image.size))
         else:

@@ -67,7 +67,6 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
 
 
 def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
-    """A message about values or colours that no setting names, with the line to add."""
     keys = {key for _, facts in rows for key in facts.keys}
     start = f"mask {rows[0][0].mask} {fault} ({len(rows)} such)"
     if len(keys) > MOST_KEYS:
@@ -77,7 +76,6 @@ def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
-    """A message where no mask holds a class, and labels name some or no pixel counts; else empty."""
     values = {value for _, facts in rows for value in facts.values}
     labels = {label for record, _ in rows for label in record.labels}
     if not rows or values - {0, IGNORE} or (0 in values and not labels):

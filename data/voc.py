@@ -142,7 +142,6 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
 
 
 def _name_of(text: str) -> str:
-    """An image's name, where a file gives its path or its suffix, too."""
     name = text.replace("\\", "/").rpartition("JPEGImages/")[2].removeprefix("./").removeprefix("/")
     return name.removesuffix(".jpg").removesuffix(".png")
 
@@ -153,7 +152,6 @@ def _find_image(root: Path, name: str) -> Path | None:
 
 
 def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
-    """The label file that was asked for or lies in the root; None where XML files are to be read instead."""
     if labels:
         path = Path(labels) if Path(labels).is_file() else root / labels
         if not path.is_file():
