@@ -77,7 +77,7 @@ class Index:
         names, labels = [record.name for record in self.records], [record.labels for record in self.records]
         masks = {record.name: record.mask for record in self.records if record.mask is not None}
         truth = dict(zip(masks, digest_files([*masks.values()], cache), strict=True))
-        rules = {repr(record.pixels) for record in self.records if not record.pixels.is_default}
+        rules = {repr(record.pixels) for record in self.records if record.pixels != AUTO}
         if masks:
             rules |= {repr(record.truth) for record in self.records if record.truth != AS_IS}
         return digest([self.class_names, names, labels, images, truth, *sorted(rules)])

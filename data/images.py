@@ -12,8 +12,6 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
-from data.pixels import LIMIT as LIMIT
-from data.pixels import limit_pixels as limit_pixels
 from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
 # Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Not among them:
@@ -120,7 +118,7 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
         if image is None:
             return Image.fromarray(to_rgb(read_tiff(path, rule.bands), rule, what))
         values = _deep_values(image, path, rule.bands)
-        if least_side and rule.is_default:
+        if least_side and rule == AUTO:
             image.draft(None, (least_side, least_side))
         image.load()
         if values is None:
@@ -141,12 +139,15 @@ def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the im
     orientation = _orientation(image)
     if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
         image = image.convert(image.mode.upper())
+    alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode in DEEP:
         values = _one_band(image)
-    elif rule.is_default:
-        return _to_rgb(_upright(image, orientation))
+    elif rule == AUTO:
+        image = _upright(image, orientation)
+        if alpha:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB
     else:
-        alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
         grey = image.mode in ("1", "L", "LA")
         array = np.asarray(image.convert(("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")))
         values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
@@ -223,10 +224,3 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB

@@ -19,10 +19,9 @@ from data.dataset import Index
 from data.faults import Complain, refuse
 from data.folder import open_folder
 from data.image_names import composed
-from data.images import limit_pixels
 from data.inspection import mixed_depths, sample_depths, series_problem
 from data.mask_values import truth_rule
-from data.pixels import PixelRule
+from data.pixels import PixelRule, limit_pixels
 from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.tables import read_class_names

@@ -49,11 +49,6 @@ class PixelRule:
     range: tuple[float, float] | str = "auto"
     bands: tuple[int, ...] = ()
 
-    @property
-    def is_default(self) -> bool:
-        """Whether neither has a setting."""
-        return self.range == "auto" and not self.bands
-
 
 AUTO = PixelRule()
 
