@@ -11,8 +11,8 @@ from data.coco_file import CocoRules, read_coco_file
 from data.faults import Faults, counted
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import SPLITS, Layout, are_drawn, classes_in_names
-from data.tables import natural
+from data.layouts import Layout, are_drawn, classes_in_names
+from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
 from utils.choices import nearest
@@ -165,23 +165,15 @@ def _annotations_beside(tree: Tree) -> str:
     stems = {path: path.rpartition(".")[0].replace("/ann/", "/img/") for path in tree.files}
     beside = [path for path, stem in sorted(stems.items()) if {stem, stem.rpartition(".")[0]} & images]
     for path in [path for path in beside if path.endswith((".json", ".xml"))][:LOOKED_AT]:
-        text = _start(tree.root / path)
+        text = start_of(tree.root / path)
         if ANNOTATION.search(text) and any(name.casefold() not in folders for name in OBJECT.findall(text)):
             return path
     return ""
 
 
-def _start(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.read(100_000)
-    except OSError:
-        return ""
-
-
 def _is_coco(path: Path) -> bool:
     """Whether a JSON file has one of the lists of COCO's format near its beginning."""
-    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', _start(path)) is not None
+    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', start_of(path)) is not None
 
 
 def _what_reads(layout: Layout) -> str:
@@ -190,7 +182,7 @@ def _what_reads(layout: Layout) -> str:
     tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
     documents = sorted(path for path in tree.files if "/" not in path and path.lower().endswith(".json"))
     documents = [path for path in documents if _is_coco(tree.root / path) or label_studio_tasks(tree.root / path)]
-    values = [path for path in tables if _start(tree.root / path).casefold().startswith("pixel value")]
+    values = [path for path in tables if start_of(tree.root / path).casefold().startswith("pixel value")]
     tables = [path for path in tables if path not in values]
     if roboflow := [path for path in tables if path.endswith(f"/{ROBOFLOW_CSV}")]:
         root = tree.root / PurePosixPath(roboflow[0]).parent
@@ -218,8 +210,8 @@ def _what_reads(layout: Layout) -> str:
 
 
 def _reads_coco(root: Path, file: str, lists: list[str]) -> str:
-    train = next((name for name in lists if SPLITS.get(name.casefold()) == "train" or "train" in name), lists[0])
-    val = next((name for name in lists if SPLITS.get(name.casefold()) == "val" or "val" in name), "")
+    train = next((name for name in lists if "train" in name.casefold()), lists[0])
+    val = next((name for name in lists if "val" in name.casefold()), "")
     return (
         f"has annotations in COCO's format ({file}); read them with --set data.kind=coco --set data.root={root} "
         f"--set data.train_list={train} --set data.val_list={val}"

@@ -98,15 +98,10 @@ def _items(text: str, known: Collection[str]) -> list[str]:
     return [composed(item) for item in found if item]
 
 
-def chosen(value: dict[str, Any]) -> list[Any]:
-    """What Label Studio's object says of classes; its other lists are points and run lengths."""
-    return [inner for key, inner in value.items() if key in ("choices", "taxonomy") or str(key).endswith("labels")]
-
-
 def flat(value: Any) -> list[str]:
-    """The texts in a value of JSON: in lists of any depth, and in those of objects that name classes."""
+    """The texts in a value of JSON: in lists of any depth, and in those of Label Studio's objects that name classes."""
     if isinstance(value, dict):
-        value = chosen(value)
+        value = [inner for key, inner in value.items() if key in ("choices", "taxonomy") or f"{key}".endswith("labels")]
     if isinstance(value, list | tuple | set):
         return [text for inner in value for text in flat(inner)]
     return [str(value).strip()] if value is not None and str(value).strip() else []

@@ -68,6 +68,15 @@ def read_class_names(path: Path, *, all_lines: bool = False) -> tuple[str, ...]:
     return tuple(names)
 
 
+def start_of(path: Path) -> str:
+    """The beginning of a file as text, whatever it is; empty where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(100_000)
+    except OSError:
+        return ""
+
+
 def natural(name: str) -> tuple[list[tuple[int, int | str]], str]:
     """A key that sorts 2 before 10."""
     parts = re.split(r"(\d+)", name, flags=re.ASCII)
