@@ -66,7 +66,7 @@ def open_folder(
     chosen, what = _choose(layout, source, list_name, names)
     layout.notes += tree.notes(images, by_folders)
     _note_order_and_lists(layout, source, class_names, list_name)
-    truth = {path: root / mask for path, mask in layout.masks.items()} if masks else {}
+    truth = {path: root / mask for path, mask in layout.masks.items() if masks}
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
     return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
 
@@ -78,13 +78,11 @@ def _find_table(root: Path, labels: str) -> Path | None:
     if not labels:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
-    if path.is_file() and path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"data.labels: {path} is not read; expected {', '.join(SUFFIXES)}: save the table as CSV")
     if not path.is_file():
-        raise UserError(
-            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path, or "
-            "'names' if file names begin with the class"
-        )
+        remedy = f"give its path, or '{IN_NAMES}' if file names begin with the class"
+        raise UserError(f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; {remedy}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"data.labels: {path} is not read; expected {', '.join(SUFFIXES)}: save the table as CSV")
     return path
 
 
@@ -113,12 +111,11 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
             raise UserError(f"{source}: {what}; {remedy}")
         return [path for path in names if path not in others], source
     if list_name == "val":
-        chosen = [path for path in names if path in layout.masks]
-        if not chosen:
-            what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
-            mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
-            raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
-        return chosen, f"list val of {root}"
+        if chosen := [path for path in names if path in layout.masks]:
+            return chosen, f"list val of {root}"
+        what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
+        mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
+        raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
     known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
     other = f"a name under {root / RESERVED} (there: {known}), or the path of a text file, from here or from {root}"
     raise UserError(f"there is no list '{list_name}': expected all, train, val, {other}")
@@ -136,15 +133,15 @@ def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
         folder, _, name = file.casefold().rpartition("/")
         if folder in ("", RESERVED) and name.endswith(".txt") and SPLITS.get(name.removesuffix(".txt")) == wanted:
             path = layout.root / file
-            where, line = next(iter(read_lines(path)), (0, ""))
-            find = Finder(layout.root, finder.paths).find
-            if line and find(line, f"{path}, line {where}") is not None:
+            number, line = next(iter(read_lines(path)), (0, ""))
+            find, where = Finder(layout.root, finder.paths).find, f"{path}, line {number}"
+            if line and find(line, where) is not None:
                 return path
             image, _, label = line.replace("\t", " ").rpartition(" ")  # as Caffe's lists have it
-            if label.isdecimal() and find(image.strip(), f"{path}, line {where}") is not None:
+            if label.isdecimal() and find(image.strip(), where) is not None:
                 what = f"expected an image alone, found '{image}' and the label {label}"
                 remedy = "labels come from the folders or the table: write one image a line, or rename what is no list"
-                layout.complain(f"{path}, line {where}: {what}; {remedy}")
+                layout.complain(f"{where}: {what}; {remedy}")
             layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
     return None
 

@@ -48,9 +48,8 @@ def open_voc(
     """
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
-        expected = "expected a dataset in VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation)"
         remedy = "set data.root to it, or for VOC 2012 data.download=true"
-        raise UserError(f"data.root {root} has no folder JPEGImages; {expected}; {remedy}")
+        raise UserError(f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout; {remedy}")
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
@@ -97,13 +96,12 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
         return dict(sorted((train | val).items()))
     folder = find_sbd_lists(root)
     if folder is None:
-        raise UserError(
-            f"there is no list 'train_aug': put train_aug.txt into {root / 'ImageSets/Segmentation'}, or train.txt and "
-            f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true "
-            "to fetch them; data.train_list=train is VOC's own list"
-        )
-    sbd = [_read_list(root, folder / f"{part}.txt", complain) for part in ("train", "val")]
-    augmented = sbd[0] | sbd[1] | train
+        sbd = f"train.txt and val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}"
+        remedy = f"{sbd}, or set data.download=true to fetch them; data.train_list=train is VOC's own list"
+        there = root / "ImageSets/Segmentation"
+        raise UserError(f"there is no list 'train_aug': put train_aug.txt into {there}, or {remedy}")
+    augmented = _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain)
+    augmented |= train
     return {name: augmented[name] for name in sorted(augmented) if name not in val}
 
 
