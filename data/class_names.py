@@ -1,7 +1,5 @@
 """Names of classes that may be mistakes: words for `nothing`, and names that look like one.
 
-    notes_on_names(("crack", "no_crack", "Crack"))  # two notes for people
-
 A folder `no_crack` would be trained as an object, and `Cat` and `cat` as two classes.
 """
 

@@ -5,8 +5,7 @@
     hint.values                         # (H, W) uint8: 0 background, c + 1 class c, 255 not said
     hint.boxes                          # (class, left, top, right, bottom): nothing of the class outside of all of them
 
-Points and lines are drawn a hundredth of the long side wide. Where two shapes meet, the finer one counts: a point above
-a line above an area, and of two areas the smaller one (data/hint_shapes.py).
+Where two shapes meet, the finer one counts: a point above a line above an area, and of two areas the smaller one.
 """
 
 from dataclasses import dataclass, field
@@ -62,8 +61,7 @@ class Hints:
 
     def values_of(self, name: str) -> np.ndarray | None:
         """The values of an image; None where nothing is said of it."""
-        hint = self.of(name)
-        return None if hint is None else hint.values
+        return hint.values if (hint := self.of(name)) is not None else None
 
     def __str__(self) -> str:
         kinds = [shape.kind for said in self.images.values() for shape, _ in said.shapes]
@@ -120,7 +118,6 @@ class _Reader:
     def __init__(self, root: Path, background: str, index: Index, faults: Faults):
         self.index, self.faults = index, faults
         self.found: dict[str, Said] = {}
-        self.sizes: dict[str, tuple[int, int]] = {}
         self.records = {_path_of(record, root): record for record in index.records}
         self.finder = Finder(root, self.records)
         self.folders = {part for path in self.records for part in path.split("/")[:-1]}
@@ -196,13 +193,11 @@ class _Reader:
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
-        if record.name not in self.sizes:
-            width, height = record.read_image().size
-            self.sizes[record.name] = (height, width)
-        own = self.sizes[record.name]
+        width, height = record.read_image().size
+        own = height, width
         if size is None or tuple(size) == own:
             return own
-        what = f"image {record.image} has {own[1]} x {own[0]}, seen the right way up; make it for that size"
+        what = f"image {record.image} has {width} x {height}, seen the right way up; make it for that size"
         self.faults.add("size", f"data.hints: {where} is for {size[1]} x {size[0]} pixels, {what}")
         return None
 

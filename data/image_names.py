@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -112,6 +113,11 @@ class Finder:
 def composed(text: str) -> str:
     """One spelling for accented letters, which some systems take apart in file names."""
     return unicodedata.normalize("NFC", text)
+
+
+def plain(name: str) -> str:
+    """A name of a column or folder without capitals, spaces and signs."""
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def relative(root: Path, name: str) -> str:

@@ -14,10 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
 from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
-# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Not among them:
-# those that Pillow hands to another program (EPS, WMF), stubs that it cannot decode (HDF5, GRIB, BUFR, MPEG), those
-# without a signature, which would take any bytes for an image, and icons, cursors, brushes, animations and textures of
-# games.
+# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are those
+# that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5, GRIB), that have no signature, and icons.
 FORMATS = {
     "AVIF": (".avif", ".avifs"), "BMP": (".bmp",), "DIB": (".dib",), "FITS": (".fit", ".fits"), "GIF": (".gif",),
     "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),  # by pillow-heif
@@ -89,8 +87,8 @@ def _opened(path: str | Path) -> Iterator[Image.Image | None]:
     except FileNotFoundError as error:
         raise UnreadableImage(f"image {path} does not exist; check the path") from error
     except (IsADirectoryError, PermissionError) as error:
-        why = f"cannot be opened ({error.strerror})"
-        raise UnreadableImage(f"image {path} {why}; check the path, and who may read it") from error
+        what = f"image {path} cannot be opened ({error.strerror})"
+        raise UnreadableImage(f"{what}; check the path, and who may read it") from error
     except DAMAGED_IMAGE as error:
         raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
 

@@ -1,7 +1,4 @@
-"""From settings to an index: the one module that knows which module reads which kind of data.
-
-Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
-"""
+"""From settings to an index: the one module that knows which module reads which kind of data (`KINDS`)."""
 
 import logging
 from collections.abc import Callable
@@ -31,8 +28,6 @@ from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
-KINDS_WITH_BACKGROUND = ("coco", "folder")  # where `data.background` names the class that is none
 NOTES = 3  # of an index that a command logs; the check lists all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
@@ -61,7 +56,7 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     classes = _given_classes(settings)
     own = settings if classes == settings.classes else replace(settings, classes=classes)
     index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
-    if not classes and settings.kind in KINDS_WITH_BACKGROUND:
+    if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
         depths = sample_depths(index.records) if settings.range == "auto" else []
@@ -85,10 +80,9 @@ def _coco_rules(settings: DataSettings) -> CocoRules:
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
     """The index whose records know what the values of their files mean."""
-    if settings.mask_values and settings.kind not in FILES_OF_OTHERS:
-        raise UserError(
-            f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
-        )
+    if settings.mask_values and settings.kind not in ("voc", "folder"):
+        what = f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own"
+        raise UserError(f"{what}; leave it out")
     rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
     if masks:
         palette = class_palette(settings, index.class_names)
@@ -101,8 +95,7 @@ def _given_classes(settings: DataSettings) -> tuple[str, ...]:
     if len(given) != 1 or not Path(settings.classes[0]).suffix:
         return given
     paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
-    path = next((path for path in paths if path.is_file()), None)
-    return given if path is None else read_class_names(path)
+    return next((read_class_names(path) for path in paths if path.is_file()), given)
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:

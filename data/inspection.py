@@ -1,7 +1,6 @@
 """What reading images finds out: which cannot be read, which are the same, what their values and their masks are.
 
-A series of 12 bits in files of 16 looks nearly black if nothing says so. The answer must be the same for all files of
-a data set, so it is a setting, and a list of images that needs one is refused with the line to add.
+A series of 12 bits in files of 16 looks nearly black if no setting says so, and is refused with the line to add.
 """
 
 import hashlib

@@ -1,10 +1,10 @@
-"""A CSV of labels: its columns and rows.
+"""A CSV of labels: its columns and rows; data/label_cells.py says how a cell is read.
 
 image,labels                        image,cat,dog
 1.jpg,cat;dog                       1.jpg,1,1
 2.jpg,                              2.jpg,0,0
 
-The columns may have other usual names (`filename`, `class`, ...). data/label_cells.py says how a cell is read.
+The columns may have other usual names (`filename`, `class`, ...).
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.faults import Complain, Faults, counted
-from data.image_names import composed
+from data.image_names import composed, plain
 from data.label_cells import EXPECTED, read_cells
 from data.layouts import SPLITS
 from data.tables import read_rows
@@ -81,8 +81,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
     labels: Sequence[set[str] | None]
     if label is not None:
-        is_there = [box is None or row[box] not in ("", "-1") for _, row in body]
-        cells = [(where, row[label] if there else "") for (where, row), there in zip(body, is_there, strict=True)]
+        cells = [(where, "" if box is not None and row[box] in ("", "-1") else row[label]) for where, row in body]
         labels = read_cells(path, cells, known, faults, table.notes)
         _refuse_denied(header, columns, body, faults)
         others = [name for position, name in enumerate(header) if position not in (image, label, split)]
@@ -105,11 +104,6 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     if label is not None and box is not None:  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
-
-
-def plain(name: str) -> str:
-    """The name of a column without capitals, spaces and signs."""
-    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def _first(names: Iterable[str], columns: list[str]) -> int | None:

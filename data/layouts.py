@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from data.faults import Complain, counted
-from data.image_names import composed, record_names
+from data.image_names import composed, plain, record_names
 from data.inspection import spread
 from data.mask_values import decode_mask, used_codes
 from data.tree import Tree
@@ -68,7 +68,7 @@ def find_layout(tree: Tree, named: Collection[str], complain: Complain, has_tabl
     layout.class_of = {path: part[depth] for path, part in parts.items() if len(part) > depth + 1}
     if not has_table and not set(layout.class_of.values()) & set(named):
         _check_inner_sets(layout, parts, depth)
-    has_truth = any(_plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
+    has_truth = any(plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
     if has_truth and "good" in layout.class_of.values() and "good" not in named:
         layout.background = frozenset({"good"})
         layout.notes.append(f"{layout.root}: MVTec's layout; the folders 'good' are images of none of the classes")
@@ -79,10 +79,6 @@ def classes_in_names(images: Iterable[str]) -> dict[str, str]:
     """Image -> the class that its file name begins with, as in `Abyssinian_100.jpg`; images without one are missing."""
     found = {path: NUMBERED.fullmatch(PurePosixPath(path).stem) for path in images}
     return {path: match[1] for path, match in found.items() if match is not None}
-
-
-def _plain(name: str) -> str:
-    return re.sub("[ _-]", "", name).casefold()
 
 
 def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
@@ -102,11 +98,11 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
     inside = {path for paths in groups.values() for path in paths}
     images = [path for path in layout.images if path not in inside]
     by_tail = _by_tail(images)
-    for (folder, parent), paths in sorted(groups.items(), key=lambda group: (_plain(group[0][0]) != MASKS, group[0])):
+    for (folder, parent), paths in sorted(groups.items(), key=lambda group: (plain(group[0][0]) != MASKS, group[0])):
         matches = {path: _image_of(path, folder, parent, by_tail) for path in paths}
         name = PurePosixPath(folder).name
         is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
-        if is_unclear and (_is_maybe_masks(_plain(name)) or (has_table and all(map(_is_lossy, paths)))):
+        if is_unclear and (_is_maybe_masks(plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and not has_table:
             what = f"holds {len(paths)} images, first {min(paths)}, which are not masks of other images by their names"
@@ -163,7 +159,7 @@ def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
     """Index of the folder of a path that holds masks: the first with a certain name, else with a possible one."""
     for is_one in (lambda name: name in MASK_FOLDERS, _is_maybe_masks):
         for index, part in enumerate(parts):
-            if part not in named and is_one(_plain(part)):
+            if part not in named and is_one(plain(part)):
                 return index
     return 0 if parts[:1] == [RESERVED] and RESERVED not in named else None
 
@@ -176,7 +172,7 @@ def _is_maybe_masks(name: str) -> bool:
 def _is_class(name: str, paths: list[str], images: list[str]) -> bool:
     """Whether a folder that is called like masks is one of classes: `mask` beside `no_mask`, or photographs in it."""
     tops = {path.split("/")[-2] for path in images if "/" in path}
-    beside = any(_plain(name).rstrip("s") in _plain(top) for top in tops)
+    beside = any(plain(name).rstrip("s") in plain(top) for top in tops)
     return beside or (all(map(_is_lossy, paths)) and not {top.casefold() for top in tops} <= WRAPPERS)
 
 
@@ -185,7 +181,7 @@ def _is_lossy(path: str) -> bool:
 
 
 def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
-    if _plain(PurePosixPath(folder).name) in NO_TRUTH:
+    if plain(PurePosixPath(folder).name) in NO_TRUTH:
         what = f"files in the folder {folder}, which holds no masks of classes"
         layout.notes += counted(layout.root, what, matches, "they are left out")
         return

@@ -6,8 +6,7 @@ A class value is 0 for background, c + 1 for class c, and 255 for what does not 
     --set 'data.mask_values={"#000000": background, "#ff0000": cat}'  by colour: RGB, RGBA, palette, grey
     --set 'data.mask_values={0: background, 255: label}'              one object, of the image's label
 
-Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) compares all masks of a
-list together.
+Without the setting, a mask holds class values in one channel.
 """
 
 import glob

@@ -1,11 +1,8 @@
 """From the values in an image file to 8-bit RGB: one rule for a whole data set; and how large an image may be.
 
-An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else settings
-say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
-blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
-
-A file of a few kilobytes can unpack to more than any memory. So its size is read first, and a file over the limit of
-this process (`data.max_pixels`) is refused before a pixel is decoded.
+An image of 8 bits needs no setting. For everything else `data.range` says what black and white are, and `data.bands`
+which bands are red, green and blue. A file of a few kilobytes can unpack to more than any memory, so one over the limit
+of this process (`data.max_pixels`) is refused before a pixel is decoded.
 """
 
 import os

@@ -1,8 +1,7 @@
 """The demo dataset: generated images in VOC layout; every class has a most discriminative part and a usual context.
 
-A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
-most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
-dataset is written once; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
+So the two faults of plain class activation maps show: only the most discriminative part of an object lights up
+(under-activation), and so does the context (over-activation). The same numbers always give the same files.
 """
 
 from collections.abc import Iterator

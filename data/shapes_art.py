@@ -1,8 +1,8 @@
 """The drawings of the demo dataset: six objects, and the context that each is usually seen with.
 
-An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **most
-discriminative part** (a face or an emblem that no other class has). A context lies next to the object and never belongs
-to its mask. Everything is drawn in a frame's own coordinates (u right, v down, the object about 2 wide).
+An object is a body (texture and outline are typical of the class, the colour varies) and a small most discriminative
+part that no other class has. A context never belongs to the mask. Everything is drawn in a frame's own coordinates (u
+right, v down, the object about 2 wide).
 """
 
 import math

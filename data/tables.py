@@ -1,7 +1,6 @@
 """Text files that people make: lists of one name a line, CSV tables, and files of class names.
 
-Byte order marks, any line ends and blank lines are taken as they come, and commas, semicolons or tabs between the
-cells; what is not text in UTF-8 is refused with the line.
+Byte order marks, any line ends and blank lines are taken as they come; what is not text in UTF-8 is refused.
 """
 
 import csv

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.faults import Faults, counted
-from data.image_names import composed
+from data.image_names import composed, plain
 from data.label_cells import flat
-from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row, plain
+from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row
 from data.layouts import SPLITS, Layout
 from data.tables import read_class_names, read_lines, start_of
 from data.tree import Tree

@@ -1,7 +1,6 @@
 """Joint augmentation of an image and its mask, and the way from pixels to a network's input.
 
-Every transform is a small frozen object called with `(image, mask, random)`; the same random generator gives the same
-crop.
+The same random generator gives the same crop.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,7 @@
 """Truth that cannot be right: all masks of a list together, compared with the labels of their images.
 
-Masks that contradict labels are told with their counts, and can be evaluated: labels may be wrong, or masks corrected
-on purpose. Refused is what no figure can come from: masks without any class of the list, with values of no class, and
-masks whose palette says that they were read the wrong way.
+Masks that contradict labels are told with their counts, and can be evaluated. Refused is what no figure can come from:
+masks without any class of the list, with values of no class, or whose palette says that they were read the wrong way.
 """
 
 from collections.abc import Iterable, Sequence

@@ -200,13 +200,10 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
         state = path.stat()
         names = _objects_of(path, (state.st_size, state.st_mtime_ns))
     except FileNotFoundError:
-        remedy = "add it or remove the name from the list"
-        faults.add("missing", f"there is no annotation {path}, though its image is listed; {remedy}")
+        faults.add("missing", f"there is no annotation {path}; add it or remove the image from the list")
         return []
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        is_text = not isinstance(error, UnicodeError)
-        what = "is not XML" if is_text else "is not text in the encoding that it declares, or in UTF-8"
-        faults.add("xml", f"annotation {path} {what} ({error}); save it as UTF-8, or copy it again from where it came")
+        faults.add("xml", f"annotation {path} is not XML ({error}); save it as UTF-8, or copy it from where it came")
         return []
     for number, name in enumerate(names, start=1):
         if name not in class_names:
@@ -221,7 +218,7 @@ def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     text, is_guessed = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
     names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
-    if is_guessed and not all(name.isascii() for name in names):
+    if is_guessed and not "".join(names).isascii():
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names
 
