@@ -16,7 +16,7 @@ from data.dataset import Index
 from data.faults import Complain, refuse
 from data.folder import open_folder
 from data.image_names import composed
-from data.inspection import mixed_depths, sample_depths, series_problem
+from data.inspection import depth_of, mixed_depths, series_problem, spread
 from data.mask_values import truth_rule
 from data.pixels import PixelRule, limit_pixels
 from data.settings import DataSettings
@@ -29,6 +29,7 @@ from utils.errors import UserError
 logger = logging.getLogger(__name__)
 
 NOTES = 3  # of an index that a command logs; the check lists all
+SAMPLE = 12  # images whose values every opening of a list looks at, spread evenly; the check looks at all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
@@ -59,7 +60,9 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
-        depths = sample_depths(index.records) if settings.range == "auto" else []
+        looked_at = spread(index.records, SAMPLE) if settings.range == "auto" else []
+        found = [depth_of(record.image, record.pixels.bands) for record in looked_at]
+        depths = [depth for depth in found if depth is not None]
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
         for note in [*mixed_depths(depths, f"list '{list_name}'"), *index.notes[:NOTES]]:

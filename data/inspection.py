@@ -25,18 +25,17 @@ from utils.reading import load_items
 
 Item = TypeVar("Item")
 
-SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the check looks at all
-
 
 @dataclass(frozen=True)
 class Depth:
     """The values of an image of more than 8 bits."""
 
+    image: Path
     bits: int  # as the file says, 0 where that gives no range
     dtype: str
     low: float
     high: float
-    has_nan: bool = False
+    has_nan: bool
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,7 @@ def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
         return None
     if values is None or values.bits in (1, 8):
         return None
-    return Depth(values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
-
-
-def sample_depths(records: Sequence[Record]) -> list[tuple[Path, Depth]]:
-    """Those of a sample of the images."""
-    found = [(record.image, depth_of(record.image, record.pixels.bands)) for record in spread(records, SAMPLE)]
-    return [(path, depth) for path, depth in found if depth is not None]
+    return Depth(path, values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -102,31 +95,28 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[position] for position in positions.tolist()]
 
 
-def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
+def series_problem(depths: Sequence[Depth], what: str) -> str:
     """What is unclear about the values of images of list `what` without `data.range`; empty where nothing is."""
-    by_bits = defaultdict(list)
-    for path, depth in depths:
-        by_bits[depth.bits].append((path, depth))
-    for bits, found in sorted(by_bits.items()):
-        path, first = found[0]
-        low, high = min(depth.low for _, depth in found), max(depth.high for _, depth in found)
+    for bits in sorted({depth.bits for depth in depths}):
+        found = [depth for depth in depths if depth.bits == bits]
+        low, high = min(depth.low for depth in found), max(depth.high for depth in found)
+        which = f"{what}: images such as {found[0].image}"
         if not bits:
-            return f"{what}: images such as {path} hold {unknown_range(first.dtype, low, high)}"
+            return f"{which} hold {unknown_range(found[0].dtype, low, high)}"
         if high < 2 ** (bits - 1):
-            return (
-                f"{what}: images such as {path} have {bits} bits, and their values end at {high:g}, so they would look "
-                f"nearly black; state the range of the whole data set, for example {range_line(0, high)} (or "
-                f"[0, {2**bits - 1}] if it is right as it is), or take --set data.range=percentile"
-            )
+            dark = f"have {bits} bits, and their values end at {high:g}, so they would look nearly black"
+            line = f"{range_line(0, high)} (or [0, {2**bits - 1}] if it is right as it is)"
+            remedy = f"state the range of the whole data set, for example {line}, or take --set data.range=percentile"
+            return f"{which} {dark}; {remedy}"
     return ""
 
 
-def mixed_depths(depths: Sequence[tuple[Path, Depth]], what: str) -> list[str]:
+def mixed_depths(depths: Sequence[Depth], what: str) -> list[str]:
     """Notes on images that use a small part of the range that others of as many bits fill."""
     notes: list[str] = []
-    for bits in sorted({depth.bits for _, depth in depths} - {0}):
-        highs = {str(path): depth.high for path, depth in depths if depth.bits == bits}
-        low, most = [path for path, high in highs.items() if high < 2 ** (bits - 4)], max(highs.values())
+    for bits in sorted({depth.bits for depth in depths} - {0}):
+        found = [depth for depth in depths if depth.bits == bits]
+        low, most = [str(one.image) for one in found if one.high < 2 ** (bits - 4)], max(one.high for one in found)
         if most >= 2 ** (bits - 1):
             few = f"images of {bits} bits with no value above {2 ** (bits - 4) - 1}, while others reach {most:g}"
             notes += counted(what, few, low, "they look nearly black: if they have fewer bits, scale them alike")
@@ -188,7 +178,7 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
 
 def _reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
     """Images that cannot be read: a missing setting once for all of them, the others each."""
-    depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
+    depths = [one.depth for one in facts.values() if one.depth is not None]
     if value_range == "auto" and (problem := series_problem(depths, "the data")):
         yield problem
     if needs := [one.problem for one in facts.values() if one.needs_bands]:
@@ -225,7 +215,7 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     every = findings.facts.values()
     if cfg.data.range == "auto":
-        yield from mixed_depths([(facts.image, facts.depth) for facts in every if facts.depth is not None], "images")
+        yield from mixed_depths([facts.depth for facts in every if facts.depth is not None], "images")
     for look in dict.fromkeys(facts.look for facts in every if facts.look):
         alike = (facts for facts in every if facts.look == look)
         remedy = "if these are masks, move them to masks/" if look == DRAWN else "see data.range in docs/data.md"
