@@ -50,8 +50,8 @@ def open_coco(
     folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        remedy = f"put the images of {path} there"
-        raise UserError(f"there is no folder of images {' or '.join(map(str, folders))}; {remedy}")
+        where = " or ".join(map(str, folders))
+        raise UserError(f"there is no folder of images {where}; put the images of {path} there")
     found, notes = _find_images(coco, root, folder, path, complain)
     records, name_of = [], record_names(found)
     for file, image in found.items():

@@ -106,9 +106,8 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
                 others.update(_read_list(layout, source, file, finder))
                 layout.lists.setdefault(other, [])
         if names and others.issuperset(names):
-            remedy = f"to train with them, set data.train_list={next(iter(layout.lists))}"
             what = f"all images are of list {' or '.join(layout.lists)}, none is of 'train'"
-            raise UserError(f"{source}: {what}; {remedy}")
+            raise UserError(f"{source}: {what}; set data.train_list={next(iter(layout.lists))} to train with them")
         return [path for path in names if path not in others], source
     if list_name == "val":
         if chosen := [path for path in names if path in layout.masks]:

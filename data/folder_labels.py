@@ -99,10 +99,8 @@ def _refuse_masks(layout: Layout) -> None:
     drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
     for name in drawn if len(drawn) < len(by_class) else ():
         what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
-        layout.complain(
-            f"{layout.root}: {what}: if they are masks, call the folder 'masks', and the files as their images; if "
-            "this is a class, name all classes in data.classes"
-        )
+        remedy = "call it 'masks', and the files as their images; if it is a class, name all classes in data.classes"
+        layout.complain(f"{layout.root}: {what}: {remedy}")
     stems = {path: path.rpartition(".")[0] for path in layout.class_of}
     known = set(stems.values())
     beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
@@ -147,11 +145,8 @@ def refuse_foreign(tree: Tree, classes: Collection[str]) -> None:
         lists = [path.parent.as_posix() for path in roboflow]
         raise UserError(f"{tree.root} {_reads_coco(tree.root, str(roboflow[0]), lists)}")
     if not classes and (file := _annotations_beside(tree)):
-        raise UserError(
-            f"{tree.root} has annotations beside its images ({file}), which are not read: export them as COCO, YOLO or "
-            f"CSV, or put the labels of all images into {tree.root / 'labels.csv'}; if the folders are the classes, "
-            "name them in data.classes"
-        )
+        remedy = "export them as COCO, YOLO or CSV; if the folders are the classes, name them in data.classes"
+        raise UserError(f"{tree.root} has annotations beside its images ({file}), which are not read: {remedy}")
     if instances := [path for path in files if path.match("annotations/*.json") and _is_coco(tree.root / path)]:
         root = tree.root / instances[0].parent.parent
         lists = [path.stem.removeprefix("instances_") for path in instances]
@@ -191,8 +186,7 @@ def _what_reads(layout: Layout) -> str:
     if tables:
         return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
     if documents and label_studio_tasks(tree.root / documents[0]):
-        what = f"has no class folders but {documents[0]}, a list as Label Studio exports it"
-        return f"{what}; read it with --set data.labels={documents[0]}"
+        return f"has no class folders but {documents[0]} of Label Studio; read it with --set data.labels={documents[0]}"
     if documents:
         return _reads_coco(tree.root, documents[0], [documents[0]])
     named = classes_in_names(layout.images)

@@ -171,8 +171,7 @@ class _Reader:
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
             what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
-            remedy = "give x, y of the upright image, from its upper left corner"
-            self.faults.add("outside", f"{found.where}: {what}; {remedy}")
+            self.faults.add("outside", f"{found.where}: {what}; give x, y from the upper left of the upright image")
         try:
             lost = draw(np.full(size, IGNORE, np.uint8), known)[1]
         except UserError as error:
@@ -188,8 +187,7 @@ class _Reader:
         if path is not None and path in self.records:
             return self.records[path]
         what = f"image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, else data.train_list)"
-        remedy = f"name images of this list{nearest(name, self.records)}"
-        self.faults.add("image", f"data.hints: {where}: {what}; {remedy}")
+        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{nearest(name, self.records)}")
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:

@@ -98,8 +98,8 @@ class Finder:
             for table in tables:
                 matches = table.get(composed(spelling), [])
                 if len(matches) > 1:
-                    remedy = f"give the whole path from {self.root}"
-                    raise UserError(f"{where}: '{name}' may be {matches[0]} or {matches[1]}; {remedy}")
+                    both = f"{matches[0]} or {matches[1]}"
+                    raise UserError(f"{where}: '{name}' may be {both}; give the whole path from {self.root}")
                 if matches:
                     return matches[0]
         return None

@@ -16,7 +16,7 @@ from data.dataset import Index, Record, check_fit
 from data.faults import counted
 from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
-from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
+from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, range_remedy, unknown_range
 from data.settings import DataConfig
 from data.truth_check import judge
 from utils.console import progress
@@ -105,9 +105,8 @@ def series_problem(depths: Sequence[Depth], what: str) -> str:
             return f"{which} hold {unknown_range(found[0].dtype, low, high)}"
         if high < 2 ** (bits - 1):
             dark = f"have {bits} bits, and their values end at {high:g}, so they would look nearly black"
-            line = f"{range_line(0, high)} (or [0, {2**bits - 1}] if it is right as it is)"
-            remedy = f"state the range of the whole data set, for example {line}, or take --set data.range=percentile"
-            return f"{which} {dark}; {remedy}"
+            example = f"{range_line(0, high)} (or [0, {2**bits - 1}] if it is right as it is)"
+            return f"{which} {dark}; {range_remedy(example)}"
     return ""
 
 

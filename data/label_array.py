@@ -21,9 +21,8 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
     """The classes of each image, by name; `UserError` where the file holds something else, or other classes."""
     try:
         content = io.BytesIO(path.read_bytes())
-        version = np.lib.format.read_magic(content)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, _, dtype = read_header(content)
+        np.lib.format.read_magic(content)
+        _, _, dtype = np.lib.format.read_array_header_1_0(content)  # others are for headers of more than 64 KiB
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
         loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote

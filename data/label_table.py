@@ -146,8 +146,7 @@ def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -
     more = re.compile(plain(label).removesuffix("s") + r"s?\d+")
     for name in filter(lambda name: more.fullmatch(plain(name)), others):
         what = f"the column '{name}' looks like further labels beside '{label}', and one column is read"
-        remedy = f"put all labels of an image into '{label}', separated by ';', or rename '{name}'"
-        faults.add("column", f"{path}: {what}; {remedy}")
+        faults.add("column", f"{path}: {what}; put all into '{label}', separated by ';', or rename '{name}'")
     return counted(path, "columns that are not used", others, f"labels are those of '{label}'")
 
 
@@ -157,8 +156,7 @@ def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
         if len(row) != len(header):
             what = f"expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}"
-            remedy = "separate labels with ';', and leave the cell empty, but keep its comma, where an image has none"
-            faults.add("cells", f"{where}: {what}; {remedy}")
+            faults.add("cells", f"{where}: {what}; separate labels with ';', and keep the comma of an empty cell")
         elif not row[image]:
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
@@ -188,7 +186,6 @@ def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Fau
             found.add(name)
         elif cell.casefold() not in NO:
             what = f"expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'"
-            remedy = "remove the column if it is no class, or call the column of the labels 'labels'"
-            faults.add(f"column {name}", f"{where}: {what}; {remedy}")
+            faults.add(f"column {name}", f"{where}: {what}; remove it, or call the column of the labels 'labels'")
             return None
     return found

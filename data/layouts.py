@@ -106,9 +106,8 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
             images += paths
         elif is_unclear and not has_table:
             what = f"holds {len(paths)} images, first {min(paths)}, which are not masks of other images by their names"
-            remedy = f"if '{name}' is a class, rename the folder or name all classes in data.classes"
-            other = "if they are masks, save them as PNG with the names of their images"
-            layout.complain(f"folder {layout.root / folder} {what}: {remedy}; {other}")
+            remedy = "save masks as PNG with the names of their images; if it is a class, name all in data.classes"
+            layout.complain(f"folder {layout.root / folder} {what}: {remedy}")
         else:
             _take_masks(layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
@@ -235,8 +234,7 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         others = sorted(heads - set(lists))
         if len(lists) > 1 and others and not has_table:
             what = f"{', '.join(lists)} look like lists, and {', '.join(others[:5])} beside them like classes"
-            remedy = "move one or the other elsewhere, or, if all are classes, name them in data.classes"
-            raise UserError(f"{layout.root}: the folders {what}: {remedy}")
+            raise UserError(f"{layout.root}: the folders {what}: move some, or name all classes in data.classes")
         if not layout.lists and not others:
             for path, part in parts.items():
                 if len(part) > depth + 1:
@@ -268,13 +266,14 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
     if len(heads) > 1 and all(map(_is_like_a_list, heads)):
         what = f"the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}"
-        remedy = f"call them train, val and test; if {heads[0]} and the others are classes, name them in data.classes"
-        raise UserError(f"{base}: {what}: {remedy}")
+        raise UserError(
+            f"{base}: {what}: call them train, val and test, or name those that are classes in data.classes"
+        )
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"
-            remedy = f"if these are the classes, set data.root={base / heads[0]}"
-            raise UserError(f"{base} {what}: {remedy}; if {heads[0]} is the only class, set data.classes=[{heads[0]}]")
+            remedy = f"set data.root={base / heads[0]}; if {heads[0]} is the only class, data.classes=[{heads[0]}]"
+            raise UserError(f"{base} {what}: {remedy}")
         return
     if any(len(parts[path]) > depth + 3 for path in inner):
         what = f"{', '.join(heads[:5])} hold lists ({', '.join(names)}) with classes and look like data sets"

@@ -87,10 +87,8 @@ def check_pixels(height: int, width: int, what: str) -> None:
 
 def too_large(what: str, size: str) -> UnreadableImage:
     """The error for a file that is over the limit."""
-    return UnreadableImage(
-        f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling "
-        "the memory; make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
-    )
+    remedy = "make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
+    return UnreadableImage(f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}); {remedy}")
 
 
 def bits_of(dtype: np.dtype) -> int:
@@ -131,11 +129,13 @@ def look_of(pixels: np.ndarray) -> str:
 
 def unknown_range(dtype: np.dtype | str, low: float, high: float) -> str:
     """The end of a sentence on values whose range no file says, with the option to add."""
-    return (
-        f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
-        f"range of the whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the "
-        "1st to the 99th percentile of each image)"
-    )
+    remedy = range_remedy(range_line(low, high))
+    return f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; {remedy}"
+
+
+def range_remedy(example: str) -> str:
+    """What to do where the range of a data set is not clear."""
+    return f"state the range of the whole data set, for example {example}, or take --set data.range=percentile"
 
 
 def range_line(low: float, high: float) -> str:

@@ -90,10 +90,8 @@ def _yolo_names(tree: Tree) -> dict[int, str]:
         raise UserError(f"{tree.root}: {what}; remove what does not belong to these images")
     if first:
         return found[first]
-    raise UserError(
-        f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
-        "classes.txt there, one name a line"
-    )
+    remedy = "put data.yaml with 'names:' or classes.txt there, one name a line"
+    raise UserError(f"{tree.root} has YOLO's files of boxes, and nothing names the classes: {remedy}")
 
 
 def label_studio_tasks(path: Path) -> list[Any]:
