@@ -30,9 +30,8 @@ Json = dict[str, Any]
 class CocoRules:
     """How a file is read: the category that stands for no class, and what an annotation marked `iscrowd` is.
 
-    `ignore`: a region without a label, which does not count in the truth, as in COCO. `object`: an object like others,
-    as the brush masks of labelling tools, which have the same mark. `auto`: `ignore`, but a file where all annotations
-    of a category are crowds is refused.
+    `ignore`: a region without a label, which does not count in the truth. `object`: an object like others. `auto`:
+    `ignore`, but a file where all annotations of a category are crowds, as brush masks of tools, is refused.
     """
 
     background: str = ""
@@ -76,12 +75,12 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box, or without a box whose area, is empty shows nothing, and is counted in a note.
-    Another file, or a malformed record, is a `UserError`.
+    An annotation whose box, or without a box whose area, is empty is counted in a note. Another file, or a malformed
+    record, is a `UserError`.
 
     Args:
-        path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
-            `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
+        path: a file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and `annotations` (`image_id`,
+            `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
     """
     if outlines or complain is not refuse:

@@ -36,10 +36,10 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
 
     It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes
-    may ask at once: one draws and the others wait.
+    may ask at once: one draws and the others wait. A malformed annotation, or one without an outline, is a `UserError`.
 
     Args:
-        path: the annotation file; an annotation without an outline, or with a malformed one, is a `UserError`.
+        path: the annotation file.
         class_names: in the order of the mask values.
         files: record's name -> `file_name` in the annotation file.
     """
@@ -124,8 +124,7 @@ def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, widt
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
-    pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
-    takes as much of it as an outline is long. So both are checked first.
+    pycocotools writes beyond its memory where run lengths do not add up, and takes as much of it as an outline is long.
     """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]

@@ -115,8 +115,7 @@ def check_index(index: Index, what: str) -> Index:
 def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
     """Split an index into the images to train with and those held back to evaluate a classifier without any mask.
 
-    Of each class, and of the images without any, that share is held back, rounded down, so that rare classes keep
-    theirs. The rarest come first: an image of several classes counts for each of them.
+    Of each class, and of the images without any, that share is held back, rounded down. The rarest come first.
     """
     groups = [record.labels or (-1,) for record in index.records]  # -1: images without any class, as a class
     by_class: dict[int, list[int]] = {}

@@ -43,11 +43,9 @@ def open_folder(
     Args:
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
             the folders of these names; without either, `train` is every image of no other list and `val` those with a
-            mask; else a name under `lists`, or a path (absolute, from here, or from the root) to a text file of names
-            or relative paths. `train.txt` and the like in the root are lists, too, if they begin with an image.
+            mask; else a name under `lists`, or a path to a text file of names or relative paths.
         labels: a CSV or JSON file (from here or from the root), or `names`: file names begin with the class; empty
-            takes `labels.csv` or `labels.json` in the root, else the folders are the classes. A file's images are all
-            that there are; one without a label has none of the classes.
+            takes `labels.csv` or `labels.json` in the root, else the folders are the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
     """
@@ -121,10 +119,7 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
 
 
 def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
-    """`lists/NAME.txt`; else one in the root or in `Lists`, in any case, for `val` also `valid.txt`.
-
-    The latter may be something else, so their first line has to name an image.
-    """
+    """`lists/NAME.txt`; else one in the root or in `Lists`, in any case, whose first line names an image."""
     if (path := layout.root / RESERVED / f"{list_name}.txt").is_file():
         return path
     wanted = SPLITS.get(list_name)

@@ -129,7 +129,7 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
 
 
 def refuse_foreign(tree: Tree, classes: Collection[str]) -> None:
-    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them.
+    """Refuse the layouts of VOC, COCO and tools with the settings that read them.
 
     Also files of boxes and outlines beside the images, unless `classes` name the folders.
     """

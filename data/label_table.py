@@ -111,10 +111,7 @@ def _first(names: Iterable[str], columns: list[str]) -> int | None:
 
 
 def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> tuple[int | None, list[str]]:
-    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row.
-
-    An empty cell is an image of none of these lists.
-    """
+    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row, or none."""
     for column in (columns.index(name) for name in (*LIST_COLUMNS, *LIST_MARKS) if name in columns):
         words: Mapping[str, str] = SPLITS
         if mark := LIST_MARKS.get(columns[column]):

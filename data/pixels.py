@@ -39,8 +39,8 @@ class PixelRule:
     """How the values of a data set become 8-bit RGB.
 
     `range` is (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
-    1st and the 99th percentile of each image. `bands` are counted from 1; three become red, green and blue, one becomes
-    grey; empty takes the file's own grey or RGB.
+    1st and the 99th percentile of each image. `bands`, from 1 on, are red, green and blue, or one for grey; empty takes
+    the file's own.
     """
 
     range: tuple[float, float] | str = "auto"

@@ -24,8 +24,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells, without the spaces around them, of every row of a CSV file that is not blank.
 
-    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab, or what
-    Excel's line `sep=` says. A file that cannot be read, or is not CSV in UTF-8, is a `UserError`.
+    Cells are separated by whichever of comma, semicolon and tab the first line has most of, or by what Excel's line
+    `sep=` says. A file that cannot be read, or is not CSV in UTF-8, is a `UserError`.
     """
     text = _read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")

@@ -121,8 +121,8 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
 def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tuple[str, bool]:
     """A message where the masks' own palettes have the classes' colours at other values, else nothing.
 
-    Also whether background and object have changed places, which no palette does by chance. The `remedy` of truth masks
-    is to read them by colour.
+    Also whether background and object have changed places, which no palette does by chance. The default `remedy` is to
+    read them by colour.
     """
     names = {IGNORE_COLOUR: IGNORE_WORD} | rule.names_of_colours()
     index_of = {IGNORE_COLOUR: IGNORE} | {colour: value for value, colour in enumerate(rule.colours)}

@@ -42,8 +42,7 @@ def open_voc(
     Args:
         list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
-            `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
-            difficult count.
+            `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
     """
     root = Path(root)
@@ -81,7 +80,7 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
 
     It is a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also be
     `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and `train_aug` is
-    the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
+    SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
     """
     path = find_list(root, list_name)
     if path is not None:
