@@ -18,7 +18,8 @@ LATIN = str.maketrans("авеікмнорстухѕјαβεικνορτυχ", "a
 
 def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
     """Notes on classes that may be none, or one; `where` is what they begin with."""
-    nothing = [name for name in names if NOTHING.fullmatch(_words(name))]
+    words = {name: re.sub(r"[\W_]+", " ", name.casefold()).strip() for name in names}
+    nothing = [name for name in names if NOTHING.fullmatch(words[name])]
     if set(names) == {"0", "1"}:
         nothing = ["0"]
     if nothing:
@@ -34,10 +35,6 @@ def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
             shown = " and ".join(ascii(name)[1:-1] if plain else name for name in alike)
             what = "differ in nothing but capitals, signs, letters that look alike, or a plural"
             yield f"{where}: classes {shown} {what}; are they one?"
-
-
-def _words(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
 
 
 def _look(name: str) -> str:

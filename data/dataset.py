@@ -134,6 +134,7 @@ def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
     return replace(index, records=kept), replace(index, records=tuple(index.records[n] for n in sorted(held)))
 
 
+@dataclass(frozen=True)
 class TrainingImages(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
@@ -143,14 +144,10 @@ class TrainingImages(Dataset):
     said, where `values_of` is given: image's name -> (H, W) uint8, or None (data/hints.py).
     """
 
-    def __init__(
-        self,
-        index: Index,
-        transform: RandomCrop,
-        mask_folder: Path | None = None,
-        values_of: Callable[[str], np.ndarray | None] | None = None,
-    ):
-        self.index, self.transform, self.mask_folder, self.values_of = index, transform, mask_folder, values_of
+    index: Index
+    transform: RandomCrop
+    mask_folder: Path | None = None
+    values_of: Callable[[str], np.ndarray | None] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -173,14 +170,14 @@ class TrainingImages(Dataset):
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
 
+@dataclass(frozen=True)
 class WholeImages(Dataset):
     """Whole images as uint8 for stages that walk a list once.
 
     Items: `image` (3, H, W) uint8, `labels` (C,) float, `name`, and `mask` (H, W) int64 if the index has masks.
     """
 
-    def __init__(self, index: Index):
-        self.index = index
+    index: Index
 
     def __len__(self) -> int:
         return len(self.index)

@@ -21,7 +21,6 @@ from utils.files import write_text
 logger = logging.getLogger(__name__)
 
 VOC_FOLDER = Path("VOCdevkit/VOC2012")  # in VOC's archive
-SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 
 
 def download(kind: str, root: str | Path, list_name: str) -> None:
@@ -69,7 +68,7 @@ def _fetch_sbd_lists(root: Path, base: Path) -> None:
     archive = _fetch(SBDataset.url, base / SBDataset.filename, SBDataset.md5)
     with tarfile.open(archive) as tar:
         for name in ("train.txt", "val.txt"):
-            file = tar.extractfile(f"{SBD_FOLDER}/{name}")
+            file = tar.extractfile(f"{SBD_LISTS[1]}/{name}")
             assert file is not None  # the archive's checksum is right
             write_text(root / SBD_LISTS[0] / name, file.read().decode())
 

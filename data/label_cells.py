@@ -47,18 +47,13 @@ def read_cells(
         found.append(labels)
     empty = [where for (where, text), row in zip(cells, items, strict=True) if text and not row]
     notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
+    different, labelled = set().union(*found), sum(bool(labels) for labels in found)
     if not known:
-        notes += _judge_words(path, set().union(*found), faults)
-        _judge_number(path, found, faults)
+        notes += _judge_words(path, different, faults)
+        if labelled >= MANY and 2 * len(different) > labelled:  # captions, numbers or run lengths
+            what = f"{labelled} rows have {len(different)} different labels, such as '{min(different)[:40]}'"
+            faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
     return found
-
-
-def _judge_number(path: Path, labels: list[set[str]], faults: Faults) -> None:
-    """Refuse a column of captions, numbers or run lengths: texts that are mostly different are no classes."""
-    different, labelled = set().union(*labels), [row for row in labels if row]
-    if len(labelled) >= MANY and 2 * len(different) > len(labelled):
-        what = f"{len(labelled)} rows have {len(different)} different labels, such as '{min(different)[:40]}'"
-        faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
 
 
 def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
