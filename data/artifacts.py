@@ -90,9 +90,8 @@ def read_seed(path: str | Path, class_names: Sequence[str] | None = None) -> See
             if class_names is not None and f"{CLASS_NAMES}.npy" in archive.namelist():
                 own = _names_of_text(_read_array(archive, CLASS_NAMES, np.uint8, None, MOST_NAMES).tobytes())
     except FileNotFoundError as error:
-        raise UserError(
-            f"there is no seed file {path}; run the stage that writes it: train.py --stages seeds"
-        ) from error
+        remedy = "run the stage that writes it: python train.py --stages seeds"
+        raise UserError(f"there is no seed file {path}; {remedy}") from error
     except UserError:
         raise
     except Exception as error:  # for damaged bytes numpy and zipfile raise whatever Python has

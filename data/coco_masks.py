@@ -110,10 +110,9 @@ def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, widt
         try:
             layers.append((_pixels(annotation["segmentation"], height, width), value))
         except Exception as error:  # pycocotools raises the bare class, too
-            raise UserError(
-                f"{source}: the segmentation of annotation {annotation.get('id')} cannot be rendered "
-                f"({type(error).__name__}: {error}); expected polygons or run lengths for {width} x {height} pixels"
-            ) from error
+            what = f"annotation {annotation.get('id')} cannot be rendered ({type(error).__name__}: {error})"
+            expected = f"expected polygons or run lengths for {width} x {height} pixels"
+            raise UserError(f"{source}: the segmentation of {what}; {expected}") from error
     layers.sort(key=lambda layer: (layer[1] != IGNORE, -np.count_nonzero(layer[0])))
     mask = np.zeros((height, width), np.uint8)
     for pixels, value in layers:

@@ -197,16 +197,12 @@ def _what_reads(layout: Layout) -> str:
     example = layout.images[0] if layout.images else "IMG_1.jpg"
     unread = sorted(path for path in tree.files if path.lower().endswith(UNREAD)) + values
     what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
-    return (
-        f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, dog/, ...), or a file "
-        f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
-    )
+    table = f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
+    return f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, ...), or a file {table}"
 
 
 def _reads_coco(root: Path, file: str, lists: list[str]) -> str:
     train = next((name for name in lists if "train" in name.casefold()), lists[0])
     val = next((name for name in lists if "val" in name.casefold()), "")
-    return (
-        f"has annotations in COCO's format ({file}); read them with --set data.kind=coco --set data.root={root} "
-        f"--set data.train_list={train} --set data.val_list={val}"
-    )
+    settings = f"--set data.kind=coco --set data.root={root} --set data.train_list={train} --set data.val_list={val}"
+    return f"has annotations in COCO's format ({file}); read them with {settings}"

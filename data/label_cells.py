@@ -39,11 +39,8 @@ def read_cells(
     for (where, text), row in zip(cells, items, strict=True):
         labels = {part for item in row for part in _parts(item, alone)}
         if any(label.casefold() not in alone and re.search(r"[,|]|^[\[{('\"]", label) for label in labels):
-            faults.add(
-                "separator",
-                f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it cut, name "
-                "the classes in data.classes",
-            )
+            remedy = "if it is one label, or to have it cut, name the classes in data.classes"
+            faults.add("separator", f"{where}: separate labels with ';', found '{text[:80]}'; {remedy}")
         found.append(labels)
     empty = [where for (where, text), row in zip(cells, items, strict=True) if text and not row]
     notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
@@ -70,11 +67,9 @@ def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
     shared = {label for label, words in words_of.items() if len(words) > 1 and max(counts[w] for w in words) > 1}
     words = sorted(set().union(*(words_of[label] for label in shared)))
     if len(shared) > max(2, len(words)):
-        faults.add(
-            "spaces",
-            f"{path}: labels such as '{min(shared)}' look like several, separated by spaces; separate them with ';', "
-            f"or name the classes: data.classes=[{', '.join(words[:3])}, ...]",
-        )
+        what = f"labels such as '{min(shared)}' look like several, separated by spaces"
+        remedy = f"separate them with ';', or name the classes: data.classes=[{', '.join(words[:3])}, ...]"
+        faults.add("spaces", f"{path}: {what}; {remedy}")
         return []
     what = "labels that are each read as one class, though other labels have some of their words"
     return counted(path, what, shared, "if these are several labels, separate them with ';'")

@@ -266,9 +266,7 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
     if len(heads) > 1 and all(map(_is_like_a_list, heads)):
         what = f"the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}"
-        raise UserError(
-            f"{base}: {what}: call them train, val and test, or name those that are classes in data.classes"
-        )
+        raise UserError(f"{base}: {what}: call them train, val and test, or name all classes in data.classes")
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"

@@ -84,11 +84,9 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
         name = rule.class_names[min(labels)] if len(labels) == 1 else LABEL_WORD
         line = mapping_line({"0": BACKGROUND_WORD, str(IGNORE): name})
         remedy = f"{IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
-    return (
-        f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first "
-        f"{rows[0][0].mask}{', although labels name classes' if labels else ''}, so there is no object to evaluate; "
-        f"{remedy}"
-    )
+    what = f"hold only {' and '.join(map(str, sorted(values)))}, first {rows[0][0].mask}"
+    although = ", although labels name classes" if labels else ""
+    return f"the masks of all {len(rows)} images {what}{although}, so there is no object to evaluate; {remedy}"
 
 
 def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
