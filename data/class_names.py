@@ -5,8 +5,10 @@ A folder `no_crack` would be trained as an object, and `Cat` and `cat` as two cl
 
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+
+from data.faults import grouped
+from data.image_names import plain
 
 NOTHING = re.compile(
     r"((no|non|not|without|un)( .*)?|.* (free|negative)|none|nothing|neg(ative)?|normal|good|ok(ay)?|healthy|clean"
@@ -26,17 +28,14 @@ def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
         remedy = f"if images of '{nothing[0]}' show none of the classes, add --set 'data.background={nothing[0]}'"
         more = " and give all of them that name" if len(nothing) > 1 else ""
         yield f"{where}: {', '.join(nothing)} will be trained as an object like others; {remedy}{more}"
-    by_look = defaultdict(list)
-    for name in names:
-        by_look[_look(name)].append(name)
-    for alike in by_look.values():
+    for alike in grouped(names, _look).values():
         if len(alike) > 1:
-            plain = any(name.isascii() for name in alike)  # then letters of others look like these, and need escapes
-            shown = " and ".join(ascii(name)[1:-1] if plain else name for name in alike)
+            latin = any(name.isascii() for name in alike)  # then letters of others look like these, and need escapes
+            shown = " and ".join(ascii(name)[1:-1] if latin else name for name in alike)
             what = "differ in nothing but capitals, signs, letters that look alike, or a plural"
             yield f"{where}: classes {shown} {what}; are they one?"
 
 
 def _look(name: str) -> str:
-    letters = "".join(re.findall(r"[^\W_]", unicodedata.normalize("NFKC", name).casefold())) or name
+    letters = plain(unicodedata.normalize("NFKC", name)) or name
     return letters.translate(LATIN).removesuffix("s")

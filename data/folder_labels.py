@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
-from data.faults import Faults, counted
+from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
 from data.layouts import Layout, are_drawn, classes_in_names
@@ -93,9 +93,7 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
 
 def _refuse_masks(layout: Layout) -> None:
     """Refuse masks that nothing but their content tells from images: whole class folders, and files beside images."""
-    by_class: dict[str, list[str]] = {}
-    for path, name in layout.class_of.items():
-        by_class.setdefault(name, []).append(path)
+    by_class = grouped(layout.class_of, layout.class_of.__getitem__)
     drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
     for name in drawn if len(drawn) < len(by_class) else ():
         what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"

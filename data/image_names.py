@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from data.faults import Faults, counted
+from data.faults import Faults, counted, grouped
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -40,11 +40,7 @@ class Finder:
     @cached_property
     def tables(self) -> list[dict[str, list[str]]]:
         """Spelling -> the paths that have it; from the most exact spelling to the loosest."""
-        tables: list[dict[str, list[str]]] = [{} for _ in SPELLINGS]
-        for table, spelling in zip(tables, SPELLINGS, strict=True):
-            for path in self.paths:
-                table.setdefault(composed(spelling(path)), []).append(path)
-        return tables
+        return [grouped(self.paths, spelling) for spelling in SPELLINGS]
 
     def find(self, name: str, where: str) -> str | None:
         """The path under the root, or None; `UserError` where the name leaves the root, or several images have it."""
@@ -135,8 +131,8 @@ def _without_suffix(path: str) -> str:
 
 # From the most exact spelling of a path to the loosest.
 SPELLINGS: tuple[Callable[[str], str], ...] = (
-    str,
-    _without_suffix,
-    os.path.basename,
-    lambda path: _without_suffix(os.path.basename(path)),
+    composed,
+    lambda path: composed(_without_suffix(path)),
+    lambda path: composed(os.path.basename(path)),
+    lambda path: composed(_without_suffix(os.path.basename(path))),
 )

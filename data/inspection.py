@@ -4,7 +4,6 @@ A series of 12 bits in files of 16 looks nearly black if no setting says so, and
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from data.dataset import Index, Record, check_fit
-from data.faults import counted
+from data.faults import counted, grouped
 from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
 from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, range_remedy, unknown_range
@@ -72,10 +71,8 @@ def records_of(indexes: Iterable[Index]) -> list[Record]:
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
     """Groups of files that hold the same image."""
-    groups = defaultdict(list)
-    for one in facts:
-        groups[one.content].append(one.image)
-    return [sorted(group) for content, group in groups.items() if content and len(group) > 1]
+    groups = grouped((one for one in facts if one.content), lambda one: one.content).values()
+    return [sorted(one.image for one in group) for group in groups if len(group) > 1]
 
 
 def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from data.faults import Complain, counted
+from data.faults import Complain, counted, grouped
 from data.image_names import composed, plain, record_names
 from data.inspection import spread
 from data.mask_values import decode_mask, used_codes
@@ -118,19 +118,15 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
 
     Without a table, which would say which are images, others are noted.
     """
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    by_suffix: dict[str, list[str]] = defaultdict(list)
-    for path in layout.images:
-        by_stem[_stem(path)].append(path)
-    for path in (path for paths in by_stem.values() if len(paths) > 1 for path in paths):
-        by_suffix[path.rpartition(".")[2].lower()].append(path)
+    twins = [path for paths in grouped(layout.images, _stem).values() if len(paths) > 1 for path in paths]
+    by_suffix = grouped(twins, lambda path: path.rpartition(".")[2].lower())
     drawn = [suffix for suffix, paths in by_suffix.items() if are_drawn(layout.root, paths)]
     found = {path for suffix in drawn for path in by_suffix[suffix]} if len(drawn) < len(by_suffix) else set()
     what = f"files with the name of an image beside them, and with at most {FEW_VALUES} values"
     layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
-    more = [path for paths in by_suffix.values() for path in paths if not found and not has_table]
-    remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
-    layout.notes += counted(layout.root, "files that differ from others in their suffix alone", more, remedy)
+    if not found and not has_table:
+        remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
+        layout.notes += counted(layout.root, "files that differ from others in their suffix alone", twins, remedy)
     return found
 
 

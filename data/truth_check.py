@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.dataset import Record
+from data.faults import grouped
 from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS, MaskFacts, TruthRule, mapping_line
 from utils.ignore import IGNORE
 
@@ -31,11 +32,8 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     """
     rule = replace(rule, class_names=class_names)
     verdict = Verdict()
-    faults: dict[str, list[Row]] = {}
-    for row in rows:
-        if row[1].problem:
-            faults.setdefault(row[1].kind or row[1].problem, []).append(row)
-    for kind, faulty in faults.items():
+    unreadable = [row for row in rows if row[1].problem]
+    for kind, faulty in grouped(unreadable, lambda row: row[1].kind or row[1].problem).items():
         if kind == "colour":
             verdict.problems.append(_unmapped(faulty, "holds colours, expected class values", rule))
         else:
