@@ -200,12 +200,11 @@ class _Reader:
         return None
 
     def _label(self, shape: Shape, record: Record, where: str) -> int | None:
-        label = self.labels.get(composed(shape.label))
-        if label is None:
-            known = ", ".join(self.labels) + nearest(shape.label, self.labels)
-            self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {known}")
-            return None
-        return label if self._is_shown(record, label, where) else None
+        if (label := self.labels.get(composed(shape.label))) is not None:
+            return label if self._is_shown(record, label, where) else None
+        known = ", ".join(self.labels) + nearest(shape.label, self.labels)
+        self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {known}")
+        return None
 
     def _is_shown(self, record: Record, label: int, where: str) -> bool:
         if label < 0 or label in record.labels:

@@ -55,13 +55,12 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 
         download(settings.kind, settings.root, list_name)
     classes = _given_classes(settings)
-    own = settings if classes == settings.classes else replace(settings, classes=classes)
-    index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
+    index = _with_rules(open_list(replace(settings, classes=classes), list_name, masks, complain), settings, masks)
     if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
-        looked_at = spread(index.records, SAMPLE) if settings.range == "auto" else []
-        found = [depth_of(record.image, record.pixels.bands) for record in looked_at]
+        looked_at = spread(index.records, SAMPLE if settings.range == "auto" else 0)
+        found = [depth_of(record.image, settings.bands) for record in looked_at]
         depths = [depth for depth in found if depth is not None]
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
@@ -82,7 +81,6 @@ def _coco_rules(settings: DataSettings) -> CocoRules:
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
-    """The index whose records know what the values of their files mean."""
     if settings.mask_values and settings.kind not in ("voc", "folder"):
         what = f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own"
         raise UserError(f"{what}; leave it out")

@@ -25,11 +25,9 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
         _, _, dtype = np.lib.format.read_array_header_1_0(content)  # others are for headers of more than 64 KiB
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
-        loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table: Any = loaded
-        if isinstance(loaded, _Recorded):
-            _, objects = loaded.type_and_data()
-            (table,) = objects
+        table: Any = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files of Python 2
+        if isinstance(table, _Recorded):
+            (table,) = table.type_and_data()[1]
         # IRN's tables have 2007000032 for 2007_000032.
         names = [f"{key}"[:4] + "_" + f"{key}"[4:] if isinstance(key, int | np.integer) else str(key) for key in table]
         vectors = dict(zip(names, map(_vector, table.values()), strict=True))
