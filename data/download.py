@@ -1,6 +1,6 @@
 """PASCAL VOC 2012 and the lists of SBD (Semantic Boundaries Dataset) from their publishers: `data.download=true`.
 
-By torchvision's downloader, with its addresses and checksums. Archives are kept; one that was put there by hand is used.
+By torchvision's downloader, with its addresses and checksums. Archives are kept; one put there by hand is used.
 """
 
 import logging

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
 from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
-# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are those
-# that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5, GRIB), that have no signature, and icons.
+# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are
+# those that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5), that have no signature, and icons.
 FORMATS = {
     "AVIF": (".avif", ".avifs"), "BMP": (".bmp",), "DIB": (".dib",), "FITS": (".fit", ".fits"), "GIF": (".gif",),
     "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),  # by pillow-heif
@@ -121,7 +121,7 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
         image.load()
         if values is None:
             return image_to_rgb(image, rule, what)
-        return _upright(Image.fromarray(to_rgb(values, rule, what)), _orientation(image))
+        return _upright(Image.fromarray(to_rgb(values, rule, what)), image)
 
 
 def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
@@ -134,22 +134,22 @@ def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
 
 def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the image") -> Image.Image:
     """As `read_image`, of an image of Pillow that is in memory."""
-    orientation = _orientation(image)
+    source = image
     if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
         image = image.convert(image.mode.upper())
     alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode in DEEP:
         values = _one_band(image)
     elif rule == AUTO:
-        image = _upright(image, orientation)
+        image = _upright(image, source)
         if alpha:
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
         return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB
     else:
-        grey = image.mode in ("1", "L", "LA")
-        array = np.asarray(image.convert(("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")))
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        array = np.asarray(image.convert(mode + "A" if alpha else mode))
         values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
-    return _upright(Image.fromarray(to_rgb(values, rule, what)), orientation)
+    return _upright(Image.fromarray(to_rgb(values, rule, what)), source)
 
 
 def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
@@ -208,17 +208,10 @@ def _one_band(image: Image.Image) -> Values:
     return Values(array[..., None], bits)
 
 
-def _orientation(image: Image.Image) -> int:
-    """The orientation in EXIF; 1 where there is none that can be read.
-
-    `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
-    """
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The image turned as the EXIF of its source says; `ImageOps.exif_transpose` fails where an entry is malformed."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = source.getexif().get(ExifTags.Base.Orientation)
     except DAMAGED_IMAGE:
         orientation = None
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image

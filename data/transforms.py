@@ -57,8 +57,8 @@ class RandomCrop:
         The mask must have the image's size; one of mode LA has hints as its second channel.
 
         Returns:
-            `pixels` (S, S, 3) uint8, black around the image; `covered` (4,) int64, what the image covers: left, top, and
-            right, bottom, which are the first outside; with mask `mask`, and with hints `hints`, both (S, S) uint8.
+            `pixels` (S, S, 3) uint8, black around the image; `covered` (4,) int64, what the image covers: left, top,
+            and right, bottom, the first outside; with mask `mask`, and with hints `hints`, both (S, S) uint8.
         """
         width, height = self._draw_size(image, random)
         mirrored = random.random() < 0.5
@@ -94,7 +94,7 @@ class RandomCrop:
     def unpack(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Crops as networks and losses take them, on the device where they lie.
 
-        Crops come from the loader's processes as bytes, because floats would cost a CPU as much as the whole augmentation.
+        They come as bytes, because copies of floats would cost a CPU as much as the whole augmentation.
 
         A batch of `pixels` (B, S, S, 3) uint8, `covered` (B, 4) int64 and maybe `mask` and `hints` (B, S, S) uint8
         becomes `image` (B, 3, S, S) float, normalised, 0 (the mean colour) around the image, its memory in the order of
