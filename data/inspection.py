@@ -162,9 +162,8 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
     """Add the problems and notes that the lists and their images give."""
     findings.problems += _reading_problems(findings.facts, cfg.data.range)
     for list_name, index in findings.lists.items():
-        masked = [record for record in index.records if record.mask is not None]
-        rows = [(record, mask) for record in masked if (mask := findings.facts[record.image].mask) is not None]
-        if rows:
+        facts = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
+        if rows := [(record, mask) for record, mask in facts if mask is not None]:
             verdict = judge(rows, rows[0][0].truth, index.class_names)
             findings.problems += verdict.problems
             findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]

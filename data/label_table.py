@@ -130,8 +130,7 @@ def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Fau
 
 def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> None:
     """Refuse rows with a confidence of 0, which OpenImages has for labels that an image does not show."""
-    column = _first(CONFIDENCE, columns)
-    if column is None:
+    if (column := _first(CONFIDENCE, columns)) is None:
         return
     for where, row in body:
         if row[column] and row[column].casefold() in NO:

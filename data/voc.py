@@ -214,32 +214,28 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
 @cache
 def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
-    text, is_guessed = _decoded(path.read_bytes())
+    text = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
     names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
-    if is_guessed and not "".join(names).isascii():
+    if "\ufffd" in text and not "".join(names).isascii():
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names
 
 
-def _decoded(content: bytes) -> tuple[str, bool]:
-    """The text without its declaration, whose encoding the parser may not know, and whether it is a guess.
+def _decoded(content: bytes) -> str:
+    """The text without its declaration, whose encoding the parser may not know.
 
-    Without a declared encoding, what is not UTF-8 is read byte by byte: tags are the same in all usual encodings.
+    Without a declared encoding, U+FFFD stands for what is not UTF-8: tags are the same in all usual encodings.
     """
-    is_guessed = False
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = content.decode("utf-16")
     else:
         declared = re.match(rb"[^>]*encoding\s*=\s*[\"']([\w.:-]+)", content)
         encoding = declared[1].decode("ascii", "replace").lower() if declared is not None else "utf-8"
-        try:  # a file that declares UTF-16 would not begin with plain letters
-            text = content.decode("utf-8" if encoding.startswith(("utf-16", "utf-32")) else encoding)
-        except UnicodeDecodeError:
-            if declared is not None:
-                raise
-            text, is_guessed = content.decode("latin-1"), True
-    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL), is_guessed
+        if encoding.startswith(("utf-16", "utf-32")):  # then it would not begin with plain letters
+            encoding = "utf-8"
+        text = content.decode(encoding, "strict" if declared is not None else "replace")
+    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
