@@ -1,7 +1,6 @@
 """How a cell of labels is read.
 
-Labels are separated by ';'. Another separator is read where all its parts are known classes; lists such as
-['cat', 'dog'] are read as lists; what looks like either and is not known is named.
+Labels are separated by ';', or by another separator where all parts are known classes; ['cat', 'dog'] is a list.
 """
 
 import ast

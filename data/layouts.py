@@ -114,10 +114,7 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
 
 
 def _twins(layout: Layout, has_table: bool) -> set[str]:
-    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do.
-
-    Without a table, which would say which are images, others are noted.
-    """
+    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do."""
     twins = [path for paths in grouped(layout.images, _stem).values() if len(paths) > 1 for path in paths]
     by_suffix = grouped(twins, lambda path: path.rpartition(".")[2].lower())
     drawn = [suffix for suffix, paths in by_suffix.items() if are_drawn(layout.root, paths)]

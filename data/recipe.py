@@ -1,7 +1,6 @@
 """Which settings fit own images, by labels and images alone (`data.recipe: auto`).
 
-Photographs have colours, and their classes occur in many surroundings. Images of inspection and medicine mostly have no
-colour, or most of them show nothing: there the whole is what differs least, and objects are small.
+Images of inspection and medicine, unlike photographs, mostly have no colour, or most of them show nothing.
 """
 
 from dataclasses import dataclass
