@@ -34,8 +34,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.images import limit_pixels
-from data.pixels import look_of
+from data.pixels import limit_pixels, look_of
 from exports.mask_sets import open_mask_set
 from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images

@@ -1,11 +1,8 @@
 """The files that stages hand to each other: seeds (`ID.npz`) and masks (`ID.png`, palette, 255 = ignore).
 
 A seed file holds `classes` (K,) int64, `maps` (K, h, w) uint8 at stride 4 with 0..255 meaning 0..1, and `size` (H, W)
-of the image. Both kinds are written whole or not at all.
-
-Both hold the names of all classes of their data: a seed as `class_names` (JSON as uint8), a mask as the text
-`class_names` of the PNG. Reading one for data with other classes, or with the same in another order, is refused.
-Files of other programs and of older versions hold no names, and are accepted.
+of the image. Both kinds hold the names of all classes of their data: a seed as `class_names` (JSON as uint8), a mask as
+the text `class_names` of the PNG. Files of other programs and of older versions hold no names, and are accepted.
 """
 
 import io
@@ -19,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from data.images import check_pixels
 from data.mask_values import grey_values, opened_mask, voc_palette
+from data.pixels import check_pixels
 from utils.errors import UserError
 from utils.files import atomic_path
 from utils.ignore import IGNORE
@@ -125,10 +122,7 @@ def _names_of_text(text: str | bytes) -> list[str]:
 def _read_array(
     archive: zipfile.ZipFile, name: str, dtype: type, shape: tuple[int, ...] | None, most_values: int = IGNORE
 ) -> np.ndarray:
-    """An array of that type and shape; None is a vector of at most `most_values`.
-
-    What the file says of itself is compared first, so that no more is unpacked than that takes.
-    """
+    """An array of that type and shape (None: a vector of at most `most_values`); no more than that is unpacked."""
     info = archive.getinfo(f"{name}.npy")
     most = math.prod(shape or (most_values,)) * np.dtype(dtype).itemsize
     if info.file_size > most + HEADER:
@@ -171,10 +165,8 @@ def read_mask(path: str | Path, class_names: Sequence[str] | None = None) -> np.
     """
     with opened_mask(path) as image:
         if image.mode not in ("P", "L", "1"):
-            raise UserError(
-                f"mask {path} is an image of mode {image.mode}; expected one channel of class values: save it as "
-                "palette or grey PNG"
-            )
+            expected = "expected one channel of class values: save it as palette or grey PNG"
+            raise UserError(f"mask {path} is an image of mode {image.mode}; {expected}")
         values = grey_values(image)[1]
         if class_names is not None and (own := _names_in(image)):
             check_class_names(own, class_names, f"mask {path}")

@@ -89,11 +89,9 @@ def check(cfg: DataConfig) -> Findings:
         except UserError as error:
             complain(str(error))
     for name, index in findings.lists.items():
-        first = next(iter(findings.lists))
-        if problem := other_classes(first, findings.class_names, name, index.class_names):
+        if problem := other_classes(next(iter(findings.lists)), findings.class_names, name, index.class_names):
             complain(problem)
-    hinted = findings.lists.get(cfg.data.seed_list or cfg.data.train_list)
-    if cfg.data.hints and hinted is not None:
+    if cfg.data.hints and (hinted := findings.lists.get(cfg.data.seed_list or cfg.data.train_list)) is not None:
         try:
             check_hints(settings, hinted, complain)
         except UserError as error:
@@ -171,11 +169,9 @@ def _can_be_drawn(name: str) -> bool:
 
 
 def _section(title: str, messages: Sequence[str], limit: int | None) -> list[str]:
-    if not messages:
-        return ["", f"no {title}"]
-    shown = messages[:limit]
+    shown = [f"  {message}" for message in messages[:limit]]
     more = [f"  and {len(messages) - len(shown)} more"] if len(shown) < len(messages) else []
-    return ["", f"{title}: {len(messages)}", *(f"  {message}" for message in shown), *more]
+    return ["", f"{title}: {len(messages)}" if messages else f"no {title}", *shown, *more]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """Names of classes that may be mistakes: words for `nothing`, and names that look like one.
 
-    notes_on_names(("crack", "no_crack", "Crack"))  # two notes for people
-
 A folder `no_crack` would be trained as an object, and `Cat` and `cat` as two classes.
 """
 
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
+
+from data.faults import grouped
+from data.image_names import plain
 
 NOTHING = re.compile(
     r"((no|non|not|without|un)( .*)?|.* (free|negative)|none|nothing|neg(ative)?|normal|good|ok(ay)?|healthy|clean"
@@ -20,28 +20,22 @@ LATIN = str.maketrans("авеікмнорстухѕјαβεικνορτυχ", "a
 
 def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
     """Notes on classes that may be none, or one; `where` is what they begin with."""
-    nothing = [name for name in names if NOTHING.fullmatch(_words(name))]
+    words = {name: re.sub(r"[\W_]+", " ", name.casefold()).strip() for name in names}
+    nothing = [name for name in names if NOTHING.fullmatch(words[name])]
     if set(names) == {"0", "1"}:
         nothing = ["0"]
     if nothing:
         remedy = f"if images of '{nothing[0]}' show none of the classes, add --set 'data.background={nothing[0]}'"
         more = " and give all of them that name" if len(nothing) > 1 else ""
         yield f"{where}: {', '.join(nothing)} will be trained as an object like others; {remedy}{more}"
-    by_look = defaultdict(list)
-    for name in names:
-        by_look[_look(name)].append(name)
-    for alike in by_look.values():
+    for alike in grouped(names, _look).values():
         if len(alike) > 1:
-            plain = any(name.isascii() for name in alike)  # then letters of others look like these, and need escapes
-            shown = " and ".join(ascii(name)[1:-1] if plain else name for name in alike)
+            latin = any(name.isascii() for name in alike)  # then letters of others look like these, and need escapes
+            shown = " and ".join(ascii(name)[1:-1] if latin else name for name in alike)
             what = "differ in nothing but capitals, signs, letters that look alike, or a plural"
             yield f"{where}: classes {shown} {what}; are they one?"
 
 
-def _words(name: str) -> str:
-    return re.sub(r"[\W_]+", " ", name.casefold()).strip()
-
-
 def _look(name: str) -> str:
-    letters = "".join(re.findall(r"[^\W_]", unicodedata.normalize("NFKC", name).casefold())) or name
+    letters = plain(unicodedata.normalize("NFKC", name)) or name
     return letters.translate(LATIN).removesuffix("s")

@@ -32,12 +32,10 @@ def open_coco(
 ) -> Index:
     """Index of one list of a COCO-layout dataset; `UserError` where something is missing or malformed.
 
-    Images without annotations are kept, with no labels.
-
     Args:
         list_name: `train2014`, `val2017` and the like, or the path of a JSON file, from here or from the root.
         classes: the categories' names in the order of the mask values; empty takes the order of their ids.
-        masks: draw the truth masks that are not there yet (`data/coco_masks.py` states the rule of overlaps).
+        masks: draw the truth masks that are not there yet (data/coco_masks.py).
     """
     root = Path(root)
     path = _annotation_file(root, list_name)
@@ -50,8 +48,8 @@ def open_coco(
     folders += [root / "images"] if path.parent.name == "annotations" else [path.parent]
     folder = next((folder for folder in folders if folder.is_dir()), None)
     if folder is None:
-        remedy = f"put the images of {path} there"
-        raise UserError(f"there is no folder of images {' or '.join(map(str, folders))}; {remedy}")
+        where = " or ".join(map(str, folders))
+        raise UserError(f"there is no folder of images {where}; put the images of {path} there")
     found, notes = _find_images(coco, root, folder, path, complain)
     records, name_of = [], record_names(found)
     for file, image in found.items():

@@ -30,9 +30,8 @@ Json = dict[str, Any]
 class CocoRules:
     """How a file is read: the category that stands for no class, and what an annotation marked `iscrowd` is.
 
-    `ignore`: a region without a label, which does not count in the truth, as in COCO. `object`: an object like others,
-    as the brush masks of labelling tools, which have the same mark. `auto`: `ignore`, but a file where all annotations
-    of a category are crowds is refused.
+    `ignore`: a region without a label, which does not count in the truth. `object`: an object like others. `auto`:
+    `ignore`, but a file where all annotations of a category are crowds, as brush masks of tools, is refused.
     """
 
     background: str = ""
@@ -76,12 +75,12 @@ def read_coco_file(
 ) -> CocoFile:
     """Read an annotation file; without outlines once in a process, because every stage opens its lists anew.
 
-    An annotation whose box, or without a box whose area, is empty shows nothing, and is counted in a note.
-    Another file, or a malformed record, is a `UserError`.
+    An annotation whose box, or without a box whose area, is empty is counted in a note. Another file, or a malformed
+    record, is a `UserError`.
 
     Args:
-        path: an `instances_*.json`, or any file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and
-            `annotations` (`image_id`, `category_id`); the rest is optional. An id is a whole number or a text.
+        path: a file with `images` (`id`, `file_name`), `categories` (`id`, `name`) and `annotations` (`image_id`,
+            `category_id`); the rest is optional. An id is a whole number or a text.
         outlines: keep `segmentation`, polygons as arrays.
     """
     if outlines or complain is not refuse:
@@ -97,8 +96,6 @@ def _remembered(path: Path, state: tuple[int, int], rules: CocoRules) -> CocoFil
 
 
 class _Reader:
-    """Reads one file; mistakes and notes gather here."""
-
     def __init__(self, path: Path, rules: CocoRules, complain: Complain):
         self.path, self.rules, self.faults, self.notes = path, rules, Faults(complain), list[str]()
 
@@ -128,14 +125,12 @@ class _Reader:
         return CocoFile(tuple(names.values()), tuple(found), tuple(self.notes))
 
     def _wrong(self, kind: str, where: str, expected: str, found: Any) -> None:
-        """A fault of one record, in the words of all of them."""
         text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False, default=str)
         text = text if len(text) <= 80 else text[:77] + "..."
         message = f"{self.path}: {where}: expected {expected}, found {text}; correct it, or export the file again"
         self.faults.add(kind, message)
 
     def _records(self, records: list, what: str, text: str) -> dict[Id, Json]:
-        """Images or categories by id."""
         found: dict[Id, Json] = {}
         file_names = set()
         for position, record in enumerate(records, start=1):
@@ -222,7 +217,6 @@ def _id_of(value: Any) -> Id | None:
 
 
 def _by_id(item: tuple[Id, Any]) -> tuple[bool, int, str]:
-    """Numbers before texts."""
     return (False, item[0], "") if isinstance(item[0], int) else (True, 0, item[0])
 
 
@@ -248,12 +242,10 @@ def _load(path: Path, outlines: bool) -> dict[str, list]:
         raise UserError(f"{where}: this is not JSON ({error.msg}); download or export it again") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON in UTF-8 ({error}); download or export it again") from error
-    missing = [part for part in PARTS if not isinstance(document, dict) or not isinstance(document.get(part), list)]
-    if missing:
-        reason = f"it has no list '{missing[0]}'" if isinstance(document, dict) else "it holds no object"
-        remedy = "export from your tool as COCO, or, for labels alone, as CSV"
-        expected = f"expected an object with the lists {', '.join(PARTS)}; {remedy}"
-        raise UserError(f"{path} is not an instances file of COCO: {reason}; {expected}")
+    for part in PARTS:
+        if not isinstance(document, dict) or not isinstance(document.get(part), list):
+            expected = f"expected an object with {', '.join(PARTS)}; export as COCO, or labels alone as CSV"
+            raise UserError(f"{path} is not an instances file of COCO: it has no list '{part}'; {expected}")
     return document
 
 

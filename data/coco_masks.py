@@ -1,24 +1,22 @@
 """Truth masks of a COCO-layout dataset: drawn from its outlines once, in parallel, and kept as palette PNG.
 
-Crowd regions are painted first, with 255, then the objects by the number of their pixels, largest first, so that no
-object is overwritten by a larger one; of equal ones the later in the file stays on top.
+Crowd regions are painted first, with 255, then the objects, largest first; of equal ones the later stays on top.
 """
 
 import hashlib
 import logging
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pycocotools.mask
 from filelock import FileLock
-from torch.utils.data import Dataset
 
 from data.artifacts import write_mask
 from data.coco_file import CocoImage, CocoRules, is_crowd, read_coco_file
-from data.images import check_pixels
+from data.pixels import check_pixels
 from utils.console import progress
 from utils.errors import UserError
 from utils.files import digest, remove_leftovers, write_text
@@ -38,10 +36,10 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
     """The folder with `NAME.png` for every record, those that are not there yet drawn.
 
     It is `root/masks_cache/LIST`, or under the user's cache folder where the root cannot be written. Several processes
-    may ask at once: one draws and the others wait.
+    may ask at once: one draws and the others wait. A malformed annotation, or one without an outline, is a `UserError`.
 
     Args:
-        path: the annotation file; an annotation without an outline, or with a malformed one, is a `UserError`.
+        path: the annotation file.
         class_names: in the order of the mask values.
         files: record's name -> `file_name` in the annotation file.
     """
@@ -52,8 +50,7 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
     folder = root / FOLDER / (path.parent.name if name.startswith("_annotations") else name)
     for inside in {folder, *((folder / name).parent for name in files)}:
         if not inside.resolve().is_relative_to(root.resolve()):  # a data set may come with links
-            where = f"{inside} leads out of {root} by a link"
-            raise UserError(f"{where}, and truth masks would be written there; remove the link")
+            raise UserError(f"{inside}, where truth masks are written, leads out of {root} by a link; remove the link")
     if not _to_render(folder, files, source):
         return folder
     there = next(path for path in (folder, *folder.parents) if path.exists())
@@ -68,16 +65,22 @@ def coco_masks(root: Path, path: Path, class_names: tuple[str, ...], files: dict
             images = {image.file_name: image for image in coco.images}
             values = [class_names.index(name) + 1 for name in coco.class_names]
             jobs = [(folder / f"{name}.png", images[files[name]]) for name in missing]
-            _render(folder, source, _Rendering(path, values, jobs))
+            remove_leftovers(folder)
+            if not any(folder.rglob("*.png")):
+                write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
+            workers = 0 if len(jobs) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+            written = load_items(jobs, workers, collate_fn=partial(_write_one, path, values))
+            for _ in progress(written, len(jobs), "truth masks"):
+                pass
+            write_text(folder / SOURCE, source)
     return folder
 
 
 def _to_render(folder: Path, names: dict[str, str], source: str) -> list[str]:
     """Records without a mask from this source in the folder; all, where the folder's masks are from another."""
     marker = folder / SOURCE
-    if marker.is_file() and marker.read_text(encoding="utf-8") == source:
-        return [name for name in names if not (folder / f"{name}.png").is_file()]
-    return list(names)
+    is_of_source = marker.is_file() and marker.read_text(encoding="utf-8") == source
+    return [name for name in names if not (is_of_source and (folder / f"{name}.png").is_file())]
 
 
 @lru_cache(maxsize=8)
@@ -86,40 +89,15 @@ def _file_digest(path: Path, state: tuple[int, int]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class _Rendering(Dataset):
-    """Draws and writes a mask for each image; an item is what went wrong, or empty."""
-
-    def __init__(self, source: Path, values: list[int], jobs: list[tuple[Path, CocoImage]]):
-        self.source, self.values, self.jobs = source, values, jobs
-
-    def __len__(self) -> int:
-        return len(self.jobs)
-
-    def __getitem__(self, position: int) -> str:
-        target, image = self.jobs[position]
-        height, width = whole(image.height), whole(image.width)
-        what = f"{self.source}: image {image.file_name}"
-        if height is None or width is None or min(height, width) < 1:
-            return f"{what} has no 'height' and 'width' in pixels; export the file again"
-        try:
-            check_pixels(height, width, what)
-            rows = [(IGNORE if is_crowd(row) else self.values[label], row) for label, row in image.annotations]
-            write_mask(target, render_mask(rows, height, width, str(self.source)))
-        except UserError as error:  # as text, because a loader process would wrap it in its traceback
-            return str(error)
-        return ""
-
-
-def _render(folder: Path, source: str, rendering: _Rendering) -> None:
-    """Write the masks, and then a file that names what they were drawn from."""
-    remove_leftovers(folder)
-    if not any(folder.rglob("*.png")):
-        write_text(folder / SOURCE, source)  # from here on, a rendering that is cut off goes on where it was
-    workers = 0 if len(rendering) < FEW else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    for problem in progress(load_items(rendering, workers), len(rendering), "truth masks"):
-        if problem:
-            raise UserError(problem)
-    write_text(folder / SOURCE, source)
+def _write_one(source: Path, values: list[int], job: tuple[Path, CocoImage]) -> None:
+    target, image = job
+    height, width = whole(image.height), whole(image.width)
+    what = f"{source}: image {image.file_name}"
+    if height is None or width is None or min(height, width) < 1:
+        raise UserError(f"{what} has no 'height' and 'width' in pixels; export the file again")
+    check_pixels(height, width, what)
+    rows = [(IGNORE if is_crowd(row) else values[label], row) for label, row in image.annotations]
+    write_mask(target, render_mask(rows, height, width, str(source)))
 
 
 def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, width: int, source: str) -> np.ndarray:
@@ -132,10 +110,9 @@ def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, widt
         try:
             layers.append((_pixels(annotation["segmentation"], height, width), value))
         except Exception as error:  # pycocotools raises the bare class, too
-            raise UserError(
-                f"{source}: the segmentation of annotation {annotation.get('id')} cannot be rendered "
-                f"({type(error).__name__}: {error}); expected polygons or run lengths for {width} x {height} pixels"
-            ) from error
+            what = f"annotation {annotation.get('id')} cannot be rendered ({type(error).__name__}: {error})"
+            expected = f"expected polygons or run lengths for {width} x {height} pixels"
+            raise UserError(f"{source}: the segmentation of {what}; {expected}") from error
     layers.sort(key=lambda layer: (layer[1] != IGNORE, -np.count_nonzero(layer[0])))
     mask = np.zeros((height, width), np.uint8)
     for pixels, value in layers:
@@ -146,8 +123,7 @@ def render_mask(annotations: list[tuple[int, dict[str, Any]]], height: int, widt
 def _pixels(segmentation: Any, height: int, width: int) -> np.ndarray:
     """Polygons, plain run lengths or packed run lengths -> (H, W) bool.
 
-    pycocotools trusts what it is given: it reads and writes beyond its memory where run lengths do not add up, and
-    takes as much of it as an outline is long. So both are checked first.
+    pycocotools writes beyond its memory where run lengths do not add up, and takes as much of it as an outline is long.
     """
     if isinstance(segmentation, list):
         polygons = [np.asarray(polygon, np.float64) for polygon in segmentation]

@@ -4,6 +4,7 @@ A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; readi
 are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,7 +78,7 @@ class Index:
         names, labels = [record.name for record in self.records], [record.labels for record in self.records]
         masks = {record.name: record.mask for record in self.records if record.mask is not None}
         truth = dict(zip(masks, digest_files([*masks.values()], cache), strict=True))
-        rules = {repr(record.pixels) for record in self.records if not record.pixels.is_default}
+        rules = {repr(record.pixels) for record in self.records if record.pixels != AUTO}
         if masks:
             rules |= {repr(record.truth) for record in self.records if record.truth != AS_IS}
         return digest([self.class_names, names, labels, images, truth, *sorted(rules)])
@@ -96,30 +97,25 @@ class Index:
 def check_index(index: Index, what: str) -> Index:
     """The index, if its classes fit into masks and its images have unique, safe names; a `UserError` names `what`."""
     if len(index.class_names) > MAX_CLASSES:
-        raise UserError(
-            f"{what} has {len(index.class_names)} classes; masks of 8 bits hold at most {MAX_CLASSES}; name fewer in "
-            "data.classes"
-        )
-    if len(set(index.class_names)) < len(index.class_names):
-        twice = next(name for name in index.class_names if index.class_names.count(name) > 1)
-        raise UserError(f"{what} has two classes called '{twice}'; give each a name of its own")
+        most = f"masks of 8 bits hold at most {MAX_CLASSES}; name fewer in data.classes"
+        raise UserError(f"{what} has {len(index.class_names)} classes; {most}")
+    if twice := [name for name in index.class_names if index.class_names.count(name) > 1]:
+        raise UserError(f"{what} has two classes called '{twice[0]}'; give each a name of its own")
     if not index.records:
         raise UserError(f"{what} has no images; give a list with at least one name")
-    seen: set[str] = set()
     for record in index.records:
         if (fault := fault_of(record.name)) is not None:  # the last guard: readers name file and line
             raise UserError(f"{what} has an image {shown(record.name)}, whose name {fault}; rename it")
-        if record.name in seen:
-            raise UserError(f"{what} names '{record.name}' twice; each image may be listed once")
-        seen.add(record.name)
+    name, count = Counter(record.name for record in index.records).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{what} names '{name}' twice; each image may be listed once")
     return index
 
 
 def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
     """Split an index into the images to train with and those held back to evaluate a classifier without any mask.
 
-    Of each class, and of the images without any, that share is held back, rounded down, so that rare classes keep
-    theirs. The rarest come first: an image of several classes counts for each of them.
+    Of each class, and of the images without any, that share is held back, rounded down. The rarest come first.
     """
     groups = [record.labels or (-1,) for record in index.records]  # -1: images without any class, as a class
     by_class: dict[int, list[int]] = {}
@@ -138,6 +134,7 @@ def hold_back(index: Index, share: float, seed: int) -> tuple[Index, Index]:
     return replace(index, records=kept), replace(index, records=tuple(index.records[n] for n in sorted(held)))
 
 
+@dataclass(frozen=True)
 class TrainingImages(Dataset):
     """Augmented crops with image-level labels; with `mask_folder`, also the *pseudo* masks that an earlier stage wrote.
 
@@ -147,14 +144,10 @@ class TrainingImages(Dataset):
     said, where `values_of` is given: image's name -> (H, W) uint8, or None (data/hints.py).
     """
 
-    def __init__(
-        self,
-        index: Index,
-        transform: RandomCrop,
-        mask_folder: Path | None = None,
-        values_of: Callable[[str], np.ndarray | None] | None = None,
-    ):
-        self.index, self.transform, self.mask_folder, self.values_of = index, transform, mask_folder, values_of
+    index: Index
+    transform: RandomCrop
+    mask_folder: Path | None = None
+    values_of: Callable[[str], np.ndarray | None] | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -170,20 +163,21 @@ class TrainingImages(Dataset):
             mask = Image.fromarray(values)
             if self.values_of is not None:
                 said = self.values_of(record.name)
-                said = np.full_like(values, IGNORE) if said is None else said
+                if said is None:
+                    said = np.full_like(values, IGNORE)
                 mask = Image.merge("LA", [mask, Image.fromarray(said)])
         item = self.transform(image, mask, np.random.default_rng(seed))
         return {**item, "labels": label_vector(record.labels, len(self.index.class_names)), "name": record.name}
 
 
+@dataclass(frozen=True)
 class WholeImages(Dataset):
     """Whole images as uint8 for stages that walk a list once.
 
     Items: `image` (3, H, W) uint8, `labels` (C,) float, `name`, and `mask` (H, W) int64 if the index has masks.
     """
 
-    def __init__(self, index: Index):
-        self.index = index
+    index: Index
 
     def __len__(self) -> int:
         return len(self.index)
@@ -249,9 +243,7 @@ def label_vector(labels: tuple[int, ...], num_classes: int) -> torch.Tensor:
 def check_fit(record: Record, path: Path, mask: np.ndarray, image: Image.Image) -> np.ndarray:
     """The mask (H, W) itself, if it has the size of the record's image; else a `UserError` that names `path`."""
     if mask.shape != image.size[::-1]:
-        raise UserError(
-            f"mask {path} has {mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has "
-            f"{image.width} x {image.height}; a mask must fit its image, seen the right way up: make it again, "
-            "or correct the size in the file of annotations that it is drawn from"
-        )
+        sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {record.image} has {image.width} x {image.height}"
+        remedy = "make it again, or correct the size in the file of annotations that it is drawn from"
+        raise UserError(f"mask {path} has {sizes}; a mask must fit its image, seen the right way up: {remedy}")
     return mask

@@ -1,7 +1,6 @@
 """PASCAL VOC 2012 and the lists of SBD (Semantic Boundaries Dataset) from their publishers: `data.download=true`.
 
-torchvision's downloader does the work, with its addresses and checksums; an archive that is there already, put there by
-hand for a machine without a network, is checked and used. Archives are kept.
+By torchvision's downloader, with its addresses and checksums. Archives are kept; one put there by hand is used.
 """
 
 import logging
@@ -22,15 +21,13 @@ from utils.files import write_text
 logger = logging.getLogger(__name__)
 
 VOC_FOLDER = Path("VOCdevkit/VOC2012")  # in VOC's archive
-SBD_FOLDER = "benchmark_RELEASE/dataset"  # in SBD's
 
 
 def download(kind: str, root: str | Path, list_name: str) -> None:
     """Fetch what is missing of VOC 2012, and SBD's lists for `train_aug`; else a `UserError` says what to put where."""
     if kind != "voc":
-        what = f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}"
-        remedy = "put the data at data.root yourself (COCO: https://cocodataset.org/#download)"
-        raise UserError(f"{what}; set data.download=false and {remedy}")
+        remedy = "set data.download=false and put the data at data.root (COCO: https://cocodataset.org/#download)"
+        raise UserError(f"data.download fetches PASCAL VOC 2012 only, and data.kind is {kind}; {remedy}")
     root = Path(root)
     if (root / "JPEGImages").is_dir() and not _needs_sbd(root, list_name):
         return
@@ -71,20 +68,18 @@ def _fetch_sbd_lists(root: Path, base: Path) -> None:
     archive = _fetch(SBDataset.url, base / SBDataset.filename, SBDataset.md5)
     with tarfile.open(archive) as tar:
         for name in ("train.txt", "val.txt"):
-            file = tar.extractfile(f"{SBD_FOLDER}/{name}")
+            file = tar.extractfile(f"{SBD_LISTS[1]}/{name}")
             assert file is not None  # the archive's checksum is right
             write_text(root / SBD_LISTS[0] / name, file.read().decode())
 
 
 def _fetch(url: str, path: Path, md5: str) -> Path:
-    """The archive, downloaded if it is not there whole."""
     if check_integrity(str(path), md5):
         return path
     logger.warning("downloading %s to %s", url, path)
     try:
         download_url(url, str(path.parent), path.name, md5)
     except (OSError, RuntimeError) as error:  # no network is an OSError, a wrong checksum a RuntimeError
-        how = "fetch it with a browser, also from a copy elsewhere"
-        remedy = f"put it at {path} (MD5 {md5}), and give the same command again: it is unpacked from there"
-        raise UserError(f"{url} cannot be downloaded ({error}); {how}, {remedy}") from error
+        remedy = f"fetch it with a browser, put it at {path} (MD5 {md5}), and give the same command again"
+        raise UserError(f"{url} cannot be downloaded ({error}); {remedy}") from error
     return path

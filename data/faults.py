@@ -1,8 +1,12 @@
 """What to do about data with a mistake: one message for each kind, with the first example and a count."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Hashable, Iterable
+from typing import TypeVar
 
 from utils.errors import UserError
+
+Item = TypeVar("Item")
+Key = TypeVar("Key", bound=Hashable)
 
 # Opening refuses the first record that is not as it should be; the check gathers messages and leaves the record out.
 Complain = Callable[[str], None]
@@ -31,6 +35,14 @@ class Faults:
             self.complain(message)
         if messages and is_empty:
             raise UserError(messages[0])
+
+
+def grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
+    """Items by what `key` makes of them, in their order."""
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def counted(where: object, what: str, found: Collection[str], remedy: str) -> list[str]:

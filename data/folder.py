@@ -43,11 +43,9 @@ def open_folder(
     Args:
         list_name: `all` or empty takes every image; `train` and `val` take `lists/train.txt` and `lists/val.txt`, or
             the folders of these names; without either, `train` is every image of no other list and `val` those with a
-            mask; else a name under `lists`, or a path (absolute, from here, or from the root) to a text file of names
-            or relative paths. `train.txt` and the like in the root are lists, too, if they begin with an image.
+            mask; else a name under `lists`, or a path to a text file of names or relative paths.
         labels: a CSV or JSON file (from here or from the root), or `names`: file names begin with the class; empty
-            takes `labels.csv` or `labels.json` in the root, else the folders are the classes. A file's images are all
-            that there are; one without a label has none of the classes.
+            takes `labels.csv` or `labels.json` in the root, else the folders are the classes.
         classes: class names in the order of the mask values; empty takes all that are found, sorted (JSON: by id).
         rules: which label or sub-folder means none of the classes, and what a crowd is in a JSON file.
     """
@@ -66,7 +64,7 @@ def open_folder(
     chosen, what = _choose(layout, source, list_name, names)
     layout.notes += tree.notes(images, by_folders)
     _note_order_and_lists(layout, source, class_names, list_name)
-    truth = {path: root / mask for path, mask in layout.masks.items()} if masks else {}
+    truth = {path: root / mask for path, mask in layout.masks.items() if masks}
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
     return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
 
@@ -78,13 +76,11 @@ def _find_table(root: Path, labels: str) -> Path | None:
     if not labels:
         return next((root / name for name in TABLES if (root / name).is_file()), None)
     path = Path(labels) if Path(labels).is_file() else root / labels
-    if path.is_file() and path.suffix.lower() not in SUFFIXES:
-        raise UserError(f"data.labels: {path} is not read; expected {', '.join(SUFFIXES)}: save the table as CSV")
     if not path.is_file():
-        raise UserError(
-            f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; give its path, or "
-            "'names' if file names begin with the class"
-        )
+        remedy = f"give its path, or '{IN_NAMES}' if file names begin with the class"
+        raise UserError(f"data.labels: there is no CSV or JSON file {labels}, neither here nor under {root}; {remedy}")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"data.labels: {path} is not read; expected {', '.join(SUFFIXES)}: save the table as CSV")
     return path
 
 
@@ -108,27 +104,22 @@ def _choose(layout: Layout, source: str, list_name: str, names: dict[str, str]) 
                 others.update(_read_list(layout, source, file, finder))
                 layout.lists.setdefault(other, [])
         if names and others.issuperset(names):
-            remedy = f"to train with them, set data.train_list={next(iter(layout.lists))}"
             what = f"all images are of list {' or '.join(layout.lists)}, none is of 'train'"
-            raise UserError(f"{source}: {what}; {remedy}")
+            raise UserError(f"{source}: {what}; set data.train_list={next(iter(layout.lists))} to train with them")
         return [path for path in names if path not in others], source
     if list_name == "val":
-        chosen = [path for path in names if path in layout.masks]
-        if not chosen:
-            what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
-            mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
-            raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
-        return chosen, f"list val of {root}"
+        if chosen := [path for path in names if path in layout.masks]:
+            return chosen, f"list val of {root}"
+        what = f"{root} has neither {RESERVED}/val.txt nor a mask of any image"
+        mask = root / MASKS / f"{next(iter(names.values()), 'NAME')}.png"
+        raise NoTruth(f"there is no truth to validate on: {what}; put palette PNG of class values there: {mask}")
     known = ", ".join(sorted({path.stem for path in (root / RESERVED).glob("*.txt")} | layout.lists.keys())) or "none"
     other = f"a name under {root / RESERVED} (there: {known}), or the path of a text file, from here or from {root}"
     raise UserError(f"there is no list '{list_name}': expected all, train, val, {other}")
 
 
 def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
-    """`lists/NAME.txt`; else one in the root or in `Lists`, in any case, for `val` also `valid.txt`.
-
-    The latter may be something else, so their first line has to name an image.
-    """
+    """`lists/NAME.txt`; else one in the root or in `Lists`, in any case, whose first line names an image."""
     if (path := layout.root / RESERVED / f"{list_name}.txt").is_file():
         return path
     wanted = SPLITS.get(list_name)
@@ -136,15 +127,15 @@ def _list_file(layout: Layout, list_name: str, finder: Finder) -> Path | None:
         folder, _, name = file.casefold().rpartition("/")
         if folder in ("", RESERVED) and name.endswith(".txt") and SPLITS.get(name.removesuffix(".txt")) == wanted:
             path = layout.root / file
-            where, line = next(iter(read_lines(path)), (0, ""))
-            find = Finder(layout.root, finder.paths).find
-            if line and find(line, f"{path}, line {where}") is not None:
+            number, line = next(iter(read_lines(path)), (0, ""))
+            find, where = Finder(layout.root, finder.paths).find, f"{path}, line {number}"
+            if line and find(line, where) is not None:
                 return path
             image, _, label = line.replace("\t", " ").rpartition(" ")  # as Caffe's lists have it
-            if label.isdecimal() and find(image.strip(), f"{path}, line {where}") is not None:
+            if label.isdecimal() and find(image.strip(), where) is not None:
                 what = f"expected an image alone, found '{image}' and the label {label}"
                 remedy = "labels come from the folders or the table: write one image a line, or rename what is no list"
-                layout.complain(f"{path}, line {where}: {what}; {remedy}")
+                layout.complain(f"{where}: {what}; {remedy}")
             layout.notes.append(f"{path} is not read as a list, because its first line names no image: '{line[:60]}'")
     return None
 

@@ -8,11 +8,11 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from data.coco_file import CocoRules, read_coco_file
-from data.faults import Faults, counted
+from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import SPLITS, Layout, are_drawn, classes_in_names
-from data.tables import natural
+from data.layouts import Layout, are_drawn, classes_in_names
+from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
 from utils.choices import nearest
@@ -71,7 +71,6 @@ def read_labels(
 
 
 def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, ...], rules: CocoRules) -> LabelTable:
-    """What each image shows, from whichever source there is."""
     if table is not None and table.suffix.lower() != ".json":
         return read_label_table(table, classes, layout.complain)
     if table is not None:
@@ -94,16 +93,12 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
 
 def _refuse_masks(layout: Layout) -> None:
     """Refuse masks that nothing but their content tells from images: whole class folders, and files beside images."""
-    by_class: dict[str, list[str]] = {}
-    for path, name in layout.class_of.items():
-        by_class.setdefault(name, []).append(path)
+    by_class = grouped(layout.class_of, layout.class_of.__getitem__)
     drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
     for name in drawn if len(drawn) < len(by_class) else ():
         what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
-        layout.complain(
-            f"{layout.root}: {what}: if they are masks, call the folder 'masks', and the files as their images; if "
-            "this is a class, name all classes in data.classes"
-        )
+        remedy = "call it 'masks', and the files as their images; if it is a class, name all classes in data.classes"
+        layout.complain(f"{layout.root}: {what}: {remedy}")
     stems = {path: path.rpartition(".")[0] for path in layout.class_of}
     known = set(stems.values())
     beside = [p for p, stem in stems.items() if any(stem[: m.start()] in known for m in re.finditer("[ _.-]", stem))]
@@ -115,7 +110,6 @@ def _refuse_masks(layout: Layout) -> None:
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
-    """One class an image."""
     in_lists = {path for paths in layout.lists.values() for path in paths}
     stray = [path for path in layout.images if path not in class_of]
     unlabelled = [path for path in stray if path in in_lists and path.split("/")[0] not in class_of.values()]
@@ -133,7 +127,7 @@ def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTab
 
 
 def refuse_foreign(tree: Tree, classes: Collection[str]) -> None:
-    """Refuse the layouts of VOC and COCO, and of the tools that write them, with the settings that read them.
+    """Refuse the layouts of VOC, COCO and tools with the settings that read them.
 
     Also files of boxes and outlines beside the images, unless `classes` name the folders.
     """
@@ -149,11 +143,8 @@ def refuse_foreign(tree: Tree, classes: Collection[str]) -> None:
         lists = [path.parent.as_posix() for path in roboflow]
         raise UserError(f"{tree.root} {_reads_coco(tree.root, str(roboflow[0]), lists)}")
     if not classes and (file := _annotations_beside(tree)):
-        raise UserError(
-            f"{tree.root} has annotations beside its images ({file}), which are not read: export them as COCO, YOLO or "
-            f"CSV, or put the labels of all images into {tree.root / 'labels.csv'}; if the folders are the classes, "
-            "name them in data.classes"
-        )
+        remedy = "export them as COCO, YOLO or CSV; if the folders are the classes, name them in data.classes"
+        raise UserError(f"{tree.root} has annotations beside its images ({file}), which are not read: {remedy}")
     if instances := [path for path in files if path.match("annotations/*.json") and _is_coco(tree.root / path)]:
         root = tree.root / instances[0].parent.parent
         lists = [path.stem.removeprefix("instances_") for path in instances]
@@ -167,23 +158,15 @@ def _annotations_beside(tree: Tree) -> str:
     stems = {path: path.rpartition(".")[0].replace("/ann/", "/img/") for path in tree.files}
     beside = [path for path, stem in sorted(stems.items()) if {stem, stem.rpartition(".")[0]} & images]
     for path in [path for path in beside if path.endswith((".json", ".xml"))][:LOOKED_AT]:
-        text = _start(tree.root / path)
+        text = start_of(tree.root / path)
         if ANNOTATION.search(text) and any(name.casefold() not in folders for name in OBJECT.findall(text)):
             return path
     return ""
 
 
-def _start(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.read(100_000)
-    except OSError:
-        return ""
-
-
 def _is_coco(path: Path) -> bool:
     """Whether a JSON file has one of the lists of COCO's format near its beginning."""
-    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', _start(path)) is not None
+    return re.search(r'"(images|annotations|categories)"\s*:\s*\[', start_of(path)) is not None
 
 
 def _what_reads(layout: Layout) -> str:
@@ -192,7 +175,7 @@ def _what_reads(layout: Layout) -> str:
     tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
     documents = sorted(path for path in tree.files if "/" not in path and path.lower().endswith(".json"))
     documents = [path for path in documents if _is_coco(tree.root / path) or label_studio_tasks(tree.root / path)]
-    values = [path for path in tables if _start(tree.root / path).casefold().startswith("pixel value")]
+    values = [path for path in tables if start_of(tree.root / path).casefold().startswith("pixel value")]
     tables = [path for path in tables if path not in values]
     if roboflow := [path for path in tables if path.endswith(f"/{ROBOFLOW_CSV}")]:
         root = tree.root / PurePosixPath(roboflow[0]).parent
@@ -201,8 +184,7 @@ def _what_reads(layout: Layout) -> str:
     if tables:
         return f"has no class folders but the table {tables[0]}; read it with --set data.labels={tables[0]}"
     if documents and label_studio_tasks(tree.root / documents[0]):
-        what = f"has no class folders but {documents[0]}, a list as Label Studio exports it"
-        return f"{what}; read it with --set data.labels={documents[0]}"
+        return f"has no class folders but {documents[0]} of Label Studio; read it with --set data.labels={documents[0]}"
     if documents:
         return _reads_coco(tree.root, documents[0], [documents[0]])
     named = classes_in_names(layout.images)
@@ -213,16 +195,12 @@ def _what_reads(layout: Layout) -> str:
     example = layout.images[0] if layout.images else "IMG_1.jpg"
     unread = sorted(path for path in tree.files if path.lower().endswith(UNREAD)) + values
     what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
-    return (
-        f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, dog/, ...), or a file "
-        f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
-    )
+    table = f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
+    return f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, ...), or a file {table}"
 
 
 def _reads_coco(root: Path, file: str, lists: list[str]) -> str:
-    train = next((name for name in lists if SPLITS.get(name.casefold()) == "train" or "train" in name), lists[0])
-    val = next((name for name in lists if SPLITS.get(name.casefold()) == "val" or "val" in name), "")
-    return (
-        f"has annotations in COCO's format ({file}); read them with --set data.kind=coco --set data.root={root} "
-        f"--set data.train_list={train} --set data.val_list={val}"
-    )
+    train = next((name for name in lists if "train" in name.casefold()), lists[0])
+    val = next((name for name in lists if "val" in name.casefold()), "")
+    settings = f"--set data.kind=coco --set data.root={root} --set data.train_list={train} --set data.val_list={val}"
+    return f"has annotations in COCO's format ({file}); read them with {settings}"

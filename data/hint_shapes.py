@@ -90,7 +90,6 @@ def read_hint_file(path: Path, faults: Faults) -> list[ShapesOfImage]:
 
 
 def _read_record(where: str, record: Any, faults: Faults) -> ShapesOfImage | None:
-    """The shapes of one record; what is malformed is a fault."""
     image = record.get("image") if isinstance(record, dict) else None
     if not isinstance(image, str) or not isinstance(record.get("shapes"), list):
         faults.add("record", f"{where}: expected 'image' (a name) and 'shapes' (a list)")
@@ -167,10 +166,8 @@ def draw(values: np.ndarray, shapes: Iterable[tuple[Shape, int]]) -> tuple[Hint,
     drawn = values.copy()
     for *_, region, label in sorted(regions, key=lambda row: row[:3]):
         drawn[region & inside[label] if label in inside else region] = label + 1
-    lost = []
-    for *_, region, label in regions:
-        if not (region & (drawn == label + 1)).any():
-            lost.append("one is wholly covered by another of another class, or outside of the boxes of its class")
+    covered = "one is wholly covered by another of another class, or outside of the boxes of its class"
+    lost = [covered for *_, region, label in regions if not (region & (drawn == label + 1)).any()]
     for label, left, top, right, bottom in boxes:
         part = drawn[top:bottom, left:right]
         if ((part != IGNORE) & (part != label + 1)).all():

@@ -5,8 +5,7 @@
     hint.values                         # (H, W) uint8: 0 background, c + 1 class c, 255 not said
     hint.boxes                          # (class, left, top, right, bottom): nothing of the class outside of all of them
 
-Points and lines are drawn a hundredth of the long side wide. Where two shapes meet, the finer one counts: a point above
-a line above an area, and of two areas the smaller one (data/hint_shapes.py).
+Where two shapes meet, the finer one counts: a point above a line above an area, and of two areas the smaller one.
 """
 
 from dataclasses import dataclass, field
@@ -62,8 +61,7 @@ class Hints:
 
     def values_of(self, name: str) -> np.ndarray | None:
         """The values of an image; None where nothing is said of it."""
-        hint = self.of(name)
-        return None if hint is None else hint.values
+        return hint.values if (hint := self.of(name)) is not None else None
 
     def __str__(self) -> str:
         kinds = [shape.kind for said in self.images.values() for shape, _ in said.shapes]
@@ -101,7 +99,6 @@ def check_hints(settings: DataSettings, index: Index, complain: Complain) -> Non
 
 
 def _hint_files(path: Path) -> list[Path]:
-    """The files that `data.hints` names: one JSON, or every PNG and JSON of a folder."""
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -118,12 +115,9 @@ def _cached(states: tuple[tuple[Path, int, int], ...], top: Path, root: Path, ba
 
 
 class _Reader:
-    """Gathers hints, and what is wrong with them, by kind."""
-
     def __init__(self, root: Path, background: str, index: Index, faults: Faults):
         self.index, self.faults = index, faults
         self.found: dict[str, Said] = {}
-        self.sizes: dict[str, tuple[int, int]] = {}
         self.records = {_path_of(record, root): record for record in index.records}
         self.finder = Finder(root, self.records)
         self.folders = {part for path in self.records for part in path.split("/")[:-1]}
@@ -177,8 +171,7 @@ class _Reader:
         known = [(shape, label) for shape, label in shapes if label is not None and is_inside(shape, size)]
         if len(known) < sum(label is not None for _, label in shapes):
             what = f"a hint of image '{record.name}' lies outside of its {size[1]} x {size[0]} pixels"
-            remedy = "give x, y of the upright image, from its upper left corner"
-            self.faults.add("outside", f"{found.where}: {what}; {remedy}")
+            self.faults.add("outside", f"{found.where}: {what}; give x, y from the upper left of the upright image")
         try:
             lost = draw(np.full(size, IGNORE, np.uint8), known)[1]
         except UserError as error:
@@ -194,29 +187,24 @@ class _Reader:
         if path is not None and path in self.records:
             return self.records[path]
         what = f"image {shown(name)} is not in the list that gets pseudo masks (data.seed_list, else data.train_list)"
-        remedy = f"name images of this list{nearest(name, self.records)}"
-        self.faults.add("image", f"data.hints: {where}: {what}; {remedy}")
+        self.faults.add("image", f"data.hints: {where}: {what}; name images of this list{nearest(name, self.records)}")
         return None
 
     def _fits(self, record: Record, size: tuple[int, ...] | None, where: str) -> tuple[int, int] | None:
-        """The size (H, W) of the image, if the hint is of this size."""
-        if record.name not in self.sizes:
-            width, height = record.read_image().size
-            self.sizes[record.name] = (height, width)
-        own = self.sizes[record.name]
+        width, height = record.read_image().size
+        own = height, width
         if size is None or tuple(size) == own:
             return own
-        what = f"image {record.image} has {own[1]} x {own[0]}, seen the right way up; make it for that size"
+        what = f"image {record.image} has {width} x {height}, seen the right way up; make it for that size"
         self.faults.add("size", f"data.hints: {where} is for {size[1]} x {size[0]} pixels, {what}")
         return None
 
     def _label(self, shape: Shape, record: Record, where: str) -> int | None:
-        label = self.labels.get(composed(shape.label))
-        if label is None:
-            known = ", ".join(self.labels) + nearest(shape.label, self.labels)
-            self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {known}")
-            return None
-        return label if self._is_shown(record, label, where) else None
+        if (label := self.labels.get(composed(shape.label))) is not None:
+            return label if self._is_shown(record, label, where) else None
+        known = ", ".join(self.labels) + nearest(shape.label, self.labels)
+        self.faults.add("class", f"{where}: there is no class {shown(shape.label)}; known: {known}")
+        return None
 
     def _is_shown(self, record: Record, label: int, where: str) -> bool:
         if label < 0 or label in record.labels:

@@ -2,13 +2,14 @@
 
 import difflib
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path, PurePath
 
-from data.faults import Faults, counted
+from data.faults import Faults, counted, grouped
 from utils.errors import UserError
 from utils.names import fault_of, shown
 
@@ -39,11 +40,7 @@ class Finder:
     @cached_property
     def tables(self) -> list[dict[str, list[str]]]:
         """Spelling -> the paths that have it; from the most exact spelling to the loosest."""
-        tables: list[dict[str, list[str]]] = [{} for _ in SPELLINGS]
-        for table, spelling in zip(tables, SPELLINGS, strict=True):
-            for path in self.paths:
-                table.setdefault(composed(spelling(path)), []).append(path)
-        return tables
+        return [grouped(self.paths, spelling) for spelling in SPELLINGS]
 
     def find(self, name: str, where: str) -> str | None:
         """The path under the root, or None; `UserError` where the name leaves the root, or several images have it."""
@@ -97,8 +94,8 @@ class Finder:
             for table in tables:
                 matches = table.get(composed(spelling), [])
                 if len(matches) > 1:
-                    remedy = f"give the whole path from {self.root}"
-                    raise UserError(f"{where}: '{name}' may be {matches[0]} or {matches[1]}; {remedy}")
+                    both = f"{matches[0]} or {matches[1]}"
+                    raise UserError(f"{where}: '{name}' may be {both}; give the whole path from {self.root}")
                 if matches:
                     return matches[0]
         return None
@@ -112,6 +109,11 @@ class Finder:
 def composed(text: str) -> str:
     """One spelling for accented letters, which some systems take apart in file names."""
     return unicodedata.normalize("NFC", text)
+
+
+def plain(name: str) -> str:
+    """A name of a column or folder without capitals, spaces and signs."""
+    return re.sub(r"[\W_]", "", name.casefold())
 
 
 def relative(root: Path, name: str) -> str:
@@ -129,8 +131,8 @@ def _without_suffix(path: str) -> str:
 
 # From the most exact spelling of a path to the loosest.
 SPELLINGS: tuple[Callable[[str], str], ...] = (
-    str,
-    _without_suffix,
-    os.path.basename,
-    lambda path: _without_suffix(os.path.basename(path)),
+    composed,
+    lambda path: composed(_without_suffix(path)),
+    lambda path: composed(os.path.basename(path)),
+    lambda path: composed(_without_suffix(os.path.basename(path))),
 )

@@ -12,14 +12,10 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
-from data.pixels import LIMIT as LIMIT
-from data.pixels import limit_pixels as limit_pixels
 from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
 
-# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Not among them:
-# those that Pillow hands to another program (EPS, WMF), stubs that it cannot decode (HDF5, GRIB, BUFR, MPEG), those
-# without a signature, which would take any bytes for an image, and icons, cursors, brushes, animations and textures of
-# games.
+# Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are
+# those that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5), that have no signature, and icons.
 FORMATS = {
     "AVIF": (".avif", ".avifs"), "BMP": (".bmp",), "DIB": (".dib",), "FITS": (".fit", ".fits"), "GIF": (".gif",),
     "HEIF": (".heic", ".heics", ".heif", ".heifs", ".hif"),  # by pillow-heif
@@ -91,8 +87,8 @@ def _opened(path: str | Path) -> Iterator[Image.Image | None]:
     except FileNotFoundError as error:
         raise UnreadableImage(f"image {path} does not exist; check the path") from error
     except (IsADirectoryError, PermissionError) as error:
-        why = f"cannot be opened ({error.strerror})"
-        raise UnreadableImage(f"image {path} {why}; check the path, and who may read it") from error
+        what = f"image {path} cannot be opened ({error.strerror})"
+        raise UnreadableImage(f"{what}; check the path, and who may read it") from error
     except DAMAGED_IMAGE as error:
         raise UnreadableImage(f"image {path} cannot be decoded (truncated or damaged): {error}") from error
 
@@ -120,12 +116,12 @@ def read_image(path: str | Path, least_side: int = 0, rule: PixelRule = AUTO) ->
         if image is None:
             return Image.fromarray(to_rgb(read_tiff(path, rule.bands), rule, what))
         values = _deep_values(image, path, rule.bands)
-        if least_side and rule.is_default:
+        if least_side and rule == AUTO:
             image.draft(None, (least_side, least_side))
         image.load()
         if values is None:
             return image_to_rgb(image, rule, what)
-        return _upright(Image.fromarray(to_rgb(values, rule, what)), _orientation(image))
+        return _upright(Image.fromarray(to_rgb(values, rule, what)), image)
 
 
 def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
@@ -138,19 +134,22 @@ def read_values(path: Path, bands: tuple[int, ...] = ()) -> Values | None:
 
 def image_to_rgb(image: Image.Image, rule: PixelRule = AUTO, what: str = "the image") -> Image.Image:
     """As `read_image`, of an image of Pillow that is in memory."""
-    orientation = _orientation(image)
+    source = image
     if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
         image = image.convert(image.mode.upper())
+    alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
     if image.mode in DEEP:
         values = _one_band(image)
-    elif rule.is_default:
-        return _to_rgb(_upright(image, orientation))
+    elif rule == AUTO:
+        image = _upright(image, source)
+        if alpha:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB
     else:
-        alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-        grey = image.mode in ("1", "L", "LA")
-        array = np.asarray(image.convert(("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")))
+        mode = "L" if image.mode in ("1", "L", "LA") else "RGB"
+        array = np.asarray(image.convert(mode + "A" if alpha else mode))
         values = Values(array[..., None] if array.ndim == 2 else array, 8, alpha)
-    return _upright(Image.fromarray(to_rgb(values, rule, what)), orientation)
+    return _upright(Image.fromarray(to_rgb(values, rule, what)), source)
 
 
 def array_to_rgb(array: np.ndarray, rule: PixelRule = AUTO, what: str = "the array") -> np.ndarray:
@@ -199,7 +198,6 @@ def _deep_values(image: Image.Image, path: str | Path, bands: tuple[int, ...]) -
 
 
 def _one_band(image: Image.Image) -> Values:
-    """The values of an image of one band with more than 8 bits."""
     array = np.asarray(image)
     tags: Any = getattr(image, "tag_v2", {})
     bits = int(tags.get(BITS, (16,))[0]) if bits_of(array.dtype) else 0
@@ -210,24 +208,10 @@ def _one_band(image: Image.Image) -> Values:
     return Values(array[..., None], bits)
 
 
-def _orientation(image: Image.Image) -> int:
-    """The orientation in EXIF; 1 where there is none that can be read.
-
-    `ImageOps.exif_transpose` would also write the other entries anew, and fails where one of them is malformed.
-    """
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    """The image turned as the EXIF of its source says; `ImageOps.exif_transpose` fails where an entry is malformed."""
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation = source.getexif().get(ExifTags.Base.Orientation)
     except DAMAGED_IMAGE:
         orientation = None
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _upright(image: Image.Image, orientation: int) -> Image.Image:
     return image.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else image
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        opaque = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(opaque, image.convert("RGBA")).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")  # Pillow would copy what is RGB

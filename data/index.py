@@ -1,7 +1,4 @@
-"""From settings to an index: the one module that knows which module reads which kind of data.
-
-Another kind: a function that makes an `Index` in a file under data/, and a line in `KINDS`.
-"""
+"""From settings to an index: the one module that knows which module reads which kind of data (`KINDS`)."""
 
 import logging
 from collections.abc import Callable
@@ -19,10 +16,9 @@ from data.dataset import Index
 from data.faults import Complain, refuse
 from data.folder import open_folder
 from data.image_names import composed
-from data.images import limit_pixels
-from data.inspection import mixed_depths, sample_depths, series_problem
+from data.inspection import depth_of, mixed_depths, series_problem, spread
 from data.mask_values import truth_rule
-from data.pixels import PixelRule
+from data.pixels import PixelRule, limit_pixels
 from data.settings import DataSettings
 from data.shapes import open_shapes
 from data.tables import read_class_names
@@ -32,9 +28,8 @@ from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-FILES_OF_OTHERS = ("voc", "folder")  # kinds whose masks other programs may have written
-KINDS_WITH_BACKGROUND = ("coco", "folder")  # where `data.background` names the class that is none
 NOTES = 3  # of an index that a command logs; the check lists all
+SAMPLE = 12  # images whose values every opening of a list looks at, spread evenly; the check looks at all
 
 # Name -> the images of a list, with the truth's paths or without; what is not as it should be is complained of.
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
@@ -60,12 +55,13 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 
         download(settings.kind, settings.root, list_name)
     classes = _given_classes(settings)
-    own = settings if classes == settings.classes else replace(settings, classes=classes)
-    index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
-    if not classes and settings.kind in KINDS_WITH_BACKGROUND:
+    index = _with_rules(open_list(replace(settings, classes=classes), list_name, masks, complain), settings, masks)
+    if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
-        depths = sample_depths(index.records) if settings.range == "auto" else []
+        looked_at = spread(index.records, SAMPLE if settings.range == "auto" else 0)
+        found = [depth_of(record.image, settings.bands) for record in looked_at]
+        depths = [depth for depth in found if depth is not None]
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
         for note in [*mixed_depths(depths, f"list '{list_name}'"), *index.notes[:NOTES]]:
@@ -85,11 +81,9 @@ def _coco_rules(settings: DataSettings) -> CocoRules:
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
-    """The index whose records know what the values of their files mean."""
-    if settings.mask_values and settings.kind not in FILES_OF_OTHERS:
-        raise UserError(
-            f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own; leave it out"
-        )
+    if settings.mask_values and settings.kind not in ("voc", "folder"):
+        what = f"data.mask_values is for masks in files, and data.kind {settings.kind} draws its own"
+        raise UserError(f"{what}; leave it out")
     rules: dict[str, Any] = {"pixels": pixel_rule(settings)}
     if masks:
         palette = class_palette(settings, index.class_names)
@@ -98,13 +92,11 @@ def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
 
 
 def _given_classes(settings: DataSettings) -> tuple[str, ...]:
-    """`data.classes`, or the names in the file that it names instead."""
     given = tuple(map(composed, settings.classes))
     if len(given) != 1 or not Path(settings.classes[0]).suffix:
         return given
     paths = (Path(settings.classes[0]), Path(settings.root) / settings.classes[0])
-    path = next((path for path in paths if path.is_file()), None)
-    return given if path is None else read_class_names(path)
+    return next((read_class_names(path) for path in paths if path.is_file()), given)
 
 
 def class_palette(settings: DataSettings, class_names: tuple[str, ...]) -> np.ndarray:

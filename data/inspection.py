@@ -1,24 +1,21 @@
 """What reading images finds out: which cannot be read, which are the same, what their values and their masks are.
 
-A series of 12 bits in files of 16 looks nearly black if nothing says so. The answer must be the same for all files of
-a data set, so it is a setting, and a list of images that needs one is refused with the line to add.
+A series of 12 bits in files of 16 looks nearly black if no setting says so, and is refused with the line to add.
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from data.dataset import Index, Record, check_fit
-from data.faults import counted
+from data.faults import counted, grouped
 from data.images import frames_of, read_values
 from data.mask_values import MaskFacts, read_with_facts
-from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, unknown_range
+from data.pixels import DRAWN, NeedsSetting, UnreadableImage, look_of, range_line, range_remedy, unknown_range
 from data.settings import DataConfig
 from data.truth_check import judge
 from utils.console import progress
@@ -27,18 +24,17 @@ from utils.reading import load_items
 
 Item = TypeVar("Item")
 
-SAMPLE = 12  # images that every opening of a list looks at, spread evenly; the check looks at all
-
 
 @dataclass(frozen=True)
 class Depth:
     """The values of an image of more than 8 bits."""
 
+    image: Path
     bits: int  # as the file says, 0 where that gives no range
     dtype: str
     low: float
     high: float
-    has_nan: bool = False
+    has_nan: bool
 
 
 @dataclass(frozen=True)
@@ -58,9 +54,9 @@ class Facts:
 
 def inspect(indexes: Iterable[Index], workers: int) -> dict[Path, Facts]:
     """Read every image once, and the mask of those whose record has one, by loader processes; by the image's file."""
-    reader = _Reader(records_of(indexes))
-    items = load_items(reader, min(workers, len(reader)))
-    return {facts.image: facts for facts in progress(items, len(reader), "reading images")}
+    records = records_of(indexes)
+    items = load_items(records, min(workers, len(records)), collate_fn=_facts_of)
+    return {facts.image: facts for facts in progress(items, len(records), "reading images")}
 
 
 def records_of(indexes: Iterable[Index]) -> list[Record]:
@@ -75,10 +71,8 @@ def records_of(indexes: Iterable[Index]) -> list[Record]:
 
 def same_content(facts: Iterable[Facts]) -> list[list[Path]]:
     """Groups of files that hold the same image."""
-    groups = defaultdict(list)
-    for one in facts:
-        groups[one.content].append(one.image)
-    return [sorted(group) for content, group in groups.items() if content and len(group) > 1]
+    groups = grouped((one for one in facts if one.content), lambda one: one.content).values()
+    return [sorted(one.image for one in group) for group in groups if len(group) > 1]
 
 
 def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
@@ -89,13 +83,7 @@ def depth_of(path: Path, bands: tuple[int, ...] = ()) -> Depth | None:
         return None
     if values is None or values.bits in (1, 8):
         return None
-    return Depth(values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
-
-
-def sample_depths(records: Sequence[Record]) -> list[tuple[Path, Depth]]:
-    """Those of a sample of the images."""
-    found = [(record.image, depth_of(record.image, record.pixels.bands)) for record in spread(records, SAMPLE)]
-    return [(path, depth) for path, depth in found if depth is not None]
+    return Depth(path, values.bits, str(values.array.dtype), *values.extent(), bool(np.isnan(values.colours).any()))
 
 
 def spread(items: Sequence[Item], most: int) -> list[Item]:
@@ -104,67 +92,55 @@ def spread(items: Sequence[Item], most: int) -> list[Item]:
     return [items[position] for position in positions.tolist()]
 
 
-def series_problem(depths: Iterable[tuple[Path, Depth]], what: str) -> str:
+def series_problem(depths: Sequence[Depth], what: str) -> str:
     """What is unclear about the values of images of list `what` without `data.range`; empty where nothing is."""
-    by_bits = defaultdict(list)
-    for path, depth in depths:
-        by_bits[depth.bits].append((path, depth))
-    for bits, found in sorted(by_bits.items()):
-        path, first = found[0]
-        low, high = min(depth.low for _, depth in found), max(depth.high for _, depth in found)
+    for bits in sorted({depth.bits for depth in depths}):
+        found = [depth for depth in depths if depth.bits == bits]
+        low, high = min(depth.low for depth in found), max(depth.high for depth in found)
+        which = f"{what}: images such as {found[0].image}"
         if not bits:
-            return f"{what}: images such as {path} hold {unknown_range(first.dtype, low, high)}"
+            return f"{which} hold {unknown_range(found[0].dtype, low, high)}"
         if high < 2 ** (bits - 1):
-            return (
-                f"{what}: images such as {path} have {bits} bits, and their values end at {high:g}, so they would look "
-                f"nearly black; state the range of the whole data set, for example {range_line(0, high)} (or "
-                f"[0, {2**bits - 1}] if it is right as it is), or take --set data.range=percentile"
-            )
+            dark = f"have {bits} bits, and their values end at {high:g}, so they would look nearly black"
+            example = f"{range_line(0, high)} (or [0, {2**bits - 1}] if it is right as it is)"
+            return f"{which} {dark}; {range_remedy(example)}"
     return ""
 
 
-def mixed_depths(depths: Sequence[tuple[Path, Depth]], what: str) -> list[str]:
+def mixed_depths(depths: Sequence[Depth], what: str) -> list[str]:
     """Notes on images that use a small part of the range that others of as many bits fill."""
     notes: list[str] = []
-    for bits in sorted({depth.bits for _, depth in depths} - {0}):
-        highs = {str(path): depth.high for path, depth in depths if depth.bits == bits}
-        low, most = [path for path, high in highs.items() if high < 2 ** (bits - 4)], max(highs.values())
+    for bits in sorted({depth.bits for depth in depths} - {0}):
+        found = [depth for depth in depths if depth.bits == bits]
+        low, most = [str(one.image) for one in found if one.high < 2 ** (bits - 4)], max(one.high for one in found)
         if most >= 2 ** (bits - 1):
             few = f"images of {bits} bits with no value above {2 ** (bits - 4) - 1}, while others reach {most:g}"
             notes += counted(what, few, low, "they look nearly black: if they have fewer bits, scale them alike")
     return notes
 
 
-class _Reader(Dataset):
-    def __init__(self, records: list[Record]):
-        self.records = records
-
-    def __len__(self) -> int:
-        return len(self.records)
-
-    def __getitem__(self, position: int) -> Facts:
-        record = self.records[position]
-        depth = depth_of(record.image, record.pixels.bands)
-        try:
-            image = record.read_image()
-        except NeedsSetting as error:
-            needs_bands = error.setting == "data.bands"
-            return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
-        except UserError as error:
-            return Facts(record.image, problem=str(error))
-        size = (image.height, image.width)
-        content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
-        frames = 1 if record.pixels.bands else frames_of(record.image)
-        facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
-        if record.mask is None or not record.mask.is_file():
-            return facts
-        values, mask = read_with_facts(record.mask, record.truth, record.labels)
-        try:
-            if values is not None:
-                check_fit(record, record.mask, values, image)
-        except UserError as error:
-            return replace(facts, problem=str(error))
-        return replace(facts, mask=mask)
+def _facts_of(record: Record) -> Facts:
+    depth = depth_of(record.image, record.pixels.bands)
+    try:
+        image = record.read_image()
+    except NeedsSetting as error:
+        needs_bands = error.setting == "data.bands"
+        return Facts(record.image, depth=depth, problem=str(error) if needs_bands else "", needs_bands=needs_bands)
+    except UserError as error:
+        return Facts(record.image, problem=str(error))
+    size = (image.height, image.width)
+    content = hashlib.sha256(f"{size}".encode() + image.tobytes()).hexdigest()
+    frames = 1 if record.pixels.bands else frames_of(record.image)
+    facts = Facts(record.image, size, content, look_of(np.asarray(image)), depth, frames)
+    if record.mask is None or not record.mask.is_file():
+        return facts
+    values, mask = read_with_facts(record.mask, record.truth, record.labels)
+    try:
+        if values is not None:
+            check_fit(record, record.mask, values, image)
+    except UserError as error:
+        return replace(facts, problem=str(error))
+    return replace(facts, mask=mask)
 
 
 @dataclass
@@ -186,9 +162,8 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
     """Add the problems and notes that the lists and their images give."""
     findings.problems += _reading_problems(findings.facts, cfg.data.range)
     for list_name, index in findings.lists.items():
-        masked = [record for record in index.records if record.mask is not None]
-        rows = [(record, mask) for record in masked if (mask := findings.facts[record.image].mask) is not None]
-        if rows:
+        facts = [(record, findings.facts[record.image].mask) for record in index.records if record.mask is not None]
+        if rows := [(record, mask) for record, mask in facts if mask is not None]:
             verdict = judge(rows, rows[0][0].truth, index.class_names)
             findings.problems += verdict.problems
             findings.notes += [f"list '{list_name or 'all'}': {note}" for note in verdict.notes]
@@ -198,7 +173,7 @@ def judge_all(findings: Findings, cfg: DataConfig) -> None:
 
 def _reading_problems(facts: Mapping[Path, Facts], value_range: Any) -> Iterator[str]:
     """Images that cannot be read: a missing setting once for all of them, the others each."""
-    depths = [(one.image, one.depth) for one in facts.values() if one.depth is not None]
+    depths = [one.depth for one in facts.values() if one.depth is not None]
     if value_range == "auto" and (problem := series_problem(depths, "the data")):
         yield problem
     if needs := [one.problem for one in facts.values() if one.needs_bands]:
@@ -235,7 +210,7 @@ def _label_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
 def _image_notes(findings: Findings, cfg: DataConfig) -> Iterator[str]:
     every = findings.facts.values()
     if cfg.data.range == "auto":
-        yield from mixed_depths([(facts.image, facts.depth) for facts in every if facts.depth is not None], "images")
+        yield from mixed_depths([facts.depth for facts in every if facts.depth is not None], "images")
     for look in dict.fromkeys(facts.look for facts in every if facts.look):
         alike = (facts for facts in every if facts.look == look)
         remedy = "if these are masks, move them to masks/" if look == DRAWN else "see data.range in docs/data.md"

@@ -21,16 +21,13 @@ def read_label_array(path: Path, class_names: tuple[str, ...]) -> dict[str, list
     """The classes of each image, by name; `UserError` where the file holds something else, or other classes."""
     try:
         content = io.BytesIO(path.read_bytes())
-        version = np.lib.format.read_magic(content)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, _, dtype = read_header(content)
+        np.lib.format.read_magic(content)
+        _, _, dtype = np.lib.format.read_array_header_1_0(content)  # others are for headers of more than 64 KiB
         if not dtype.hasobject:
             raise ValueError(f"the array is of type {dtype}")
-        loaded = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files that Python 2 wrote
-        table: Any = loaded
-        if isinstance(loaded, _Recorded):
-            _, objects = loaded.type_and_data()
-            (table,) = objects
+        table: Any = _ArrayUnpickler(content, encoding="latin1").load()  # the encoding is for files of Python 2
+        if isinstance(table, _Recorded):
+            (table,) = table.type_and_data()[1]
         # IRN's tables have 2007000032 for 2007_000032.
         names = [f"{key}"[:4] + "_" + f"{key}"[4:] if isinstance(key, int | np.integer) else str(key) for key in table]
         vectors = dict(zip(names, map(_vector, table.values()), strict=True))
@@ -85,7 +82,6 @@ def _numbers(type_: _Recorded, data: bytes | str) -> np.ndarray:
 
 
 def _vector(value: Any) -> np.ndarray:
-    """(N,) float64."""
     if isinstance(value, _Recorded):
         value = _numbers(*value.type_and_data())
     elif not isinstance(value, list | tuple) or not all(isinstance(one, int | float | np.number) for one in value):

@@ -1,7 +1,6 @@
 """How a cell of labels is read.
 
-Labels are separated by ';'. Another separator is read where all its parts are known classes; lists such as
-['cat', 'dog'] are read as lists; what looks like either and is not known is named.
+Labels are separated by ';', or by another separator where all parts are known classes; ['cat', 'dog'] is a list.
 """
 
 import ast
@@ -39,26 +38,18 @@ def read_cells(
     for (where, text), row in zip(cells, items, strict=True):
         labels = {part for item in row for part in _parts(item, alone)}
         if any(label.casefold() not in alone and re.search(r"[,|]|^[\[{('\"]", label) for label in labels):
-            faults.add(
-                "separator",
-                f"{where}: separate labels with ';', found '{text[:80]}'; if it is one label, or to have it cut, name "
-                "the classes in data.classes",
-            )
+            remedy = "if it is one label, or to have it cut, name the classes in data.classes"
+            faults.add("separator", f"{where}: separate labels with ';', found '{text[:80]}'; {remedy}")
         found.append(labels)
     empty = [where for (where, text), row in zip(cells, items, strict=True) if text and not row]
     notes += counted(path, "cells that are read as no label", empty, "they hold 'nan', 'none' or the like")
+    different, labelled = set().union(*found), sum(bool(labels) for labels in found)
     if not known:
-        notes += _judge_words(path, set().union(*found), faults)
-        _judge_number(path, found, faults)
+        notes += _judge_words(path, different, faults)
+        if labelled >= MANY and 2 * len(different) > labelled:  # captions, numbers or run lengths
+            what = f"{labelled} rows have {len(different)} different labels, such as '{min(different)[:40]}'"
+            faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
     return found
-
-
-def _judge_number(path: Path, labels: list[set[str]], faults: Faults) -> None:
-    """Refuse a column of captions, numbers or run lengths: texts that are mostly different are no classes."""
-    different, labelled = set().union(*labels), [row for row in labels if row]
-    if len(labelled) >= MANY and 2 * len(different) > len(labelled):
-        what = f"{len(labelled)} rows have {len(different)} different labels, such as '{min(different)[:40]}'"
-        faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
 
 
 def _vectors(cells: list[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -75,11 +66,9 @@ def _judge_words(path: Path, labels: set[str], faults: Faults) -> list[str]:
     shared = {label for label, words in words_of.items() if len(words) > 1 and max(counts[w] for w in words) > 1}
     words = sorted(set().union(*(words_of[label] for label in shared)))
     if len(shared) > max(2, len(words)):
-        faults.add(
-            "spaces",
-            f"{path}: labels such as '{min(shared)}' look like several, separated by spaces; separate them with ';', "
-            f"or name the classes: data.classes=[{', '.join(words[:3])}, ...]",
-        )
+        what = f"labels such as '{min(shared)}' look like several, separated by spaces"
+        remedy = f"separate them with ';', or name the classes: data.classes=[{', '.join(words[:3])}, ...]"
+        faults.add("spaces", f"{path}: {what}; {remedy}")
         return []
     what = "labels that are each read as one class, though other labels have some of their words"
     return counted(path, what, shared, "if these are several labels, separate them with ';'")
@@ -98,15 +87,10 @@ def _items(text: str, known: Collection[str]) -> list[str]:
     return [composed(item) for item in found if item]
 
 
-def chosen(value: dict[str, Any]) -> list[Any]:
-    """What Label Studio's object says of classes; its other lists are points and run lengths."""
-    return [inner for key, inner in value.items() if key in ("choices", "taxonomy") or str(key).endswith("labels")]
-
-
 def flat(value: Any) -> list[str]:
-    """The texts in a value of JSON: in lists of any depth, and in those of objects that name classes."""
+    """The texts in a value of JSON: in lists of any depth, and in those of Label Studio's objects that name classes."""
     if isinstance(value, dict):
-        value = chosen(value)
+        value = [inner for key, inner in value.items() if key in ("choices", "taxonomy") or f"{key}".endswith("labels")]
     if isinstance(value, list | tuple | set):
         return [text for inner in value for text in flat(inner)]
     return [str(value).strip()] if value is not None and str(value).strip() else []

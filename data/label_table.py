@@ -1,10 +1,10 @@
-"""A CSV of labels: its columns and rows.
+"""A CSV of labels: its columns and rows; data/label_cells.py says how a cell is read.
 
 image,labels                        image,cat,dog
 1.jpg,cat;dog                       1.jpg,1,1
 2.jpg,                              2.jpg,0,0
 
-The columns may have other usual names (`filename`, `class`, ...). data/label_cells.py says how a cell is read.
+The columns may have other usual names (`filename`, `class`, ...).
 """
 
 import re
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.faults import Complain, Faults, counted
-from data.image_names import composed
+from data.image_names import composed, plain
 from data.label_cells import EXPECTED, read_cells
 from data.layouts import SPLITS
 from data.tables import read_rows
@@ -81,8 +81,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
     labels: Sequence[set[str] | None]
     if label is not None:
-        is_there = [box is None or row[box] not in ("", "-1") for _, row in body]
-        cells = [(where, row[label] if there else "") for (where, row), there in zip(body, is_there, strict=True)]
+        cells = [(where, "" if box is not None and row[box] in ("", "-1") else row[label]) for where, row in body]
         labels = read_cells(path, cells, known, faults, table.notes)
         _refuse_denied(header, columns, body, faults)
         others = [name for position, name in enumerate(header) if position not in (image, label, split)]
@@ -107,21 +106,12 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     return table
 
 
-def plain(name: str) -> str:
-    """The name of a column without capitals, spaces and signs."""
-    return re.sub(r"[\W_]", "", name.casefold())
-
-
 def _first(names: Iterable[str], columns: list[str]) -> int | None:
-    """The column that has the first of these names that is there."""
     return next((columns.index(name) for name in names if name in columns), None)
 
 
 def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> tuple[int | None, list[str]]:
-    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row.
-
-    An empty cell is an image of none of these lists.
-    """
+    """The column of train, val and test, or of a mark such as `is_valid`, and the list of each row, or none."""
     for column in (columns.index(name) for name in (*LIST_COLUMNS, *LIST_MARKS) if name in columns):
         words: Mapping[str, str] = SPLITS
         if mark := LIST_MARKS.get(columns[column]):
@@ -140,8 +130,7 @@ def _lists(header: list[str], columns: list[str], body: list[Cells], faults: Fau
 
 def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], faults: Faults) -> None:
     """Refuse rows with a confidence of 0, which OpenImages has for labels that an image does not show."""
-    column = _first(CONFIDENCE, columns)
-    if column is None:
+    if (column := _first(CONFIDENCE, columns)) is None:
         return
     for where, row in body:
         if row[column] and row[column].casefold() in NO:
@@ -150,24 +139,20 @@ def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], fau
 
 
 def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -> list[str]:
-    """A note on columns that are not read; one that is called as that of the labels, with a number, is refused."""
     more = re.compile(plain(label).removesuffix("s") + r"s?\d+")
     for name in filter(lambda name: more.fullmatch(plain(name)), others):
         what = f"the column '{name}' looks like further labels beside '{label}', and one column is read"
-        remedy = f"put all labels of an image into '{label}', separated by ';', or rename '{name}'"
-        faults.add("column", f"{path}: {what}; {remedy}")
+        faults.add("column", f"{path}: {what}; put all into '{label}', separated by ';', or rename '{name}'")
     return counted(path, "columns that are not used", others, f"labels are those of '{label}'")
 
 
 def _body(path: Path, header: list[str], image: int, lines: list[tuple[int, list[str]]], faults: Faults) -> list[Cells]:
-    """The rows below the header that have as many cells and, in the column `image`, a name."""
     body = []
     for line, cells in lines:
         where, row = f"{path}, line {line}", _unpadded(cells, len(header))
         if len(row) != len(header):
             what = f"expected {len(header)} cells ({','.join(header)[:80]}), found {len(row)}"
-            remedy = "separate labels with ';', and leave the cell empty, but keep its comma, where an image has none"
-            faults.add("cells", f"{where}: {what}; {remedy}")
+            faults.add("cells", f"{where}: {what}; separate labels with ';', and keep the comma of an empty cell")
         elif not row[image]:
             faults.add("name", f"{where}: there is no image's name in the column '{header[image]}'")
         else:
@@ -183,7 +168,6 @@ def _unpadded(cells: list[str], length: int) -> list[str]:
 
 
 def _join_objects(path: Path, table: LabelTable) -> None:
-    """Make a table of objects one of images: the labels of all rows of an image."""
     first: dict[str, Row] = {}
     for row in table.rows:
         first.setdefault(row.image, row).labels.update(row.labels)
@@ -192,14 +176,12 @@ def _join_objects(path: Path, table: LabelTable) -> None:
 
 
 def _one_hot(where: str, names: Iterable[str], cells: Iterable[str], faults: Faults) -> set[str] | None:
-    """The labels of a row of 0 and 1; None where there is something else."""
     found = set()
     for name, cell in zip(names, cells, strict=True):
         if cell.casefold() in YES:
             found.add(name)
         elif cell.casefold() not in NO:
             what = f"expected 0 or 1 in the column '{name}', found '{cell[:40].casefold()}'"
-            remedy = "remove the column if it is no class, or call the column of the labels 'labels'"
-            faults.add(f"column {name}", f"{where}: {what}; {remedy}")
+            faults.add(f"column {name}", f"{where}: {what}; remove it, or call the column of the labels 'labels'")
             return None
     return found

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
-from data.faults import Complain, counted
-from data.image_names import composed, record_names
+from data.faults import Complain, counted, grouped
+from data.image_names import composed, plain, record_names
 from data.inspection import spread
 from data.mask_values import decode_mask, used_codes
 from data.tree import Tree
@@ -68,7 +68,7 @@ def find_layout(tree: Tree, named: Collection[str], complain: Complain, has_tabl
     layout.class_of = {path: part[depth] for path, part in parts.items() if len(part) > depth + 1}
     if not has_table and not set(layout.class_of.values()) & set(named):
         _check_inner_sets(layout, parts, depth)
-    has_truth = any(_plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
+    has_truth = any(plain(part) == GROUND_TRUTH for path in layout.masks.values() for part in path.split("/"))
     if has_truth and "good" in layout.class_of.values() and "good" not in named:
         layout.background = frozenset({"good"})
         layout.notes.append(f"{layout.root}: MVTec's layout; the folders 'good' are images of none of the classes")
@@ -79,10 +79,6 @@ def classes_in_names(images: Iterable[str]) -> dict[str, str]:
     """Image -> the class that its file name begins with, as in `Abyssinian_100.jpg`; images without one are missing."""
     found = {path: NUMBERED.fullmatch(PurePosixPath(path).stem) for path in images}
     return {path: match[1] for path, match in found.items() if match is not None}
-
-
-def _plain(name: str) -> str:
-    return re.sub("[ _-]", "", name).casefold()
 
 
 def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> None:
@@ -102,40 +98,32 @@ def _split_masks(layout: Layout, named: Collection[str], has_table: bool) -> Non
     inside = {path for paths in groups.values() for path in paths}
     images = [path for path in layout.images if path not in inside]
     by_tail = _by_tail(images)
-    for (folder, parent), paths in sorted(groups.items(), key=lambda group: (_plain(group[0][0]) != MASKS, group[0])):
+    for (folder, parent), paths in sorted(groups.items(), key=lambda group: (plain(group[0][0]) != MASKS, group[0])):
         matches = {path: _image_of(path, folder, parent, by_tail) for path in paths}
         name = PurePosixPath(folder).name
         is_unclear = folder != parent and (not any(matches.values()) or _is_class(name, paths, images))
-        if is_unclear and (_is_maybe_masks(_plain(name)) or (has_table and all(map(_is_lossy, paths)))):
+        if is_unclear and (_is_maybe_masks(plain(name)) or (has_table and all(map(_is_lossy, paths)))):
             images += paths
         elif is_unclear and not has_table:
             what = f"holds {len(paths)} images, first {min(paths)}, which are not masks of other images by their names"
-            remedy = f"if '{name}' is a class, rename the folder or name all classes in data.classes"
-            other = "if they are masks, save them as PNG with the names of their images"
-            layout.complain(f"folder {layout.root / folder} {what}: {remedy}; {other}")
+            remedy = "save masks as PNG with the names of their images; if it is a class, name all in data.classes"
+            layout.complain(f"folder {layout.root / folder} {what}: {remedy}")
         else:
             _take_masks(layout, folder, matches)
     layout.images = sorted(images, key=lambda path: path.split("/"))
 
 
 def _twins(layout: Layout, has_table: bool) -> set[str]:
-    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do.
-
-    Without a table, which would say which are images, others are noted.
-    """
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    by_suffix: dict[str, list[str]] = defaultdict(list)
-    for path in layout.images:
-        by_stem[_stem(path)].append(path)
-    for path in (path for paths in by_stem.values() if len(paths) > 1 for path in paths):
-        by_suffix[path.rpartition(".")[2].lower()].append(path)
+    """Of files that differ in their suffix alone, those of a suffix that hold few values, as masks do."""
+    twins = [path for paths in grouped(layout.images, _stem).values() if len(paths) > 1 for path in paths]
+    by_suffix = grouped(twins, lambda path: path.rpartition(".")[2].lower())
     drawn = [suffix for suffix, paths in by_suffix.items() if are_drawn(layout.root, paths)]
     found = {path for suffix in drawn for path in by_suffix[suffix]} if len(drawn) < len(by_suffix) else set()
     what = f"files with the name of an image beside them, and with at most {FEW_VALUES} values"
     layout.notes += counted(layout.root, what, found, "they are taken for its masks, and never trained with")
-    more = [path for paths in by_suffix.values() for path in paths if not found and not has_table]
-    remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
-    layout.notes += counted(layout.root, "files that differ from others in their suffix alone", more, remedy)
+    if not found and not has_table:
+        remedy = "all are read as images: if some are masks, save them as PNG in the folder 'masks'"
+        layout.notes += counted(layout.root, "files that differ from others in their suffix alone", twins, remedy)
     return found
 
 
@@ -163,7 +151,7 @@ def _mask_folder(parts: list[str], named: Collection[str]) -> int | None:
     """Index of the folder of a path that holds masks: the first with a certain name, else with a possible one."""
     for is_one in (lambda name: name in MASK_FOLDERS, _is_maybe_masks):
         for index, part in enumerate(parts):
-            if part not in named and is_one(_plain(part)):
+            if part not in named and is_one(plain(part)):
                 return index
     return 0 if parts[:1] == [RESERVED] and RESERVED not in named else None
 
@@ -176,7 +164,7 @@ def _is_maybe_masks(name: str) -> bool:
 def _is_class(name: str, paths: list[str], images: list[str]) -> bool:
     """Whether a folder that is called like masks is one of classes: `mask` beside `no_mask`, or photographs in it."""
     tops = {path.split("/")[-2] for path in images if "/" in path}
-    beside = any(_plain(name).rstrip("s") in _plain(top) for top in tops)
+    beside = any(plain(name).rstrip("s") in plain(top) for top in tops)
     return beside or (all(map(_is_lossy, paths)) and not {top.casefold() for top in tops} <= WRAPPERS)
 
 
@@ -185,8 +173,7 @@ def _is_lossy(path: str) -> bool:
 
 
 def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> None:
-    """Record the masks of one folder, and note those that serve nothing."""
-    if _plain(PurePosixPath(folder).name) in NO_TRUTH:
+    if plain(PurePosixPath(folder).name) in NO_TRUTH:
         what = f"files in the folder {folder}, which holds no masks of classes"
         layout.notes += counted(layout.root, what, matches, "they are left out")
         return
@@ -231,7 +218,6 @@ def _image_of(mask: str, folder: str, parent: str, by_tail: dict[str, list[str]]
 
 
 def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[str], has_table: bool) -> int:
-    """How many folders lie above those of the classes; the layout gets the lists that they are."""
     depth = 0
     while True:
         heads = {part[depth] for part in parts.values() if len(part) > depth + 1}
@@ -241,8 +227,7 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         others = sorted(heads - set(lists))
         if len(lists) > 1 and others and not has_table:
             what = f"{', '.join(lists)} look like lists, and {', '.join(others[:5])} beside them like classes"
-            remedy = "move one or the other elsewhere, or, if all are classes, name them in data.classes"
-            raise UserError(f"{layout.root}: the folders {what}: {remedy}")
+            raise UserError(f"{layout.root}: the folders {what}: move some, or name all classes in data.classes")
         if not layout.lists and not others:
             for path, part in parts.items():
                 if len(part) > depth + 1:
@@ -253,7 +238,6 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
 
 
 def _is_like_a_list(name: str) -> bool:
-    """Whether a folder's name has a word for a list in it: training_set, seg_test, dev."""
     return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W_]+", name.casefold()))
 
 
@@ -275,13 +259,12 @@ def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
     if len(heads) > 1 and all(map(_is_like_a_list, heads)):
         what = f"the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}"
-        remedy = f"call them train, val and test; if {heads[0]} and the others are classes, name them in data.classes"
-        raise UserError(f"{base}: {what}: {remedy}")
+        raise UserError(f"{base}: {what}: call them train, val and test, or name all classes in data.classes")
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"
-            remedy = f"if these are the classes, set data.root={base / heads[0]}"
-            raise UserError(f"{base} {what}: {remedy}; if {heads[0]} is the only class, set data.classes=[{heads[0]}]")
+            remedy = f"set data.root={base / heads[0]}; if {heads[0]} is the only class, data.classes=[{heads[0]}]"
+            raise UserError(f"{base} {what}: {remedy}")
         return
     if any(len(parts[path]) > depth + 3 for path in inner):
         what = f"{', '.join(heads[:5])} hold lists ({', '.join(names)}) with classes and look like data sets"

@@ -6,8 +6,7 @@ A class value is 0 for background, c + 1 for class c, and 255 for what does not 
     --set 'data.mask_values={"#000000": background, "#ff0000": cat}'  by colour: RGB, RGBA, palette, grey
     --set 'data.mask_values={0: background, 255: label}'              one object, of the image's label
 
-Without the setting, a mask holds class values in one channel. `judge` (data/truth_check.py) compares all masks of a
-list together.
+Without the setting, a mask holds class values in one channel.
 """
 
 import glob
@@ -77,12 +76,9 @@ def decode_mask(path: str | Path) -> Decoded:
     """The codes of a mask file; `UserError` where it is missing, damaged, or saved with loss."""
     with opened_mask(path) as image:
         if image.format in LOSSY:
-            change = f"is a {image.format} file, which changes values a little when it is saved"
-            raise MaskFault(f"mask {path} {change}; save masks as PNG", "lossy")
+            raise MaskFault(f"mask {path} is a {image.format} file, which changes values; save masks as PNG", "lossy")
         if (frames := getattr(image, "n_frames", 1)) > 1:
-            raise MaskFault(
-                f"mask {path} holds {frames} images, expected one with all class values; join them", "frames"
-            )
+            raise MaskFault(f"mask {path} holds {frames} images, expected one of class values; join them", "frames")
         decoded = _decode(image, path)
         if "A" in image.getbands():
             is_clear = np.asarray(image.getchannel("A")) == 0
@@ -93,7 +89,6 @@ def decode_mask(path: str | Path) -> Decoded:
 
 
 def _decode(image: Image.Image, path: str | Path) -> Decoded:
-    """The codes of an opened mask; alpha apart."""
     if image.mode in ("1", "L", "LA", "La"):
         step, values = grey_values(image)
         greys = np.arange(256) * (0xFFFFFF if image.mode == "1" else step * 0x010101)
@@ -184,8 +179,8 @@ def truth_rule(given: Mapping[str, str], class_names: Sequence[str], background:
         name = composed(name)
         if name not in words:
             known = ", ".join(dict.fromkeys([*classes, BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD]))
-            near = nearest(name, words)
-            raise UserError(f"data.mask_values: '{key}' stands for unknown class '{name}'{near}; known: {known}")
+            what = f"'{key}' stands for unknown class '{name}'{nearest(name, words)}"
+            raise UserError(f"data.mask_values: {what}; known: {known}")
         table.append((key.lower() if key.startswith("#") else str(int(key)), words[name]))
     colours = tuple(map(colour_key, packed(palette[: len(class_names) + 1]).tolist()))
     return TruthRule(tuple(class_names), tuple(table), colours)
@@ -231,7 +226,6 @@ def mapping_line(table: Mapping[str, str]) -> str:
 
 
 def _class_values(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Sequence[int]) -> np.ndarray:
-    """(H, W) uint8."""
     if rule.table:
         return _translated(decoded, path, rule, labels)
     used = used_codes(decoded.codes)
@@ -262,7 +256,6 @@ def _translated(decoded: Decoded, path: str | Path, rule: TruthRule, labels: Seq
             raise MaskFault(f"mask {path} {what}; add it, for example {line}", "unnamed")
         if value == LABEL and len(labels) != 1:
             what = f"holds {keys[0]}, which data.mask_values gives to the label of the image"
-            remedy = "name a class for it, or use masks with a value for each class"
-            raise MaskFault(f"mask {path} {what}, and the image has {len(labels)} labels; {remedy}", "label")
+            raise MaskFault(f"mask {path} {what}, and the image has {len(labels)} labels; name a class", "label")
         result[here] = labels[0] + 1 if value == LABEL else value
     return result

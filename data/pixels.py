@@ -1,11 +1,8 @@
 """From the values in an image file to 8-bit RGB: one rule for a whole data set; and how large an image may be.
 
-An image of 8 bits is grey, RGB, or either of these with alpha, and needs no setting. For everything else settings
-say what the values mean: `data.range` is what black and white are, `data.bands` which bands are red, green and
-blue. The rule never depends on the other values of a file, except for `percentile`, which a user asks for by name.
-
-A file of a few kilobytes can unpack to more than any memory. So its size is read first, and a file over the limit of
-this process (`data.max_pixels`) is refused before a pixel is decoded.
+An image of 8 bits needs no setting. For everything else `data.range` says what black and white are, and `data.bands`
+which bands are red, green and blue. A file of a few kilobytes can unpack to more than any memory, so one over the limit
+of this process (`data.max_pixels`) is refused before a pixel is decoded.
 """
 
 import os
@@ -42,17 +39,12 @@ class PixelRule:
     """How the values of a data set become 8-bit RGB.
 
     `range` is (low, high) that become 0 and 255; `auto` takes what the type of the file says; `percentile` takes the
-    1st and the 99th percentile of each image. `bands` are counted from 1; three become red, green and blue, one becomes
-    grey; empty takes the file's own grey or RGB.
+    1st and the 99th percentile of each image. `bands`, from 1 on, are red, green and blue, or one for grey; empty takes
+    the file's own.
     """
 
     range: tuple[float, float] | str = "auto"
     bands: tuple[int, ...] = ()
-
-    @property
-    def is_default(self) -> bool:
-        """Whether neither has a setting."""
-        return self.range == "auto" and not self.bands
 
 
 AUTO = PixelRule()
@@ -95,10 +87,8 @@ def check_pixels(height: int, width: int, what: str) -> None:
 
 def too_large(what: str, size: str) -> UnreadableImage:
     """The error for a file that is over the limit."""
-    return UnreadableImage(
-        f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}), which keeps small files from filling "
-        "the memory; make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
-    )
+    remedy = "make it smaller, or, if you trust it, raise the limit with --set data.max_pixels=..."
+    return UnreadableImage(f"{what} is of {size} pixels, above data.max_pixels ({most_pixels()}); {remedy}")
 
 
 def bits_of(dtype: np.dtype) -> int:
@@ -139,11 +129,13 @@ def look_of(pixels: np.ndarray) -> str:
 
 def unknown_range(dtype: np.dtype | str, low: float, high: float) -> str:
     """The end of a sentence on values whose range no file says, with the option to add."""
-    return (
-        f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; state the "
-        f"range of the whole data set, for example {range_line(low, high)}, or take --set data.range=percentile (the "
-        "1st to the 99th percentile of each image)"
-    )
+    remedy = range_remedy(range_line(low, high))
+    return f"{dtype} values, here {low:g} to {high:g}, and nothing says which of them are black and white; {remedy}"
+
+
+def range_remedy(example: str) -> str:
+    """What to do where the range of a data set is not clear."""
+    return f"state the range of the whole data set, for example {example}, or take --set data.range=percentile"
 
 
 def range_line(low: float, high: float) -> str:
@@ -171,7 +163,6 @@ def _bands(values: Values, rule: PixelRule, what: str) -> np.ndarray:
 
 
 def _range(values: Values, colours: np.ndarray, rule: PixelRule, what: str) -> tuple[float, float]:
-    """What becomes 0 and 255."""
     if rule.range == "percentile":
         finite = colours[np.isfinite(colours)]
         low, high = (float(value) for value in np.percentile(finite, PERCENTILES)) if finite.size else (0.0, 1.0)

@@ -4,8 +4,7 @@ A polygon runs along the *edges* of pixels: pixel (x, y) is the square from (x, 
 pixel wide has an area, and pycocotools, whose polygons are of this kind, gives the same pixels back. Contours through
 pixel centres, as `cv2.findContours` gives them, would lose half a pixel on each side, and thin objects whole.
 
-Outlines are stairs. They are smoothed where that keeps the part (`LEAST_IOU`), else left as they are: tiny and thin
-parts mostly.
+Outlines are stairs, and are smoothed where that keeps the part (`LEAST_IOU`).
 
 Holes: these formats have none, and a second polygon would be added, not taken away. So a hole is joined to its outline
 by a cut of no width, there and back: one polygon, which the even-odd and the non-zero rule both fill without the hole.

@@ -1,7 +1,6 @@
 """Which settings fit own images, by labels and images alone (`data.recipe: auto`).
 
-Photographs have colours, and their classes occur in many surroundings. Images of inspection and medicine mostly have no
-colour, or most of them show nothing: there the whole is what differs least, and objects are small.
+Images of inspection and medicine, unlike photographs, mostly have no colour, or most of them show nothing.
 """
 
 from dataclasses import dataclass
@@ -49,10 +48,9 @@ def fitting_preset(index: Index) -> Fit:
     if without_colour > MOSTLY or empty > WITHOUT:
         preset, used = INSPECTION, f"of preset '{INSPECTION}' are used"
     sizes = what_sizes_mean(int(np.median(long_sides or [READ_AT[preset].max_side])), preset)
+    colours = f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour"
     return Fit(
-        preset,
-        f"{100 * without_colour:.0f} % of {len(colourless)} images have no colour, and {100 * empty:.0f} % of all show "
-        f"none of the classes: the settings {used}{sizes}",
+        preset, f"{colours}, and {100 * empty:.0f} % of all show none of the classes: the settings {used}{sizes}"
     )
 
 
@@ -73,9 +71,7 @@ def what_sizes_mean(long_side: int, preset: str) -> str:
         return f". The images are small (long side {long_side}) and are enlarged to {seen} before a network reads them"
     if long_side < LARGE * seen:
         return ""
-    return (
-        f". The images are large (long side {long_side}) and are made smaller, to {seen}, before a network reads them: "
-        f"objects of less than about {LEAST_OBJECT * long_side // seen} pixels get lost. If yours are smaller, cut the "
-        "images into tiles and label each tile, or set a larger cam.resize_long, cam.crop_size, seeds.max_side and "
-        "segment.max_side"
-    )
+    what = f"The images are large (long side {long_side}) and are made smaller, to {seen}, before a network reads them"
+    lost = f"objects of less than about {LEAST_OBJECT * long_side // seen} pixels get lost"
+    larger = "set a larger cam.resize_long, cam.crop_size, seeds.max_side and segment.max_side"
+    return f". {what}: {lost}. If yours are smaller, cut the images into tiles and label each tile, or {larger}"

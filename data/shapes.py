@@ -1,8 +1,7 @@
 """The demo dataset: generated images in VOC layout; every class has a most discriminative part and a usual context.
 
-A classifier that learns from the labels alone shows on them the two faults of plain class activation maps: only the
-most discriminative part of an object lights up (under-activation), and so does the context (over-activation). The
-dataset is written once; the same numbers always give the same files. The drawings are in `data/shapes_art.py`.
+So the two faults of plain class activation maps show: only the most discriminative part of an object lights up
+(under-activation), and so does the context (over-activation). The same numbers always give the same files.
 """
 
 from collections.abc import Iterator
@@ -49,8 +48,7 @@ class Scene:
 def open_shapes(root: str | Path, list_name: str, train: int, val: int, size: int, masks: bool = False) -> Index:
     """Index of the list `train` or `val`, generated first where it is missing, unfinished or of other numbers.
 
-    `train` and `val` are numbers of images, `size` is the long side in pixels. A folder that holds something else is a
-    `UserError`.
+    `train` and `val` count images, `size` is the long side in pixels. A folder of something else is a `UserError`.
     """
     root = Path(root)
     wanted = {"generator": "ibbnet shapes", "version": VERSION, "seed": SEED, "train": train, "val": val, "size": size}
@@ -95,10 +93,7 @@ def generate(root: Path, train: int, val: int, size: int) -> None:
 
 
 def scenes(split: int, count: int, size: int) -> Iterator[Scene]:
-    """The images of list `split` (0 train, 1 val) in order; classes take turns, so that few images show them all.
-
-    Each has an object of its class, and a quarter of them another object, most often of another class.
-    """
+    """The images of list `split` (0 train, 1 val) in order; classes take turns, so that few images show them all."""
     for number in range(count):
         random = np.random.default_rng([SEED, split, number])
         while True:

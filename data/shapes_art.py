@@ -1,8 +1,8 @@
 """The drawings of the demo dataset: six objects, and the context that each is usually seen with.
 
-An object is a **body** (texture and outline are typical of the class, the colour varies) and a small **most
-discriminative part** (a face or an emblem that no other class has). A context lies next to the object and never belongs
-to its mask. Everything is drawn in a frame's own coordinates (u right, v down, the object about 2 wide).
+An object is a body (texture and outline are typical of the class, the colour varies) and a small most discriminative
+part that no other class has. A context never belongs to the mask. Everything is drawn in a frame's own coordinates (u
+right, v down, the object about 2 wide).
 """
 
 import math
@@ -70,7 +70,6 @@ def _train(frame: Frame) -> list[Layer]:
 
 
 def _rails(frame: Frame) -> list[Layer]:
-    """A track bed with sleepers and two rails, across the image."""
     u, v = frame.u, frame.v
     bed = np.abs(v - 0.80) - 0.30
     gravel = 0.5 + 0.16 * smooth_noise(u.shape[0], u.shape[1], 2.2, frame.random)[..., None] * np.ones(3, np.float32)
@@ -108,7 +107,6 @@ def _boat(frame: Frame) -> list[Layer]:
 
 
 def _water(frame: Frame) -> list[Layer]:
-    """A strip of rippled water below the keel."""
     u, v = frame.u, frame.v
     inside = np.maximum(0.62 + 0.03 * np.sin(u * 9) - v, v - 1.5)
     ripples = stripes(v + 0.035 * np.sin(u * 14 + 5 * v), 0.125, frame)[..., None]
@@ -142,7 +140,6 @@ def _beetle(frame: Frame) -> list[Layer]:
 
 
 def _leaf(frame: Frame) -> list[Layer]:
-    """A large veined leaf that the beetle sits on."""
     u, v = frame.u, frame.v
     a, b = 0.94 * (u - 0.55) + 0.34 * (v - 0.2), 0.94 * (v - 0.2) - 0.34 * (u - 0.55)
     half_width = 0.74 * np.cos(np.clip(a / 1.45, -1, 1) * math.pi / 2)
@@ -179,7 +176,6 @@ def _fish(frame: Frame) -> list[Layer]:
 
 
 def _seaweed(frame: Frame) -> list[Layer]:
-    """Wavy fronds and bubbles beside and below the fish."""
     u, v, random = frame.u, frame.v, frame.random
     colour = hsv(random.uniform(0.40, 0.50), 0.65, random.uniform(0.4, 0.6))
     layers = []
@@ -228,7 +224,6 @@ def _owl(frame: Frame) -> list[Layer]:
 
 
 def _branch(frame: Frame) -> list[Layer]:
-    """A barky branch across the image with needles."""
     u, v = frame.u, frame.v
     middle = 1.02 + 0.06 * np.sin(u * 2.2)
     limb = np.abs(v - middle) - 0.14
@@ -268,7 +263,6 @@ def _balloon(frame: Frame) -> list[Layer]:
 
 
 def _clouds(frame: Frame) -> list[Layer]:
-    """Curly clouds on both sides."""
     u, v, random = frame.u, frame.v, frame.random
     layers = []
     for side, height in ((-1, random.uniform(0.1, 0.8)), (1, random.uniform(-0.1, 0.7)), (-0.4, 1.05), (0.6, 1.15)):

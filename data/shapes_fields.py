@@ -172,7 +172,6 @@ def background(height: int, width: int, random: np.random.Generator) -> np.ndarr
 
 
 def _blob(frame: Frame) -> list[Layer]:
-    """A rounded distractor of any colour, plain, striped or dotted."""
     u, v, random = frame.u, frame.v, frame.random
     colour = hsv(random.random(), random.uniform(0.1, 0.5), random.uniform(0.35, 0.95))
     size = random.uniform(0.08, 0.3)

@@ -1,7 +1,7 @@
 """The size at which networks see images: the long side is brought between two limits.
 
-Small images are enlarged, because a cell of the networks' maps covers 8 or 16 pixels, and because a classifier is
-trained on enlarged images, too (`cam.resize_long`). Masks and seeds keep the image's own size.
+Small images are enlarged, because a cell of the networks' maps covers 8 or 16 pixels. Masks and seeds keep the
+image's own size.
 """
 
 from dataclasses import dataclass

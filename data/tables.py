@@ -1,7 +1,6 @@
 """Text files that people make: lists of one name a line, CSV tables, and files of class names.
 
-Byte order marks, any line ends and blank lines are taken as they come, and commas, semicolons or tabs between the
-cells; what is not text in UTF-8 is refused with the line.
+Byte order marks, any line ends and blank lines are taken as they come; what is not text in UTF-8 is refused.
 """
 
 import csv
@@ -25,8 +24,8 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 def read_rows(path: Path) -> list[tuple[int, list[str]]]:
     """Line number and cells, without the spaces around them, of every row of a CSV file that is not blank.
 
-    The cells are separated by what separates the most cells in the first line: a comma, a semicolon or a tab, or what
-    Excel's line `sep=` says. A file that cannot be read, or is not CSV in UTF-8, is a `UserError`.
+    Cells are separated by whichever of comma, semicolon and tab the first line has most of, or by what Excel's line
+    `sep=` says. A file that cannot be read, or is not CSV in UTF-8, is a `UserError`.
     """
     text = _read_text(path)
     first = next((line for line in text.splitlines() if line.strip()), "")
@@ -66,6 +65,15 @@ def read_class_names(path: Path, *, all_lines: bool = False) -> tuple[str, ...]:
         found = f"found {repeated[0]} more than once" if repeated else "found none"
         raise UserError(f"data.classes: {path} must hold different class names, one a line; {found}")
     return tuple(names)
+
+
+def start_of(path: Path) -> str:
+    """The beginning of a file as text, whatever it is; empty where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            return file.read(100_000)
+    except OSError:
+        return ""
 
 
 def natural(name: str) -> tuple[list[tuple[int, int | str]], str]:

@@ -12,11 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data.faults import Faults, counted
-from data.image_names import composed
+from data.image_names import composed, plain
 from data.label_cells import flat
-from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row, plain
+from data.label_table import LABEL_COLUMNS, LIST_COLUMNS, LabelTable, Row
 from data.layouts import SPLITS, Layout
-from data.tables import read_class_names, read_lines
+from data.tables import read_class_names, read_lines, start_of
 from data.tree import Tree
 from utils.config_file import NOT_YAML, parse_yaml
 from utils.errors import UserError
@@ -36,17 +36,10 @@ def yolo_file(image: str, files: set[str]) -> str | None:
 def is_yolo(layout: Layout) -> bool:
     """Whether the texts of images are boxes, or all empty; others beside images are captions and the like."""
     files = [file for image in layout.images if (file := yolo_file(image, layout.tree.files)) is not None]
-    lines = filter(None, (_first_line(layout.root / file) for file in files))  # read up to the first box
+    texts = (start_of(layout.root / file).strip() for file in files)
+    lines = filter(None, (text.partition("\n")[0] for text in texts))  # read up to the first box
     first = next(lines, "")
     return bool(files) and (not first or any(map(BOX.match, chain([first], lines))))
-
-
-def _first_line(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return next((line.strip() for line in file if line.strip()), "")
-    except OSError:
-        return ""
 
 
 def read_yolo(layout: Layout) -> LabelTable:
@@ -97,20 +90,16 @@ def _yolo_names(tree: Tree) -> dict[int, str]:
         raise UserError(f"{tree.root}: {what}; remove what does not belong to these images")
     if first:
         return found[first]
-    raise UserError(
-        f"{tree.root} has YOLO's files of boxes, and nothing names the classes: put data.yaml with 'names:' or "
-        "classes.txt there, one name a line"
-    )
+    remedy = "put data.yaml with 'names:' or classes.txt there, one name a line"
+    raise UserError(f"{tree.root} has YOLO's files of boxes, and nothing names the classes: {remedy}")
 
 
 def label_studio_tasks(path: Path) -> list[Any]:
     """The list of tasks that a JSON file holds; empty where it holds something else, or cannot be read."""
+    if not start_of(path).lstrip().startswith("["):
+        return []  # COCO's format, maybe of gigabytes
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            if not file.read(200).lstrip().startswith("["):
-                return []  # COCO's format, maybe of gigabytes
-            file.seek(0)
-            document = json.load(file)
+        document = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
         return []
     return document if document and isinstance(document[0], dict) else []
@@ -123,16 +112,14 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
     for position, task in enumerate(task for task in tasks if isinstance(task, dict)):
         data = task["data"] if isinstance(task.get("data"), dict) else task
         name = next((data[key] for key in IMAGE_KEYS if isinstance(data.get(key), str)), "")
-        labels = _labels_of(task)
-        questions.update(_questions_of(task))
+        labels, answers = _labels_of(task), _answers_of(task) or ()
+        questions.update(str(answer.get("from_name")) for answer in answers if answer.get("type") == "choices")
         where = f"task {task.get('id', position + 1)}"
         if labels is None or not name:
             without.append(where)
         else:
             split = next((str(data[key]).casefold() for key in data if plain(key) in LIST_COLUMNS), "")
-            table.rows.append(
-                Row(f"{path}, {where}", name, {composed(label) for label in labels}, SPLITS.get(split, ""))
-            )
+            table.rows.append(Row(f"{path}, {where}", name, set(map(composed, labels)), SPLITS.get(split, "")))
     table.notes += counted(path, "tasks without an annotation or an image", without, "they are left out")
     if len(questions) > 1:
         what = f"answers to different questions ({', '.join(sorted(questions))}) are all read as classes"
@@ -140,11 +127,10 @@ def read_label_studio(path: Path, tasks: list[Any]) -> LabelTable:
     return table
 
 
-def _questions_of(task: dict[str, Any]) -> set[str]:
-    """The names of what the choices of a task answer."""
-    done = [one for one in task.get("annotations") or () if isinstance(one, dict)]
-    results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
-    return {str(result.get("from_name")) for result in results if result.get("type") == "choices"}
+def _answers_of(task: dict[str, Any]) -> list[dict[str, Any]] | None:
+    """What the annotations of a task hold; None where there are none."""
+    done = [one for one in task.get("annotations") or () if isinstance(one, dict) and not one.get("was_cancelled")]
+    return [answer for one in done for answer in one.get("result") or () if isinstance(answer, dict)] if done else None
 
 
 def _labels_of(task: dict[str, Any]) -> list[str] | None:
@@ -152,7 +138,6 @@ def _labels_of(task: dict[str, Any]) -> list[str] | None:
     if "annotations" not in task:
         column = next((key for name in LABEL_COLUMNS for key in task if plain(key) == name), None)
         return None if column is None else flat(task[column])
-    done = [one for one in task["annotations"] or () if isinstance(one, dict) and not one.get("was_cancelled")]
-    results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
-    values = [result["value"] for result in results if isinstance(result.get("value"), dict)]
-    return flat(values) if done else None
+    answers = _answers_of(task)
+    values = [answer["value"] for answer in answers or () if isinstance(answer.get("value"), dict)]
+    return None if answers is None else flat(values)

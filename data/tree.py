@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from data.faults import Complain, counted
+from data.faults import Complain, counted, grouped
 from data.images import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
@@ -38,15 +38,11 @@ class Tree:
 
     def notes(self, taken: Collection[str], classes_are_folders: bool) -> list[str]:
         """What was found and not taken, one line for each kind."""
-        unread: dict[str, list[str]] = {}
-        for path in self.files:
-            suffix = PurePosixPath(path).suffix.lower()
-            if suffix not in DOCUMENTS and path not in taken:
-                unread.setdefault(suffix, []).append(path)
         notes = []
-        for suffix, paths in sorted(unread.items()):
+        by_suffix = grouped(self.files.difference(taken), lambda path: PurePosixPath(path).suffix.lower())
+        for suffix in sorted(by_suffix.keys() - DOCUMENTS):
             what = f"files {f'with the suffix {suffix}' if suffix else 'without suffix'} are not read"
-            notes += counted(self.root, what, paths, "if these are images, convert them to PNG or JPEG")
+            notes += counted(self.root, what, by_suffix[suffix], "if these are images, convert them to PNG or JPEG")
         remedy = "there is nothing to do unless these are your images: then rename the file or folder"
         notes += counted(self.root, "hidden files or thumbnails are left out", self.system, remedy)
         notes += self.broken_notes()

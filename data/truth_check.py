@@ -1,14 +1,14 @@
 """Truth that cannot be right: all masks of a list together, compared with the labels of their images.
 
-Masks that contradict labels are told with their counts, and can be evaluated: labels may be wrong, or masks corrected
-on purpose. Refused is what no figure can come from: masks without any class of the list, with values of no class, and
-masks whose palette says that they were read the wrong way.
+Masks that contradict labels are told with their counts, and can be evaluated. Refused is what no figure can come from:
+masks without any class of the list, with values of no class, or whose palette says that they were read the wrong way.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from data.dataset import Record
+from data.faults import grouped
 from data.mask_values import BACKGROUND_WORD, IGNORE_WORD, LABEL_WORD, MOST_KEYS, MaskFacts, TruthRule, mapping_line
 from utils.ignore import IGNORE
 
@@ -32,11 +32,8 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
     """
     rule = replace(rule, class_names=class_names)
     verdict = Verdict()
-    faults: dict[str, list[Row]] = {}
-    for row in rows:
-        if row[1].problem:
-            faults.setdefault(row[1].kind or row[1].problem, []).append(row)
-    for kind, faulty in faults.items():
+    unreadable = [row for row in rows if row[1].problem]
+    for kind, faulty in grouped(unreadable, lambda row: row[1].kind or row[1].problem).items():
         if kind == "colour":
             verdict.problems.append(_unmapped(faulty, "holds colours, expected class values", rule))
         else:
@@ -67,7 +64,6 @@ def judge(rows: Sequence[Row], rule: TruthRule, class_names: tuple[str, ...]) ->
 
 
 def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
-    """A message about values or colours that no setting names, with the line to add."""
     keys = {key for _, facts in rows for key in facts.keys}
     start = f"mask {rows[0][0].mask} {fault} ({len(rows)} such)"
     if len(keys) > MOST_KEYS:
@@ -77,7 +73,6 @@ def _unmapped(rows: Sequence[Row], fault: str, rule: TruthRule) -> str:
 
 
 def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
-    """A message where no mask holds a class, and labels name some or no pixel counts; else empty."""
     values = {value for _, facts in rows for value in facts.values}
     labels = {label for record, _ in rows for label in record.labels}
     if not rows or values - {0, IGNORE} or (0 in values and not labels):
@@ -87,11 +82,9 @@ def _without_classes(rows: Sequence[Row], rule: TruthRule) -> str:
         name = rule.class_names[min(labels)] if len(labels) == 1 else LABEL_WORD
         line = mapping_line({"0": BACKGROUND_WORD, str(IGNORE): name})
         remedy = f"{IGNORE} means 'ignore' here; name the class of {IGNORE}: {line}"
-    return (
-        f"the masks of all {len(rows)} images hold only {' and '.join(map(str, sorted(values)))}, first "
-        f"{rows[0][0].mask}{', although labels name classes' if labels else ''}, so there is no object to evaluate; "
-        f"{remedy}"
-    )
+    what = f"hold only {' and '.join(map(str, sorted(values)))}, first {rows[0][0].mask}"
+    although = ", although labels name classes" if labels else ""
+    return f"the masks of all {len(rows)} images {what}{although}, so there is no object to evaluate; {remedy}"
 
 
 def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
@@ -124,8 +117,8 @@ def _contradictions(rows: Sequence[Row], rule: TruthRule) -> tuple[str, bool]:
 def palette_reason(rows: Sequence[Row], rule: TruthRule, remedy: str = "") -> tuple[str, bool]:
     """A message where the masks' own palettes have the classes' colours at other values, else nothing.
 
-    Also whether background and object have changed places, which no palette does by chance. The `remedy` of truth masks
-    is to read them by colour.
+    Also whether background and object have changed places, which no palette does by chance. The default `remedy` is to
+    read them by colour.
     """
     names = {IGNORE_COLOUR: IGNORE_WORD} | rule.names_of_colours()
     index_of = {IGNORE_COLOUR: IGNORE} | {colour: value for value, colour in enumerate(rule.colours)}

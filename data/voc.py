@@ -42,15 +42,13 @@ def open_voc(
     Args:
         list_name: as for `read_names`. Images of the list `test` may be without labels and masks.
         labels: a `.csv` (header: image, then class names), or a `.npy` dictionary of name -> 0/1 vector; empty takes
-            `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`, where objects marked
-            difficult count.
+            `image_labels.csv` or `cls_labels.npy` in the root, else `Annotations/*.xml`.
         classes: foreground class names in the order of the mask values; empty takes the CSV's header or VOC's 20.
     """
     root = Path(root)
     if not (root / "JPEGImages").is_dir():
-        expected = "expected a dataset in VOC layout (JPEGImages, SegmentationClass, ImageSets/Segmentation)"
         remedy = "set data.root to it, or for VOC 2012 data.download=true"
-        raise UserError(f"data.root {root} has no folder JPEGImages; {expected}; {remedy}")
+        raise UserError(f"data.root {root} has no folder JPEGImages; expected a dataset in VOC layout; {remedy}")
     names = read_names(root, list_name, complain)
     if not names:
         raise UserError(f"list '{list_name}' of {root} has no names; expected one a line, such as 2007_000032")
@@ -82,7 +80,7 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
 
     It is a name under `ImageSets/Segmentation`, or a path to a text file of names, one a line; a line may also be
     `/JPEGImages/ID.jpg /SegmentationClass/ID.png`. Without a file, `trainval` is `train` and `val`, and `train_aug` is
-    the field's augmented list: SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
+    SBD's train and val and VOC's train, without VOC's val (10,582 names, sorted).
     """
     path = find_list(root, list_name)
     if path is not None:
@@ -97,13 +95,12 @@ def read_names(root: Path, list_name: str, complain: Complain = refuse) -> Names
         return dict(sorted((train | val).items()))
     folder = find_sbd_lists(root)
     if folder is None:
-        raise UserError(
-            f"there is no list 'train_aug': put train_aug.txt into {root / 'ImageSets/Segmentation'}, or train.txt and "
-            f"val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}, or set data.download=true "
-            "to fetch them; data.train_list=train is VOC's own list"
-        )
-    sbd = [_read_list(root, folder / f"{part}.txt", complain) for part in ("train", "val")]
-    augmented = sbd[0] | sbd[1] | train
+        sbd = f"train.txt and val.txt of the Semantic Boundaries Dataset (SBD) into {root / SBD_LISTS[0]}"
+        remedy = f"{sbd}, or set data.download=true to fetch them; data.train_list=train is VOC's own list"
+        there = root / "ImageSets/Segmentation"
+        raise UserError(f"there is no list 'train_aug': put train_aug.txt into {there}, or {remedy}")
+    augmented = _read_list(root, folder / "train.txt", complain) | _read_list(root, folder / "val.txt", complain)
+    augmented |= train
     return {name: augmented[name] for name in sorted(augmented) if name not in val}
 
 
@@ -142,7 +139,6 @@ def _read_list(root: Path, path: Path, complain: Complain) -> Names:
 
 
 def _name_of(text: str) -> str:
-    """An image's name, where a file gives its path or its suffix, too."""
     name = text.replace("\\", "/").rpartition("JPEGImages/")[2].removeprefix("./").removeprefix("/")
     return name.removesuffix(".jpg").removesuffix(".png")
 
@@ -153,7 +149,6 @@ def _find_image(root: Path, name: str) -> Path | None:
 
 
 def _find_labels(root: Path, labels: str, optional: bool) -> Path | None:
-    """The label file that was asked for or lies in the root; None where XML files are to be read instead."""
     if labels:
         path = Path(labels) if Path(labels).is_file() else root / labels
         if not path.is_file():
@@ -204,13 +199,10 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
         state = path.stat()
         names = _objects_of(path, (state.st_size, state.st_mtime_ns))
     except FileNotFoundError:
-        remedy = "add it or remove the name from the list"
-        faults.add("missing", f"there is no annotation {path}, though its image is listed; {remedy}")
+        faults.add("missing", f"there is no annotation {path}; add it or remove the image from the list")
         return []
     except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
-        is_text = not isinstance(error, UnicodeError)
-        what = "is not XML" if is_text else "is not text in the encoding that it declares, or in UTF-8"
-        faults.add("xml", f"annotation {path} {what} ({error}); save it as UTF-8, or copy it again from where it came")
+        faults.add("xml", f"annotation {path} is not XML ({error}); save it as UTF-8, or copy it from where it came")
         return []
     for number, name in enumerate(names, start=1):
         if name not in class_names:
@@ -222,32 +214,28 @@ def labels_from_xml(path: Path, class_names: tuple[str, ...], faults: Faults) ->
 @cache
 def _objects_of(path: Path, state: tuple[int, int]) -> tuple[str, ...]:
     """Class names of an annotation's objects, read once in a process; `state` tells versions of the file apart."""
-    text, is_guessed = _decoded(path.read_bytes())
+    text = _decoded(path.read_bytes())
     tree = ElementTree.fromstring(text, ElementTree.XMLParser(target=_NoDoctype()))
     names = tuple(composed((element.text or "").strip()) for element in tree.iterfind("object/name"))
-    if is_guessed and not all(name.isascii() for name in names):
+    if "\ufffd" in text and not "".join(names).isascii():
         raise ValueError("it declares no encoding, is not UTF-8, and its class names are not plain letters")
     return names
 
 
-def _decoded(content: bytes) -> tuple[str, bool]:
-    """The text without its declaration, whose encoding the parser may not know, and whether it is a guess.
+def _decoded(content: bytes) -> str:
+    """The text without its declaration, whose encoding the parser may not know.
 
-    Without a declared encoding, what is not UTF-8 is read byte by byte: tags are the same in all usual encodings.
+    Without a declared encoding, U+FFFD stands for what is not UTF-8: tags are the same in all usual encodings.
     """
-    is_guessed = False
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         text = content.decode("utf-16")
     else:
         declared = re.match(rb"[^>]*encoding\s*=\s*[\"']([\w.:-]+)", content)
         encoding = declared[1].decode("ascii", "replace").lower() if declared is not None else "utf-8"
-        try:  # a file that declares UTF-16 would not begin with plain letters
-            text = content.decode("utf-8" if encoding.startswith(("utf-16", "utf-32")) else encoding)
-        except UnicodeDecodeError:
-            if declared is not None:
-                raise
-            text, is_guessed = content.decode("latin-1"), True
-    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL), is_guessed
+        if encoding.startswith(("utf-16", "utf-32")):  # then it would not begin with plain letters
+            encoding = "utf-8"
+        text = content.decode(encoding, "strict" if declared is not None else "replace")
+    return re.sub(r"^\s*<\?xml.*?\?>", "", text.removeprefix("\ufeff"), flags=re.DOTALL)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

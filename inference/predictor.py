@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data.images import limit_pixels
 from data.index import pixel_rule
+from data.pixels import AUTO, limit_pixels
 from data.sides import AS_IS, Sides
 from stages.config import Config
 from stages.networks import Network
@@ -75,7 +75,7 @@ class Predictor(ABC):
         self.allowed = frozenset(class_names.index(name) for name in allowed) or frozenset(range(len(class_names)))
         self.tile = tile
         self.settings: dict[str, Any] = {"precision": self.compute.precision, "only": sorted(allowed)}
-        if not self.pixels.is_default:
+        if self.pixels != AUTO:
             self.settings["pixels"] = [self.pixels.range, self.pixels.bands]
         if tile:
             self.settings["tile"] = tile

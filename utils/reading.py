@@ -68,8 +68,8 @@ def leave_to_main(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def load_items(dataset: Dataset, workers: int, **options: Any) -> Iterator[Any]:
-    """The dataset's items, from running loader processes; `options` are those of `DataLoader`.
+def load_items(dataset: Any, workers: int, **options: Any) -> Iterator[Any]:
+    """The items of a dataset or a list, from running loader processes; `options` are those of `DataLoader`.
 
     Python loses an exception that is raised while it starts a process. So Ctrl-C waits until they are started.
     """

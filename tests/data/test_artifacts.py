@@ -7,7 +7,7 @@ from PIL import Image
 
 import data.artifacts
 from data.artifacts import Seed, read_mask, read_seed, seed_size, voc_palette, write_mask, write_seed
-from data.images import LIMIT
+from data.pixels import LIMIT
 from utils.errors import UserError
 from utils.ignore import IGNORE
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 import data.images
 from data.dataset import TrainingImages, WholeImages
-from data.images import BY_SUFFIX, FORMATS, LIMIT, UnreadableImage, frames_of, known_formats, read_image
+from data.images import BY_SUFFIX, FORMATS, UnreadableImage, frames_of, known_formats, read_image
 from data.index import open_index, pixel_rule
-from data.pixels import PixelRule
+from data.pixels import LIMIT, PixelRule
 from data.settings import DataSettings
 from data.tree import find_images
 from inference.result import to_pixels

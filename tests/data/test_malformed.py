@@ -148,7 +148,7 @@ def test_coco_records(tmp_path, kind, change, message):
         ('{"images": [],\n"annotations": [}', ", line 2: this is not JSON"),
         (json.dumps(coco_document()).encode("utf-16"), " cannot be read as JSON in UTF-8"),
         ({"images": {}, "annotations": [], "categories": []}, " is not an instances file .* no list 'images'"),
-        ("[]", " is not an instances file of COCO: it holds no object"),
+        ("[]", " is not an instances file of COCO: it has no list 'images'"),
         (coco_document() | {"categories": []}, " has no categories"),
         ("[" * 100_000, " cannot be read as JSON"),
     ],

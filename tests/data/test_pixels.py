@@ -103,8 +103,8 @@ def test_a_series_of_fewer_bits_than_its_files_is_refused_with_the_line_to_add(t
     assert [range_line(low, high) for low, high, _ in limits] == [f"--set 'data.range={line}'" for *_, line in limits]
     for number in range(3):
         tifffile.imwrite(tmp_path / f"{number}.tif", np.rint(RAMP * highest / (number + 1)).astype(np.uint16))
-    depths = [(path, depth_of(path)) for path in sorted(tmp_path.glob("*.tif"))]
-    problem = series_problem([(path, depth) for path, depth in depths if depth], "the data")
+    depths = [depth_of(path) for path in sorted(tmp_path.glob("*.tif"))]
+    problem = series_problem([depth for depth in depths if depth], "the data")
     assert (f"--set 'data.range=[0, {2 ** highest.bit_length() - 1}]'" in problem) == bool(problem) == refused
 
 

@@ -6,7 +6,7 @@ import imageio.v2 as imageio
 import numpy as np
 import pytest
 
-from data.images import LIMIT
+from data.pixels import LIMIT
 from inference.video import predict_video, video_names
 from tests.inference.stub import Stub
 from utils.errors import UserError
