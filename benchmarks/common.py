@@ -5,7 +5,6 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,15 +41,10 @@ def no_options(about: str | None) -> None:
     keep_freed_memory()
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory:
-    """A folder for a with statement, which is removed at its end."""
-    return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
-
-
-def timed(work: Callable[..., Any], *args: object) -> tuple[float, float]:
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
     """Seconds of the clock and of the processor."""
     started, computed = time.perf_counter(), time.process_time()
-    work(*args)
+    work()
     return time.perf_counter() - started, time.process_time() - computed
 
 
@@ -58,20 +52,6 @@ def processor_seconds(work: Callable[[], Any], repeats: int) -> float:
     """Of the processor, the median of several calls after the first."""
     work()
     return statistics.median(timed(work)[1] for _ in range(repeats))
-
-
-def compare(ours: Callable[[], Any], bare: Callable[[], Any], pairs: int) -> tuple[float, float, float, float]:
-    """Run both by turns, after a warm-up.
-
-    Returns:
-        Medians: seconds of ours, of bare, and their ratio by the clock and by the processor.
-    """
-    ours()
-    bare()
-    times = [(*timed(ours), *timed(bare)) for _ in range(pairs)]
-    rows = [(clock, least, clock / least, computed / bare_computed) for clock, computed, least, bare_computed in times]
-    seconds, least, ratio, of_processor = (statistics.median(column) for column in zip(*rows, strict=True))
-    return seconds, least, ratio, of_processor
 
 
 def set_all(settings: Sequence[str]) -> list[str]:

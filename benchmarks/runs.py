@@ -10,9 +10,10 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
-from benchmarks.common import HERE, call, parser_of, scratch_folder, set_all
+from benchmarks.common import HERE, call, parser_of, set_all
 from utils.errors import UserError, run_script
 
 TRAIN_LIST = "ImageSets/Segmentation/train.txt"
@@ -28,7 +29,7 @@ def main() -> None:
     add("--images", type=int, default=48, metavar="N", help="of the training list (default: 48)")
     add("--turns", type=int, default=2, metavar="N", help="(default: 2)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of this checkout only")
-    with scratch_folder() as name:
+    with tempfile.TemporaryDirectory() as name:
         compare_training(parser.parse_args(), Path(name))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.ablation import ReadOnce, chosen_rows, every_row, open_run, read_anew
+from benchmarks.ablation import ReadOnce, chosen_rows, every_row, read_anew
 from models.backbone import BACKBONES
 from models.classifier import Classifier
 from models.context import ContextDiscriminant
@@ -48,7 +48,7 @@ def networks(tmp_path, monkeypatch) -> Classifier:
 
 
 def test_each_step_alone_added_and_left_out(networks, tmp_path):
-    rows = chosen_rows(open_run(settings(), tmp_path, networks, CPU))
+    rows = chosen_rows(FullMethod(settings(), tmp_path, networks, CPU))
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
     assert rows["GFM + PRM + IBB + context + IBB in training + random walk"] == NAMES
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
@@ -60,13 +60,13 @@ def test_each_step_alone_added_and_left_out(networks, tmp_path):
 
 
 def test_every_combination_is_there_once(networks, tmp_path):
-    rows = every_row(open_run(settings(), tmp_path, networks, CPU))
+    rows = every_row(FullMethod(settings(), tmp_path, networks, CPU))
     assert len(rows) == len({frozenset(names) for names in rows.values()}) == 64
 
 
 @pytest.mark.parametrize("choose", [chosen_rows, every_row])
 def test_a_step_that_a_run_does_not_have_has_no_row(networks, tmp_path, choose):
-    run = open_run(settings(off=("context", "trained")), tmp_path, networks, CPU)
+    run = FullMethod(settings(off=("context", "trained")), tmp_path, networks, CPU)
     found = {name for names in choose(run).values() for name in names}
     assert found == {"gfm", "prm", "ibb", "walk"}
 
@@ -76,7 +76,7 @@ def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
     cfg = settings()
     pixels = torch.randint(256, (3, 61, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     item = {"image": pixels, "labels": torch.tensor([1, 0, 1, 0])}
-    run = open_run(cfg, tmp_path, networks, CPU)
+    run = FullMethod(cfg, tmp_path, networks, CPU)
     image = ReadOnce(run, item)
     for title, on in every_row(run).items():
         own = settings(off=tuple(name for name in NAMES if name not in on))
