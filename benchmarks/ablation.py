@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import parser_of
+from benchmarks.common import list_parser
 from data.index import open_index
 from models.method import Method
 from models.pseudo import upsample
@@ -161,7 +161,7 @@ def print_table(
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__, on_list=True)
+    parser = list_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
     parser.add_argument("--seconds", action="store_true", help="read images anew for each row, and print how long")

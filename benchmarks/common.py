@@ -10,22 +10,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, script_parser
 from utils.memory import keep_freed_memory
 
 HERE = Path(__file__).parents[1]
 CONFIG = HERE / "config.yaml"
 
 
-def parser_of(about: str | None, on_list: bool = False) -> argparse.ArgumentParser:
-    """A parser that prints `about` as it is; with `on_list` it has the options of a script that evaluates a list."""
-    name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
-    parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if on_list:
-        add = parser.add_argument
-        add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
-        add("--every", type=_count, default=1, metavar="N", help="only every N-th image")
-        add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
+def list_parser(about: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of a script that evaluates a list."""
+    parser = script_parser(about)
+    add = parser.add_argument
+    add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
+    add("--every", type=_count, default=1, metavar="N", help="only every N-th image")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
     return parser
 
 
@@ -37,7 +35,7 @@ def _count(text: str) -> int:
 
 def no_options(about: str | None) -> None:
     """For a script without options, which keeps memory as train.py does (utils/memory.py)."""
-    parser_of(about).parse_args()
+    script_parser(about).parse_args()
     keep_freed_memory()
 
 

@@ -18,15 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import HERE, call, parser_of, set_all
+from benchmarks.common import HERE, call, set_all
 from data.artifacts import read_mask
 from data.tree import find_images
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--against", type=Path, required=True, metavar="CHECKOUT", help="whose infer.py is compared with this one's")
     add("--input", type=Path, required=True, metavar="FOLDER", help="images")

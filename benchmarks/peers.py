@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.ablation import Item, Readers, print_table, read_anew, switched, title_of
-from benchmarks.common import parser_of
+from benchmarks.common import list_parser
 from models.classifier import Classifier
 from models.reading import map_size, normalise_maps, to_grid, views_of
 from stages.config import Config, load_config
@@ -113,7 +113,7 @@ def maps_of(method: MaskOf, image: Tensor, classes: list[int], cfg: Config) -> T
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__, on_list=True)
+    parser = list_parser(__doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     add("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="sizes that all read at")

@@ -13,8 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.common import HERE, call, parser_of, set_all
-from utils.errors import UserError, run_script
+from benchmarks.common import HERE, call, set_all
+from utils.errors import UserError, run_script, script_parser
 
 TRAIN_LIST = "ImageSets/Segmentation/train.txt"
 OLD_NAMES = {"part": "remove", "fuse": "correct"}  # stages that had other names
@@ -22,7 +22,7 @@ OLD_NAMES = {"part": "remove", "fuse": "correct"}  # stages that had other names
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("other", type=Path, metavar="CHECKOUT", help="another checkout, whose train.py is compared with this one's")
     add("--data", type=Path, required=True, metavar="ROOT", help="images and labels in VOC's layout")

@@ -177,7 +177,7 @@ def of_pseudo(project: Project) -> tuple[Work, Work]:
     cfg, records = project.cfg, project.index.records
     read = [(read_seed(project.seeds / f"{record.name}.npz"), np.array(record.read_image())) for record in records]
     make = partial(mask_in_memory, cfg.pseudo)
-    loader: DataLoader = DataLoader(read, batch_size=None, num_workers=cfg.workers, collate_fn=make)  # type: ignore[arg-type]
+    loader = DataLoader[Any](read, batch_size=None, num_workers=cfg.workers, collate_fn=make)  # type: ignore[arg-type]
     write = partial(write_pseudo_masks, cfg, project.index, project.seeds)
     return lambda: write(next(project.targets)), lambda: list(loader)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.errors import DISTANCES, PARTS, TITLES, corrected, count_bands, distances, error_figures, error_kinds
+from benchmarks.errors import DISTANCES, KINDS, PARTS, corrected, count_bands, distances, error_figures, error_kinds
 from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
 from utils.ignore import IGNORE
@@ -60,7 +60,7 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
     wrong["confusion"] = is_object & (taken > 0) & (taken != target)
     bands = count_bands(target, prediction, VALUES)
     errors, classes = error_figures(bands, NAMES)
-    assert set(errors) == set(wrong) == set(TITLES)
+    assert set(errors) == set(wrong) == set(KINDS)
     everything = corrected(bands.sum(dim=0), sum(error_kinds(bands)[part] for part in PARTS))
     assert torch.equal(everything, bands.sum(dim=(0, 2)).diag())  # without all parts nothing is wrong
     for name, pixels in wrong.items():
