@@ -97,10 +97,14 @@ class Project:
     def train(self, *arguments: str) -> Ended:
         return call("train", "--config", self.folder / "settings.yaml", *arguments)
 
+    def read(self, name: str) -> dict:
+        """A JSON file of the run."""
+        return json.loads((self.run / name).read_text())
+
     def evaluate(self, *arguments: str | Path) -> dict:
         """The figures."""
-        self.evaluate_only(*arguments, "--json", self.folder / "figures.json").well()
-        return json.loads((self.folder / "figures.json").read_text())
+        self.evaluate_only(*arguments, "--json", self.run / "figures.json").well()
+        return self.read("figures.json")
 
     def evaluate_only(self, *arguments: str | Path) -> Ended:
         return call("evaluate", "--config", self.folder / "settings.yaml", *arguments)
