@@ -86,8 +86,10 @@ class Project:
     first: Ended | None = None
     backbone: str = "efficientnet_lite0"
 
+    template = SETTINGS
+
     def write_settings(self) -> None:
-        text = SETTINGS.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
+        text = self.template.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
         (self.folder / "settings.yaml").write_text(text)
 
     @property

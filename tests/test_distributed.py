@@ -20,7 +20,6 @@ from data.shapes import generate
 from tests.processes import run_script
 from tests.project import ROOT, Project, call
 from utils.compute import fastest_precision
-from utils.files import read_json
 
 pytestmark = pytest.mark.long  # tests/utils/test_distributed.py has quick ones
 
@@ -53,18 +52,19 @@ MADE = (
 class Shared(Project):
     """A project whose run several processes make."""
 
-    def write_settings(self) -> None:
-        (self.folder / "settings.yaml").write_text(SETTINGS.format(folder=self.folder))
+    template = SETTINGS
 
     def arguments(self, *more: str | Path) -> list[str]:
         return ["--config", str(self.folder / "settings.yaml"), *map(str, more)]
 
-    def begin(self, folder: Path, *parts: str) -> "Shared":
-        """Another project with the images, and these parts of the run."""
+    def begin(self, folder: Path, *networks: str) -> "Shared":
+        """Another project with the images and these networks of the run, where no shared stage has run."""
         shutil.copytree(self.folder / "voc", folder / "voc")
         (folder / "run").mkdir()
-        for part in parts:
-            shutil.copy(self.run / part, folder / "run" / part)
+        for name in networks:
+            shutil.copy(self.run / name, folder / "run" / name)
+        done = {name: entry for name, entry in self.read("stages.json").items() if name not in SHARED_STAGES}
+        (folder / "run/stages.json").write_text(json.dumps(done if networks else {}))
         project = Shared(folder)
         project.write_settings()
         return project
@@ -74,14 +74,6 @@ class Shared(Project):
         paths = [path for name in MADE for path in (self.run / name).rglob("*")]
         kept = [path for path in paths if path.suffix in (".png", ".npz", ".webp")]
         return {str(path.relative_to(self.run)): path.read_bytes() for path in kept}
-
-    def record(self) -> dict:
-        return json.loads((self.run / "stages.json").read_text())
-
-    def forget(self) -> None:
-        """What the shared stages have done."""
-        kept = {name: entry for name, entry in self.record().items() if name not in SHARED_STAGES}
-        (self.run / "stages.json").write_text(json.dumps(kept))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,16 +102,15 @@ def together(count: int, project: Shared, script: str, *arguments: str | Path) -
 
 
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
-    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
-    project.forget()
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth")
     together(3, project, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
     made = project.made()
     assert made == one.made()
     assert len(made) > 50
     for name in ("report.txt", "report_images.json"):
         assert (project.run / name).read_text() == (one.run / name).read_text()
-    for stage in SHARED_STAGES:
-        assert project.record()[stage]["result"] == one.record()[stage]["result"]
+    found, expected = (each.read("stages.json") for each in (project, one))
+    assert all(found[stage]["result"] == expected[stage]["result"] for stage in SHARED_STAGES)
     assert (tmp_path / "said/0.out").read_text().count("seeds     done in") == 1
     masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
     assert any(len(np.unique(mask)) > 1 for mask in masks)  # the rest would hold for empty files, too
@@ -191,17 +182,19 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     assert "6 images predicted" in ended[0].out
     assert "1 unreadable" in ended[0].out
     alone, shared = (
-        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and ".lock" not in path.name
+        }
         for folder in (tmp_path / "one", tmp_path / "three")
     )
-    assert {name for name in alone.keys() ^ shared.keys() if ".lock" not in name} == set()
-    assert [name for name in alone if ".lock" not in name and alone[name] != shared[name]] == []
+    assert alone == shared
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
-    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
-    project.forget()
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth")
     damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
     content = damaged.read_bytes()
     damaged.write_bytes(content[:300].ljust(len(content), b"\0"))  # of the same size: only reading it finds that
@@ -212,7 +205,7 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     assert said.count("error:") == 1
     assert damaged.name in said
     assert "Traceback" not in said
-    assert "seeds" not in project.record()
+    assert "seeds" not in project.read("stages.json")
     damaged.write_bytes(content)
     together(2, project, "train", *project.arguments("--stages", "seeds"))
     expected = {name: content for name, content in one.made().items() if name.startswith("seeds/")}
@@ -254,7 +247,7 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     else:
         assert said.count("interrupted in stage cam") == 1
         assert "torchrun --nproc_per_node=2 train.py" in said
-    assert "cam" not in read_json(project.run / "stages.json")
+    assert "cam" not in project.read("stages.json")
     done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
     ended = run_script(2, tmp_path / "said", "train", *arguments)
     assert [each.code for each in ended] == [0, 0], ended[0].err
