@@ -8,15 +8,10 @@ import numpy as np
 import pytest
 
 from data.artifacts import read_mask
-from tests.browser import DESKTOP, PHONE, choose, open_browser, overlaps, press, problems, visit
+from tests.browser import DESKTOP, PHONE, choose, overlaps, press, problems, visit
 from tests.project import Project, call, names
 
 SPREAD = ".tools > label, .tools legend, .tools fieldset label, .tools button, .tools output, #editor .head > *, .paper"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from open_browser()
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from exports.mask_sets import open_mask_set
 from inference.bulk import Options, predict_images
 from inference.images import output_names
 from inference.loading import load_predictor
-from tests.inference.stub import NAMES, Stub, predictions, save
+from tests.inference.stub import NAMES, Stub, predictions, save, save_three
 from tests.pages.test_page import Page
 from tests.project import call
 from utils.errors import UserError
@@ -38,10 +38,16 @@ def kind(request) -> str:
 def written(kind, checkpoints, tmp_path_factory) -> Path:
     """What one call writes with one kind of network: images in `in`, results in `out`."""
     folder = tmp_path_factory.mktemp(kind)
-    save(folder / "in/a.jpg", (40, 60))
-    save(folder / "in/b/c.png", (48, 32), mode="L")
-    save(folder / "in/rotated.jpg", (40, 60), orientation=6)
-    words = ["--input", folder / "in", "--output", folder / "out", "--device", "cpu", "--export", "coco,maps,yolo"]
+    words = [
+        "--input",
+        save_three(folder / "in"),
+        "--output",
+        folder / "out",
+        "--device",
+        "cpu",
+        "--export",
+        "coco,maps,yolo",
+    ]
     call("infer", *words, "--model_path", checkpoints[kind]).well()
     return folder
 
