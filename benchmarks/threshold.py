@@ -4,11 +4,6 @@ python -m benchmarks.threshold runs/demo --list train
 python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
 """
 
-if __name__ == "__main__":  # before imports that take seconds
-    from utils.startup import prepare
-
-    prepare()
-
 import sys
 from pathlib import Path
 

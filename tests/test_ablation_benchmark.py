@@ -47,8 +47,9 @@ def networks(tmp_path, monkeypatch) -> Classifier:
     return classifier.requires_grad_(False)
 
 
-def test_each_step_alone_added_and_left_out(networks, tmp_path):
-    rows = chosen_rows(FullMethod(settings(), tmp_path, networks, CPU))
+def test_each_step_alone_added_and_left_out_and_every_combination_once(networks, tmp_path):
+    run = FullMethod(settings(), tmp_path, networks, CPU)
+    rows = chosen_rows(run)
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
     assert rows["GFM + PRM + IBB + context + IBB in training + random walk"] == NAMES
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
@@ -57,11 +58,8 @@ def test_each_step_alone_added_and_left_out(networks, tmp_path):
         assert tuple(other for other in NAMES if other != name) in rows.values()
     for count in range(len(NAMES) + 1):
         assert NAMES[:count] in rows.values()
-
-
-def test_every_combination_is_there_once(networks, tmp_path):
-    rows = every_row(FullMethod(settings(), tmp_path, networks, CPU))
-    assert len(rows) == len({frozenset(names) for names in rows.values()}) == 64
+    every = every_row(run)
+    assert len(every) == len({frozenset(names) for names in every.values()}) == 64
 
 
 @pytest.mark.parametrize("choose", [chosen_rows, every_row])

@@ -230,10 +230,8 @@ class TestTool:
     def test_values_of_another_range_than_the_networks_are_told(self, infer_on, checkpoints, images, capsys):
         ranged = "data.range=[0, 60000]"
         printed = infer_on("segmenter", images / "a.jpg", "--set", ranged).well()
-        for says in (printed.out + printed.err, None):
-            if says is None:
-                infer.predict(images / "a.jpg", checkpoints["segmenter"], settings=[ranged])
-                says = capsys.readouterr().out
+        infer.predict(images / "a.jpg", checkpoints["segmenter"], settings=[ranged])
+        for says in (printed.out + printed.err, capsys.readouterr().out):
             assert "nearly black" in says
             assert "read with data.range=[0.0, 60000.0]; if" in says
 
