@@ -65,10 +65,6 @@ def test_without_masks_training_runs_to_the_end(tmp_path, tiny_backbone):
 def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, monkeypatch):
     import stages.seeds
 
-    record = project.read("stages.json")
-    del record["seeds"]
-    (project.run / "stages.json").write_text(json.dumps(record))
-    shutil.rmtree(project.run / "seeds")
     written = []
 
     def write_two(path: Path, *more, write=stages.seeds.write_seed) -> None:
@@ -79,7 +75,7 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
 
     with monkeypatch.context() as patch:
         patch.setattr(stages.seeds, "write_seed", write_two)
-        assert project.train().code == 130
+        assert project.train("--redo", "seeds").code == 130
     assert len(list((project.run / "seeds").glob("*.npz"))) == 2
     again = project.train()
     assert again.stages("done") == ["seeds"]
