@@ -35,10 +35,10 @@ from infer import predict
 from models.classifier import Classifier
 from models.method import Trace
 from models.pseudo import upsample
-from stages.config import Config, config_from_dict, load_config
+from stages.config import Config, load_config
 from stages.dataset_steps import FullMethod
 from stages.files import CONTEXT
-from stages.networks import load_network
+from stages.networks import load_classifier
 from stages.refinement import mask_of
 from utils.compute import choose_compute
 from utils.errors import UserError, run_script, script_parser
@@ -162,15 +162,9 @@ FIGURES: dict[str, Callable[[Path], Image.Image]] = {
 
 def trained(run: Path) -> tuple[FullMethod, Config]:
     """Every step of the run, and its settings."""
-    network, checkpoint = load_network(run / CONTEXT)
-    cfg = config_from_dict(checkpoint.config, str(run / CONTEXT))
-    assert isinstance(network, Classifier)
-    if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
-        raise UserError(
-            f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
-            "python train.py --config config.yaml"
-        )
-    return FullMethod(cfg, run, network, choose_compute(cfg)), cfg
+    cfg, classifier = load_config(run / RUN_SETTINGS), load_classifier(run / CONTEXT, SHAPES_CLASSES)
+    compute = choose_compute(cfg)
+    return FullMethod(cfg, run, compute.network(classifier), compute), cfg
 
 
 def chosen() -> list[Scene]:
