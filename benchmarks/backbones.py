@@ -3,7 +3,7 @@
 Parameters, strides, and, on one CPU thread, seconds of the processor and memory for the maps (CAM + GFM + PRM, two
 classes, one size, no mirror image) of one image of 320 x 320 pixels, and for one training step of a classifier on one.
 Random weights. Each network has a process of its own, so that memory is its own; the memory of torch alone is taken
-off. Prints the table of docs/backbones.md.
+off. Prints what is measured in the table of docs/backbones.md.
 """
 
 import resource
