@@ -1,6 +1,5 @@
 """infer.py: what it writes, what it skips, what it keeps, and how each kind of network is run."""
 
-import json
 import os
 import shutil
 from dataclasses import replace
@@ -24,6 +23,7 @@ from tests.inference.stub import NAMES, Stub, predictions, save, save_three
 from tests.pages.test_page import Page
 from tests.project import call
 from utils.errors import UserError
+from utils.files import read_json
 from utils.ignore import IGNORE
 
 SIZES = {"a.jpg": (40, 60), "b/c.png": (48, 32), "rotated.jpg": (60, 40)}
@@ -122,7 +122,7 @@ class TestOutput:
 class TestExport:
     def test_masks_in_other_formats(self, written):
         out = written / "out"
-        coco = json.loads((out / "coco.json").read_text(encoding="utf-8"))
+        coco = read_json(out / "coco.json")
         assert [row["file_name"] for row in coco["images"]] == list(SIZES)
         for row in coco["annotations"]:
             name = Path(coco["images"][row["image_id"] - 1]["file_name"]).with_suffix("")
