@@ -12,6 +12,7 @@ Seconds are those of the processor. Settings are chosen on training images; the 
 
 import argparse
 import itertools
+import sys
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -178,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_script(main)
+    sys.exit(run_script(main))

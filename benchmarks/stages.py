@@ -12,6 +12,7 @@ process's time shows what that costs.
 """
 
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -47,6 +48,7 @@ from stages.refinement import mask_of
 from stages.settings import PseudoSettings
 from stages.walk import open_boundary_walk
 from utils.compute import Compute, choose_compute
+from utils.errors import run_script
 
 IMAGES, PAIRS = 24, 3
 EVALUATIONS = 10  # of each mask, so that the timing is of seconds
@@ -217,4 +219,4 @@ def of_inference(project: Project) -> tuple[Work, Work]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

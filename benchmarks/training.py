@@ -10,6 +10,7 @@ second needs R divided by this many `workers`. The images are generated, of 448 
 """
 
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from stages.networks import Network
 from stages.segment import mask_losses
 from stages.training import plan_of, train_on_crops
 from utils.engine import Losses
+from utils.errors import run_script
 from utils.optimisation import Optimisation
 from utils.run import Run
 
@@ -121,4 +123,4 @@ def compare_training(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

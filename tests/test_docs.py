@@ -78,12 +78,14 @@ def test_links_commands_options_and_settings_exist(page):
         load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main" in path.read_text())
-)
-def test_every_benchmark_says_what_it_does(name):
-    ended = call(f"benchmarks.{name}", "--help")
+BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "def main" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_says_what_it_does_and_its_exit_code_is_kept(path):
+    ended = call(f"benchmarks.{path.stem}", "--help")
     assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
+    assert path.read_text().endswith("sys.exit(run_script(main))\n")
 
 
 @pytest.mark.long
