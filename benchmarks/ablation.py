@@ -12,9 +12,9 @@ Seconds are those of the processor. Settings are chosen on training images; the 
 
 import argparse
 import itertools
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,17 +23,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import parser_of
+from benchmarks.common import list_parser
 from data.index import open_index
-from models.classifier import Classifier
 from models.method import Method
 from models.pseudo import upsample
 from stages.config import Config, load_config
-from stages.dataset_steps import open_steps
+from stages.dataset_steps import FullMethod
 from stages.files import CLASSIFIER
 from stages.networks import load_classifier
-from stages.reading import Change, build_method, prepare, to_seed, to_seed_grid, whole_images
-from utils.compute import Compute, choose_compute
+from stages.reading import prepare, to_seed, to_seed_grid, whole_images
+from utils.compute import choose_compute
 from utils.errors import run_script
 from utils.metrics import ThresholdSweep
 from utils.run import RUN_SETTINGS
@@ -44,82 +43,73 @@ Names = tuple[str, ...]  # of the steps that are on
 Readers = Mapping[str, Callable[[], Tensor]]  # title of a row -> maps (K, *, *) of an image
 
 
-@dataclass(frozen=True)
-class OpenRun:
-    """A finished run. Its steps can be switched by name; the first step of the method is always on."""
-
-    cfg: Config
-    classifier: Classifier
-    compute: Compute
-    method: Method  # with all its steps
-    changes: dict[str, Change]  # the opened steps over the data set
-    titles: dict[str, str]  # of all steps, in order: name -> what the table calls it
-
-    def title(self, on: Names) -> str:
-        """Of a row with these steps."""
-        return " + ".join(self.titles[name] for name in on) or "CAM"
+def title_of(run: FullMethod, on: Names) -> str:
+    """What the table calls a row with these steps."""
+    return " + ".join(run.titles[name] for name in on) or "CAM"
 
 
-def open_run(cfg: Config, folder: Path, classifier: Classifier, compute: Compute) -> OpenRun:
-    """A run, with the networks of its folder."""
-    method, opened = build_method(cfg), open_steps(cfg, folder, classifier, compute)
-    titles = {step.name: step.title for step in method.steps[1:]} | {step.name: step.title for step, _ in opened}
-    return OpenRun(cfg, classifier, compute, method, {step.name: change for step, change in opened}, titles)
+def switched(run: FullMethod) -> Names:
+    """The steps that can be switched by name; the first step of the method is always on."""
+    return tuple(run.titles)[1:]
 
 
-def chosen_rows(run: OpenRun) -> dict[str, Names]:
+def chosen_rows(run: FullMethod) -> dict[str, Names]:
     """Plain CAM, each step alone, each added to those before it, all, and all but one."""
-    names = tuple(run.titles)
+    names = switched(run)
     rows = [(), *((name,) for name in names), *(names[:count] for count in range(2, len(names) + 1))]
-    all_but = {title: tuple(other for other in names if other != name) for name, title in run.titles.items()}
-    return {run.title(on): on for on in rows} | {f"all but {title}": on for title, on in all_but.items()}
+    all_but = {run.titles[name]: tuple(other for other in names if other != name) for name in names}
+    return {title_of(run, on): on for on in rows} | {f"all but {title}": on for title, on in all_but.items()}
 
 
-def every_row(run: OpenRun) -> dict[str, Names]:
+def every_row(run: FullMethod) -> dict[str, Names]:
     """Every combination."""
-    names = tuple(run.titles)
-    return {run.title(on): on for count in range(len(names) + 1) for on in itertools.combinations(names, count)}
+    names = switched(run)
+    return {title_of(run, on): on for count in range(len(names) + 1) for on in itertools.combinations(names, count)}
 
 
 class ReadOnce:
     """The maps of one image for any steps; what networks say of the sharp image is asked once."""
 
-    def __init__(self, run: OpenRun, item: Item):
-        self.run, self.pixels = run, item["image"]
+    def __init__(self, run: FullMethod, item: Item, method: Method | None = None):
+        self.run, self.method, self.pixels = run, method or run.method, item["image"]
+        self.changes = {step.name: change for step, change in run.steps}
         self.classes = item["labels"].nonzero().flatten().tolist()
-        self.image = prepare(self.pixels, run.classifier, run.compute, run.cfg.seeds)
+        self.image = prepare(self.pixels, run.classifier, run.compute, run.sides)
         with run.compute.autocast(), torch.no_grad():
-            self.reading = run.method.read(run.classifier, self.image, self.classes)
+            self.reading = self.method.read(run.classifier, self.image, self.classes)
         self.traces: dict[Names, Tensor] = {}
         self.seen: dict[str, Any] = {}
 
     @torch.no_grad()
     def maps(self, on: Names) -> Tensor:
         """(K, *, *) after the steps of these names."""
-        run, read = self.run, tuple(name for name in on if name not in self.run.changes)
+        run, read = self.run, tuple(name for name in on if name not in self.changes)
         with run.compute.autocast():
             if read not in self.traces:
-                method = Method([step for step in run.method.steps if step.name in ("cam", *read)])
-                trace = method.trace(run.classifier, self.image, self.classes, self.reading)
+                trace = method_of(self.method, read).trace(run.classifier, self.image, self.classes, self.reading)
                 self.traces[read] = list(trace.maps.values())[-1]
             maps = self.traces[read]
             for name in on:
-                if name in run.changes and self.classes:
+                if name in self.changes and self.classes:
                     maps = self._change(name, to_seed_grid(maps, self.pixels.shape[-2:]))
             return maps
 
     def _change(self, name: str, maps: Tensor) -> Tensor:
-        change = self.run.changes[name]
+        change = self.changes[name]
         if name not in self.seen:
             image = prepare(self.pixels, change.network, self.run.compute, change.sides)
             self.seen[name] = change.see(image, self.classes, (maps.shape[1], maps.shape[2]))
         return change.change(maps, self.seen[name]).float()
 
 
-def read_anew(run: OpenRun, item: Item, on: Names) -> Tensor:
+def method_of(method: Method, on: Names) -> Method:
+    """The method with CAM and the steps of these names."""
+    return Method([step for step in method.steps if step.name in ("cam", *on)])
+
+
+def read_anew(run: FullMethod, item: Item, on: Names) -> Tensor:
     """Maps of a reading of its own, so that the seconds are those of these steps."""
-    method = Method([step for step in run.method.steps if step.name in ("cam", *on)])
-    return ReadOnce(replace(run, method=method), item).maps(on)
+    return ReadOnce(run, item, method_of(run.method, on)).maps(on)
 
 
 class Row:
@@ -152,12 +142,11 @@ class Row:
 
 
 def print_table(
-    args: argparse.Namespace, settings: Sequence[str], readers_of: Callable[[OpenRun, Item], Readers], seconds: bool
+    args: argparse.Namespace, cfg: Config, readers_of: Callable[[FullMethod, Item], Readers], seconds: bool
 ) -> None:
     """Read the images of the list with the run that the command line names, and print the rows."""
-    cfg = load_config(args.run / RUN_SETTINGS, overrides=settings)
     compute = choose_compute(cfg)
-    run = open_run(cfg, args.run, compute.network(load_classifier(args.run / CLASSIFIER)), compute)
+    run = FullMethod(cfg, args.run, compute.network(load_classifier(args.run / CLASSIFIER)), compute)
     name, views, rows = args.list or cfg.data.val_list, run.method.views, dict[str, Row]()
     index = open_index(cfg.data, name, masks=True)
     positions = range(0, len(index), args.every)
@@ -173,21 +162,21 @@ def print_table(
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__, on_list=True)
+    parser = list_parser(__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     parser.add_argument("--combinations", action="store_true", help="every combination of the steps")
     parser.add_argument("--seconds", action="store_true", help="read images anew for each row, and print how long")
     args = parser.parse_args()
 
-    def readers_of(run: OpenRun, item: Item) -> Readers:
+    def readers_of(run: FullMethod, item: Item) -> Readers:
         rows = every_row(run) if args.combinations else chosen_rows(run)
         if args.seconds:
             return {title: partial(read_anew, run, item, on) for title, on in rows.items()}
         image = ReadOnce(run, item)
         return {title: partial(image.maps, on) for title, on in rows.items()}
 
-    print_table(args, args.set, readers_of, args.seconds)
+    print_table(args, load_config(args.run / RUN_SETTINGS, overrides=args.set), readers_of, args.seconds)
 
 
 if __name__ == "__main__":
-    run_script(main)
+    sys.exit(run_script(main))

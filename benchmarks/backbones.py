@@ -3,7 +3,7 @@
 Parameters, strides, and, on one CPU thread, seconds of the processor and memory for the maps (CAM + GFM + PRM, two
 classes, one size, no mirror image) of one image of 320 x 320 pixels, and for one training step of a classifier on one.
 Random weights. Each network has a process of its own, so that memory is its own; the memory of torch alone is taken
-off. Prints the table of docs/backbones.md.
+off. Prints what is measured in the table of docs/backbones.md.
 """
 
 import resource
@@ -12,12 +12,12 @@ from multiprocessing import get_context
 
 import torch
 
-from benchmarks.common import parser_of, processor_seconds
+from benchmarks.common import processor_seconds
 from models.backbone import BACKBONES, build_backbone
 from models.classifier import Classifier
 from models.method import Method
 from models.steps import ClassActivationMap, GradFusion, PartialReactivation
-from utils.errors import run_script
+from utils.errors import run_script, script_parser
 
 SIDE, CLASSES, REPEATS = 320, 20, 2
 TIMM = (
@@ -62,7 +62,7 @@ def measure(name: str) -> str:
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="backbones (default: those of the table)")
     args = parser.parse_args()
     print("| name | million parameters | strides | maps: s, MB | training step: s, MB |\n|---|---|---|---|---|")

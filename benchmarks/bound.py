@@ -13,7 +13,6 @@ if __name__ == "__main__":  # before imports that take seconds
 import sys
 from pathlib import Path
 
-from benchmarks.common import parser_of
 from data.folder import MASKS
 from data.index import open_index
 from evaluation.predictions import evaluate_predictions, write_predictions
@@ -21,7 +20,7 @@ from stages.config import load_fitting_config
 from stages.networks import load_segmenter
 from stages.segment import SegmenterPlan, train_on_masks
 from utils.config_file import add_setting_options
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.run import Run
 
 NETWORK, PREDICTED = "bound.pth", "bound"
@@ -29,7 +28,7 @@ NETWORK, PREDICTED = "bound.pth", "bound"
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add_setting_options(parser, "folder")
     parser.add_argument("--run", default="runs/bound", metavar="FOLDER", help="where the network goes")
     args = parser.parse_args()

@@ -5,28 +5,25 @@ import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from utils.errors import UserError
+from utils.errors import UserError, script_parser
 from utils.memory import keep_freed_memory
 
 HERE = Path(__file__).parents[1]
 CONFIG = HERE / "config.yaml"
 
 
-def parser_of(about: str | None, on_list: bool = False) -> argparse.ArgumentParser:
-    """A parser that prints `about` as it is; with `on_list` it has the options of a script that evaluates a list."""
-    name = f"python -m benchmarks.{Path(sys.argv[0]).stem}"
-    parser = argparse.ArgumentParser(prog=name, description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    if on_list:
-        add = parser.add_argument
-        add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
-        add("--every", type=_count, default=1, metavar="N", help="only every N-th image")
-        add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
+def list_parser(about: str | None) -> argparse.ArgumentParser:
+    """A parser with the options of a script that evaluates a list."""
+    parser = script_parser(about)
+    add = parser.add_argument
+    add("--list", metavar="NAME", help="a list with truth (default: the run's validation list)")
+    add("--every", type=_count, default=1, metavar="N", help="only every N-th image")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="another setting than the run's")
     return parser
 
 
@@ -38,19 +35,14 @@ def _count(text: str) -> int:
 
 def no_options(about: str | None) -> None:
     """For a script without options, which keeps memory as train.py does (utils/memory.py)."""
-    parser_of(about).parse_args()
+    script_parser(about).parse_args()
     keep_freed_memory()
 
 
-def scratch_folder() -> tempfile.TemporaryDirectory:
-    """A folder for a with statement, which is removed at its end."""
-    return tempfile.TemporaryDirectory(prefix="ibbnet-benchmark-")
-
-
-def timed(work: Callable[..., Any], *args: object) -> tuple[float, float]:
+def timed(work: Callable[[], Any]) -> tuple[float, float]:
     """Seconds of the clock and of the processor."""
     started, computed = time.perf_counter(), time.process_time()
-    work(*args)
+    work()
     return time.perf_counter() - started, time.process_time() - computed
 
 
@@ -58,20 +50,6 @@ def processor_seconds(work: Callable[[], Any], repeats: int) -> float:
     """Of the processor, the median of several calls after the first."""
     work()
     return statistics.median(timed(work)[1] for _ in range(repeats))
-
-
-def compare(ours: Callable[[], Any], bare: Callable[[], Any], pairs: int) -> tuple[float, float, float, float]:
-    """Run both by turns, after a warm-up.
-
-    Returns:
-        Medians: seconds of ours, of bare, and their ratio by the clock and by the processor.
-    """
-    ours()
-    bare()
-    times = [(*timed(ours), *timed(bare)) for _ in range(pairs)]
-    rows = [(clock, least, clock / least, computed / bare_computed) for clock, computed, least, bare_computed in times]
-    seconds, least, ratio, of_processor = (statistics.median(column) for column in zip(*rows, strict=True))
-    return seconds, least, ratio, of_processor
 
 
 def set_all(settings: Sequence[str]) -> list[str]:

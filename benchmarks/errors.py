@@ -18,7 +18,6 @@ wide, nothing lies within 4. 255 in a prediction counts as background.
 """
 
 import dataclasses
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.common import parser_of
+from benchmarks.common import list_parser
 from data.artifacts import read_mask
 from data.dataset import Index, Record
 from data.index import open_index
-from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds, read_seed_pixels
+from evaluation.scores import Evaluation, evaluate_masks, evaluate_seeds, finite, read_seed_pixels
 from stages.config import Config, load_config
 from utils.console import progress
 from utils.errors import UserError, run_script
@@ -42,17 +41,20 @@ from utils.metrics import ConfusionMatrix, iou_of, miou_of
 from utils.reading import read_ahead
 from utils.run import RUN_SETTINGS, run_of
 
+KEPT = ("n_images", "threshold", "ignored_predictions", "miou", "over_activation", "under_activation")  # of evaluate.py
 DISTANCES = (4, 8, 16, 32)  # pixels; a band ends with each of them, and the last band is what lies further away
 FAR = DISTANCES[-1]
 PARTS = (f"halo_{FAR}", "context", f"rim_{FAR}", "inside", "confusion")  # every wrong pixel is in exactly one of them
-TITLES = {
-    "over": "background taken as object",
-    **{f"halo_{distance}": f"  halo, within {distance} pixels" for distance in DISTANCES},
-    "context": "  context, further away",
-    "under": "object taken as background",
-    **{f"rim_{distance}": f"  rim, within {distance} pixels" for distance in DISTANCES},
-    "inside": "  inside, further away",
-    "confusion": "one class taken as another",
+ALL, LAST = slice(None), slice(-1, None)  # bands
+WITHIN = {distance: slice(index + 1) for index, distance in enumerate(DISTANCES)}
+KINDS = {  # kind -> its title, what is wrong, in which bands
+    "over": ("background taken as object", "over", ALL),
+    **{f"halo_{distance}": (f"  halo, within {distance} pixels", "over", bands) for distance, bands in WITHIN.items()},
+    "context": ("  context, further away", "over", LAST),
+    "under": ("object taken as background", "under", ALL),
+    **{f"rim_{distance}": (f"  rim, within {distance} pixels", "under", bands) for distance, bands in WITHIN.items()},
+    "inside": ("  inside, further away", "under", LAST),
+    "confusion": ("one class taken as another", "confusion", ALL),
 }
 
 
@@ -81,21 +83,15 @@ def count_bands(target: np.ndarray, prediction: np.ndarray, num_classes: int) ->
 
 
 def error_kinds(bands: Tensor) -> dict[str, Tensor]:
-    """(bands, C, C) counts -> the (C, C) counts of the pixels of each kind of error, by the names of `TITLES`."""
-    value = torch.arange(bands.shape[-1])
-    truth, taken = value[:, None], value
-    over = bands * ((truth == 0) & (taken > 0))
-    under = bands * ((truth > 0) & (taken == 0))
-    confusion = bands * ((truth > 0) & (taken > 0) & (truth != taken))
-    return {
-        "over": over.sum(dim=0),
-        **{f"halo_{distance}": over[: index + 1].sum(dim=0) for index, distance in enumerate(DISTANCES)},
-        "context": over[-1],
-        "under": under.sum(dim=0),
-        **{f"rim_{distance}": under[: index + 1].sum(dim=0) for index, distance in enumerate(DISTANCES)},
-        "inside": under[-1],
-        "confusion": confusion.sum(dim=0),
+    """(bands, C, C) counts -> the (C, C) counts of the pixels of each kind of error, by the names of `KINDS`."""
+    taken = torch.arange(bands.shape[-1])
+    truth = taken[:, None]
+    wrong = {
+        "over": bands * ((truth == 0) & (taken > 0)),
+        "under": bands * ((truth > 0) & (taken == 0)),
+        "confusion": bands * ((truth > 0) & (taken > 0) & (truth != taken)),
     }
+    return {name: wrong[what][where].sum(dim=0) for name, (_, what, where) in KINDS.items()}
 
 
 def corrected(counts: Tensor, wrong: Tensor) -> Tensor:
@@ -113,13 +109,13 @@ def error_figures(bands: Tensor, class_names: tuple[str, ...]) -> tuple[dict[str
     counts, errors, iou = bands.sum(dim=0), {}, {}
     for name, wrong in error_kinds(bands).items():
         without = corrected(counts, wrong)
-        share = float(wrong.sum().double() / counts.sum())
-        errors[name] = {"pixels": _finite(share), "miou_without": _finite(miou_of(without))}
+        share = wrong.sum().double() / counts.sum()
+        errors[name] = {"pixels": finite(share), "miou_without": finite(miou_of(without))}
         iou[name] = iou_of(without)
     gains = torch.stack([iou[part] - iou_of(counts) for part in PARTS]).nan_to_num()
     classes = {
         name: {
-            "iou_without": {part: _finite(float(iou[part][index])) for part in PARTS},
+            "iou_without": {part: finite(iou[part][index]) for part in PARTS},
             "largest": PARTS[int(gains[:, index].argmax())] if gains[:, index].max() > 0 else None,
         }
         for index, name in enumerate(class_names)
@@ -156,8 +152,7 @@ def find_errors(index: Index, folder: Path, cfg: Config) -> dict[str, Any]:
     whole = evaluated.figures()
     return {
         "path": str(folder),
-        **{name: whole[name] for name in ("n_images", "threshold", "ignored_predictions")},
-        **{name: _finite(whole[name]) for name in ("miou", "over_activation", "under_activation")},
+        **{name: whole[name] for name in KEPT},
         "errors": errors,
         "per_class": {name: row | classes[name] for name, row in whole["per_class"].items()},
     }
@@ -173,7 +168,7 @@ def table(figures: dict[str, Any]) -> str:
         f"{'error':32}{'of pixels':>10}{'mIoU without':>14}",
     ]
     for name, row in figures["errors"].items():
-        lines.append(f"{TITLES[name]:32}{_percent(row['pixels'], 2):>10}{_percent(row['miou_without']):>14}")
+        lines.append(f"{KINDS[name][0]:32}{_percent(row['pixels'], 2):>10}{_percent(row['miou_without']):>14}")
     lines += ["", f"{'class':24}{'IoU':>8}{'over':>8}{'under':>8}  {'largest error':16}{'IoU without':>12}"]
     for name, row in figures["per_class"].items():
         if row["iou"] is None:
@@ -187,7 +182,7 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = parser_of(__doc__, on_list=True)
+    parser = list_parser(__doc__)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="seeds ID.npz or masks ID.png")
     parser.add_argument("--config", metavar="FILE", help="settings (default: those of the folder's run)")
     parser.add_argument("--json", metavar="FILE", help="also write the figures as JSON")
@@ -200,10 +195,6 @@ def main() -> None:
     print(f"\nlist {figures['list']}: {table(figures)}")
     if args.json:
         write_json(args.json, figures)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _percent(value: float | None, digits: int = 1) -> str:

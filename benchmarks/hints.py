@@ -21,14 +21,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import parser_of
 from data.artifacts import write_mask
 from data.index import open_index
 from stages.config import load_config
 from stages.lists import evenly, seed_list
 from utils.config_file import add_setting_options
 from utils.console import progress
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.files import write_json
 from utils.ignore import IGNORE
 
@@ -43,7 +42,7 @@ Points = list[list[float]]  # (x, y) each
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add_setting_options(parser)
     parser.add_argument("--kind", required=True, choices=SECONDS, help="what the person does")
     parser.add_argument("--images", type=int, default=0, metavar="N", help="so many images; 0: all")

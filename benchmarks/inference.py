@@ -12,20 +12,21 @@ import contextlib
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.common import HERE, call, parser_of, scratch_folder, set_all
+from benchmarks.common import HERE, call, set_all
 from data.artifacts import read_mask
 from data.tree import find_images
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("--against", type=Path, required=True, metavar="CHECKOUT", help="whose infer.py is compared with this one's")
     add("--input", type=Path, required=True, metavar="FOLDER", help="images")
@@ -36,7 +37,7 @@ def main() -> None:
     add("--busy", type=int, default=0, metavar="N", help="cores kept busy by other work (default: 0)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of this checkout only")
     args = parser.parse_args()
-    with scratch_folder() as name, busy_cores(args.busy):
+    with tempfile.TemporaryDirectory() as name, busy_cores(args.busy):
         compare_inference(args, Path(name))
 
 

@@ -2,16 +2,16 @@
 
 The limit: the products of large matrices, in operations a second of the processor, in float32 and bf16, and copies of
 a large block of memory. Ours: the operations of a network or a step, counted by torch (convolutions and matrix
-products, forward and backward), in the processor's seconds. They do not depend on other work on the machine, except for
-the memory and the caches that both share. A rate above the limit says that large matrices are not the fastest that the
-processor can do.
+products, forward and backward), in the processor's seconds, which hardly depend on other work on the machine. A rate
+above the limit says that large matrices are not the fastest that the processor can do.
 
-A convolution by depth has few operations for each value that it reads, so memory limits it; so do the walk and PAR,
-which torch cannot count. So the table also says how long a copy of the values that each module reads and writes would
-take: time cannot be below the larger of the two, unless values stay in a cache.
+Memory limits what has few operations for each value: depthwise convolutions, the walk and PAR (which torch cannot
+count). So the table also says how long a copy of the values that are read and written would take: time cannot be below
+the larger of the two, unless values stay in a cache.
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -178,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(run_script(main))
+    sys.exit(run_script(main))

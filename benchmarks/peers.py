@@ -21,13 +21,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from benchmarks.ablation import Item, OpenRun, Readers, print_table, read_anew
-from benchmarks.common import parser_of
+from benchmarks.ablation import Item, Readers, print_table, read_anew, switched, title_of
+from benchmarks.common import list_parser
 from models.classifier import Classifier
 from models.reading import map_size, normalise_maps, to_grid, views_of
-from stages.config import Config
+from stages.config import Config, load_config
+from stages.dataset_steps import FullMethod
 from stages.reading import prepare
 from utils.errors import UserError, run_script
+from utils.run import RUN_SETTINGS
 
 LIBRARIES = {"pytorch_grad_cam": "grad-cam", "torchcam": "torchcam"}
 OF_GRAD_CAM = ("GradCAM", "GradCAMPlusPlus", "XGradCAM", "HiResCAM", "LayerCAM", "EigenCAM")
@@ -111,7 +113,7 @@ def maps_of(method: MaskOf, image: Tensor, classes: list[int], cfg: Config) -> T
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__, on_list=True)
+    parser = list_parser(__doc__)
     add = parser.add_argument
     add("run", type=Path, metavar="RUN", help="a run folder with its classifier")
     add("--scales", type=float, nargs="+", default=[1.0], metavar="S", help="sizes that all read at")
@@ -120,17 +122,18 @@ def main() -> None:
     missing = [package for module, package in LIBRARIES.items() if importlib.util.find_spec(module) is None]
     if missing:
         raise UserError(f"this benchmark needs {' and '.join(missing)}: pip install -r requirements-peers.txt")
+    cfg = load_config(args.run / RUN_SETTINGS, overrides=[f"cam.scales={args.scales}", *args.set])
     found: dict[str, MaskOf] = {}
 
-    def readers_of(run: OpenRun, item: Item) -> Readers:
-        found.update(found or peers(run.classifier, run.cfg, args.score_cam))  # opened with the first image
-        image = prepare(item["image"], run.classifier, run.compute, run.cfg.seeds)
-        classes, names = item["labels"].nonzero().flatten().tolist(), tuple(run.titles)
-        others = {title: partial(maps_of, method, image, classes, run.cfg) for title, method in found.items()}
+    def readers_of(run: FullMethod, item: Item) -> Readers:
+        found.update(found or peers(run.classifier, cfg, args.score_cam))  # opened with the first image
+        image = prepare(item["image"], run.classifier, run.compute, run.sides)
+        classes, names = item["labels"].nonzero().flatten().tolist(), switched(run)
+        others = {title: partial(maps_of, method, image, classes, cfg) for title, method in found.items()}
         ours = [(), *((name,) for name in names), names]
-        return others | {f"ours: {run.title(on)}": partial(read_anew, run, item, on) for on in ours}
+        return others | {f"ours: {title_of(run, on)}": partial(read_anew, run, item, on) for on in ours}
 
-    print_table(args, [f"cam.scales={args.scales}", *args.set], readers_of, seconds=True)
+    print_table(args, cfg, readers_of, seconds=True)
 
 
 if __name__ == "__main__":

@@ -10,10 +10,11 @@ import argparse
 import json
 import statistics
 import sys
+import tempfile
 from pathlib import Path
 
-from benchmarks.common import HERE, call, parser_of, scratch_folder, set_all
-from utils.errors import UserError, run_script
+from benchmarks.common import HERE, call, set_all
+from utils.errors import UserError, run_script, script_parser
 
 TRAIN_LIST = "ImageSets/Segmentation/train.txt"
 OLD_NAMES = {"part": "remove", "fuse": "correct"}  # stages that had other names
@@ -21,14 +22,14 @@ OLD_NAMES = {"part": "remove", "fuse": "correct"}  # stages that had other names
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("other", type=Path, metavar="CHECKOUT", help="another checkout, whose train.py is compared with this one's")
     add("--data", type=Path, required=True, metavar="ROOT", help="images and labels in VOC's layout")
     add("--images", type=int, default=48, metavar="N", help="of the training list (default: 48)")
     add("--turns", type=int, default=2, metavar="N", help="(default: 2)")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of this checkout only")
-    with scratch_folder() as name:
+    with tempfile.TemporaryDirectory() as name:
         compare_training(parser.parse_args(), Path(name))
 
 

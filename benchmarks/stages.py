@@ -11,6 +11,9 @@ evaluate 0.8. Ours reads and writes in threads and processes of its own; where n
 process's time shows what that costs.
 """
 
+import statistics
+import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DataLoader
 
-from benchmarks.common import CONFIG, compare, no_options, scratch_folder
+from benchmarks.common import CONFIG, no_options, timed
 from data.artifacts import Seed, read_mask, read_seed, seed_size, write_seed
 from data.dataset import Index
 from data.index import open_index
@@ -42,8 +45,10 @@ from stages.networks import save_network
 from stages.pseudo import write_pseudo_masks
 from stages.reading import SeedFolders, build_method, change_seeds, prepare, to_seed, whole_images
 from stages.refinement import mask_of
+from stages.settings import PseudoSettings
 from stages.walk import open_boundary_walk
 from utils.compute import Compute, choose_compute
+from utils.errors import run_script
 
 IMAGES, PAIRS = 24, 3
 EVALUATIONS = 10  # of each mask, so that the timing is of seconds
@@ -66,7 +71,7 @@ class Project:
 def main() -> None:
     """The command."""
     no_options(__doc__)
-    with scratch_folder() as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         cfg = load_config(CONFIG, "voc12_compact", [*SETTINGS, f"data.root={folder / 'shapes'}"])
         index = open_index(cfg.data, "train", masks=True)
@@ -81,11 +86,17 @@ def main() -> None:
 
 
 def report(name: str, ours: Work, limit: Work) -> None:
-    """Time the two by turns, and print a line."""
-    seconds, least, ratio, of_processor = compare(ours, limit, PAIRS)
+    """Time the two by turns, after a warm-up, and print a line of medians."""
+    ours()
+    limit()
+    times = [(*timed(ours), *timed(limit)) for _ in range(PAIRS)]
+    rows = [
+        (clock, least, least / clock, computed_least / computed) for clock, computed, least, computed_least in times
+    ]
+    seconds, least, rate, of_processor = (statistics.median(column) for column in zip(*rows, strict=True))
     print(
-        f"{name:28} {seconds:6.2f} s, its limit {least:6.2f} s: {1 / ratio:.2f} of the limit's rate, "
-        f"{1 / of_processor:.2f} by this process's time",
+        f"{name:28} {seconds:6.2f} s, its limit {least:6.2f} s: {rate:.2f} of the limit's rate, "
+        f"{of_processor:.2f} by this process's time",
         flush=True,
     )
 
@@ -156,29 +167,20 @@ def of_walk(project: Project) -> tuple[Work, Work]:
     return ours, over_all
 
 
-class InMemory(torch.utils.data.Dataset):
-    """The work of stage `pseudo` on images and seeds that are read already."""
-
-    def __init__(self, project: Project):
-        self.settings = project.cfg.pseudo
-        self.inputs = [
-            (read_seed(project.seeds / f"{record.name}.npz"), np.array(record.read_image()))
-            for record in project.index.records
-        ]
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, position: int) -> Tensor:
-        seed, image = self.inputs[position]
-        maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
-        return mask_of(maps, classes, self.settings, lambda: image)
+def mask_in_memory(settings: PseudoSettings, read: tuple[Seed, np.ndarray]) -> Tensor:
+    """What stage `pseudo` computes for a seed and an image (H, W, 3)."""
+    seed, image = read
+    maps, classes = upsample(torch.from_numpy(seed.maps), seed.size), torch.from_numpy(seed.classes)
+    return mask_of(maps, classes, settings, lambda: image)
 
 
 def of_pseudo(project: Project) -> tuple[Work, Work]:
     """Stage `pseudo`, and its work in memory."""
-    loader = DataLoader(InMemory(project), batch_size=None, num_workers=project.cfg.workers)
-    write = partial(write_pseudo_masks, project.cfg, project.index, project.seeds)
+    cfg, records = project.cfg, project.index.records
+    read = [(read_seed(project.seeds / f"{record.name}.npz"), np.array(record.read_image())) for record in records]
+    make = partial(mask_in_memory, cfg.pseudo)
+    loader = DataLoader[Any](read, batch_size=None, num_workers=cfg.workers, collate_fn=make)  # type: ignore[arg-type]
+    write = partial(write_pseudo_masks, cfg, project.index, project.seeds)
     return lambda: write(next(project.targets)), lambda: list(loader)
 
 
@@ -217,4 +219,4 @@ def of_inference(project: Project) -> tuple[Work, Work]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

@@ -4,27 +4,21 @@ python -m benchmarks.threshold runs/demo --list train
 python -m benchmarks.threshold runs/voc12_compact --list train_official --seeds seeds_walk
 """
 
-if __name__ == "__main__":  # before imports that take seconds
-    from utils.startup import prepare
-
-    prepare()
-
 import sys
 from pathlib import Path
 
-from benchmarks.common import parser_of
 from data.index import open_index
 from evaluation.scores import evaluate_seeds
 from stages.config import load_config
 from stages.dataset_steps import DATASET_STEPS, last_seeds
 from stages.threshold import find_threshold
-from utils.errors import UserError, run_script
+from utils.errors import UserError, run_script, script_parser
 from utils.run import RUN_SETTINGS
 
 
 def main() -> None:
     """The command."""
-    parser = parser_of(__doc__)
+    parser = script_parser(__doc__)
     add = parser.add_argument
     add("run", metavar="RUN", help="a run folder with seeds")
     add("--list", default="", metavar="LIST", help="of images that have masks (default: the seed list)")

@@ -10,6 +10,8 @@ second needs R divided by this many `workers`. The images are generated, of 448 
 """
 
 import statistics
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from benchmarks.common import CONFIG, no_options, scratch_folder, timed
+from benchmarks.common import CONFIG, no_options, timed
 from data.dataset import TrainingImages, TrainingSampler
 from data.index import open_index
 from data.transforms import RandomCrop
@@ -32,6 +34,7 @@ from stages.networks import Network
 from stages.segment import mask_losses
 from stages.training import plan_of, train_on_crops
 from utils.engine import Losses
+from utils.errors import run_script
 from utils.optimisation import Optimisation
 from utils.run import Run
 
@@ -43,7 +46,7 @@ DECODED = 48  # images
 def main() -> None:
     """The command."""
     no_options(__doc__)
-    with scratch_folder() as name:
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = ("data.kind=shapes", f"data.root={folder}", "data.shapes_size=448", f"data.shapes_train={BATCH * STEPS}")
         cfg = load_config(CONFIG, "voc12_compact", [*data, f"run={folder / 'run'}"])
@@ -120,4 +123,4 @@ def compare_training(
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_script(main))

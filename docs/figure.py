@@ -4,14 +4,18 @@ python docs/figure.py runs/demo result method threshold
     result.jpg      for the README: the first whole rows of the run's report.jpg, small enough for a repository
     method.jpg      for method.md: the maps after each step, and the image that the round of blur has read
     threshold.jpg   for method.md: one seed cut at several background thresholds
+python docs/figure.py runs/demo hints
+    hints.jpg       for hints.md: a bad mask, three clicks, the same command, a better mask. It works on a copy of the
+                    run, and runs train.py up to stage pseudo. No truth is read but for the last column.
 python docs/figure.py checkpoints/voc12_compact.pth photographs
     photographs.jpg for the README: masks of sample images of scikit-image, which are free (CC0 or public domain)
 
-The images of the demo are generated, and they are not in the lists of the run.
+The images of the demo are generated. Those of method.jpg and threshold.jpg are not in the lists of the run.
 """
 
-import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -19,45 +23,51 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from data.artifacts import voc_palette
+from benchmarks.common import call, set_all
+from data.artifacts import read_mask, voc_palette
+from data.index import open_index
 from data.shapes import SHAPES_CLASSES, Scene, scenes
 from infer import predict
 from models.classifier import Classifier
 from models.method import Trace
 from models.pseudo import upsample
-from stages.config import Config, config_from_dict
+from stages.config import Config, load_config
 from stages.dataset_steps import FullMethod
 from stages.files import CONTEXT
-from stages.networks import load_network
+from stages.networks import load_classifier
 from stages.refinement import mask_of
 from utils.compute import choose_compute
-from utils.errors import UserError, run_script
-from utils.files import atomic_path
+from utils.errors import UserError, run_script, script_parser
+from utils.files import atomic_path, write_json
+from utils.run import RUN_SETTINGS
 from utils.visualize import Tile, contact_sheet, heatmap, overlay
 
+ROOT = Path(__file__).resolve().parents[1]
 HEIGHT, WIDTH, GAP = 940, 1000, 6  # pixels: at most so high, made so wide; blank lines between two rows
 SPLIT, SIZE, TILE = 7, 192, 132  # another sequence of images than training's and validation's (0 and 1)
 SHOWN = ("train", "owl", "boat")  # an image of each
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "motorcycle_left.png", "coffee.png")  # of skimage/data
 PHOTOGRAPH = 240  # pixels of a tile
 THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
+HINTED = "train_0108"  # the least certain image of the run: rails are in the mask, the front of the train is not
+CLICKS = (("train", 93, 44), ("background", 64, 83), ("balloon", 60, 129))
+STAGES = "context,remove,ibb,correct,affinity,walk,pseudo"
+HINTS_TILE, DISC = 230, 3
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = script_parser(__doc__)
     source = "a finished run of preset demo; for photographs, a network"
     parser.add_argument("source", type=Path, metavar="RUN", help=source)
-    parser.add_argument("figures", nargs="+", metavar="FIGURE", help="result, method, threshold, photographs")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="FOLDER", help="default: docs/")
+    parser.add_argument("figures", nargs="+", choices=FIGURES, metavar="FIGURE", help=", ".join(FIGURES))
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="FOLDER", help="default: docs/")
     args = parser.parse_args()
     for name in args.figures:
-        if name not in FIGURES:
-            raise UserError(f"there is no figure '{name}'; known: {', '.join(FIGURES)}")
         with atomic_path(args.output / f"{name}.jpg") as temporary:
             FIGURES[name](args.source).save(temporary, quality=85, optimize=True)
         print(args.output / f"{name}.jpg")
@@ -106,35 +116,55 @@ def photographs(checkpoint: Path) -> Image.Image:
     import skimage  # only here: no other figure needs it
 
     folder = Path(skimage.__file__).parent / "data"
-    found = [predict(str(folder / name), str(checkpoint)) for name in PHOTOGRAPHS]
-    names = [", ".join(one.name for one in result.classes) or "no class" for result in found]
-    tiles = [
-        tile
-        for result, text in zip(found, names, strict=True)
-        for tile in (Tile(result.image), Tile(np.asarray(result.overlay()), text))
-    ]
+    tiles = []
+    for name in PHOTOGRAPHS:
+        found = predict(str(folder / name), str(checkpoint))
+        text = ", ".join(one.name for one in found.classes) or "no class"
+        tiles += [Tile(found.image), Tile(np.asarray(found.overlay()), text)]
     return contact_sheet([tiles[:4], tiles[4:]], ("image", "mask") * 2, tile=PHOTOGRAPH)
 
 
+def hints(run: Path) -> Image.Image:
+    """The pseudo mask of one training image before and after clicks, and its truth."""
+    cfg = load_config(run / RUN_SETTINGS)
+    record = next((one for one in open_index(cfg.data, "train", masks=True).records if one.name == HINTED), None)
+    mask = f"pseudo/{HINTED}.png"
+    if record is None or not (run / mask).is_file():
+        raise UserError(f"{run} has no pseudo mask of {HINTED}; expected a finished run of preset demo")
+    image, truth = np.array(record.read_image()), record.read_truth()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shapes = [{"shape_type": "point", "label": label, "points": [[x, y]]} for label, x, y in CLICKS]
+        size = {"width": image.shape[1], "height": image.shape[0]}
+        write_json(folder / "hints.json", {"hints": [{"image": HINTED, **size, "shapes": shapes}]})
+        shutil.copytree(run, folder / "run")
+        settings = [f"run={folder / 'run'}", f"checkpoint={folder / 'best.pth'}", f"data.hints={folder / 'hints.json'}"]
+        call(ROOT, "train.py", ["--config", str(run.absolute() / RUN_SETTINGS), "--stages", STAGES, *set_all(settings)])
+        masks = [read_mask(path / mask) for path in (run, folder / "run")]
+    before, after, right = (overlay(image, mask, voc_palette()) for mask in (*masks, truth))
+    titles = ("pseudo mask, labels alone", "three clicks", "the same command: pseudo mask", "truth, for comparison")
+    return contact_sheet([[Tile(one) for one in (before, clicked(before), after, right)]], titles, tile=HINTS_TILE)
+
+
+def clicked(image: np.ndarray) -> np.ndarray:
+    """The image with a disc for each click: white rim, black for the background."""
+    drawn = Image.fromarray(image)
+    for label, x, y in CLICKS:
+        fill = "black" if label == "background" else "lime"
+        ImageDraw.Draw(drawn).ellipse((x - DISC, y - DISC, x + DISC, y + DISC), fill=fill, outline="white")
+    return np.asarray(drawn)
+
+
 FIGURES: dict[str, Callable[[Path], Image.Image]] = {
-    "result": result,
-    "method": method,
-    "threshold": threshold,
-    "photographs": photographs,
+    one.__name__: one for one in (result, method, threshold, hints, photographs)
 }
 
 
 def trained(run: Path) -> tuple[FullMethod, Config]:
     """Every step of the run, and its settings."""
-    network, checkpoint = load_network(run / CONTEXT)
-    cfg = config_from_dict(checkpoint.config, str(run / CONTEXT))
-    assert isinstance(network, Classifier)
-    if tuple(checkpoint.class_names) != tuple(SHAPES_CLASSES):
-        raise UserError(
-            f"{run} is no run of preset demo: its classes are {', '.join(checkpoint.class_names)}; train one: "
-            "python train.py --config config.yaml"
-        )
-    return FullMethod(cfg, run, network, choose_compute(cfg)), cfg
+    cfg, classifier = load_config(run / RUN_SETTINGS), load_classifier(run / CONTEXT, SHAPES_CLASSES)
+    compute = choose_compute(cfg)
+    return FullMethod(cfg, run, compute.network(classifier), compute), cfg
 
 
 def chosen() -> list[Scene]:

@@ -19,6 +19,7 @@ import utils.files
 import utils.run
 from data.artifacts import write_mask
 from stages.config import load_config
+from tests.browser import open_browser
 from tests.project import Ended, Project, call, code_of, new_project, product_files
 from utils.ignore import IGNORE
 
@@ -183,16 +184,18 @@ def checkpoints(tmp_path_factory, tiny_backbone) -> dict[str, Path]:
     return {kind: folder / f"{kind}.pth" for kind in networks}
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator:
+    """A headless Chromium, or the tests are skipped."""
+    yield from open_browser()
+
+
 @pytest.fixture
 def images(tmp_path) -> Path:
     """a.jpg (60 x 40), b/c.png (32 x 48, grey), rotated.jpg (seen as 40 x 60)."""
-    from tests.inference.stub import save
+    from tests.inference.stub import save_three
 
-    folder = tmp_path / "images"
-    save(folder / "a.jpg", (40, 60))
-    save(folder / "b/c.png", (48, 32), mode="L")
-    save(folder / "rotated.jpg", (40, 60), orientation=6)
-    return folder
+    return save_three(tmp_path / "images")
 
 
 @pytest.fixture

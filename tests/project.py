@@ -86,8 +86,10 @@ class Project:
     first: Ended | None = None
     backbone: str = "efficientnet_lite0"
 
+    template = SETTINGS
+
     def write_settings(self) -> None:
-        text = SETTINGS.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
+        text = self.template.format(folder=self.folder).replace("efficientnet_lite0", self.backbone)
         (self.folder / "settings.yaml").write_text(text)
 
     @property
@@ -97,10 +99,14 @@ class Project:
     def train(self, *arguments: str) -> Ended:
         return call("train", "--config", self.folder / "settings.yaml", *arguments)
 
+    def read(self, name: str) -> dict:
+        """A JSON file of the run."""
+        return json.loads((self.run / name).read_text())
+
     def evaluate(self, *arguments: str | Path) -> dict:
         """The figures."""
-        self.evaluate_only(*arguments, "--json", self.folder / "figures.json").well()
-        return json.loads((self.folder / "figures.json").read_text())
+        self.evaluate_only(*arguments, "--json", self.run / "figures.json").well()
+        return self.read("figures.json")
 
     def evaluate_only(self, *arguments: str | Path) -> Ended:
         return call("evaluate", "--config", self.folder / "settings.yaml", *arguments)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from benchmarks.ablation import ReadOnce, chosen_rows, every_row, open_run, read_anew
+from benchmarks.ablation import ReadOnce, chosen_rows, every_row, read_anew
 from models.backbone import BACKBONES
 from models.classifier import Classifier
 from models.context import ContextDiscriminant
@@ -47,8 +47,9 @@ def networks(tmp_path, monkeypatch) -> Classifier:
     return classifier.requires_grad_(False)
 
 
-def test_each_step_alone_added_and_left_out(networks, tmp_path):
-    rows = chosen_rows(open_run(settings(), tmp_path, networks, CPU))
+def test_each_step_alone_added_and_left_out_and_every_combination_once(networks, tmp_path):
+    run = FullMethod(settings(), tmp_path, networks, CPU)
+    rows = chosen_rows(run)
     assert list(rows)[:4] == ["CAM", "GFM", "PRM", "IBB"]
     assert rows["GFM + PRM + IBB + context + IBB in training + random walk"] == NAMES
     assert rows["all but PRM"] == ("gfm", "ibb", "context", "trained", "walk")
@@ -57,16 +58,13 @@ def test_each_step_alone_added_and_left_out(networks, tmp_path):
         assert tuple(other for other in NAMES if other != name) in rows.values()
     for count in range(len(NAMES) + 1):
         assert NAMES[:count] in rows.values()
-
-
-def test_every_combination_is_there_once(networks, tmp_path):
-    rows = every_row(open_run(settings(), tmp_path, networks, CPU))
-    assert len(rows) == len({frozenset(names) for names in rows.values()}) == 64
+    every = every_row(run)
+    assert len(every) == len({frozenset(names) for names in every.values()}) == 64
 
 
 @pytest.mark.parametrize("choose", [chosen_rows, every_row])
 def test_a_step_that_a_run_does_not_have_has_no_row(networks, tmp_path, choose):
-    run = open_run(settings(off=("context", "trained")), tmp_path, networks, CPU)
+    run = FullMethod(settings(off=("context", "trained")), tmp_path, networks, CPU)
     found = {name for names in choose(run).values() for name in names}
     assert found == {"gfm", "prm", "ibb", "walk"}
 
@@ -76,7 +74,7 @@ def test_each_row_equals_the_method_with_these_steps(networks, tmp_path):
     cfg = settings()
     pixels = torch.randint(256, (3, 61, 90), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     item = {"image": pixels, "labels": torch.tensor([1, 0, 1, 0])}
-    run = open_run(cfg, tmp_path, networks, CPU)
+    run = FullMethod(cfg, tmp_path, networks, CPU)
     image = ReadOnce(run, item)
     for title, on in every_row(run).items():
         own = settings(off=tuple(name for name in NAMES if name not in on))

@@ -11,18 +11,13 @@ from inference.bulk import predict_images
 from pages.images import image_uri, mask_layer
 from pages.page import Item, Layer, Section, write_page
 from stages.files import REPORT_PAGE
-from tests.browser import DESKTOP, PHONE, choose, open_browser, overlaps, press, problems, visit
+from tests.browser import DESKTOP, PHONE, choose, overlaps, press, problems, visit
 from tests.conftest import voc_maker
 from tests.evaluation.evaluated import evaluated_run
 from tests.inference.stub import Stub, save
 from utils.visualize import bright_palette
 
 CONTROLS = ".bar label, .bar output, header h1, nav a, h2, h3, .card, .plot, .keys li, .interval"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from open_browser()
 
 
 @pytest.fixture(scope="module")

@@ -18,9 +18,8 @@ from PIL import Image
 import utils.compute
 from data.shapes import generate
 from tests.processes import run_script
-from tests.project import ROOT, Project, call
+from tests.project import ROOT, Ended, Project, call
 from utils.compute import fastest_precision
-from utils.files import read_json
 
 pytestmark = pytest.mark.long  # tests/utils/test_distributed.py has quick ones
 
@@ -53,18 +52,19 @@ MADE = (
 class Shared(Project):
     """A project whose run several processes make."""
 
-    def write_settings(self) -> None:
-        (self.folder / "settings.yaml").write_text(SETTINGS.format(folder=self.folder))
+    template = SETTINGS
 
     def arguments(self, *more: str | Path) -> list[str]:
         return ["--config", str(self.folder / "settings.yaml"), *map(str, more)]
 
-    def begin(self, folder: Path, *parts: str) -> "Shared":
-        """Another project with the images, and these parts of the run."""
+    def begin(self, folder: Path, *networks: str) -> "Shared":
+        """Another project with the images and these networks of the run, where no shared stage has run."""
         shutil.copytree(self.folder / "voc", folder / "voc")
         (folder / "run").mkdir()
-        for part in parts:
-            shutil.copy(self.run / part, folder / "run" / part)
+        for name in networks:
+            shutil.copy(self.run / name, folder / "run" / name)
+        done = {name: entry for name, entry in self.read("stages.json").items() if name not in SHARED_STAGES}
+        (folder / "run/stages.json").write_text(json.dumps(done if networks else {}))
         project = Shared(folder)
         project.write_settings()
         return project
@@ -74,14 +74,6 @@ class Shared(Project):
         paths = [path for name in MADE for path in (self.run / name).rglob("*")]
         kept = [path for path in paths if path.suffix in (".png", ".npz", ".webp")]
         return {str(path.relative_to(self.run)): path.read_bytes() for path in kept}
-
-    def record(self) -> dict:
-        return json.loads((self.run / "stages.json").read_text())
-
-    def forget(self) -> None:
-        """What the shared stages have done."""
-        kept = {name: entry for name, entry in self.record().items() if name not in SHARED_STAGES}
-        (self.run / "stages.json").write_text(json.dumps(kept))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -102,25 +94,25 @@ def one(tmp_path_factory, arithmetic_of_the_machine) -> Shared:
     return project
 
 
-def together(count: int, project: Shared, script: str, *arguments: str | Path) -> None:
-    """A script in several processes, which must end well and let the main one speak alone."""
-    ended = run_script(count, project.folder / "said", script, *arguments)
+def together(count: int, folder: Path, script: str, *arguments: str | Path) -> Ended:
+    """A script in several processes, which must end well and let the main one speak alone; how that has ended."""
+    ended = run_script(count, folder / "said", script, *arguments)
     assert [each.code for each in ended] == [0] * count, [each.err for each in ended]
     assert all(each.out == each.err == "" for each in ended[1:])
+    return ended[0]
 
 
 def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
-    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth", "stages.json")
-    project.forget()
-    together(3, project, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "segmenter.pth")
+    ended = together(3, tmp_path, "train", *project.arguments("--stages", ",".join(SHARED_STAGES)))
     made = project.made()
     assert made == one.made()
     assert len(made) > 50
     for name in ("report.txt", "report_images.json"):
         assert (project.run / name).read_text() == (one.run / name).read_text()
-    for stage in SHARED_STAGES:
-        assert project.record()[stage]["result"] == one.record()[stage]["result"]
-    assert (tmp_path / "said/0.out").read_text().count("seeds     done in") == 1
+    found, expected = (each.read("stages.json") for each in (project, one))
+    assert all(found[stage]["result"] == expected[stage]["result"] for stage in SHARED_STAGES)
+    assert ended.out.count("seeds     done in") == 1
     masks = [np.asarray(Image.open(path)) for path in (one.run / "pseudo").glob("*.png")]
     assert any(len(np.unique(mask)) > 1 for mask in masks)  # the rest would hold for empty files, too
 
@@ -128,7 +120,7 @@ def test_all_files_and_figures_are_those_of_one_process(one, tmp_path):
 def test_training_the_classifier_is_that_of_one_process(one, tmp_path):
     """A batch of 5 is 2, 2 and 1 images; other numbers of processes are in tests/utils/test_distributed.py."""
     project = one.begin(tmp_path)
-    together(3, project, "train", *project.arguments("--stages", "cam"))
+    together(3, tmp_path, "train", *project.arguments("--stages", "cam"))
     lines = [(each.run / "metrics.jsonl").read_text().splitlines()[0] for each in (one, project)]
     expected, found = map(json.loads, lines)
     assert found["stage"] == expected["stage"] == "cam"
@@ -162,8 +154,7 @@ def test_too_many_processes_for_a_batch_are_refused_once(one, tmp_path):
 def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
     words = [str(one.folder / word) if word.startswith("run/") else word for word in arguments]
     alone = call("evaluate", *one.arguments("--json", tmp_path / "one.json", *words)).well()
-    ended = run_script(2, tmp_path / "said", "evaluate", *one.arguments("--json", tmp_path / "two.json", *words))
-    assert [each.code for each in ended] == [0, 0], ended[0].err + ended[1].err
+    ended = together(2, tmp_path, "evaluate", *one.arguments("--json", tmp_path / "two.json", *words))
     figures = [json.loads((tmp_path / name).read_text()) for name in ("one.json", "two.json")]
     for each in figures:
         for row in (each, *each.values()):
@@ -171,8 +162,7 @@ def test_evaluation_has_the_figures_of_one_process(one, tmp_path, arguments):
                 row["evaluated"].pop("path", None)  # of a scratch folder
     assert figures[0] == figures[1]
     if "--model_path" not in arguments:
-        assert ended[0].out == alone.out
-    assert ended[1].out == ""
+        assert ended.out == alone.out
 
 
 OPTIONS = "--device cpu --export maps --limit 7 --set cam.scales=[1.0] --set ibb.iterations=1 --set pseudo.refine=none"
@@ -186,22 +176,23 @@ def test_inference_writes_the_files_of_one_process(one, tmp_path, network):
     path = network if network == "imagenet" else str(one.run / network)
     words = ["--input", tmp_path / "in", "--model_path", path, "--quality", "best", *OPTIONS.split(), "--output"]
     assert call("infer", *words, tmp_path / "one").code == 0
-    ended = run_script(3, tmp_path / "said", "infer", *words, tmp_path / "three")
-    assert [each.code for each in ended] == [0] * 3, [each.err for each in ended]
-    assert "6 images predicted" in ended[0].out
-    assert "1 unreadable" in ended[0].out
+    ended = together(3, tmp_path, "infer", *words, tmp_path / "three")
+    assert "6 images predicted" in ended.out
+    assert "1 unreadable" in ended.out
     alone, shared = (
-        {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in folder.rglob("*")
+            if path.is_file() and ".lock" not in path.name
+        }
         for folder in (tmp_path / "one", tmp_path / "three")
     )
-    assert {name for name in alone.keys() ^ shared.keys() if ".lock" not in name} == set()
-    assert [name for name in alone if ".lock" not in name and alone[name] != shared[name]] == []
+    assert alone == shared
     assert len(list((tmp_path / "three/masks").glob("*.png"))) == 6
 
 
 def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
-    project = one.begin(tmp_path, "classifier.pth", "ibb.pth", "stages.json")
-    project.forget()
+    project = one.begin(tmp_path, "classifier.pth", "ibb.pth")
     damaged = sorted((tmp_path / "voc/JPEGImages").glob("train*.jpg"))[3]
     content = damaged.read_bytes()
     damaged.write_bytes(content[:300].ljust(len(content), b"\0"))  # of the same size: only reading it finds that
@@ -212,9 +203,9 @@ def test_an_error_in_any_process_ends_all_with_one_reason(one, tmp_path):
     assert said.count("error:") == 1
     assert damaged.name in said
     assert "Traceback" not in said
-    assert "seeds" not in project.record()
+    assert "seeds" not in project.read("stages.json")
     damaged.write_bytes(content)
-    together(2, project, "train", *project.arguments("--stages", "seeds"))
+    together(2, tmp_path, "train", *project.arguments("--stages", "seeds"))
     expected = {name: content for name, content in one.made().items() if name.startswith("seeds/")}
     assert project.made() == expected
 
@@ -254,9 +245,8 @@ def test_a_run_that_is_cut_off_is_gone_on_with(one, tmp_path, ending):
     else:
         assert said.count("interrupted in stage cam") == 1
         assert "torchrun --nproc_per_node=2 train.py" in said
-    assert "cam" not in read_json(project.run / "stages.json")
+    assert "cam" not in project.read("stages.json")
     done = torch.load(project.run / "cam.last.pth", weights_only=True)["step"]
-    ended = run_script(2, tmp_path / "said", "train", *arguments)
-    assert [each.code for each in ended] == [0, 0], ended[0].err
-    assert f"resumed at step {done} of" in ended[0].out
+    ended = together(2, tmp_path, "train", *arguments)
+    assert f"resumed at step {done} of" in ended.out
     assert len(list((project.run / "seeds").glob("*.npz"))) == 7

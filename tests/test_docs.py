@@ -16,9 +16,10 @@ from models.classifier import build_classifier
 from models.context import ContextDiscriminant, context_stage
 from models.segmenter import build_segmenter
 from stages.config import load_config
+from stages.files import CONTEXT, IBB
 from stages.networks import save_network
 from tests.project import ROOT, call
-from utils.errors import UserError
+from utils.run import Run
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 HISTORY = ("log.md", "CHANGELOG.md")  # they name what there was, too
@@ -77,45 +78,32 @@ def test_links_commands_options_and_settings_exist(page):
         load_config(ROOT / "config.yaml", overrides=[setting for setting in settings if "..." not in setting])
 
 
-@pytest.mark.parametrize(
-    "name", sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if "def main" in path.read_text())
-)
-def test_every_benchmark_says_what_it_does(name):
-    ended = call(f"benchmarks.{name}", "--help")
+BENCHMARKS = [path for path in sorted((ROOT / "benchmarks").glob("*.py")) if "def main" in path.read_text()]
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_says_what_it_does_and_its_exit_code_is_kept(path):
+    ended = call(f"benchmarks.{path.stem}", "--help")
     assert (ended.code, ended.out.startswith("usage: ")) == (0, True)
-
-
-@pytest.fixture
-def run(tmp_path) -> Path:
-    cfg, shapes = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]"]), tuple(SHAPES_CLASSES)
-    torch.manual_seed(0)
-    network = build_classifier("efficientnet_lite0", len(shapes), "none")
-    channels = network.backbone.channels[context_stage(network.backbone)]
-    network.context = ContextDiscriminant(len(shapes), channels).requires_grad_(False)
-    save_network(tmp_path / "context.pth", "classifier", network, shapes, cfg, {})
-    segmenter = build_segmenter("efficientnet_lite0", len(shapes) + 1, "none", cfg.segmenter.stage)
-    save_network(tmp_path / "ibb.pth", "segmenter", segmenter, shapes, cfg, {})
-    return tmp_path
+    assert path.read_text().endswith("sys.exit(run_script(main))\n")
 
 
 @pytest.mark.long
-def test_figures_are_made_by_code(run):
-    drawn = {*figure.FIGURES, "hints"}  # hints.jpg: docs/hints_figure.py
-    assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} <= drawn
-    call("docs.figure", run, "method", "--output", run).well()
-    made, kept = Image.open(run / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
+def test_figures_are_made_by_code(tmp_path):
+    assert {path.stem for path in (ROOT / "docs").glob("*.jpg")} == set(figure.FIGURES)
+    cfg = load_config(ROOT / "config.yaml", "demo", ["device=cpu", "cam.scales=[1.0]", f"run={tmp_path}"])
+    Run(cfg)
+    torch.manual_seed(0)
+    network = build_classifier("efficientnet_lite0", len(SHAPES_CLASSES), "none")
+    channels = network.backbone.channels[context_stage(network.backbone)]
+    network.context = ContextDiscriminant(len(SHAPES_CLASSES), channels).requires_grad_(False)
+    save_network(tmp_path / CONTEXT, "classifier", network, SHAPES_CLASSES, cfg, {})
+    segmenter = build_segmenter("efficientnet_lite0", len(SHAPES_CLASSES) + 1, "none", cfg.segmenter.stage)
+    save_network(tmp_path / IBB, "segmenter", segmenter, SHAPES_CLASSES, cfg, {})
+    call("docs.figure", tmp_path, "method", "--output", tmp_path).well()
+    made, kept = Image.open(tmp_path / "method.jpg"), Image.open(ROOT / "docs/method.jpg")
     assert made.width == kept.width  # the same columns
     assert (ROOT / "docs/method.jpg").stat().st_size < 400_000
-
-
-def test_a_figure_of_another_run_is_refused(run):
-    ended = call("docs.figure", run, "walls")
-    assert (ended.code, "known: result, method, threshold" in ended.err) == (2, True)
-    cfg = load_config(None, overrides=["model.backbone=efficientnet_lite0"])
-    network = build_classifier("efficientnet_lite0", 2, "none")
-    save_network(run / "context.pth", "classifier", network, ("cat", "dog"), cfg, {})
-    with pytest.raises(UserError, match=r"is no run of preset demo.*train one"):
-        figure.trained(run)
 
 
 def test_the_log_has_an_index_of_its_experiments_newest_first_and_each_fits_on_a_screen():

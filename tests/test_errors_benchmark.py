@@ -1,12 +1,14 @@
 """Kinds of error: made-up masks in which each kind is known, and the parts make the whole."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from benchmarks.errors import DISTANCES, PARTS, TITLES, corrected, count_bands, distances, error_figures, error_kinds
+from benchmarks.common import set_all
+from benchmarks.errors import DISTANCES, KINDS, PARTS, corrected, count_bands, distances, error_figures, error_kinds
 from data.artifacts import Seed, read_mask, seed_size, write_mask, write_seed
 from tests.project import ROOT, call
 from utils.ignore import IGNORE
@@ -60,7 +62,7 @@ def test_miou_without_a_kind_is_that_of_the_mask_with_these_pixels_corrected(pai
     wrong["confusion"] = is_object & (taken > 0) & (taken != target)
     bands = count_bands(target, prediction, VALUES)
     errors, classes = error_figures(bands, NAMES)
-    assert set(errors) == set(wrong) == set(TITLES)
+    assert set(errors) == set(wrong) == set(KINDS)
     everything = corrected(bands.sum(dim=0), sum(error_kinds(bands)[part] for part in PARTS))
     assert torch.equal(everything, bands.sum(dim=(0, 2)).diag())  # without all parts nothing is wrong
     for name, pixels in wrong.items():
@@ -85,19 +87,22 @@ def test_the_largest_error_of_a_class_is_that_which_costs_it_most():
 
 
 @pytest.fixture
-def settings(make_voc) -> list[str]:
-    own = f"--set data.root={make_voc(size=(60, 80))} --set data.kind=voc --set workers=0"
-    return ["--config", str(ROOT / "config.yaml"), *own.split()]
+def root(make_voc) -> Path:
+    return make_voc(size=(60, 80))
 
 
-def truths(settings: list[str]) -> dict[str, np.ndarray]:
-    root = next(word.partition("=")[2] for word in settings if word.startswith("data.root="))
-    return {f"p{i}": read_mask(f"{root}/SegmentationClass/p{i}.png") for i in range(6)}
+def settings(root: Path) -> list[str]:
+    words = set_all([f"data.root={root}", "data.kind=voc", "workers=0"])
+    return ["--config", str(ROOT / "config.yaml"), *words]
 
 
-def write_seeds(settings, folder, heights) -> None:
+def truths(root: Path) -> dict[str, np.ndarray]:
+    return {f"p{i}": read_mask(root / f"SegmentationClass/p{i}.png") for i in range(6)}
+
+
+def write_seeds(root: Path, folder: Path, heights: list[float]) -> None:
     """Maps that are the truth, of another height in each image, over a ground of half that height."""
-    for height, (name, target) in zip(heights, truths(settings).items(), strict=True):
+    for height, (name, target) in zip(heights, truths(root).items(), strict=True):
         values = [int(value) for value in np.unique(target) if value not in (0, IGNORE)]
         rows, columns = (np.arange(cells) * 4 + 1 for cells in seed_size(*target.shape))
         rows, columns = rows.clip(max=target.shape[0] - 1), columns.clip(max=target.shape[1] - 1)
@@ -105,16 +110,16 @@ def write_seeds(settings, folder, heights) -> None:
         write_seed(folder / f"{name}.npz", Seed(np.array(values) - 1, np.stack(maps), target.shape))
 
 
-def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
+def test_the_command_starts_from_the_figures_of_evaluate(root, tmp_path):
     folder, ours, theirs = tmp_path / "seeds", tmp_path / "errors.json", tmp_path / "figures.json"
-    write_seeds(settings, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
-    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--json", ours).well()
-    assert call("evaluate", "--seeds", folder, *settings, "--split", "train", "--json", theirs).code == 0
+    write_seeds(root, folder, [0.3, 0.9, 0.3, 0.9, 0.3, 0.9])
+    ended = call("benchmarks.errors", folder, *settings(root), "--list", "train", "--json", ours).well()
+    assert call("evaluate", "--seeds", folder, *settings(root), "--split", "train", "--json", theirs).code == 0
     found, measured = json.loads(ours.read_text()), json.loads(theirs.read_text())
     assert (found["list"], found["n_images"]) == ("train", 4)
     assert (found["threshold"], found["miou"]) == (measured["threshold_best"], measured["miou_best"])
     assert found["over_activation"] == measured["over_activation_best"]
-    truth = np.concatenate([truths(settings)[name].ravel() for name in ("p0", "p1", "p3", "p4")])
+    truth = np.concatenate([truths(root)[name].ravel() for name in ("p0", "p1", "p3", "p4")])
     for kind, share, of in (
         ("over", "over_activation", truth == 0),
         ("under", "under_activation", (truth > 0) & (truth != IGNORE)),
@@ -124,12 +129,12 @@ def test_the_command_starts_from_the_figures_of_evaluate(settings, tmp_path):
     assert f"mIoU {100 * found['miou']:.1f} at the best common threshold {found['threshold']:g}" in ended.out
 
 
-def test_the_command_takes_masks(settings, tmp_path):
+def test_the_command_takes_masks(root, tmp_path):
     folder, path = tmp_path / "masks", tmp_path / "errors.json"
-    for name, target in truths(settings).items():
+    for name, target in truths(root).items():
         target[target == 1] = IGNORE  # every cat's pixel is given up
         write_mask(folder / f"{name}.png", target)
-    ended = call("benchmarks.errors", folder, *settings, "--list", "train", "--every", "2", "--json", path).well()
+    ended = call("benchmarks.errors", folder, *settings(root), "--list", "train", "--every", "2", "--json", path).well()
     found = json.loads(path.read_text())
     assert (found["n_images"], found["threshold"]) == (2, None)
     assert found["errors"]["over"]["pixels"] == 0 < found["errors"]["under"]["pixels"]

@@ -8,15 +8,11 @@ import numpy as np
 import pytest
 
 from data.artifacts import read_mask
-from tests.browser import DESKTOP, PHONE, choose, open_browser, overlaps, press, problems, visit
+from data.shapes import SHAPES_CLASSES
+from tests.browser import DESKTOP, PHONE, choose, overlaps, press, problems, visit
 from tests.project import Project, call, names
 
 SPREAD = ".tools > label, .tools legend, .tools fieldset label, .tools button, .tools output, #editor .head > *, .paper"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    yield from open_browser()
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +79,7 @@ def test_from_click_to_better_mask(browser, project, tmp_path):
     height, width = truth.shape
     for value in np.unique(truth[(truth > 0) & (truth < 255)]):
         rows, columns = np.nonzero(truth == value)
-        choose(browser, "label", _class_names(project)[value - 1])
+        choose(browser, "label", SHAPES_CLASSES[value - 1])
         keys_of_kind(browser, "rectangle")
         ends = [(columns.min() / width, rows.min() / height), ((columns.max() + 1) / width, (rows.max() + 1) / height)]
         pointer(browser, "mouse", *ends)
@@ -106,10 +102,6 @@ def keys_of_kind(browser, kind: str) -> None:
     browser.find_element("id", f"kind-{kind}").click()
 
 
-def _class_names(project: Project) -> list[str]:
-    return (project.folder / "voc/image_labels.csv").read_text().splitlines()[0].split(",")[1:]
-
-
 def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_path):
     open_editor(browser, project)
     first = shown(browser)
@@ -128,9 +120,8 @@ def test_undo_next_and_a_second_click_on_the_same_spot(browser, project, tmp_pat
     pointer(browser, "mouse", (0.2, 0.6))  # a click is no line
     assert "drag" in text(browser, "hint-status")
     records = saved(browser, tmp_path / "saved")
-    assert {record["image"]: [shape["label"] for shape in record["shapes"]] for record in records}[first] == [
-        "background"
-    ]
+    labels = {record["image"]: [shape["label"] for shape in record["shapes"]] for record in records}
+    assert labels[first] == ["background"]
     assert sorted(len(shape["points"]) > 2 for record in records for shape in record["shapes"]) == [False, True]
     browser.refresh()
     browser.find_element("id", "give-hints").click()

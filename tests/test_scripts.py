@@ -12,7 +12,7 @@ from PIL import Image
 from data.artifacts import read_mask, read_seed, write_mask
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
-from tests.project import call, names, new_project
+from tests.project import Project, call, names, new_project
 
 SCRIPTS = ("train", "evaluate", "infer", "report")
 STAGES = ["cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
@@ -27,7 +27,7 @@ def test_training_runs_from_images_and_labels_to_a_report(finished):
         assert mask.shape == seed.size
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
     assert (finished.folder / "best_model.pth").read_bytes() == (finished.run / "segmenter.pth").read_bytes()
-    stages = json.loads((finished.run / "stages.json").read_text())
+    stages = finished.read("stages.json")
     assert set(stages) == set(STAGES)
     assert stages["seeds"]["result"] == {"images": 6, "written": 6}
     lines = [json.loads(line) for line in (finished.run / "metrics.jsonl").read_text().splitlines()]
@@ -65,10 +65,6 @@ def test_without_masks_training_runs_to_the_end(tmp_path, tiny_backbone):
 def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, monkeypatch):
     import stages.seeds
 
-    record = json.loads((project.run / "stages.json").read_text())
-    del record["seeds"]
-    (project.run / "stages.json").write_text(json.dumps(record))
-    shutil.rmtree(project.run / "seeds")
     written = []
 
     def write_two(path: Path, *more, write=stages.seeds.write_seed) -> None:
@@ -79,7 +75,7 @@ def test_stopped_among_the_seeds_it_ends_with_the_same_files(project, finished, 
 
     with monkeypatch.context() as patch:
         patch.setattr(stages.seeds, "write_seed", write_two)
-        assert project.train().code == 130
+        assert project.train("--redo", "seeds").code == 130
     assert len(list((project.run / "seeds").glob("*.npz"))) == 2
     again = project.train()
     assert again.stages("done") == ["seeds"]
@@ -97,24 +93,26 @@ KEYS = {
 }
 
 
+def evaluated(project: Project, *words: str | Path) -> tuple[dict, dict]:
+    """The figures of evaluate.py, which finds the data by itself, and those of the report."""
+    call("evaluate", *words, "--json", project.run / "figures.json").well()
+    return project.read("figures.json"), project.read("report.json")
+
+
 def test_a_network_is_evaluated_with_given_and_predicted_labels(finished):
-    figures = finished.evaluate("--model_path", finished.folder / "best_model.pth")
+    figures, report = evaluated(finished, "--model_path", finished.folder / "best_model.pth")
     assert set(figures) >= KEYS
     assert figures["n_images"] == 3
     assert (figures["evaluated"]["backbone"], figures["evaluated"]["list"]) == ("tiny", "val")
     given = figures["segmentation, given labels"]
     assert set(given) >= KEYS
-    report = json.loads((finished.run / "report.json").read_text())
     assert given["miou"] == report["segmentation, given labels"]["miou"]
 
 
-def test_a_checkpoint_knows_its_data(finished):
-    json_path = finished.folder / "own.json"
-    call("evaluate", "--model_path", finished.run / "context.pth", "--json", json_path).well()
-    figures = json.loads(json_path.read_text())
-    report = json.loads((finished.run / "report.json").read_text())
-    assert figures["+ IBB in training"]["miou"] == report["+ IBB in training"]["miou"]
-    assert figures["CAM"]["miou"] == report["CAM"]["miou"]
+def test_a_classifier_is_evaluated_after_every_step(finished):
+    figures, report = evaluated(finished, "--model_path", finished.run / "context.pth")
+    for title in ("+ IBB in training", "CAM"):
+        assert figures[title]["miou"] == report[title]["miou"]
     assert figures["miou"] == report["IBB in training, predicted labels"]["miou"]
 
 
@@ -126,7 +124,7 @@ def test_seeds_are_evaluated_at_every_threshold(finished):
     assert figures["threshold"] == 0.4
     assert dict(map(tuple, figures["curve"]))[0.4] == figures["miou"]
     assert max(miou for _, miou in figures["curve"]) == figures["miou_best"]
-    report = json.loads((finished.run / "report.json").read_text())
+    report = finished.read("report.json")
     assert figures["curve"] == report["+ context"]["curve"]
 
 
@@ -143,10 +141,7 @@ def test_masks_are_evaluated_the_truth_is_perfect_and_pseudo_masks_are_the_seeds
 
 
 def test_a_run_is_evaluated_on_the_lists_that_figures_are_published_on(finished):
-    json_path = finished.folder / "run.json"
-    ended = call("evaluate", "--run", finished.run, "--json", json_path).well()
-    figures = json.loads(json_path.read_text())
-    report = json.loads((finished.run / "report.json").read_text())
+    figures, report = evaluated(finished, "--run", finished.run)
     for title in ("segmentation, given labels", "segmentation, predicted labels"):
         assert figures[title]["miou"] == report[title]["miou"]
         assert (figures[title]["evaluated"]["list"], figures[title]["n_images"]) == ("val", 3)
@@ -155,25 +150,23 @@ def test_a_run_is_evaluated_on_the_lists_that_figures_are_published_on(finished)
     masks = finished.evaluate("--masks", finished.run / "pseudo", "--split", "train")
     assert figures["pseudo masks"]["miou"] == masks["miou"]
     assert figures["pseudo masks"]["evaluated"]["crf"] == "none"
-    assert ended.out.count("no, the published 'train' has 1,464 images, this one 6") == 4
-    assert {"seeds + context", "seeds + IBB in training"} <= set(figures)
+    rows = [figures, *(figures[title] for title in ("seeds + context", "seeds + IBB in training", "pseudo masks"))]
+    published = {row["evaluated"]["published list"] for row in rows}
+    assert published == {"no, the published 'train' has 1,464 images, this one 6"}
 
 
 def test_a_run_whose_network_is_newer_than_its_predictions_is_predicted_anew(project):
     project.train()
-    stages = json.loads((project.run / "stages.json").read_text())
+    stages = project.read("stages.json")
     stages["segment"]["finished"] = stages["report"]["finished"] + 1
     (project.run / "stages.json").write_text(json.dumps(stages))
     for path in (project.run / "predictions").rglob("*.png"):
         write_mask(path, np.zeros_like(read_mask(path)))
-    ended = call("evaluate", "--run", project.run, "--json", project.folder / "run.json").well()
-    found, report = (
-        json.loads(path.read_text()) for path in (project.folder / "run.json", project.run / "report.json")
-    )
+    found, report = evaluated(project, "--run", project.run)
     title = "segmentation, given labels"
     assert found[title]["miou"] == report[title]["miou"]
     next((project.run / "seeds_context").glob("*.npz")).unlink()
-    ended = call("evaluate", "--config", project.folder / "settings.yaml", "--run", project.run)
+    ended = project.evaluate_only("--run", project.run)
     assert (ended.code, "run the stages that are missing" in ended.err) == (2, True)
 
 
@@ -194,10 +187,3 @@ def test_a_runs_masks_are_exported_with_its_classes_and_images(finished, tmp_pat
     checkpoint = torch.load(finished.run / "segmenter.pth", weights_only=True)
     assert list(masks.class_names.values()) == checkpoint["class_names"]
     assert export_masks(masks, ["coco"], tmp_path)["coco"].images == 3
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_help_is_there(script):
-    ended = call(script, "--help").well()
-    assert "--set" in ended.out
-    assert f"python {script}.py" in ended.out

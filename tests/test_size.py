@@ -30,16 +30,12 @@ def test_a_file_and_its_functions_and_calls_are_small(path):
     assert not faults
 
 
-def texts() -> list[Path]:
-    """Code, settings and documents."""
-    code = [*product_files(), *code_of("benchmarks", "docs", "examples", "tests")]
-    return [*code, *ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("*.yaml"), *ROOT.glob("*.toml")]
-
-
 def test_lines_fit():
+    code = [*product_files(), *code_of("benchmarks", "docs", "examples", "tests")]
+    others = [path for pattern in ("*.md", "docs/*.md", "*.yaml", "*.toml") for path in ROOT.glob(pattern)]
     long = [
         f"{name_of(path)}, line {number}"
-        for path in texts()
+        for path in (*code, *others)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if len(line) > WIDTH and not (path.suffix == ".md" and line.startswith("|"))  # a row of a table has one line
     ]

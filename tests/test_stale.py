@@ -11,12 +11,14 @@ from PIL import Image
 
 import utils.code_record
 from data.artifacts import read_mask, write_mask
-from tests.project import ROOT, Project, names
-from utils.checkpoint import load_checkpoint
+from data.shapes import SHAPES_CLASSES
+from tests.project import ROOT, names
 from utils.code_digest import ROOMS, symbols_of
 
 pytestmark = pytest.mark.long
 
+SWAPPED = [*SHAPES_CLASSES[1::-1], *SHAPES_CLASSES[2:]]  # all indices are still those of some class
+OTHER_ORDER = ("--set", f"data.classes=[{', '.join(SWAPPED)}]")
 BEHIND_SEEDS = ["seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"]
 
 
@@ -69,26 +71,18 @@ def test_corrected_truth_and_a_changed_image_are_measured_anew_and_a_touched_one
     [("seeds", "classifier.pth"), ("remove", "context.pth"), ("pseudo", "seeds_trained"), ("segment", "ibb.pth")],
 )
 def test_a_stage_refuses_what_was_made_for_other_classes(project, stage, artifact):
-    swapped = swapped_classes(project)
-    other = ("--set", f"data.classes=[{', '.join(swapped)}]")
-    ended = project.train("--stages", stage, "--redo", stage, *other)
+    ended = project.train("--stages", stage, "--redo", stage, *OTHER_ORDER)
     assert ended.code == 2
     assert f"{project.run / artifact}" in ended.err
-    assert f"was made for the classes {swapped[1]}, {swapped[0]}" in ended.err
-    assert f"the data has {swapped[0]}, {swapped[1]}" in ended.err
+    assert f"was made for the classes {SWAPPED[1]}, {SWAPPED[0]}" in ended.err
+    assert f"the data has {SWAPPED[0]}, {SWAPPED[1]}" in ended.err
     if stage == "remove":
         assert "cam       is stale and not asked for: its settings or its data have changed" in ended.out
-
-
-def swapped_classes(project: Project) -> list[str]:
-    """The classes in another order: all indices are still those of some class."""
-    classes = load_checkpoint(project.run / "classifier.pth").class_names
-    return [*classes[1::-1], *classes[2:]]
 
 
 @pytest.mark.parametrize(("option", "folder"), [("--seeds", "seeds"), ("--masks", "pseudo")])
 def test_evaluation_refuses_what_was_made_for_other_classes(finished, option, folder):
     given = ("--split", "train", option, finished.run / folder)
-    ended = finished.evaluate_only("--set", f"data.classes=[{', '.join(swapped_classes(finished))}]", *given)
+    ended = finished.evaluate_only(*OTHER_ORDER, *given)
     assert (ended.code, "in this order" in ended.err) == (2, True), ended.err
     assert finished.evaluate_only(*given).code == 0

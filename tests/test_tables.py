@@ -134,14 +134,13 @@ def test_the_pipeline_takes_all_of_them(extended: Extended):
     assert extended.project.train(*SETTINGS).stages("done") == []
 
 
-# Of a step of the method and of one over the data set: section, setting, defaults, what is said of it.
-OWN = [
-    ("sharpen", "power", {"enabled": True, "power": 2.0}, "the power", "between 0.1 and 10, found 11"),
-    ("mirror", "weight", {"weight": 1.0}, "of the mirrored maps", "between 0 and 1, found 11"),
-]
-
-
-@pytest.mark.parametrize(("section", "name", "defaults", "about", "bounds"), OWN)
+@pytest.mark.parametrize(
+    ("section", "name", "defaults", "about", "bounds"),
+    [
+        ("sharpen", "power", {"enabled": True, "power": 2.0}, "the power", "between 0.1 and 10, found 11"),
+        ("mirror", "weight", {"weight": 1.0}, "of the mirrored maps", "between 0 and 1, found 11"),
+    ],
+)
 def test_a_step_has_a_section_in_the_configuration(
     extended: Extended, tmp_path, section, name, defaults, about, bounds
 ):

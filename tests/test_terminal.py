@@ -15,7 +15,7 @@ import pytest
 from tqdm import tqdm
 
 from tests.models.tiny import TinyBackbone
-from tests.project import ROOT, Project, call, new_project
+from tests.project import ROOT, call, new_project
 from utils.errors import run_script
 
 pty = pytest.importorskip("pty", reason="terminals of this kind are Unix's")
@@ -85,12 +85,6 @@ def test_ctrl_c_stops_with_a_message_and_no_traceback(tmp_path: Path, tiny_backb
     assert not list((tmp_path / "run").rglob(".*.tmp*"))
 
 
-@pytest.fixture
-def many(finished: Project, tmp_path: Path) -> Project:
-    """A finished run, of which something is made again; forked processes have its tiny backbone, too."""
-    return finished.copy(tmp_path)
-
-
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("command", "bar"),
@@ -100,8 +94,8 @@ def many(finished: Project, tmp_path: Path) -> Project:
         ("infer --input {0}/voc/JPEGImages --model_path {0}/run/classifier.pth --output {0}/out", "images"),
     ],
 )
-def test_ctrl_c_among_images_can_be_gone_on_from(many, command, bar):
-    arguments = command.format(many.folder).split()
+def test_ctrl_c_among_images_can_be_gone_on_from(project, command, bar):
+    arguments = command.format(project.folder).split()
     code, lines = stopped_in_terminal(script(*arguments), f"{bar}:   0%")
     text = "\n".join(lines)
     assert code == 130, text
@@ -109,7 +103,7 @@ def test_ctrl_c_among_images_can_be_gone_on_from(many, command, bar):
     assert "run the same command again to go on from here" in text
     assert not any("0%" in line for line in lines), text  # no bar is left
     call(*arguments).well()
-    assert not list(many.folder.rglob(".*.tmp*"))
+    assert not list(project.folder.rglob(".*.tmp*"))
 
 
 def test_ctrl_c_while_packages_are_imported():

@@ -68,11 +68,8 @@ class Recorder:
         self.cfg, self.running = cfg, ""
         self.found: dict[str, set[Setting]] = {}
         self.owners = {id(cfg): ""} | {id(cfg.part(part.attribute)): part.attribute for part in parts()[1:]}
-        self.names = {kind: {one.name for one in fields(kind) if "help" in one.metadata} for kind in self.kinds()}
-
-    @staticmethod
-    def kinds() -> set[type]:
-        return {Config, *(part.kind for part in parts()[1:])}
+        kinds = {Config, *(part.kind for part in parts()[1:])}
+        self.names = {kind: {one.name for one in fields(kind) if "help" in one.metadata} for kind in kinds}
 
     @contextmanager
     def during(self, name: str) -> Iterator[None]:
@@ -92,12 +89,9 @@ class Recorder:
             with self.during(""):  # a checkpoint keeps all settings
                 return whole(cfg)
 
-        for kind in self.kinds():
+        for kind in self.names:
             patch.setattr(kind, "__getattribute__", read, raising=False)
         patch.setattr(Config, "to_dict", to_dict)
-
-    def stop(self) -> None:
-        self.running, self.owners = "", {}
 
     def wrap(self, stage: Stage) -> Stage:
         """The stage, with its work recorded under its name, and what decides on skipping it under `skip NAME`."""
@@ -136,7 +130,6 @@ def test_a_stage_reads_no_setting_that_it_does_not_declare(project: Project, mon
     recorder = Recorder(cfg)
     recorder.install(monkeypatch)
     run_stages([recorder.wrap(stage) for stage in STAGES.values()], cfg, run)
-    recorder.stop()
     skipped = {name for name, stage in STAGES.items() if stage.skip(cfg) is not None}
     assert set(recorder.found) >= STAGES.keys() - skipped
     for name in STAGES.keys() - skipped:

@@ -61,6 +61,14 @@ def save(path: Path, size: tuple[int, int], red: int | None = None, mode: str = 
     Image.fromarray(pixels).convert(mode).save(path, **({"exif": exif} if orientation != 1 else {}))
 
 
+def save_three(folder: Path) -> Path:
+    """Of a jpg, a grey png in a sub-folder, and a jpg that lies on its side."""
+    save(folder / "a.jpg", (40, 60))
+    save(folder / "b/c.png", (48, 32), mode="L")
+    save(folder / "rotated.jpg", (40, 60), orientation=6)
+    return folder
+
+
 def predictions(output: Path) -> dict[str, Any]:
     return json.loads((output / "predictions.json").read_text(encoding="utf-8"))
 
