@@ -1,8 +1,4 @@
-"""Which images a stage works on, which of their files are missing, and how much space on the disk these need.
-
-Seeds and masks are compressed. For seeds the size before compression is required (a byte for each class and cell of 4 x
-4 pixels), for masks twice their usual size.
-"""
+"""Which images a stage works on, which of their files are missing, and how much space on the disk these need."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -45,9 +41,14 @@ def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
 
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
-    """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes."""
+    """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes.
+
+    Without the space for these seeds (.npz) or masks (.png) a `UserError`.
+    """
     names = [f"{record.name}{suffix}" for record in index.records]
-    return from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
+    missing = from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
+    require_image_space(folder, index, missing, seeds=suffix == ".npz", masks=suffix == ".png")
+    return missing
 
 
 def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
@@ -68,15 +69,16 @@ def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
             yield seed
 
 
-def require_image_space(
-    folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
-) -> None:
-    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images."""
+def require_image_space(folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0) -> None:
+    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images.
+
+    Both are compressed: a seed takes at most a byte for each class and cell, a mask half of what is required here.
+    """
     pixels = _mean_pixels(index, positions)
     maps = sum(len(index.records[position].labels) for position in positions)
     cells = maps * pixels / SEED_STRIDE**2
     needed = seeds * (cells + BLOCK * len(positions)) + masks * (pixels * MASK_BYTES + BLOCK) * len(positions)
-    require_space(folder, needed, f"{purpose or folder.name} of {len(positions):,} images")
+    require_space(folder, needed, f"{folder.name} of {len(positions):,} images")
 
 
 def require_network_space(folder: Path, network: nn.Module) -> None:
