@@ -1,8 +1,4 @@
-"""Stage `report`: what each step adds, evaluated on the validation list.
-
-`report.json` holds every figure with its interval, `report_images.json` confusions and which images the page draws,
-`report.txt` the table, `report.jpg` examples. evaluation/report_page.py makes `report.html` of these.
-"""
+"""Stage `report`: what each step adds, evaluated on the validation list; the files are in docs/run_folder.md."""
 
 from pathlib import Path
 from typing import Any

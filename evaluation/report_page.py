@@ -1,8 +1,4 @@
-"""report.html of a run: figures, curves, confusions, images, times and settings, of what is there so far.
-
-train.py writes it after each stage, and while a network is trained at most once a minute; report.py writes it anew.
-Everything comes from the run folder's files, so the page can be made again at any time.
-"""
+"""report.html of a run, made of its folder's files: figures, curves, images, times and settings, as far as they are."""
 
 import math
 import time

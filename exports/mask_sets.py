@@ -1,7 +1,6 @@
 """A folder of masks with the class of each value and the image of each mask.
 
-Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`, `masks/`), a folder of a run
-(`pseudo/`, `predictions/given/`; the run's `config.yaml` names the data), and any other, whose classes must be named.
+It is an output of infer.py, a folder of a run, whose `config.yaml` names the data, or any other with named classes.
 """
 
 import json

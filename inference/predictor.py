@@ -1,7 +1,4 @@
-"""What every network is to infer.py: a predictor, from an image to a mask (inference/loading.py opens one).
-
-Networks read an image at the size that suits them; masks have the image's own size.
-"""
+"""What every network is to infer.py: a predictor, from an image to a mask of its own size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

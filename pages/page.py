@@ -1,7 +1,6 @@
 """`write_page`: plain data (sections of plots, tables and text, and a gallery of images) as one HTML file.
 
-The page opens without a network: images lie inside it as data. It runs no script but its own (templates/page.js), which
-its policy allows by digest, so that no name of a file or a class can become code.
+Images lie inside it as data. Its policy allows only its own script, by digest: no name can become code.
 """
 
 import base64

@@ -1,8 +1,4 @@
-"""Has a run learned anything? Checks of stages without truth, and their warnings.
-
-A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage
-as `warnings`, and from there into the report.
-"""
+"""Has a run learned anything? Checks of stages without truth, and warnings: what was found, and what to change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +55,7 @@ class Learned:
 
 
 def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
-    """Log the warnings of a stage; returns what its record keeps of them."""
+    """Log the warnings of a stage; returns what its record keeps of them, from which the report has them."""
     for warning in warnings:
         run.log(f"{stage:9} WARNING: {warning}")
     return {"warnings": list(warnings)} if warnings else {}
@@ -75,12 +71,13 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
     truth = truth > 0
-    found = average_precision(truth, scores)
-    classes = int(truth.any(axis=1).sum())
-    rows = []
-    for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
-        rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
-    return rows
+    classes, counts = int(truth.any(axis=1).sum()), truth.sum(axis=1).tolist()
+    return [
+        Learned(name, right, precision, *chance_level([right], len(held), classes))
+        for name, right, precision in zip(
+            held.class_names, counts, average_precision(truth, scores).tolist(), strict=True
+        )
+    ]
 
 
 def together(rows: Sequence[Learned], count: int) -> Learned | None:
