@@ -27,7 +27,7 @@ MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip",
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """The evaluations that all these run folders, or files of `evaluate.py --json`, have, by title.
+    """The evaluations that all these runs, or files of `evaluate.py --json`, have, by title.
 
     Each has `list`, `n_images`, and `figures`: name -> the value of each run (0..1), of those that all runs have.
     """

@@ -85,10 +85,7 @@ def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:
 
 
 def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What `report.json` holds: figures by title, each with `interval` and `gain`, the difference to the line before.
-
-    The first line with given labels and the first with predicted labels have no gain.
-    """
+    """What `report.json` holds: figures, each with `interval` and `gain` over the line before with the same labels."""
     found = {}
     before: dict[str, str] = {}
     for title, row in rows.items():
@@ -106,10 +103,7 @@ def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.nda
 
 
 def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Positions, ascending, of at most `most` images: all, or `extremes` of the worst and best, and an even sample.
-
-    `miou` (N,) is that of each image.
-    """
+    """Positions of at most `most` images by their mIoU (N,): `extremes` of the worst and best, others evenly."""
     if len(miou) <= most:
         return list(range(len(miou)))
     order = np.argsort(np.nan_to_num(miou), kind="stable")

@@ -105,10 +105,7 @@ def check_truth(index: Index, workers: int) -> None:
 
 
 def check_predictions(index: Index, folder: Path, workers: int) -> None:
-    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all.
-
-    The index was opened with masks. In masks of a run 255 means 'ignore', and values are known to be right.
-    """
+    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all."""
     if run_of(folder) is not None:
         return
     records = [replace(record, mask=folder / f"{record.name}.png", truth=AS_IS) for record in index.records]

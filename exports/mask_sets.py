@@ -1,7 +1,4 @@
-"""A folder of masks with the class of each value and the image of each mask.
-
-It is an output of infer.py, a folder of a run, whose `config.yaml` names the data, or any other with named classes.
-"""
+"""A folder of masks (of infer.py, of a run, or any other) with the class of each value and the image of each mask."""
 
 import json
 from collections.abc import Sequence

@@ -110,8 +110,7 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
 def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
-    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
-    without suffix, so two images that differ in nothing else cannot both have one.
+    YOLO finds a label file by its image's name under `images/`, without suffix.
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]

@@ -137,10 +137,7 @@ def _trace(module: FromPixels, size: Size | None) -> Any:
 
 
 def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | None:
-    """The largest difference of a logit between the module and the file on random images; None without onnxruntime.
-
-    Both compute in float32. How far rounding alone moves the network is what float64 tells.
-    """
+    """The largest difference of a logit between module and file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
     import onnxruntime

@@ -85,8 +85,7 @@ def predict_images(
 ) -> Summary:
     """Masks, overlays and a gallery for images, folders and patterns; those done already are kept.
 
-    Several processes share the images and end with the files that one would have written. The output folder
-    (`output_folder.claim`) may lie inside `source`.
+    The output folder (`output_folder.claim`) may lie inside `source`.
     """
     options = options or Options()
     sources = [source] if isinstance(source, str | Path) else list(source)
@@ -125,9 +124,8 @@ class _Work:
     def predict(self, jobs: Sequence[_Job]) -> None:
         """Do the jobs, and note the result in each, in all processes.
 
-        Some threads read, some run the network, one writes: decoding, networks and compression leave the interpreter
-        free. On an interrupt, what is done so far is still written. Of several processes each takes the next image when
-        it is ready; where classes get mask values as they occur, the main process takes them all.
+        Some threads read, some run the network, one writes. On an interrupt, what is done so far is still written.
+        Where classes get mask values as they occur, the main process takes all jobs, else each the next one.
         """
         queue, batch = WorkQueue(range(len(jobs))), self.options.batch
         mine = queue if is_main() or not self.values.by_occurrence else ()

@@ -1,7 +1,4 @@
-"""The output folder of infer.py (docs/masks.md): its files, the mask value of each class, notes of what is done.
-
-`.done/NAME.json` is the note of an image that is done, with the fingerprint of its sources.
-"""
+"""The output folder of infer.py (docs/masks.md): its files, the mask value of each class, notes of what is done."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,11 +78,7 @@ class ClassValues:
 
 
 def claim(output: Path, exported: Sequence[str] = ()) -> None:
-    """Make the output folder; refuse one with files of these names that another program has written.
-
-    Args:
-        exported: names of other files and folders that will be written there.
-    """
+    """Make the output folder; refuse one that has these files, or some named `exported`, from another program."""
     try:
         for name in (MASKS, OVERLAYS, MAPS, VIDEOS, CLASSES, PREDICTIONS, PAGE, SHEET, *exported):
             path = output / name

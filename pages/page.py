@@ -1,7 +1,4 @@
-"""`write_page`: plain data (sections of plots, tables and text, and a gallery of images) as one HTML file.
-
-Images lie inside it as data. Its policy allows only its own script, by digest: no name can become code.
-"""
+"""`write_page`: plain data as one HTML file, which holds its images, and by its policy runs no script but its own."""
 
 import base64
 import hashlib

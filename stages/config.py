@@ -45,10 +45,7 @@ def parts() -> list[Part]:
 
 
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration from a YAML file; without one it has the defaults.
-
-    Without a preset, the file's own `preset` is taken. Overrides are `key.sub=value` strings with values as YAML.
-    """
+    """A configuration of a YAML file (None: the defaults), a preset (None: the file's), and `key.sub=value` strings."""
     return _build(read_values(path, preset, _sections()) | _set_by_hand(overrides))
 
 
@@ -76,10 +73,7 @@ def check_choices(cfg: Config) -> None:
 
 
 def resolve_choices(cfg: Config) -> tuple[Config, str]:
-    """The configuration with `affinity.refine: auto` decided, and a line for the log if PAR was chosen.
-
-    This comes before any fingerprint: another machine may decide otherwise.
-    """
+    """The configuration with `affinity.refine: auto` decided, before any fingerprint; a line for the log if PAR is."""
     if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"

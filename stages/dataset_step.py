@@ -1,8 +1,4 @@
-"""What a step over the data set is: it learns from all seeds, and changes the maps of one image.
-
-Its settings, stages, rows of the report and of the ablation, and what infer.py does with a classifier follow from
-`DATASET_STEPS` (stages/dataset_steps.py).
-"""
+"""What a step over the data set is: it learns from all seeds, and changes the maps of one image."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -41,10 +41,7 @@ def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
 
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
-    """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes.
-
-    Without the space for these seeds (.npz) or masks (.png) a `UserError`.
-    """
+    """Positions without a whole file ID`suffix` in the folder, in all processes; `UserError` without space for them."""
     names = [f"{record.name}{suffix}" for record in index.records]
     missing = from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
     require_image_space(folder, index, missing, seeds=suffix == ".npz", masks=suffix == ".png")
