@@ -16,7 +16,6 @@ from evaluation.truth import warn_of_trained, why_no_truth
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
-from stages.lists import evenly
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method
@@ -117,7 +116,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
     seeds = [(title, row) for title, row in rows.items() if row.about["labels"] == GIVEN and row.curve]
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
-    for record in (index.records[position] for position in evenly(index, EXAMPLES)):
+    for record in spread(index.records, EXAMPLES):
         image = np.array(record.read_image())
         masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():

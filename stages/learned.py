@@ -10,6 +10,7 @@ import torch
 
 from data.artifacts import read_mask
 from data.dataset import Index
+from data.inspection import spread
 from models.classifier import Classifier
 from models.reading import Views, read
 from models.segmenter import Segmenter, cell_probabilities, most_likely
@@ -160,8 +161,8 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
 
 def pseudo_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of pseudo masks without objects, or with objects nearly everywhere."""
-    records = [index.records[position] for position in evenly(index, MOST)]
-    masks = (read_mask(folder / f"{record.name}.png") for record in records if record.labels)
+    records = (record for record in spread(index.records, MOST) if record.labels)
+    masks = (read_mask(folder / f"{record.name}.png") for record in records)
     parts = [np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size for mask in masks]
     return _extent_warnings(
         _none_and_everywhere(parts),

@@ -1,5 +1,6 @@
 """Which images a stage works on, which of their files are missing, and how much space on the disk these need."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -60,8 +61,8 @@ def evenly(index: Index, most: int) -> list[int]:
 
 def some_seeds(index: Index, folder: Path, most: int) -> Iterator[Seed]:
     """At most `most` seeds of a list, evenly over it, without those of images without classes."""
-    for position in evenly(index, most):
-        seed = read_seed(folder / f"{index.records[position].name}.npz")
+    for record in spread(index.records, most):
+        seed = read_seed(folder / f"{record.name}.npz")
         if len(seed.classes):
             yield seed
 
@@ -71,7 +72,11 @@ def require_image_space(folder: Path, index: Index, positions: Sequence[int], se
 
     Both are compressed: a seed takes at most a byte for each class and cell, a mask half of what is required here.
     """
-    pixels = _mean_pixels(index, positions)
+    sizes = []
+    for position in spread(positions, SAMPLE):
+        with contextlib.suppress(*DAMAGED_IMAGE), Image.open(index.records[position].image) as image:
+            sizes.append(image.width * image.height)  # the reader of the image reports what is damaged
+    pixels = float(np.mean(sizes)) if sizes else USUAL_PIXELS
     maps = sum(len(index.records[position].labels) for position in positions)
     cells = maps * pixels / SEED_STRIDE**2
     needed = seeds * (cells + BLOCK * len(positions)) + masks * (pixels * MASK_BYTES + BLOCK) * len(positions)
@@ -82,14 +87,3 @@ def require_network_space(folder: Path, network: nn.Module) -> None:
     """The same for what training this network writes."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     require_space(folder, COPIES * size, "a network and its resumable state")
-
-
-def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
-    sizes = []
-    for position in spread(positions, SAMPLE):
-        try:
-            with Image.open(index.records[position].image) as image:
-                sizes.append(image.width * image.height)
-        except DAMAGED_IMAGE:  # the reader of the image reports it
-            continue
-    return float(np.mean(sizes)) if sizes else USUAL_PIXELS
