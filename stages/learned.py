@@ -72,13 +72,12 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
     truth = truth > 0
-    classes, counts = int(truth.any(axis=1).sum()), truth.sum(axis=1).tolist()
-    return [
-        Learned(name, right, precision, *chance_level([right], len(held), classes))
-        for name, right, precision in zip(
-            held.class_names, counts, average_precision(truth, scores).tolist(), strict=True
-        )
-    ]
+    classes = int(truth.any(axis=1).sum())
+    rows = []
+    for name, own, precision in zip(held.class_names, truth, average_precision(truth, scores).tolist(), strict=True):
+        right = int(own.sum())
+        rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
+    return rows
 
 
 def together(rows: Sequence[Learned], count: int) -> Learned | None:
