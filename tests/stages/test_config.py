@@ -1,6 +1,5 @@
 """The project's configuration: config.yaml and its presets, the published protocol, and settings in the documents."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +7,11 @@ import yaml
 
 from docs import settings as docs_settings
 from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts
+from tests.project import ROOT
+from utils.config_file import flatten
 from utils.errors import UserError
 from utils.settings import known_keys, settings_of
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config.yaml"
 DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 PRESETS = DOCUMENT["presets"]
@@ -26,25 +26,8 @@ pseudo.threshold 0.25
 """
 
 
-def flat(nested: dict, prefix: str = "") -> dict[str, Any]:
-    out = {}
-    for name, value in nested.items():
-        out |= flat(value, f"{prefix}{name}.") if value and isinstance(value, dict) else {f"{prefix}{name}": value}
-    return out
-
-
-def comments() -> dict[str, str]:
-    """Dotted key -> the comment on its line, of everything above the presets."""
-    found, section = {}, ""
-    for line in FILE.read_text(encoding="utf-8").split("\npresets:")[0].splitlines():
-        text, _, comment = line.partition("#")
-        name = text.partition(":")[0]
-        if name.startswith(" "):
-            found[f"{section}.{name.strip()}"] = comment.strip()
-        elif name:
-            section = name
-            found[name] = comment.strip()
-    return found
+def flat(nested: dict) -> dict[str, Any]:
+    return {key: value for key, (value, _) in flatten(nested, str, {part.section for part in parts()}).items()}
 
 
 def test_the_file_shows_every_setting_with_its_default():
@@ -64,7 +47,8 @@ def test_the_file_and_the_documents_are_as_the_code_has_them():
 
 
 def test_the_file_states_irn_values_and_the_published_protocol_has_them():
-    found, voc12 = comments(), flat(load_config(FILE, "voc12").to_dict())
+    found = {key: one.metadata["help"] for part in parts() for key, one in part.keys().items()}  # comments of the file
+    voc12 = flat(load_config(FILE, "voc12").to_dict())
     for key, value in (pair.split() for pair in IRN.split(",")):
         assert "IRN" in found[key], key
         assert value in found[key], key
