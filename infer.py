@@ -84,7 +84,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
-    """How the network is run, and with which settings."""
     add = parser.add_argument
     batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
     add("--batch", type=int, default=1, metavar="N", help=batch)

@@ -140,7 +140,6 @@ def classifier_rows(network: Classifier, source: Path, index: Index, folder: Pat
 
 
 def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:
-    """Write a small copy of a normalised image (3, H, W)."""
     backbone = classifier.backbone
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
     pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

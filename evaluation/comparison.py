@@ -115,7 +115,6 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Path:
-    """The folder of a network's masks or maps."""
     network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):

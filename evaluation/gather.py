@@ -52,7 +52,6 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Evaluations by title."""
     file = path / REPORT if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -114,7 +114,6 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
 
 
 def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
-    """Suffix by name of the images of a folder, at any depth, one of each mask among them."""
     if not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder; check the path")
     paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -165,7 +165,6 @@ FORMATS: dict[str, Callable[[MaskSet, Read, Path], tuple[Path, int]]] = {
 
 
 def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
-    """Each mask, its values checked and its pixels counted."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
         if strange := sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names}):
@@ -177,7 +176,6 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
 
 
 def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Value and (H, W) bool of each class of a mask."""
     for value in np.unique(mask).tolist():
         if 0 < value < IGNORE:
             yield value, mask == value

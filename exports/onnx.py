@@ -103,7 +103,6 @@ def export_onnx(
 
 
 def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path: Path, size: Size | None) -> Written:
-    """As `export_onnx`, for one size or, with None, all."""
     program = _trace(module, size)
     sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
     program.model.metadata_props.update(

@@ -107,8 +107,6 @@ def predict_images(
 
 @dataclass(frozen=True)
 class _Work:
-    """What all images have in common, and what is done with them."""
-
     output: Path
     predictor: Predictor
     values: out.ClassValues

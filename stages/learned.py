@@ -202,6 +202,5 @@ def _none_and_everywhere(parts: Sequence[float]) -> list[int]:
 
 
 def _extent_warnings(counts: Sequence[int], images: int, *sentences: str) -> list[str]:
-    """The sentences whose count is too many of the images, each with how many."""
     found = zip(counts, sentences, strict=True)
     return [f"in {count} of {images} {sentence}" for count, sentence in found if count > TOO_MANY * images]
