@@ -46,11 +46,8 @@ def test_files_folders_and_patterns(shots, sources, expected):
     assert len(find_inputs(sources, Path("out"))) == len(expected)
 
 
-def test_folders_are_searched_as_deep_as_asked_for(shots):
+def test_folders_are_searched_as_deep_as_asked_for_links_are_followed_and_loops_warned_of(shots, caplog):
     assert relative("shots", recursive=False) == {"a.jpg", "b.png", "[1].jpg"}
-
-
-def test_links_to_folders_are_followed_and_loops_warned_of(shots, caplog):
     (shots / "shots/linked").symlink_to(shots / "more")
     assert relative("shots") == ALL | {"linked/a.jpg"}
     assert not [record for record in caplog.records if "link" in record.message]
