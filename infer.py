@@ -39,7 +39,7 @@ from exports.mask_sets import open_mask_set
 from exports.masks import EXPORTED, FORMATS, export_masks, parse_formats, summary_lines
 from inference.bulk import Options, Summary, predict_images
 from inference.images import MAPS, find_class, split_videos
-from inference.loading import load_predictor
+from inference.loading import IMAGENET, load_predictor
 from inference.output_folder import PREDICTIONS, claim
 from inference.predictor import Predictor
 from inference.result import Result, to_pixels, to_result
@@ -52,7 +52,6 @@ from utils.errors import UserError
 from utils.files import remove_leftovers
 from utils.lock import lock_folder
 
-IMAGENET_NAME = "imagenet"  # --model_path of the packaged classifier
 PHOTOGRAPHS = Path(__file__).parent / "checkpoints/voc12_compact.pth"  # a network of VOC's classes (its README.md)
 SOME = 5  # unreadable files, or classes, on the screen; predictions.json has all
 
@@ -67,7 +66,7 @@ def parse_args() -> argparse.Namespace:
     add("--recursive", action=argparse.BooleanOptionalAction, default=True, help=depth)
     add("--output", default="out", type=Path, metavar="FOLDER", help="the folder to write into (default: out)")
     default = f"(default: {Config().checkpoint}, or else checkpoints/{PHOTOGRAPHS.name})"
-    checkpoint = f"a checkpoint, or '{IMAGENET_NAME}' for a classifier of 1,000 classes {default}"
+    checkpoint = f"a checkpoint, or '{IMAGENET}' for a classifier of 1,000 classes {default}"
     add("--model_path", metavar="FILE", help=checkpoint)
     labels = (
         "the classes of images: header image,labels with rows such as IMG_1.jpg,cat;dog, or header "
@@ -84,7 +83,6 @@ def parse_args() -> argparse.Namespace:
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:
-    """How the network is run, and with which settings."""
     add = parser.add_argument
     batch = "images or frames given to a segmentation network at once, those of one size; pays on a GPU"
     add("--batch", type=int, default=1, metavar="N", help=batch)
@@ -114,7 +112,6 @@ def main() -> None:
     overrides = args.set + [f"{key}={value}" for key, value in named.items() if value]
     settings = load_config(args.config or "config.yaml", args.preset, overrides) if args.config or args.preset else None
     path = args.model_path or default_checkpoint(settings or Config())
-    path = None if path == IMAGENET_NAME else path
     allowed = [name.strip() for name in args.classes.split(",") if name.strip()]
     if args.limit < 0:
         raise UserError(f"--limit {args.limit}: expected a number of images, or 0 for all")
@@ -181,7 +178,7 @@ def predict(
 @lru_cache(maxsize=2)
 def _predictor(path: str, changed: int, overrides: tuple[str, ...], tile: int) -> Predictor:
     """A predictor, loaded anew when its file has changed."""
-    return load_predictor(None if path == IMAGENET_NAME else path, overrides, tile=tile)
+    return load_predictor(path, overrides, tile=tile)
 
 
 def default_checkpoint(cfg: Config) -> str:

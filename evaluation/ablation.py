@@ -1,7 +1,4 @@
-"""Maps of a list of images after every step: their files, and the rows of tables.
-
-Stage `ablation` writes those of the steps of the method for the validation list, with given and predicted labels.
-"""
+"""Maps of a list of images after every step: their files, and the rows of tables; stage `ablation` writes them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +60,7 @@ def ablation_complete(cfg: Config, run: Run) -> bool:
 def write_ablation(classifier: Classifier, index: Index, folder: Path, cfg: Config, method: Method) -> int:
     """Write `given/STEP/ID.npz` for each step, and `predicted/STEP/ID.npz` for the last, of the predicted classes.
 
-    One pass gives all steps. Returns how many images were read; those whose files are there already are not.
+    Returns how many images were read: those whose files are not there already.
     """
     compute = reading_compute(cfg)
     compute.network(classifier)
@@ -143,7 +140,6 @@ def classifier_rows(network: Classifier, source: Path, index: Index, folder: Pat
 
 
 def _write_image(path: Path, image: Tensor, classifier: Classifier) -> None:
-    """Write a small copy of a normalised image (3, H, W)."""
     backbone = classifier.backbone
     mean, std = (torch.tensor(values, device=image.device)[:, None, None] for values in (backbone.mean, backbone.std))
     pixels = ((image.float() * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()

@@ -82,8 +82,7 @@ class Comparison:
 def compare(index: Index, a: str, b: str, cfg: Config, **about: Any) -> Comparison:
     """Evaluate two sources on the same images; `index` was opened with masks, `about` is what to state.
 
-    A source is a folder of masks, a folder of seeds, or a checkpoint, which is run with predicted labels. Seeds are
-    taken at their own best threshold, as figures of seeds are published; it is fixed before images are drawn.
+    A source is a folder of masks or of seeds (taken at their own best threshold), or a checkpoint (labels predicted).
     """
     first, second = (_read(index, source, cfg) for source in (a, b))
     return Comparison(first, second, compare_counts(first.counts, second.counts), about)
@@ -116,7 +115,6 @@ def _read(index: Index, source: str, cfg: Config) -> Side:
 
 
 def _predict(index: Index, source: str, scratch: Path, cfg: Config) -> Path:
-    """The folder of a network's masks or maps."""
     network, checkpoint = load_network(source)
     check_classes(source, checkpoint.class_names, index)
     if isinstance(network, Segmenter):

@@ -27,7 +27,7 @@ MUST_AGREE = ("kind", "labels", "list", "backbone", "weights", "scales", "flip",
 
 
 def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
-    """The evaluations that all these run folders, or files of `evaluate.py --json`, have, by title.
+    """The evaluations that all these runs, or files of `evaluate.py --json`, have, by title.
 
     Each has `list`, `n_images`, and `figures`: name -> the value of each run (0..1), of those that all runs have.
     """
@@ -52,7 +52,6 @@ def gather(paths: list[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Evaluations by title."""
     file = path / REPORT if path.is_dir() else path
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

@@ -56,10 +56,7 @@ def has_predictions(index: Index, folder: Path, position: int, given: bool = Tru
 
 
 def write_predictions(segmenter: Segmenter, index: Index, folder: Path, cfg: Config, given: bool = True) -> None:
-    """Write the masks that infer.py draws: `predicted/ID.png`, and `given/ID.png`, limited to the given labels.
-
-    Files that are there are kept. `given` says whether to write the latter; images without labels have none.
-    """
+    """Write the masks that infer.py draws: `predicted/ID.png`, and if asked `given/ID.png`, of the given labels."""
     refined = cfg.changed("pseudo", refine=cfg.infer.refine)
     predictor = SegmenterPredictor(segmenter, index.class_names, refined, {})
     missing = from_main(lambda: [n for n in range(len(index)) if not has_predictions(index, folder, n, given)])

@@ -1,8 +1,6 @@
 """What is stated with every figure, and the published protocol of the field.
 
-Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449). A seed's
-figure at its best threshold is printed beside the one at the configured threshold, because the truth itself has chosen
-that threshold.
+Seeds and pseudo masks are published on VOC's list `train` (1,464 images), segmentation on `val` (1,449).
 """
 
 import csv
@@ -110,8 +108,7 @@ def evaluate_network(
 ) -> dict[str, Evaluation]:
     """Run a network over a list and evaluate it, with predicted classes (first) and limited to the given labels.
 
-    Its masks or maps go into `folder`; see `claim_folder`. A classifier's steps over the data set take their networks
-    from beside `source`, its file.
+    Its masks or maps go into `folder` (`claim_folder`); `source` is its file, beside that of its steps' networks.
     """
     networks = {source} if isinstance(network, Segmenter) else {source, *source.parent.glob("*.pth")}
     from_main(lambda: claim_folder(folder, sorted(networks), index, cfg))

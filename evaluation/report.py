@@ -1,8 +1,4 @@
-"""Stage `report`: what each step adds, evaluated on the validation list.
-
-`report.json` holds every figure with its interval, `report_images.json` confusions and which images the page draws,
-`report.txt` the table, `report.jpg` examples. evaluation/report_page.py makes `report.html` of these.
-"""
+"""Stage `report`: what each step adds, evaluated on the validation list; the files are in docs/run_folder.md."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +16,6 @@ from evaluation.truth import warn_of_trained, why_no_truth
 from stages import files
 from stages.config import Config
 from stages.dataset_steps import open_steps
-from stages.lists import evenly
 from stages.networks import load_classifier, load_segmenter
 from stages.pseudo import write_pseudo_masks
 from stages.reading import build_method
@@ -89,10 +84,7 @@ def evaluate_rows(cfg: Config, run: Run, index: Index) -> dict[str, Evaluation]:
 
 
 def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
-    """What `report.json` holds: figures by title, each with `interval` and `gain`, the difference to the line before.
-
-    The first line with given labels and the first with predicted labels have no gain.
-    """
+    """What `report.json` holds: figures, each with `interval` and `gain` over the line before with the same labels."""
     found = {}
     before: dict[str, str] = {}
     for title, row in rows.items():
@@ -110,10 +102,7 @@ def figures_with_intervals(rows: dict[str, Evaluation], counts: dict[str, np.nda
 
 
 def choose_images(miou: np.ndarray, most: int, extremes: int) -> list[int]:
-    """Positions, ascending, of at most `most` images: all, or `extremes` of the worst and best, and an even sample.
-
-    `miou` (N,) is that of each image.
-    """
+    """Positions of at most `most` images by their mIoU (N,): `extremes` of the worst and best, others evenly."""
     if len(miou) <= most:
         return list(range(len(miou)))
     order = np.argsort(np.nan_to_num(miou), kind="stable")
@@ -127,7 +116,7 @@ def draw_sheet(run: Run, index: Index, rows: dict[str, Evaluation], cfg: Config)
     seeds = [(title, row) for title, row in rows.items() if row.about["labels"] == GIVEN and row.curve]
     palette = class_palette(cfg.data, index.class_names)
     sheet_rows = []
-    for record in (index.records[position] for position in evenly(index, EXAMPLES)):
+    for record in spread(index.records, EXAMPLES):
         image = np.array(record.read_image())
         masks = {"truth": record.read_truth()}
         for title, row in dict((seeds[0], seeds[-1])).items():

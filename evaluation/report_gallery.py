@@ -13,6 +13,7 @@ from data.artifacts import read_mask, read_seed
 from data.dataset import Index, Record
 from data.images import read_image
 from data.index import class_palette, open_index
+from data.inspection import spread
 from evaluation.ablation import GIVEN, PREDICTED, PSEUDO_ROW, READ_IMAGES, method_rows, step_rows
 from evaluation.scores import finite
 from pages.images import SIDE, heat_layer, image_uri, mask_layer
@@ -20,7 +21,7 @@ from pages.page import Item, Layer, Section, write_page
 from stages.config import Config
 from stages.dataset_steps import used_steps
 from stages.files import ABLATION, CHANGED_ABLATION, HINTS_PAGE, PREDICTIONS, PSEUDO, PSEUDO_ABLATION, SEEDS
-from stages.lists import evenly, seed_index
+from stages.lists import seed_index
 from stages.reading import build_method
 from stages.threshold import mask_at, with_found_threshold
 from utils.console import progress
@@ -64,8 +65,7 @@ def validation_gallery(cfg: Config, run: Run, figures: dict[str, Any], images: d
 def training_gallery(cfg: Config, run: Run) -> Section:
     """Some images of the training list with what the stages have made of them so far; never a truth."""
     index = seed_index(cfg)
-    records = (index.records[position] for position in evenly(index, TRAINING_IMAGES))
-    items = _items(records, index, cfg, run, training_images(cfg))
+    items = _items(spread(index.records, TRAINING_IMAGES), index, cfg, run, training_images(cfg))
     items = [item for item in items if item.layers]
     note = (
         "Some images of the training list; their truth is not read. python report.py FOLDER --hints writes a page with "

@@ -1,8 +1,4 @@
-"""report.html of a run: figures, curves, confusions, images, times and settings, of what is there so far.
-
-train.py writes it after each stage, and while a network is trained at most once a minute; report.py writes it anew.
-Everything comes from the run folder's files, so the page can be made again at any time.
-"""
+"""report.html of a run, made of its folder's files: figures, curves, images, times and settings, as far as they are."""
 
 import math
 import time
@@ -39,9 +35,9 @@ def update_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> None:
 
 
 def keep_report_page(stages: Sequence[Stage], cfg: Config, run: Run) -> Callable[[], None]:
-    """What to call after each epoch: writes `report.html` with the new losses, at most every `EVERY` seconds.
+    """What to call after each epoch: it writes `report.html` with the new losses, at most every `EVERY` seconds.
 
-    No truth is read meanwhile. The images are drawn once for as long as no stage ends, so the page takes milliseconds.
+    No truth is read meanwhile, and images are drawn once for as long as no stage ends.
     """
     images = lru_cache(1)(lambda state: training_gallery(cfg, run))
     written = time.monotonic()

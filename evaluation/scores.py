@@ -110,10 +110,7 @@ class Evaluation:
 
 
 def evaluate_seeds(index: Index, folder: Path, threshold: float, count: int, workers: int, **about: Any) -> Evaluation:
-    """Sweep `count` background thresholds, from 0 to `HIGHEST_THRESHOLD`, over the seed files of `folder`.
-
-    The configured `threshold` gets its own figures; `about` is what to state of the evaluation.
-    """
+    """Sweep `count` background thresholds from 0 to `HIGHEST_THRESHOLD`, and `threshold`, over seed files."""
     check_truth(index, workers)
     thresholds = np.unique(np.append(np.linspace(0, HIGHEST_THRESHOLD, count).round(6), threshold))
     sweep = ThresholdSweep(len(index.class_names) + 1, thresholds)
@@ -140,10 +137,7 @@ def evaluate_masks(index: Index, folder: Path, workers: int, **about: Any) -> Ev
 
 
 def count_images(index: Index, folder: Path, threshold: float | None, workers: int) -> np.ndarray:
-    """(N, 3, C) int64 counts of each image (`utils.bootstrap.class_counts`), background being class 0.
-
-    With a threshold seeds are counted, whose pixels have their winning class where its map is above it; else masks.
-    """
+    """(N, 3, C) int64 counts of each image (`utils.bootstrap.class_counts`): of masks, or of seeds at a threshold."""
     check_truth(index, workers)
     counts = np.zeros((len(index), 3, len(index.class_names) + 1), np.int64)
     count = partial(_count_image, folder, index.class_names, threshold)

@@ -1,7 +1,4 @@
-"""The pipeline: every stage, in order, with what it does, which settings it reads and which stages it waits for.
-
-A stage names the parts of the configuration that it reads; its upstream stages cover what those read.
-"""
+"""The pipeline: every stage, in order, with what it does, which settings it reads and which stages it waits for."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +9,7 @@ from evaluation.predictions import open_validation
 from evaluation.report import make_report, no_truth
 from models.steps import STEPS
 from stages.cam import train_classifier
-from stages.dataset_step import DatasetStep, Fit
+from stages.dataset_step import DatasetStep
 from stages.dataset_steps import DATASET_STEPS, change_list, fit_step, last_seeds
 from stages.files import CLASSIFIER, PSEUDO, REPORT, REPORT_IMAGES, SEEDS, SEGMENTER
 from stages.hints import with_hints
@@ -56,12 +53,10 @@ def _stages_of_steps() -> list[Stage]:
     upstream = "seeds"
     for position, step in enumerate(DATASET_STEPS):
         before = DATASET_STEPS[:position]
-        if step.fit is not None:
-            stages.append(with_hints(_fit_stage(step, step.fit, before, upstream), step.fit.reads_with_hints))
-            upstream = step.fit.stage
+        stages.append(with_hints(_fit_stage(step, before, upstream), step.fit.reads_with_hints))
         apply = replace(
             Stage(step.apply.stage, step.apply.title, partial(change_list, step, before), reads=step.apply.reads),
-            upstream=(upstream,),
+            upstream=(step.fit.stage,),
             code=(step.apply.open,),
             complete=partial(list_complete, step.folder, ".npz"),
             skip=step.skip,
@@ -71,7 +66,8 @@ def _stages_of_steps() -> list[Stage]:
     return stages
 
 
-def _fit_stage(step: DatasetStep, fit: Fit, before: Sequence[DatasetStep], upstream: str) -> Stage:
+def _fit_stage(step: DatasetStep, before: Sequence[DatasetStep], upstream: str) -> Stage:
+    fit = step.fit
     return replace(
         Stage(fit.stage, fit.title, partial(fit_step, fit, before), reads=fit.reads),
         upstream=(upstream,),

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from data.dataset import Index, NoTruth, Record
 from data.index import open_index
 from data.inspection import other_classes
-from data.mask_values import MaskFacts, read_with_facts
+from data.mask_values import AS_IS, MaskFacts, read_with_facts
 from data.truth_check import judge, palette_reason
 from stages.settings import Config
 from utils.distributed import gather
@@ -34,7 +34,7 @@ class Groups(Dataset):
 
     records: Sequence[Record]
     read: Callable[..., Any]
-    size: int = 1
+    size: int
 
     def __len__(self) -> int:
         return -(-len(self.records) // self.size)
@@ -94,7 +94,7 @@ def check_truth(index: Index, workers: int) -> None:
     key = digest([index.class_names, repr(index.records[0].truth), states])
     if key in _checked:
         return
-    rows = list(zip(index.records, _all_facts(index, _facts, workers, "check the truth"), strict=True))
+    rows = list(zip(index.records, _all_facts(index, workers, "check the truth"), strict=True))
     verdict = judge(rows, index.records[0].truth, index.class_names)
     if verdict.problems:
         first, *others = verdict.problems
@@ -105,14 +105,11 @@ def check_truth(index: Index, workers: int) -> None:
 
 
 def check_predictions(index: Index, folder: Path, workers: int) -> None:
-    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all.
-
-    The index was opened with masks. In masks of a run 255 means 'ignore', and values are known to be right.
-    """
+    """Refuse masks of another program whose values cannot be those of the classes; warn of a single class in all."""
     if run_of(folder) is not None:
         return
-    records = [replace(record, mask=folder / f"{record.name}.png") for record in index.records]
-    found = _all_facts(replace(index, records=tuple(records)), _own_facts, workers, "check the masks")
+    records = [replace(record, mask=folder / f"{record.name}.png", truth=AS_IS) for record in index.records]
+    found = _all_facts(replace(index, records=tuple(records)), workers, "check the masks")
     rows = [(record, facts) for record, facts in zip(records, found, strict=True) if not facts.problem]
     values, names = {value for _, facts in rows for value in facts.values}, ("background", *index.class_names)
     remedy = f"write class values 0..{len(names) - 1} (0 background, 1 {names[1]}) instead"
@@ -128,15 +125,10 @@ def check_predictions(index: Index, folder: Path, workers: int) -> None:
         logger.warning("%s: %s, and the images show %d; if it stands for all, %s", folder, only, len(shown), remedy)
 
 
-def _all_facts(index: Index, read: Callable[[Record], MaskFacts], workers: int, title: str) -> list[MaskFacts]:
-    """Of each record, in all processes."""
-    found = chain.from_iterable(gather(list(read_records(index, read, workers, title))))
+def _all_facts(index: Index, workers: int, title: str) -> list[MaskFacts]:
+    """Of the mask of each record, in all processes."""
+    found = chain.from_iterable(gather(list(read_records(index, _facts, workers, title))))
     return [facts for _, facts in sorted(found, key=lambda row: row[0])]
-
-
-def _own_facts(record: Record) -> MaskFacts:
-    assert record.mask is not None
-    return read_with_facts(record.mask)[1]
 
 
 def _facts(record: Record) -> MaskFacts:

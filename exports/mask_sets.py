@@ -1,8 +1,4 @@
-"""A folder of masks with the class of each value and the image of each mask.
-
-Three kinds of folder: an output of infer.py (`classes.json`, `predictions.json`, `masks/`), a folder of a run
-(`pseudo/`, `predictions/given/`; the run's `config.yaml` names the data), and any other, whose classes must be named.
-"""
+"""A folder of masks (of infer.py, of a run, or any other) with the class of each value and the image of each mask."""
 
 import json
 from collections.abc import Sequence
@@ -118,7 +114,6 @@ def _index_of(folder: Path, names: set[str]) -> Index | None:
 
 
 def _suffixes(images: Path, masks: dict[str, Path]) -> dict[str, str]:
-    """Suffix by name of the images of a folder, at any depth, one of each mask among them."""
     if not images.is_dir():
         raise UserError(f"--images {images}: there is no such folder; check the path")
     paths = (path for path in sorted(images.rglob("*")) if path.suffix.lower() in IMAGE_SUFFIXES)

@@ -110,8 +110,7 @@ def _annotation(value: int, region: np.ndarray, polygons: bool) -> dict[str, Any
 def export_yolo(masks: MaskSet, read: Read, output: Path) -> tuple[Path, int]:
     """`yolo/labels/NAME.txt`, a line `CLASS x1 y1 x2 y2 ...` (0..1) for each polygon, and `data.yaml`.
 
-    A file without lines is an image without objects. YOLO finds a label file by its image's name under `images/`,
-    without suffix, so two images that differ in nothing else cannot both have one.
+    YOLO finds a label file by its image's name under `images/`, without suffix.
     """
     folder = output / "yolo"
     names = [str(PurePosixPath(mask.image).with_suffix("")) for mask in masks.masks]
@@ -166,7 +165,6 @@ FORMATS: dict[str, Callable[[MaskSet, Read, Path], tuple[Path, int]]] = {
 
 
 def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
-    """Each mask, its values checked and its pixels counted."""
     for entry in progress(masks.masks, len(masks.masks), title):
         mask = read_mask(entry.path)
         if strange := sorted(set(np.unique(mask).tolist()) - {0, IGNORE, *masks.class_names}):
@@ -178,7 +176,6 @@ def _read_all(masks: MaskSet, counter: Counter[str], title: str) -> Read:
 
 
 def _regions(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Value and (H, W) bool of each class of a mask."""
     for value in np.unique(mask).tolist():
         if 0 < value < IGNORE:
             yield value, mask == value

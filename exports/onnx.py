@@ -103,7 +103,6 @@ def export_onnx(
 
 
 def _write(module: FromPixels, class_names: tuple[str, ...], backbone: str, path: Path, size: Size | None) -> Written:
-    """As `export_onnx`, for one size or, with None, all."""
     program = _trace(module, size)
     sides = "height, width" if size is None else f"{size[0]}, {size[1]}"
     program.model.metadata_props.update(
@@ -137,10 +136,7 @@ def _trace(module: FromPixels, size: Size | None) -> Any:
 
 
 def _compare(module: nn.Module, path: Path, sizes: tuple[Size, ...]) -> float | None:
-    """The largest difference of a logit between the module and the file on random images; None without onnxruntime.
-
-    Both compute in float32. How far rounding alone moves the network is what float64 tells.
-    """
+    """The largest difference of a logit between module and file on random images; None without onnxruntime."""
     if importlib.util.find_spec(CHECKER) is None:
         return None
     import onnxruntime

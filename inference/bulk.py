@@ -1,14 +1,13 @@
 """Masks of many images: read ahead of the network, written behind it, so that all wait for the network alone.
 
-Every image is written by itself and marked as done when all its files are there. After a stop the same call goes on,
-and ends with the same files. Memory holds a few images, however many there are.
+Every image is marked as done when all its files are there. After a stop the same call goes on.
 """
 
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -78,8 +77,7 @@ class _Job:
     fingerprint: str
     entry: dict[str, Any] | None = None
     unreadable: str = ""
-    brightness: str = ""
-    frames: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)  # that its entry begins with: `looks`, `frames`
 
 
 def predict_images(
@@ -87,8 +85,7 @@ def predict_images(
 ) -> Summary:
     """Masks, overlays and a gallery for images, folders and patterns; those done already are kept.
 
-    Several processes share the images and end with the files that one would have written. The output folder
-    (`output_folder.claim`) may lie inside `source`.
+    The output folder (`output_folder.claim`) may lie inside `source`.
     """
     options = options or Options()
     sources = [source] if isinstance(source, str | Path) else list(source)
@@ -110,8 +107,6 @@ def predict_images(
 
 @dataclass(frozen=True)
 class _Work:
-    """What all images have in common, and what is done with them."""
-
     output: Path
     predictor: Predictor
     values: out.ClassValues
@@ -127,9 +122,8 @@ class _Work:
     def predict(self, jobs: Sequence[_Job]) -> None:
         """Do the jobs, and note the result in each, in all processes.
 
-        Some threads read, some run the network, one writes: decoding, networks and compression leave the interpreter
-        free. On an interrupt, what is done so far is still written. Of several processes each takes the next image when
-        it is ready; where classes get mask values as they occur, the main process takes them all.
+        Some threads read, some run the network, one writes. On an interrupt, what is done so far is still written.
+        Where classes get mask values as they occur, the main process takes all jobs, else each the next one.
         """
         queue, batch = WorkQueue(range(len(jobs))), self.options.batch
         mine = queue if is_main() or not self.values.by_occurrence else ()
@@ -169,8 +163,7 @@ class _Work:
         with atomic_path(self.output / file_of(job.image, OVERLAYS)) as temporary:
             Image.fromarray(drawn).save(temporary, quality=JPEG_QUALITY)
         rows = out.class_rows(prediction, values, self.predictor.class_names)
-        entry: dict[str, Any] = {"looks": job.brightness} if job.brightness else {}
-        entry |= ({"frames": job.frames} if job.frames > 1 else {}) | {
+        entry = job.notes | {
             "image": printable(job.image.relative),
             "width": image.shape[1],
             "height": image.shape[0],
@@ -216,8 +209,10 @@ def _read(job: _Job) -> tuple[_Job, np.ndarray | None]:
         if is_too_long(job.image.name):
             raise UnreadableImage(f"image {job.image.path} has a name too long to write others like it; rename it")
         image = job.image.read_image()
-        job.brightness = look_of(image)
-        job.frames = 1 if job.image.pixels.bands else frames_of(job.image.path)  # pages may be bands
+        if looks := look_of(image):
+            job.notes["looks"] = looks
+        if not job.image.pixels.bands and (frames := frames_of(job.image.path)) > 1:  # pages may be bands
+            job.notes["frames"] = frames
         return job, image
     except UnreadableImage as error:
         job.unreadable = str(error)

@@ -75,7 +75,6 @@ def _write_page(output: Path, report: dict[str, Any], images: list[InputImage], 
 
 
 def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.ClassValues) -> Item:
-    """An image of the page: its mask to lay over it, its classes, and its files to download."""
     mask, classes = read_mask(output / file_of(source, MASKS)), entry["classes"]
     names = {row["value"]: row["name"] for row in classes}
     legend = [
@@ -99,7 +98,6 @@ def _item(output: Path, source: InputImage, entry: dict[str, Any], values: out.C
 def _write_sheet(
     output: Path, entries: list[dict[str, Any]], images: list[InputImage], values: out.ClassValues
 ) -> None:
-    """Some images, spread evenly, each beside its overlay."""
     chosen = spread(range(len(images)), SHEET_IMAGES)
     tiles = []
     for source, entry in ((images[position], entries[position]) for position in chosen):

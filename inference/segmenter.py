@@ -145,5 +145,4 @@ class SegmenterPredictor(Predictor):
 
 
 def _occurring(values: Tensor) -> list[int]:
-    """The values that occur in a mask, in their order."""
     return values.flatten().bincount().nonzero().flatten().tolist()

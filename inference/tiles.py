@@ -60,7 +60,6 @@ def read_tiles(image: np.ndarray, tile: int, values: int, probabilities: Probabi
 
 
 def _on_cells(window: np.ndarray, probabilities: Probabilities) -> Tensor:
-    """The probabilities of a tile, a cell for every 4 pixels."""
     size = [-(-side // STRIDE) for side in window.shape[:2]]
     rest = [(0, STRIDE * count - side) for count, side in zip(size, window.shape[:2], strict=True)]
     if any(after for _, after in rest):  # whole cells, else the probabilities would be stretched

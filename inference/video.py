@@ -51,8 +51,7 @@ def predict_videos(
 ) -> Iterator[VideoSummary]:
     """`predict_video` of each; in the main process all summaries, its own as soon as they are there.
 
-    Several processes share the videos; one process reads the whole of a video. Where classes get mask values as they
-    occur, the main process reads all of them.
+    Several processes share the videos, except where classes get mask values as they occur.
     """
     names = video_names(videos)
     queue, own = WorkQueue(range(len(videos))), []

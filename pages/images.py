@@ -49,10 +49,7 @@ def mask_uri(mask: np.ndarray, palette: np.ndarray) -> str:
 
 
 def mask_layer(name: str, mask: np.ndarray, palette: np.ndarray, class_names: Sequence[str], **more: Any) -> Layer:
-    """A mask with the names of its classes (values from 1 on) in a legend and on it: not everyone tells colours apart.
-
-    `more` are other attributes of the layer.
-    """
+    """A mask with the names of its classes (values from 1) in a legend and on it; `more` are attributes of a layer."""
     legend = [(class_names[value - 1], css(palette[value]), "") for value in np.unique(mask) if 0 < value < IGNORE]
     names = name_positions(fit(mask, SIDE, nearest=True), class_names)
     return replace(Layer(name, mask_uri(mask, palette), legend=legend, names=names), **more)

@@ -1,8 +1,4 @@
-"""`write_page`: plain data (sections of plots, tables and text, and a gallery of images) as one HTML file.
-
-The page opens without a network: images lie inside it as data. It runs no script but its own (templates/page.js), which
-its policy allows by digest, so that no name of a file or a class can become code.
-"""
+"""`write_page`: plain data as one HTML file, which holds its images, and by its policy runs no script but its own."""
 
 import base64
 import hashlib

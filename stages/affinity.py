@@ -60,12 +60,12 @@ class AffinityTraining(Optimisation):
 def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `confident/ID.png` for the seed list, train on them, write `affinity.pth` and the sheet `affinity.jpg`."""
     index = seed_index(cfg)
-    settings = cfg.part("affinity_training")
-    confident = _make_confident_labels(cfg, run, index, seeds)
+    settings, sides = cfg.part("affinity_training"), cfg.part("affinity")
+    masks = SeedMasks(index, seeds, partial(_confident_labels, settings), open_hints(cfg.data, index))
+    confident = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     size, backbone = settings.crop_size, network.backbone
-    sides = cfg.part("affinity")
     crop = RandomCrop(size, backbone.mean, backbone.std, scale_range=settings.scale_range, sides=sides)
     plan = plan_of(cfg, "affinity", "affinity", settings.epochs, settings)
     items = TrainingImages(index, crop, run.path(CONFIDENT))
@@ -76,7 +76,9 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
         draw_affinity(cfg, network, plan.compute, index, run)
-    return {"images": len(index), **confident, **figures}
+    names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
+    shares = {new: confident[old] for old, new in names.items() if old in confident}
+    return {"images": len(index), **shares, **figures}
 
 
 def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[str, Tensor]:
@@ -86,15 +88,6 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
     mask = nn.functional.pad(mask, (0, -mask.shape[-1] % STRIDE, 0, -mask.shape[-2] % STRIDE), value=IGNORE)
     labels = mask[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE]
     return weighted_losses(affinity_losses(maps.edge, maps.displacement, labels, radius))
-
-
-def _make_confident_labels(cfg: Config, run: Run, index: Index, seeds: Path) -> dict[str, Any]:
-    """Write `confident/ID.png`; existing files are kept. Returns the parts that are not confident and background."""
-    hints = open_hints(cfg.data, index)
-    masks = SeedMasks(index, seeds, partial(_confident_labels, cfg.part("affinity_training")), hints)
-    written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
-    names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
-    return {new: written[old] for old, new in names.items() if old in written}
 
 
 def _confident_labels(

@@ -8,9 +8,9 @@ from torch.nn.functional import interpolate
 
 from data.artifacts import read_mask, voc_palette
 from data.dataset import Index
+from data.inspection import spread
 from models.affinity import AffinityNet, boundary, centroids, displacement
 from stages.files import AFFINITY_SHEET, CONFIDENT
-from stages.lists import evenly
 from stages.reading import prepare
 from stages.settings import Config
 from utils.compute import Compute
@@ -27,8 +27,7 @@ def draw_affinity(cfg: Config, network: AffinityNet, compute: Compute, index: In
     """Write the sheet of a network in evaluation mode for images of the seed list; it reads them as for the walk."""
     rows = []
     least_side = cfg.part("affinity_training").crop_size
-    for position in evenly(index, EXAMPLES):
-        record = index.records[position]
+    for record in spread(index.records, EXAMPLES):
         image = np.array(record.read_image())
         pixels = prepare(torch.from_numpy(image).permute(2, 0, 1), network, compute, cfg.part("affinity"))
         confident = read_mask(run.path(CONFIDENT) / f"{record.name}.png")

@@ -1,9 +1,6 @@
 """The configuration from config.yaml, a preset and `--set`, or from a checkpoint.
 
-    cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
-
-A setting is a field of its class (stages/settings.py). The settings of steps follow from their lists (models/steps,
-stages/dataset_steps.py).
+cfg = load_config("config.yaml", preset="voc12", overrides=["data.root=/data/VOC2012"])
 """
 
 import logging
@@ -48,10 +45,7 @@ def parts() -> list[Part]:
 
 
 def load_config(path: str | Path | None, preset: str | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Read a configuration from a YAML file; without one it has the defaults.
-
-    Without a preset, the file's own `preset` is taken. Overrides are `key.sub=value` strings with values as YAML.
-    """
+    """A configuration of a YAML file (None: the defaults), a preset (None: the file's), and `key.sub=value` strings."""
     return _build(read_values(path, preset, _sections()) | _set_by_hand(overrides))
 
 
@@ -79,10 +73,7 @@ def check_choices(cfg: Config) -> None:
 
 
 def resolve_choices(cfg: Config) -> tuple[Config, str]:
-    """The configuration with `affinity.refine: auto` decided, and a line for the log if PAR was chosen.
-
-    This comes before any fingerprint: another machine may decide otherwise.
-    """
+    """The configuration with `affinity.refine: auto` decided, before any fingerprint; a line for the log if PAR is."""
     if cfg.part("affinity_training").refine != "auto":
         return cfg, ""
     kind = "crf" if has_dense_crf() else "par"
@@ -98,8 +89,7 @@ def config_from_dict(nested: dict[str, Any], where: str) -> Config:
     flat = flatten(nested, lambda key: where, _sections())
     known = known_keys(parts())
     flat = _still_meant({RENAMED.get(key, key): value for key, value in flat.items()})
-    unknown = sorted(set(flat) - set(known))
-    if unknown:
+    if unknown := sorted(flat.keys() - known.keys()):
         logger.warning("%s: settings %s are not known here and are left out", where, ", ".join(unknown))
     return _build({key: value for key, value in flat.items() if key in known})
 
@@ -119,13 +109,9 @@ def _set_by_hand(overrides: Sequence[str]) -> Given:
 
 def changed_settings(nested: dict[str, Any]) -> dict[str, Any]:
     """Of settings as `to_dict` gives them, by dotted name, those that differ from the published protocol's."""
-    default, given = (_flat(values) for values in (load_config(None).to_dict(), nested))
-    return {key: value for key, value in given.items() if key not in default or default[key] != value}
-
-
-def _flat(nested: dict[str, Any]) -> dict[str, Any]:
-    opened = {name for name, value in nested.items() if isinstance(value, dict)}
-    return {key: value for key, (value, _) in flatten(nested, str, opened).items()}
+    default = flatten(load_config(None).to_dict(), str, _sections())
+    given = flatten(nested, str, {name for name, value in nested.items() if isinstance(value, dict)})
+    return {key: value for key, (value, where) in given.items() if default.get(key) != (value, where)}
 
 
 def _sections() -> set[str]:

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from data.artifacts import read_seed
-from data.dataset import Index
 from data.hints import open_hints
 from models.classifier import Classifier
-from models.context import ContextDiscriminant, ContextStatistics, context_stage
+from models.context import ContextStatistics, context_stage
 from models.hints import Told
 from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
@@ -56,18 +55,9 @@ class ContextSettings:
 def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     """Write `context.pth`: the classifier with the context discriminant that the seeds of the seed list give."""
     index = seed_index(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
-    require_network_space(run.folder, classifier)
-    classifier.context = _find_discriminant(cfg, classifier, index, seeds)
-    run.replace_output()
-    save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
-    return {"images": len(index), "classes": classifier.context.known_classes}
-
-
-def _find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds: Path) -> ContextDiscriminant:
-    """The context discriminant of the seeds of a list; the same in all processes."""
     settings, compute, hints = cfg.part("context"), choose_compute(cfg), open_hints(cfg.data, index)
-    compute.network(classifier)
+    classifier = compute.network(load_classifier(run.path(CLASSIFIER), index.class_names))
+    require_network_space(run.folder, classifier)
     channels = classifier.backbone.channels[context_stage(classifier.backbone)]
     statistics = ContextStatistics(classifier.num_classes, channels)
     for item in whole_images(index, range(len(index)), cfg.workers, "context"):
@@ -77,15 +67,17 @@ def _find_discriminant(cfg: Config, classifier: Classifier, index: Index, seeds:
         image = prepare(item["image"], classifier, compute, cfg.seeds)
         with compute.autocast():
             unit = context_features(classifier, image, settings.scales)
-        maps = torch.from_numpy(seed.maps).to(unit.device)
+        maps, classes = torch.from_numpy(seed.maps).to(unit.device), seed.classes.tolist()
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-        told = told_of(hints, item["name"], seed.classes.tolist())
-        if told is not None:
+        if (told := told_of(hints, item["name"], classes)) is not None:
             maps = told.hold(maps)
-        statistics.add(unit, maps, seed.classes.tolist(), settings.hi, settings.lo)
+        statistics.add(unit, maps, classes, settings.hi, settings.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
-    return statistics.solve(settings.shrinkage, settings.least_others)
+    classifier.context = statistics.solve(settings.shrinkage, settings.least_others)
+    run.replace_output()
+    save_network(run.path(CONTEXT), "classifier", classifier, index.class_names, cfg, {})
+    return {"images": len(index), "classes": classifier.context.known_classes}
 
 
 def context_features(classifier: Classifier, image: Tensor, scales: Sequence[float]) -> Tensor:

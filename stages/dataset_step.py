@@ -1,11 +1,7 @@
-"""What a step over the data set is: it learns from all seeds (or does not), and changes the maps of one image.
-
-Add it to `DATASET_STEPS` (stages/dataset_steps.py). Its settings in config.yaml, the stages of the pipeline,
-the rows of the report and of the ablation, and what infer.py does with a classifier follow from there.
-"""
+"""What a step over the data set is: it learns from all seeds, and changes the maps of one image."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +23,7 @@ class Fit:
     writes: str  # the file of the network that it trains
     publishes: bool = True  # whether that network gives masks; it is then copied to where infer.py finds it
     reads_with_hints: tuple[str, ...] = ()  # what it reads, too, where there are hints
-    skip: Callable[[Config], str | None] = field(default=lambda cfg: None)  # why there is nothing to learn, or None
+    skip: Callable[[Config], str | None] = lambda cfg: None  # why there is nothing to learn, or None
 
 
 @dataclass(frozen=True)
@@ -38,8 +34,7 @@ class Apply:
     title: str
     reads: Callable[[Config], tuple[str, ...]]
     open: Callable[[Config, Path, Classifier], Change]  # with the folder of the networks
-    # The networks of the run folder that it needs, beside that classifier.
-    files: Callable[[Config, Classifier], tuple[str, ...]] = field(default=lambda cfg, classifier: ())
+    files: Callable[[Config, Classifier], tuple[str, ...]]  # networks that it needs in that folder, beside a classifier
 
 
 @dataclass(frozen=True)
@@ -50,8 +45,8 @@ class DatasetStep:
     title: str  # what tables call it
     skip: Callable[[Config], str | None]  # why it is left out under these settings, or None
     apply: Apply
-    fit: Fit | None = None  # None where it learns nothing
-    settings: tuple[Part, ...] = ()  # name in the configuration, section of config.yaml, and class
+    fit: Fit
+    settings: tuple[Part, ...]
 
     @property
     def folder(self) -> str:

@@ -1,8 +1,4 @@
-"""The steps over the data set, in order; the folder of the seeds after each; all steps of a run for one image.
-
-full = FullMethod(cfg, Path("runs/demo"), classifier, compute)
-trace = full.trace(pixels, classes)      # trace.maps["gfm"], trace.maps["context"]
-"""
+"""The steps over the data set, in order; the folder of the seeds after each; all steps of a run for one image."""
 
 import logging
 from collections.abc import Sequence
@@ -79,7 +75,7 @@ def fit_step(fit: Fit, before: Sequence[DatasetStep], cfg: Config, run: Run) -> 
 
 
 class FullMethod:
-    """Maps of the classes that an image contains, with everything that a run has learned.
+    """Maps of the classes that an image contains, with everything that a run has learned: `trace(..).maps["context"]`.
 
     The run's networks are in `folder`; None: the classifier has no run. The classifier is in evaluation mode, on the
     device. With `fast`: one size, no step that reads an image again, no network beside the classifier.

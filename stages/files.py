@@ -5,8 +5,7 @@ from stages.settings import Config
 # Networks.
 CLASSIFIER, CONTEXT, IBB = "classifier.pth", "context.pth", "ibb.pth"
 AFFINITY, SEGMENTER = "affinity.pth", "segmenter.pth"
-# Folders with a file for each image of the seed list; the steps over the data set have theirs
-# (stages/dataset_steps.py).
+# Folders with a file for each image of the seed list; steps over the data set have theirs (`DatasetStep.folder`).
 SEEDS, IBB_MASKS, CONFIDENT, PSEUDO = "seeds", "ibb_masks", "confident", "pseudo"
 AFFINITY_SHEET = "affinity.jpg"
 THRESHOLD, THRESHOLD_SHEET = "threshold.json", "threshold.jpg"  # found without truth, and masks around it

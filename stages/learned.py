@@ -1,8 +1,4 @@
-"""Has a run learned anything? Checks of stages without truth, and their warnings.
-
-A warning is a sentence that says what was found and what to change. It goes into the log, into the record of the stage
-as `warnings`, and from there into the report.
-"""
+"""Has a run learned anything? Checks of stages without truth, and warnings: what was found, and what to change."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,10 +10,11 @@ import torch
 
 from data.artifacts import read_mask
 from data.dataset import Index
+from data.inspection import spread
 from models.classifier import Classifier
 from models.reading import Views, read
 from models.segmenter import Segmenter, cell_probabilities, most_likely
-from stages.lists import evenly, some_seeds
+from stages.lists import some_seeds
 from stages.reading import prepare, whole_images
 from stages.settings import Config
 from utils.compute import Compute
@@ -59,7 +56,7 @@ class Learned:
 
 
 def tell(run: Run, stage: str, warnings: Sequence[str]) -> dict[str, Any]:
-    """Log the warnings of a stage; returns what its record keeps of them."""
+    """Log the warnings of a stage; returns what its record keeps of them, from which the report has them."""
     for warning in warnings:
         run.log(f"{stage:9} WARNING: {warning}")
     return {"warnings": list(warnings)} if warnings else {}
@@ -75,10 +72,10 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
         labels.append(item["labels"].tolist())
     scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
     truth = truth > 0
-    found = average_precision(truth, scores)
     classes = int(truth.any(axis=1).sum())
     rows = []
-    for name, right, precision in zip(held.class_names, truth.sum(axis=1).tolist(), found.tolist(), strict=True):
+    for name, own, precision in zip(held.class_names, truth, average_precision(truth, scores).tolist(), strict=True):
+        right = int(own.sum())
         rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
     return rows
 
@@ -139,7 +136,7 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 def map_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of seeds that show no position, or the same one for all classes."""
     flat, equal, maps, pairs = 0, 0, 0, 0
-    for _, seed in some_seeds(index, folder, MOST):
+    for _, seed in some_seeds(index.records, folder, MOST):
         rows = seed.maps.reshape(len(seed.classes), -1)
         is_flat = (rows.max(axis=1) == 0) | (rows.mean(axis=1) > FLAT * rows.max(axis=1))
         flat, maps = flat + int(is_flat.sum()), maps + len(rows)
@@ -163,8 +160,8 @@ def map_warnings(index: Index, folder: Path) -> list[str]:
 
 def pseudo_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of pseudo masks without objects, or with objects nearly everywhere."""
-    records = [index.records[position] for position in evenly(index, MOST)]
-    masks = (read_mask(folder / f"{record.name}.png") for record in records if record.labels)
+    records = (record for record in spread(index.records, MOST) if record.labels)
+    masks = (read_mask(folder / f"{record.name}.png") for record in records)
     parts = [np.count_nonzero((mask > 0) & (mask < IGNORE)) / mask.size for mask in masks]
     return _extent_warnings(
         _none_and_everywhere(parts),
@@ -179,7 +176,7 @@ def pseudo_warnings(index: Index, folder: Path) -> list[str]:
 @torch.no_grad()
 def mask_warnings(cfg: Config, index: Index, segmenter: Segmenter, compute: Compute) -> list[str]:
     """What to say of a network that draws no object in images whose labels say one, or draws them everywhere."""
-    positions = [position for position in evenly(index, MOST) if index.records[position].labels]
+    positions = [position for position in spread(range(len(index)), MOST) if index.records[position].labels]
     parts = []
     for item in whole_images(index, positions, cfg.workers, "look at masks"):
         image = prepare(item["image"], segmenter, compute, cfg.segmenter)
@@ -205,6 +202,5 @@ def _none_and_everywhere(parts: Sequence[float]) -> list[int]:
 
 
 def _extent_warnings(counts: Sequence[int], images: int, *sentences: str) -> list[str]:
-    """The sentences whose count is too many of the images, each with how many."""
     found = zip(counts, sentences, strict=True)
     return [f"in {count} of {images} {sentence}" for count, sentence in found if count > TOO_MANY * images]

@@ -1,9 +1,6 @@
-"""Which images a stage works on, which of their files are missing, and how much space on the disk these need.
+"""Which images a stage works on, which of their files are missing, and how much space on the disk these need."""
 
-Seeds and masks are compressed. For seeds the size before compression is required (a byte for each class and cell of 4 x
-4 pixels), for masks twice their usual size.
-"""
-
+import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -45,9 +42,11 @@ def list_fingerprint(cfg: Config, list_name: str, masks: bool = False) -> str:
 
 
 def without_file(index: Index, folder: Path, suffix: str) -> list[int]:
-    """Positions of the images that have no whole file ID`suffix` in the folder; the same in all processes."""
+    """Positions without a whole file ID`suffix` in the folder, in all processes; `UserError` without space for them."""
     names = [f"{record.name}{suffix}" for record in index.records]
-    return from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
+    missing = from_main(lambda: [position for position, name in enumerate(names) if not is_whole(folder / name)])
+    require_image_space(folder, index, missing, seeds=suffix == ".npz", masks=suffix == ".png")
+    return missing
 
 
 def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
@@ -55,43 +54,31 @@ def list_complete(folder: str, suffix: str, cfg: Config, run: Run) -> bool:
     return all(is_whole(run.path(folder) / f"{record.name}{suffix}") for record in seed_index(cfg).records)
 
 
-def evenly(index: Index, most: int) -> list[int]:
-    """Positions of at most `most` images, evenly over the list."""
-    return spread(range(len(index)), most)
-
-
-def some_seeds(index: Index, folder: Path, most: int) -> Iterator[tuple[Record, Seed]]:
-    """At most `most` seeds of a list, evenly over it, without those of images without classes."""
-    for position in evenly(index, most):
-        record = index.records[position]
+def some_seeds(records: Sequence[Record], folder: Path, most: int) -> Iterator[tuple[Record, Seed]]:
+    """At most `most` seeds of these images, evenly over them, without those of images without classes."""
+    for record in spread(records, most):
         seed = read_seed(folder / f"{record.name}.npz")
         if len(seed.classes):
             yield record, seed
 
 
-def require_image_space(
-    folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0, purpose: str = ""
-) -> None:
-    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images."""
-    pixels = _mean_pixels(index, positions)
+def require_image_space(folder: Path, index: Index, positions: Sequence[int], seeds: int = 0, masks: int = 0) -> None:
+    """Raise a `UserError` unless `folder` has space for so many seed files and masks for each of these images.
+
+    Both are compressed: a seed takes at most a byte for each class and cell, a mask half of what is required here.
+    """
+    sizes = []
+    for position in spread(positions, SAMPLE):
+        with contextlib.suppress(*DAMAGED_IMAGE), Image.open(index.records[position].image) as image:
+            sizes.append(image.width * image.height)  # the reader of the image reports what is damaged
+    pixels = float(np.mean(sizes)) if sizes else USUAL_PIXELS
     maps = sum(len(index.records[position].labels) for position in positions)
     cells = maps * pixels / SEED_STRIDE**2
     needed = seeds * (cells + BLOCK * len(positions)) + masks * (pixels * MASK_BYTES + BLOCK) * len(positions)
-    require_space(folder, needed, f"{purpose or folder.name} of {len(positions):,} images")
+    require_space(folder, needed, f"{folder.name} of {len(positions):,} images")
 
 
 def require_network_space(folder: Path, network: nn.Module) -> None:
     """The same for what training this network writes."""
     size = sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values())
     require_space(folder, COPIES * size, "a network and its resumable state")
-
-
-def _mean_pixels(index: Index, positions: Sequence[int]) -> float:
-    sizes = []
-    for position in spread(positions, SAMPLE):
-        try:
-            with Image.open(index.records[position].image) as image:
-                sizes.append(image.width * image.height)
-        except DAMAGED_IMAGE:  # the reader of the image reports it
-            continue
-    return float(np.mean(sizes)) if sizes else USUAL_PIXELS

@@ -20,7 +20,7 @@ from models.pseudo import upsample
 from stages.files import PSEUDO
 from stages.hints import told_of
 from stages.learned import pseudo_warnings, tell
-from stages.lists import require_image_space, seed_index, without_file
+from stages.lists import seed_index, without_file
 from stages.refinement import mask_of
 from stages.settings import Config, PseudoSettings
 from stages.threshold import choose_threshold
@@ -74,7 +74,6 @@ def write_masks(
     """Write the masks `ID.png` of a list that are missing; how many, and shares of background and ignored pixels."""
     index = masks.index
     missing = without_file(index, target, ".png")
-    require_image_space(target, index, missing, masks=1)
     # The main process counts those that an earlier call has written.
     earlier = sorted(set(range(len(index))) - set(missing)) if is_main() else []
     paths = (target / f"{index.records[position].name}.png" for position in earlier)

@@ -22,7 +22,7 @@ from models.method import Method
 from models.pseudo import upsample
 from models.steps import ClassActivationMap
 from stages.hints import told_of
-from stages.lists import require_image_space, without_file
+from stages.lists import without_file
 from stages.networks import Network
 from stages.settings import Config
 from utils.compute import Compute
@@ -147,7 +147,6 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     index, target = folders.index, folders.target
     compute.network(change.network)
     missing = without_file(index, target, ".npz")
-    require_image_space(target, index, missing, seeds=1)
 
     def apply(items: Sequence[dict[str, Any]]) -> None:
         files = [f"{item['name']}.npz" for item in items]

@@ -1,7 +1,4 @@
-"""Refinements of probabilities by an image's colours, by their names in the settings.
-
-Another one: a function of an image and probabilities in a file under models/, and a line in `REFINEMENTS`.
-"""
+"""Refinements of probabilities by an image's colours, by their names in the settings."""
 
 from collections.abc import Callable
 

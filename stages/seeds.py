@@ -7,7 +7,7 @@ import torch
 from data.artifacts import write_seed
 from stages.files import CLASSIFIER, SEEDS
 from stages.learned import map_warnings, tell
-from stages.lists import require_image_space, seed_index, without_file
+from stages.lists import seed_index, without_file
 from stages.networks import load_classifier
 from stages.reading import build_method, prepare, to_seed, whole_images
 from stages.settings import Config
@@ -19,13 +19,10 @@ from utils.run import Run
 def make_seeds(cfg: Config, run: Run) -> dict[str, Any]:
     """Write `seeds/ID.npz` for the seed list; files that are there already are kept."""
     index = seed_index(cfg)
-    compute = reading_compute(cfg)
-    classifier = load_classifier(run.path(CLASSIFIER), index.class_names)
-    compute.network(classifier)
-    method = build_method(cfg)
+    compute, method = reading_compute(cfg), build_method(cfg)
+    classifier = compute.network(load_classifier(run.path(CLASSIFIER), index.class_names))
     folder = run.fresh_folder(SEEDS)
     missing = without_file(index, folder, ".npz")
-    require_image_space(folder, index, missing, seeds=1)
 
     def read(item: dict[str, Any]) -> None:
         classes = item["labels"].nonzero().flatten().tolist()

@@ -49,8 +49,7 @@ class SegmenterPlan:
 def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run) -> dict[str, Any]:
     """Train on the pseudo masks of the seed list, write `segmenter.pth`, return the last epoch's losses.
 
-    `validation` opens the validation list and its masks, which this room never does, where `segment.validate_every`
-    asks for it.
+    `validation` opens the validation list and its masks where `segment.validate_every` asks for it.
     """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
     watching, watch = cfg.segment_watch, None
@@ -115,10 +114,7 @@ def train_on_masks(cfg: Config, run: Run, what: SegmenterPlan) -> dict[str, Any]
 
 
 def object_weight(cfg: Config, index: Index, folder: Path) -> float:
-    """`segment.object_weight`, or where it is 0, half the root of background to object pixels in the masks, 1..10.
-
-    Where objects are a fifth of all pixels or more, this is 1.
-    """
+    """`segment.object_weight`, or where it is 0, half the root of background to object pixels in the masks, 1..10."""
     if cfg.segmenter.object_weight:
         return cfg.segmenter.object_weight
     paths = (folder / f"{record.name}.png" for record in index.records)

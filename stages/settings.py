@@ -1,10 +1,7 @@
 """The settings of the stages, a class for each thing that reads them, and `Config`, all settings in one object.
 
-    cfg.cam.epochs, cfg.pseudo.threshold, cfg.step("prm").hi, cfg.part("context").hi
-
-Those of the steps are beside their formulas: models/steps for the method, stages/ for steps over the data set. Several
-classes may share a section of config.yaml (`SECTIONS`), so that what trains a network and what reads images with it are
-apart: a stage runs again only when a class that it reads has changed. stages/config.py reads the file.
+Those of the steps are beside their formulas. Several classes may share a section of config.yaml (`SECTIONS`): a stage
+runs again only when a class that it reads has changed.
 """
 
 import math
@@ -70,11 +67,6 @@ class CamCheck:
     """What happens after stage `cam` if it has learned nothing."""
 
     must_learn: bool = setting(True, help="stop where no class of the images held back is found better than by chance")
-
-
-@dataclass(frozen=True)
-class SeedReading(Sides):
-    """Stage `seeds`, and whatever reads images with the classifier afterwards."""
 
 
 @dataclass(frozen=True)
@@ -211,7 +203,7 @@ class Config(RunSettings):
     cam_check: CamCheck = field(default_factory=CamCheck)
     head: HeadSettings = field(default_factory=HeadSettings)
     steps: tuple[Step, ...] = field(default_factory=lambda: tuple(step() for step in steps.STEPS))
-    seeds: SeedReading = field(default_factory=SeedReading)
+    seeds: Sides = field(default_factory=Sides)  # of stage `seeds`, and of what reads with the classifier afterwards
     prediction: Prediction = field(default_factory=Prediction)
     dataset_steps: Mapping[Part, Any] = field(default_factory=dict)  # their settings; `load_config` fills it
     pseudo: PseudoSettings = field(default_factory=PseudoSettings)

@@ -5,7 +5,7 @@ What is chosen lies in the run folder, `threshold.json`, with the reason; `thres
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,15 @@ import numpy as np
 import torch
 
 from data.artifacts import Seed, read_seed
-from data.dataset import Index
+from data.dataset import Index, Record
 from data.hints import NO_HINTS, Hints
 from data.index import class_palette
+from data.inspection import spread
 from models.pseudo import pseudo_mask, upsample
 from stages.context import CONTEXT_STEP
 from stages.files import THRESHOLD, THRESHOLD_SHEET
 from stages.hints import told_of
-from stages.lists import evenly, some_seeds
+from stages.lists import some_seeds
 from stages.settings import Config
 from utils.distributed import from_main, is_main
 from utils.files import atomic_path, read_json, write_json
@@ -106,16 +107,16 @@ def find_threshold(index: Index, folder: Path, hints: Hints = NO_HINTS) -> Choic
     Where the last step was the removal of context, maps are low on most of an object. What a person says of pixels
     holds at every threshold, and a click would be a region of its own.
     """
-    labelled = dataclasses.replace(index, records=tuple(record for record in index.records if record.labels))
-    left = tuple(record for record in labelled.records if record.name not in hints.images)
-    if len(left) >= WITHOUT_HINTS:
-        labelled, hints = dataclasses.replace(labelled, records=left), NO_HINTS
-    return choose(partial(_seeds_without, hints, labelled, folder), by_roots=folder.name == CONTEXT_STEP.folder)
+    records = [record for record in index.records if record.labels]
+    without = [record for record in records if record.name not in hints.images]
+    if len(without) >= WITHOUT_HINTS:
+        records, hints = without, NO_HINTS
+    return choose(partial(_untold_seeds, hints, records, folder), by_roots=folder.name == CONTEXT_STEP.folder)
 
 
-def _seeds_without(hints: Hints, index: Index, folder: Path) -> Iterator[Seed]:
-    """Some seeds of a list, with -1 in the cells of which something is said."""
-    for record, seed in some_seeds(index, folder, MOST):
+def _untold_seeds(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
+    """Some seeds of these images, with -1 in the cells of which something is said."""
+    for record, seed in some_seeds(records, folder, MOST):
         told = told_of(hints, record.name, seed.classes.tolist())
         if told is not None:
             maps = torch.from_numpy(seed.maps)
@@ -166,11 +167,9 @@ def with_found_threshold(cfg: Config, folder: Path | None) -> Config:
 def draw_thresholds(cfg: Config, path: Path, index: Index, seeds: Path) -> None:
     """Draw a sheet of examples cut at the threshold, below it and above it, so that a person can pick."""
     palette = class_palette(cfg.data, index.class_names)
-    labelled = dataclasses.replace(index, records=tuple(record for record in index.records if record.labels))
     levels = [cfg.pseudo.threshold + step for step in (-AROUND, 0, AROUND)]
     rows = []
-    for position in evenly(labelled, EXAMPLES):
-        record = labelled.records[position]
+    for record in spread([record for record in index.records if record.labels], EXAMPLES):
         image = np.array(record.read_image())
         tiles = [Tile(image, ", ".join(index.class_names[label] for label in record.labels))]
         for level in levels:

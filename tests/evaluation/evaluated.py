@@ -21,7 +21,6 @@ from utils.files import atomic_path
 from utils.ignore import IGNORE
 from utils.run import Run
 
-LOSSES = [0.7, 0.4, 0.3]
 SETTINGS = [
     *("data.kind=voc", "data.train_list=train", "data.val_list=val", "workers=0", "affinity.kind=none"),
     *("ibb.iterations=2", "ibb.epochs=1", "pseudo.refine=none", "pseudo.background=threshold"),
@@ -30,15 +29,9 @@ SETTINGS = [
 COMMAND = ["train.py", "--preset", "<made>"]
 
 
-def evaluated_run(
-    tmp_path: Path,
-    make_voc: Callable[..., Path],
-    monkeypatch: pytest.MonkeyPatch,
-    segmented: bool = True,
-    count: int = 30,
-) -> tuple[Config, Run]:
+def evaluated_run(tmp_path: Path, make_voc: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> tuple[Config, Run]:
     """A run whose stage `report` has run on the images of `make_voc`, each step better than the one before."""
-    root = make_voc(count=count, size=(60, 80))
+    root = make_voc(count=30, size=(60, 80))
     cfg = load_config(None, overrides=[*SETTINGS, f"run={tmp_path / 'run'}", f"data.root={root}"])
     run = Run(cfg, COMMAND)
     index = open_index(cfg.data, "val", masks=True)
@@ -60,19 +53,15 @@ def evaluated_run(
     monkeypatch.setattr(report, "load_classifier", lambda path, class_names: None)
     monkeypatch.setattr(report, "open_steps", lambda cfg, *_: [(step, None) for step in used_steps(cfg)])
     monkeypatch.setattr("evaluation.ablation.change_seeds", sharpen_seeds)
-    if segmented:
-        run.path(SEGMENTER).write_bytes(b"")
-        monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)
-        monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
-    trained = ["segment"] if segmented else []
-    for stage in ("cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", *trained, "ablation", "report"):
-        if stage == "report":
-            result = report.make_report(cfg, run)
-        else:
-            result = {"images": 20, "loss": LOSSES[-1], "note": "a <b>result</b>"}
+    run.path(SEGMENTER).write_bytes(b"")
+    monkeypatch.setattr(report, "load_segmenter", lambda path, class_names: None)
+    monkeypatch.setattr(report, "write_predictions", write_faulty_masks)
+    for stage in ("cam", "seeds", "context", "remove", "ibb", "correct", "pseudo", "segment", "ablation", "report"):
+        made = {"images": 20, "loss": 0.3, "note": "a <b>result</b>"}
+        result = report.make_report(cfg, run) if stage == "report" else made
         run.finish(stage, seconds=61.0, peak_memory_mb={"memory": 512}, result=result)
         if stage in ("cam", "segment"):
-            for epoch, loss in enumerate(LOSSES, 1):
+            for epoch, loss in enumerate((0.7, 0.4, 0.3), 1):
                 run.record(stage, epoch=epoch, step=5 * epoch, images_per_second=9.5, terms=loss, loss=loss)
     return cfg, run
 
@@ -81,9 +70,8 @@ def faulty_seed(truth: np.ndarray, labels: tuple[int, ...], noise: float, random
     """Maps that are high where the truth is, with noise of that strength."""
     height, width = seed_size(*truth.shape)
     small = truth[::4, ::4][:height, :width]
-    maps = np.stack([(small == label + 1) * 0.8 for label in labels]) + noise * random.random(
-        (len(labels), height, width)
-    )
+    maps = np.stack([(small == label + 1) * 0.8 for label in labels])
+    maps = maps + noise * random.random(maps.shape)
     return Seed(np.array(labels), np.clip(maps, 0, 1).astype(np.float32), truth.shape)
 
 

@@ -1,7 +1,6 @@
 """Two sources compared: what is clear, and what is no source."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,12 +10,12 @@ from tests.project import call
 
 @pytest.fixture
 def evaluated(data, tmp_path):
-    """A function: arguments of evaluate.py, folders of masks and seeds among them -> what it printed, its figures."""
+    """A function: an option of evaluate.py, folders of masks or seeds -> what it printed, its figures."""
 
-    def evaluate(*words: str) -> tuple[str, dict[str, Any]]:
-        named = [word if word.startswith("--") else tmp_path / word for word in words]
-        ended = call("evaluate", *data, *named, "--json", tmp_path / "f.json").well()
-        return ended.out, json.loads(Path(tmp_path / "f.json").read_text())
+    def evaluate(option: str, *folders: str) -> tuple[str, dict[str, Any]]:
+        named = [tmp_path / folder for folder in folders]
+        ended = call("evaluate", *data, option, *named, "--json", tmp_path / "f.json").well()
+        return ended.out, json.loads((tmp_path / "f.json").read_text())
 
     return evaluate
 

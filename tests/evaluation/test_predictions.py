@@ -16,7 +16,7 @@ def weights(project: Project) -> list[torch.Tensor]:
 
 
 def test_validation_changes_no_network_and_is_in_the_curve(project: Project):
-    assert project.train(*TWO).code == 0
+    project.train(*TWO).well()
     before = weights(project)
     assert "segment" in project.train(*EACH).stages("up to date")
     project.train(*EACH, "--redo", "segment").well()
@@ -34,6 +34,5 @@ def test_the_best_epoch_says_that_the_list_was_used(project: Project):
 
 def test_validation_without_truth_is_refused(project: Project):
     (project.folder / "voc/SegmentationClass").rename(project.folder / "hidden")
-    ended = project.train("--set", "segment.epochs=3", "--stages", "segment", "--set", "segment.validate_every=1")
-    assert ended.code == 2
-    assert "segment.validate_every is 1, but" in ended.err
+    ended = project.train(*EACH)
+    assert (ended.code, "segment.validate_every is 1, but" in ended.err) == (2, True), ended.err

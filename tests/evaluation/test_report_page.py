@@ -60,20 +60,15 @@ def test_scores_are_those_of_the_masks_and_figures_those_of_the_report(evaluated
     assert "are lost or damaged" in written(cfg, run).source
 
 
-def test_a_run_that_goes_on_shows_what_is_there(evaluated):
+def test_a_run_that_goes_on_shows_what_is_there_and_reads_no_truth(evaluated, monkeypatch):
     cfg, run = evaluated
     run.stages = {name: entry for name, entry in run.stages.items() if name in ("cam", "seeds")}
+    monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     page = written(cfg, run)
     assert "Still to come: context, remove, ibb, correct, pseudo, segment, ablation, report." in page.text
     assert "<h2>Results</h2>" not in page.source
     assert page.items[0]["layers"][0]["name"] == "seed, map"
     assert all(layer["score"] is None for item in page.items for layer in item["layers"])
-
-
-def test_no_truth_is_read_before_anything_is_evaluated(evaluated, monkeypatch):
-    cfg, run = evaluated
-    del run.stages["report"]
-    monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
     for mask in (run.folder.parent / "voc" / "SegmentationClass").glob("*.png"):
         mask.unlink()
     assert len(written(cfg, run).items) > 0
@@ -99,17 +94,19 @@ def test_a_page_is_written_again_only_after_a_change(evaluated):
     assert run.path(REPORT_PAGE).stat().st_mtime_ns > before
 
 
-def test_while_a_network_is_trained_the_page_follows_its_losses(evaluated, monkeypatch):
+def test_while_a_network_is_trained_the_page_follows_its_losses_once_a_minute(evaluated, monkeypatch):
     cfg, run = evaluated
     drawn = []
     draw = report_page.training_gallery
     monkeypatch.setattr(report_page, "training_gallery", lambda *known: drawn.append(1) or draw(*known))
     monkeypatch.setattr(report_page, "validation_gallery", lambda *_: pytest.fail("the truth was asked for"))
-    monkeypatch.setattr(report_page, "EVERY", 0.0)
     run.after_epoch = keep_report_page(STAGES, cfg, run)
+    run.record("affinity", epoch=1, step=1, loss=3.0)
+    assert not run.path(REPORT_PAGE).exists()
+    monkeypatch.setattr(report_page, "EVERY", 0.0)
     sources = []
-    for epoch, loss in enumerate([3.0, 2.0, 1.0], 1):
-        run.record("affinity", epoch=epoch, step=epoch, loss=loss)
+    for epoch in (2, 3, 4):
+        run.record("affinity", epoch=epoch, step=epoch, loss=4.0 - epoch)
         page = Page(run.path(REPORT_PAGE))
         assert "Loss of stage affinity" in page.text
         assert layers(page) == ["seed, map", "seed + context, map", "seed + IBB in training, map", "pseudo mask"]
@@ -121,19 +118,10 @@ def test_while_a_network_is_trained_the_page_follows_its_losses(evaluated, monke
     assert len(drawn) == 2
 
 
-def test_while_a_network_is_trained_pages_are_a_minute_apart(evaluated):
-    cfg, run = evaluated
-    run.after_epoch = keep_report_page(STAGES, cfg, run)
-    run.record("affinity", epoch=1, step=1, loss=3.0)
-    assert not run.path(REPORT_PAGE).exists()
-
-
 def test_the_page_stays_below_its_bound(evaluated, monkeypatch):
     cfg, run = evaluated
-    size = sum(
-        len(item["uri"]) + sum(len(layer["uri"]) for layer in item["layers"]) for item in written(cfg, run).items
-    )
-    monkeypatch.setattr(report_gallery, "MOST_BYTES", size // 2)
+    uris = [picture["uri"] for item in written(cfg, run).items for picture in (item, *item["layers"])]
+    monkeypatch.setattr(report_gallery, "MOST_BYTES", sum(map(len, uris)) // 2)
     page = written(cfg, run)
     assert 1 <= len(page.items) < 10
     assert f"{len(page.items)} of 10 images" in page.text

@@ -35,21 +35,22 @@ def masks(tmp_path) -> tuple[Index, Path, list[tuple[np.ndarray, np.ndarray]]]:
     return Index(NAMES, tuple(records)), tmp_path / "masks", pairs
 
 
-@pytest.mark.parametrize("batch", [1, 2, 8])
-def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch):
+@pytest.mark.parametrize(("batch", "workers"), [(1, 0), (2, 2), (8, 0)])
+def test_masks_are_counted_as_by_the_matrix(masks, monkeypatch, batch, workers):
     monkeypatch.setattr("evaluation.scores.BATCH", batch)
+    monkeypatch.setattr("evaluation.truth.FEW", 2)  # else threads
     index, folder, pairs = masks
-    measured = evaluate_masks(index, folder, workers=0).matrix
+    measured = evaluate_masks(index, folder, workers).matrix
     expected, each = ConfusionMatrix(4), []
     for truth, mask in pairs:
         one = ConfusionMatrix(4)
-        one.update(torch.from_numpy(truth), torch.from_numpy(mask))
-        expected.update(torch.from_numpy(truth), torch.from_numpy(mask))
+        for matrix in (one, expected):
+            matrix.update(torch.from_numpy(truth), torch.from_numpy(mask))
         each.append(class_counts(one.counts.numpy()))
     assert torch.equal(measured.counts, expected.counts)
     assert measured.ignored_predictions == expected.ignored_predictions > 0
     assert measured.n_images == 3
-    assert np.array_equal(count_images(index, folder, None, workers=0), np.stack(each))
+    assert np.array_equal(count_images(index, folder, None, workers), np.stack(each))
 
 
 def test_a_class_that_is_only_drawn_is_told_to_be_outside_the_mean_and_what_is_nowhere_is_null(masks, tmp_path):
@@ -57,9 +58,8 @@ def test_a_class_that_is_only_drawn_is_told_to_be_outside_the_mean_and_what_is_n
     for record, values in zip(index.records, ((0, 0), (0, 2), (0, 0)), strict=True):
         for path, value in zip((record.mask, folder / f"{record.name}.png"), values, strict=True):
             write_mask(path, np.full((20, 31), value, np.uint8))
-    found = evaluate_masks(
-        Index(NAMES, tuple(replace(record, labels=()) for record in index.records)), folder, workers=0
-    )
+    unlabelled = Index(NAMES, tuple(replace(record, labels=()) for record in index.records))
+    found = evaluate_masks(unlabelled, folder, workers=0)
     assert "not in the truth of these images, so not in the mean: dog\n" in found.table() + "\n"
     figures = found.figures()
     assert figures["miou"] == pytest.approx(2 / 3)
@@ -67,19 +67,9 @@ def test_a_class_that_is_only_drawn_is_told_to_be_outside_the_mean_and_what_is_n
     json.dumps(figures, allow_nan=False)
 
 
-def test_loader_processes_count_the_same(masks, monkeypatch):
-    index, folder, _ = masks
-    alone = evaluate_masks(index, folder, workers=0).matrix
-    monkeypatch.setattr("evaluation.truth.FEW", 2)
-    shared = evaluate_masks(index, folder, workers=2).matrix
-    assert torch.equal(shared.counts, alone.counts)
-    assert (shared.ignored_predictions, shared.n_images) == (alone.ignored_predictions, alone.n_images)
-
-
-def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks, tmp_path):
+def test_a_strange_value_where_the_truth_is_not_counted_is_said_too(masks):
     index, folder, pairs = masks
     truth, mask = pairs[2]
-    mask = np.where(truth == 255, 9, mask)
-    write_mask(tmp_path / "masks/p2.png", mask)
+    write_mask(folder / "p2.png", np.where(truth == 255, 9, mask))
     with pytest.raises(UserError, match=r"masks/p2\.png has value 9;"):
         count_images(index, folder, None, workers=0)

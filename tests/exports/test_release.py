@@ -1,36 +1,34 @@
 """The small file of a network: half as large, without paths, and with the same masks."""
 
-import sys
-
+import pytest
 import torch
 
-from exports import release
 from models.segmenter import Segmenter, fill_head
 from models.weights import read_weights
 from stages.config import config_from_dict, load_config
 from stages.networks import load_network, save_network
 from tests.models.tiny import TinyBackbone
+from tests.project import call
 from utils.checkpoint import load_checkpoint
 
 NAMES = ("cat", "dog", "train")
 
 
-def saved(tmp_path, monkeypatch, name: str = "large.pth"):
-    monkeypatch.setitem(__import__("models.backbone").backbone.BACKBONES, "tiny", lambda imagenet: TinyBackbone())
+@pytest.fixture
+def network(tmp_path, tiny_backbone) -> Segmenter:
+    """What is in `large.pth`."""
     torch.manual_seed(0)
     network = Segmenter(TinyBackbone(), len(NAMES) + 1).eval()
     settings = ["model.backbone=tiny", "data.root=/home/somebody/data", "run=/home/somebody/run", "workers=7"]
-    save_network(tmp_path / name, "segmenter", network, NAMES, load_config(None, overrides=settings), {"loss": 0.5})
+    cfg = load_config(None, overrides=settings)
+    save_network(tmp_path / "large.pth", "segmenter", network, NAMES, cfg, {"loss": 0.5})
     return network
 
 
-def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logits(tmp_path, monkeypatch, capsys):
-    network = saved(tmp_path, monkeypatch)
-    monkeypatch.setattr(sys, "argv", ["release", str(tmp_path / "large.pth"), str(tmp_path / "small.pth")])
-    release.main()
+def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logits(tmp_path, network):
     large, small = (tmp_path / f"{name}.pth" for name in ("large", "small"))
+    assert "small.pth" in call("exports.release", large, small).well().out
     assert small.stat().st_size < 0.55 * large.stat().st_size
-    assert "small.pth" in capsys.readouterr().out
     found, checkpoint = load_network(small)
     cfg = config_from_dict(checkpoint.config, str(small))
     assert b"somebody" not in small.read_bytes()
@@ -44,8 +42,7 @@ def test_it_is_half_as_large_says_nothing_of_the_machine_and_gives_the_same_logi
     assert {values.dtype for values in state.values() if values.ndim > 1} == {torch.bfloat16}
 
 
-def test_a_head_begins_with_the_layers_that_fit(tmp_path, monkeypatch):
-    network = saved(tmp_path, monkeypatch)
+def test_a_head_begins_with_the_layers_that_fit(tmp_path, network):
     weights = read_weights(tmp_path / "large.pth")
     assert load_checkpoint(tmp_path / "large.pth").class_names == NAMES
     total = len(network.head.state_dict())

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from pathlib import Path
 
@@ -15,15 +14,11 @@ import utils.files
 from data.artifacts import read_mask
 from inference.bulk import Options, predict_images
 from inference.loading import load_predictor
+from inference.predictor import Predictor
 from tests.inference.stub import MANY, Stub, predictions, save, times
 from utils.errors import UserError
 
 ONCE = ["pseudo.refine=none", "segment.scales=[1.0]", "segment.flip=false"]
-
-
-@pytest.fixture
-def segmenter(checkpoints) -> Path:
-    return checkpoints["segmenter"]
 
 
 def masks(output: Path) -> dict[str, bytes]:
@@ -36,12 +31,12 @@ def slowly(*args, finish=inference.bulk._Work._finish):
     finish(*args)
 
 
-def test_batches_change_nothing(segmenter, tmp_path):
+def test_batches_change_nothing(checkpoints, tmp_path):
     for number, size in enumerate([(40, 60), (40, 60), (48, 32), (40, 60), (33, 90), (48, 32), (48, 32)]):
         save(tmp_path / f"in/{number}.png", size)
     (tmp_path / "in/2b.png").write_text("no image")
     (tmp_path / "labels.csv").write_text("image,labels\n1,cat;dog\n6,\n")
-    predictor = load_predictor(segmenter, ["pseudo.refine=none"])
+    predictor = load_predictor(checkpoints["segmenter"], ["pseudo.refine=none"])
     for batch in (1, 3, 16):
         options = Options(tmp_path / "labels.csv", batch=batch)
         summary = predict_images(tmp_path / "in", tmp_path / f"out{batch}", predictor, options)
@@ -56,22 +51,21 @@ def test_batches_change_nothing(segmenter, tmp_path):
     assert not read_mask(tmp_path / "out3/masks/6.png").any()
 
 
-def test_images_of_one_size_pass_together(segmenter):
-    predictor = load_predictor(segmenter, ONCE)
+def shapes_seen(predictor: Predictor) -> list[tuple[int, ...]]:
+    """The shapes of all batches that its network gets from now on."""
     seen = []
     predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
-    sizes = [(40, 60), (64, 64), (40, 60), (40, 60)]
-    predictor.predict_many([np.zeros((*size, 3), np.uint8) for size in sizes])
-    assert seen == [(3, 3, 40, 60), (1, 3, 64, 64)]
+    return seen
 
 
-def test_only_images_longer_than_a_tile_are_tiled(segmenter):
-    predictor, whole = (load_predictor(segmenter, ONCE, tile=tile) for tile in (64, 0))
+def test_images_of_one_size_pass_together_and_only_those_longer_than_a_tile_are_tiled(checkpoints):
+    predictor, whole = (load_predictor(checkpoints["segmenter"], ONCE, tile=tile) for tile in (64, 0))
     random = np.random.default_rng(0)
     small, large = (random.integers(0, 256, (*size, 3), dtype=np.uint8) for size in ((64, 50), (100, 150)))
     assert np.array_equal(predictor.predict(small).mask, whole.predict(small).mask)
-    seen = []
-    predictor.network.register_forward_pre_hook(lambda network, inputs: seen.append(tuple(inputs[0].shape)))
+    seen, seen_whole = shapes_seen(predictor), shapes_seen(whole)
+    whole.predict_many([np.zeros((*size, 3), np.uint8) for size in ((40, 60), (64, 64), (40, 60), (40, 60))])
+    assert seen_whole == [(3, 3, 40, 60), (1, 3, 64, 64)]
     found = predictor.predict_many([small, large], [None, [0, 2]])
     assert seen == [(1, 3, 64, 64)] * 6 + [(1, 3, 64, 50)]
     assert found[1].mask.shape == (100, 150)
@@ -112,31 +106,26 @@ def test_killed_and_started_again_nothing_is_redone(tmp_path, monkeypatch):
 def test_few_images_are_in_memory_at_once(tmp_path, monkeypatch):
     for number in range(30):
         save(tmp_path / f"in/{number:02}.png", (20, 30), 0)
-    alive, most, lock = 0, 0, threading.Lock()
+    alive, counts = [], []
 
     def read(job, original=inference.bulk._read):
-        nonlocal alive, most
-        with lock:
-            alive += 1
-            most = max(most, alive)
+        alive.append(job)
+        counts.append(len(alive))
         return original(job)
 
     def finish(*args):
-        nonlocal alive
         slowly(*args)
-        with lock:
-            alive -= 1
+        alive.pop()
 
     monkeypatch.setattr(inference.bulk, "_read", read)
     monkeypatch.setattr(inference.bulk._Work, "_finish", finish)
     predict_images(tmp_path / "in", tmp_path / "out", Stub())
-    assert alive == 0
-    assert 2 <= most <= 7
+    assert not alive
+    assert 2 <= max(counts) <= 7
 
 
 def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
-    for number in range(3):
-        save(tmp_path / f"in/{number}.png", (20, 30), 0)
+    save(tmp_path / "in/a.png", (20, 30), 0)
 
     def full(*args):
         raise OSError(28, "No space left on device")
@@ -149,8 +138,10 @@ def test_a_full_disk_is_a_users_matter(tmp_path, monkeypatch):
 class TestResume:
     @pytest.fixture
     def folder(self, tmp_path) -> Path:
+        """Three images, done."""
         for red in range(3):
             save(tmp_path / "in" / f"p{red}.png", (20, 30), red)
+        predict_images(tmp_path / "in", tmp_path / "out", Stub())
         return tmp_path
 
     def test_the_second_time_nothing_is_done(self, infer_on, images, tmp_path):
@@ -160,7 +151,6 @@ class TestResume:
         assert times(tmp_path / "out") == before
 
     def test_only_what_has_changed_is_redone(self, folder):
-        predict_images(folder / "in", folder / "out", Stub())
         save(folder / "in/p1.png", (22, 30), 2)
         (folder / "out/masks/p2.png").unlink()
         summary = predict_images(folder / "in", folder / "out", Stub())
@@ -171,11 +161,9 @@ class TestResume:
         "other", [Stub(settings={"threshold": 0.4}), Stub(("a", "b", "c")), Stub(about=Stub().about | {"weights": "v"})]
     )
     def test_another_network_or_setting_redoes_all(self, folder, other):
-        predict_images(folder / "in", folder / "out", Stub())
         assert predict_images(folder / "in", folder / "out", other).new == 3
 
     def test_a_new_label_redoes_its_image(self, folder):
-        predict_images(folder / "in", folder / "out", Stub())
         (folder / "labels.csv").write_text("image,labels\np1,train\n")
         stub = Stub()
         assert predict_images(folder / "in", folder / "out", stub, Options(folder / "labels.csv")).new == 1
@@ -192,7 +180,6 @@ class TestResume:
         assert predictions(tmp_path / "whole")["images"] == predictions(tmp_path / "parts")["images"]
 
     def test_other_images_of_the_folder_are_counted(self, folder):
-        predict_images(folder / "in", folder / "out", Stub())
         (folder / "in/p0.png").unlink()
         summary = predict_images(folder / "in", folder / "out", Stub())
         assert (summary.new, summary.kept, summary.others) == (0, 2, 1)

@@ -1,6 +1,5 @@
 """The project's configuration: config.yaml and its presets, the published protocol, and settings in the documents."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +7,11 @@ import yaml
 
 from docs import settings as docs_settings
 from stages.config import REMOVED, RENAMED, config_from_dict, load_config, override, parts
+from tests.project import ROOT
+from utils.config_file import flatten
 from utils.errors import UserError
 from utils.settings import known_keys, settings_of
 
-ROOT = Path(__file__).parents[2]
 FILE = ROOT / "config.yaml"
 DOCUMENT = yaml.safe_load(FILE.read_text(encoding="utf-8"))
 PRESETS = DOCUMENT["presets"]
@@ -26,25 +26,8 @@ pseudo.threshold 0.25
 """
 
 
-def flat(nested: dict, prefix: str = "") -> dict[str, Any]:
-    out = {}
-    for name, value in nested.items():
-        out |= flat(value, f"{prefix}{name}.") if value and isinstance(value, dict) else {f"{prefix}{name}": value}
-    return out
-
-
-def comments() -> dict[str, str]:
-    """Dotted key -> the comment on its line, of everything above the presets."""
-    found, section = {}, ""
-    for line in FILE.read_text(encoding="utf-8").split("\npresets:")[0].splitlines():
-        text, _, comment = line.partition("#")
-        name = text.partition(":")[0]
-        if name.startswith(" "):
-            found[f"{section}.{name.strip()}"] = comment.strip()
-        elif name:
-            section = name
-            found[name] = comment.strip()
-    return found
+def flat(nested: dict) -> dict[str, Any]:
+    return {key: value for key, (value, _) in flatten(nested, str, {part.section for part in parts()}).items()}
 
 
 def test_the_file_shows_every_setting_with_its_default():
@@ -64,7 +47,8 @@ def test_the_file_and_the_documents_are_as_the_code_has_them():
 
 
 def test_the_file_states_irn_values_and_the_published_protocol_has_them():
-    found, voc12 = comments(), flat(load_config(FILE, "voc12").to_dict())
+    found = {key: one.metadata["help"] for part in parts() for key, one in part.keys().items()}  # comments of the file
+    voc12 = flat(load_config(FILE, "voc12").to_dict())
     for key, value in (pair.split() for pair in IRN.split(",")):
         assert "IRN" in found[key], key
         assert value in found[key], key
@@ -81,20 +65,15 @@ def test_the_file_states_irn_values_and_the_published_protocol_has_them():
 def test_every_preset_is_what_the_file_says_and_comes_back(tmp_path, preset):
     cfg = load_config(FILE, preset)
     assert flat(cfg.to_dict()) == flat(BASE) | flat(PRESETS[preset])
-    odd = [
-        "cam.weight_decay=1e-5",
-        "data.classes=['off', '1', 'ä: b', '#c']",
-        "data.labels=''",
-        "cam.scales=[0.3333333]",
-    ]
-    cfg = load_config(FILE, preset, odd)
+    mapping = 'data.mask_values={0: background, 255: yes, "#ff0000": true}'
+    classes = "data.classes=['off', yes, true, '1', 7, 'ä: b', '#c']"
+    cfg = load_config(FILE, preset, ["cam.weight_decay=1e-5", mapping, classes, "data.labels=''", "cam.flip=no"])
+    assert cfg.data.mask_values == {"0": "background", "255": "yes", "#ff0000": "true"}
+    assert cfg.data.classes == ("off", "yes", "true", "1", "7", "ä: b", "#c")
+    assert not cfg.step("cam").flip
     (tmp_path / "settings.yaml").write_text(cfg.to_yaml(), encoding="utf-8")
     assert load_config(tmp_path / "settings.yaml") == cfg
     assert config_from_dict(cfg.to_dict(), "a checkpoint") == cfg
-
-
-def test_the_preset_of_the_file_is_used_when_none_is_asked_for():
-    assert load_config(FILE) == load_config(FILE, DOCUMENT["preset"]) != load_config(FILE, "voc12")
 
 
 def test_every_bound_allows_the_default_and_itself_and_nothing_beyond():
@@ -111,28 +90,18 @@ def test_every_bound_allows_the_default_and_itself_and_nothing_beyond():
                         load_config(None, overrides=[f"{key}={end + beyond}"])
 
 
-@pytest.mark.parametrize("key", REMOVED)
-def test_a_setting_that_is_gone_is_read_where_it_did_nothing_and_refused_elsewhere(key):
-    assert load_config(None, overrides=[f"{key}={str(REMOVED[key]).lower()}"]) == load_config(None)
-    with pytest.raises(UserError, match=f"unknown setting '{key}'"):
-        load_config(None, overrides=[f"{key}=1"])
-
-
-def test_a_renamed_setting_is_refused_with_its_new_name_and_read_from_old_files():
+def test_settings_of_earlier_versions_are_read_where_they_mean_something(caplog):
+    for key, value in REMOVED.items():
+        assert load_config(None, overrides=[f"{key}={str(value).lower()}"]) == load_config(None)
+        with pytest.raises(UserError, match=f"unknown setting '{key}'"):
+            load_config(None, overrides=[f"{key}=1"])
     for old, new in RENAMED.items():
-        assert old not in known_keys(parts())
-        assert new in known_keys(parts())
         with pytest.raises(UserError, match=f"'{old}' is now called '{new}'"):
             load_config(None, overrides=[f"{old}=3"])
         section, _, name = old.partition(".")
-        cfg = config_from_dict({section: {name: 3.0}}, "old.pth")
-        assert flat(cfg.to_dict())[new] == 3
-
-
-def test_settings_of_old_files_that_are_unknown_are_left_out_and_wrong_ones_are_refused(caplog):
-    settings = load_config(None).to_dict()
-    settings["cam"] |= {"epochs": 2, "epoch": 3}
-    assert config_from_dict(settings, "old.pth").cam.epochs == 2
+        assert flat(config_from_dict({section: {name: 3.0}}, "old.pth").to_dict())[new] == 3
+    assert not caplog.text
+    assert config_from_dict({"cam": {"epochs": 2, "epoch": 3}}, "old.pth").cam.epochs == 2
     assert "old.pth: settings cam.epoch are not known here" in caplog.text
     with pytest.raises(UserError, match=r"old\.pth: 'cam\.epochs' must be of type int"):
         config_from_dict({"cam": {"epochs": "two"}}, "old.pth")
@@ -141,10 +110,8 @@ def test_settings_of_old_files_that_are_unknown_are_left_out_and_wrong_ones_are_
 def test_a_threshold_that_is_set_by_hand_is_not_found():
     own = load_config("config.yaml", "folder")
     assert own.pseudo.find_threshold
-    for cfg in (
-        load_config("config.yaml", "folder", ["pseudo.threshold=0.4"]),
-        override(own, ["pseudo.threshold=0.4"]),
-    ):
+    by_hand = ["pseudo.threshold=0.4"]
+    for cfg in (load_config("config.yaml", "folder", by_hand), override(own, by_hand)):
         assert (cfg.pseudo.threshold, cfg.pseudo.find_threshold) == (0.4, False)
     assert override(own, ["pseudo.threshold=0.4", "pseudo.find_threshold=true"]).pseudo.find_threshold
     assert override(own, ["pseudo.refine=none"]).pseudo.find_threshold
@@ -159,15 +126,6 @@ def test_paths_begin_with_the_home_folder(tmp_path, monkeypatch):
     found = (cfg.run, cfg.checkpoint, cfg.data.root, cfg.data.labels, cfg.data.train_list, cfg.model.weights)
     assert found == tuple(f"{tmp_path}/{name}" for name in ("r", "c.pth", "d", "l.csv", "t.txt", "w.pth"))
     assert cfg.data.val_list == f"{tmp_path}/v.txt"
-
-
-def test_a_mapping_is_text_and_comes_back_from_yaml(tmp_path):
-    mapping = 'data.mask_values={0: background, 255: yes, "#ff0000": true}'
-    cfg = load_config(None, overrides=[mapping, "data.classes=[yes, no, true, 7]", "cam.flip=no"])
-    assert cfg.data.mask_values == {"0": "background", "255": "yes", "#ff0000": "true"}
-    assert (cfg.data.classes, cfg.step("cam").flip) == (("yes", "no", "true", "7"), False)
-    (tmp_path / "again.yaml").write_text(cfg.to_yaml())
-    assert load_config(tmp_path / "again.yaml") == cfg
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from benchmarks.common import set_all
 from data.artifacts import Seed, read_mask, read_seed
 from models.segmenter import Segmenter
 from stages.config import load_config
-from stages.describe import describe
 from stages.ibb import open_correction
 from stages.networks import load_network
 from tests.models.tiny import TinyBackbone, tiny_classifier
@@ -61,24 +60,22 @@ def test_stages_write_masks_a_network_and_seeds(project: Project):
     network, checkpoint = load_network(project.run / "ibb.pth")
     assert isinstance(network, Segmenter)
     assert "segmentation" in checkpoint.figures
-    assert describe(project.run / "ibb.pth")
     for name in names(project, "train"):
         seed, corrected = (read_seed(project.run / f"seeds_{step}/{name}.npz") for step in ("context", "trained"))
         mask = read_mask(project.run / "ibb_masks" / f"{name}.png")
         assert set(np.unique(mask)) <= {0, 255, *(seed.classes + 1)}
         assert mask.shape == tuple(corrected.size)
         assert corrected.maps.shape == seed.maps.shape
-    report = json.loads((project.run / "report.json").read_text())
-    assert "+ IBB in training" in report
-    assert "IBB in training, predicted labels" in report
+
+
+def learned(project: Project, *settings: str) -> torch.Tensor:
+    """What stage `ibb` learns with these settings."""
+    project.train(*set_all(settings), "--stages", "ibb").well()
+    return load_network(project.run / "ibb.pth")[0].head[-1].weight
 
 
 def test_the_blur_changes_what_the_network_learns(project: Project):
-    weights = []
-    for share in (0, 1):
-        ended = project.train("--set", f"ibb.blurred_share={share}", "--stages", "ibb").well()
-        weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
-    assert not torch.equal(*weights)
+    assert not torch.equal(*(learned(project, f"ibb.blurred_share={share}") for share in (0, 1)))
     ended = project.train("--set", "segment.lr=1e30", "--set", "ibb.epochs=3", "--stages", "ibb")
     assert ended.code == 2
     assert "training of stage 'ibb' diverged in epoch 2" in ended.err
@@ -87,11 +84,7 @@ def test_the_blur_changes_what_the_network_learns(project: Project):
 
 def test_stage_ibb_may_have_sizes_of_its_own(project: Project):
     own = ("crop_size=64", "scale_range=[0.5,0.6]", "max_side=60", "frozen_stride=4")
-    weights = []
-    for section in ("segment", "ibb"):
-        ended = project.train(*set_all([f"{section}.{setting}" for setting in own]), "--stages", "ibb").well()
-        weights.append(load_network(project.run / "ibb.pth")[0].head[-1].weight)
-    assert torch.equal(*weights)
+    assert torch.equal(*(learned(project, *(f"{part}.{each}" for each in own)) for part in ("segment", "ibb")))
     ended = project.train("--set", "ibb.max_side=50")
     assert {"ibb", "correct", "segment"} <= set(ended.stages("done"))
     cfg = load_config(None, overrides=["segment.max_side=60", "ibb.max_side=50"])

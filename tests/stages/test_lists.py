@@ -1,5 +1,7 @@
 """Room on the disk: what is asked for bounds what is written, and too little is told before the work."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from data.index import open_index
 from data.settings import DataSettings
 from models.segmenter import build_segmenter
 from stages import lists
-from stages.lists import require_image_space, require_network_space
+from stages.lists import require_network_space, without_file
 from tests.project import new_project
 from utils.errors import UserError
 
@@ -29,21 +31,20 @@ def asked(monkeypatch) -> list[float]:
     return needed
 
 
-def test_seeds_of_the_worst_kind_take_no_more_than_was_asked_for(index, asked, tmp_path):
-    require_image_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
+def size_of(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
+
+
+def test_seeds_of_the_worst_kind_and_masks_take_no_more_than_was_asked_for(index, asked, tmp_path):
     random = np.random.default_rng(0)  # noise cannot be compressed
+    for folder, suffix in (("seeds", ".npz"), ("masks", ".png")):
+        assert without_file(index, tmp_path / folder, suffix) == list(range(6))
     for record in index.records:
         maps = random.random((len(record.labels), *seed_size(150, 200)), dtype=np.float32)
         write_seed(tmp_path / "seeds" / f"{record.name}.npz", Seed(np.array(record.labels), maps, (150, 200)))
-    written = sum(path.stat().st_size for path in (tmp_path / "seeds").iterdir())
-    assert written <= asked[0] < 4 * written
-
-
-def test_masks_take_no_more_than_was_asked_for(index, asked, tmp_path):
-    require_image_space(tmp_path / "masks", index, range(len(index)), masks=1)
-    for record in index.records:
         write_mask(tmp_path / "masks" / f"{record.name}.png", np.kron(np.eye(10), np.ones((15, 20))))
-    assert sum(path.stat().st_size for path in (tmp_path / "masks").iterdir()) <= asked[0]
+    assert size_of(tmp_path / "seeds") <= asked[0] < 4 * size_of(tmp_path / "seeds")
+    assert size_of(tmp_path / "masks") <= asked[1]
 
 
 def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path):
@@ -55,8 +56,7 @@ def test_a_network_and_its_state_take_no_more_than_was_asked_for(asked, tmp_path
     optimizer.step()
     torch.save({"network": network.state_dict(), "optimizer": optimizer.state_dict()}, tmp_path / "state.pth")
     torch.save(network.state_dict(), tmp_path / "network.pth")
-    sizes = [(tmp_path / name).stat().st_size for name in ("state.pth", "network.pth")]
-    assert asked[0] == pytest.approx(2 * sum(sizes), rel=0.1)
+    assert asked[0] == pytest.approx(2 * size_of(tmp_path), rel=0.1)
 
 
 def test_a_disk_that_is_too_small_ends_the_run_before_its_first_stage(tmp_path, monkeypatch):
@@ -73,4 +73,4 @@ def test_the_images_of_a_stage_are_counted(index, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.files, "free_space", lambda path: 1000)
     message = r"too full for seeds of 6 images: about 0\.\d\d GB are needed in .*seeds, 0\.00 GB"
     with pytest.raises(UserError, match=message):
-        require_image_space(tmp_path / "seeds", index, range(len(index)), seeds=1)
+        without_file(index, tmp_path / "seeds", ".npz")

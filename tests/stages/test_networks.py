@@ -20,13 +20,11 @@ LITE0 = "efficientnet_lite0"
 CLASSES = ("cat", "dog", "train")
 
 
-@pytest.fixture(scope="module")
-def settings() -> Config:
-    return replace(Config(), model=replace(Config().model, backbone=LITE0))
+SETTINGS = Config().changed("model", backbone=LITE0)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of each kind."""
     torch.manual_seed(0)
     folder, backbone = tmp_path_factory.mktemp("networks"), build_backbone(LITE0, "none")
@@ -36,16 +34,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory, settings: Config) -> Path:
         "affinity": AffinityNet(backbone),
     }
     for kind, network in networks.items():
-        save_network(folder / f"{kind}.pth", kind, network, CLASSES, settings, {})
+        save_network(folder / f"{kind}.pth", kind, network, CLASSES, SETTINGS, {})
     return folder
 
 
 @pytest.mark.parametrize("with_displacement", [False, True])
-def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, settings, with_displacement):
+def test_an_affinity_network_comes_back_with_the_branches_that_it_had(tmp_path, with_displacement):
     network = AffinityNet(build_backbone(LITE0, "none"), with_displacement).eval()
     if with_displacement:
         network.mean_shift.running_mean.copy_(torch.tensor([1.5, -0.5]))
-    save_network(tmp_path / "affinity.pth", "affinity", network, CLASSES, settings, {"neg": 0.2})
+    save_network(tmp_path / "affinity.pth", "affinity", network, CLASSES, SETTINGS, {"neg": 0.2})
     loaded = load_affinity(tmp_path / "affinity.pth")
     assert loaded.has_displacement == with_displacement
     assert not loaded.training

@@ -19,19 +19,13 @@ def refine(kind: str, image: torch.Tensor, probabilities: torch.Tensor) -> torch
     return refinement(probabilities)
 
 
-def test_each_takes_its_own_iterations():
-    image, probabilities = random_image(20, 25), random_softmax(2, 20, 25)
-    assert torch.equal(refine("par", image, probabilities), par(image, probabilities, 4))
-    pytest.importorskip("pydensecrf", reason="needs pydensecrf2 (requirements-extras.txt)")
-    assert torch.equal(refine("crf", image, probabilities), dense_crf(image, probabilities, 3))
-
-
 @pytest.mark.parametrize("kind", REFINEMENTS)
-def test_labellings_of_one_image_share_it(kind: str):
+def test_each_takes_its_own_iterations_and_labellings_of_one_image_share_it(kind: str):
     if kind == "crf":
-        pytest.importorskip("pydensecrf")
-    image = random_image(24, 31)
+        pytest.importorskip("pydensecrf", reason="needs pydensecrf2 (requirements-extras.txt)")
+    image, own = random_image(24, 31), {"par": (par, 4), "crf": (dense_crf, 3)}
     both = torch.stack([random_softmax(3, 24, 31, seed) for seed in (1, 2)])
-    together = refine(kind, image, both)
-    for labelling, refined in zip(both, together, strict=True):
+    refinement, iterations = own[kind]
+    for labelling, refined in zip(both, refine(kind, image, both), strict=True):
         torch.testing.assert_close(refined, refine(kind, image, labelling))
+        assert torch.equal(refine(kind, image, labelling), refinement(image, labelling, iterations))
