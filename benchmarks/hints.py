@@ -15,7 +15,6 @@ that have a label. Prints how long a person takes, from the literature (SECONDS)
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -23,8 +22,9 @@ import numpy as np
 
 from data.artifacts import write_mask
 from data.index import open_index
+from data.inspection import spread
 from stages.config import load_config
-from stages.lists import evenly, seed_list
+from stages.lists import seed_list
 from utils.config_file import add_setting_options
 from utils.console import progress
 from utils.errors import UserError, run_script, script_parser
@@ -54,8 +54,8 @@ def main() -> None:
     cfg = load_config(args.config, args.preset, args.set)
     index = open_index(cfg.data, seed_list(cfg), masks=True)
     labels = (cfg.data.background, *index.class_names)
-    labelled = replace(index, records=tuple(record for record in index.records if record.labels))
-    chosen = [labelled.records[position] for position in evenly(labelled, args.images or len(labelled))]
+    labelled = [record for record in index.records if record.labels]
+    chosen = spread(labelled, args.images or len(labelled))
     random = np.random.default_rng(args.seed)
     records, objects = [], 0
     for record in progress(chosen, len(chosen), args.kind):

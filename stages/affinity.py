@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from data.dataset import Index, Record, TrainingImages
 from data.hints import open_hints
+from data.inspection import spread
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
@@ -18,7 +19,7 @@ from models.hints import Told
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
-from stages.lists import evenly, seed_index
+from stages.lists import seed_index
 from stages.networks import save_network
 from stages.pseudo import SeedMasks, write_masks
 from stages.reading import prepare, whole_images
@@ -107,7 +108,7 @@ def _confident_labels(
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:
     """Subtract the mean displacement over the training images from now on, as published; each image counts alike."""
     means = {}
-    for item in whole_images(index, evenly(index, MOST_SHIFT_IMAGES), cfg.workers, "mean displacement"):
+    for item in whole_images(index, spread(range(len(index)), MOST_SHIFT_IMAGES), cfg.workers, "mean displacement"):
         with compute.autocast():
             image = prepare(item["image"], network, compute, cfg.part("affinity"))
             field = displacement(network, image, cfg.part("affinity_training").crop_size)
