@@ -34,19 +34,15 @@ def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 
-def run_lengths(left: int, top: int, right: int, bottom: int) -> dict[str, Any]:
-    """A rectangle that begins below the first pixel as plain run lengths down the columns, as COCO keeps crowds."""
-    pixels = np.zeros((HEIGHT, WIDTH), np.uint8)
-    pixels[top:bottom, left:right] = 1
-    flat = pixels.ravel(order="F")
-    edges = [0, *([0] if flat[0] else []), *(np.flatnonzero(np.diff(flat)) + 1).tolist(), flat.size]
-    return {"size": [HEIGHT, WIDTH], "counts": np.diff(edges).tolist()}
+def run_lengths(*counts: int) -> dict[str, Any]:
+    """Lengths of runs down the columns, background first, as COCO keeps crowds."""
+    return {"size": [HEIGHT, WIDTH], "counts": counts}
 
 
 FOUND: dict[str, list[tuple[int, int, Any]]] = {  # category id, is a crowd, segmentation
     "a": [(90, 0, box(2, 2, 6, 6)), (1, 0, box(0, 0, 20, 15)), (90, 0, box(8, 8, 10, 10))],
-    "b": [(3, 0, box(5, 5, 10, 10)), (1, 1, run_lengths(0, 0, 30, 8))],
-    "c": [(1, 1, run_lengths(3, 3, 9, 9))],
+    "b": [(3, 0, box(5, 5, 10, 10)), (1, 1, run_lengths(0, *[8, 12] * 30))],
+    "c": [(1, 1, run_lengths(63, *[6, 14] * 5, 6, 431))],
     "d": [],
 }
 

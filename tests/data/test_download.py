@@ -102,9 +102,3 @@ def test_what_is_no_voc_is_refused(tmp_path):
     (tmp_path / "VOCdevkit/VOC2012").mkdir(parents=True)
     with pytest.raises(UserError, match="is there but has no JPEGImages; move it away"):
         download("voc", tmp_path / "VOCdevkit/VOC2012", "train")
-
-
-def test_torchvision_knows_the_archives():
-    """The names that are taken from torchvision are there, with checksums."""
-    assert data.download.DATASET_YEAR_DICT["2012"]["filename"] == "VOCtrainval_11-May-2012.tar"
-    assert len(data.download.DATASET_YEAR_DICT["2012"]["md5"]) == len(data.download.SBDataset.md5) == 32

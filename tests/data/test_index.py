@@ -19,11 +19,6 @@ def test_colours_of_mask_values():
     assert np.array_equal(palette[3:], voc_palette()[3:])
 
 
-def test_background_is_passed_on(tmp_path):
-    settings = DataSettings(kind="folder", root=str(put(tmp_path, "cat/1.jpg", "other/1.jpg")), background="other")
-    assert [record.labels for record in open_index(settings, "all").records] == [(0,), ()]
-
-
 def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
     own = {"shapes_train": 2, "shapes_val": 1, "mask_values": {"0": "background"}}
     settings = DataSettings(kind="shapes", root=str(tmp_path), **own)
