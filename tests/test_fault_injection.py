@@ -28,28 +28,18 @@ import utils.files
 import utils.training_state
 from models.backbone import BACKBONES
 from tests.models.tiny import TinyBackbone
-from tests.project import made_once
+from tests.project import Project, made_once
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
 
 KILLS = int(os.environ.get("IBBNET_KILLS", "2"))
-SETTINGS = """
-run: {folder}/run
-checkpoint: {folder}/best_model.pth
-device: cpu
-workers: {workers}
-data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3,
-    shapes_size: 64}}
-model: {{backbone: tiny, weights: none}}
-cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
-ibb: {{iterations: 1, epochs: 1}}
-affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1,
-    max_side: 48}}
-pseudo: {{background: threshold, threshold: 0.4, refine: none}}
-segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
-report: {{thresholds: 4}}
-"""
+CHANGED = (
+    "data.kind=shapes data.root={folder}/data/shapes data.shapes_train=6 data.shapes_val=3 data.shapes_size=64 "
+    "workers={workers} cam.epochs=2 cam.batch_size=3 cam.scales=[1.0] affinity.kind=learned affinity.fg_threshold=0.6 "
+    "affinity.bg_threshold=0.5 affinity.refine=par affinity.crop_size=32 affinity.batch_size=3 affinity.epochs=1 "
+    "affinity.max_side=48 segment.epochs=2 segment.batch_size=3 segment.flip=false"
+)
 # Files that have times or paths in them.
 PASSING = {"config.yaml", "run.json", "log.txt", "report.html", "contents.json", ".lock", ".lock.json", ".shapes.lock"}
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
@@ -70,15 +60,17 @@ HOW = ("half of it written", "before it has its name", "just after it has its na
 def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.process.BaseProcess:
     """`train.py` in a process of its own; forked, because importing torch takes longer than the run."""
     folder.mkdir(exist_ok=True)
-    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder, workers=workers))
-    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, moment))
+    Project(folder, backbone="tiny").write_settings()
+    overrides = CHANGED.format(folder=folder, workers=workers).split()
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, overrides, moment))
     process.start()
     return process
 
 
-def _train(folder: Path, moment: Moment | None) -> None:
+def _train(folder: Path, overrides: list[str], moment: Moment | None) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
+    sys.argv += [word for setting in overrides for word in ("--set", setting)]
     BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
     utils.training_state.SAVE_EVERY = 0.0
     _count_files(folder / "files.txt", moment)

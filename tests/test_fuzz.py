@@ -3,9 +3,7 @@
 Fifty inputs of each kind; IBBNET_FUZZ=1000 makes a thousand.
 """
 
-import io
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from inference.output_folder import CLASSES, DONE, PREDICTIONS, ClassValues, fil
 from stages.config import load_config
 from tests import mutations
 from tests.conftest import VOC_OBJECT, VOC_XML
+from tests.data.test_voc import npy
 from tests.mutations import FUZZED, TOKENS, VALUES, changed_bytes, changed_json, fuzz, put, tried
 from utils.files import read_json
 from utils.metrics_log import read_metrics
@@ -169,18 +168,11 @@ def test_texts(tmp_path, kind, data):
 VECTORS = {"p0": np.array([1, 0, 0], np.float32), "p1": np.array([0, 1, 1], np.int64), "p2": [1, 0, 1]}
 
 
-def label_array(protocol: int) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-    pickle.dump(np.array(VECTORS, dtype=object), file, protocol=protocol)
-    return file.getvalue()
-
-
 VOC_FILES = {
     "image_labels.csv": [b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"],
     "ImageSets/Segmentation/list.txt": [b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"],
     "Annotations/p0.xml": [VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()],
-    "cls_labels.npy": [label_array(protocol) for protocol in (2, 4, 5)],
+    "cls_labels.npy": [npy(VECTORS, protocol) for protocol in (2, 4, 5)],
 }
 
 

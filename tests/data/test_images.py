@@ -1,7 +1,6 @@
 import contextlib
 import struct
 import sys
-import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from data.pixels import PixelRule
 from data.settings import DataSettings
 from data.tree import find_images
 from inference.result import to_pixels
+from tests.data.test_mask_values import png
 from utils.errors import UserError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -140,11 +140,7 @@ def test_an_image_of_more_pixels_than_the_limit_is_refused(tmp_path, monkeypatch
 
 def test_a_bomb_is_refused_without_being_unpacked(tmp_path):
     """A few hundred bytes that say they are 10 gigapixels."""
-    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
-    content = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(9999))), (b"IEND", b"")):
-        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-    (tmp_path / "bomb.png").write_bytes(content)
+    (tmp_path / "bomb.png").write_bytes(png(100_000, 100_000, 8, 2, bytes(9999)))
     with pytest.raises(UnreadableImage, match=r"bomb\.png is of far too many pixels, above data.max_pixels"):
         read_image(tmp_path / "bomb.png")
 

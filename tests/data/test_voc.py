@@ -1,3 +1,4 @@
+import io
 import os
 import pickle
 import shutil
@@ -41,10 +42,12 @@ def renamed(root: Path, old: str, new: str) -> None:
         (root / folder / f"{old}{suffix}").rename(root / folder / f"{new}{suffix}")
 
 
-def write_npy(path: Path, value: object, protocol: int = 4) -> None:
-    with path.open("wb") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-        pickle.dump(np.array(value, dtype=object), file, protocol)
+def npy(value: object, protocol: int = 4) -> bytes:
+    """A file of numpy with one object, pickled with any protocol."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+    pickle.dump(np.array(value, dtype=object), file, protocol)
+    return file.getvalue()
 
 
 class TestLabels:
@@ -234,20 +237,20 @@ class TestNpy:
         kinds = (np.float32, np.int64, bool)
         vectors = {f"p{n}": np.array([n == 0, n != 1, 1], kind) for n, kind in enumerate(kinds)}
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-            write_npy(root / "cls_labels.npy", vectors | {"p2": [1, 0, 1.0]}, protocol)
+            (root / "cls_labels.npy").write_bytes(npy(vectors | {"p2": [1, 0, 1.0]}, protocol))
             assert labels_of(opened(root)) == {"p0": (0, 1, 2), "p1": (2,)}
             assert labels_of(opened(root, "val")) == {"p2": (0, 2)}
         renamed(root, "p0", "2007_000032")
         list_file(root, "2007_000032\n")
         for key in (2007000032, np.int64(2007000032), "2007_000032"):
-            write_npy(root / "cls_labels.npy", {key: np.array([0, 1, 1], np.float32)})
+            (root / "cls_labels.npy").write_bytes(npy({key: np.array([0, 1, 1], np.float32)}))
             assert labels_of(opened(root, "mine")) == {"2007_000032": (1, 2)}
 
     def test_nothing_in_it_runs_and_numpy_itself_is_out_of_reach(self, make_voc, tmp_path):
         root = make_voc(3, labels="none")
         harm = Builds(os.system, f"touch {tmp_path / 'harm'}")
         for content in (harm, {"p0": harm}):
-            write_npy(root / "cls_labels.npy", content)
+            (root / "cls_labels.npy").write_bytes(npy(content))
             with pytest.raises(UserError, match=r"cls_labels\.npy: expected a dictionary.*system is not an array"):
                 opened(root)
         assert not (tmp_path / "harm").exists()
@@ -255,6 +258,6 @@ class TestNpy:
             *(Builds(np.ndarray, (10**13,)), Builds(np.dtype, "O"), Builds(np.dtype, "f8,f8")),
             *([[1, 0, 1]] * 3, np.array([None] * 3), "101", np.ones(5)),
         ):
-            write_npy(root / "cls_labels.npy", {"p0": vector, "p1": vector})
+            (root / "cls_labels.npy").write_bytes(npy({"p0": vector, "p1": vector}))
             with pytest.raises(UserError, match=r"cls_labels\.npy: (expected a dictionary|image 'p0' has a vector)"):
                 opened(root)
