@@ -6,10 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.artifacts import read_mask
 from data.check import check, draw
 from data.index import class_palette, open_index
-from data.settings import DataSettings
 from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
@@ -49,13 +47,6 @@ def test_what_is_read_and_said(case, name, overrides, counts, problem, note):
     assert problem in " ".join(findings.problems)
     assert counts is None or list(found.items()) == list(counts.items())
     assert note in " ".join(findings.notes) if note is not None else not findings.notes
-
-
-@pytest.mark.parametrize(("crowd", "values"), [("object", {0, 1, 2}), ("ignore", {0, 2, 255})])
-def test_brush_masks_are_what_the_setting_says(case, crowd, values):
-    data = DataSettings(kind="coco", root=str(case("55_cvat_brush_masks_of_one_class")), crowd=crowd)
-    masks = [read_mask(record.mask).ravel() for record in open_index(data, "train", masks=True).records]
-    assert set(np.unique(np.concatenate(masks))) == values
 
 
 COLOURS = {"#000000": "background", "#008000": "dog", "#800000": "cat"}

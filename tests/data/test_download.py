@@ -1,6 +1,6 @@
 import hashlib
 import http.server
-import tarfile
+import shutil
 import threading
 from pathlib import Path
 
@@ -15,12 +15,10 @@ from data.settings import DataSettings
 from utils.errors import UserError
 
 
-def pack(folder: Path, archive: Path) -> str:
+def pack(folder: Path, archive: Path, kind: str) -> str:
     """The folder as archive; its MD5."""
-    with tarfile.open(archive, "w:gz" if archive.suffix == ".tgz" else "w") as tar:
-        for path in sorted(folder.iterdir()):
-            tar.add(path, path.name)
-    return hashlib.md5(archive.read_bytes()).hexdigest()
+    path = Path(shutil.make_archive(str(archive), kind, folder.parent, folder.name))
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 @pytest.fixture
@@ -33,10 +31,10 @@ def archives(make_voc, tmp_path, monkeypatch):
     (sbd / "val.txt").write_text("p4\n")
     served = tmp_path / "served"
     served.mkdir()
-    voc = {"filename": "voc.tar", "md5": pack(inside.parents[1], served / "voc.tar")}
+    voc = {"filename": "voc.tar", "md5": pack(inside.parent, served / "voc", "tar")}
     monkeypatch.setitem(data.download.DATASET_YEAR_DICT, "2012", voc)
-    monkeypatch.setattr(data.download.SBDataset, "filename", "sbd.tgz")
-    monkeypatch.setattr(data.download.SBDataset, "md5", pack(sbd.parents[1], served / "sbd.tgz"))
+    monkeypatch.setattr(data.download.SBDataset, "filename", "sbd.tar.gz")
+    monkeypatch.setattr(data.download.SBDataset, "md5", pack(sbd.parent, served / "sbd", "gztar"))
     return served
 
 
@@ -57,7 +55,7 @@ def server(archives, monkeypatch):
         threading.Thread(target=running.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{running.server_port}"
         monkeypatch.setitem(data.download.DATASET_YEAR_DICT["2012"], "url", f"{address}/voc.tar")
-        monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tgz")
+        monkeypatch.setattr(data.download.SBDataset, "url", f"{address}/sbd.tar.gz")
         yield asked
         running.shutdown()
 
@@ -69,7 +67,7 @@ def settings(root: Path) -> DataSettings:
 def test_voc_and_the_augmented_list_are_fetched_once(server, tmp_path):
     root = tmp_path / "new/VOCdevkit/VOC2012"
     assert [record.name for record in open_index(settings(root), "train").records] == ["p0", "p1", "p3", "p4"]
-    assert "/sbd.tgz" not in server  # 1.4 GB that this list does not need
+    assert "/sbd.tar.gz" not in server  # 1.4 GB that this list does not need
     assert [record.name for record in open_index(settings(root), "train_aug").records] == ["p0", "p1", "p3", "p4"]
     assert (root / "ImageSets/SBD/val.txt").read_text() == "p4\n"
     count = len(server)
@@ -84,7 +82,7 @@ def test_damaged_or_missing_archives_are_named_and_those_put_there_by_hand_used(
     (archives / "voc.tar").write_bytes(b"not what the checksum says")
     with pytest.raises(UserError, match=r"cannot be downloaded \(.*corrupted.*MD5"):
         download("voc", root, "train")
-    for name in ("voc.tar", "sbd.tgz"):
+    for name in ("voc.tar", "sbd.tar.gz"):
         (archives / name).unlink()
     with pytest.raises(UserError, match=r"voc\.tar cannot be downloaded .*at .*new/voc\.tar \(MD5 [0-9a-f]{32}\)"):
         download("voc", root, "train")
@@ -92,7 +90,7 @@ def test_damaged_or_missing_archives_are_named_and_those_put_there_by_hand_used(
     (tmp_path / "new/voc.tar").write_bytes(whole)
     download("voc", root, "train")
     assert (root / "JPEGImages/p0.jpg").is_file()
-    with pytest.raises(UserError, match=r"sbd\.tgz cannot be downloaded"):
+    with pytest.raises(UserError, match=r"sbd\.tar\.gz cannot be downloaded"):
         download("voc", root, "train_aug")
 
 
