@@ -23,23 +23,22 @@ def index_of(*labels: tuple[int, ...], classes: int = 3) -> Index:
     return Index(tuple(f"class {i}" for i in range(classes)), records)
 
 
-class TestIndex:
-    def test_check_refuses_no_images_duplicates_and_too_many_classes(self):
-        good = index_of((0,), (1,))
-        assert index_of((0,), (0, 2), ()).label_counts() == {"class 0": 2, "class 1": 0, "class 2": 1}
-        assert check_index(good, "the list") is good
-        assert len(check_index(index_of((), classes=254), "the list").class_names) == 254
-        outside = Index(("cat",), (Record("a/../b", Path("a.jpg"), (0,)),))
-        for index, message in (
-            (index_of(), "the list has no images"),
-            (dataclasses.replace(good, records=(*good.records, good.records[0])), "the list names 'r0' twice"),
-            (index_of((), classes=255), "the list has 255 classes; .* at most 254"),
-            (outside, r"the list has an image '.*', whose name leads out .*; rename it"),
-        ):
-            with pytest.raises(UserError, match=message):
-                check_index(index, "the list")
-        with pytest.raises(UserError, match=r"r0\.jpg does not exist, though it is listed"):
-            good.fingerprint()
+def test_check_index_refuses_no_images_duplicates_and_too_many_classes():
+    good = index_of((0,), (1,))
+    assert index_of((0,), (0, 2), ()).label_counts() == {"class 0": 2, "class 1": 0, "class 2": 1}
+    assert check_index(good, "the list") is good
+    assert len(check_index(index_of((), classes=254), "the list").class_names) == 254
+    outside = Index(("cat",), (Record("a/../b", Path("a.jpg"), (0,)),))
+    for index, message in (
+        (index_of(), "the list has no images"),
+        (dataclasses.replace(good, records=(*good.records, good.records[0])), "the list names 'r0' twice"),
+        (index_of((), classes=255), "the list has 255 classes; .* at most 254"),
+        (outside, r"the list has an image '.*', whose name leads out .*; rename it"),
+    ):
+        with pytest.raises(UserError, match=message):
+            check_index(index, "the list")
+    with pytest.raises(UserError, match=r"r0\.jpg does not exist, though it is listed"):
+        good.fingerprint()
 
 
 class TestTrainingImages:
