@@ -1,4 +1,4 @@
-"""A run that is killed anywhere and started again ends as if nothing had been.
+"""A run that is killed anywhere, or whose files are damaged, ends as if nothing had been when it is started again.
 
     IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite
     kills twice
@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,17 @@ import pytest
 import train
 import utils.files
 import utils.training_state
+from inference.bulk import predict_images
+from inference.output_folder import PREDICTIONS
 from models.backbone import BACKBONES
+from tests.inference.stub import Stub, save
 from tests.models.tiny import TinyBackbone
-from tests.project import Project, made_once
+from tests.project import Project
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
+
+pytestmark = pytest.mark.long
 
 KILLS = int(os.environ.get("IBBNET_KILLS", "2"))
 CHANGED = (
@@ -129,20 +135,22 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {str(path.relative_to(folder)): content_of(path) for path in kept}
 
 
-def run_undisturbed(folder: Path) -> None:
-    started = time.monotonic()
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    folder, started = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
     process = start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     (folder / "seconds.txt").write_text(str(time.monotonic() - started))
+    return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    return made_once(tmp_path_factory, "undisturbed", run_undisturbed)
-
-
-def same_as(undisturbed: Path, folder: Path) -> None:
+def again_as(undisturbed: Path, folder: Path, workers: int = 0) -> None:
+    """Start it again: it ends without a traceback and with the files of the undisturbed run."""
+    again = start(folder, workers)
+    again.join()
+    said = (folder / "output.txt").read_text()
+    assert (again.exitcode, "Traceback" in said) == (0, False), said
     expected, found = outcome(undisturbed), outcome(folder)
     assert found.keys() == expected.keys()
     for name, content in expected.items():
@@ -157,7 +165,6 @@ def moment_of(number: int, files: int) -> Moment:
     return Moment(file=int(random.integers(1, files + 1)), how=HOW[random.integers(len(HOW))])
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbed, tmp_path):
     seconds, files = (float((undisturbed / f"{name}.txt").read_text()) for name in ("seconds", "files"))
@@ -169,10 +176,61 @@ def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbe
     assert killed.exitcode == -signal.SIGKILL or moment.share is not None
     # Loader processes that outlive the killed one may still complain there.
     (tmp_path / "output.txt").rename(tmp_path / "killed.txt")
-    again = start(tmp_path, workers)
-    again.join()
-    said = (tmp_path / "output.txt").read_text()
-    assert (again.exitcode, "Traceback" in said) == (0, False), (moment, said)
-    same_as(undisturbed, tmp_path)
+    again_as(undisturbed, tmp_path, workers)
     assert (tmp_path / "best_model.pth").read_bytes() == (tmp_path / "run/segmenter.pth").read_bytes()
     shutil.rmtree(tmp_path)  # fifty of them would fill the disk
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+}
+FILES = {
+    "run/seeds/train_0001.npz": "cut",
+    "run/seeds/train_0002.npz": "emptied",
+    "run/seeds/train_0003.npz": "zeroed",
+    "run/seeds/.fingerprint": "emptied",
+    "run/seeds_walk/train_0002.npz": "zeroed",
+    "run/pseudo/train_0003.png": "cut",
+    "run/ablation/given/cam/val_0001.npz": "emptied",
+    "run/ablation_steps/given/walk/val_0001.npz": "cut",
+    "run/predictions/given/val_0001.png": "cut",
+    "run/report.json": "emptied",
+    "run/report_images.json": "cut",
+    "run/run.json": "cut",
+    "run/config.yaml": "cut",
+    "run/.lock": "cut",
+    "best_model.pth": "emptied",
+    "data/shapes/shapes.json": "cut",
+}
+NETWORKS = {
+    "run/classifier.pth": "cut",
+    "run/segmenter.pth": "cut",
+    "run/affinity.pth": "zeroed",
+    "run/confident/train_0001.png": "zeroed",
+}
+
+
+@pytest.mark.parametrize("damages", [FILES, NETWORKS], ids=["files", "networks"])
+def test_a_damaged_run_is_made_again_as_it_was(undisturbed, tmp_path, damages):
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "output.txt").unlink()
+    for path, damage in damages.items():
+        (tmp_path / path).write_bytes(DAMAGES[damage]((tmp_path / path).read_bytes()))
+    again_as(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_output_of_inference_is_made_again(tmp_path, damage):
+    for number in range(6):
+        save(tmp_path / f"in/p{number}.png", (20, 30), 0)
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    files = ("masks/p0.png", "overlays/p1.jpg", ".done/p3.json", "classes.json", PREDICTIONS)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
+    for name in files:
+        (tmp_path / "out" / name).write_bytes(DAMAGES[damage](before[name]))
+    summary = predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    assert (summary.new, summary.kept) == (3, 3)
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == before[name], name
