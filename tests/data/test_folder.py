@@ -185,8 +185,3 @@ class TestLists:
         put_text(pets, "lists/mine.txt", text)
         with pytest.raises(UserError, match=message):
             open_folder(pets, "mine")
-
-    def test_an_image_without_a_row(self, tagged):
-        put_text(tagged, "lists/mine.txt", "unlisted.jpg\n")
-        with pytest.raises(UserError, match=r"line 1: there is no image 'unlisted\.jpg' in .*labels\.csv"):
-            open_folder(tagged, "mine")
