@@ -30,14 +30,12 @@ def put_masks(root: Path, *names: str) -> Path:
 
 
 def put_text(root: Path, name: str, text: str) -> Path:
-    """A text file."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(text.encode())
     return root
 
 
 def put_json(root: Path, name: str, document: object) -> Path:
-    """A JSON file."""
     return put_text(root, name, json.dumps(document))
 
 

@@ -36,7 +36,6 @@ def settings(root: Path, kind: str = "folder", **others) -> Config:
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Path:
-    """Two classes of two images each, none with a fault."""
     for name in ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png"):
         put(tmp_path / "pets" / name)
     return tmp_path / "pets"

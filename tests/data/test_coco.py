@@ -20,8 +20,6 @@ from tests.data.layouts_of_tools import labels_of, put, put_json
 from utils.errors import UserError
 from utils.ignore import IGNORE
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
-
 HEIGHT, WIDTH = 20, 30
 CATEGORIES = {90: "toothbrush", 1: "person", 3: "car"}  # ids with gaps, not in order
 PERSON, CAR, TOOTHBRUSH = 1, 2, 3  # mask values: sorted by id
@@ -29,7 +27,6 @@ VAL = "annotations/instances_val2017.json"
 
 
 def box(left: int, top: int, right: int, bottom: int) -> list[list[int]]:
-    """A rectangle as polygon."""
     return [[left, top, right, top, right, bottom, left, bottom]]
 
 

@@ -15,13 +15,11 @@ def names_of(index) -> list[str]:
 
 @pytest.fixture
 def pets(tmp_path):
-    """Sub-folders `cat` and `dog`; `1.jpg` is in both."""
     return put(tmp_path / "pets", "dog/1.jpg", "cat/1.jpg", "cat/young/2.jpg", "dog/3.png")
 
 
 @pytest.fixture
 def tagged(tmp_path):
-    """A CSV with images in a folder, in the root, with two labels and with none."""
     root = put(tmp_path / "tagged", "in/a.jpg", "b.jpg", "c d.jpg", "unlisted.jpg")
     return put_text(root, "labels.csv", "image,labels\nin/a.jpg,dog;cat\nb.jpg,cat\nc d.jpg,\n")
 

@@ -28,7 +28,6 @@ GREY = np.repeat(COLOURS[..., :1], 3, axis=2)
 
 
 def saved(image: Image.Image, path: Path, **options) -> np.ndarray:
-    """What `read_image` makes of the image, (H, W, 3)."""
     image.save(path, **options)
     result = read_image(path)
     assert result.mode == "RGB"

@@ -1,5 +1,3 @@
-"""From settings to an index: colours, classes in files of their own, and what is passed on."""
-
 import numpy as np
 import pytest
 

@@ -1,5 +1,3 @@
-"""Tables of labels: cells in the notations of people and tools, read where they mean one thing, else named."""
-
 import pytest
 
 from data.faults import refuse

@@ -18,7 +18,6 @@ from utils.errors import UserError
 
 
 def settings_in(message: str) -> list[str]:
-    """What a message says after each --set."""
     return [text.rstrip(":;,") for text in re.findall(r"--set (\S+)", message)]
 
 

@@ -15,8 +15,6 @@ from tests.conftest import VOC_OBJECT, VOC_XML
 from tests.data.layouts_of_tools import put
 from utils.errors import UserError
 
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # inside pycocotools
-
 ROWS = ["a 1.jpg,cat", "ü.jpg,dog;cat", "c.jpg,"]
 WHOLE = "that is a whole number or a text, found"
 

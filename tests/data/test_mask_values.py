@@ -1,5 +1,3 @@
-"""Masks of other programs, read by value or by colour."""
-
 import struct
 import zlib
 

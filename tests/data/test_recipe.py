@@ -1,5 +1,3 @@
-"""Own images choose their preset: by colours, and by how many show none of the classes."""
-
 import io
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""The generated demo dataset: what it promises the rest, and that it shows what it was made to show."""
-
 import json
 import multiprocessing
 import shutil
