@@ -1,6 +1,9 @@
 """Inputs that users had, in ../shared/cases: what is read, and what is said of layouts, tables, truth and pixels."""
 
+import os
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,21 @@ from stages.config import load_config
 from tests.data.test_check import settings
 from utils.errors import UserError
 from utils.visualize import drawable
+
+CASES = Path(os.environ.get("IBBNET_CASES") or Path(__file__).parents[3] / "shared" / "cases")
+
+
+@pytest.fixture
+def case(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A copy of an input that users had, by its name; skipped where the inputs are not beside the project."""
+
+    def find(name: str) -> Path:
+        if not CASES.is_dir():
+            pytest.skip("needs ../shared/cases or IBBNET_CASES")
+        return Path(shutil.copytree(CASES / name, tmp_path_factory.mktemp("cases") / name))
+
+    return find
+
 
 BOTH, COCO = {"cat": 3, "dog": 3}, "data.kind=coco data.train_list=train data.val_list=train"
 BRUSH = "data.kind=coco data.train_list=train"
