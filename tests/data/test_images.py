@@ -70,13 +70,6 @@ def test_every_mode_is_its_colours_with_what_is_transparent_over_white(tmp_path,
     assert difference <= (1 if image.mode in ("RGBA", "LA") else 0)
 
 
-@pytest.mark.parametrize("suffix", ["tif", "jpg"])
-def test_cmyk_is_ink_and_not_light(tmp_path, suffix):
-    for ink, colour in (((255, 0, 0, 0), (0, 255, 255)), ((0, 0, 0, 255), (0, 0, 0)), ((0, 0, 0, 0), (255, 255, 255))):
-        read = saved(Image.new("CMYK", (16, 16), ink), tmp_path / f"a.{suffix}")
-        assert np.abs(read.astype(int) - colour).max() <= 3
-
-
 UPRIGHT = {
     **dict.fromkeys((0, 1, 9, 77), lambda pixels: pixels),  # 1, and values that mean nothing
     2: np.fliplr,

@@ -32,11 +32,6 @@ def list_file(root: Path, text: str, name: str = "mine") -> Path:
     return path
 
 
-def put_xml(root: Path, name: str, *objects: tuple[str, int]) -> None:
-    text = "".join(VOC_OBJECT.format(name=label, difficult=difficult) for label, difficult in objects)
-    (root / f"Annotations/{name}.xml").write_text(VOC_XML.format(name=name, objects=text))
-
-
 def renamed(root: Path, old: str, new: str) -> None:
     for suffix, folder in ((".jpg", "JPEGImages"), (".png", "SegmentationClass")):
         (root / folder / f"{old}{suffix}").rename(root / folder / f"{new}{suffix}")
@@ -180,7 +175,8 @@ class TestXml:
         monkeypatch.setattr(data.voc.ElementTree, "fromstring", lambda *given: (parsed.append(given), parse(*given))[1])
         assert opened(root) == opened(root)
         assert len(parsed) == 2
-        put_xml(root, "p0", ("train", 0), ("train", 0))
+        objects = VOC_OBJECT.format(name="train", difficult=0) * 2
+        (root / "Annotations/p0.xml").write_text(VOC_XML.format(name="p0", objects=objects))
         assert labels_of(opened(root))["p0"] == (2,)
         assert len(parsed) == 3
 
