@@ -17,7 +17,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,50 +50,44 @@ PASSING = {"config.yaml", "run.json", "log.txt", "report.html", "contents.json",
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """When to kill: at a share of the undisturbed time, or at a file by its number, in one of the ways of `HOW`."""
-
-    share: float | None = None
-    file: int = 0
-    how: str = ""
-
-
 HOW = ("half of it written", "before it has its name", "just after it has its name")
 
 
-def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.process.BaseProcess:
-    """`train.py` in a process of its own; forked, because importing torch takes longer than the run."""
+def start(folder: Path, workers: int = 0, file: int = 0, how: str = "") -> multiprocessing.process.BaseProcess:
+    """`train.py` in a process of its own; forked, because importing torch takes longer than the run.
+
+    It ends at the file of that number, in one of the ways of `HOW`.
+    """
     folder.mkdir(exist_ok=True)
     Project(folder, backbone="tiny").write_settings()
     overrides = CHANGED.format(folder=folder, workers=workers).split()
-    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, overrides, moment))
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, overrides, file, how))
     process.start()
     return process
 
 
-def _train(folder: Path, overrides: list[str], moment: Moment | None) -> None:
+def _train(folder: Path, overrides: list[str], file: int, how: str) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
     sys.argv += [word for setting in overrides for word in ("--set", setting)]
     BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
     utils.training_state.SAVE_EVERY = 0.0
-    _count_files(folder / "files.txt", moment)
+    _count_files(folder / "files.txt", file, how)
     code = run_script(train.main)
     os._exit(code)
 
 
-def _count_files(count: Path, moment: Moment | None) -> None:
+def _count_files(count: Path, file: int, how: str) -> None:
     """Note how many files get their name, and end the process at one of them."""
     rename, written = os.replace, 0
 
     def counted(source: Path, target: Path) -> None:
         nonlocal written
         written += 1
-        ends = moment is not None and written == moment.file
-        if ends and moment.how == HOW[0]:
+        ends = written == file
+        if ends and how == HOW[0]:
             os.truncate(source, os.path.getsize(source) // 2)
-        if ends and moment.how != HOW[2]:
+        if ends and how != HOW[2]:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
         count.write_text(str(written))
@@ -157,23 +150,19 @@ def again_as(undisturbed: Path, folder: Path, workers: int = 0) -> None:
         assert found[name] == content, name
 
 
-def moment_of(number: int, files: int) -> Moment:
-    """The moments are random, and the same ones in each call."""
-    random = np.random.default_rng([7, number])
-    if number % 2:
-        return Moment(share=float(random.random()))
-    return Moment(file=int(random.integers(1, files + 1)), how=HOW[random.integers(len(HOW))])
-
-
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbed, tmp_path):
     seconds, files = (float((undisturbed / f"{name}.txt").read_text()) for name in ("seconds", "files"))
-    moment, workers = moment_of(number, int(files)), number // 2 % 2
-    killed = start(tmp_path, workers, moment)
-    killed.join(seconds * moment.share if moment.share is not None else None)
-    killed.kill()
-    killed.join()
-    assert killed.exitcode == -signal.SIGKILL or moment.share is not None
+    random, workers = np.random.default_rng([7, number]), number // 2 % 2  # the same moments in each call
+    if number % 2:
+        killed = start(tmp_path, workers)
+        killed.join(seconds * random.random())
+        killed.kill()
+        killed.join()
+    else:
+        killed = start(tmp_path, workers, int(random.integers(1, files + 1)), HOW[random.integers(len(HOW))])
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
     # Loader processes that outlive the killed one may still complain there.
     (tmp_path / "output.txt").rename(tmp_path / "killed.txt")
     again_as(undisturbed, tmp_path, workers)
