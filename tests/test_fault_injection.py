@@ -160,7 +160,7 @@ def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbe
         killed.kill()
         killed.join()
     else:
-        killed = start(tmp_path, workers, int(random.integers(1, files + 1)), HOW[random.integers(len(HOW))])
+        killed = start(tmp_path, workers, int(random.integers(1, int(files) + 1)), HOW[random.integers(len(HOW))])
         killed.join()
         assert killed.exitcode == -signal.SIGKILL
     # Loader processes that outlive the killed one may still complain there.
