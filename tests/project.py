@@ -1,18 +1,13 @@
 """A small project for tests of whole scripts: generated data, settings, and scripts called in this process."""
 
 import contextlib
-import fcntl
 import importlib
 import io
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
 
 from data.shapes import generate
 from utils.errors import run_script
@@ -134,15 +129,3 @@ def new_project(folder: Path, backbone: str = "efficientnet_lite0") -> Project:
 
 def names(project: Project, list_name: str) -> list[str]:
     return (project.folder / "voc" / "ImageSets" / "Segmentation" / f"{list_name}.txt").read_text().split()
-
-
-def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder made by the first test process that asks for it; the others wait, and nobody may change it."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
-    with folder.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.with_suffix(".made").exists():
-            make(folder)
-            folder.with_suffix(".made").touch()
-    return folder

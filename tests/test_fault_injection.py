@@ -1,4 +1,4 @@
-"""A run that is killed anywhere and started again ends as if nothing had been.
+"""A run that is killed anywhere, or whose files are damaged, ends as if nothing had been when it is started again.
 
     IBBNET_KILLS=50 python -m pytest tests/test_fault_injection.py       the full form, some ten minutes; the suite
     kills twice
@@ -16,7 +16,7 @@ import shutil
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,77 +26,68 @@ import pytest
 import train
 import utils.files
 import utils.training_state
+from inference.bulk import predict_images
+from inference.output_folder import PREDICTIONS
 from models.backbone import BACKBONES
+from tests.inference.stub import Stub, save
 from tests.models.tiny import TinyBackbone
-from tests.project import made_once
+from tests.project import Project
 from utils.checkpoint import load_checkpoint
 from utils.errors import run_script
 from utils.metrics_log import read_metrics
 
+pytestmark = pytest.mark.long
+
 KILLS = int(os.environ.get("IBBNET_KILLS", "2"))
-SETTINGS = """
-run: {folder}/run
-checkpoint: {folder}/best_model.pth
-device: cpu
-workers: {workers}
-data: {{kind: shapes, root: {folder}/data/shapes, train_list: train, val_list: val, shapes_train: 6, shapes_val: 3,
-    shapes_size: 64}}
-model: {{backbone: tiny, weights: none}}
-cam: {{epochs: 2, batch_size: 3, crop_size: 32, resize_long: [32, 48], lr: 0.01, scales: [1.0]}}
-ibb: {{iterations: 1, epochs: 1}}
-affinity: {{kind: learned, fg_threshold: 0.6, bg_threshold: 0.5, refine: par, crop_size: 32, batch_size: 3, epochs: 1,
-    max_side: 48}}
-pseudo: {{background: threshold, threshold: 0.4, refine: none}}
-segment: {{stage: -2, epochs: 2, batch_size: 3, crop_size: 32, scales: [1.0], flip: false}}
-report: {{thresholds: 4}}
-"""
+CHANGED = (
+    "data.kind=shapes data.root={folder}/data/shapes data.shapes_train=6 data.shapes_val=3 data.shapes_size=64 "
+    "workers={workers} cam.epochs=2 cam.batch_size=3 cam.scales=[1.0] affinity.kind=learned affinity.fg_threshold=0.6 "
+    "affinity.bg_threshold=0.5 affinity.refine=par affinity.crop_size=32 affinity.batch_size=3 affinity.epochs=1 "
+    "affinity.max_side=48 segment.epochs=2 segment.batch_size=3 segment.flip=false"
+)
 # Files that have times or paths in them.
 PASSING = {"config.yaml", "run.json", "log.txt", "report.html", "contents.json", ".lock", ".lock.json", ".shapes.lock"}
 TIMES = {"seconds", "peak_memory_mb", "finished", "images_per_second"}
 
 
-@dataclass(frozen=True)
-class Moment:
-    """When to kill: at a share of the undisturbed time, or at a file by its number, in one of the ways of `HOW`."""
-
-    share: float | None = None
-    file: int = 0
-    how: str = ""
-
-
 HOW = ("half of it written", "before it has its name", "just after it has its name")
 
 
-def start(folder: Path, workers: int = 0, moment: Moment | None = None) -> multiprocessing.process.BaseProcess:
-    """`train.py` in a process of its own; forked, because importing torch takes longer than the run."""
+def start(folder: Path, workers: int = 0, file: int = 0, how: str = "") -> multiprocessing.process.BaseProcess:
+    """`train.py` in a process of its own; forked, because importing torch takes longer than the run.
+
+    It ends at the file of that number, in one of the ways of `HOW`.
+    """
     folder.mkdir(exist_ok=True)
-    (folder / "settings.yaml").write_text(SETTINGS.format(folder=folder, workers=workers))
-    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, moment))
+    Project(folder, backbone="tiny").write_settings()
+    overrides = CHANGED.format(folder=folder, workers=workers).split()
+    process = multiprocessing.get_context("fork").Process(target=_train, args=(folder, overrides, file, how))
     process.start()
     return process
 
 
-def _train(folder: Path, moment: Moment | None) -> None:
+def _train(folder: Path, overrides: list[str], file: int, how: str) -> None:
     sys.stdout = sys.stderr = (folder / "output.txt").open("a", buffering=1)
     sys.argv = ["train.py", "--config", str(folder / "settings.yaml")]
+    sys.argv += [word for setting in overrides for word in ("--set", setting)]
     BACKBONES["tiny"] = lambda imagenet: TinyBackbone()
     utils.training_state.SAVE_EVERY = 0.0
-    _count_files(folder / "files.txt", moment)
+    _count_files(folder / "files.txt", file, how)
     code = run_script(train.main)
     os._exit(code)
 
 
-def _count_files(count: Path, moment: Moment | None) -> None:
+def _count_files(count: Path, file: int, how: str) -> None:
     """Note how many files get their name, and end the process at one of them."""
     rename, written = os.replace, 0
 
     def counted(source: Path, target: Path) -> None:
         nonlocal written
         written += 1
-        ends = moment is not None and written == moment.file
-        if ends and moment.how == HOW[0]:
+        ends = written == file
+        if ends and how == HOW[0]:
             os.truncate(source, os.path.getsize(source) // 2)
-        if ends and moment.how != HOW[2]:
+        if ends and how != HOW[2]:
             os.kill(os.getpid(), signal.SIGKILL)
         rename(source, target)
         count.write_text(str(written))
@@ -137,50 +128,98 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {str(path.relative_to(folder)): content_of(path) for path in kept}
 
 
-def run_undisturbed(folder: Path) -> None:
-    started = time.monotonic()
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    folder, started = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
     process = start(folder)
     process.join()
     assert process.exitcode == 0, (folder / "output.txt").read_text()
     (folder / "seconds.txt").write_text(str(time.monotonic() - started))
+    return folder
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> Path:
-    return made_once(tmp_path_factory, "undisturbed", run_undisturbed)
-
-
-def same_as(undisturbed: Path, folder: Path) -> None:
+def again_as(undisturbed: Path, folder: Path, workers: int = 0) -> None:
+    """Start it again: it ends without a traceback and with the files of the undisturbed run."""
+    again = start(folder, workers)
+    again.join()
+    said = (folder / "output.txt").read_text()
+    assert (again.exitcode, "Traceback" in said) == (0, False), said
     expected, found = outcome(undisturbed), outcome(folder)
     assert found.keys() == expected.keys()
     for name, content in expected.items():
         assert found[name] == content, name
 
 
-def moment_of(number: int, files: int) -> Moment:
-    """The moments are random, and the same ones in each call."""
-    random = np.random.default_rng([7, number])
-    if number % 2:
-        return Moment(share=float(random.random()))
-    return Moment(file=int(random.integers(1, files + 1)), how=HOW[random.integers(len(HOW))])
-
-
-@pytest.mark.long
 @pytest.mark.parametrize("number", range(KILLS))
 def test_killed_and_started_again_it_ends_with_the_same_files(number, undisturbed, tmp_path):
     seconds, files = (float((undisturbed / f"{name}.txt").read_text()) for name in ("seconds", "files"))
-    moment, workers = moment_of(number, int(files)), number // 2 % 2
-    killed = start(tmp_path, workers, moment)
-    killed.join(seconds * moment.share if moment.share is not None else None)
-    killed.kill()
-    killed.join()
-    assert killed.exitcode == -signal.SIGKILL or moment.share is not None
+    random, workers = np.random.default_rng([7, number]), number // 2 % 2  # the same moments in each call
+    if number % 2:
+        killed = start(tmp_path, workers)
+        killed.join(seconds * random.random())
+        killed.kill()
+        killed.join()
+    else:
+        killed = start(tmp_path, workers, int(random.integers(1, int(files) + 1)), HOW[random.integers(len(HOW))])
+        killed.join()
+        assert killed.exitcode == -signal.SIGKILL
     # Loader processes that outlive the killed one may still complain there.
     (tmp_path / "output.txt").rename(tmp_path / "killed.txt")
-    again = start(tmp_path, workers)
-    again.join()
-    said = (tmp_path / "output.txt").read_text()
-    assert (again.exitcode, "Traceback" in said) == (0, False), (moment, said)
-    same_as(undisturbed, tmp_path)
+    again_as(undisturbed, tmp_path, workers)
     assert (tmp_path / "best_model.pth").read_bytes() == (tmp_path / "run/segmenter.pth").read_bytes()
     shutil.rmtree(tmp_path)  # fifty of them would fill the disk
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda content: content[: len(content) // 2],
+    "emptied": lambda content: b"",
+    "zeroed": lambda content: content[: len(content) // 2] + bytes(len(content) - len(content) // 2),
+}
+FILES = {
+    "run/seeds/train_0001.npz": "cut",
+    "run/seeds/train_0002.npz": "emptied",
+    "run/seeds/train_0003.npz": "zeroed",
+    "run/seeds/.fingerprint": "emptied",
+    "run/seeds_walk/train_0002.npz": "zeroed",
+    "run/pseudo/train_0003.png": "cut",
+    "run/ablation/given/cam/val_0001.npz": "emptied",
+    "run/ablation_steps/given/walk/val_0001.npz": "cut",
+    "run/predictions/given/val_0001.png": "cut",
+    "run/report.json": "emptied",
+    "run/report_images.json": "cut",
+    "run/run.json": "cut",
+    "run/config.yaml": "cut",
+    "run/.lock": "cut",
+    "best_model.pth": "emptied",
+    "data/shapes/shapes.json": "cut",
+}
+NETWORKS = {
+    "run/classifier.pth": "cut",
+    "run/segmenter.pth": "cut",
+    "run/affinity.pth": "zeroed",
+    "run/confident/train_0001.png": "zeroed",
+}
+
+
+@pytest.mark.parametrize("damages", [FILES, NETWORKS], ids=["files", "networks"])
+def test_a_damaged_run_is_made_again_as_it_was(undisturbed, tmp_path, damages):
+    shutil.copytree(undisturbed, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "output.txt").unlink()
+    for path, damage in damages.items():
+        (tmp_path / path).write_bytes(DAMAGES[damage]((tmp_path / path).read_bytes()))
+    again_as(undisturbed, tmp_path)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_output_of_inference_is_made_again(tmp_path, damage):
+    for number in range(6):
+        save(tmp_path / f"in/p{number}.png", (20, 30), 0)
+    predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    files = ("masks/p0.png", "overlays/p1.jpg", ".done/p3.json", "classes.json", PREDICTIONS)
+    before = {name: (tmp_path / "out" / name).read_bytes() for name in files}
+    for name in files:
+        (tmp_path / "out" / name).write_bytes(DAMAGES[damage](before[name]))
+    summary = predict_images(tmp_path / "in", tmp_path / "out", Stub())
+    assert (summary.new, summary.kept) == (3, 3)
+    for name in files:
+        assert (tmp_path / "out" / name).read_bytes() == before[name], name

@@ -3,9 +3,7 @@
 Fifty inputs of each kind; IBBNET_FUZZ=1000 makes a thousand.
 """
 
-import io
 import json
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,10 +24,11 @@ from evaluation.stages import pipeline
 from exports.mask_sets import open_mask_set
 from exports.masks import export_masks
 from inference.images import InputImage, read_labels
-from inference.output_folder import CLASSES, DONE, PREDICTIONS, ClassValues, file_of, find_done, write_done
+from inference.output_folder import CLASSES, DONE, ClassValues, file_of, find_done, write_done
 from stages.config import load_config
 from tests import mutations
 from tests.conftest import VOC_OBJECT, VOC_XML
+from tests.data.test_voc import npy
 from tests.mutations import FUZZED, TOKENS, VALUES, changed_bytes, changed_json, fuzz, put, tried
 from utils.files import read_json
 from utils.metrics_log import read_metrics
@@ -46,10 +45,6 @@ def put_images(folder: Path, *names: str) -> Path:
         if not (folder / name).is_file():
             Image.new("RGB", (8, 6)).save(folder / name)
     return folder
-
-
-def trying(read: Callable) -> Callable[..., Any]:
-    return lambda path: tried(lambda: read(path))
 
 
 def open_and_write(data: DataSettings, list_name: str, masks: bool = False) -> None:
@@ -109,7 +104,38 @@ FIGURES = {
     **{"n_images": 3, "miou": 0.5, "miou_best": 0.5, "over_activation": 0.1, "under_activation": 0.2},
     "per_class": {"cat": {"iou": 0.5}, "dog": {"iou": None}},
 }
-TABLE, METRICS = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n', b'{"stage": "cam", "epoch": 1, "loss": 0.5}\n'
+TABLE = b'image,labels\na.jpg,cat;dog\nb.jpg,\n"c.png",dog\n'
+METRICS = b'{"stage": "cam", "epoch": 1, "loss": 0.5}\n{"stage": "cam", "epoch": 2, "loss": 0.5}\n'
+VOC_TABLE = b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"
+VOC_LISTS = [b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"]
+CAT_XML = VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()
+VECTORS = {"p0": np.array([1, 0, 0], np.float32), "p1": np.array([0, 1, 1], np.int64), "p2": [1, 0, 1]}
+POINTS = {"image": "cat/a.jpg", **SIZE, "shapes": [{"shape_type": "point", "label": "cat", "points": [[2, 3.5]]}]}
+LINES = {"image": "cat/b.jpg", "shapes": [{"shape_type": "line", "label": "background", "points": [[0, 0], [7, 5]]}]}
+LABELME = {"imagePath": "cat\\a.jpg", "imageHeight": 6, "imageWidth": 8, "shapes": POINTS["shapes"]}
+HINTS = [changed_json(each) for each in ({"hints": [POINTS, LINES]}, LABELME, COCO_HINTS)]
+# What we have written ourselves, and somebody has changed
+CLASS = {"name": "cat", "value": 1, "score": 0.5, "pixels": 24, "share": 0.5}
+SHOWN = {"image": "a.jpg", "mask": "masks/a.png", "overlay": "overlays/a.jpg", "labels": "predicted", **SIZE}
+REPORT = {
+    "images": [
+        SHOWN | {"classes": [CLASS], "background_share": 0.5, "unsure_share": 0.0},
+        {"image": "b.jpg", "mask": "masks/b.png", "classes": []},
+    ],
+    "unreadable": [],
+    "network": {"kind": "classifier"},
+}
+VALUES_OF_CLASSES = {"background": 0, "unsure": 255, "classes": [{"value": 1, "name": "cat", "colour": [1, 2, 3]}]}
+MADE = {"finished": 1e9, "seconds": 3.5, "peak_memory_mb": {"memory": 300}, "result": {"x": 1}}
+RECORD = {"cam": {"fingerprint": "a", **MADE}, "seeds": {"fingerprint": "b", **MADE, "peak_memory_mb": {}}}
+ABOUT = {"command": ["train.py"], "started": "2026-01-01T00:00:00", "seed": 0, "commit": "", "torch": "2"}
+
+
+def put_beside(path: Path, **documents: Any) -> None:
+    """JSON files beside the changed one, as they should be."""
+    for name, document in documents.items():
+        if not path.with_name(f"{name}.json").is_file():
+            put(path.with_name(f"{name}.json"), json.dumps(document).encode())
 
 
 def read_own_images(path: Path) -> None:
@@ -128,6 +154,16 @@ def read_coco(path: Path) -> None:
         open_and_write(DataSettings(kind="coco", root=str(path.parents[1])), "val", masks)
 
 
+def read_voc(path: Path) -> None:
+    root = Path("in")
+    put_images(root / "JPEGImages", "p0.jpg", "p1.jpg")
+    if path.name == "list.txt":
+        put(root / "image_labels.csv", VOC_TABLE)
+    else:
+        put(root / "ImageSets/Segmentation/list.txt", b"p0\n" if path.suffix == ".xml" else b"p0\np1\n")
+    open_and_write(DataSettings(kind="voc", root=str(root), classes=NAMES), "list")
+
+
 def read_hints(path: Path) -> None:
     put_images(path.parent / "cat", "a.jpg", "b.jpg")
     data = DataSettings(kind="folder", root=str(path.parent), hints=str(path))
@@ -137,89 +173,49 @@ def read_hints(path: Path) -> None:
         tried(lambda name=record.name: hints.of(name))
 
 
-POINTS = {"image": "cat/a.jpg", **SIZE, "shapes": [{"shape_type": "point", "label": "cat", "points": [[2, 3.5]]}]}
-LINES = {"image": "cat/b.jpg", "shapes": [{"shape_type": "line", "label": "background", "points": [[0, 0], [7, 5]]}]}
-LABELME = {"imagePath": "cat\\a.jpg", "imageHeight": 6, "imageWidth": 8, "shapes": POINTS["shapes"]}
-HINTS = [changed_json(each) for each in ({"hints": [POINTS, LINES]}, LABELME, COCO_HINTS)]
-
-FILES: dict[str, tuple[str, st.SearchStrategy[bytes], Callable[[Path], Any]]] = {
-    "settings": ("in/config.yaml", changed_bytes([CONFIG]), trying(load_config)),
-    "own images": ("in/labels.csv", changed_bytes([TABLE]), read_own_images),
-    "labels for inference": (
-        *("in/labels.csv", changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"])),
-        read_labels_for_inference,
-    ),
-    "coco": ("in/annotations/instances_val.json", changed_json(COCO), read_coco),
-    "figures": (
-        *("in/b.json", changed_json(FIGURES)),
-        trying(lambda path: table(gather([put(path.with_name("a.json"), json.dumps(FIGURES).encode()), path]))),
-    ),
-    "hints": ("in/hints.json", st.one_of(HINTS), read_hints),
-    "metrics": ("run/metrics.jsonl", changed_bytes([METRICS + METRICS.replace(b"1", b"2")]), trying(read_metrics)),
-}
+def read_figures(path: Path) -> None:
+    put_beside(path, a=FIGURES)
+    tried(lambda: table(gather([path.with_name("a.json"), path])))
 
 
-@pytest.mark.parametrize("kind", FILES)
-@fuzz(st.data())
-def test_texts(tmp_path, kind, data):
-    name, contents, read = FILES[kind]
-    read(put(tmp_path / name, data.draw(contents)))
-
-
-VECTORS = {"p0": np.array([1, 0, 0], np.float32), "p1": np.array([0, 1, 1], np.int64), "p2": [1, 0, 1]}
-
-
-def label_array(protocol: int) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
-    pickle.dump(np.array(VECTORS, dtype=object), file, protocol=protocol)
-    return file.getvalue()
-
-
-VOC_FILES = {
-    "image_labels.csv": [b"image,cat,dog,train\np0,1,0,0\np1,0,1,1\n"],
-    "ImageSets/Segmentation/list.txt": [b"p0\np1\n", b"/JPEGImages/p0.jpg /SegmentationClass/p0.png\np1 1\n"],
-    "Annotations/p0.xml": [VOC_XML.format(name="p0", objects=VOC_OBJECT.format(name="cat", difficult=0)).encode()],
-    "cls_labels.npy": [label_array(protocol) for protocol in (2, 4, 5)],
-}
-
-
-@pytest.mark.parametrize("name", VOC_FILES)
-@fuzz(st.data())
-def test_files_of_voc(tmp_path, name, data):
-    root = tmp_path / "in"
-    put_images(root / "JPEGImages", "p0.jpg", "p1.jpg")
-    put(root / "ImageSets/Segmentation/list.txt", b"p0\n" if name.endswith("xml") else b"p0\np1\n")
-    if name.endswith("list.txt"):
-        put(root / "image_labels.csv", VOC_FILES["image_labels.csv"][0])
-    put(root / name, data.draw(changed_bytes(VOC_FILES[name])))
-    open_and_write(DataSettings(kind="voc", root=str(root), classes=NAMES), "list")
-
-
-# What we have written ourselves, and somebody has changed
-
-CLASS = {"name": "cat", "value": 1, "score": 0.5, "pixels": 24, "share": 0.5}
-SHOWN = {"image": "a.jpg", "mask": "masks/a.png", "overlay": "overlays/a.jpg", "labels": "predicted", **SIZE}
-REPORT = {
-    "images": [
-        SHOWN | {"classes": [CLASS], "background_share": 0.5, "unsure_share": 0.0},
-        {"image": "b.jpg", "mask": "masks/b.png", "classes": []},
-    ],
-    "unreadable": [],
-    "network": {"kind": "classifier"},
-}
-VALUES_OF_CLASSES = {"background": 0, "unsure": 255, "classes": [{"value": 1, "name": "cat", "colour": [1, 2, 3]}]}
-
-
-@fuzz(changed_json(REPORT), changed_json(VALUES_OF_CLASSES), st.sampled_from([PREDICTIONS, CLASSES]))
-def test_outputs_of_inference(tmp_path, report, classes, name):
-    folder = tmp_path / "in"
-    put(folder / PREDICTIONS, report if name == PREDICTIONS else json.dumps(REPORT).encode())
-    put(folder / CLASSES, classes if name == CLASSES else json.dumps(VALUES_OF_CLASSES).encode())
+def read_outputs_of_inference(path: Path) -> None:
+    put_beside(path, predictions=REPORT, classes=VALUES_OF_CLASSES)
     for mask in ("a.png", "b.png"):
-        if not (folder / "masks" / mask).is_file():
-            write_mask(folder / "masks" / mask, [[0, 1]])
-    tried(lambda: export_masks(open_mask_set(folder), ["coco", "yolo"], tmp_path / "out"))
+        if not (path.parent / "masks" / mask).is_file():
+            write_mask(path.parent / "masks" / mask, [[0, 1]])
+    tried(lambda: export_masks(open_mask_set(path.parent), ["coco", "yolo"], Path("out")))
+
+
+def read_run(path: Path) -> None:
+    put_beside(path, stages=RECORD, run=ABOUT)
+    cfg = load_config(None, overrides=[f"run={path.parent}"])
+    tried(lambda: stage_table(pipeline(), cfg, Run.reopen(path.parent)))
+    tried(lambda: settings_tables(cfg, read_json(path.with_name("run.json"))))
+
+
+FILES: list[tuple[str, st.SearchStrategy[bytes], Callable[[Path], Any]]] = [
+    ("in/config.yaml", changed_bytes([CONFIG]), lambda path: tried(lambda: load_config(path))),
+    ("in/labels.csv", changed_bytes([TABLE]), read_own_images),
+    ("in/labels.csv", changed_bytes([TABLE, b"image,cat,dog\na.jpg,1,0\nb,0,1\n"]), read_labels_for_inference),
+    ("in/annotations/instances_val.json", changed_json(COCO), read_coco),
+    ("in/image_labels.csv", changed_bytes([VOC_TABLE]), read_voc),
+    ("in/ImageSets/Segmentation/list.txt", changed_bytes(VOC_LISTS), read_voc),
+    ("in/Annotations/p0.xml", changed_bytes([CAT_XML]), read_voc),
+    ("in/cls_labels.npy", changed_bytes([npy(VECTORS, protocol) for protocol in (2, 4, 5)]), read_voc),
+    ("in/hints.json", st.one_of(HINTS), read_hints),
+    ("in/b.json", changed_json(FIGURES), read_figures),
+    ("in/predictions.json", changed_json(REPORT), read_outputs_of_inference),
+    ("in/classes.json", changed_json(VALUES_OF_CLASSES), read_outputs_of_inference),
+    ("run/stages.json", changed_json(RECORD), read_run),
+    ("run/run.json", changed_json(ABOUT), read_run),
+    ("run/metrics.jsonl", changed_bytes([METRICS]), lambda path: tried(lambda: read_metrics(path))),
+]
+
+
+@pytest.mark.parametrize(("name", "contents", "read"), FILES)
+@fuzz(st.data())
+def test_texts(tmp_path, name, contents, read, data):
+    read(put(tmp_path / name, data.draw(contents)))
 
 
 @fuzz(st.data())
@@ -238,17 +234,3 @@ def test_notes_of_what_is_done(tmp_path, data):
             put(path, data.draw(changed_json(json.loads(path.read_text(encoding="utf-8")))))
     values = tried(lambda: ClassValues(output, names))
     assert tried(lambda: find_done(output, image, "abc", values)) in (entry, None)
-
-
-MADE = {"finished": 1e9, "seconds": 3.5, "peak_memory_mb": {"memory": 300}, "result": {"x": 1}}
-RECORD = {"cam": {"fingerprint": "a", **MADE}, "seeds": {"fingerprint": "b", **MADE, "peak_memory_mb": {}}}
-ABOUT = {"command": ["train.py"], "started": "2026-01-01T00:00:00", "seed": 0, "commit": "", "torch": "2"}
-
-
-@fuzz(changed_json(RECORD), changed_json(ABOUT), st.booleans())
-def test_records_of_a_run(tmp_path, stages_json, about, first):
-    put(tmp_path / "run/stages.json", stages_json if first else json.dumps(RECORD).encode())
-    put(tmp_path / "run/run.json", json.dumps(ABOUT).encode() if first else about)
-    cfg = load_config(None, overrides=[f"run={tmp_path / 'run'}"])
-    tried(lambda: stage_table(pipeline(), cfg, Run.reopen(tmp_path / "run")))
-    tried(lambda: settings_tables(cfg, read_json(tmp_path / "run/run.json")))

@@ -11,16 +11,14 @@ import torch
 from hypothesis import strategies as st
 from PIL import Image
 
-import stages.networks
 from data.artifacts import Seed, read_mask, read_seed, write_seed
 from data.images import read_image
-from models.backbone import BACKBONES
 from models.weights import read_weights
 from stages.config import load_config
 from stages.describe import describe
-from stages.networks import load_network
+from stages.networks import load_network, save_network
 from tests import mutations
-from tests.models.tiny import TinyBackbone, tiny_classifier
+from tests.models.tiny import tiny_classifier
 from tests.mutations import FUZZED, VALUES, changed_bytes, changed_document, fuzz, put, tried
 from utils.checkpoint import load_checkpoint
 
@@ -103,11 +101,11 @@ TENSORS = (
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> tuple[bytes, dict[str, Any]]:
+def checkpoint(tmp_path_factory, tiny_backbone) -> tuple[bytes, dict[str, Any]]:
     """A checkpoint of a network of a few hundred weights, as bytes and as what it holds."""
     path = tmp_path_factory.mktemp("checkpoint") / "a.pth"
-    cfg = load_config(None, overrides=["model.backbone=tiny"])
-    stages.networks.save_network(path, "classifier", tiny_classifier(3), NAMES, cfg, {"loss": 0.5})
+    cfg = load_config(None, overrides=[f"model.backbone={tiny_backbone}"])
+    save_network(path, "classifier", tiny_classifier(3), NAMES, cfg, {"loss": 0.5})
     return path.read_bytes(), torch.load(path, weights_only=True)
 
 
@@ -121,7 +119,5 @@ def test_checkpoints(tmp_path, checkpoint, data):
         torch.save(data.draw(changed_document(values, TENSORS)), file)
         content = file.getvalue()
     path = put(tmp_path / "in/a.pth", content)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(BACKBONES, "tiny", lambda imagenet: TinyBackbone())
-        for read in (load_checkpoint, describe, read_weights, load_network):
-            tried(lambda read=read: read(path))
+    for read in (load_checkpoint, describe, read_weights, load_network):
+        tried(lambda read=read: read(path))

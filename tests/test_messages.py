@@ -1,6 +1,6 @@
 """What the command line says to mistakes: one table of commands, what each must name, and what it must say to do next.
 
-Every row ends with exit code 2 and nothing but the message. Names in braces are files that the fixture makes.
+Every row ends with exit code 2 and nothing but the message. Names in braces are files of the fixture `world`, or none.
 """
 
 import ast
@@ -15,33 +15,21 @@ import pytest
 import torch
 from PIL import Image
 
-from data.artifacts import Seed, write_mask, write_seed
-from data.shapes import SHAPES_CLASSES, generate
+from data.artifacts import Seed, seed_size, write_mask, write_seed
+from data.shapes import SHAPES_CLASSES
 from models.classifier import build_classifier
 from models.segmenter import build_segmenter
 from stages.config import load_config
 from stages.networks import save_network
-from tests.project import ROOT, call, product_files
-
-SETTINGS = """
-run: {run}
-checkpoint: {run}/best_model.pth
-device: cpu
-data: {{kind: voc, root: {voc}, train_list: train, val_list: val}}
-model: {{backbone: efficientnet_lite0, weights: none}}
-cam: {{epochs: 1, batch_size: 2, crop_size: 32, resize_long: [32, 48], scales: [1.0]}}
-seeds: {{max_side: 48}}
-ibb: {{enabled: false}}
-segment: {{stage: -2, epochs: 1, batch_size: 2, crop_size: 32, scales: [1.0]}}
-workers: 0
-"""
+from tests.data.layouts_of_tools import put
+from tests.project import ROOT, call, new_project, product_files
 
 # A row: command and arguments => what the message holds, parted by |: what was wrong, then what to do.
 TABLE = r"""
 train --config {none}.yaml => none.yaml cannot be read
-train --config {text} => text.txt | expected 'key: value' lines
-train --config {broken_yaml} => broken.yaml, line 3 | not valid YAML | mend the line
-train --config {twice_yaml} => twice.yaml, line 3 | 'seed' was already set in line 1
+train --config {text.txt} => text.txt | expected 'key: value' lines
+train --config {broken.yaml} => broken.yaml, line 3 | not valid YAML | mend the line
+train --config {twice.yaml} => twice.yaml, line 3 | 'seed' was already set in line 1
 train CONFIG --preset voc21 => there is no preset 'voc21' | known:
 train CONFIG --set cam.epoch=3 => unknown setting 'cam.epoch' | did you mean 'cam.epochs'?
 train CONFIG --set cam.epochs => --set cam.epochs | expected key.sub=value, for example
@@ -54,10 +42,11 @@ train CONFIG --set data.colors=[red] => must be RGB as quoted "#ff8000", found '
 train CONFIG --set device=tpu9 --stages cam => device 'tpu9' is not available here | use --set device=cpu or auto
 train CONFIG --set precision=fp16 --stages cam => fp16 needs a CUDA device | use --set precision=bf16 or off
 train CONFIG --set data.hints={none} => data.hints: there is no | expected hints of this project, LabelMe's or COCO's
-train CONFIG --set data.hints={text} => data.hints: | text.txt cannot be read as JSON | expected hints of this project
+train CONFIG --set data.hints={text.txt} => data.hints: | text.txt cannot be read as JSON | expected hints of
+    this project
 train CONFIG --stages seed => there is no stage 'seed' | known: cam,
 train CONFIG --stages seeds => stage 'seeds' needs stage 'cam', which has not run | add it: --stages cam,seeds
-train CONFIG --run {text} => folder | cannot be written | choose another with --run
+train CONFIG --run {text.txt} => folder | cannot be written | choose another with --run
 train CONFIG --set model.backbone=resnet51 => 'model.backbone' must be one of resnet50 | found 'resnet51'
 train CONFIG --set data.kind=vocc => 'data.kind' must be one of voc, coco, folder, shapes, found 'vocc' | mean 'voc'?
 train CONFIG --set data.kind= => 'data.kind' must be one of voc
@@ -69,12 +58,12 @@ train CONFIG --set data.root={none} => none has no folder JPEGImages | set data.
 train CONFIG --set data.train_list=trian => there is no list 'trian' | lists there: train, val
 train CONFIG --set data.train_list=train_aug => there is no list 'train_aug' | put train_aug.txt into
 train CONFIG --set data.labels={none}.csv => there is no file | none.csv
-train CONFIG --set data.labels={text} => expected a .csv or a .npy file
+train CONFIG --set data.labels={text.txt} => expected a .csv or a .npy file
 train CONFIG --set data.kind=coco => there is no annotation file | expected COCO layout | set data.root and the
     list's name
 train CONFIG --set data.kind=folder --set data.root={empty} => says nothing about classes | expected one sub-folder
     of images a class
-train CONFIG --set data.kind=folder --set data.root={world} => says nothing about classes | expected one sub-folder
+train CONFIG --set data.kind=folder --set data.root={dataset} => says nothing about classes | expected one sub-folder
 train CONFIG --set data.kind=folder --set data.root={own} --set data.train_list=some => there is no list 'some' |
     expected all, train, val, a name under
 train CONFIG --set data.kind=folder --set data.root={own} --set 'data.colors=["#ff0000"]' => expected one for each
@@ -86,10 +75,10 @@ data.check CONFIG --output {out} --set data.root={none} => problems to mend: | l
 data.check --preset voc21 --output {out} => there is no preset 'voc21' | did you mean 'voc12'?
 evaluate => one of the arguments --model_path --seeds --masks --run --compare is required
 evaluate --model_path {none}.pth => there is no file | train first (python train.py --config config.yaml)
-evaluate --model_path {text} => text.txt cannot be read as weights | the file is damaged, or holds more than plain
+evaluate --model_path {text.txt} => text.txt cannot be read as weights | the file is damaged, or holds more than plain
     tensors
-evaluate --model_path {tensors} => is not an IBBNet checkpoint | expected a file that train.py wrote
-evaluate CONFIG --model_path {pets} => knows other classes than the data: cat, dog and | --config
+evaluate --model_path {tensors.pth} => is not an IBBNet checkpoint | expected a file that train.py wrote
+evaluate CONFIG --model_path {pets.pth} => knows other classes than the data: cat, dog and | --config
 evaluate CONFIG MODEL --split trian => there is no list 'trian' | lists there: train, val
 evaluate CONFIG MODEL --set data.val_list= => --split val: the settings name no such list | give a list's name or file
 evaluate CONFIG --masks {empty} => there is no mask | expected a palette or grey PNG
@@ -105,25 +94,25 @@ evaluate CONFIG --masks {empty} --set data.root={maskless} => there is no truth 
 evaluate --run {empty} => is no run folder | expected a folder that train.py wrote
 evaluate CONFIG --compare {empty} {empty} => neither a mask val_0001.png nor a seed file | expected a folder of masks,
     a folder of seeds, or a checkpoint
-evaluate CONFIG --compare {segmenter} {segmenter} --csv x.csv => a comparison goes into --json | leave out --csv
-evaluate CONFIG --compare {segmenter} {none} => no such file or folder | expected a folder of masks
+evaluate CONFIG --compare {segmenter.pth} {segmenter.pth} --csv x.csv => a comparison goes into --json | leave out --csv
+evaluate CONFIG --compare {segmenter.pth} {none} => no such file or folder | expected a folder of masks
 infer => the following arguments are required: --input
 infer --input {none} MODEL => there is no such file or folder, and no file of this pattern | check the path
 infer --input {empty} MODEL => no images in this folder | expected images, such as .jpg
 infer --input {own} --no-recursive MODEL => its sub-folders were not searched (--recursive)
-infer --input {text_image} MODEL => not one image can be read | give other files | is not an image
+infer --input {text_image.jpg} MODEL => not one image can be read | give other files | is not an image
 infer --input {own} --model_path {none}.pth => none.pth | train first (python train.py --config config.yaml)
-infer --input {own} --model_path {text} => cannot be read as weights
+infer --input {own} --model_path {text.txt} => cannot be read as weights
 infer --input {own} MODEL --classes ruond => --classes: the network knows no class 'ruond' | it knows
 infer --input {own} MODEL --labels {none}.csv => none.csv cannot be read | check the path
-infer --input {own} MODEL --labels {text} => expected the header 'image,labels'
-infer --input {own} MODEL --labels {other_labels} => none of its 1 rows names an image | expected paths from the
+infer --input {own} MODEL --labels {text.txt} => expected the header 'image,labels'
+infer --input {own} MODEL --labels {other.csv} => none of its 1 rows names an image | expected paths from the
     input folder
 infer --input {own} MODEL --limit -1 => --limit -1 | expected a number of images, or 0 for all
 infer --input {own} MODEL --limit few => invalid int value: 'few'
 infer --input {own} MODEL --batch 0 => --batch 0 | leave it out for one at a time
 infer --input {own} MODEL --tile 9 => --tile 9 | or 0 for whole images
-infer --input {own} --model_path {classifier} --tile 200 => --tile needs a segmentation network | leave --tile out
+infer --input {own} --model_path {classifier.pth} --tile 200 => --tile needs a segmentation network | leave --tile out
     or train on
 infer --input {own} MODEL --device tpu9 => device 'tpu9' is not available here | device=cpu or auto
 infer --input {own} MODEL --export cocoa => no format 'cocoa' | expected some of coco,
@@ -131,9 +120,9 @@ infer --input {own} MODEL --export voc => the VOC server takes masks of its own 
 infer --input {own} MODEL --set pseudo.treshold=1 => did you mean 'pseudo.threshold'?
 infer --input {own} MODEL --output {foreign} => was not written by infer.py and would be overwritten | choose
     another folder
-infer --input {own} MODEL --output {text} => cannot be written | choose a folder that can
-infer --input {text_video} MODEL => cannot be read as a video | give another file, or convert this one
-infer --input {text_video} MODEL --export coco => are for images | leave them out
+infer --input {own} MODEL --output {text.txt} => cannot be written | choose a folder that can
+infer --input {text.mp4} MODEL => cannot be read as a video | give another file, or convert this one
+infer --input {text.mp4} MODEL --export coco => are for images | leave them out
 exports.masks {none} --export coco --output {out} => there is no folder | expected masks ID.png in it
 exports.masks {empty} --export coco --output {out} => holds no masks | expected ID.png in it
 exports.masks {small_masks} --export coco --output {out} => does not say which classes | --classes cat,dog,...
@@ -145,19 +134,19 @@ exports.masks {small_masks} --export yolo --output {out} --classes cat --images 
 exports.masks {small_masks} --export yolo,tar --output {out} => no format 'tar' | expected some of
 evaluation.gather {empty} => at least two runs | give their folders or the files of evaluate.py --json
 evaluation.gather {empty} {own} => holds no figures | expected a run folder with
-exports.voc_server {segmenter} --output {out} => is no segmentation network of VOC's 20 classes | give segmenter.pth
+exports.voc_server {segmenter.pth} --output {out} => is no segmentation network of VOC's 20 classes | give segmenter.pth
     of a run on VOC
 exports.release {none}.pth {out}.pth => there is no file | give the path of a .pth file
 exports.voc_server {none}.pth --output {out} => there is no file | give the path of a .pth file
 exports.convert {none}.pth {out}.pth => none.pth
-exports.convert {tensors} {out}.pth => is neither IRN's res50_cam.pth | set model.weights to the file
-exports.convert {segmenter} {text} => exists already | give another name, or remove it first
-exports.onnx {classifier} {out}.onnx => expected a segmentation network, such as segmenter.pth
-exports.onnx {text} {out}.onnx => cannot be read as weights
+exports.convert {tensors.pth} {out}.pth => is neither IRN's res50_cam.pth | set model.weights to the file
+exports.convert {segmenter.pth} {text.txt} => exists already | give another name, or remove it first
+exports.onnx {classifier.pth} {out}.onnx => expected a segmentation network, such as segmenter.pth
+exports.onnx {text.txt} {out}.onnx => cannot be read as weights
 report {empty} --set data.hints=x.json => --set data.hints is for train.py | leave it out
 report {empty} => is no run folder | expected a folder that train.py wrote
 stages.describe {none}.pth => there is no file | give the path of a .pth file
-stages.describe {numbers} => and no weights | expected tensors by name
+stages.describe {numbers.pth} => and no weights | expected tensors by name
 """
 
 
@@ -166,7 +155,9 @@ def rows() -> list[tuple[str, list[str], list[str]]]:
     found = []
     for row in re.split(r"\n(?=\S)", TABLE.strip()):
         line, _, fragments = re.sub(r"\s*\n\s+", " ", row).partition(" => ")
-        words = shlex.split(line.replace("CONFIG", "--config {settings}").replace("MODEL", "--model_path {segmenter}"))
+        words = shlex.split(
+            line.replace("CONFIG", "--config {settings.yaml}").replace("MODEL", "--model_path {segmenter.pth}")
+        )
         found.append((words[0], words[1:], fragments.split(" | ")))
     return found
 
@@ -174,61 +165,44 @@ def rows() -> list[tuple[str, list[str], list[str]]]:
 COMMANDS_WITHOUT = {"docs.figure"}  # makes the project's own images
 
 
-TEXTS = {  # word of the table -> file and its text
-    "text": ("text.txt", "some words"),
-    "broken_yaml": ("broken.yaml", "seed: 1\nrun: [\n"),
-    "twice_yaml": ("twice.yaml", "seed: 1\nrun: a\nseed: 2\n"),
-    "text_image": ("text_image.jpg", "no image"),
-    "text_video": ("text.mp4", "no video"),
-    "other_labels": ("other.csv", "image,labels\nzzz.jpg,\n"),
+TEXTS = {
+    "text.txt": "some words",
+    "broken.yaml": "seed: 1\nrun: [\n",
+    "twice.yaml": "seed: 1\nrun: a\nseed: 2\n",
+    "text_image.jpg": "no image",
+    "text.mp4": "no video",
+    "other.csv": "image,labels\nzzz.jpg,\n",
 }
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory) -> dict[str, Path]:
-    """Every file that the table names."""
+def world(tmp_path_factory, tiny_backbone) -> Path:
+    """A folder with every file that the table names."""
     folder = tmp_path_factory.mktemp("world")
-    generate(folder / "voc", train=4, val=2, size=64)
-    shutil.copytree(folder / "voc", folder / "maskless")
-    shutil.rmtree(folder / "maskless/SegmentationClass")
-    (folder / "settings.yaml").write_text(SETTINGS.format(run=folder / "run", voc=folder / "voc"))
-    cfg = load_config(folder / "settings.yaml", overrides=["cam.scales=[1.0]", "segment.scales=[1.0]"])
-    shapes = tuple(SHAPES_CLASSES)
-    for name, classes in (("segmenter", shapes), ("pets", ("cat", "dog"))):
-        network = build_segmenter("efficientnet_lite0", len(classes) + 1, "none", -2)
+    new_project(folder, tiny_backbone)
+    shutil.copytree(folder / "voc", folder / "maskless", ignore=shutil.ignore_patterns("SegmentationClass"))
+    cfg = load_config(folder / "settings.yaml")
+    for name, classes in (("segmenter", SHAPES_CLASSES), ("pets", ("cat", "dog"))):
+        network = build_segmenter(tiny_backbone, len(classes) + 1, "none", -2)
         save_network(folder / f"{name}.pth", "segmenter", network, classes, cfg, {})
-    classifier = build_classifier("efficientnet_lite0", len(shapes), "none")
-    save_network(folder / "classifier.pth", "classifier", classifier, shapes, cfg, {})
+    classifier = build_classifier(tiny_backbone, len(SHAPES_CLASSES), "none")
+    save_network(folder / "classifier.pth", "classifier", classifier, SHAPES_CLASSES, cfg, {})
     torch.save({"some.weight": torch.zeros(2)}, folder / "tensors.pth")
     torch.save([1, 2, 3], folder / "numbers.pth")
-    for name, text in TEXTS.values():
+    for name, text in TEXTS.items():
         (folder / name).write_text(text)
-    for name in ("empty", "own/cat", "own/dog", "foreign/masks"):
-        (folder / name).mkdir(parents=True)
-    for name in ("own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png"):
-        Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(folder / name)
+    (folder / "empty").mkdir()
+    put(folder, "own/cat/1.png", "own/dog/2.png", "foreign/masks/a.png", "dataset/train/1.png", "dataset/val/1.png")
     shutil.copytree(folder / "voc", folder / "strange_truth")
-    for path in (folder / "strange_truth/SegmentationClass").iterdir():
-        write_mask(path, np.full(Image.open(path).size[::-1], 99, np.uint8))
     for path in (folder / "voc/JPEGImages").iterdir():
         name, size = path.stem, Image.open(path).size[::-1]
         write_mask(folder / f"small_masks/{name}.png", np.ones((8, 8), np.uint8))
-        write_mask(folder / f"strange_masks/{name}.png", np.full(size, 99, np.uint8))
-        (folder / "colour_masks").mkdir(exist_ok=True)
-        Image.fromarray(np.zeros((*size, 3), np.uint8)).save(folder / f"colour_masks/{name}.png")
-        cells = tuple(-(-side // 4) for side in size)
-        write_seed(folder / f"strange_seeds/{name}.npz", Seed(np.array([77]), np.zeros((1, *cells), np.float32), size))
-    files = {word: name for word, (name, _) in TEXTS.items()} | {"settings": "settings.yaml", "world": "dataset"}
-    files |= {name: f"{name}.pth" for name in ("segmenter", "pets", "classifier", "tensors", "numbers")}
-    for part in ("train", "val"):
-        (folder / "dataset" / part).mkdir(parents=True)
-        shutil.copy(folder / "own/cat/1.png", folder / "dataset" / part)
-    same = "none empty own foreign voc maskless out small_masks strange_masks colour_masks strange_seeds strange_truth"
-    return {word: folder / name for word, name in (files | {name: name for name in same.split()}).items()}
-
-
-def filled(word: str, world: dict[str, Path]) -> str:
-    return re.sub(r"\{(\w+)\}", lambda match: str(world[match[1]]), word)
+        for strange in ("strange_masks", "strange_truth/SegmentationClass"):
+            write_mask(folder / f"{strange}/{name}.png", np.full(size, 99, np.uint8))
+        put(folder, f"colour_masks/{name}.png")
+        maps = np.zeros((1, *seed_size(*size)), np.float32)
+        write_seed(folder / f"strange_seeds/{name}.npz", Seed(np.array([77]), maps, size))
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -239,7 +213,7 @@ def filled(word: str, world: dict[str, Path]) -> str:
 def test_a_mistake_is_named_with_what_to_do(command, arguments, expected, world, tmp_path, monkeypatch):
     shutil.copy(ROOT / "config.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    words = [filled(word, world) for word in arguments]
+    words = [re.sub(r"\{(.+?)\}", rf"{world}/\1", word) for word in arguments]
     if command == "infer" and "--output" not in words:
         words += ["--output", str(tmp_path / "out")]
     ended = call(command, *words)

@@ -30,14 +30,12 @@ def put_masks(root: Path, *names: str) -> Path:
 
 
 def put_text(root: Path, name: str, text: str) -> Path:
-    """A text file."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     (root / name).write_bytes(text.encode())
     return root
 
 
 def put_json(root: Path, name: str, document: object) -> Path:
-    """A JSON file."""
     return put_text(root, name, json.dumps(document))
 
 
@@ -59,15 +57,8 @@ def coco(*file_names: str) -> dict:
     }
 
 
-IMAGE, MASK = "image", "mask"
-
-
 def images(*names: str) -> dict[str, Any]:
-    return dict.fromkeys(names, IMAGE)
-
-
-def masks(*names: str) -> dict[str, Any]:
-    return dict.fromkeys(names, MASK)
+    return dict.fromkeys(names)
 
 
 def of_roboflow(part: str) -> dict[str, Any]:
@@ -91,18 +82,17 @@ CHOICES = '/data/upload/4/0a1b-1.jpg,7,cat,1\n/data/upload/4/0a1c-2.jpg,8,"{""ch
 COLOURS = "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:128,0,0::\ndog:0,128,0::\n"
 PARTS = ("train", "valid", "test")
 
-# Tool -> path -> what is there: an image, a mask, text, or the value of a JSON file.
+# Tool -> path -> what is there: text, the value of a JSON file, or None: an image, or a mask where its path says so.
 TREES: dict[str, dict[str, Any]] = {
     "ImageFolder": images(*(f"{part}/{name}/{n}.jpg" for part in ("train", "val") for name in CLASSES for n in (1, 2))),
-    "images and masks": images("images/1.jpg", "images/2.jpg")
-    | masks("masks/1.png", "masks/2.png")
+    "images and masks": images("images/1.jpg", "images/2.jpg", "masks/1.png", "masks/2.png")
     | {"labels.csv": "image,labels\n1.jpg,cat\n2.jpg,dog\n"},
     "MVTec AD": images("train/good/000.png", "train/good/001.png")
     | images(*(f"test/{name}/000.png" for name in ("good", "crack", "hole")))
-    | masks("ground_truth/crack/000_mask.png", "ground_truth/hole/000_mask.png")
+    | images("ground_truth/crack/000_mask.png", "ground_truth/hole/000_mask.png")
     | {"readme.txt": "MVTec AD"},
     "Oxford pets": images(*(f"images/{name}.jpg" for name in PETS))
-    | masks(*(f"annotations/trimaps/{name}.png" for name in PETS))
+    | images(*(f"annotations/trimaps/{name}.png" for name in PETS))
     | {"annotations/list.txt": "#Image CLASS-ID SPECIES BREED ID\ncat_1 1 1 1\n"},
     "Kaggle": images("train/0a1.jpg", "train/0b2.jpg", "train/0c3.jpg", "test/0d4.jpg")
     | {"train.csv": "id,class_names\n0a1,cat\n0b2,cat dog\n0c3,dog\n"},
@@ -136,8 +126,9 @@ TREES: dict[str, dict[str, Any]] = {
 def build(tool: str, root: Path) -> Path:
     """The data set as that tool writes it."""
     for name, content in TREES[tool].items():
-        if content in (IMAGE, MASK):
-            (put if content == IMAGE else put_masks)(root, name)
+        if content is None:
+            is_mask = "mask" in name or "trimap" in name
+            (put_masks if is_mask else put)(root, name)
         else:
             put_text(root, name, content if isinstance(content, str) else json.dumps(content))
     return root

@@ -137,12 +137,6 @@ def test_the_palette_is_the_devkits():
     assert len(np.unique(palette, axis=0)) == len(palette) == 256
 
 
-def test_grey_is_read_as_values(tmp_path):
-    values = np.array([[0, 3], [20, 255]], np.uint8)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    assert np.array_equal(read_mask(tmp_path / "a.png"), values)
-
-
 def test_names_change_no_array_and_no_pixel(tmp_path):
     seed, mask = write_both(tmp_path / "with", NAMES)
     plain_seed, plain_mask = write_both(tmp_path / "without")

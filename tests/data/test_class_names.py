@@ -1,5 +1,3 @@
-"""Names of classes that may be mistakes are told, and others are not."""
-
 import pytest
 
 from data.class_names import notes_on_names

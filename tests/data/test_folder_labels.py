@@ -70,11 +70,3 @@ def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_
     with pytest.raises(UserError, match=r"5 files whose names begin.*first tumor/1_b\.png.*data\.classes"):
         open_folder(tmp_path)
     assert len(open_folder(tmp_path, classes=("tumor",))) == 7
-
-
-def test_masks_of_isic_are_found_by_the_name_of_their_folder(tmp_path):
-    put(tmp_path, "Training_Input/ISIC_1.jpg", "Other/2.jpg")
-    put_masks(tmp_path, "Task1_Training_GroundTruth/ISIC_1_segmentation.png")
-    masks = {record.name: record.mask for record in open_folder(tmp_path, masks=True).records}
-    assert masks["Training_Input/ISIC_1"] == tmp_path / "Task1_Training_GroundTruth/ISIC_1_segmentation.png"
-    assert masks["Other/2"] is None

@@ -195,11 +195,9 @@ def test_a_turned_image_is_meant_the_right_way_up(data):
     exif = image.getexif()
     exif[274] = 6
     image.save(index.records[0].image, exif=exif)
-    write(settings, CAT)
-    with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
-        open_hints(settings, index)
-    write(settings, CAT, width=40.0, height=30.0)
-    with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
-        open_hints(settings, index)
+    for width, height in ((40, 30), (40.0, 30.0)):
+        write(settings, CAT, width=width, height=height)
+        with pytest.raises(UserError, match="has 30 x 40, seen the right way up"):
+            open_hints(settings, index)
     write(settings, CAT, width=30, height=40.0)
     assert open_hints(settings, index).of("p0").values.shape == (40, 30)

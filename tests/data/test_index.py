@@ -1,4 +1,4 @@
-"""From settings to an index: colours, classes in files of their own, and what is passed on."""
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from data.artifacts import voc_palette
 from data.index import class_palette, open_index
 from data.settings import DataSettings
 from data.tables import natural, read_class_names
-from tests.data.layouts_of_tools import put, put_json, put_masks, put_text
+from tests.data.layouts_of_tools import build, put, put_masks, put_text
 from utils.errors import UserError
 
 
@@ -17,11 +17,6 @@ def test_colours_of_mask_values():
     palette = class_palette(DataSettings(colors=("#ff8000", "0000fF")), names)
     assert palette[:3].tolist() == [[0, 0, 0], [255, 128, 0], [0, 0, 255]]
     assert np.array_equal(palette[3:], voc_palette()[3:])
-
-
-def test_background_is_passed_on(tmp_path):
-    settings = DataSettings(kind="folder", root=str(put(tmp_path, "cat/1.jpg", "other/1.jpg")), background="other")
-    assert [record.labels for record in open_index(settings, "all").records] == [(0,), ()]
 
 
 def test_masks_that_are_drawn_here_have_no_values_to_map(tmp_path):
@@ -76,17 +71,10 @@ class TestAccents:
         index = open_index(data, "val", masks=True)
         assert (index.class_names, len(index), index.records[0].labels) == ((self.TOGETHER, "dog"), 1, (0,))
 
-    def test_of_coco_and_voc(self, tmp_path):
-        put(tmp_path, "images/1.jpg", "images/2.jpg")
-        annotations = [{"id": 1, "image_id": 1, "category_id": 1}]
-        images = [{"id": number, "file_name": f"{number}.jpg"} for number in (1, 2)]
-        content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": self.APART}]}
-        put_json(tmp_path, "annotations/instances_all.json", content)
-        data = DataSettings(kind="coco", root=str(tmp_path), classes=(self.TOGETHER,))
-        assert [record.labels for record in open_index(data, "all").records] == [(0,), ()]
-        put(tmp_path, "JPEGImages/1.jpg")
-        put_text(tmp_path, "ImageSets/Main/all.txt", "1")
-        objects = f"<annotation><object><name>{self.APART}</name></object></annotation>"
-        put_text(tmp_path, "Annotations/1.xml", objects)
-        data = DataSettings(kind="voc", root=str(tmp_path), classes=(self.TOGETHER,))
-        assert [record.labels for record in open_index(data, "all").records] == [(0,)]
+    @pytest.mark.parametrize("kind", ["coco", "voc"])
+    def test_of_coco_and_voc(self, tmp_path, kind):
+        build(f"CVAT, {kind.upper()}", tmp_path)
+        for path in (*tmp_path.rglob("*.json"), *tmp_path.rglob("*.xml")):
+            path.write_text(re.sub(r"(?<=[\">])cat(?=[\"<])", self.APART, path.read_text()), encoding="utf-8")
+        data = DataSettings(kind=kind, root=str(tmp_path), classes=(self.TOGETHER, "dog"))
+        assert [record.labels for record in open_index(data, "default").records] == [(0,), (1,)]

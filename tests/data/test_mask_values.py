@@ -1,5 +1,3 @@
-"""Masks of other programs, read by value or by colour."""
-
 import struct
 import zlib
 
@@ -21,6 +19,15 @@ BY_VALUE = {"0": "background", "1": "cat", "2": "dog", "255": "ignore"}
 
 def rule(mapping: dict[str, str], background: str = "none") -> TruthRule:
     return truth_rule(mapping, NAMES, background, voc_palette())
+
+
+def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
+    """A PNG that says it is so large, whatever `rows` hold."""
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")):
+        content += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    return content
 
 
 def coloured() -> np.ndarray:
@@ -69,12 +76,7 @@ def test_grey_of_few_bits_holds_values_and_no_brightness(tmp_path, bits):
     """As programs write it that make PNG files small; Pillow would make 17 of a 1 in 4 bits."""
     values, path = np.array([[0, 1, 0, 1, 1, 0, 1, 2**bits - 1]], np.uint8), tmp_path / "a.png"
     rows = b"\0" + np.packbits(np.unpackbits(values[0][:, None], axis=1)[:, -bits:]).tobytes()
-    header = struct.pack(">IIBBBBB", 8, 1, bits, 0, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    whole = (
-        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
-    )
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(whole))
+    path.write_bytes(png(8, 1, bits, 0, rows))
     assert np.array_equal(read_truth(path), values)
     assert np.array_equal(read_mask(path), values)
     table = {"#ffffff": "dog"} | dict.fromkeys(map(str, range(2**bits - 1)), "cat")

@@ -1,5 +1,3 @@
-"""What values become as 8-bit RGB: one rule for a data set, whichever way an image comes."""
-
 import cv2
 import numpy as np
 import pytest

@@ -1,5 +1,3 @@
-"""Polygons of regions: read back by pycocotools they give the pixels, thin parts and holes too."""
-
 import numpy as np
 import pytest
 

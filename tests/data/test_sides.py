@@ -1,5 +1,3 @@
-"""The size at which networks see images."""
-
 import pytest
 import torch
 

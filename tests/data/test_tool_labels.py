@@ -1,5 +1,3 @@
-"""Labels in the files of tools: YOLO's boxes, and records of JSON."""
-
 import pytest
 
 from data.folder import open_folder

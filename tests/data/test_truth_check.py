@@ -1,5 +1,3 @@
-"""Truth that cannot be right: all masks of a list together."""
-
 from pathlib import Path
 
 import numpy as np
