@@ -55,7 +55,8 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 
         download(settings.kind, settings.root, list_name)
     classes = _given_classes(settings)
-    index = _with_rules(open_list(replace(settings, classes=classes), list_name, masks, complain), settings, masks)
+    own = settings if classes == settings.classes else replace(settings, classes=classes)
+    index = _with_rules(open_list(own, list_name, masks, complain), settings, masks)
     if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
