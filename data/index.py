@@ -36,10 +36,16 @@ SAMPLE = 12  # images whose values every opening of a list looks at, spread even
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
-        data.root, name, data.classes, masks, rules=_coco_rules(data), complain=complain
+        data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
     ),
     "folder": lambda data, name, masks, complain: open_folder(
-        data.root, name, data.labels, data.classes, masks, rules=_coco_rules(data), complain=complain
+        data.root,
+        name,
+        data.labels,
+        data.classes,
+        masks,
+        rules=CocoRules(data.background, data.crowd),
+        complain=complain,
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
@@ -77,10 +83,6 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 def pixel_rule(settings: DataSettings) -> PixelRule:
     """What the values in the images of a data set mean."""
     return PixelRule(settings.range, settings.bands)
-
-
-def _coco_rules(settings: DataSettings) -> CocoRules:
-    return CocoRules(settings.background, settings.crowd)
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:
