@@ -10,7 +10,7 @@ from tests.data.layouts_of_tools import put
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *(
             "no_crack",
             "No Finding",
@@ -24,7 +24,7 @@ from tests.data.layouts_of_tools import put
             "un cut",
         ),
         *("i.O.", "fehlerfrei", "ohne_Riss", "FAUX", "sans défaut", "正常", "без дефекта"),
-    ),
+    ],
 )
 def test_words_for_nothing_are_told_with_the_setting_that_makes_them_none(tmp_path, name):
     put(tmp_path, f"{name}/1.png", "crack/1.png")

@@ -131,8 +131,11 @@ def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_pat
 def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path, dtype, no_data, bands):
     values = np.rint(RAMP * 3000).astype(dtype)
     values[:3] = no_data
-    whole, kind = np.stack([values] * bands, axis=2), {"photometric": "minisblack", "planarconfig": "contig"}
-    tifffile.imwrite(tmp_path / "a.tif", whole, extratags=[(42113, 2, 0, f"{no_data}", True)], **kind)
+    kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
+    whole = np.stack([values] * bands, axis=2)
+    tifffile.imwrite(
+        tmp_path / "a.tif", whole if bands > 1 else values, planarconfig="contig" if bands > 1 else None, **kind
+    )
     depth = depth_of(tmp_path / "a.tif", (1,))
     assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
     rule = PixelRule("percentile", (1,))
