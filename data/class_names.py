@@ -1,6 +1,6 @@
 """Names of classes that may be mistakes: words for `nothing`, and names that look like one.
 
-A folder `no_crack` would be trained as an object, and `Cat` and `cat` as two classes.
+A folder `no_crack` would be trained as an object, and `Cat` and `cat`, or patients, as classes.
 """
 
 import re
@@ -12,7 +12,15 @@ from data.image_names import plain
 
 NOTHING = re.compile(
     r"((no|non|not|without|un)( .*)?|.* (free|negative)|none|nothing|neg(ative)?|normal|good|ok(ay)?|healthy|clean"
-    r"|intact|empty|background|bg|false|absent|undamaged|unlabell?ed|defectless)"
+    r"|intact|empty|background|bg|false|absent|undamaged|unlabell?ed|defectless|pass(ed)?"
+    r"|(ohne|keine?|sans|sin|senza|sem|zonder|geen|bez|без|нет) .*|[无無没].*|nein|falsch|faux|falso|i ?o|gut|gesund"
+    r"|fehlerfrei|intakt|bonn?e?|saine?|conforme|normale?|buen[oa]|buon[oa]|san[oa]|goed|dobr[eya]|норма|годен"
+    r"|正常|良品|合格|健康|背景|なし|정상|양품|없음)"
+)
+# Columns that are no labels, images that a program has made from others, and those that nobody has labelled.
+NO_OBJECT = re.compile(
+    r"(.* )?((count|total|number|width|height|size|age|sex|gender|year|duplicate|verified|overlay|heat ?map|prediction"
+    r"|result|output|visuali[sz]ation|augmented|preview)s?|unknown|unsure|unclear|uncertain|(to )?check(ed)?|todo|\?+)"
 )
 # Letters of Greek and Cyrillic that look like Latin ones.
 LATIN = str.maketrans("авеікмнорстухѕјαβεικνορτυχ", "abeikmhopctyxsjabeikvoptyx")
@@ -20,14 +28,22 @@ LATIN = str.maketrans("авеікмнорстухѕјαβεικνορτυχ", "a
 
 def notes_on_names(names: Sequence[str], where: object) -> Iterator[str]:
     """Notes on classes that may be none, or one; `where` is what they begin with."""
-    words = {name: re.sub(r"[\W_]+", " ", name.casefold()).strip() for name in names}
+    words = {name: re.sub(r"[\W_]+", " ", name.casefold()).strip() or name for name in names}
     nothing = [name for name in names if NOTHING.fullmatch(words[name])]
-    if set(names) == {"0", "1"}:
+    if "0" in names and all(map(str.isdecimal, names)):
         nothing = ["0"]
     if nothing:
         remedy = f"if images of '{nothing[0]}' show none of the classes, add --set 'data.background={nothing[0]}'"
         more = " and give all of them that name" if len(nothing) > 1 else ""
         yield f"{where}: {', '.join(nothing)} will be trained as an object like others; {remedy}{more}"
+    if no_object := [name for name in names if NO_OBJECT.fullmatch(words[name])]:
+        yield f"{where}: {', '.join(no_object)} will be trained as an object like others; if it is none, remove it"
+    letters = [re.sub(r"\d+", "", name) for name in names]
+    numbered = [name for name, rest in zip(names, letters, strict=True) if letters.count(rest) > 1]
+    if 2 * len(numbered) > len(names):
+        shown = ", ".join(numbered if len(numbered) <= 4 else [*numbered[:3], "...", numbered[-1]])
+        order = "if they are classes, mask values 1, 2, 3, ... have this order, and data.classes sets another"
+        yield f"{where}: classes {shown} differ in numbers alone, as patients, days and series do; {order}"
     for alike in grouped(names, _look).values():
         if len(alike) > 1:
             latin = any(name.isascii() for name in alike)  # then letters of others look like these, and need escapes

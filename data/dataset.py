@@ -4,6 +4,7 @@ A format's module (`voc`, `coco`, `folder`, `shapes`) only makes an index; readi
 are evaluation truth: an index has their paths only if it was opened with `masks=True`, and no training path does that.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from PIL import Image
 from torch.utils.data import Dataset, Sampler
 
 from data.artifacts import read_mask
+from data.faults import counted
 from data.images import read_image
 from data.mask_values import AS_IS, TruthRule, read_truth
 from data.pixels import AUTO, PixelRule
@@ -25,6 +27,8 @@ from utils.file_digests import digest_files
 from utils.files import digest
 from utils.ignore import IGNORE
 from utils.names import fault_of, shown
+
+logger = logging.getLogger(__name__)
 
 MAX_CLASSES = 254  # mask values: 0 is the background, 255 is ignore
 
@@ -75,6 +79,11 @@ class Index:
         if "" in images:
             missing = self.records[images.index("")].image
             raise UserError(f"image {missing} does not exist, though it is listed; check data.root and the list")
+        first: dict[str, Record] = {}
+        both = zip(images, self.records, strict=True)
+        other = [str(one.image) for content, one in both if first.setdefault(content, one).labels != one.labels]
+        for note in counted("images", "files with the bytes of another, and other labels", other, "keep one"):
+            logger.warning("%s", note)
         names, labels = [record.name for record in self.records], [record.labels for record in self.records]
         masks = {record.name: record.mask for record in self.records if record.mask is not None}
         truth = dict(zip(masks, digest_files([*masks.values()], cache), strict=True))

@@ -63,7 +63,10 @@ def open_folder(
     source = f"{table or root}"
     chosen, what = _choose(layout, source, list_name, names)
     layout.notes += tree.notes(images, by_folders)
-    _note_order_and_lists(layout, source, class_names, list_name)
+    if len(layout.lists) > 1 and list_name in ("", "all"):
+        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
+        remedy = "data.train_list and data.val_list may name one"
+        layout.notes.append(f"{root}: list 'all' takes {sizes} together; {remedy}")
     truth = {path: root / mask for path, mask in layout.masks.items() if masks}
     records = [Record(names[path], root / path, images[path], truth.get(path)) for path in chosen]
     return check_index(Index(class_names, tuple(records), tuple(layout.notes)), what)
@@ -147,14 +150,3 @@ def _read_list(layout: Layout, source: str, path: Path, finder: Finder) -> list[
     faults.report(is_empty=not found)
     layout.notes += finder.note(path)
     return found
-
-
-def _note_order_and_lists(layout: Layout, source: str, class_names: tuple[str, ...], list_name: str) -> None:
-    if len(class_names) > 1 and all(name.isdecimal() for name in class_names):
-        shown_names = ", ".join(class_names if len(class_names) <= 4 else [*class_names[:3], "...", class_names[-1]])
-        order = f"their order, and that of the mask values 1, 2, 3, ..., is {shown_names}; data.classes sets another"
-        layout.notes.append(f"{source}: class names are numbers; {order}")
-    if len(layout.lists) > 1 and list_name in ("", "all"):
-        sizes = ", ".join(f"{name} ({len(paths)})" for name, paths in layout.lists.items())
-        remedy = "data.train_list and data.val_list may name one"
-        layout.notes.append(f"{layout.root}: list 'all' takes {sizes} together; {remedy}")

@@ -4,6 +4,7 @@ Layouts that another kind of data or another setting reads are refused with the 
 """
 
 import re
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,7 @@ from data.coco_file import CocoRules, read_coco_file
 from data.faults import Faults, counted, grouped
 from data.image_names import Finder, composed
 from data.label_table import LabelTable, Row, read_label_table
-from data.layouts import Layout, are_drawn, classes_in_names
+from data.layouts import Layout, are_drawn, classes_in_names, is_like_a_list
 from data.tables import natural, start_of
 from data.tool_labels import is_yolo, label_studio_tasks, read_label_studio, read_yolo
 from data.tree import Tree
@@ -22,6 +23,7 @@ IN_NAMES = "names"  # data.labels of this value: file names begin with the class
 ROBOFLOW_COCO, ROBOFLOW_CSV = "_annotations.coco.json", "_classes.csv"
 ANNOTATION = re.compile(r'<object>|"(shapes|objects)"\s*:\s*\[')
 OBJECT = re.compile(r'(?:<object>\s*<name>|"(?:label|classTitle)"\s*:\s*")\s*(.*?)\s*["<]')
+LAST_WORD = re.compile(r"(.+?)[ _.-]+([^/ _.-]*[^\W\d_][^/ _.-]*)")  # at the end of a path without suffix
 LOOKED_AT, FEW = 12, 3  # annotations beside images, and files of a class, that are looked at
 UNREAD = (
     ".xlsx", ".xls", ".ods", ".parquet", ".arrow", ".jsonl", ".ndjson", ".manifest", ".xml", ".npz", ".h5", ".tfrecord",
@@ -66,6 +68,9 @@ def read_labels(
     if table is not None:
         unnamed = [path for path in layout.images if path not in found]
         layout.notes += counted(table, f"images under {layout.root} that have no row", unnamed, "they are not used")
+    beside = [image for image, shown in found.items() if layout.class_of.get(image) in set(class_names) - shown]
+    remedy = "the labels count, not the folders: move the images, or mend the labels"
+    layout.notes += counted(source, "images in the folder of a class that they do not have", beside, remedy)
     value_of = {name: index for index, name in enumerate(class_names)}
     return class_names, {image: tuple(sorted(value_of[label] for label in shown)) for image, shown in found.items()}
 
@@ -87,13 +92,24 @@ def _read(layout: Layout, table: Path | None, labels: str, classes: tuple[str, .
     if not layout.class_of:
         raise UserError(f"{layout.root} {_what_reads(layout)}")
     if not classes:
-        _refuse_masks(layout)
+        _refuse_unclear(layout)
     return _rows_of(layout, layout.class_of, "lies in no class folder")
 
 
-def _refuse_masks(layout: Layout) -> None:
-    """Refuse masks that nothing but their content tells from images: whole class folders, and files beside images."""
+def _refuse_unclear(layout: Layout) -> None:
+    """Refuse folders that look like lists, or hold masks, which only their content tells, and masks beside images."""
     by_class = grouped(layout.class_of, layout.class_of.__getitem__)
+    tables, lists = _tables(layout.tree), [name for name in by_class if is_like_a_list(name)]
+    table = f" (the table {tables[0]} may: --set data.labels={tables[0]})" if tables else ""
+    if len(lists) == len(by_class) > 1:
+        what = f"the folders {', '.join(lists[:5])} look like lists, and no folder gives classes{table}"
+        raise UserError(f"{layout.root}: {what}; if these are the classes, name them in data.classes")
+    if len(by_class) > 1:
+        layout.notes += counted(
+            layout.root, "folders that look like lists are classes", lists, "if not, move them away"
+        )
+    remedy = "the folders are the classes; --set data.labels=TABLE reads one"
+    layout.notes += counted(layout.root, "tables that are not read", tables, remedy)
     drawn = [name for name, paths in by_class.items() if are_drawn(layout.root, paths, FEW)]
     for name in drawn if len(drawn) < len(by_class) else ():
         what = f"the files of the class folder '{name}' hold few values, as masks do, first {min(by_class[name])}"
@@ -107,6 +123,14 @@ def _refuse_masks(layout: Layout) -> None:
         what = "files whose names begin as that of an image beside them mostly hold few values, as masks do"
         remedy = "if they are masks, call them NAME_mask.png; if they are images, name all classes in data.classes"
         layout.complain(f"{layout.root}: {len(beside)} {what}, first {min(beside)}: {remedy}")
+    split = [match for stem in known if (match := LAST_WORD.fullmatch(stem))]
+    starts = Counter([*known, *(match[1] for match in split)])
+    split = [match for match in split if starts[match[1]] > 1]
+    words = Counter(match[2] for match in split)
+    found = [match[0] for match in split if words[match[2]] > 1]
+    what = "files that differ from others in a last word alone, in several the same"
+    remedy = "each trains as an image: if they are channels, slices or previews of one, join them or move them away"
+    layout.notes += counted(layout.root, what, found, remedy)
 
 
 def _rows_of(layout: Layout, class_of: dict[str, str], problem: str) -> LabelTable:
@@ -171,8 +195,7 @@ def _is_coco(path: Path) -> bool:
 
 def _what_reads(layout: Layout) -> str:
     """What a folder without class folders and without a table has, and the setting that reads it."""
-    tree = layout.tree
-    tables = sorted(path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
+    tree, tables = layout.tree, _tables(layout.tree)
     documents = sorted(path for path in tree.files if "/" not in path and path.lower().endswith(".json"))
     documents = [path for path in documents if _is_coco(tree.root / path) or label_studio_tasks(tree.root / path)]
     values = [path for path in tables if start_of(tree.root / path).casefold().startswith("pixel value")]
@@ -197,6 +220,12 @@ def _what_reads(layout: Layout) -> str:
     what = f", and {unread[0]} is of a kind that is not read (save it as CSV, or unpack it)" if unread else ""
     table = f"{tree.root / 'labels.csv'} with the header 'image,labels' and rows such as '{example},cat;dog'"
     return f"says nothing about classes{what}; expected one sub-folder of images a class (cat/, ...), or a file {table}"
+
+
+def _tables(tree: Tree) -> list[str]:
+    """The tables of a folder, those that are called like one of labels first, and those of test images last."""
+    tables = (path for path in tree.files if path.count("/") < 2 and path.lower().endswith((".csv", ".tsv")))
+    return sorted(tables, key=lambda path: (bool(re.search("(?i)submission|test", path)), "label" not in path, path))
 
 
 def _reads_coco(root: Path, file: str, lists: list[str]) -> str:

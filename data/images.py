@@ -12,7 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from data.pixels import AUTO, PixelRule, UnreadableImage, Values, bits_of, check_pixels, most_pixels, to_rgb, too_large
-from data.tiff import BITS, MAGIC, PHOTOMETRIC, is_plain, read_tiff
+from data.tiff import BITS, MAGIC, NO_DATA, PHOTOMETRIC, is_plain, read_tiff, with_gaps
 
 # Formats that are tried, whatever a file is called, with the suffixes that Pillow registers for them. Left out are
 # those that Pillow hands to another program (EPS, WMF) or cannot decode (HDF5), that have no signature, and icons.
@@ -205,7 +205,7 @@ def _one_band(image: Image.Image) -> Values:
         bits = 16
     if bits and tags.get(PHOTOMETRIC) == 0:  # white is zero
         array = 2**bits - 1 - array
-    return Values(array[..., None], bits)
+    return Values(with_gaps(array, tags.get(NO_DATA, ""))[..., None], bits)
 
 
 def _upright(image: Image.Image, source: Image.Image) -> Image.Image:

@@ -13,9 +13,10 @@ from data.class_names import notes_on_names
 from data.coco import open_coco
 from data.coco_file import CocoRules
 from data.dataset import Index
-from data.faults import Complain, refuse
+from data.faults import Complain, counted, refuse
 from data.folder import open_folder
 from data.image_names import composed
+from data.images import frames_of
 from data.inspection import depth_of, mixed_depths, series_problem, spread
 from data.mask_values import truth_rule
 from data.pixels import PixelRule, limit_pixels
@@ -35,10 +36,16 @@ SAMPLE = 12  # images whose values every opening of a list looks at, spread even
 KINDS: dict[str, Callable[[DataSettings, str, bool, Complain], Index]] = {
     "voc": lambda data, name, masks, complain: open_voc(data.root, name, data.labels, data.classes, masks, complain),
     "coco": lambda data, name, masks, complain: open_coco(
-        data.root, name, data.classes, masks, rules=_coco_rules(data), complain=complain
+        data.root, name, data.classes, masks, rules=CocoRules(data.background, data.crowd), complain=complain
     ),
     "folder": lambda data, name, masks, complain: open_folder(
-        data.root, name, data.labels, data.classes, masks, rules=_coco_rules(data), complain=complain
+        data.root,
+        name,
+        data.labels,
+        data.classes,
+        masks,
+        rules=CocoRules(data.background, data.crowd),
+        complain=complain,
     ),
     "shapes": lambda data, name, masks, complain: open_shapes(
         data.root, name, data.shapes_train, data.shapes_val, data.shapes_size, masks
@@ -60,12 +67,14 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
     if not classes and settings.kind in ("coco", "folder"):  # where `data.background` names the class that is none
         index = replace(index, notes=(*notes_on_names(index.class_names, settings.root), *index.notes))
     if complain is refuse:  # the check looks at every image, and prints every note
-        looked_at = spread(index.records, SAMPLE if settings.range == "auto" else 0)
-        found = [depth_of(record.image, settings.bands) for record in looked_at]
+        looked_at = [record.image for record in spread(index.records, SAMPLE)]
+        found = [depth_of(path, settings.bands) for path in looked_at if settings.range == "auto"]
         depths = [depth for depth in found if depth is not None]
+        several = [str(path) for path in looked_at if not settings.bands and frames_of(path) > 1]
+        frames = counted(f"list '{list_name}'", "files that hold several images", several, "the first of each is read")
         if problem := series_problem(depths, f"list '{list_name}'"):
             raise UserError(problem)
-        for note in [*mixed_depths(depths, f"list '{list_name}'"), *index.notes[:NOTES]]:
+        for note in [*mixed_depths(depths, f"list '{list_name}'"), *frames, *index.notes[:NOTES]]:
             logger.warning("%s", note)  # one that was logged before is not logged again (utils/console.py)
         if (more := len(index.notes) - NOTES) > 0:
             logger.warning("there are %d more notes about the data; python -m data.check lists all", more)
@@ -75,10 +84,6 @@ def open_index(settings: DataSettings, list_name: str, masks: bool = False, comp
 def pixel_rule(settings: DataSettings) -> PixelRule:
     """What the values in the images of a data set mean."""
     return PixelRule(settings.range, settings.bands)
-
-
-def _coco_rules(settings: DataSettings) -> CocoRules:
-    return CocoRules(settings.background, settings.crowd)
 
 
 def _with_rules(index: Index, settings: DataSettings, masks: bool) -> Index:

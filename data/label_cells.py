@@ -18,6 +18,10 @@ from data.image_names import composed
 NO_LABEL = frozenset({"nan", "none", "null", "n/a", "#n/a", "<na>", "[]", "{}", "()", "-", "–", "—"})
 MANY = 20  # rows, from which on labels that are mostly different are no classes
 EXPECTED = "the header 'image,labels' and rows such as 'IMG_1.jpg,cat;dog', or 'image,cat,dog' and rows of 0 and 1"
+# A score or share, alone or behind a label, or the name of a file.
+NO_CLASS = re.compile(
+    r"(.*[:=(\s])?-?\d*[.,]\d*[1-9]\d*(e[-+]?\d+)?\)?|.+\.(png|jpe?g|tiff?|bmp|json|xml)", re.IGNORECASE
+)
 VECTOR = re.compile(r"[\[(]?\s*[01](\.0?)?([\s,]+[01](\.0?)?)+\s*[\])]?")  # of 0 and 1, as NumPy and lists show it
 SEPARATORS = (",", r"\|", "/", r"\+", "&", r"\s+", r"[,|/+&\s]+")  # tried in turn; the last is any of them
 
@@ -46,8 +50,9 @@ def read_cells(
     different, labelled = set().union(*found), sum(bool(labels) for labels in found)
     if not known:
         notes += _judge_words(path, different, faults)
-        if labelled >= MANY and 2 * len(different) > labelled:  # captions, numbers or run lengths
-            what = f"{labelled} rows have {len(different)} different labels, such as '{min(different)[:40]}'"
+        odd = set(filter(NO_CLASS.fullmatch, different))
+        if odd or (labelled >= MANY and 2 * len(different) > labelled):  # captions, numbers or run lengths
+            what = f"{labelled} rows have {len(different)} different labels, such as '{min(odd or different)[:40]}'"
             faults.add("number", f"{path}: {what}; expected classes of many images each; if they are, set data.classes")
     return found
 

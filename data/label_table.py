@@ -76,6 +76,9 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     is_one = len(header) == 2 and split is None and box is None
     if is_one and any(row[1 - image].casefold() not in YES | NO for _, row in body):
         label = 1 - image
+        if not known and all(re.fullmatch(r"-?\d*", row[label]) for _, row in body):
+            what = f"the column '{header[label]}' holds numbers; if these are classes, and not counts, call it 'labels'"
+            faults.add("column", f"{path}: {what}")
     table = LabelTable((), [])
     if split is not None and columns[split] in LIST_MARKS:
         table.notes.append(f"{path}: the column '{header[split]}' divides the images into train, val and test")
@@ -95,6 +98,8 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
             what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
             faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
         labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
+        empty = [row[image] for _, row in body if not any(row[n] for n in classes)]
+        table.notes += counted(path, "rows of empty cells", empty, "they are read as none of the classes")
     for (where, row), of_row, in_list in zip(body, labels, lists, strict=True):
         if of_row is not None:
             table.rows.append(Row(where, row[image], of_row, in_list))
@@ -139,7 +144,7 @@ def _refuse_denied(header: list[str], columns: list[str], body: list[Cells], fau
 
 
 def _note_on_others(path: Path, label: str, others: list[str], faults: Faults) -> list[str]:
-    more = re.compile(plain(label).removesuffix("s") + r"s?\d+")
+    more = re.compile(plain(label).removesuffix("s") + r"s?\d*")
     for name in filter(lambda name: more.fullmatch(plain(name)), others):
         what = f"the column '{name}' looks like further labels beside '{label}', and one column is read"
         faults.add("column", f"{path}: {what}; put all into '{label}', separated by ';', or rename '{name}'")

@@ -9,8 +9,8 @@ test/broken/1.png, ground_truth/broken/1_mask.png           MVTec AD; `good` is 
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -130,8 +130,13 @@ def _twins(layout: Layout, has_table: bool) -> set[str]:
 def are_drawn(root: Path, paths: list[str], sample: int = SAMPLE) -> bool:
     """Whether most of a sample of the files hold few values, and not all of them one."""
     counts = [count_values(root / path) for path in spread(paths, sample)]
-    many = sum(count > FEW_VALUES for count in counts)
-    return any(1 < count <= FEW_VALUES for count in counts) and 2 * many <= len(counts)
+    return any(1 < count <= FEW_VALUES for count in counts) and not _hold_many(root, paths, sample)
+
+
+def _hold_many(root: Path, paths: Sequence[str], sample: int = SAMPLE) -> bool:
+    """Whether more than half of a sample of the files hold more values than masks mostly do."""
+    some = spread(paths, sample)
+    return 2 * sum(count_values(root / path) > FEW_VALUES for path in some) > len(some)
 
 
 @cache
@@ -185,6 +190,11 @@ def _take_masks(layout: Layout, folder: str, matches: dict[str, str | None]) -> 
             lossy.append(path)
         elif layout.masks.setdefault(image, path) != path:
             more.append(path)
+    taken = [path for path, image in matches.items() if image is not None and layout.masks.get(image) == path]
+    if _hold_many(layout.root, taken):
+        what = f"masks by their names that hold more than {FEW_VALUES} values, as photographs do"
+        remedy = "they are never trained with: rename them, or the folder, if they are images"
+        layout.notes += counted(layout.root, what, taken, remedy)
     for paths, what, remedy in (
         (lossy, "JPEG or WebP", "these change the values; save them as PNG"),
         (strangers, "of no image", "give them the path and name of their images, as in masks/cat/1.png for cat/1.jpg"),
@@ -237,8 +247,9 @@ def _find_lists(layout: Layout, parts: dict[str, list[str]], named: Collection[s
         depth += 1
 
 
-def _is_like_a_list(name: str) -> bool:
-    return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W_]+", name.casefold()))
+def is_like_a_list(name: str) -> bool:
+    """Whether a folder is called like a list: `train`, `test1`, `valid_images`."""
+    return not {*SPLITS, "dev", "eval", "evaluation"}.isdisjoint(re.split(r"[\W\d_]+", name.casefold()))
 
 
 def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
@@ -253,13 +264,21 @@ def _leads_to_lists(parts: dict[str, list[str]], depth: int) -> bool:
 def _check_inner_sets(layout: Layout, parts: dict[str, list[str]], depth: int) -> None:
     """Refuse folders that are data sets and not classes; class folders may have lists inside (cat/train/1.jpg)."""
     inner = {path: parts[path][depth + 1] for path in layout.class_of if len(parts[path]) > depth + 2}
-    if not inner or len(inner) < len(layout.class_of):
+    if not inner:
         return
     heads, names = sorted(set(layout.class_of.values())), sorted(set(inner.values()))
     base = layout.root.joinpath(*parts[next(iter(inner))][:depth])
-    if len(heads) > 1 and all(map(_is_like_a_list, heads)):
+    if len(heads) > 1 and all(map(is_like_a_list, heads)):
         what = f"the folders {', '.join(heads[:5])} look like lists of the classes {', '.join(names[:5])}"
         raise UserError(f"{base}: {what}: call them train, val and test, or name all classes in data.classes")
+    folders = {"/".join(parts[path][depth : depth + 2]): name for path, name in inner.items()}
+    counts = Counter([*folders.values(), *heads])
+    known = {name for name in names if name.casefold() in WRAPPERS | SPLITS.keys()}
+    again = [folder for folder, name in folders.items() if counts[name] > 1 and name not in known]
+    what = "folders in those of classes that have one name in several of them, or that of a class"
+    layout.notes += counted(base, what, again, "the upper folder is the class: if the lower one is, put it at the top")
+    if len(inner) < len(layout.class_of):
+        return
     if not {name.casefold() for name in names} <= SPLITS.keys():
         if len(heads) == 1 and len(names) > 1:
             what = f"has one folder, {heads[0]}, with the folders {', '.join(names[:5])} in it"

@@ -15,7 +15,7 @@ from PIL import Image
 from data.pixels import UnreadableImage, Values, bits_of, check_pixels
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # classic and big, of both byte orders
-BITS, PHOTOMETRIC, SAMPLES, EXTRA, FORMAT = 258, 262, 277, 338, 339  # tags
+BITS, PHOTOMETRIC, SAMPLES, EXTRA, FORMAT, NO_DATA = 258, 262, 277, 338, 339, 42113  # tags
 PALETTE, INK, LUMA, UNSIGNED = 3, 5, (6, 8), 1  # photometric meanings that Pillow converts, and a sample format
 ALPHA = (1, 2)  # extra samples that are alpha
 MOST_PAGES = 64  # that are taken for bands
@@ -52,7 +52,18 @@ def read_tiff(path: str | Path, bands: tuple[int, ...] = ()) -> Values:
         alpha = bool(bits) and array.shape[2] in (2, 4) and tuple(page.extrasamples) in ((1,), (2,))
         if page.photometric == 0:  # white is zero
             array = (2**bits - 1 if bits else array.max(initial=0)) - array
+        elif not alpha:
+            array = with_gaps(array, page.tags.valueof(NO_DATA, ""))
         return Values(array, bits, alpha)
+
+
+def with_gaps(array: np.ndarray, no_data: object) -> np.ndarray:
+    """An array with NaN where it has the value that a GeoTIFF's tag calls no data."""
+    try:
+        gaps = array == float(str(no_data).strip(" \0"))
+    except ValueError:
+        return array
+    return np.where(gaps, np.float32(np.nan), array) if gaps.any() else array
 
 
 def _last(array: np.ndarray, axes: str) -> np.ndarray:

@@ -51,7 +51,7 @@ NUMBERS = dict.fromkeys(map(str, range(1, 13)), 2)
             *("55_cvat_brush_masks_of_one_class", f"{BRUSH} data.crowd=ignore", {"cat": 0, "dog": 3}, ""),
             "3 of 6 annotations are marked iscrowd",
         ),
-        ("70_numeric_classes", "", NUMBERS, "", "class names are numbers"),
+        ("70_numeric_classes", "", NUMBERS, "", "differ in numbers alone"),
         ("76_mvtec", "", {"broken": 3}, "more than 24 colours", "the folders 'good' are images of none of the classes"),
     ],
 )

@@ -10,7 +10,21 @@ from tests.data.layouts_of_tools import put
 
 @pytest.mark.parametrize(
     "name",
-    ["no_crack", "No Finding", "not-cat", "OK", "good", "healthy", "defect-free", "negative", "no_label", "un cut"],
+    [
+        *(
+            "no_crack",
+            "No Finding",
+            "not-cat",
+            "OK",
+            "good",
+            "healthy",
+            "defect-free",
+            "negative",
+            "no_label",
+            "un cut",
+        ),
+        *("i.O.", "fehlerfrei", "ohne_Riss", "FAUX", "sans défaut", "正常", "без дефекта"),
+    ],
 )
 def test_words_for_nothing_are_told_with_the_setting_that_makes_them_none(tmp_path, name):
     put(tmp_path, f"{name}/1.png", "crack/1.png")
@@ -29,5 +43,13 @@ def test_names_that_look_like_one_are_told():
         assert "differ in nothing but capitals" in next(notes_on_names(names, "x"))
     assert "cat and c\\u0430t differ" in next(notes_on_names(("cat", "c\u0430t"), "x"))
     assert "0 will be trained as an object" in next(notes_on_names(("0", "1"), "x"))
-    for names in (VOC_CLASSES, ("0", "1", "2"), ("goods", "nose", "freedom", "кот", "ток"), ("+", "-")):
+    assert "total, ?, defect_count will be trained" in next(notes_on_names(("cat", "total", "?", "defect_count"), "x"))
+    for names in (
+        ("patient_1", "patient_2", "other"),
+        ("7", "8"),
+        ("SN4 crack", "SN5 crack"),
+        ("2024-01-05", "2024-01-06"),
+    ):
+        assert "differ in numbers alone, as patients" in next(notes_on_names(names, "x"))
+    for names in (VOC_CLASSES, ("a1", "b1", "b2", "c"), ("goods", "nose", "freedom", "кот", "ток"), ("+", "-")):
         assert list(notes_on_names(names, "x")) == []

@@ -70,3 +70,44 @@ def test_masks_beside_images_with_names_of_their_own_are_refused_unless_classes_
     with pytest.raises(UserError, match=r"5 files whose names begin.*first tumor/1_b\.png.*data\.classes"):
         open_folder(tmp_path)
     assert len(open_folder(tmp_path, classes=("tumor",))) == 7
+
+
+@pytest.mark.parametrize(
+    ("images", "note"),
+    [
+        ("p/0/1 p/1/1 q/0/1 q/1/1", "have one name in several of them, or that of a class: 4, first p/0"),
+        ("a/1 b/1 all/a/1 all/b/1", "or that of a class: 2, first all/a"),
+        ("train/a/1 unused/1", "folders that look like lists are classes: 1, first train"),
+        (
+            "a/1 a/1_overlay a/2 a/2_overlay b/1",
+            "differ from others in a last word alone, in several the same: 2, first",
+        ),
+        ("a/x_DAPI a/x_GFP b/y_DAPI b/y_GFP", "in several the same: 4, first a/x_DAPI; each trains as an image"),
+    ],
+)
+def test_folders_and_files_that_may_mean_something_else_are_told(tmp_path, images, note):
+    assert note in " ".join(open_folder(put(tmp_path, *(f"{name}.jpg" for name in images.split()))).notes)
+
+
+def test_lists_of_a_competition_are_no_classes_and_its_table_of_labels_is_named(tmp_path):
+    put(tmp_path, "train_images/1.jpg", "test_images/2.jpg")
+    for name in ("sample_submission.csv", "test.csv", "train.csv"):
+        put_text(tmp_path, name, "image_id,label\n1.jpg,cat\n")
+    with pytest.raises(UserError, match=r"test_images, train_images look like lists.*--set data\.labels=train\.csv"):
+        open_folder(tmp_path)
+    put(tmp_path, "cat/1.jpg")
+    assert "tables that are not read: 3" in " ".join(open_folder(tmp_path).notes)
+    flat = put_text(put_text(put(tmp_path / "flat", "1.jpg"), "submission.csv", ""), "train.csv", "")
+    with pytest.raises(UserError, match=r"read it with --set data\.labels=train\.csv"):
+        open_folder(flat)
+
+
+def test_a_table_that_contradicts_the_folders_and_masks_of_many_values_are_told(tmp_path):
+    put(tmp_path, "cat/1.jpg", "dog/2.jpg")
+    Image.radial_gradient("L").save(tmp_path / "cat/1_label.png")
+    assert "hold more than 16 values, as photographs do: 1, first cat/1_label.png" in " ".join(
+        open_folder(tmp_path).notes
+    )
+    put_text(tmp_path, "labels.csv", "image,label\ncat/1.jpg,cat\ndog/2.jpg,cat;\n")
+    notes = " ".join(open_folder(tmp_path, classes=("cat", "dog")).notes)
+    assert "images in the folder of a class that they do not have: 1, first dog/2.jpg" in notes

@@ -1,7 +1,9 @@
 import re
+import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from data.artifacts import voc_palette
 from data.index import class_palette, open_index
@@ -78,3 +80,12 @@ class TestAccents:
             path.write_text(re.sub(r"(?<=[\">])cat(?=[\"<])", self.APART, path.read_text()), encoding="utf-8")
         data = DataSettings(kind=kind, root=str(tmp_path), classes=(self.TOGETHER, "dog"))
         assert [record.labels for record in open_index(data, "default").records] == [(0,), (1,)]
+
+
+def test_equal_files_of_other_labels_and_files_of_several_images_are_logged(tmp_path, caplog):
+    put(tmp_path, "bad/1.tif", "good/2.tif", "good/3.png")
+    shutil.copy(tmp_path / "good/3.png", tmp_path / "bad/4.png")
+    Image.new("L", (8, 8)).save(tmp_path / "bad/1.tif", save_all=True, append_images=[Image.new("L", (8, 8), 9)])
+    open_index(DataSettings(kind="folder", root=str(tmp_path)), "train").fingerprint()
+    assert "files that hold several images: 1, first" in caplog.text
+    assert "files with the bytes of another, and other labels: 1, first" in caplog.text

@@ -82,7 +82,7 @@ def test_a_column_of_lists_divides_the_images_and_is_no_class(tmp_path, rest):
         ("id;class\n1;cat\n", ["1 cat"]),
         ("filename\tspecies\n1\tcat\n", ["1 cat"]),
         ("image_id,breed\n1,cat\n", ["1 cat"]),
-        ("image,cat,dog\n1,1,0\n2,0.0,True\n3,,\n", ["1 cat", "2 dog", "3"]),
+        ("image,cat,dog\n1,1,0\n2,0.0,True\n3,,\n", ["1 cat", "2 dog", "3", "rows of empty cells: 1, first 3"]),
         ("image,box,can\n1,1,0\n2,0,1\n", ["1 box", "2 can"]),
         ("sep=;\r\nimage;labels;;\r\n1;cat;;\r\n", ["1 cat"]),
         ("Image Index,Finding Labels\n1,cat|dog\n2,cat\n3,dog\n", ["1 cat dog", "2 cat", "3 dog"]),
@@ -127,6 +127,11 @@ CAPTIONS = "".join(f"{number},a dog with {number} cats\n" for number in range(20
             "ImageID,LabelName,Confidence\n1,cat,1\n2,dog,0\n",
             "line 3: the column 'Confidence' is 0, so the label of this row is not in the",
         ),
+        ("image,label,label\n1,cat,dog\n", "the column 'label' looks like further labels"),
+        ("image,defect_count\n1,0\n2,3\n", "the column 'defect_count' holds numbers; if these are classes"),
+        ("image,label\n1,0.5\n2,cat\n", "2 different labels, such as '0.5'; expected classes"),
+        ("image,label\n1,cat:0.9;dog:0.1\n", "2 different labels, such as 'cat:0.9'"),
+        ("image,mask\n1,masks/1.png\n", "such as 'masks/1.png'"),
         (f"image,text\n{CAPTIONS}", "20 rows have 20 different labels, such as 'a dog.*classes of many images each"),
         *(
             (f"image,cat,dog,{name}\n1,1,0,\n2,0,1,\n", f"the column '{name}' looks like one of lists, and would be a")

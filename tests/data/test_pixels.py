@@ -122,3 +122,22 @@ def test_images_of_eight_bits_have_no_depth_and_some_images_show_nothing(tmp_pat
         assert look_of(np.full((40, 40, 3), level, np.uint8)) == look
     assert look_of(np.repeat(np.indices((40, 40))[:1] // 20 * 255, 3, axis=0).T.astype(np.uint8)) == DRAWN
     assert look_of(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)) == ""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "no_data", "bands"),
+    [("uint16", 65535, 1), ("int16", -9999, 1), ("float32", -9999, 1), ("uint16", 65535, 4)],
+)
+def test_what_a_geotiff_calls_no_data_counts_for_nothing(tmp_path, dtype, no_data, bands):
+    values = np.rint(RAMP * 3000).astype(dtype)
+    values[:3] = no_data
+    kind = {"photometric": "minisblack", "extratags": [(42113, 2, 0, f"{no_data}", True)]}
+    whole = np.stack([values] * bands, axis=2)
+    tifffile.imwrite(
+        tmp_path / "a.tif", whole if bands > 1 else values, planarconfig="contig" if bands > 1 else None, **kind
+    )
+    depth = depth_of(tmp_path / "a.tif", (1,))
+    assert (depth.low, depth.high, depth.has_nan) == (values[3:].min(), 3000, True)
+    rule = PixelRule("percentile", (1,))
+    pixels = np.asarray(read_image(tmp_path / "a.tif", rule=rule))
+    assert (pixels[:3].max(), pixels.max()) == (0, 255)
