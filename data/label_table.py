@@ -91,13 +91,7 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
         table.notes += _note_on_others(path, header[label], others, faults)
     else:
         classes = [position for position in range(len(header)) if position not in (image, split)]
-        table.class_names = tuple(composed(header[position]) for position in classes)
-        if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
-            raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
-        if lost := [name for name in table.class_names if plain(name) in (*LIST_COLUMNS, *LIST_MARKS)]:
-            what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
-            faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
-        labels = [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
+        labels = _read_one_hot(table, path, header, classes, body, faults)
         empty = [row[image] for _, row in body if not any(row[n] for n in classes)]
         table.notes += counted(path, "rows of empty cells", empty, "they are read as none of the classes")
     for (where, row), of_row, in_list in zip(body, labels, lists, strict=True):
@@ -109,6 +103,19 @@ def read_label_table(path: Path, known: Collection[str], complain: Complain) -> 
     if label is not None and box is not None:  # without labels, a column called `box` is a class
         _join_objects(path, table)
     return table
+
+
+def _read_one_hot(
+    table: LabelTable, path: Path, header: list[str], classes: list[int], body: list[Cells], faults: Faults
+) -> list[set[str] | None]:
+    """The labels of each row of a table with a column for each class; its class names go into `table`."""
+    table.class_names = tuple(composed(header[position]) for position in classes)
+    if "" in table.class_names or len(set(table.class_names)) < len(table.class_names):
+        raise UserError(f"{path}: expected different classes in the header, found '{','.join(header)[:80]}'")
+    if lost := [name for name in table.class_names if plain(name) in (*LIST_COLUMNS, *LIST_MARKS)]:
+        what = f"the column '{lost[0]}' looks like one of lists, and would be a class"
+        faults.add("column", f"{path}: {what}; write train, val or test into it, rename it or remove it")
+    return [_one_hot(where, table.class_names, [row[n] for n in classes], faults) for where, row in body]
 
 
 def _first(names: Iterable[str], columns: list[str]) -> int | None:

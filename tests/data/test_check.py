@@ -82,6 +82,8 @@ def test_every_mistake_of_a_label_file_is_found(pets):
         f"{pets}: classes Cat and cat differ in nothing but capitals, signs, letters that look alike, or a plural; are "
         "they one?",
         f"{pets}/labels.csv: images under {pets} that have no row: 1, first dog/2.png; they are not used",
+        f"{pets}/labels.csv: images in the folder of a class that they do not have: 2, first cat/2.png; the labels "
+        "count, not the folders: move the images, or mend the labels",
         f"list 'all': images without a label: 1, first {pets}/dog/1.png; they train as none of the classes",
         "list 'all': one image of Cat, cat, dog",
     ]
