@@ -15,7 +15,7 @@ from data.inspection import spread
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
-from models.hints import Told
+from models.hints import ImageHints
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
@@ -92,17 +92,17 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 
 def _confident_labels(
-    settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor, told: Told | None
+    settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None
 ) -> Tensor:
     refinement = None
-    if told is not None:
-        maps = told.hold(maps)
+    if hints is not None:
+        maps = hints.hold(maps)
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
     labels = confident_labels(
         maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
     )
-    return labels if told is None else told.over(labels)
+    return labels if hints is None else hints.write_into(labels)
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:

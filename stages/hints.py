@@ -1,4 +1,4 @@
-"""The hints of a run: what they tell of an image, whether they can be read, and which stages depend on them."""
+"""The hints of a run: those of one image, whether they can be read, and which stages depend on them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -8,17 +8,17 @@ from typing import Any
 import torch
 
 from data.hints import Hints, fingerprint_of, open_hints
-from models.hints import Told
+from models.hints import ImageHints
 from stages.lists import seed_index
 from stages.settings import Config
 from utils.pipeline import Stage
 from utils.run import CONTENTS
 
 
-def told_of(hints: Hints, name: str, classes: Sequence[int]) -> Told | None:
-    """What is said of an image, for maps of these classes; None where nothing is."""
+def image_hints_of(hints: Hints, name: str, classes: Sequence[int]) -> ImageHints | None:
+    """The hints of an image, for maps of these classes; None where it has none."""
     hint = hints.of(name) if len(classes) else None
-    return None if hint is None else Told(torch.from_numpy(hint.values), hint.boxes, classes)
+    return None if hint is None else ImageHints(torch.from_numpy(hint.values), hint.boxes, classes)
 
 
 def check_hints(cfg: Config) -> None:
