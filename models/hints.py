@@ -37,8 +37,7 @@ class ImageHints:
     def on_grid(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """On the grid of maps (*, h, w), on their device: known (h, w) bool, and parts (K + 1, h, w) in 0..1.
 
-        A cell is known where any of its pixels has a hint. Its parts are how much of these pixels is background, and
-        each class.
+        A cell is known where any of its pixels has a hint; of these pixels, its parts are background and each class.
         """
         size = (like.shape[-2], like.shape[-1])
         if size not in self._grids:
@@ -140,8 +139,7 @@ def hint_loss(logits: Tensor, hints: Tensor) -> Tensor:
     With several processes a process gives its own part.
     """
     pixels = hints[:, None].float()
-    # Highest and lowest hint of each cell. Pixels without a hint are -1 for the one and 255 for the other, so that they
-    # never decide; in a cell without any hint the two differ.
+    # Highest and lowest hint of each cell. Pixels without a hint, -1 and 255 here, never decide; alone they differ.
     highest = max_pool2d(torch.where(pixels == IGNORE, -1.0, pixels), LOGIT_STRIDE, ceil_mode=True)
     lowest = -max_pool2d(-pixels, LOGIT_STRIDE, ceil_mode=True)
     cells = torch.where(highest == lowest, lowest, IGNORE)[:, 0].long()

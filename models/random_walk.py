@@ -76,7 +76,7 @@ def feature_walk(
         maps: x_0, (K, h, w); what is returned has this shape, too, and is not normalised.
         unit: f, (D, h, w), of unit length at each cell.
         hold: called after each step, to put known values into the maps (`models.hints`).
-        weights: w_j, (h, w): with them S_ij is w_j max(0, f_i . f_j)^power; None: 1.
+        weights: w_j, (h, w): with them T_ij is w_j S_ij / sum_j w_j S_ij (docs/hints.md); None: 1.
     """
     with torch.autocast(maps.device.type, enabled=False):
         features, start = unit.flatten(1), maps.flatten(1)
@@ -94,9 +94,9 @@ def feature_walk(
 def similar_sums(
     values: Tensor, features: Tensor, power: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """For each cell i the sums over all cells j of S_ij x_j, (K, N), and of S_ij, (N,).
+    """For each cell i the sums over all cells j of w_j S_ij x_j, (K, N), and of w_j S_ij, (N,).
 
-    S_ij = w_j max(0, f_i . f_j)^power, with values x (K, N), features f (D, N) of unit length at each cell, and weights
+    S_ij = max(0, f_i . f_j)^power, with values x (K, N), features f (D, N) of unit length at each cell, and weights
     w (N,), None: 1. S is never held whole.
     """
     cells = features.shape[1]
@@ -133,7 +133,7 @@ def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
     batches: list[list[int]] = []
     for index in sorted(range(len(cams)), key=lambda index: cams[index].numel()):
         wider = [*batches[-1], index] if batches else [index]
-        count, height, width = _largest_shape([cams[other] for other in wider])
+        count, height, width = torch.tensor([cams[other].shape for other in wider]).amax(dim=0).tolist()
         padded_cells = len(wider) * height * width
         own_values = sum(cams[other].numel() for other in wider)
         most = MOST_WEIGHTS.get(cams[index].device.type, 0)
@@ -144,15 +144,9 @@ def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
     return batches
 
 
-def _largest_shape(cams: Sequence[Tensor]) -> tuple[int, int, int]:
-    """The largest K, h and w of maps (K, h, w), each taken alone."""
-    counts, heights, widths = zip(*(maps.shape for maps in cams), strict=True)
-    return max(counts), max(heights), max(widths)
-
-
 def _padded(cams: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Maps (B, K, h, w) and boundaries (B, h, w), float32 on one device; a closed boundary lies around the images."""
-    count, height, width = _largest_shape(cams)
+    count, height, width = torch.tensor([maps.shape for maps in cams]).amax(dim=0).tolist()
 
     def grown(image: Tensor, value: float) -> Tensor:
         return pad(image.float(), (0, width - image.shape[-1], 0, height - image.shape[-2]), value=value)

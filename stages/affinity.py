@@ -63,7 +63,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     settings, sides = cfg.part("affinity_training"), cfg.part("affinity")
     masks = SeedMasks(index, seeds, partial(_confident_labels, settings), open_hints(cfg.data, index))
-    confident = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
+    written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     size, backbone = settings.crop_size, network.backbone
@@ -77,8 +77,8 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
         draw_affinity(cfg, network, plan.compute, index, run)
-    names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
-    shares = {new: confident[old] for old, new in names.items() if old in confident}
+    names = {"not_confident_share": "ignored_share", "background_share": "background_share"}  # here -> in `written`
+    shares = {name: written[theirs] for name, theirs in names.items() if theirs in written}
     return {"images": len(index), **shares, **figures}
 
 

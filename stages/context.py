@@ -69,7 +69,7 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
             unit = context_features(classifier, image, settings.scales)
         maps, classes = torch.from_numpy(seed.maps).to(unit.device), seed.classes.tolist()
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-        if (own_hints := image_hints_of(hints, item["name"], classes)) is not None:
+        if (own_hints := image_hints_of(hints, item["name"], seed)) is not None:
             maps = own_hints.hold(maps)
         statistics.add(unit, maps, classes, settings.hi, settings.lo)
     for tensor in statistics.tensors():
@@ -98,7 +98,7 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
         if likely.shape[1] >= cells[0]:
             return unit, likely
-        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)
+        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)  # a mean of units is shorter
 
     def change(maps: Tensor, seen: tuple[Tensor, Tensor], hints: ImageHints | None = None) -> Tensor:
         unit, likely = seen

@@ -64,7 +64,7 @@ class SeedMasks(Dataset):
         record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
-        hints = image_hints_of(self.hints, record.name, seed.classes.tolist())
+        hints = image_hints_of(self.hints, record.name, seed)
         return record.name, self.make(record, maps, torch.from_numpy(seed.classes), hints)
 
 
@@ -90,11 +90,9 @@ def write_pseudo_masks(
     cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS
 ) -> dict[str, Any]:
     """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
-    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo), hints)
+    masks = SeedMasks(index, source, partial(_mask, cfg.pseudo), hints)
     return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
 
 
-def _pseudo_mask(
-    settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None
-) -> Tensor:
+def _mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None) -> Tensor:
     return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), hints)

@@ -37,7 +37,7 @@ def build_method(cfg: Config, fast: bool = False) -> Method:
     if not fast:
         return Method(cfg.steps)
     cam = dataclasses.replace(cfg.step(ClassActivationMap.name), scales=(1.0,))
-    return Method([cam, *(step for step in cfg.steps[1:] if not step.reads_again)])
+    return Method([cam, *(step for step in cfg.steps[1:] if not step.reads_other_images)])
 
 
 def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
@@ -151,10 +151,7 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     def apply(items: Sequence[dict[str, Any]]) -> None:
         files = [f"{item['name']}.npz" for item in items]
         seeds = [read_seed(folders.source / name, index.class_names) for name in files]
-        hints = [
-            image_hints_of(folders.hints, item["name"], seed.classes.tolist())
-            for item, seed in zip(items, seeds, strict=True)
-        ]
+        hints = [image_hints_of(folders.hints, item["name"], seed) for item, seed in zip(items, seeds, strict=True)]
         changed = change.apply_all(seeds, [item["image"] for item in items], compute, hints)
         for name, seed in zip(files, changed, strict=True):
             write_seed(target / name, seed, index.class_names)

@@ -12,12 +12,11 @@ from models.par import par
 from models.pseudo import pseudo_mask
 from stages.settings import PseudoSettings
 
+ReadImage = Callable[[], np.ndarray]  # -> (H, W, 3) uint8; called only where colours are needed
 # Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
 REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoSettings], Tensor]] = {
-    "par": lambda image, probabilities, settings: par(
-        image, probabilities, settings.par_iterations, max_side=settings.par_side
-    ),
-    "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
+    "par": lambda image, scores, settings: par(image, scores, settings.par_iterations, max_side=settings.par_side),
+    "crf": lambda image, scores, settings: dense_crf(image, scores, settings.crf_iterations),
 }
 
 
@@ -30,15 +29,11 @@ def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[
 
 
 def mask_of(
-    maps: Tensor,
-    classes: Tensor,
-    settings: PseudoSettings,
-    image: Callable[[], np.ndarray],
-    hints: ImageHints | None = None,
+    maps: Tensor, classes: Tensor, settings: PseudoSettings, read: ReadImage, hints: ImageHints | None = None
 ) -> Tensor:
-    """The mask (H, W) of maps (K, H, W), which contradicts no hint; `image` reads the image whose colours refine it."""
+    """The mask (H, W) of maps (K, H, W), which contradicts no hint; `read` gives the image whose colours refine it."""
     is_refined = settings.refine != "none" and len(classes) > 0
-    refinement = refiner(settings.refine, settings, image()) if is_refined else None
+    refinement = refiner(settings.refine, settings, read()) if is_refined else None
     if hints is not None:
         maps = hints.hold_to_cut(maps)
         refinement = hints.hold_around(refinement)

@@ -65,19 +65,15 @@ def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choic
         histogram += np.bincount(values[values >= 0], minlength=256)
     if not histogram.any():
         return None
-
-    def area_above(value: float) -> float:
-        return histogram[np.arange(256) > value * 255].sum() / histogram.sum()
-
     split = separating_value(histogram)
-    area = area_above(split)
+    areas = [histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID)]
+    area, areas_of_grid = areas[0], np.array(areas[1:])
     if area > TINY and by_roots:
         return Choice(round(separating_value(histogram, 0.5), 3), "it separates the roots of the maps' values best")
     if area <= TINY:
         regions = regions_above(seeds())
         at_split = np.interp(split, GRID, regions)
-        keeps_enough = np.array([area_above(value) for value in GRID]) >= KEPT * area
-        fits = np.flatnonzero((split < GRID) & (regions <= REGIONS) & keeps_enough)
+        fits = np.flatnonzero((split < GRID) & (regions <= REGIONS) & (areas_of_grid >= KEPT * area))
         if at_split > REGIONS and len(fits):
             tiny = f"objects are tiny, and {split:.2f}, which separates the maps' values best, leaves {at_split:.1f}"
             reason = f"{tiny} regions a class and image; from here on there are {regions[fits[0]]:.1f}"
@@ -122,7 +118,7 @@ def find_threshold(index: Index, folder: Path, hints: Hints = NO_HINTS) -> Choic
 def _seeds_without_hints(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
     """Some seeds of these images, with -1 in the cells that have a hint."""
     for record, seed in some_seeds(records, folder, MOST):
-        own_hints = image_hints_of(hints, record.name, seed.classes.tolist())
+        own_hints = image_hints_of(hints, record.name, seed)
         if own_hints is not None:
             maps = torch.from_numpy(seed.maps)
             known, _ = own_hints.on_grid(maps)

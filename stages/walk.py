@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -129,15 +130,10 @@ def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, hints:
     """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum."""
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-    walked = feature_walk(
-        start,
-        unit,
-        power=settings.feature_power,
-        steps=settings.feature_steps,
-        keep=settings.feature_keep,
-        hold=None if hints is None else hints.hold,
-        weights=None if hints is None else hints.cell_weights(start),
-    )
+    walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
+    if hints is not None:
+        walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start))
+    walked = walk(start, steps=settings.feature_steps)
     return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 
 
