@@ -96,7 +96,8 @@ def read(
     plain = dict(zip(gradient_stages, gradients[0], strict=True))
     weighted = dict(zip(gradient_stages, gradients[1], strict=True))
     by_stage = dict(zip(feature_stages, features, strict=True))
-    return Reading(image, tuple(classes), classifier.backbone.strides, cam, plain, by_stage, logits.detach(), weighted)
+    about = image, tuple(classes), classifier.backbone.strides  # the first fields
+    return Reading(*about, cam, plain, by_stage, logits.detach(), weighted)
 
 
 @torch.no_grad()
