@@ -66,14 +66,15 @@ class AffinityNet(nn.Module):
         self.backbone = backbone.requires_grad_(False).eval()
         self.has_displacement = displacement
         count = len(backbone.channels)
-        *self.edge_names, self.edge_output = [f"fc_edge{number}" for number in range(1, count + 2)]
+        self.edge_names = [f"fc_edge{number}" for number in range(1, count + 1)]  # published names, one for each stage
+        self.edge_output = f"fc_edge{count + 1}"
         for name, channels in zip(self.edge_names, backbone.channels, strict=True):
             self.add_module(name, _branch(channels, EDGE_WIDTH, EDGE_GROUPS))
         self.add_module(self.edge_output, nn.Conv2d(count * EDGE_WIDTH, 1, 1))
         if not displacement:
             return
-        names = [f"fc_dp{number}" for number in range(1, count + 3)]
-        *self.displacement_names, self.displacement_join, self.displacement_output = names
+        self.displacement_names = [f"fc_dp{number}" for number in range(1, count + 1)]
+        self.displacement_join, self.displacement_output = f"fc_dp{count + 1}", f"fc_dp{count + 2}"
         widths = [min(FIRST_WIDTH * 2**index, LAST_WIDTH) for index in range(count)]
         for name, channels, width in zip(self.displacement_names, backbone.channels, widths, strict=True):
             self.add_module(name, _branch(channels, width))
@@ -86,7 +87,7 @@ class AffinityNet(nn.Module):
         self.add_module(self.displacement_output, output)
 
     def fast_part(self) -> nn.ModuleList:
-        """The displacement's own modules, which train at a higher rate."""
+        """The displacement's own modules, which train at `lr_head_factor` times the learning rate, as published."""
         return nn.ModuleList(module for name, module in self.named_children() if name.startswith("fc_dp"))
 
     def train(self, mode: bool = True) -> "AffinityNet":
@@ -100,14 +101,15 @@ class AffinityNet(nn.Module):
         rows, columns = cells(x)
         features = self.features(x)
         edge = self.edge_logits(features)[..., :rows, :columns]
-        return AffinityMaps(edge, self.displacement(features)[..., :rows, :columns] if self.has_displacement else None)
+        displacement = self.displacement(features)[..., :rows, :columns] if self.has_displacement else None
+        return AffinityMaps(edge, displacement)
 
     @torch.no_grad()
     def features(self, x: Tensor, least_side: int = 0) -> list[Tensor]:
         """(B, 3, H, W) -> the stages' maps of the padded image, none finer than stride 4, without a graph."""
-        unit = lcm(STRIDE, *self.backbone.strides)
-        missing = [max(-side % unit, least_side + -least_side % unit - side) for side in x.shape[-2:]]
-        x = pad(x, (0, missing[1], 0, missing[0]))
+        multiple = lcm(STRIDE, *self.backbone.strides)  # sides are padded to one, and to at least `least_side`
+        padded = [-(-max(side, least_side) // multiple) * multiple for side in x.shape[-2:]]
+        x = pad(x, (0, padded[1] - x.shape[-1], 0, padded[0] - x.shape[-2]))
         size = cells(x)
         maps = self.backbone.stages(x)
         return [adaptive_avg_pool2d(m, size) if m.shape[-2] > size[0] else m for m in maps]
@@ -115,16 +117,16 @@ class AffinityNet(nn.Module):
     def edge_logits(self, features: list[Tensor]) -> Tensor:
         """Maps of `features` -> (B, 1, h, w) at stride 4 of the padded image."""
         size = self._size(features, STRIDE)
-        maps = [_at(getattr(self, name)(m), size) for name, m in zip(self.edge_names, features, strict=True)]
+        maps = [_relu_at(getattr(self, name)(m), size) for name, m in zip(self.edge_names, features, strict=True)]
         return getattr(self, self.edge_output)(torch.cat(maps, dim=1))
 
     def displacement(self, features: list[Tensor]) -> Tensor:
         """Maps of `features` -> (B, 2, h, w) at stride 4 of the padded image."""
         maps = [getattr(self, name)(m) for name, m in zip(self.displacement_names, features, strict=True)]
         size, half = self._size(features, STRIDE), self._size(features, 2 * STRIDE)
-        joined = torch.cat([_at(m, half) for m, coarse in zip(maps, self.coarse, strict=True) if coarse], dim=1)
-        fine = [_at(m, size) for m, coarse in zip(maps, self.coarse, strict=True) if not coarse]
-        joined = _at(getattr(self, self.displacement_join)(joined), size)
+        joined = torch.cat([_relu_at(m, half) for m, coarse in zip(maps, self.coarse, strict=True) if coarse], dim=1)
+        fine = [_relu_at(m, size) for m, coarse in zip(maps, self.coarse, strict=True) if not coarse]
+        joined = _relu_at(getattr(self, self.displacement_join)(joined), size)
         return self.mean_shift(getattr(self, self.displacement_output)(torch.cat([*fine, joined], dim=1)))
 
     def _size(self, features: list[Tensor], stride: int) -> tuple[int, int]:
@@ -141,17 +143,17 @@ def build_affinity_net(backbone: str, weights: str | Weights = "imagenet", displ
     loaded = open_weights(weights)
     network = AffinityNet(build_backbone(backbone, loaded), displacement)
     if isinstance(loaded, Weights):
-        for branch in (("fc_edge",), ("fc_dp", "mean_shift.")) if displacement else (("fc_edge",),):
+        branches = [("fc_edge",), ("fc_dp", "mean_shift.")]  # the beginnings of the names of each
+        for branch in branches if displacement else branches[:1]:
             taken = {name: tensor for name, tensor in loaded.state.items() if name.startswith(branch)}
             if not taken:
                 continue
-            kept = {n: tensor for n, tensor in network.state_dict().items() if not n.startswith(branch)}
+            kept = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(branch)}
             try:
                 network.load_state_dict(kept | taken)
             except RuntimeError as error:
-                what = "; ".join(line.strip() for line in str(error).splitlines()[1:4])[:400]
-                remedy = "give a file of this backbone"
-                raise UserError(f"{loaded.path} does not fit the network: {what}; {remedy}") from error
+                what = f"does not fit the network: {'; '.join(map(str.strip, str(error).splitlines()[1:4]))[:400]}"
+                raise UserError(f"{loaded.path} {what}; give a file of this backbone") from error
     return network.eval()
 
 
@@ -189,14 +191,15 @@ def centroids(displacement: Tensor) -> Tensor:
     height, width = displacement.shape[1:]
     rows = torch.arange(height, device=displacement.device)[:, None] + displacement[0].round().long()
     columns = torch.arange(width, device=displacement.device) + displacement[1].round().long()
-    end = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()
-    for _ in range(CENTROID_DOUBLINGS):  # of the index of steps; on a circle of cells there is no last one
+    end = (rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)).flatten()  # after one step, a flat index
+    # Each turn doubles the number of steps. It is fixed, since cells may also lead around in a circle for ever.
+    for _ in range(CENTROID_DOUBLINGS):
         end = end[end]
-    end_of = end.cpu().numpy()
-    ends = np.zeros((height, width), np.uint8)
-    ends.flat[end_of] = 1
+    end_of = end.cpu().numpy()  # cell -> the cell where its way ends
+    is_end = np.zeros((height, width), np.uint8)
+    is_end.flat[end_of] = 1
     # Each end fills 2 x 2 cells, so ends up to two apart touch, if only at a corner.
-    _, instances = cv2.connectedComponents(cv2.dilate(ends, np.ones((2, 2), np.uint8)), connectivity=8)
+    _, instances = cv2.connectedComponents(cv2.dilate(is_end, np.ones((2, 2), np.uint8)), connectivity=8)
     return torch.from_numpy(instances.flat[end_of]).long().reshape(height, width).to(displacement.device)
 
 
@@ -205,7 +208,8 @@ def _branch(channels: int, width: int, groups: int | None = None) -> nn.Sequenti
     return nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.GroupNorm(groups or min(width // 8, 16), width))
 
 
-def _at(x: Tensor, size: tuple[int, int]) -> Tensor:
+def _relu_at(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """ReLU of maps (B, D, *, *), resized first, as published: (B, D, *size)."""
     if x.shape[-2:] != size:
         x = interpolate(x, size, mode="bilinear", align_corners=False)
     return relu(x)

@@ -66,7 +66,7 @@ class Backbone(nn.Module):
         return self
 
     def freeze(self, stride: int, depth: float = 0.0) -> None:
-        """Stages up to that stride get no gradient (IRN: 8); 0 trains all, and a chain of one stride does not use it.
+        """Stages up to that stride get no gradient (IRN: 8); 0 trains all. Vision transformers (one stride) ignore it.
 
         Of timm/ backbones the part `depth` of the blocks, the shallowest first, gets no gradient either.
         """
@@ -93,8 +93,8 @@ def stage_levels(strides: Sequence[int]) -> tuple[int, ...]:
     return tuple(DEPTH_LEVELS[-(-(index + 1) * len(DEPTH_LEVELS) // count) - 1] for index in range(count))
 
 
-def stage_number(backbone: Backbone, position: int, setting: str) -> int:
-    """The number 0..L-1 of a stage whose position is given as a Python index; `UserError` where there is none."""
+def stage_index(backbone: Backbone, position: int, setting: str) -> int:
+    """The index 0..L-1 of a stage whose position may be negative, as Python counts; `UserError` where there is none."""
     count = len(backbone.strides)
     if not -count <= position < count:
         has = f"the backbone has {count}, of strides {', '.join(map(str, backbone.strides))}"
@@ -102,11 +102,11 @@ def stage_number(backbone: Backbone, position: int, setting: str) -> int:
     return position % count
 
 
-def stage_numbers(backbone: Backbone, positions: Sequence[int], setting: str) -> list[int]:
-    """The numbers 0..L-1 of stages, ascending; `UserError` where there is no such stage, or none is given."""
+def stage_indices(backbone: Backbone, positions: Sequence[int], setting: str) -> list[int]:
+    """The indices 0..L-1 of stages, ascending; `UserError` where there is no such stage, or none is given."""
     if not positions:
         raise UserError(f"{setting} is empty; give at least one position, such as -1 for the last stage")
-    return sorted({stage_number(backbone, position, setting) for position in positions})
+    return sorted({stage_index(backbone, position, setting) for position in positions})
 
 
 def last_stages(strides: Sequence[int], wanted: Sequence[int], setting: str) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from models.backbone import COMPACT, build_backbone, open_weights
-from models.chain import Backbone, stage_numbers
+from models.chain import Backbone, stage_indices
 from models.context import ContextDiscriminant
 from models.efficientnet_lite import lite_imagenet_state
 from models.weights import Weights
@@ -34,7 +34,7 @@ class Classifier(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, bias: bool = False, head: HeadSettings | None = None):
         super().__init__()
         self.backbone, self.head = backbone, head or HeadSettings()
-        self.read_stages = stage_numbers(backbone, self.head.head_stages, "cam.head_stages")
+        self.read_stages = stage_indices(backbone, self.head.head_stages, "cam.head_stages")
         *earlier, deepest = [backbone.channels[index] for index in self.read_stages]
         self.classifier = nn.Conv2d(deepest, num_classes, 1, bias=bias)
         self.sides = nn.ModuleList(nn.Conv2d(channels, num_classes, 1, bias=False) for channels in earlier)
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         return pool(evidence.float(), self.head)
 
     def activation(self, stages: Sequence[Tensor]) -> Tensor:
-        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a bias is no evidence of a place and is left out."""
+        """The stages F_1..F_L (B, D_l, *, *) -> (B, C, h, w); a bias is the same in every cell and is left out."""
         return self.evidence(stages).relu()
 
     def evidence(self, stages: Sequence[Tensor]) -> Tensor:

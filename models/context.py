@@ -4,6 +4,7 @@
     statistics.add(unit, maps, classes, hi, lo)    # every image of the training list
     discriminant = statistics.solve(shrinkage, least_others)
     likely = discriminant(unit, classes)           # min(L, O), (K, h, w) in 0..1
+    maps = normalise_maps(maps * likely)           # without context
 
 L is a linear discriminant (Fisher, 1936) of a class against its own context, over all images. Where the maps of a class
 are wrong in most images, it learns the fault. O, what the objects of other classes have in common, does not have it.
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 
 from models.chain import OUTPUT_STRIDE, Backbone, stage_levels
 
-# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any index of processes.
+# Statistics are summed as whole multiples of 1 / FRACTION: the same in any order and by any number of processes.
 FRACTION = 2.0**32
+OBJECT, BACKGROUND = 0, 1  # positions in the first axis of sums and weights
 OTHERS_EVIDENCE = 0.5  # of the logit that other classes give: S knows how cells differ, not how classes do
 LEAST_VARIANCE = 1e-8  # of a feature; where all cells are equal, nothing varies
 
@@ -47,7 +49,7 @@ class ContextDiscriminant(nn.Module):
         `unit` is f, (D, h, w), of unit length per cell (`models.reading.unit_features`).
         """
         chosen = list(classes)
-        with torch.autocast(unit.device.type, enabled=False):  # the bias cancels most of the product
+        with torch.autocast(unit.device.type, enabled=False):  # the bias cancels most of the product: no digit to lose
             logits = self.weight[:, chosen] @ unit.float().flatten(1) + self.bias[:, chosen, None]
         return logits.amin(dim=0).sigmoid().unflatten(1, unit.shape[1:])
 
@@ -62,9 +64,9 @@ class ContextStatistics:
     def __init__(self, num_classes: int, channels: int):
         zeros = partial(torch.zeros, dtype=torch.int64)
         self.sums = zeros(2, num_classes, channels)  # of each class's object, and of the background of its images
-        self.weights = zeros(2, num_classes)
+        self.weights = zeros(2, num_classes)  # of the groups in these sums
         self.scatter = zeros(channels, channels)  # of cells around the mean of their group
-        self.weight = zeros(())
+        self.scatter_weight = zeros(())  # of the groups in it, each counted once
 
     def add(self, unit: Tensor, maps: Tensor, classes: Sequence[int], hi: float, lo: float) -> None:
         """Add an image: features f (D, h, w), and maps (K, h, w) in 0..1 of its K classes, at least one.
@@ -74,29 +76,29 @@ class ContextStatistics:
         cells = unit.flatten(1).T.double()
         best, winner = maps.flatten(1).max(dim=0)
         for k, label in enumerate(classes):
-            self._add_group(0, [label], cells[(winner == k) & (best > hi)])
-        self._add_group(1, list(classes), cells[best < lo])
+            self._add_group(OBJECT, [label], cells[(winner == k) & (best > hi)])
+        self._add_group(BACKGROUND, list(classes), cells[best < lo])
 
     def _add_group(self, kind: int, classes: list[int], cells: Tensor) -> None:
         if not len(cells):
             return
-        part = 1 / len(cells) ** 0.5
-        weight = _whole(torch.tensor(1 / part))
+        per_cell = 1 / len(cells) ** 0.5  # the n cells of a group weigh sqrt(n) together
+        weight = _whole(torch.tensor(1 / per_cell))
         around = cells - cells.mean(dim=0)
-        self.sums[kind, classes] += _whole(cells.sum(dim=0) * part)
+        self.sums[kind, classes] += _whole(cells.sum(dim=0) * per_cell)
         self.weights[kind, classes] += weight
-        self.scatter += _whole(around.T @ around * part)
-        self.weight += weight
+        self.scatter += _whole(around.T @ around * per_cell)
+        self.scatter_weight += weight
 
     def tensors(self) -> list[Tensor]:
         """All sums; those of several processes are added one by one."""
-        return [self.sums, self.weights, self.scatter, self.weight]
+        return [self.sums, self.weights, self.scatter, self.scatter_weight]
 
     def solve(self, shrinkage: float, least_others: int = 0) -> ContextDiscriminant:
-        """v = S^-1 (mu - nu) and c = -v . (mu + nu) / 2, for L_k; half of that for O_k.
+        """v_k = S^-1 (mu_k - nu_k) and c_k = -v_k . (mu_k + nu_k) / 2 for L_k; half of that with m_k and n_k for O_k.
 
-        Of L_k, mu_k is the mean of class k's cells and nu_k that of the background of its images. Of O_k they are the
-        means of all other classes' mu and nu, each class counting once. S is the covariance inside groups, of which
+        mu_k is the mean of class k's cells and nu_k that of the background of its images; m_k and n_k are the means of
+        mu and nu over the other classes that have both, each counting once. S is the covariance inside groups, of which
         `shrinkage` is replaced by the same variance in all directions.
 
         O_k is used where at least `least_others` other classes have cells on both sides; with 0 never. A class without
@@ -104,21 +106,22 @@ class ContextStatistics:
         """
         num_classes, channels = self.sums.shape[1:]
         means = self.sums.double() / self.weights.double().clamp_min(1)[..., None]
-        covariance = self.scatter.double() / self.weight.double().clamp_min(1)
+        covariance = self.scatter.double() / self.scatter_weight.double().clamp_min(1)
         variance = covariance.diagonal().mean().clamp_min(LEAST_VARIANCE)
         covariance = (1 - shrinkage) * covariance + shrinkage * variance * torch.eye(channels, dtype=torch.float64)
-        known = (self.weights > 0).all(dim=0)
+        known = (self.weights > 0).all(dim=0)  # (C,) has cells on both sides
         means = means * known[:, None]
-        others = known.sum() - known.long()  # of each class
-        used = (others >= least_others) & (least_others > 0)
-        shared = (means.sum(dim=1, keepdim=True) - means) / others.clamp_min(1)[:, None]
-        objects, backgrounds = torch.stack([means, shared], dim=1)  # (L and O, C, D) each
+        other_classes = known.sum() - known.long()  # (C,) how many known classes there are beside each
+        uses_others = (other_classes >= least_others) & (least_others > 0)
+        means_of_others = (means.sum(dim=1, keepdim=True) - means) / other_classes.clamp_min(1)[:, None]
+        objects = torch.stack([means[OBJECT], means_of_others[OBJECT]])  # mu for L and m for O, (2, C, D)
+        backgrounds = torch.stack([means[BACKGROUND], means_of_others[BACKGROUND]])  # nu and n
         weight = torch.linalg.solve(covariance, (objects - backgrounds).mT).mT
         bias = -(weight * (objects + backgrounds)).sum(dim=2) / 2
         weight[1] *= OTHERS_EVIDENCE
         bias[1] *= OTHERS_EVIDENCE
         # Where one of the two is missing, the other one is used for both; where both are missing, all is 0.
-        source = torch.stack([(~known & used).long(), used.long()])  # (L and O, C)
+        source = torch.stack([~known & uses_others, uses_others]).long()  # (2, C): 0 takes L, 1 takes O
         classes = torch.arange(num_classes)
         found = ContextDiscriminant(num_classes, channels)
         found.load_state_dict({"weight": weight[source, classes], "bias": bias[source, classes]})

@@ -1,4 +1,10 @@
-"""The method for one image: the steps of `models/steps`, one after the other (docs/method.md 0 to 3)."""
+"""The method for one image: the steps of `models/steps`, one after the other (docs/method.md 0 to 3).
+
+method = Method([step() for step in STEPS])
+maps = method(classifier, image, classes=[0, 14])      # (2, h, w) in 0..1, after the last step
+trace = method.trace(classifier, image, [0, 14])
+trace.maps["gfm"]                                      # the same after step GFM
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +14,7 @@ from torch import Tensor
 from models.classifier import Classifier
 from models.reading import Reading
 from models.steps import ClassActivationMap
-from models.steps.base import Before, Step
+from models.steps.base import Step, StepSequence
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class Trace:
     """What the steps make of one image."""
 
     maps: dict[str, Tensor]  # step -> (K, h, w) in 0..1; each equals the result of a method without the later steps
-    shown: dict[str, list[Tensor]]  # step -> images (3, H, W) that it has made on the way
+    shown: dict[str, list[Tensor]]  # step -> images (3, H, W) that it has made on the way, such as blurred ones
     logits: Tensor  # (C,) the classifier's, of the image itself
 
 
@@ -41,13 +47,13 @@ class Method:
         return list(self.trace(classifier, image, classes).maps.values())[-1]
 
     def read(self, classifier: Classifier, image: Tensor, classes: Sequence[int]) -> Reading:
-        """The classifier's reading of the image, as far as the steps need it."""
-        return Before(classifier, self.steps, self.views).read(image, classes)
+        """The classifier's reading of the image: its maps, and the gradients and features that the steps need."""
+        return StepSequence(classifier, self.steps, self.views).read(image, classes)
 
     def trace(
         self, classifier: Classifier, image: Tensor, classes: Sequence[int], reading: Reading | None = None
     ) -> Trace:
-        """As calling it, with the maps of every step; `reading` is that of the image, where it is known already."""
+        """As calling it, with the maps of every step; `reading` is what `read` gives, where it is known already."""
         reading = reading or self.read(classifier, image, classes)
-        maps = Before(classifier, self.steps, self.views).maps(reading)
+        maps = StepSequence(classifier, self.steps, self.views).maps(reading)
         return Trace(maps, reading.shown, reading.logits)

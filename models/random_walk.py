@@ -5,8 +5,8 @@ The published program squares a dense (hw) x (hw) transition matrix T `exp_times
 *   An affinity reaches only as far as `radius`, so T is a *stencil*: one map of weights for each offset, applied by
     shifting maps. A pair's weight is stored once for both of its directions.
 *   T is similar to a symmetric S with eigenvalues in [-1, 1], and on that interval x^n is a short sum of Chebyshev
-    polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. What is cut off adds up to at most
-    `TRUNCATION`, and as |T_k| <= 1, so does the error. T^256 takes 78 products instead of 256.
+    polynomials: x^n = sum_k a_k T_k(x) with all a_k >= 0 and sum_k a_k = 1. The last a_k, of a sum of at most
+    `TRUNCATION`, are left out. As |T_k| <= 1, the error is at most twice that. T^256 takes 78 products instead of 256.
 *   On a GPU, where starting an operation costs more than it does, a batch has as many images as fit.
 """
 
@@ -65,7 +65,7 @@ def feature_walk(
     steps: int = 4,
     keep: float = 0.8,
     hold: Callable[[Tensor], Tensor] | None = None,
-    heavy: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """A walk that needs no training: over the similarity of a classifier's own features.
 
@@ -75,15 +75,16 @@ def feature_walk(
     Args:
         maps: x_0, (K, h, w); what is returned has this shape, too, and is not normalised.
         unit: f, (D, h, w), of unit length at each cell.
-        hold: puts what is known of the maps into them after each step.
-        heavy: (h, w), so many times a cell counts in the mean; None: each once.
+        hold: called after each step, to put known values into the maps (`models.hints`).
+        weights: w_j, (h, w): with them T_ij is w_j S_ij / sum_j w_j S_ij (docs/hints.md); None: 1.
     """
     with torch.autocast(maps.device.type, enabled=False):
         features, start = unit.flatten(1), maps.flatten(1)
-        walked, weights = start, None if heavy is None else heavy.flatten()
+        flat_weights = None if weights is None else weights.flatten()
+        walked = start
         for _ in range(steps):
-            sums, total = similar_sums(walked, features, power, weights)
-            # A cell without features has no way.
+            sums, total = similar_sums(walked, features, power, flat_weights)
+            # A cell without features is similar to none: its total is 0, and so is its sum.
             walked = keep * (sums / total.clamp_min(torch.finfo(maps.dtype).tiny)) + (1 - keep) * start
             if hold is not None:
                 walked = hold(walked.view(maps.shape)).flatten(1)
@@ -93,9 +94,10 @@ def feature_walk(
 def similar_sums(
     values: Tensor, features: Tensor, power: float, weights: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Sums over all cells j of S_ij x_j, (K, N), and of S_ij, (N,), with S_ij = w_j max(0, f_i . f_j)^power.
+    """For each cell i the sums over all cells j of w_j S_ij x_j, (K, N), and of w_j S_ij, (N,).
 
-    Of values x (K, N), features f (D, N) of unit length at each cell, weights w (N,), None: 1. S is never held whole.
+    S_ij = max(0, f_i . f_j)^power, with values x (K, N), features f (D, N) of unit length at each cell, and weights
+    w (N,), None: 1. S is never held whole.
     """
     cells = features.shape[1]
     sums, totals = [], []
@@ -131,10 +133,11 @@ def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
     batches: list[list[int]] = []
     for index in sorted(range(len(cams)), key=lambda index: cams[index].numel()):
         wider = [*batches[-1], index] if batches else [index]
-        count, height, width = (max(sides) for sides in zip(*(cams[other].shape for other in wider), strict=True))
-        cells, own = len(wider) * height * width, sum(cams[other].numel() for other in wider)
+        count, height, width = torch.tensor([cams[other].shape for other in wider]).amax(dim=0).tolist()
+        padded_cells = len(wider) * height * width
+        own_values = sum(cams[other].numel() for other in wider)
         most = MOST_WEIGHTS.get(cams[index].device.type, 0)
-        if batches and cells * pairs <= most and cells * count <= MOST_PADDED * own:
+        if batches and padded_cells * pairs <= most and padded_cells * count <= MOST_PADDED * own_values:
             batches[-1] = wider
         else:
             batches.append([index])
@@ -143,7 +146,7 @@ def _batches(cams: Sequence[Tensor], pairs: int) -> list[list[int]]:
 
 def _padded(cams: Sequence[Tensor], edges: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Maps (B, K, h, w) and boundaries (B, h, w), float32 on one device; a closed boundary lies around the images."""
-    count, height, width = (max(sides) for sides in zip(*(maps.shape for maps in cams), strict=True))
+    count, height, width = torch.tensor([maps.shape for maps in cams]).amax(dim=0).tolist()
 
     def grown(image: Tensor, value: float) -> Tensor:
         return pad(image.float(), (0, width - image.shape[-1], 0, height - image.shape[-2]), value=value)
@@ -160,31 +163,35 @@ def _walk(cams: Tensor, edge: Tensor, radius: int, beta: float, steps: int) -> T
     offsets = [dy * width + dx for dy, dx in pair_offsets(radius)]
     margin = reach * width + reach
     start = (cams * (1 - edge).unsqueeze(1)).flatten(2)
+    # Pairs lie to both sides and below, never above (models.paths).
     affinity = 1 - path_maxima(pad(edge, (reach, reach, 0, reach), value=1.0), radius)
-    weights = torch.where(affinity > 0, affinity.pow(beta), 0.0).flatten(2)  # no way stays none if beta is 0
+    weights = torch.where(affinity > 0, affinity.pow(beta), 0.0).flatten(2)  # beta may be 0, and 0^0 would be 1
 
-    root = _degree(weights, offsets, margin).rsqrt().float()
-    # S = D^-1/2 W D^-1/2, twice, because the recurrence T_k+1 = 2 S T_k - T_k-1 asks for that.
-    scaled = pad(root, (margin, margin))
+    root = _degree(weights, offsets, margin).rsqrt().float()  # D^-1/2
+    # 2 S = 2 D^-1/2 W D^-1/2, for the recurrence T_{k+1} = 2 S T_k - T_{k-1}: the diagonal, then one map per offset.
+    padded_root = pad(root, (margin, margin))
     twice = [(2 * root * root).unsqueeze(1)]
     for weight, offset in zip(weights.unbind(dim=1), offsets, strict=True):
-        twice.append(weight.mul_(root).mul_(scaled[:, margin + offset : margin + offset + cells]).mul_(2).unsqueeze(1))
+        root_of_other = padded_root[:, margin + offset : margin + offset + cells]
+        twice.append(weight.mul_(root).mul_(root_of_other).mul_(2).unsqueeze(1))
 
-    # (x D^-1 W)^n = ((x D^-1/2) S^n) D^1/2 for rows; W being symmetric, T's columns are W's rows over their degrees.
+    # x T^n = ((x D^1/2) S^n) D^-1/2 for a flat map x, since T = W D^-1.
     start = start / root.unsqueeze(1)
+    # Buffer 0 holds T_k of even k, buffer 1 of odd k. T_{k+1} is made in place of T_{k-1}.
     buffers = [pad(start, (margin, margin)), start.new_zeros((batch, count, cells + 2 * margin))]
-    products = [_products(buffers[n], buffers[1 - n], twice, offsets, margin) for n in (0, 1)]
+    from_even = _products(buffers[0], buffers[1], twice, offsets, margin)
+    from_odd = _products(buffers[1], buffers[0], twice, offsets, margin)
     coefficients = chebyshev_coefficients(steps)
     result = coefficients[0] * start
     for k in range(1, len(coefficients)):
-        current = k % 2  # buffer 0 holds the even T_k, buffer 1 the odd ones
-        buffers[current].neg_()
-        for target, weight, source in products[1 - current]:
+        current = buffers[k % 2]
+        current.neg_()
+        for target, weight, source in from_even if k % 2 else from_odd:
             target.addcmul_(weight, source)
         if k == 1:
-            buffers[current].mul_(0.5)
-        if coefficients[k]:
-            result.add_(buffers[current][..., margin : margin + cells], alpha=coefficients[k])
+            current.mul_(0.5)  # T_1 = S T_0, not 2 S T_0
+        if coefficients[k]:  # every second one is 0
+            result.add_(current[..., margin : margin + cells], alpha=coefficients[k])
     return result * root.unsqueeze(1)
 
 

@@ -1,5 +1,10 @@
 """One reading of an image by a classifier: activation maps, gradients and features (docs/method.md 0, 1).
 
+    reading = read(classifier, image, classes=[0, 14], gradient_stages=[1, 2], feature_stages=[2])
+    cam = normalise_maps(reading.cam)                    # C, (2, h, w) in 0..1
+    gradients = normalise_maps(reading.gradients[1])     # S_1, (2, h, w) in 0..1
+    unit = unit_features([reading.features[2]])          # f, (D, h, w)
+
 Letters: x0 the image, F_l the stages, w_k the head, y_k the logits, n(.) division by a map's own maximum. All maps of
 an image are on one grid; scales and flips are summed on it before n.
 """
@@ -32,7 +37,7 @@ class Views:
 class Reading:
     """One image as a classifier reads it, before any step; h x w is the grid of `map_size`.
 
-    All are over scales and flips: maps and gradients are sums, not normalised, features and logits are means.
+    `cam`, `gradients` and `weighted` are sums over scales and flips, not normalised; `features` and `logits` are means.
     """
 
     image: Tensor  # x0, (3, H, W)
@@ -40,8 +45,8 @@ class Reading:
     strides: tuple[int, ...]  # of the backbone's stages
     cam: Tensor  # (K, h, w), ReLU(w_k . F_L)
     gradients: dict[int, Tensor]  # gradient stage -> (K, h, w), sum_channels ReLU(d y_k / d F_l)
-    features: dict[int, Tensor]  # feature stage -> (D_l, h, w)
-    logits: Tensor  # (C,)
+    features: dict[int, Tensor]  # feature stage -> (D_l, h, w), D_l its channels
+    logits: Tensor  # (C,), of all C classes
     weighted: dict[int, Tensor]  # LayerCAM: gradient stage -> (K, h, w), ReLU(sum_channels ReLU(d y_k / d F_l) F_l)
     shown: dict[str, list[Tensor]] = field(default_factory=dict)  # step -> images (3, H, W) made on the way
 
@@ -73,7 +78,7 @@ def read(
     size = map_size(image.shape[-2], image.shape[-1], views.stride)
     grad_from = min(gradient_stages) if gradient_stages and classes else None
     cam = image.new_zeros((len(classes), *size), dtype=torch.float32)
-    gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)
+    gradients = image.new_zeros((2, len(gradient_stages), len(classes), *size), dtype=torch.float32)  # plain, weighted
     features: list[Tensor] = []
     logits = image.new_zeros(classifier.num_classes, dtype=torch.float32)
     for scale in views.scales:
@@ -88,9 +93,10 @@ def read(
             features = _add_features(features, [stages[index] for index in feature_stages], size, views)
         if grad_from is not None:
             _add_gradients(gradients, batch_logits, [stages[index] for index in gradient_stages], classes)
+    plain = dict(zip(gradient_stages, gradients[0], strict=True))
+    weighted = dict(zip(gradient_stages, gradients[1], strict=True))
     by_stage = dict(zip(feature_stages, features, strict=True))
-    plain, weighted = (dict(zip(gradient_stages, total, strict=True)) for total in gradients)
-    about = image, tuple(classes), classifier.backbone.strides
+    about = image, tuple(classes), classifier.backbone.strides  # the first fields
     return Reading(*about, cam, plain, by_stage, logits.detach(), weighted)
 
 
@@ -108,16 +114,16 @@ def read_features(classifier: Classifier, image: Tensor, stages: Sequence[int], 
 def _add_features(
     features: list[Tensor], stages: Sequence[Tensor], size: tuple[int, int], views: Views
 ) -> list[Tensor]:
-    """The sums so far (none at the first scale), with the maps of one scale."""
+    """`features`, the sums so far (empty at the first scale), plus the part of one scale in the mean."""
     count = len(views.scales) * (2 if views.flip else 1)
-    maps = [to_grid(stage, size) / count for stage in stages]
-    return [total + map_ for total, map_ in zip(features, maps, strict=True)] if features else maps
+    parts = [to_grid(stage, size) / count for stage in stages]
+    return [total + part for total, part in zip(features, parts, strict=True)] if features else parts
 
 
 def _add_gradients(total: Tensor, logits: Tensor, stages: list[Tensor], classes: Sequence[int]) -> None:
-    """Add to `total` (2, S, K, h, w): sum_channels ReLU(d y_k / d F_l), and ReLU of the same weighted by F_l.
+    """Add to `total` (2, S, K, h, w): sum_channels ReLU(d y_k / d F_l), and ReLU(sum_channels ReLU(d y_k / d F_l) F_l).
 
-    One backward pass a class gives all stages.
+    One backward pass for each class gives all S stages.
     """
     size = (total.shape[-2], total.shape[-1])
     for k, class_index in enumerate(classes):

@@ -9,8 +9,9 @@ from torch.nn.functional import interpolate
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 
 from models.backbone import build_backbone
-from models.chain import Backbone, last_stages, stage_number
+from models.chain import Backbone, last_stages, stage_index
 from models.pseudo import upsample
+from models.reading import SMALLEST_SIDE
 from models.weights import Weights
 from utils.distributed import total, world_size
 from utils.ignore import IGNORE
@@ -19,6 +20,7 @@ ATROUS_RATES = (6, 12, 18)  # of the paper for output stride 16
 DECODER_CHANNELS, SIDE_CHANNELS = 64, 32  # DeepLabV3+ has 256 and 48, too much for a CPU
 Forward = Callable[[Tensor], Tensor]  # (B, 3, H, W) normalised images -> logits: a network, or models/runtime.py
 LOGIT_STRIDE = 4  # at which the loss is taken: a sixteenth of the work, and pseudo masks are no finer
+LEAST_TO_WIN = 0.24  # of the largest value of a cell; a quarter, less what rounding can be
 
 
 class DecoderHead(nn.Module):
@@ -42,32 +44,30 @@ class DecoderHead(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Backbone -> DeepLabV3 head, or one with a decoder.
+    """A backbone with DeepLabV3's head, or with DeepLabV3+'s head and decoder where `decoder_strides` are given.
 
-    `num_classes` counts the background. The head reads the stage of that position, a Python index. The decoder joins
-    the last stage of each of `decoder_strides`; without any there is none.
+    `num_classes` counts the background. The head reads the backbone stage at position `stage`, a Python index. The
+    decoder joins the last stage of each of `decoder_strides`.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, stage: int = -1, decoder_strides: Sequence[int] = ()):
         super().__init__()
-        self.backbone, self.stage = backbone, stage_number(backbone, stage, "segment.stage")
+        self.backbone, self.stage = backbone, stage_index(backbone, stage, "segment.stage")
         self.num_classes = num_classes
         self.side_stages = last_stages(backbone.strides, decoder_strides, "segment.decoder_strides")
-        channels = backbone.channels[self.stage]
+        channels, sides = backbone.channels[self.stage], [backbone.channels[index] for index in self.side_stages]
         self.head: nn.Module = (
-            DecoderHead(channels, [backbone.channels[number] for number in self.side_stages], num_classes)
-            if self.side_stages
-            else _deeplab_head(channels, num_classes)
+            DecoderHead(channels, sides, num_classes) if sides else _deeplab_head(channels, num_classes)
         )
 
     def fast_part(self) -> nn.Module:
-        """The head."""
+        """The head, which trains at `lr_head_factor` times the learning rate."""
         return self.head
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> logits (B, num_classes, ceil(H / s), ceil(W / s)), s the least stride."""
         features = self.backbone.stages(x)
-        sides = [features[number] for number in self.side_stages]
+        sides = [features[index] for index in self.side_stages]
         return self.head(features[self.stage], sides) if sides else self.head(features[self.stage])
 
 
@@ -127,15 +127,20 @@ def dice_loss(logits: Tensor, mask: Tensor) -> Tensor:
     valid = (target != IGNORE)[:, None]
     truth = nn.functional.one_hot(target.clamp(max=logits.shape[1] - 1), logits.shape[1]).movedim(-1, 1)[:, 1:] * valid
     probabilities = logits.softmax(dim=1)[:, 1:] * valid
-    both, found, there = (
-        values.sum(dim=(0, 2, 3)) for values in (probabilities * truth, probabilities, truth.to(logits.dtype))
-    )
-    # What other processes have counted is added without a graph: the gradient of each is that of its own part.
-    both, found, there = (values + (total(values.detach()) - values.detach()) for values in (both, found, there))
-    present = there > 0
-    dice = (2 * both / (found + there).clamp_min(1))[present]
+    intersection = _sum_of_all(probabilities * truth)  # |P and T| of each class, (C - 1,)
+    predicted = _sum_of_all(probabilities)  # |P|
+    labelled = _sum_of_all(truth.to(logits.dtype))  # |T|
+    present = labelled > 0
+    dice = (2 * intersection / (predicted + labelled).clamp_min(1))[present]
     loss = (1 - dice).sum() / present.sum().clamp_min(1)
+    # Losses are summed over processes, and each has the whole: it gives its part of the value, with its own gradient.
     return loss - loss.detach() * (1 - 1 / world_size())
+
+
+def _sum_of_all(values: Tensor) -> Tensor:
+    """Values (B, C, h, w) summed by class over all processes, (C,); the gradient is that of the own images alone."""
+    own = values.sum(dim=(0, 2, 3))
+    return own + (total(own.detach()) - own.detach())
 
 
 def _at_logit_stride(logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,13 +168,13 @@ def cell_probabilities(
     for scale in scales:
         scaled = images
         if scale != 1:
-            sides = [max(32, round(side * scale)) for side in images.shape[-2:]]
+            sides = [max(SMALLEST_SIDE, round(side * scale)) for side in images.shape[-2:]]
             scaled = interpolate(scaled, sides, mode="bilinear", align_corners=False, antialias=scale < 1)
         views = torch.cat([scaled, scaled.flip(-1)]) if flip else scaled
         logits = segmenter(views.contiguous(memory_format=torch.channels_last)).float()
-        logits = torch.cat([logits[:count], logits[count:].flip(-1)])
-        shares = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
-        found.append(shares.unflatten(0, (-1, count)).mean(dim=0))
+        logits = torch.cat([logits[:count], logits[count:].flip(-1)])  # mirror images back, if there are any
+        probabilities = interpolate(logits, cells, mode="bilinear", align_corners=False).softmax(dim=1)
+        found.append(probabilities.unflatten(0, (-1, count)).mean(dim=0))  # over image and mirror image
     return reduce(torch.add, found) / len(scales)
 
 
@@ -177,9 +182,10 @@ def may_win(cells: Tensor) -> Tensor:
     """The values that can be the largest of (C, h, w) somewhere at another size, (K,) int64, in their order, K > 0.
 
     A pixel is a mean of four cells, of which one weighs a quarter or more. So a value that is smaller than a quarter of
-    the largest one in every cell cannot win.
+    the largest one in every cell cannot win. NaN is kept.
     """
-    return (~(cells < 0.24 * cells.amax(dim=0))).flatten(1).any(dim=1).nonzero().flatten()
+    can_win = ~(cells < LEAST_TO_WIN * cells.amax(dim=0))
+    return can_win.flatten(1).any(dim=1).nonzero().flatten()
 
 
 def most_likely(cells: Tensor, size: tuple[int, int]) -> Tensor:

@@ -15,7 +15,7 @@ from data.inspection import spread
 from data.transforms import RandomCrop
 from models.affinity import STRIDE, AffinityNet, build_affinity_net, displacement
 from models.affinity_losses import affinity_losses, weighted_losses
-from models.hints import Told
+from models.hints import ImageHints
 from models.pseudo import confident_labels
 from stages.affinity_sheet import draw_affinity
 from stages.files import AFFINITY, CONFIDENT
@@ -63,7 +63,7 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     index = seed_index(cfg)
     settings, sides = cfg.part("affinity_training"), cfg.part("affinity")
     masks = SeedMasks(index, seeds, partial(_confident_labels, settings), open_hints(cfg.data, index))
-    confident = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
+    written = write_masks(masks, run.fresh_folder(CONFIDENT), cfg.workers, "confident labels")
     torch.manual_seed(cfg.seed)
     network = build_affinity_net(cfg.model.backbone, cfg.model.weights, settings.displacement)
     size, backbone = settings.crop_size, network.backbone
@@ -77,8 +77,8 @@ def train_affinity(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
     save_network(run.path(AFFINITY), "affinity", network, index.class_names, cfg, figures)
     if is_main():
         draw_affinity(cfg, network, plan.compute, index, run)
-    names = {"ignored_share": "not_confident_share", "background_share": "background_share"}
-    shares = {new: confident[old] for old, new in names.items() if old in confident}
+    names = {"not_confident_share": "ignored_share", "background_share": "background_share"}  # here -> in `written`
+    shares = {name: written[theirs] for name, theirs in names.items() if theirs in written}
     return {"images": len(index), **shares, **figures}
 
 
@@ -92,17 +92,17 @@ def pair_losses(network: nn.Module, batch: dict[str, Any], radius: int) -> dict[
 
 
 def _confident_labels(
-    settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor, told: Told | None
+    settings: AffinityTraining, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None
 ) -> Tensor:
     refinement = None
-    if told is not None:
-        maps = told.hold(maps)
+    if hints is not None:
+        maps = hints.hold(maps)
     if len(classes):
         refinement = refiner(settings.refine, TEN_ITERATIONS, np.array(record.read_image()))
     labels = confident_labels(
         maps, classes, fg_threshold=settings.fg_threshold, bg_threshold=settings.bg_threshold, refiner=refinement
     )
-    return labels if told is None else told.over(labels)
+    return labels if hints is None else hints.write_into(labels)
 
 
 def _shift(network: AffinityNet, index: Index, cfg: Config, compute: Compute) -> None:

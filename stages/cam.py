@@ -39,16 +39,12 @@ def train_classifier(cfg: Config, run: Run) -> dict[str, Any]:
     torch.manual_seed(cfg.seed)
     names = index.class_names
     classifier = build_classifier(model.backbone, len(names), model.weights, class_names=names, head=cfg.head)
-    classifier.backbone.freeze(settings.frozen_stride, settings.frozen_depth)
+    backbone, jitter = classifier.backbone, settings.color_jitter
+    backbone.freeze(settings.frozen_stride, settings.frozen_depth)
     share_statistics(classifier.norms)  # the backbone's are frozen
     classifier.stage_biases.requires_grad_(settings.stage_loss > 0)  # else nothing reads them
-    crop = RandomCrop(
-        settings.crop_size,
-        classifier.backbone.mean,
-        classifier.backbone.std,
-        resize_long=settings.resize_long,
-        color_jitter=settings.color_jitter,
-    )
+    size, resize = settings.crop_size, settings.resize_long
+    crop = RandomCrop(size, backbone.mean, backbone.std, resize_long=resize, color_jitter=jitter)
     plan = plan_of(cfg, "cam", "cam", settings.epochs, settings)
     weights = class_weights(trained) if settings.class_weights != "none" else None
     network: nn.Module = classifier
@@ -73,7 +69,7 @@ def classification_losses(
 
 
 def stage_losses(network: nn.Module, batch: dict[str, Any], weights: Tensor | None, weight: float) -> dict[str, Tensor]:
-    """The same of `StageLogits`, and `weight` times that of each stage alone."""
+    """`classification_losses` of `StageLogits`, and `weight` times the sum of those of each backbone stage alone."""
     together, *alone = network(batch["image"]).unbind()
     each = torch.stack([_label_loss(logits, batch["labels"], weights) for logits in alone])
     return {"classification": _label_loss(together, batch["labels"], weights), "stages": weight * each.sum()}
@@ -103,8 +99,9 @@ def check_labels(index: Index, list_name: str, must_learn: bool) -> list[str]:
         return []
     is_same = len({record.labels for record in index.records}) == 1
     names = ", ".join(index.class_names[label] for label in sorted(everywhere))
+    shown = f"the same: {names}" if is_same else names
     warning = (
-        f"every image of list '{list_name}' shows {'the same: ' * is_same}{names}. A class is learned from images with "
+        f"every image of list '{list_name}' shows {shown}. A class is learned from images with "
         "it and without it; add images of none (a sub-folder background, or an empty label) or of other classes"
     )
     if is_same and must_learn:

@@ -13,12 +13,12 @@ from data.artifacts import read_seed
 from data.hints import open_hints
 from models.classifier import Classifier
 from models.context import ContextStatistics, context_stage
-from models.hints import Told
+from models.hints import ImageHints
 from models.pseudo import upsample
 from models.reading import Views, map_size, normalise_maps, read_features, unit_features
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import CLASSIFIER, CONTEXT
-from stages.hints import told_of
+from stages.hints import image_hints_of
 from stages.lists import require_network_space, seed_index
 from stages.networks import load_classifier, save_network
 from stages.reading import Change, prepare, whole_images
@@ -69,8 +69,8 @@ def learn_context(cfg: Config, run: Run, seeds: Path) -> dict[str, Any]:
             unit = context_features(classifier, image, settings.scales)
         maps, classes = torch.from_numpy(seed.maps).to(unit.device), seed.classes.tolist()
         maps = interpolate(maps[None], unit.shape[1:], mode="area")[0]
-        if (told := told_of(hints, item["name"], classes)) is not None:
-            maps = told.hold(maps)
+        if (own_hints := image_hints_of(hints, item["name"], seed)) is not None:
+            maps = own_hints.hold(maps)
         statistics.add(unit, maps, classes, settings.hi, settings.lo)
     for tensor in statistics.tensors():
         tensor.copy_(total(tensor))
@@ -98,13 +98,13 @@ def open_context(cfg: Config, folder: Path, classifier: Classifier) -> Change:
         cells = map_size(image.shape[-2], image.shape[-1], cfg.step("cam").map_stride)
         if likely.shape[1] >= cells[0]:
             return unit, likely
-        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)
+        return normalize(upsample(unit, cells), dim=0), upsample(likely, cells)  # a mean of units is shorter
 
-    def change(maps: Tensor, seen: tuple[Tensor, Tensor], told: Told | None = None) -> Tensor:
+    def change(maps: Tensor, seen: tuple[Tensor, Tensor], hints: ImageHints | None = None) -> Tensor:
         unit, likely = seen
         on_grid = interpolate(maps[None], likely.shape[1:], mode="area")[0]
-        if told is not None:
-            on_grid = told.spread(on_grid, unit)
+        if hints is not None:
+            on_grid = hints.spread(on_grid, unit)
         return normalise_maps(on_grid * likely)
 
     return Change(classifier, cfg.seeds, see, change)

@@ -65,7 +65,7 @@ def main() -> None:
     for index, path in enumerate(parser.parse_args().files):
         lines = describe(path)
         width = max(len(title) for title, _ in lines)
-        print("\n" * bool(index) + "\n".join(f"{title:{width}}  {text}" for title, text in lines))
+        print(("\n" if index else "") + "\n".join(f"{title:{width}}  {text}" for title, text in lines))
 
 
 if __name__ == "__main__":

@@ -1,24 +1,24 @@
-"""The hints of a run: what they tell of an image, whether they can be read, and which stages depend on them."""
+"""The hints of a run: those of one image, whether they can be read, and which stages depend on them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from data.artifacts import Seed
 from data.hints import Hints, fingerprint_of, open_hints
-from models.hints import Told
+from models.hints import ImageHints
 from stages.lists import seed_index
 from stages.settings import Config
 from utils.pipeline import Stage
 from utils.run import CONTENTS
 
 
-def told_of(hints: Hints, name: str, classes: Sequence[int]) -> Told | None:
-    """What is said of an image, for maps of these classes; None where nothing is."""
-    hint = hints.of(name) if len(classes) else None
-    return None if hint is None else Told(torch.from_numpy(hint.values), hint.boxes, classes)
+def image_hints_of(hints: Hints, name: str, seed: Seed) -> ImageHints | None:
+    """The hints of an image, for the maps of its seed; None where it has no hints or no classes."""
+    hint = hints.of(name) if len(seed.classes) else None
+    return None if hint is None else ImageHints(torch.from_numpy(hint.values), hint.boxes, seed.classes.tolist())
 
 
 def check_hints(cfg: Config) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from data.hints import open_hints
 from data.transforms import BackgroundBlur
 from models.classifier import Classifier
-from models.hints import Told
+from models.hints import ImageHints
 from models.segmenter import class_probabilities, restrict_to
 from stages.dataset_step import Apply, DatasetStep, Fit
 from stages.files import IBB, IBB_MASKS, trains_on_blurred
@@ -85,7 +85,7 @@ def open_correction(cfg: Config, folder: Path, classifier: Classifier) -> Change
         found = restrict_to(found, classes)
         return found[[index + 1 for index in classes]] / found.sum(dim=0).clamp_min(torch.finfo(found.dtype).tiny)
 
-    def change(maps: Tensor, probabilities: Tensor, told: Told | None = None) -> Tensor:
+    def change(maps: Tensor, probabilities: Tensor, hints: ImageHints | None = None) -> Tensor:
         return torch.lerp(maps, probabilities.to(maps), settings.weight)
 
     return Change(segmenter, cfg.part("blur_training").training(cfg).segmenter, see, change)

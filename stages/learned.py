@@ -70,14 +70,18 @@ def what_classes_learned(cfg: Config, classifier: Classifier, held: Index, compu
         image = prepare(item["image"], classifier, compute, sides)
         logits.append(read(classifier, image, [], Views(flip=False)).logits.tolist())
         labels.append(item["labels"].tolist())
-    scores, truth = (np.array([row for part in gather(rows) for row in part]).T for rows in (logits, labels))
-    truth = truth > 0
+    scores, truth = _of_all_processes(logits), _of_all_processes(labels) > 0  # (C, N) each
     classes = int(truth.any(axis=1).sum())
     rows = []
     for name, own, precision in zip(held.class_names, truth, average_precision(truth, scores).tolist(), strict=True):
         right = int(own.sum())
         rows.append(Learned(name, right, precision, *chance_level([right], len(held), classes)))
     return rows
+
+
+def _of_all_processes(rows: list[list[float]]) -> np.ndarray:
+    """A row of C values for each image that this process has read -> (C, N) of the N images of all processes."""
+    return np.array([row for part in gather(rows) for row in part]).T
 
 
 def together(rows: Sequence[Learned], count: int) -> Learned | None:
@@ -135,15 +139,17 @@ def classifier_warnings(rows: Sequence[Learned]) -> list[str]:
 
 def map_warnings(index: Index, folder: Path) -> list[str]:
     """What to say of seeds that show no position, or the same one for all classes."""
-    flat, equal, maps, pairs = 0, 0, 0, 0
+    flat = maps = equal = pairs = 0
     for _, seed in some_seeds(index.records, folder, MOST):
         rows = seed.maps.reshape(len(seed.classes), -1)
         is_flat = (rows.max(axis=1) == 0) | (rows.mean(axis=1) > FLAT * rows.max(axis=1))
-        flat, maps = flat + int(is_flat.sum()), maps + len(rows)
+        flat += int(is_flat.sum())
+        maps += len(rows)
         rows = rows[~is_flat]
         if len(rows) > 1:
-            alike = np.corrcoef(rows)[np.triu_indices(len(rows), 1)]
-            equal, pairs = equal + int((alike > EQUAL).sum()), pairs + len(alike)
+            correlations = np.corrcoef(rows)[np.triu_indices(len(rows), 1)]  # each pair once
+            equal += int((correlations > EQUAL).sum())
+            pairs += len(correlations)
     warnings = []
     if maps and flat / maps > TOO_MANY:
         warnings.append(

@@ -32,9 +32,9 @@ def save_network(
     """Write a checkpoint that describes itself; of several processes the main one writes."""
     if not is_main():
         return
+    config, state = cfg.to_dict(), network.state_dict()
     normalisation = {"mean": list(network.backbone.mean), "std": list(network.backbone.std)}
-    about, state = (kind, class_names, cfg.model.backbone, cfg.to_dict()), network.state_dict()
-    save_checkpoint(path, Checkpoint(*about, state, figures, normalisation))
+    save_checkpoint(path, Checkpoint(kind, class_names, cfg.model.backbone, config, state, figures, normalisation))
 
 
 def load_network(path: str | Path) -> tuple[Classifier | Segmenter, Checkpoint]:

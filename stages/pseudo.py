@@ -15,10 +15,10 @@ from data.artifacts import count_pixels, read_mask, read_seed, write_mask
 from data.dataset import Index, Record
 from data.hints import NO_HINTS, Hints, open_hints
 from data.index import class_palette
-from models.hints import Told
+from models.hints import ImageHints
 from models.pseudo import upsample
 from stages.files import PSEUDO
-from stages.hints import told_of
+from stages.hints import image_hints_of
 from stages.learned import pseudo_warnings, tell
 from stages.lists import seed_index, without_file
 from stages.refinement import mask_of
@@ -28,8 +28,8 @@ from utils.distributed import from_main, is_main, total
 from utils.reading import read_once
 from utils.run import Run
 
-# Record, maps (K, H, W), classes (K,), what is said of the image -> mask (H, W) uint8
-Make = Callable[[Record, Tensor, Tensor, Told | None], Tensor]
+# Record, maps (K, H, W), classes (K,), hints of the image -> mask (H, W) uint8
+Make = Callable[[Record, Tensor, Tensor, ImageHints | None], Tensor]
 
 
 def make_pseudo_masks(seeds: Callable[[Config], str], cfg: Config, run: Run) -> dict[str, Any]:
@@ -64,8 +64,8 @@ class SeedMasks(Dataset):
         record = self.index.records[position]
         seed = read_seed(self.seeds / f"{record.name}.npz", self.index.class_names)
         maps = upsample(torch.from_numpy(seed.maps), seed.size)
-        told = told_of(self.hints, record.name, seed.classes.tolist())
-        return record.name, self.make(record, maps, torch.from_numpy(seed.classes), told)
+        hints = image_hints_of(self.hints, record.name, seed)
+        return record.name, self.make(record, maps, torch.from_numpy(seed.classes), hints)
 
 
 def write_masks(
@@ -90,9 +90,9 @@ def write_pseudo_masks(
     cfg: Config, index: Index, source: Path, target: Path, hints: Hints = NO_HINTS
 ) -> dict[str, Any]:
     """Turn the seed files of `source` into masks of `target`, as `write_masks` does."""
-    masks = SeedMasks(index, source, partial(_pseudo_mask, cfg.pseudo), hints)
+    masks = SeedMasks(index, source, partial(_mask, cfg.pseudo), hints)
     return write_masks(masks, target, cfg.workers, "pseudo", class_palette(cfg.data, index.class_names))
 
 
-def _pseudo_mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, told: Told | None) -> Tensor:
-    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), told)
+def _mask(settings: PseudoSettings, record: Record, maps: Tensor, classes: Tensor, hints: ImageHints | None) -> Tensor:
+    return mask_of(maps, classes, settings, lambda: np.array(record.read_image()), hints)

@@ -17,11 +17,11 @@ from data.dataset import Index, WholeImages
 from data.hints import NO_HINTS, Hints
 from data.sides import Sides
 from data.transforms import normalise
-from models.hints import Told
+from models.hints import ImageHints
 from models.method import Method
 from models.pseudo import upsample
 from models.steps import ClassActivationMap
-from stages.hints import told_of
+from stages.hints import image_hints_of
 from stages.lists import without_file
 from stages.networks import Network
 from stages.settings import Config
@@ -37,7 +37,7 @@ def build_method(cfg: Config, fast: bool = False) -> Method:
     if not fast:
         return Method(cfg.steps)
     cam = dataclasses.replace(cfg.step(ClassActivationMap.name), scales=(1.0,))
-    return Method([cam, *(step for step in cfg.steps[1:] if not step.reads_again)])
+    return Method([cam, *(step for step in cfg.steps[1:] if not step.reads_other_images)])
 
 
 def whole_images(index: Index, positions: Sequence[int], workers: int, title: str) -> Iterator[dict[str, Any]]:
@@ -80,41 +80,41 @@ class Change:
     sides: Sides  # the limits of their long side
     # Image (3, H, W), normalised, classes, and the size of the seed's grid -> what the network gives for them.
     see: Callable[[Tensor, Sequence[int], tuple[int, int]], Any]
-    # Maps (K, h, w) on the seed's grid, what `see` has given, and what is said of the image, if anything -> (K, *, *).
+    # Maps (K, h, w) on the seed's grid, what `see` has given, and the `ImageHints` or None -> maps (K, *, *).
     change: Callable[..., Tensor]
-    # `change` of several images at a time, of which nothing is said, where a GPU gains by that.
+    # `change` of several images without hints at a time, where a GPU gains by that.
     change_all: Callable[[Sequence[Tensor], Sequence[Any]], list[Tensor]] | None = None
 
-    def apply(self, seed: Seed, pixels: Tensor, compute: Compute, told: Told | None = None) -> Seed:
-        """The seed after the step; `pixels` is its image, (3, H, W) uint8, and `told` what is said of it."""
+    def apply(self, seed: Seed, pixels: Tensor, compute: Compute, hints: ImageHints | None = None) -> Seed:
+        """The seed after the step; `pixels` is its image, (3, H, W) uint8."""
         if not len(seed.classes):
             return seed
         maps = torch.from_numpy(seed.maps)
-        if told is not None:
-            maps = told.hold(maps)
-        maps = self.apply_to_maps(maps, seed.classes.tolist(), pixels, compute, told)
-        if told is not None:
-            maps = told.hold(to_seed_grid(maps.float(), seed.size))
+        if hints is not None:
+            maps = hints.hold(maps)
+        maps = self.apply_to_maps(maps, seed.classes.tolist(), pixels, compute, hints)
+        if hints is not None:
+            maps = hints.hold(to_seed_grid(maps.float(), seed.size))
         return to_seed(maps, seed.classes, seed.size)
 
     @torch.no_grad()
     def apply_to_maps(
-        self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute, told: Told | None = None
+        self, maps: Tensor, classes: Sequence[int], pixels: Tensor, compute: Compute, hints: ImageHints | None = None
     ) -> Tensor:
         """Maps (K, h, w) on the seed's grid -> maps (K, *, *) after the step, on the device."""
         with compute.autocast():
-            return self.change(maps.to(compute.device), self._see(maps, classes, pixels, compute), told)
+            return self.change(maps.to(compute.device), self._see(maps, classes, pixels, compute), hints)
 
     def apply_all(
-        self, seeds: Sequence[Seed], images: Sequence[Tensor], compute: Compute, told: Sequence[Told | None]
+        self, seeds: Sequence[Seed], images: Sequence[Tensor], compute: Compute, hints: Sequence[ImageHints | None]
     ) -> list[Seed]:
-        """`apply` to several images; those with classes and of which nothing is said change together if they can."""
+        """`apply` to several images; those with classes and without hints change together if they can."""
         changed, together = {}, []
-        for index, (seed, image, said) in enumerate(zip(seeds, images, told, strict=True)):
-            if self.change_all is not None and len(seed.classes) and said is None:
+        for index, (seed, image, own_hints) in enumerate(zip(seeds, images, hints, strict=True)):
+            if self.change_all is not None and len(seed.classes) and own_hints is None:
                 together.append(index)
             else:
-                changed[index] = self.apply(seed, image, compute, said)
+                changed[index] = self.apply(seed, image, compute, own_hints)
         if self.change_all is not None:
             maps = [torch.from_numpy(seeds[index].maps) for index in together]
             with compute.autocast(), torch.no_grad():
@@ -134,7 +134,7 @@ class Change:
 
 @dataclass(frozen=True)
 class SeedFolders:
-    """Images whose seeds are changed, the folders of their seed files before and after, and what is said of them."""
+    """Images whose seeds are changed, the folders of their seed files before and after, and their hints."""
 
     index: Index
     source: Path
@@ -151,14 +151,13 @@ def change_seeds(cfg: Config, folders: SeedFolders, change: Change, compute: Com
     def apply(items: Sequence[dict[str, Any]]) -> None:
         files = [f"{item['name']}.npz" for item in items]
         seeds = [read_seed(folders.source / name, index.class_names) for name in files]
-        told = [
-            told_of(folders.hints, item["name"], seed.classes.tolist()) for item, seed in zip(items, seeds, strict=True)
-        ]
-        changed = change.apply_all(seeds, [item["image"] for item in items], compute, told)
+        hints = [image_hints_of(folders.hints, item["name"], seed) for item, seed in zip(items, seeds, strict=True)]
+        changed = change.apply_all(seeds, [item["image"] for item in items], compute, hints)
         for name, seed in zip(files, changed, strict=True):
             write_seed(target / name, seed, index.class_names)
 
     count = TOGETHER.get(compute.device.type, 1) if change.change_all is not None else 1
     items = whole_images(index, missing, cfg.workers, title)
-    compute.do_each(apply, iter(lambda: list(islice(items, count)), []))
+    batches = iter(lambda: list(islice(items, count)), [])  # the next `count` items, until there are none
+    compute.do_each(apply, batches)
     return len(missing)

@@ -7,17 +7,16 @@ import torch
 from torch import Tensor
 
 from models.dense_crf import dense_crf
-from models.hints import Told
+from models.hints import ImageHints
 from models.par import par
 from models.pseudo import pseudo_mask
 from stages.settings import PseudoSettings
 
+ReadImage = Callable[[], np.ndarray]  # -> (H, W, 3) uint8; called only where colours are needed
 # Name -> (3, H, W) uint8 image, (..., L, H, W) probabilities that sum to 1 over L, settings -> such probabilities.
 REFINEMENTS: dict[str, Callable[[Tensor, Tensor, PseudoSettings], Tensor]] = {
-    "par": lambda image, probabilities, settings: par(
-        image, probabilities, settings.par_iterations, max_side=settings.par_side
-    ),
-    "crf": lambda image, probabilities, settings: dense_crf(image, probabilities, settings.crf_iterations),
+    "par": lambda image, scores, settings: par(image, scores, settings.par_iterations, max_side=settings.par_side),
+    "crf": lambda image, scores, settings: dense_crf(image, scores, settings.crf_iterations),
 }
 
 
@@ -30,14 +29,14 @@ def refiner(kind: str, settings: PseudoSettings, image: np.ndarray) -> Callable[
 
 
 def mask_of(
-    maps: Tensor, classes: Tensor, settings: PseudoSettings, image: Callable[[], np.ndarray], told: Told | None = None
+    maps: Tensor, classes: Tensor, settings: PseudoSettings, read: ReadImage, hints: ImageHints | None = None
 ) -> Tensor:
-    """The mask (H, W) of maps (K, H, W), which nothing told contradicts; `image` reads what it is refined by."""
+    """The mask (H, W) of maps (K, H, W), which contradicts no hint; `read` gives the image whose colours refine it."""
     is_refined = settings.refine != "none" and len(classes) > 0
-    refinement = refiner(settings.refine, settings, image()) if is_refined else None
-    if told is not None:
-        maps = told.hold_to_cut(maps)
-        refinement = told.around(refinement)
+    refinement = refiner(settings.refine, settings, read()) if is_refined else None
+    if hints is not None:
+        maps = hints.hold_to_cut(maps)
+        refinement = hints.hold_around(refinement)
     mask = pseudo_mask(
         maps,
         classes,
@@ -47,4 +46,4 @@ def mask_of(
         ignore_band=settings.ignore_band,
         refiner=refinement,
     )
-    return mask if told is None else told.hold_mask(mask, maps)
+    return mask if hints is None else hints.hold_mask(mask, maps)

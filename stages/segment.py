@@ -52,9 +52,9 @@ def train_segmenter(validation: Callable[[Config], Score], cfg: Config, run: Run
     `validation` opens the validation list and its masks where `segment.validate_every` asks for it.
     """
     start = run.path(IBB) if cfg.segment.from_ibb and trains_on_blurred(cfg) else None
-    watching, watch = cfg.segment_watch, None
-    if watching.validate_every:
-        watch = Watch("miou", validation(cfg), watching.validate_every, watching.keep == "best")
+    watch: Watch | None = None
+    if every := cfg.segment_watch.validate_every:
+        watch = Watch("miou", validation(cfg), every, keep_best=cfg.segment_watch.keep == "best")
     plan = SegmenterPlan("segment", cfg.segment.epochs, PSEUDO, SEGMENTER, start=start, watch=watch)
     figures = train_on_masks(cfg, run, plan)
     if watch is not None and watch.keep_best:

@@ -222,17 +222,18 @@ class Config(RunSettings):
     def parts(self) -> Iterator[tuple[Part, Any]]:
         """Every class of settings with its object, in the order of the file."""
         yield Part("", "", RunSettings), self
-        for one in (one for one in fields(self) if "help" not in one.metadata):
-            value = getattr(self, one.name)
-            if one.name == "steps":
+        names = [one.name for one in fields(self) if "help" not in one.metadata]  # single settings have a help text
+        for name in names:
+            value = getattr(self, name)
+            if name == "steps":
                 yield from ((Part(f"steps.{step.name}", step.name, type(step)), step) for step in value)
-            elif one.name == "dataset_steps":
+            elif name == "dataset_steps":
                 yield from value.items()
             else:
-                yield Part(one.name, SECTIONS.get(one.name, one.name), type(value)), value
+                yield Part(name, SECTIONS.get(name, name), type(value)), value
 
     def part(self, name: str) -> Any:
-        """The settings of the `Part` of that name, or one setting of a run."""
+        """The settings of the `Part` of that name, or one setting of a run, such as `seed`."""
         return next((found for part, found in self.parts() if part.attribute == name), None) or getattr(self, name)
 
     def changed(self, name: str, **values: Any) -> "Config":

@@ -23,7 +23,7 @@ from data.inspection import spread
 from models.pseudo import pseudo_mask, upsample
 from stages.context import CONTEXT_STEP
 from stages.files import THRESHOLD, THRESHOLD_SHEET
-from stages.hints import told_of
+from stages.hints import image_hints_of
 from stages.lists import some_seeds
 from stages.settings import Config
 from utils.distributed import from_main, is_main
@@ -66,16 +66,17 @@ def choose(seeds: Callable[[], Iterable[Seed]], by_roots: bool = False) -> Choic
     if not histogram.any():
         return None
     split = separating_value(histogram)
-    area, *areas = (histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID))
+    areas = [histogram[np.arange(256) > value * 255].sum() / histogram.sum() for value in (split, *GRID)]
+    area, areas_of_grid = areas[0], np.array(areas[1:])
     if area > TINY and by_roots:
         return Choice(round(separating_value(histogram, 0.5), 3), "it separates the roots of the maps' values best")
     if area <= TINY:
-        each = regions_above(seeds())
-        first = np.interp(split, GRID, each)
-        fits = np.flatnonzero((split < GRID) & (each <= REGIONS) & (np.array(areas) >= KEPT * area))
-        if first > REGIONS and len(fits):
-            tiny = f"objects are tiny, and {split:.2f}, which separates the maps' values best, leaves {first:.1f}"
-            reason = f"{tiny} regions a class and image; from here on there are {each[fits[0]]:.1f}"
+        regions = regions_above(seeds())
+        at_split = np.interp(split, GRID, regions)
+        fits = np.flatnonzero((split < GRID) & (regions <= REGIONS) & (areas_of_grid >= KEPT * area))
+        if at_split > REGIONS and len(fits):
+            tiny = f"objects are tiny, and {split:.2f}, which separates the maps' values best, leaves {at_split:.1f}"
+            reason = f"{tiny} regions a class and image; from here on there are {regions[fits[0]]:.1f}"
             return Choice(float(GRID[fits[0]]), reason)
     return Choice(round(split, 3), f"it separates the maps' values best, {area:.2%} of which are above")
 
@@ -104,23 +105,24 @@ def separating_value(histogram: np.ndarray, power: float = 1.0) -> float:
 def find_threshold(index: Index, folder: Path, hints: Hints = NO_HINTS) -> Choice | None:
     """The threshold of the seeds of a list; None where no image has a class.
 
-    Where the last step was the removal of context, maps are low on most of an object. What a person says of pixels
-    holds at every threshold, and a click would be a region of its own.
+    Where the last step was the removal of context, maps are low on most of an object. Cells with a hint do not count:
+    a hint holds at every threshold, and a click would be a region of its own.
     """
     records = [record for record in index.records if record.labels]
     without = [record for record in records if record.name not in hints.images]
     if len(without) >= WITHOUT_HINTS:
         records, hints = without, NO_HINTS
-    return choose(partial(_untold_seeds, hints, records, folder), by_roots=folder.name == CONTEXT_STEP.folder)
+    return choose(partial(_seeds_without_hints, hints, records, folder), by_roots=folder.name == CONTEXT_STEP.folder)
 
 
-def _untold_seeds(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
-    """Some seeds of these images, with -1 in the cells of which something is said."""
+def _seeds_without_hints(hints: Hints, records: Sequence[Record], folder: Path) -> Iterator[Seed]:
+    """Some seeds of these images, with -1 in the cells that have a hint."""
     for record, seed in some_seeds(records, folder, MOST):
-        told = told_of(hints, record.name, seed.classes.tolist())
-        if told is not None:
+        own_hints = image_hints_of(hints, record.name, seed)
+        if own_hints is not None:
             maps = torch.from_numpy(seed.maps)
-            seed = dataclasses.replace(seed, maps=maps.masked_fill(told.on_grid(maps)[0], -1).numpy())
+            known, _ = own_hints.on_grid(maps)
+            seed = dataclasses.replace(seed, maps=maps.masked_fill(known, -1).numpy())
         yield seed
 
 

@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 from data.sides import Sides
 from models.affinity import boundary, cells
 from models.classifier import Classifier
-from models.hints import Told
+from models.hints import ImageHints
 from models.pseudo import upsample
 from models.random_walk import feature_walk, random_walk
 from models.reading import Views, normalise_maps, read_features, stages_of_strides, unit_features
@@ -54,7 +54,7 @@ class FeatureWalk:
     feature_keep: float = setting(0.8, low=0, high=1, help="what of a map walks at each step")
 
 
-HOLDS = 3  # the walk over boundaries is made in 2^3 parts where something is said of an image, and held after each
+HOLDS = 3  # the walk over boundaries of an image with hints is made in 2^3 parts, and the hints are held after each
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,15 @@ def open_boundary_walk(cfg: Config, folder: Path, classifier: Classifier) -> Cha
         on_grid = [_on_grid(own, tuple(edge.shape[-2:])) for own, edge in zip(maps, edges, strict=True)]
         return walk_over_boundaries(on_grid, edges, cfg.part("boundary_walk"))
 
-    def change(maps: Tensor, edge: Tensor, told: Told | None = None) -> Tensor:
-        if told is None:
+    def change(maps: Tensor, edge: Tensor, hints: ImageHints | None = None) -> Tensor:
+        if hints is None:
             return change_all([maps], [edge])[0]
         whole = cfg.part("boundary_walk")
-        maps, parts = told.hold(_on_grid(maps, tuple(edge.shape[-2:]))), min(whole.exp_times, HOLDS)
-        settings = replace(whole, exp_times=whole.exp_times - parts)
-        for _ in range(2**parts):
-            maps = told.hold(walk_over_boundaries([maps], [edge], settings)[0])
+        doublings = min(whole.exp_times, HOLDS)  # a shorter walk is held after each step
+        part = replace(whole, exp_times=whole.exp_times - doublings)
+        maps = hints.hold(_on_grid(maps, tuple(edge.shape[-2:])))
+        for _ in range(2**doublings):
+            maps = hints.hold(walk_over_boundaries([maps], [edge], part)[0])
         return maps
 
     return Change(network, cfg.part("affinity"), see, change, change_all)
@@ -100,8 +101,8 @@ def walk_over_boundaries(maps: Sequence[Tensor], edges: Sequence[Tensor], settin
     """
     background = settings.walk_background
     if background:
-        with_it = [torch.cat([torch.full_like(own[:1], background), own]) for own in maps]
-        maps = [own / own.sum(dim=0) for own in with_it]
+        with_background = [torch.cat([torch.full_like(own[:1], background), own]) for own in maps]
+        maps = [own / own.sum(dim=0) for own in with_background]
     walked = random_walk(maps, edges, radius=settings.walk_radius, beta=settings.beta, exp_times=settings.exp_times)
     least = torch.finfo(torch.float32).tiny
     if background:
@@ -118,20 +119,21 @@ def open_feature_walk(cfg: Config, folder: Path, classifier: Classifier) -> Chan
         features = read_features(classifier, image, stages, Views(cam.scales, cam.flip))
         return unit_features(features), cells(image)
 
-    def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], told: Told | None = None) -> Tensor:
+    def change(maps: Tensor, seen: tuple[Tensor, tuple[int, int]], hints: ImageHints | None = None) -> Tensor:
         unit, size = seen
-        return walk_over_features(_on_grid(maps, size), unit, settings, told)
+        return walk_over_features(_on_grid(maps, size), unit, settings, hints)
 
     return Change(classifier, cfg.part("affinity"), see, change)
 
 
-def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, told: Told | None = None) -> Tensor:
+def walk_over_features(maps: Tensor, unit: Tensor, settings: FeatureWalk, hints: ImageHints | None = None) -> Tensor:
     """Maps (K, *, *) after the walk over the similarity of unit features (D, h, w), each divided by its maximum."""
     maps = maps.float()
     start = interpolate(maps[None], unit.shape[1:], mode="area")[0]
     walk = partial(feature_walk, unit=unit, power=settings.feature_power, keep=settings.feature_keep)
-    hold, heavy = (None, None) if told is None else (told.hold, told.heavy(start))
-    walked = walk(start, steps=settings.feature_steps, hold=hold, heavy=heavy)
+    if hints is not None:
+        walk = partial(walk, hold=hints.hold, weights=hints.cell_weights(start))
+    walked = walk(start, steps=settings.feature_steps)
     return normalise_maps(upsample(walked, (maps.shape[1], maps.shape[2])))
 
 

@@ -88,7 +88,7 @@ class Plan:
     optimisation: Optimisation
     compute: Compute
     workers: int
-    seed: int  # of dropout and the like; the sampler has its own
+    seed: int  # of dropout and other random layers; the sampler has its own
     watch: Watch | None = None  # evaluates the network as it goes
 
 
@@ -117,7 +117,8 @@ class _Training:
         self.schedule = build_schedule(self.optimizer, plan.optimisation, self.steps)
         self.scaler = torch.amp.GradScaler(self.compute.device.type, enabled=self.compute.precision == "fp16")
         parts = {"network": network, "optimizer": self.optimizer, "poly": self.schedule, "scaler": self.scaler}
-        parts |= {"watch": plan.watch} if plan.watch is not None else {}
+        if plan.watch is not None:
+            parts["watch"] = plan.watch
         self.state = TrainingState(run.path(f"{plan.stage}.last.pth"), run.fingerprint, self.compute.device, parts)
 
     def train(self) -> dict[str, float]:
@@ -130,13 +131,14 @@ class _Training:
         self.network.train()
         with deferred_interrupt("stopping after this step") as stop:
             for epoch in range(step // per_epoch, plan.epochs):
-                started, first = time.perf_counter(), step % per_epoch
+                started = time.perf_counter()
+                first = step % per_epoch  # above 0 only where a stopped epoch goes on, with the totals that it had
                 sampler.start(epoch, first)
-                totals = self._run_epoch(loader, totals if first else {}, (epoch, first), stop.is_set)
+                totals = self._run_epoch(loader, totals if first else {}, epoch, first, stop.is_set)
                 step = (epoch + 1) * per_epoch
                 rate = (per_epoch - first) * sampler.batch_size / (time.perf_counter() - started)
                 watched = plan.watch.after_epoch(self.network, epoch + 1, plan.epochs) if plan.watch else {}
-                _record_epoch(self.run, plan, (epoch + 1, step, rate), _means(totals, per_epoch), watched)
+                _record_epoch(self.run, plan, epoch + 1, step, rate, _means(totals, per_epoch), watched)
                 self.state.save(step, totals)
                 if any(any_of(stop.is_set())):
                     where = f"in stage {plan.stage} after epoch {epoch + 1} of {plan.epochs}"
@@ -147,10 +149,10 @@ class _Training:
         return _means(totals, per_epoch)
 
     def _run_epoch(
-        self, loader: DataLoader, totals: dict[str, Tensor], start: tuple[int, int], is_stopping: Callable[[], bool]
+        self, loader: DataLoader, totals: dict[str, Tensor], epoch: int, first: int, is_stopping: Callable[[], bool]
     ) -> dict[str, Tensor]:
-        """The steps of an epoch from `start` (epoch, step in it) on; the sums of its losses, added to `totals`."""
-        plan, (epoch, first) = self.plan, start
+        """The steps of an epoch from step `first` of it on; the sums of its losses, added to `totals`."""
+        plan = self.plan
         title = f"{plan.stage} epoch {epoch + 1}/{plan.epochs}"
         for done, batch in enumerate(progress(loader, self.per_epoch, title, first, unit="step"), first + 1):
             # Summed on the device: reading a value here would wait for it.
@@ -196,14 +198,14 @@ def _loader(data: TrainingData, plan: Plan) -> DataLoader:
 
 
 def _record_epoch(
-    run: Run, plan: Plan, at: tuple[int, int, float], means: dict[str, float], watched: dict[str, float]
+    run: Run, plan: Plan, epoch: int, step: int, rate: float, means: dict[str, float], watched: dict[str, float]
 ) -> None:
-    """Note an epoch (`at`: epoch, step, images a second), its losses and what was evaluated; refuse infinite losses."""
-    epoch, step, rate = at
-    if not means["loss"] < float("inf"):
+    """Note an epoch, its losses, what was evaluated, and the `rate` in images a second; refuse infinite losses."""
+    if not means["loss"] < float("inf"):  # NaN is not below it either
         remedy = f"lower {plan.section}.lr, which is {plan.optimisation.lr}"
         raise UserError(f"training of stage '{plan.stage}' diverged in epoch {epoch} (loss {means['loss']}); {remedy}")
     run.record(plan.stage, epoch=epoch, step=step, images_per_second=round(rate, 2), **means, **watched)
+    # With one term, its sum `loss` is the same figure.
     parts = [f"{name} {value:.4f}" for name, value in means.items() if name != "loss" or len(means) > 2]
     parts += [f"{name} {value:.3f}" for name, value in watched.items()]
     run.log(f"{plan.stage:9} epoch {epoch}/{plan.epochs}: {', '.join(parts)} ({rate:.1f} images/s)")

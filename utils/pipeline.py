@@ -47,13 +47,13 @@ class Stage:
     shows_result: bool = True  # whether its figures are shown as a table when it is done
 
 
-class _Found(NamedTuple):
-    fingerprint: str
-    look: str
-    code: str
+class _StageState(NamedTuple):
+    fingerprint: str  # of what its output depends on, the code included
+    look: str  # digest of the settings that only the look of its files depends on (`Stage.looks`)
+    code: str  # digest of the code that made its output, or is to make it
     settings: dict[str, Any]
-    state: str  # UP_TO_DATE, INCOMPLETE, TO_REDO or ""
-    changes: str  # of its code
+    state: str  # UP_TO_DATE, INCOMPLETE, TO_REDO, or "" where it has never been done with this fingerprint
+    changes: str  # what has changed in its code since, in words
 
 
 def run_stages(
@@ -89,8 +89,8 @@ class _Pipeline:
 
     def run_all(self, only: Sequence[str], redo: Sequence[str]) -> None:
         made = {name: entry.get("code", "") for name, entry in self.run.stages.items() if name in self.code.current}
-        changed = [name for name, code in made.items() if CHANGED in redo and self.code.changes(name, code)]
-        self.redo = from_main(lambda: [*redo, *changed])
+        changed = [name for name, code in made.items() if self.code.changes(name, code)]
+        self.redo = from_main(lambda: [*redo, *changed] if CHANGED in redo else list(redo))
         needed: set[str] = set()  # stages that those asked for build upon, directly or not
         for stage in reversed(self.stages):
             if stage.name in only or stage.name in needed:
@@ -138,16 +138,16 @@ class _Pipeline:
     def _leave(self, stage: Stage, is_needed: bool) -> None:
         """Keep what a stage that is not asked for has made; warn where that is stale."""
         entry = self.run.stages.get(stage.name, {"fingerprint": ""})
-        code, made_as = entry.get("code", ""), entry["fingerprint"]
-        if made_as and is_needed and from_main(lambda: with_code(self._base(stage)[0], code) != made_as):
+        code, recorded = entry.get("code", ""), entry["fingerprint"]
+        if recorded and is_needed and from_main(lambda: with_code(self._base(stage)[0], code) != recorded):
             what = "is stale and not asked for: its settings or its data have changed"
             remedy = "the stages behind it work on what it made before"
             self.run.log(f"{stage.name:9} {what}; {remedy}", QUIET)
-        self._note(stage, made_as, from_main(partial(self.code.changes, stage.name, code)))
+        self._note(stage, recorded, from_main(partial(self.code.changes, stage.name, code)))
 
     def _bring_up_to_date(self, stage: Stage) -> None:
         """Run a stage unless it has nothing to do, and note its fingerprint."""
-        found, run = from_main(partial(self._look_at, stage)), self.run
+        found, run = from_main(partial(self._examine, stage)), self.run
         self._note(stage, found.fingerprint, found.changes)
         if found.state == TO_REDO:
             run.log(f"{stage.name:9} is made again, as --redo says")
@@ -155,7 +155,8 @@ class _Pipeline:
         run.begin(stage.name, found.fingerprint, found.look, code=found.code, settings=found.settings)
         if found.state == UP_TO_DATE:
             because = f", but its code has changed since: {found.changes} (--redo changed makes it again)"
-            run.log(f"{stage.name:9} up to date{because * bool(found.changes)}", QUIET if found.changes else NORMAL)
+            what = f"up to date{because if found.changes else ''}"
+            run.log(f"{stage.name:9} {what}", QUIET if found.changes else NORMAL)
             run.forget_state()
             return
         if found.state == INCOMPLETE:
@@ -167,7 +168,7 @@ class _Pipeline:
         if is_main():
             self.after(self.cfg, run)
 
-    def _look_at(self, stage: Stage) -> _Found:
+    def _examine(self, stage: Stage) -> _StageState:
         """What is known of a stage; in the main process. Where it is to run, that is noted with its code."""
         code, name, run = self.code, stage.name, self.run
         base, settings = self._base(stage)
@@ -177,14 +178,16 @@ class _Pipeline:
         anew = asked or entry.get("look", look) != look  # no file of another look is kept
         made_by = code.current[name] if anew else code.made_by(name, base, entry, partial(run.has_begun, name))
         fingerprint = with_code(base, made_by)
-        recorded = entry.get("fingerprint") == fingerprint and entry.get("look", "") == look
-        state = (UP_TO_DATE if stage.complete(self.cfg, run) else INCOMPLETE) if recorded else ""
+        state = ""
+        if entry.get("fingerprint") == fingerprint and entry.get("look", "") == look:
+            state = UP_TO_DATE if stage.complete(self.cfg, run) else INCOMPLETE
+        # A stage that was stopped while it was made again has no entry: it goes on, and does not begin once more.
         if asked and (entry or not code.is_being_redone(name, fingerprint)):
             state = TO_REDO
         if state != UP_TO_DATE:
             used = [str(each.get("code")) for each in run.stages.values()]
             code.begin(name, fingerprint, made_by, state == TO_REDO, used)
-        return _Found(fingerprint, look, made_by, settings, state, code.changes(name, made_by))
+        return _StageState(fingerprint, look, made_by, settings, state, code.changes(name, made_by))
 
     def _warn_of_former_code(self) -> None:
         names = [stage.name for stage in self.stages if stage.name in self.run.stages]

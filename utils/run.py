@@ -21,7 +21,7 @@ from utils.files import write_json, write_text, writing
 from utils.metrics_log import Events, append_metrics
 from utils.settings import RunSettings
 
-CONTENTS = "contents.json"
+CONTENTS = "contents.json"  # digests of the files of the data (utils/file_digests.py)
 RUN_SETTINGS, RUN_RECORD = "config.yaml", "stages.json"  # both lie in every run folder
 MARKER = ".fingerprint"  # in a folder of files: what these depend on
 PACKAGES = ("torchvision", "timm", "numpy", "pillow", "opencv-python-headless", "opencv-python", "pydensecrf2")
@@ -66,12 +66,12 @@ class Run:
 
     def _open(self) -> None:
         self.stages = self._read_stages()
-        self.begin("", "")
+        self.begin("", "")  # no stage is running yet
         self.after_epoch: Callable[[], None] = lambda: None  # called when the figures of an epoch are recorded
         self.events = Events(self.folder)
 
     def begin(self, stage: str, fingerprint: str, look: str = "", **record: Any) -> None:
-        """Note the running stage, what its output depends on, what only its look does (`Stage.looks`), and more."""
+        """Note the running stage, and for its record what its output, and what its look depends on (`Stage.looks`)."""
         self.stage, self.fingerprint = stage, fingerprint + look
         noted = {name: value for name, value in {"look": look, **record}.items() if value != ""}
         self.begun = {"fingerprint": fingerprint, **noted}

@@ -29,8 +29,8 @@ class Step:
 
     name: ClassVar[str]  # its section in the configuration, and the folder of its maps in the ablation
     title: ClassVar[str]  # what tables call it
-    again: ClassVar[bool] = False  # IBB applies it once more, to the mean of its rounds; it needs no gradients
-    reads_again: ClassVar[bool] = False  # it reads other images than the one given; `infer.quality: fast` leaves it out
+    repeated_by_blur: ClassVar[bool] = False  # IBB applies it once more, to the mean of its rounds; without gradients
+    reads_other_images: ClassVar[bool] = False  # than the one given; `infer.quality: fast` leaves such a step out
 
     @property
     def is_enabled(self) -> bool:
@@ -45,10 +45,10 @@ class Step:
         """Which of the backbone's stages it needs features of, as indices."""
         return []
 
-    def __call__(self, maps: Tensor, reading: Reading, before: "Before") -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: "StepSequence") -> Tensor:
         """The maps (K, h, w) in 0..1 after this step, from those of the step before and the reading of the image.
 
-        `before` are the steps before this one, to read another image with them.
+        `before` are the steps before this one; called with another image, they give its maps.
         """
         raise NotImplementedError
 
@@ -62,7 +62,7 @@ class SimilarityStep(Step):
         """The first of each of `strides`."""
         return stages_of_strides(strides, self.strides, f"{self.name}.strides")
 
-    def __call__(self, maps: Tensor, reading: Reading, before: "Before") -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: "StepSequence") -> Tensor:
         """The changed maps; the maps themselves where there is nothing to compare."""
         stages = self.feature_stages(reading.strides)
         if not stages or not len(maps):
@@ -75,8 +75,8 @@ class SimilarityStep(Step):
 
 
 @dataclass(frozen=True)
-class Before:
-    """The steps before a step, in their order, and how an image is read for them."""
+class StepSequence:
+    """Steps in their order, the classifier, and how it reads an image for them."""
 
     classifier: Classifier
     steps: tuple[Step, ...]
@@ -102,9 +102,9 @@ class Before:
             maps = found[step.name] = step(maps, reading, replace(self, steps=self.steps[:index]))
         return found
 
-    def again(self, maps: Tensor, reading: Reading) -> Tensor:
-        """Maps after those of these steps that are to be applied again, with the features of `reading`."""
+    def repeat(self, maps: Tensor, reading: Reading) -> Tensor:
+        """The maps after those of these steps that are `repeated_by_blur`, with the features of `reading`."""
         for index, step in enumerate(self.steps):
-            if step.again:
+            if step.repeated_by_blur:
                 maps = step(maps, reading, replace(self, steps=self.steps[:index]))
         return maps

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from models.chain import stage_levels
 from models.reading import Reading, first_stages, normalise_maps
-from models.steps.base import Before, Step
+from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
 
 @dataclass(frozen=True)
 class GradientStep(Step):
-    """A step that fuses maps with the gradients of earlier stages; maps stay where these or classes are missing."""
+    """A step that fuses maps with the gradients of earlier stages; without these or classes, it changes nothing."""
 
     enabled: bool = setting(True, help="the step is on")
     min_stride: int = setting(8, low=1, high=64, help="gradients of the first stage of each stride from this on")
@@ -24,13 +24,13 @@ class GradientStep(Step):
         levels, last = stage_levels(strides), len(strides) - 1
         return [index for index in first_stages(strides) if levels[index] >= self.min_stride and index < last]
 
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
         """The fused maps."""
         stages = self.gradient_stages(reading.strides)
         return self.fuse(maps, reading, stages) if stages and len(maps) else maps
 
     def fuse(self, maps: Tensor, reading: Reading, stages: Sequence[int]) -> Tensor:
-        """Maps (K, h, w) in 0..1 and the gradient stages of a reading, at least one -> such maps."""
+        """Maps (K, h, w) in 0..1 -> maps (K, h, w) in 0..1, with these gradient stages of the reading, at least one."""
         raise NotImplementedError
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
 from models.reading import Reading, normalise_maps
-from models.steps.base import Before, Step
+from models.steps.base import Step, StepSequence
 from utils.settings import setting
 
 
@@ -15,7 +15,7 @@ from utils.settings import setting
 class BackgroundBlur(Step):
     """x_{t+1} = M_t * x0 + (1 - M_t) * blur_sigma(x0), A_k = PRM(n(mean over the rounds of A_k^s))."""
 
-    name, title, reads_again = "ibb", "IBB", True
+    name, title, reads_other_images = "ibb", "IBB", True
     enabled: bool = setting(
         True, help="read the image again with its background blurred; false leaves out stage ibb, too"
     )
@@ -24,15 +24,17 @@ class BackgroundBlur(Step):
     sigma: float = setting(0.033, low=0.001, high=1, help="standard deviation of the blur, as a part of the long side")
     scales: tuple[float, ...] = setting((1.0,), low=0.1, high=8, help="blurred images are read at these sizes")
 
-    def __call__(self, maps: Tensor, reading: Reading, before: Before) -> Tensor:
+    def __call__(self, maps: Tensor, reading: Reading, before: StepSequence) -> Tensor:
         """The maps that all rounds agree on. Similarity is judged on the features of the sharp image."""
         if not reading.classes or not self.iterations:
             return maps
-        rounds, blurred = [maps], reading.shown.setdefault(self.name, [])
+        rounds = [maps]  # A^0 of the sharp image, then A^1, A^2, ..
+        blurred_images = reading.shown.setdefault(self.name, [])
         for _ in range(self.iterations):
-            blurred.append(blur_background(reading.image, torch.stack(rounds).mean(dim=0), self.tau, self.sigma))
-            rounds.append(before(blurred[-1], reading.classes, self.scales))
-        return before.again(normalise_maps(torch.stack(rounds).mean(dim=0)), reading)
+            blurred = blur_background(reading.image, torch.stack(rounds).mean(dim=0), self.tau, self.sigma)
+            blurred_images.append(blurred)
+            rounds.append(before(blurred, reading.classes, self.scales))
+        return before.repeat(normalise_maps(torch.stack(rounds).mean(dim=0)), reading)
 
 
 def blur_background(image: Tensor, maps: Tensor, tau: float, sigma: float) -> Tensor:

@@ -18,7 +18,7 @@ LEAST_SIMILARITY = 1e-4  # a smaller difference of cosines is rounding, which n 
 class PartialReactivation(SimilarityStep):
     """R_k = n(ReLU(cos(f, p_k) - cos(f, p_bg))), A_k = n(G_k + R_k)."""
 
-    name, title, again = "prm", "PRM", True
+    name, title, repeated_by_blur = "prm", "PRM", True
     enabled: bool = setting(True, help="decide by similarity to confident object and background")
     strides: tuple[int, ...] = setting((16,), help="features of the first stage of each of these strides are compared")
     hi: float = setting(0.5, low=0, high=1, help="confident object above")
@@ -40,7 +40,8 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
     """R (K, h, w) in 0..1, 0 for a class that wins nowhere; from maps G (K, h, w) in 0..1 and f (D, h, w).
 
     Prototypes: p_k is the mean of f over cells where class k wins and G_k > hi, weighted by G_k; p_bg the mean of f
-    over cells where max_k G_k < lo, or over the lowest `BACKGROUND_SHARE` where those are fewer.
+    over cells where max_k G_k < lo, or over the `BACKGROUND_SHARE` of the cells with the lowest max_k G_k, where these
+    are more. Both are sums here, since only their direction counts.
     """
     best, winner = maps.max(dim=0)
     wins = winner == torch.arange(len(maps), device=maps.device)[:, None, None]
@@ -52,5 +53,6 @@ def reactivate(maps: Tensor, unit: Tensor, hi: float, lo: float) -> Tensor:
         objects = normalize(weights.flatten(1) @ cells.T, dim=1)
         background = normalize(is_background.flatten().float() @ cells.T, dim=0)
         similarity = (objects - background) @ cells
-    found = weights.flatten(1).sum(dim=1, keepdim=True) > 0
-    return normalise_maps((similarity.relu() * (found & (similarity > LEAST_SIMILARITY))).unflatten(1, maps.shape[1:]))
+    has_prototype = weights.flatten(1).sum(dim=1, keepdim=True) > 0
+    counts = has_prototype & (similarity > LEAST_SIMILARITY)
+    return normalise_maps((similarity.relu() * counts).unflatten(1, maps.shape[1:]))

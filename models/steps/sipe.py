@@ -16,7 +16,7 @@ from utils.settings import setting
 class ImagePrototypes(SimilarityStep):
     """A_k <- n(A_k + n(ReLU(cos(f, q_k) - cos(f, q_0)))), q: means of f over the cells whose surroundings fit a map."""
 
-    name, title, again = "sipe", "SIPE", True
+    name, title, repeated_by_blur = "sipe", "SIPE", True
     enabled: bool = setting(False, help="prototypes of cells whose similarity to all others fits a map (SIPE)")
     strides: tuple[int, ...] = setting((16,), help="features of the first stage of each of these strides are compared")
     background: float = setting(1.0, low=0, high=1, help="the fit of the background counts this much (SIPE: 0.5)")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from models.backbone import build_backbone
-from models.chain import IMAGENET_MEAN, IMAGENET_STD, stage_levels, stage_number
+from models.chain import IMAGENET_MEAN, IMAGENET_STD, stage_index, stage_levels
 from models.classifier import build_classifier, build_imagenet_classifier
 from models.efficientnet_lite import (  # by way of models/, which makes it load beside any torch
     lite_imagenet_state,
@@ -237,7 +237,7 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_the_position_of_a_stage_is_a_python_index():
     backbone = TinyBackbone()
-    assert [stage_number(backbone, position, "segment.stage") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
+    assert [stage_index(backbone, position, "segment.stage") for position in (-5, -1, 0, 4)] == [0, 4, 0, 4]
     for position in (-6, 5):
         with pytest.raises(UserError, match=rf"segment\.stage: there is no stage {position}; .*give -5\.\.4"):
-            stage_number(backbone, position, "segment.stage")
+            stage_index(backbone, position, "segment.stage")

@@ -5,7 +5,7 @@ import torch
 
 from models.reading import Views, normalise_maps
 from models.steps import STEPS, BackgroundBlur, ClassActivationMap, GradFusion, PartialReactivation
-from models.steps.base import Before, Step
+from models.steps.base import Step, StepSequence
 from tests.models.tiny import CLASSES, SCALES, TinyBackbone, make_image, make_method, random_maps, tiny_classifier
 from utils.errors import UserError
 
@@ -15,30 +15,30 @@ STEPS_BEFORE = (ClassActivationMap(scales=SCALES), GradFusion(), PartialReactiva
 
 
 def test_one_reading_has_what_all_steps_need_and_no_more():
-    reading = Before(tiny_classifier(), STEPS_BEFORE, VIEWS).read(make_image(), CLASSES)
+    reading = StepSequence(tiny_classifier(), STEPS_BEFORE, VIEWS).read(make_image(), CLASSES)
     assert set(reading.gradients) == {2, 3}
     assert set(reading.features) == {3}
-    plain = Before(tiny_classifier(), STEPS_BEFORE[:1], VIEWS).read(make_image(), CLASSES)
+    plain = StepSequence(tiny_classifier(), STEPS_BEFORE[:1], VIEWS).read(make_image(), CLASSES)
     assert (plain.gradients, plain.features) == ({}, {})
 
 
 def test_another_image_is_read_at_the_scales_asked_for():
     classifier, image = tiny_classifier(), make_image(seed=3)
-    found = Before(classifier, STEPS_BEFORE, Views(SCALES, False))(image, CLASSES, (0.5,))
-    small = Before(classifier, STEPS_BEFORE, Views((0.5,), False))
+    found = StepSequence(classifier, STEPS_BEFORE, Views(SCALES, False))(image, CLASSES, (0.5,))
+    small = StepSequence(classifier, STEPS_BEFORE, Views((0.5,), False))
     assert torch.equal(found, small.maps(small.read(image, CLASSES))["prm"])
 
 
 def test_only_steps_that_need_no_gradients_are_applied_again():
-    assert [step.name for step in STEPS if step.again] == ["prm", "sipe"]
-    assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.again)
+    assert [step.name for step in STEPS if step.repeated_by_blur] == ["prm", "sipe"]
+    assert not any(step().gradient_stages(TinyBackbone.strides) for step in STEPS if step.repeated_by_blur)
     classifier = tiny_classifier()
-    before = Before(classifier, STEPS_BEFORE, VIEWS)
+    before = StepSequence(classifier, STEPS_BEFORE, VIEWS)
     reading = before.read(make_image(), CLASSES)
     maps = random_maps(3, *reading.cam.shape[1:])
-    again = before.again(maps, reading)
-    assert torch.equal(again, PartialReactivation()(maps, reading, Before(classifier, (), VIEWS)))
-    assert torch.equal(Before(classifier, STEPS_BEFORE[:2], VIEWS).again(maps, reading), maps)
+    again = before.repeat(maps, reading)
+    assert torch.equal(again, PartialReactivation()(maps, reading, StepSequence(classifier, (), VIEWS)))
+    assert torch.equal(StepSequence(classifier, STEPS_BEFORE[:2], VIEWS).repeat(maps, reading), maps)
 
 
 def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
@@ -52,7 +52,7 @@ def test_a_step_has_the_steps_before_it_and_the_maps_of_the_last():
             return normalise_maps(maps**2)
 
     steps = (*STEPS_BEFORE[:2], Watch(), BackgroundBlur(iterations=0))
-    all_steps = Before(tiny_classifier(), steps, VIEWS)
+    all_steps = StepSequence(tiny_classifier(), steps, VIEWS)
     found = all_steps.maps(all_steps.read(make_image(), CLASSES))
     assert list(found) == ["cam", "gfm", "watch", "ibb"]
     ((maps, before),) = seen
