@@ -202,4 +202,4 @@ def test_infer_and_evaluate_take_all_of_them(extended: Extended, tmp_path, check
         assert settings["steps"]["sharpen"] == {"enabled": True, "power": 2.0}
         assert list(settings["dataset steps"]) == ["context", "trained", "walk", "mirror"]
         assert settings["mirror"] == {"weight": 0.25}
-    extended.project.evaluate_only(*SETTINGS[:-2], *model).well()  # all but pseudo.refine, which it refuses
+    extended.project.evaluate_only(*SETTINGS, *model).well()
