@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from data.artifacts import read_mask, write_mask
+from stages.config import load_config
 from tests.project import call
 
 NAMES = ("cat", "dog", "train")
@@ -55,9 +56,8 @@ def test_a_run_is_predicted_anew_by_other_settings(project):
     found = []
     for settings in ((), ("--set", "pseudo.refine=none"), ("--set", "cam.scales=[1.0]"), ()):
         if len(found) == 3:  # settings of a later command, by which nothing was made again
-            (project.run / "config.yaml").write_text(
-                (project.run / "config.yaml").read_text() + "infer: {refine: none}"
-            )
+            later = load_config(project.run / "config.yaml", overrides=["infer.refine=none"])
+            (project.run / "config.yaml").write_text(later.to_yaml())
         call("evaluate", *words, *settings).well()
         found.append(json.loads((project.folder / "f.json").read_text()))
     predicted = [figures["segmentation, predicted labels"] for figures in found]
